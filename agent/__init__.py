@@ -1,0 +1,1 @@
+"""The agent: graph, protocols, policy clients, serving, traces, command line."""

@@ -1,0 +1,1 @@
+"""From logged runs to rollouts."""

@@ -1,0 +1,1 @@
+"""The preference-aware recommender: data, model, training, retriever, tool."""
