@@ -1,0 +1,123 @@
+"""How the graph logs: a recorder that writes each step before the next begins, and one that writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from deeprec.agent.traces.records import (
+    RetrievalRecord,
+    RunOutcome,
+    RunRecord,
+    StoredSteps,
+    TraceStoreError,
+    TurnRecord,
+)
+from deeprec.agent.traces.store import TraceStore
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """What the graph needs from a log. No method raises because a store fails."""
+
+    async def start_run(self, record: RunRecord) -> None:
+        """Open a run. A run that is already there is left as it is (a resumed one)."""
+
+    async def load_steps(self, run_id: UUID) -> StoredSteps:
+        """The steps of a run that are already down; empty for a run that the log does not know."""
+
+    async def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
+        """Log one call of the policy; down when this returns."""
+
+    async def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
+        """Log one call of the recommender; down when this returns."""
+
+    async def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
+        """Close a run with its lists."""
+
+
+class NullRecorder:
+    """A recorder that keeps nothing."""
+
+    async def start_run(self, record: RunRecord) -> None:
+        """Do nothing."""
+
+    async def load_steps(self, run_id: UUID) -> StoredSteps:
+        """No steps."""
+        return StoredSteps()
+
+    async def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
+        """Do nothing."""
+
+    async def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
+        """Do nothing."""
+
+    async def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
+        """Do nothing."""
+
+
+class SqlRecorder:
+    """Writes each step to a `TraceStore`, committed before the call returns.
+
+    A failing store never stops a run: the first failure of a run is logged as one warning, later steps are still tried,
+    and whatever is written from then on marks the run incomplete, so that nobody trains on it.
+    """
+
+    def __init__(self, store: TraceStore) -> None:
+        self._store = store
+        self._open: dict[UUID, RunRecord] = {}
+        self._failed: set[UUID] = set()
+
+    async def start_run(self, record: RunRecord) -> None:
+        """Open a run. A run that is already there is left as it is (a resumed one)."""
+        self._open[record.run_id] = record
+        await self._try(record.run_id, lambda: self._store.start_run(record))
+
+    async def load_steps(self, run_id: UUID) -> StoredSteps:
+        """The steps of a run that are already down; empty for a run that the store does not know or cannot read."""
+        steps = StoredSteps()
+
+        def load() -> None:
+            nonlocal steps
+            steps = self._store.load_steps(run_id)
+
+        await self._try(run_id, load)
+        return steps
+
+    async def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
+        """Log one call of the policy; down when this returns."""
+        await self._try(run_id, lambda: self._store.record_turn(run_id, turn))
+
+    async def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
+        """Log one call of the recommender; down when this returns."""
+        await self._try(run_id, lambda: self._store.record_retrieval(run_id, retrieval))
+
+    async def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
+        """Close a run with its lists; after a failure, mark it incomplete as well."""
+        await self._try(run_id, lambda: self._store.finish_run(run_id, outcome))
+        if run_id in self._failed:
+            await self._try(run_id, lambda: None)  # the outcome itself may have been what failed
+        self._open.pop(run_id, None)
+        self._failed.discard(run_id)
+
+    async def _try(self, run_id: UUID, write: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(self._write, run_id, write)
+        except (SQLAlchemyError, OSError, TraceStoreError) as error:
+            if run_id not in self._failed:
+                self._failed.add(run_id)
+                reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+                _log.warning("The trace of run %s is incomplete: %s. The run goes on.", run_id, reason)
+
+    def _write(self, run_id: UUID, write: Callable[[], None]) -> None:
+        if run_id in self._failed:  # before the step, so that a later kill cannot leave a gap that looks whole
+            if run_id in self._open:
+                self._store.start_run(self._open[run_id])
+            self._store.mark_incomplete(run_id)
+        write()

@@ -1,0 +1,190 @@
+"""What one run is made of: the records that the graph writes and the trace that a reader gets back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from deeprec.trm_tool.errors import DeepRecError
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.retriever import ScoredItem
+
+Node = Literal["reason", "rank"]
+Action = Literal["retrieve", "recommend", "malformed", "unavailable"]
+Source = Literal["written", "filled", "fallback"]
+Outcome = Literal["finished", "malformed", "budget", "fallback"]
+Status = Literal["running", "finished", "malformed", "budget", "fallback"]
+
+
+class TraceStoreError(DeepRecError):
+    """A trace store that cannot be opened, read, or written as asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """Where a run comes from: its request, and the lineage that explains it."""
+
+    run_id: UUID
+    user_id: str | None = None
+    history: tuple[str, ...] = ()
+    """Item ids, oldest first."""
+    message: str | None = None
+    target_id: str | None = None
+    """The held-out item, where it is known."""
+    protocol: str
+    protocol_version: str
+    prompt_version: str
+    guided: bool
+    k: int
+    """Items in the final list."""
+    policy_model: str
+    adapter: str | None = None
+    adapter_version: str | None = None
+    trm_fingerprint: str
+    sampling: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    split: str | None = None
+    suite: str | None = None
+    group_id: str | None = None
+    parent_id: UUID | None = None
+    """The run that this one was forked from."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRecord:
+    """One call of the policy. Keyed by run and `position`; written once."""
+
+    position: int
+    """0-based over the policy calls of a run."""
+    node: Node
+    prompt_ids: tuple[int, ...] = ()
+    """Only what this turn adds to the chain before its completion."""
+    completion_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """One per completion token; stored as float32."""
+    chained: bool = False
+    """Whether the run's tokens are the concatenation of prompt_ids + completion_ids over its turns."""
+    text: str = ""
+    thought: str | None = None
+    action: Action
+    preference: str | None = None
+    items: tuple[str, ...] = ()
+    """Item ids that the list named."""
+    detail: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    """What the server counted as the prompt: the whole chain before the completion."""
+    completion_tokens: int = 0
+    latency_ms: float
+    messages: list[Any] | None = None
+    """JSON; the tools protocol only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalRecord:
+    """One call of the recommender. Keyed by run and `position`; written once."""
+
+    position: int
+    """0-based within the run."""
+    turn: int
+    """Position of the turn that asked."""
+    preference: str | None = None
+    k: int
+    items: tuple[ScoredItem, ...] = ()
+    """Best first."""
+    unenforced: tuple[str, ...] = ()
+    """Constraints that the catalogue could not enforce."""
+    latency_ms: float
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommendationRecord:
+    """One place in a recommended list."""
+
+    rank: int
+    """1-based."""
+    item_id: str
+    retrieval: int | None = None
+    """Position of the first retrieval that found the item; None where none did."""
+    score: float | None = None
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """How a run ended. `written` is the model's own list, `recommended` the list as filled."""
+
+    status: Outcome
+    detail: str | None = None
+    written: tuple[RecommendationRecord, ...] = ()
+    recommended: tuple[RecommendationRecord, ...] = ()
+    ungrounded: int = 0
+    """Numbers in the model's list that named no candidate."""
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSteps:
+    """The steps of a run that are already down, each list by position."""
+
+    turns: list[TurnRecord] = field(default_factory=list)
+    retrievals: list[RetrievalRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardRecord:
+    """One component of a reward scheme. NaN where it could not be computed."""
+
+    scheme: str
+    component: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One line of a listing."""
+
+    run_id: UUID
+    started_at: datetime
+    status: Status
+    incomplete: bool
+    user_id: str | None
+    message: str | None
+    target_id: str | None
+    target_rank: int | None
+    """1-based place of the target in the filled list; None when it is not there or not known."""
+    protocol: str
+    guided: bool
+    policy_model: str
+    adapter_version: str | None
+    group_id: str | None
+    turns: int
+    retrievals: int
+    completion_tokens: int
+    latency_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTrace:
+    """Everything that the store has on one run."""
+
+    run: RunRecord
+    status: Status
+    incomplete: bool
+    """The store failed during the run, or two writers disagreed: steps may be missing."""
+    detail: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    latency_ms: float | None
+    ungrounded: int
+    turns: tuple[TurnRecord, ...]
+    retrievals: tuple[RetrievalRecord, ...]
+    written: tuple[RecommendationRecord, ...]
+    recommended: tuple[RecommendationRecord, ...]
+    rewards: tuple[RewardRecord, ...]
