@@ -1,0 +1,106 @@
+"""Preference texts to train on: made from the target's attributes, mostly partial, sometimes wrong, often absent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprec.trm_tool.catalogue import Catalogue
+from deeprec.trm_tool.encoder import Encoder
+from deeprec.trm_tool.errors import ConfigError
+
+SEPARATOR = "; "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceConfig:
+    """What share of the training positions sees which preference."""
+
+    empty: float = 0.5
+    """Share of the positions that are trained without a preference."""
+    wrong: float = 0.1
+    """Share of the positions with a preference whose text was made for another item of the same batch."""
+    noisy: float = 0.2
+    """Share of the texts that hold one phrase which is not true of the item they were made for."""
+    cold: float = 0.05
+    """Share of the positions with a preference that are trained without their history."""
+    variants: int = 8
+    """Texts written for each item. Texts are encoded once, so more of them cost encoding, not training."""
+
+    def __post_init__(self) -> None:
+        for name in ("empty", "wrong", "noisy", "cold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"PreferenceConfig.{name} is {getattr(self, name)}. Give a share from 0 to 1.")
+        if self.variants < 1:
+            raise ConfigError(f"PreferenceConfig.variants is {self.variants}. Set it to 1 or more.")
+
+
+def write_preferences(catalogue: Catalogue, config: PreferenceConfig, seed: int) -> list[tuple[str, ...]]:
+    """Write `config.variants` preference texts for every item, from a random part of the phrases true of it.
+
+    The first text of an item holds all its phrases. An item without phrases gets no text. The item's own title is
+    never among the phrases, also not as a phrase borrowed from another item.
+
+    Returns:
+        One tuple of texts an item, in catalogue order.
+    """
+    rng = np.random.default_rng(seed)
+    phrases = [catalogue.phrases_of(item_id) for item_id in catalogue.ids]
+    # A wrong phrase is drawn as often as the catalogue says it, so that noise sounds like what is said.
+    spoken = [phrase for own in phrases for phrase in own]
+    texts: list[tuple[str, ...]] = []
+    for item, own in zip(catalogue, phrases, strict=True):
+        title = " ".join(item.title.lower().split())
+        variants = [own] if own else []
+        while own and len(variants) < config.variants:
+            chosen = [own[index] for index in rng.permutation(len(own))[: rng.integers(1, len(own) + 1)]]
+            if rng.random() < config.noisy:
+                borrowed = spoken[rng.integers(len(spoken))]
+                if borrowed not in own and borrowed != title:
+                    chosen.insert(int(rng.integers(len(chosen) + 1)), borrowed)
+            variants.append(tuple(chosen))
+        texts.append(tuple(SEPARATOR.join(variant) for variant in variants))
+    return texts
+
+
+class PreferencePool:
+    """Preference texts of all items, each unique text encoded once; training draws from it position by position.
+
+    Args:
+        texts: Texts of each item, in catalogue order, as `write_preferences` returns them.
+        encoder: Encodes each unique text once.
+        config: The shares to draw by.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[str]], encoder: Encoder, config: PreferenceConfig) -> None:
+        unique = {text: index for index, text in enumerate(dict.fromkeys(text for own in texts for text in own))}
+        self.config = config
+        self.texts = tuple(unique)
+        self.embeddings = torch.from_numpy(encoder.encode(self.texts))  # (texts, text width)
+        widest = max((len(own) for own in texts), default=0)
+        self._variants = torch.full((len(texts), max(widest, 1)), -1)  # (items, variants), into `texts`
+        for row, own in enumerate(texts):
+            self._variants[row, : len(own)] = torch.tensor([unique[text] for text in own], dtype=torch.int64)
+        self._counts = torch.tensor([len(own) for own in texts])
+
+    def draw(self, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw a preference for each training position.
+
+        Args:
+            targets: int64 (positions,), catalogue rows of the items to predict.
+            generator: On the CPU; the draw is repeatable by its seed.
+
+        Returns:
+            Index into `texts` (positions,), to be ignored where there is none; whether there is one, bool (positions,).
+        """
+        size = targets.shape[0]
+        about = targets.cpu()
+        chance = torch.rand(3, size, generator=generator)
+        wrong = chance[0] < self.config.wrong
+        about = torch.where(wrong, about[torch.randperm(size, generator=generator)], about)
+        counts = self._counts[about]
+        variant = (chance[1] * counts).long().clamp(max=self._variants.shape[1] - 1)
+        has = (chance[2] >= self.config.empty) & (counts > 0)
+        return self._variants[about, variant].clamp(min=0), has
