@@ -1,0 +1,52 @@
+"""Catalogue and user text made safe: for a prompt (`neutralise`), and for a text encoder (`plain`)."""
+
+import unicodedata
+
+# Brackets that open protocol tags and control tokens, with the wide forms that some tokenizers fold into them.
+_LOOKALIKES = str.maketrans(
+    {
+        **dict.fromkeys("<＜﹤", "‹"),
+        **dict.fromkeys(">＞﹥", "›"),
+        **dict.fromkeys("[［", "("),
+        **dict.fromkeys("]］", ")"),
+        **dict.fromkeys("|｜￨", "/"),
+    }
+)
+# Control, format (bidi, zero width, tags), surrogate, private use and unassigned characters.
+_DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+
+
+def plain(text: str, max_chars: int) -> str:
+    """Text on one line without invisible characters or lone surrogates, cut at `max_chars`.
+
+    Every run of white space becomes one space. At most four times `max_chars` characters of the input are read, so that
+    an enormous text costs no more than a long one.
+    """
+    kept = "".join(
+        " " if char.isspace() else char for char in text[: 4 * max_chars] if char.isspace() or not _is_invisible(char)
+    )
+    return " ".join(kept.split())[:max_chars].rstrip()
+
+
+def neutralise(text: str, max_chars: int) -> str:
+    """Catalogue text as it may enter a prompt: one short line that can open no protocol tag and no control token.
+
+    Args:
+        text: any text, of any length.
+        max_chars: most characters of the result, the "…" of a cut included; 1 or more.
+    Returns:
+        `text` without control, bidi, zero-width and lone surrogate characters, white space collapsed, with `<`, `>`,
+        `[`, `]` and `|` replaced by `‹`, `›`, `(`, `)` and `/`. Neutralising twice changes nothing more.
+    """
+    shown = plain(text, max_chars + 1).translate(_LOOKALIKES)
+    was_cut = len(shown) > max_chars or len(text) > 4 * (max_chars + 1)
+    return shown[: max_chars - 1].rstrip() + "…" if was_cut else shown
+
+
+def _is_invisible(char: str) -> bool:
+    if char.isascii():
+        return not char.isprintable()
+    # Variation selectors can carry hidden bytes.
+    return (
+        unicodedata.category(char) in _DROPPED or "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+    )
