@@ -1,0 +1,497 @@
+"""The LangGraph state machine: prepare, reason, retrieve, rank, finish.
+
+    prepare -> reason <-> retrieve -> rank -> finish
+
+`reason` and `rank` call the policy, `retrieve` calls the recommender; each logs its step before the next begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+from typing import Any, Literal, cast
+from uuid import UUID, uuid4
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from deeprec.agent.background import run_blocking
+from deeprec.agent.config import AgentConfig
+from deeprec.agent.grounding import fill_list, ground
+from deeprec.agent.policy import CompletionPolicy, PolicyError, SamplingConfig
+from deeprec.agent.prompts import PROMPT_VERSION
+from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Decision, TaggedProtocol, ToolsProtocol, Turn
+from deeprec.agent.protocols.turn import record_of
+from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Candidate, Lineage
+from deeprec.agent.traces.records import (
+    Node,
+    Outcome,
+    RecommendationRecord,
+    RetrievalRecord,
+    RunOutcome,
+    RunRecord,
+    TurnRecord,
+)
+from deeprec.agent.traces.recorder import NullRecorder, Recorder
+from deeprec.trm_tool import ConfigError, DeepRecError, Retrieved, Retriever, neutralise
+
+MAX_SUMMARY_CHARS = 80
+"""Characters that a prompt shows of one item."""
+MAX_GUIDED_VOCABULARY = 200
+"""Phrases that a guided preference may choose from: those that most items share."""
+FUSION_CONSTANT = 60
+"""Of reciprocal rank fusion (Cormack et al. 2009, doi:10.1145/1571941.1572114)."""
+RETRIEVER_ATTEMPTS = 3
+"""Calls of the recommender before it counts as down; between them 0.1 and 0.2 seconds."""
+RETRIEVER_FAULTS = (OSError, TimeoutError)
+"""The errors that a further attempt may mend."""
+
+
+class RetrieverUnavailableError(DeepRecError):
+    """The recommender failed on every attempt."""
+
+
+def build_graph(
+    policy: CompletionPolicy | BaseChatModel,
+    retriever: Retriever,
+    *,
+    protocol: Literal["tagged", "tools"] | None = None,
+    config: AgentConfig | None = None,
+    recorder: Recorder | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> CompiledStateGraph[AgentState, None, AgentInput, AgentOutput]:
+    """Build the agent: a graph from `AgentInput` to `AgentOutput`.
+
+    It can be invoked or streamed, synchronously or not, used as a node of another graph, or handed to another agent with
+    `.as_tool()`. With a checkpointer, pass `durability="sync"` when you call it, so that a step is down before the next.
+
+    Args:
+        policy: the model; a `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol.
+        retriever: the recommender with its catalogue.
+        protocol: `tagged` or `tools`; by default the one that fits the policy.
+        config: budgets and sizes.
+        recorder: where runs are logged; nowhere by default.
+        checkpointer: LangGraph's own persistence, for resuming, interrupts and threads.
+    Raises:
+        ConfigError: policy and protocol do not go together, or a guided run has no phrase to choose from.
+    """
+    config = config or AgentConfig()
+    agent = _Agent(_protocol_for(policy, protocol, config), retriever, config, recorder or NullRecorder())
+    graph = StateGraph(AgentState, input_schema=AgentInput, output_schema=AgentOutput)
+    for name in ("prepare", "reason", "retrieve", "rank", "finish"):
+        graph.add_node(name, _both_ways(name, getattr(agent, name)))
+    graph.add_edge(START, "prepare")
+    graph.add_conditional_edges("prepare", after_prepare, ["reason", "finish"])
+    graph.add_conditional_edges("reason", after_reason, ["reason", "retrieve", "rank", "finish"])
+    graph.add_conditional_edges("retrieve", after_retrieve, ["reason", "rank", "finish"])
+    graph.add_edge("rank", "finish")
+    graph.add_edge("finish", END)
+    return graph.compile(checkpointer=checkpointer, name="deeprec")
+
+
+def after_prepare(state: AgentState) -> str:
+    """Reason, unless the policy could not even be asked."""
+    return "finish" if state["stop_reason"] else "reason"
+
+
+def after_reason(state: AgentState) -> str:
+    """Do what the model decided, unless something ended the exploration."""
+    action = state["decision"]["action"]
+    if action == "unavailable":
+        return "finish"
+    if state["stop_reason"]:
+        return "rank" if state["candidates"] else "finish"
+    return {"retrieve": "retrieve", "recommend": "rank", "malformed": "reason"}[action]
+
+
+def after_retrieve(state: AgentState) -> str:
+    """Reason about what came back, unless something ended the exploration."""
+    if state["decision"]["action"] == "unavailable":
+        return "finish"
+    if state["stop_reason"]:
+        return "rank" if state["candidates"] else "finish"
+    return "reason"
+
+
+class _Agent:
+    """The nodes, with what they share. Each reads the state and returns the keys that it changes."""
+
+    def __init__(
+        self, protocol: AgentProtocol, retriever: Retriever, config: AgentConfig, recorder: Recorder
+    ) -> None:
+        self.protocol, self.retriever, self.config, self.recorder = protocol, retriever, config, recorder
+        self.phrases: list[str] = []
+        if protocol.guided:
+            known = retriever.catalogue.phrases()
+            self.phrases = sorted(known, key=lambda phrase: (-len(known[phrase]), phrase))[:MAX_GUIDED_VOCABULARY]
+            if not self.phrases:
+                raise ConfigError(
+                    "A guided run chooses its preferences from phrases that the catalogue knows, and it knows none: its "
+                    "items have no category, tags or year. Add such a column to the item file, or run without guidance."
+                )
+
+    async def prepare(self, state: AgentState) -> AgentState:
+        """Take a request, empty what the last one left, and open the conversation."""
+        started = perf_counter()
+        history = _item_ids(state.get("history"))
+        message, where, lineage = state.get("message"), state.get("where"), state.get("lineage") or Lineage()
+        run_id = str(UUID(lineage["run_id"])) if "run_id" in lineage else str(uuid4())
+        own = await self._retrieve(history, None, where, self.config.k)
+        await self.recorder.start_run(self._run_record(run_id, history, message, lineage))
+        shown = [self._summary(item_id) for item_id in history[-self.config.max_history :]]
+        stop_reason: str | None = None
+        decision: dict[str, Any] = {}
+        conversation: dict[str, Any] = {}
+        try:
+            conversation = dict(await self.protocol.open(Briefing(history=shown, message=message, k=self.config.k)))
+        except PolicyError as error:
+            stop_reason, decision = str(error), {"action": "unavailable"}
+        request = {
+            "history": history,
+            "where": where,
+            "seed": lineage.get("seed"),
+            "own_ranking": [{"item_id": item.id, "score": item.score} for item in own],
+            "spent_ms": (perf_counter() - started) * 1000,
+        }
+        return {
+            "history": history,
+            "message": None,
+            "where": None,
+            "lineage": None,
+            "run_id": run_id,
+            "status": "running",
+            "detail": None,
+            "recommendations": [],
+            "unenforced": list(own.unenforced),
+            "request": request,
+            "conversation": conversation,
+            "decision": decision,
+            "turn_count": 0,
+            "malformed_count": 0,
+            "spent_tokens": 0,
+            "retrieval_count": 0,
+            "preferences": [],
+            "candidates": [],
+            "stop_reason": stop_reason,
+            "written": [],
+            "ungrounded": 0,
+        }
+
+    async def reason(self, state: AgentState) -> AgentState:
+        """Let the model think, and read whether it searches or ranks."""
+        started = perf_counter()
+        update = await self._turn(
+            state, "reason", lambda: self.protocol.reason(state["conversation"], self._allowance(state))
+        )
+        action, stop = update["decision"]["action"], update.get("stop_reason")
+        if action == "malformed":
+            update["malformed_count"] = state["malformed_count"] + 1
+            stop = self._spent({**state, **update}, started)
+            if update["malformed_count"] > self.config.max_malformed:
+                stop = f"{update['malformed_count']} malformed outputs, the last: {update['decision']['detail']}"
+            elif stop is None:
+                stop = await self._say(
+                    update, lambda: self.protocol.correct(update["conversation"], update["decision"]["detail"])
+                )
+        elif action == "retrieve" and state["retrieval_count"] >= self.config.max_retrievals:
+            stop = f"all {self.config.max_retrievals} retrievals spent"
+        return {**update, "stop_reason": stop, "request": _tick(state, started)}
+
+    async def retrieve(self, state: AgentState) -> AgentState:
+        """Ask the recommender, number what is new, and show it to the model."""
+        started = perf_counter()
+        run_id, position = UUID(state["run_id"]), state["retrieval_count"]
+        request, preference = state["request"], state["decision"]["preference"]
+        steps = await self.recorder.load_steps(run_id)
+        record = next((stored for stored in steps.retrievals if stored.position == position), None)
+        failure: str | None = None
+        if record is None:
+            found = Retrieved([])
+            try:
+                found = await self._retrieve(
+                    request["history"], preference, request["where"], self.config.retrieve_k
+                )
+            except RetrieverUnavailableError as error:
+                failure = str(error)
+            record = RetrievalRecord(
+                position=position,
+                turn=state["turn_count"] - 1,
+                preference=preference,
+                k=self.config.retrieve_k,
+                items=tuple(found),
+                unenforced=found.unenforced,
+                latency_ms=(perf_counter() - started) * 1000,
+                detail=failure,
+            )
+            await self.recorder.record_retrieval(run_id, record)
+        failure = record.detail
+        candidates = _merged(state["candidates"], record)
+        update: AgentState = {
+            "candidates": candidates,
+            "retrieval_count": position + 1,
+            "preferences": [*state["preferences"], preference],
+            "unenforced": sorted({*state["unenforced"], *record.unenforced}),
+            "conversation": state["conversation"],
+            "decision": state["decision"],
+        }
+        stop = failure
+        if failure is not None and not candidates:
+            update["decision"] = {"action": "unavailable"}
+        if stop is None:
+            numbers = {candidate["item_id"]: number for number, candidate in enumerate(candidates, start=1)}
+            lines = [(numbers[item.id], self._summary(item.id)) for item in record.items]
+            stop = await self._say(update, lambda: self.protocol.observe(state["conversation"], lines))
+        stop = stop or self._spent({**state, **update}, started)
+        return {**update, "stop_reason": stop, "request": _tick(state, started)}
+
+    async def rank(self, state: AgentState) -> AgentState:
+        """Have the final list: the one that the model has written already, or the one that it is now asked for."""
+        started = perf_counter()
+        update: AgentState = {}
+        decision = state["decision"]
+        if decision["action"] != "recommend" or not decision["numbers"]:
+            numbers = range(1, len(state["candidates"]) + 1)
+            if not numbers:
+                return {"decision": {**decision, "action": "malformed", "detail": "the model ranked before it searched"}}
+            allowance = self._allowance(state)
+            update = await self._turn(
+                state,
+                "rank",
+                lambda: self.protocol.rank(state["conversation"], numbers, self.config.k, allowance),
+            )
+            decision = update["decision"]
+        written, ungrounded = ground(decision.get("numbers", ()), state["candidates"])
+        update |= {
+            "decision": decision,
+            "written": [asdict(place) for place in written],
+            "ungrounded": ungrounded + decision.get("unread", 0),
+            "request": _tick(state, started),
+        }
+        return update
+
+    async def finish(self, state: AgentState) -> AgentState:
+        """Fill the list, say how the run ended, and close it in the log."""
+        started = perf_counter()
+        status, detail = _outcome(state)
+        written = [RecommendationRecord(**place) for place in state["written"]]
+        filled = fill_list(
+            written, state["candidates"], state["request"]["own_ranking"], k=self.config.k, fallback=status == "fallback"
+        )
+        await self.recorder.finish_run(
+            UUID(state["run_id"]),
+            RunOutcome(
+                status=status,
+                detail=detail,
+                written=tuple(written),
+                recommended=tuple(filled),
+                ungrounded=state["ungrounded"],
+                latency_ms=_tick(state, started)["spent_ms"],
+            ),
+        )
+        return {
+            "status": status,
+            "detail": detail,
+            "recommendations": [
+                {
+                    "rank": place.rank,
+                    "item_id": place.item_id,
+                    "title": self.retriever.catalogue.item(place.item_id).title,
+                    "retrieval": place.retrieval,
+                    "score": place.score,
+                    "source": place.source,
+                }
+                for place in filled
+            ],
+        }
+
+    async def _turn(self, state: AgentState, node: Node, call: Callable[[], Awaitable[Turn]]) -> AgentState:
+        """One call of the policy: from the log if it is there, else from the model; a failure is logged as a turn too."""
+        started = perf_counter()
+        run_id, position = UUID(state["run_id"]), state["turn_count"]
+        steps = await self.recorder.load_steps(run_id)
+        record = next((stored for stored in steps.turns if stored.position == position), None)
+        failure = record.detail if record is not None and record.action == "unavailable" else None
+        turn: Turn | None = None
+        if failure is None:
+            try:
+                turn = self.protocol.replay(state["conversation"], record) if record is not None else await call()
+            except PolicyError as error:
+                failure = str(error)
+        if record is None:
+            if turn is None:
+                record = TurnRecord(
+                    position=position,
+                    node=node,
+                    action="unavailable",
+                    detail=failure,
+                    latency_ms=(perf_counter() - started) * 1000,
+                )
+            else:
+                named, _ = ground(turn.decision.numbers, state["candidates"])
+                record = record_of(turn, position=position, node=node, items=tuple(place.item_id for place in named))
+            await self.recorder.record_turn(run_id, record)
+        if turn is None:
+            return {
+                "decision": {"action": "unavailable", "detail": failure},
+                "stop_reason": failure,
+                "turn_count": position + 1,
+            }
+        return {
+            "conversation": dict(turn.conversation),
+            "decision": asdict(turn.decision),
+            "turn_count": position + 1,
+            "spent_tokens": state["spent_tokens"] + turn.completion_tokens,
+        }
+
+    async def _say(self, update: AgentState, say: Callable[[], Awaitable[Any]]) -> str | None:
+        """Append to the conversation; the reason to stop when there is no room or no server."""
+        try:
+            conversation = await say()
+        except PolicyError as error:
+            update["decision"] = {"action": "unavailable", "detail": str(error)}
+            return str(error)
+        if conversation is None:
+            return "the context is full"
+        update["conversation"] = dict(conversation)
+        return None
+
+    async def _retrieve(self, history: Sequence[str], preference: str | None, where: Any, k: int) -> Retrieved:
+        for attempt in range(1, RETRIEVER_ATTEMPTS + 1):
+            try:
+                return await asyncio.to_thread(self.retriever.retrieve, history, preference, k=k, where=where)
+            except RETRIEVER_FAULTS as error:
+                if attempt == RETRIEVER_ATTEMPTS:
+                    raise RetrieverUnavailableError(
+                        f"The recommender failed {attempt} times, at last with {type(error).__name__}: {error}"
+                    ) from error
+                await asyncio.sleep(0.1 * attempt)
+        raise AssertionError("unreachable")
+
+    def _allowance(self, state: AgentState) -> Allowance:
+        request = state["request"]
+        used = {phrase for preference in state["preferences"] for phrase in preference.split("; ")}
+        searches = self.config.max_retrievals - state["retrieval_count"]
+        return Allowance(
+            phrases=[phrase for phrase in self.phrases if phrase not in used] if searches > 0 else [],
+            may_rank=state["retrieval_count"] >= self.config.min_retrievals,
+            max_tokens=max(1, min(self.config.max_turn_tokens, self.config.max_tokens - state["spent_tokens"])),
+            timeout_s=max(1.0, self.config.max_seconds - request["spent_ms"] / 1000),
+            seed=None if request["seed"] is None else request["seed"] + state["turn_count"],
+        )
+
+    def _spent(self, state: AgentState, started: float) -> str | None:
+        """The budget that ends the exploration, if one does."""
+        if state["turn_count"] >= self.config.max_turns:
+            return f"all {self.config.max_turns} turns spent"
+        if state["spent_tokens"] >= self.config.max_tokens:
+            return f"all {self.config.max_tokens:,} tokens spent"
+        if _tick(state, started)["spent_ms"] >= self.config.max_seconds * 1000:
+            return f"all {self.config.max_seconds:g} seconds spent"
+        return None
+
+    def _summary(self, item_id: str) -> str:
+        return neutralise(self.retriever.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)
+
+    def _run_record(self, run_id: str, history: list[str], message: str | None, lineage: Lineage) -> RunRecord:
+        parent = lineage.get("parent_id")
+        return RunRecord(
+            run_id=UUID(run_id),
+            user_id=lineage.get("user_id"),
+            history=tuple(history),
+            message=message,
+            target_id=lineage.get("target_id"),
+            protocol=self.protocol.name,
+            protocol_version=self.protocol.version,
+            prompt_version=PROMPT_VERSION,
+            guided=self.protocol.guided,
+            k=self.config.k,
+            trm_fingerprint=self.retriever.fingerprint,
+            config=asdict(self.config),
+            seed=lineage.get("seed"),
+            split=lineage.get("split"),
+            suite=lineage.get("suite"),
+            group_id=lineage.get("group_id"),
+            parent_id=UUID(parent) if parent else None,
+            versions=_versions(),
+            **self.protocol.lineage(),
+        )
+
+
+def _protocol_for(policy: object, protocol: str | None, config: AgentConfig) -> AgentProtocol:
+    if isinstance(policy, CompletionPolicy) and protocol in (None, "tagged"):
+        sampling = SamplingConfig(temperature=config.temperature, top_p=config.top_p)
+        return TaggedProtocol(policy, sampling=sampling, guided=config.guided)
+    if isinstance(policy, BaseChatModel) and protocol in (None, "tools"):
+        return ToolsProtocol(policy, guided=config.guided)
+    raise ConfigError(
+        f"The protocol {protocol or 'for this policy'!r} does not go with a {type(policy).__name__}: `tagged` takes a "
+        "CompletionPolicy, `tools` a LangChain chat model."
+    )
+
+
+def _both_ways(name: str, node: Callable[[AgentState], Any]) -> RunnableLambda[AgentState, AgentState]:
+    def blocking(state: AgentState) -> AgentState:
+        return cast(AgentState, run_blocking(node(state)))
+
+    return RunnableLambda(blocking, afunc=node, name=name)
+
+
+def _item_ids(history: object) -> list[str]:
+    if history is None:
+        return []
+    if isinstance(history, str) or not isinstance(history, Sequence) or not all(isinstance(i, str) for i in history):
+        raise ConfigError(f"`history` must be a list of item ids as strings; got {str(history)[:80]!r}.")
+    return list(history)
+
+
+def _merged(candidates: Sequence[Candidate], record: RetrievalRecord) -> list[Candidate]:
+    """The candidates with one more retrieval: new items at the end, reciprocal ranks added up."""
+    merged = {candidate["item_id"]: candidate for candidate in candidates}
+    for rank, item in enumerate(record.items, start=1):
+        old = merged.get(item.id) or Candidate(item_id=item.id, retrieval=record.position, score=item.score, fused=0.0)
+        merged[item.id] = Candidate(
+            item_id=old["item_id"],
+            retrieval=old["retrieval"],
+            score=old["score"],
+            fused=old["fused"] + 1 / (FUSION_CONSTANT + rank),
+        )
+    return list(merged.values())
+
+
+def _outcome(state: AgentState) -> tuple[Outcome, str | None]:
+    decision: dict[str, Any] = state["decision"]
+    if decision["action"] == "unavailable":
+        return "fallback", decision.get("detail") or state["stop_reason"]
+    if decision["action"] == "malformed":
+        return "malformed", state["stop_reason"] or decision["detail"]
+    if state["stop_reason"]:
+        malformed = state["malformed_count"] > 0 and "malformed" in state["stop_reason"]
+        return "malformed" if malformed else "budget", state["stop_reason"]
+    return "finished", None
+
+
+def _tick(state: AgentState, started: float) -> dict[str, Any]:
+    """The request with the node's own time added: what waits for a person in between does not count."""
+    request = state["request"]
+    return {**request, "spent_ms": request["spent_ms"] + (perf_counter() - started) * 1000}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("deeprec-agent", "langgraph", "langchain-core", "openai", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+__all__ = ["Decision", "RetrieverUnavailableError", "build_graph"]

@@ -1,0 +1,256 @@
+"""The paper's text protocol: one growing token sequence, over `/v1/completions` with token-id prompts.
+
+Source:
+    DeepRec (arXiv 2505.16810): the tags, and the loop of thought, preference and item list. Items are named by their
+    number in the run instead of by title, because titles repeat and contain one another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from deeprec.agent.policy import Completion, CompletionPolicy, SamplingConfig
+from deeprec.agent.prompts import (
+    BEGIN_ITEMS,
+    BEGIN_LIST,
+    BEGIN_PREFERENCE,
+    BEGIN_THOUGHT,
+    END_ITEMS,
+    END_LIST,
+    END_PREFERENCE,
+    END_THOUGHT,
+    TAGGED_CORRECTION,
+    TAGGED_SYSTEM,
+    items_text,
+    person_text,
+)
+from deeprec.agent.protocols.turn import (
+    Allowance,
+    Briefing,
+    Conversation,
+    Decision,
+    Turn,
+    phrases_regex,
+    read_preference,
+)
+from deeprec.agent.traces.records import TurnRecord
+
+_TAGS = (BEGIN_THOUGHT, END_THOUGHT, BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_ITEMS, END_ITEMS, BEGIN_LIST, END_LIST)
+_LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
+_GUIDED_THOUGHT = r"[A-Z][A-Za-z ,']{20,140}\."
+"""What a guided thought may be: one plain sentence, so that a small model ends it."""
+
+
+class TaggedProtocol:
+    """Tags in plain text. A conversation is `{"chain": token ids, "pending": token ids, "list_open": bool}`.
+
+    `chain` is everything that the model has seen or written, `pending` its tail that no turn has recorded yet. Tokens that
+    the model sampled are never decoded and encoded again: tool text is tokenised by itself and appended.
+    """
+
+    name = "tagged"
+    version = "1"
+
+    def __init__(self, policy: CompletionPolicy, *, sampling: SamplingConfig | None = None, guided: bool = False) -> None:
+        self._policy = policy
+        self._sampling = sampling or SamplingConfig()
+        self.guided = guided
+
+    def lineage(self) -> dict[str, Any]:
+        """The policy's part of a run's lineage."""
+        sampling = {"temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
+        return {"policy_model": self._policy.model, "adapter": self._policy.adapter, "sampling": sampling}
+
+    async def open(self, briefing: Briefing) -> Conversation:
+        """Begin a conversation with the served model's own chat template."""
+        messages = [
+            {"role": "system", "content": TAGGED_SYSTEM.format(k=briefing.k)},
+            {"role": "user", "content": person_text(briefing.history, briefing.message, k=briefing.k)},
+        ]
+        ids = await self._policy.tokenize_chat(messages)
+        return {"chain": ids, "pending": ids, "list_open": False}
+
+    async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
+        """Let the model think and then search or rank."""
+        room = await self._room(conversation, allowance)
+        stop = [END_PREFERENCE, END_LIST]
+        regex = None
+        if self.guided:
+            regex = _reason_regex(allowance)
+            stop = [END_PREFERENCE, BEGIN_LIST + "\n"]
+        completion = await self._policy.complete(
+            conversation["chain"],
+            sampling=replace(self._sampling, max_tokens=room, seed=allowance.seed),
+            stop=stop,
+            regex=regex,
+            timeout_s=allowance.timeout_s,
+        )
+        return self._turn(conversation, completion)
+
+    async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
+        """Append the item list as tool text."""
+        return await self._append(conversation, f"\n{BEGIN_ITEMS}\n{items_text(items)}\n{END_ITEMS}\n")
+
+    async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
+        """Append what was wrong as tool text."""
+        return await self._append(conversation, TAGGED_CORRECTION.format(why=why))
+
+    async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
+        """Make the model rank. Guided, it names one of the numbers that are left at a time, so none comes twice."""
+        if not conversation["list_open"]:
+            opened = await self._policy.tokenize(f"\n{BEGIN_LIST}\n")
+            conversation = _extend(conversation, opened) | {"list_open": True}
+        room = await self._room(conversation, allowance)
+        sampling = replace(self._sampling, max_tokens=room, seed=allowance.seed)
+        if not self.guided:
+            completion = await self._policy.complete(
+                conversation["chain"], sampling=sampling, stop=[END_LIST], timeout_s=allowance.timeout_s
+            )
+            return self._turn(conversation, completion)
+        left = list(numbers)
+        parts: list[Completion] = []
+        while left and len(parts) < k:
+            chain = [*conversation["chain"], *(token for part in parts for token in part.token_ids)]
+            part = await self._policy.complete(
+                chain,
+                sampling=sampling,
+                stop=["\n"],
+                regex=f"({'|'.join(map(str, left))})\n",
+                timeout_s=allowance.timeout_s,
+            )
+            parts.append(part)
+            if not part.text.strip().isdigit() or int(part.text) not in left:
+                break
+            left.remove(int(part.text))
+        return self._turn(conversation, _joined(parts))
+
+    def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
+        """The turn that a record holds."""
+        # `prompt_ids` is what the turn added; what of it is in the chain already is its `pending` tail.
+        added = record.prompt_ids[len(conversation["pending"]) :]
+        is_list = record.node == "rank"
+        conversation = _extend(conversation, added) | {"list_open": conversation["list_open"] or is_list}
+        return self._turn(
+            conversation,
+            Completion(
+                token_ids=record.completion_ids,
+                logprobs=record.logprobs,
+                text=record.text,
+                finish_reason=record.finish_reason or "stop",
+                prompt_tokens=record.prompt_tokens,
+                latency_ms=record.latency_ms,
+            ),
+        )
+
+    def _turn(self, conversation: Conversation, completion: Completion) -> Turn:
+        text = (BEGIN_LIST + "\n" if conversation["list_open"] else "") + completion.text
+        decision = read_tagged(text, cut=completion.finish_reason == "length", guided=self.guided)
+        return Turn(
+            conversation={
+                "chain": [*conversation["chain"], *completion.token_ids],
+                "pending": [],
+                "list_open": self.guided and completion.text.endswith(BEGIN_LIST + "\n"),
+            },
+            decision=decision,
+            text=completion.text,
+            prompt_ids=tuple(conversation["pending"]),
+            completion_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            chained=True,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=len(completion.token_ids),
+            latency_ms=completion.latency_ms,
+        )
+
+    async def _append(self, conversation: Conversation, text: str) -> Conversation | None:
+        ids = await self._policy.tokenize(text)
+        limit = (await self._policy.connect()).max_model_len
+        if len(conversation["chain"]) + len(ids) + _RANK_ROOM > limit:
+            return None
+        return _extend(conversation, ids)
+
+    async def _room(self, conversation: Conversation, allowance: Allowance) -> int:
+        limit = (await self._policy.connect()).max_model_len
+        return max(1, min(allowance.max_tokens, limit - len(conversation["chain"])))
+
+
+_RANK_ROOM = 160
+"""Tokens of the context that stay free for the final list."""
+
+
+def _extend(conversation: Conversation, ids: Sequence[int]) -> dict[str, Any]:
+    return {
+        **conversation,
+        "chain": [*conversation["chain"], *ids],
+        "pending": [*conversation["pending"], *ids],
+    }
+
+
+def _joined(parts: Sequence[Completion]) -> Completion:
+    """Completions that continue one another, as one."""
+    return Completion(
+        token_ids=tuple(token for part in parts for token in part.token_ids),
+        logprobs=tuple(value for part in parts for value in part.logprobs),
+        text="".join(part.text for part in parts),
+        finish_reason=parts[-1].finish_reason,
+        prompt_tokens=parts[0].prompt_tokens,
+        latency_ms=sum(part.latency_ms for part in parts),
+    )
+
+
+def _reason_regex(allowance: Allowance) -> str:
+    """Thought, then a preference of known phrases or the opening of the list, whichever the allowance leaves."""
+    ways = []
+    if allowance.phrases:
+        tags = re.escape(BEGIN_PREFERENCE), re.escape(END_PREFERENCE)
+        ways.append(f"{tags[0]}{phrases_regex(allowance.phrases)}{tags[1]}")
+    if allowance.may_rank or not ways:
+        ways.append(f"{BEGIN_LIST}\n")
+    return f"{BEGIN_THOUGHT}{_GUIDED_THOUGHT}{END_THOUGHT}\n({'|'.join(ways)})"
+
+
+def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decision:
+    """Read what the model wrote in one turn, strictly.
+
+    Args:
+        text: the turn's text, with the list's opening tag where that came from the prompt.
+        cut: the token limit ended the text.
+        guided: the list may stay open, because the server held the model to it.
+    """
+    thought = _between(text, BEGIN_THOUGHT, END_THOUGHT)
+    if BEGIN_LIST in text:
+        if END_LIST in text:
+            body = text.split(BEGIN_LIST, 1)[1].split(END_LIST, 1)[0]
+        elif guided:
+            body = text.split(BEGIN_LIST, 1)[1]
+        else:
+            return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "the list was not closed"))
+        lines = [line for line in body.splitlines() if line.strip()]
+        found = [_LINE.match(line) for line in lines]
+        numbers = tuple(int(match.group(1)) for match in found if match)
+        if not numbers and not guided:
+            return Decision(action="malformed", thought=thought, detail="the list names no number")
+        return Decision(action="recommend", thought=thought, numbers=numbers, unread=len(lines) - len(numbers))
+    inside = _between(text, BEGIN_PREFERENCE, END_PREFERENCE)
+    if inside is None:
+        return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "neither a preference nor a list"))
+    if any(tag in inside for tag in _TAGS):
+        return Decision(action="malformed", thought=thought, detail="a tag inside the preference")
+    preference, why = read_preference(inside)
+    if preference is None:
+        return Decision(action="malformed", thought=thought, detail=why)
+    return Decision(action="retrieve", thought=thought, preference=preference)
+
+
+def _why_cut(cut: bool, why: str) -> str:
+    return f"{why}; the token limit cut the text" if cut else why
+
+
+def _between(text: str, begin: str, end: str) -> str | None:
+    start = text.find(begin)
+    stop = text.find(end, start + len(begin))
+    return text[start + len(begin) : stop].strip() if start >= 0 and stop >= 0 else None

@@ -1,0 +1,158 @@
+"""What the two protocols share: the request that opens a run, what a turn may do, and what a turn decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from deeprec.agent.traces.records import Node, TurnRecord
+
+Conversation = Mapping[str, Any]
+"""What the model has seen and written so far, in the protocol's own form; plain data, never changed in place."""
+
+MAX_PREFERENCE_CHARS = 400
+"""A preference is a few phrases; a longer one is malformed."""
+MAX_GUIDED_PHRASES = 3
+"""Phrases in one guided preference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Briefing:
+    """What the first prompt says."""
+
+    history: Sequence[str]
+    """One short neutralised line an item, oldest first."""
+    message: str | None
+    k: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What the next turn may do. A guided policy is held to it, a free one only to the tokens and the time."""
+
+    phrases: Sequence[str] = ()
+    """Preference phrases on offer, those already used left out; empty means that no retrieval is left."""
+    may_rank: bool = False
+    max_tokens: int
+    timeout_s: float
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a text of the model says, read strictly."""
+
+    action: Literal["retrieve", "recommend", "malformed"]
+    thought: str | None = None
+    preference: str | None = None
+    numbers: tuple[int, ...] = ()
+    """Candidate numbers that the list names, repeats kept, best first."""
+    unread: int = 0
+    """Lines of the list that name no number."""
+    detail: str | None = None
+    """Why the text is malformed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One call of the policy, with the conversation as it stands after it."""
+
+    conversation: Conversation
+    decision: Decision
+    text: str
+    prompt_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    chained: bool = False
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency_ms: float = 0.0
+    messages: list[Any] | None = field(default=None)
+
+
+class AgentProtocol(Protocol):
+    """How the model calls the recommender and hands in its list. Stateless: the conversation carries everything.
+
+    Every method that calls the model raises `PolicyError` when it cannot be had.
+    """
+
+    @property
+    def name(self) -> str:
+        """`tagged` or `tools`."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same model would see other tokens."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether the server holds the model to the format."""
+
+    def lineage(self) -> dict[str, Any]:
+        """The policy's part of a run's lineage: `policy_model`, `adapter`, `adapter_version`, `sampling`."""
+
+    async def open(self, briefing: Briefing) -> Conversation:
+        """Begin a conversation."""
+
+    async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
+        """Let the model think and then search or rank."""
+
+    async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
+        """Show what a search found; None when the context has no room for it and a ranking."""
+
+    async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
+        """Say what was malformed; None when the context has no room."""
+
+    async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
+        """Make the model rank the candidates with these numbers."""
+
+    def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
+        """The turn that a record holds, as if the model had just written it."""
+
+
+def phrases_regex(phrases: Sequence[str]) -> str:
+    """A regular expression for one to `MAX_GUIDED_PHRASES` of the phrases, joined by `; `."""
+    one = "(" + "|".join(re.escape(phrase).replace(r"\ ", " ").replace(r"\-", "-") for phrase in phrases) + ")"
+    return f"{one}(; {one}){{0,{MAX_GUIDED_PHRASES - 1}}}"
+
+
+def read_preference(text: str) -> tuple[str | None, str | None]:
+    """Read a preference strictly.
+
+    Returns:
+        (preference, None), phrases stripped, repeats dropped, joined by `; `; or (None, why it is malformed).
+    """
+    phrases = list(dict.fromkeys(phrase.strip() for phrase in text.split(";")))
+    preference = "; ".join(phrase for phrase in phrases if phrase)
+    if not preference:
+        return None, "the preference is empty"
+    if len(preference) > MAX_PREFERENCE_CHARS:
+        return None, f"the preference has {len(preference):,} characters, more than {MAX_PREFERENCE_CHARS}"
+    return preference, None
+
+
+def record_of(turn: Turn, *, position: int, node: Node, items: tuple[str, ...]) -> TurnRecord:
+    """The turn as the trace store keeps it; `items` are the ids behind the decision's numbers."""
+    decision = turn.decision
+    return TurnRecord(
+        position=position,
+        node=node,
+        prompt_ids=turn.prompt_ids,
+        completion_ids=turn.completion_ids,
+        logprobs=turn.logprobs,
+        chained=turn.chained,
+        text=turn.text,
+        thought=decision.thought,
+        action=decision.action,
+        preference=decision.preference,
+        items=items,
+        detail=decision.detail,
+        finish_reason=turn.finish_reason,
+        prompt_tokens=turn.prompt_tokens,
+        completion_tokens=turn.completion_tokens,
+        latency_ms=turn.latency_ms,
+        messages=turn.messages,
+    )

@@ -1,0 +1,150 @@
+"""`deeprec recommend`: run the agent for one person."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deeprec.agent.chat import make_chat_model
+from deeprec.agent.config import AgentConfig
+from deeprec.agent.graph import build_graph
+from deeprec.agent.policy import CompletionPolicy
+from deeprec.agent.run import run_many
+from deeprec.agent.state import AgentInput, AgentOutput, Lineage
+from deeprec.agent.traces.cli import DEFAULT_STORE
+from deeprec.agent.traces.recorder import SqlRecorder
+from deeprec.agent.traces.render import visible
+from deeprec.agent.traces.store import TraceStore
+from deeprec.trm_tool import ConfigError, Retriever, embedded_ml100k, read_atomic_files
+
+DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
+DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
+
+app = typer.Typer(add_completion=False)
+
+
+class ProtocolName(StrEnum):
+    """How the model calls the recommender."""
+
+    TAGGED = "tagged"
+    TOOLS = "tools"
+
+
+@app.command()
+def recommend(
+    user: Annotated[str | None, typer.Option(help="A user of --data: the whole history counts.")] = None,
+    history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
+    message: Annotated[str | None, typer.Option(help='What the person asks for: "something lighter".')] = None,
+    k: Annotated[int, typer.Option(min=1, help="Items in the list.")] = 10,
+    artifact: Annotated[Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    data: Annotated[Path | None, typer.Option(help="Atomic files for --user; the embedded ml-100k by default.")] = None,
+    base_url: Annotated[
+        str, typer.Option(envvar="DEEPREC_BASE_URL", help="An OpenAI-compatible server; `deeprec llm serve` starts one.")
+    ] = DEFAULT_BASE_URL,
+    model: Annotated[str | None, typer.Option(envvar="DEEPREC_MODEL", help="A model of the server; else its first.")] = None,
+    protocol: Annotated[ProtocolName, typer.Option(help="tagged needs vLLM; tools any server.")] = ProtocolName.TAGGED,
+    guided: Annotated[bool, typer.Option("--guided/--free", help="Whether vLLM holds the model to the format.")] = True,
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Of the sampling.")] = None,
+    store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Recommend items to one person, and log the run. The API key is read from DEEPREC_API_KEY or OPENAI_API_KEY."""
+    if (user is None) == (history is None):
+        raise ConfigError("Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger).")
+    config = AgentConfig(k=k, guided=guided, temperature=temperature)
+    retriever = Retriever.load(artifact)
+    if user is not None:
+        items = read_atomic_files(data or embedded_ml100k()).history(user, 0)
+    else:
+        items = tuple(item.strip() for item in (history or "").split(",") if item.strip())
+    lineage = Lineage(**_given(user_id=user, seed=seed))  # type: ignore[typeddict-item]
+    request = AgentInput(history=list(items), message=message, lineage=lineage)
+    output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, quiet=as_json))
+    if as_json:
+        typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
+    else:
+        _print(output)
+
+
+async def _run(
+    request: AgentInput,
+    retriever: Retriever,
+    config: AgentConfig,
+    base_url: str,
+    model: str | None,
+    protocol: ProtocolName,
+    store: str,
+    *,
+    quiet: bool,
+) -> AgentOutput:
+    policy = CompletionPolicy(base_url, model)
+    try:
+        served = await policy.connect()
+        chosen: Any = policy
+        if protocol is ProtocolName.TOOLS:
+            chosen = make_chat_model(base_url, served.name, temperature=config.temperature, top_p=config.top_p)
+        with TraceStore(store) as traces:
+            graph = build_graph(chosen, retriever, protocol=protocol.value, config=config, recorder=SqlRecorder(traces))
+            progress = Console(stderr=True)
+            with progress.status(f"{served.name} is reasoning…") if not quiet else _nothing():
+                [output] = await run_many(
+                    graph, [request], on_update=None if quiet else lambda _, *step: _tell(progress, *step)
+                )
+        return output
+    finally:
+        await policy.aclose()
+
+
+def step_text(node: str, wrote: Any) -> str | None:
+    """One line on what a step did, or nothing worth a line."""
+    decision = wrote.get("decision") or {}
+    if node == "reason" and decision.get("action") == "retrieve":
+        return f"searches: {decision['preference']}"
+    if node in ("reason", "rank") and decision.get("action") == "malformed":
+        return f"wrote something unreadable: {decision['detail']}"
+    if node == "retrieve":
+        return f"has {len(wrote['candidates'])} candidates"
+    if node == "rank":
+        return f"ranks {len(wrote.get('written', []))} of them"
+    if node == "finish":
+        return f"is done: {wrote['status']}" + (f" ({wrote['detail']})" if wrote["detail"] else "")
+    return None
+
+
+def _tell(console: Console, node: str, wrote: Any) -> None:
+    if line := step_text(node, wrote):
+        console.print(Text(visible(f"  {line}"), style="dim"))
+
+
+def _print(output: AgentOutput) -> None:
+    table = Table("", "Item", "Title", "Found by", box=None)
+    for place in output["recommendations"]:
+        found = f"search {place['retrieval'] + 1}" if place["retrieval"] is not None else "the recommender alone"
+        origin = found if place["source"] != "filled" else f"{found}, not ranked by the model"
+        table.add_row(str(place["rank"]), Text(visible(place["item_id"])), Text(visible(place["title"])), origin)
+    console = Console()
+    console.print(table)
+    if output["status"] != "finished":
+        console.print(Text(visible(f"The run ended as {output['status']}: {output['detail']}"), style="yellow"))
+    for name in output["unenforced"]:
+        console.print(Text(visible(f"The catalogue cannot enforce the constraint on {name}."), style="yellow"))
+    console.print(Text(f"deeprec traces show {output['run_id'][:8]}   shows how it came about", style="dim"))
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()

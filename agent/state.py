@@ -1,0 +1,88 @@
+"""What travels through the graph: plain data only, items by catalogue id, so that any checkpointer can keep it.
+
+No key has a reducer: each node writes a key whole. So a thread that goes on collects nothing from its last request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+
+class Lineage(TypedDict, total=False):
+    """What a caller knows of a run beside the request. It is logged, and never reaches a prompt or the recommender."""
+
+    run_id: str
+    user_id: str
+    target_id: str
+    seed: int
+    split: str
+    suite: str
+    group_id: str
+    parent_id: str
+
+
+class Candidate(TypedDict):
+    """An item that a retrieval of this run found. Its number, for the model, is its place in the list from 1."""
+
+    item_id: str
+    retrieval: int
+    """Position of the first retrieval that found it."""
+    score: float
+    """Its score there; comparable within that retrieval only."""
+    fused: float
+    """Reciprocal rank fusion over the run's retrievals; orders the candidates."""
+
+
+class Recommended(TypedDict):
+    """One place of the list that a caller gets."""
+
+    rank: int
+    item_id: str
+    title: str
+    retrieval: int | None
+    score: float | None
+    source: str
+
+
+class AgentInput(TypedDict, total=False):
+    """A request. On a thread that goes on, `history` stays when it is left out; the other keys do not."""
+
+    history: list[str]
+    """Item ids, oldest first; of anybody, known or not, or empty."""
+    message: str | None
+    where: Mapping[str, Any] | None
+    """Hard constraints of every retrieval."""
+    lineage: Lineage | None
+
+
+class AgentOutput(TypedDict, total=False):
+    """What a run gives back."""
+
+    run_id: str
+    status: str
+    """`finished`, `malformed`, `budget` or `fallback`."""
+    detail: str | None
+    recommendations: list[Recommended]
+    unenforced: list[str]
+    """Constraints that the catalogue cannot enforce."""
+
+
+class AgentState(AgentInput, AgentOutput, total=False):
+    """Everything between the nodes."""
+
+    request: dict[str, Any]
+    """The request as `prepare` took it, with the run id, the start and the numbers of the budget."""
+    conversation: dict[str, Any]
+    decision: dict[str, Any]
+    """What the last policy call decided."""
+    turn_count: int
+    malformed_count: int
+    spent_tokens: int
+    retrieval_count: int
+    preferences: list[str]
+    candidates: list[Candidate]
+    stop_reason: str | None
+    """Why the exploration ended before the model ended it: a budget, a failure, malformed text."""
+    written: list[dict[str, Any]]
+    ungrounded: int

@@ -1,0 +1,219 @@
+"""A real HTTP server that speaks vLLM's API over a random two-layer Llama with byte tokens.
+
+It samples from the model, from a regular expression (guided requests), or answers with the next line of a script. Logprobs
+are always the Llama's own, so that a trainer's can be compared with them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re._constants as sre
+import re._parser as sre_parser
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+BOS, EOS = 256, 257
+MODEL = "tiny"
+
+
+def tiny_llama(seed: int = 0) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=258,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=16_384,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def encode(text: str) -> list[int]:
+    return list(text.encode())
+
+
+def decode(ids: list[int]) -> str:
+    return bytes(token for token in ids if token < 256).decode(errors="replace")
+
+
+def sample_regex(pattern: str, rng: random.Random) -> str:
+    """A random text that a regular expression matches."""
+    return _sample(sre_parser.parse(pattern), rng)
+
+
+def _sample(parsed: Any, rng: random.Random) -> str:
+    parts = []
+    for op, value in parsed:
+        if op is sre.LITERAL:
+            parts.append(chr(value))
+        elif op is sre.IN:
+            choices = []
+            for kind, chars in value:
+                low, high = (chars, chars) if kind is sre.LITERAL else chars
+                choices += [chr(char) for char in range(low, high + 1)]
+            parts.append(rng.choice(choices))
+        elif op is sre.BRANCH:
+            parts.append(_sample(rng.choice(value[1]), rng))
+        elif op is sre.SUBPATTERN:
+            parts.append(_sample(value[-1], rng))
+        elif op in (sre.MAX_REPEAT, sre.MIN_REPEAT):
+            low, high, inner = value
+            parts += [_sample(inner, rng) for _ in range(rng.randint(low, min(high, low + 8)))]
+        else:
+            raise NotImplementedError(op)
+    return "".join(parts)
+
+
+class TinyServer:
+    """`script` holds what the next completions answer: a text, or a callable that writes the whole HTTP answer."""
+
+    def __init__(self) -> None:
+        self.model = tiny_llama()
+        self.max_model_len = 8192
+        self.script: list[Any] = []
+        self.requests: list[dict[str, Any]] = []
+        self.rng = random.Random(0)
+        self.lock = threading.Lock()
+        self.base_url = ""
+
+    @torch.no_grad()
+    def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
+        ids = torch.tensor([[*prompt, *completion]])
+        logits = self.model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        return [float(logits[at, token]) for at, token in enumerate(completion)]
+
+    @torch.no_grad()
+    def sample(self, prompt: list[int], max_tokens: int) -> list[int]:
+        ids, past = torch.tensor([prompt]), None
+        chosen: list[int] = []
+        generator = torch.Generator().manual_seed(self.rng.randrange(2**31))
+        while len(chosen) < max_tokens and EOS not in chosen:
+            out = self.model(ids, past_key_values=past, use_cache=True)
+            past = out.past_key_values
+            token = int(torch.multinomial(out.logits[0, -1].softmax(-1), 1, generator=generator))
+            chosen.append(token)
+            ids = torch.tensor([[token]])
+        return chosen
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        prompt, reason = body["prompt"], "stop"
+        regex = (body.get("structured_outputs") or {}).get("regex")
+        if self.script:
+            ids = encode(self.script.pop(0))
+        elif regex is not None:
+            ids = encode(sample_regex(regex, self.rng))
+        else:
+            ids = self.sample(prompt, min(body["max_tokens"], 24))
+        ids, reason = self._end(ids, body)
+        choice = {
+            "index": 0,
+            "text": decode(ids),
+            "finish_reason": reason,
+            "token_ids": ids,
+            "prompt_token_ids": prompt,
+            "logprobs": {
+                "tokens": [str(token) for token in ids],
+                "token_logprobs": self.logprobs(prompt, ids) if ids else [],
+                "top_logprobs": None,
+                "text_offset": [0] * len(ids),
+            },
+        }
+        return {**_envelope("text_completion"), "choices": [choice], "usage": _usage(len(prompt), len(ids))}
+
+    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        regex = (body.get("structured_outputs") or {}).get("regex")
+        message: dict[str, Any] = {"role": "assistant", "content": None}
+        if self.script:
+            scripted = self.script.pop(0)
+            message |= scripted if isinstance(scripted, dict) else {"content": scripted}
+        elif regex is not None:
+            message["content"] = sample_regex(regex, self.rng)
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return {**_envelope("chat.completion"), "choices": [choice], "usage": _usage(7, 5)}
+
+    @staticmethod
+    def _end(ids: list[int], body: dict[str, Any]) -> tuple[list[int], str]:
+        stops = body.get("stop") or []
+        text = decode(ids)
+        ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
+        if ends:
+            ids = encode(text[: min(ends)])
+        if len(ids) > body["max_tokens"]:
+            return ids[: body["max_tokens"]], "length"
+        return ids, "stop" if ends or EOS in ids or len(ids) < body["max_tokens"] else "length"
+
+
+def _envelope(kind: str) -> dict[str, Any]:
+    return {"id": "tiny-1", "object": kind, "created": 1, "model": MODEL}
+
+
+def _usage(prompt: int, completion: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _handler(server: TinyServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: Any) -> None: ...
+
+        def answer(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            card = {"id": MODEL, "object": "model", "max_model_len": server.max_model_len, "root": MODEL}
+            self.answer(200, {"object": "list", "data": [card]})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with server.lock:
+                server.requests.append({"path": self.path, **body})
+                if self.path == "/tokenize":
+                    if "messages" in body:
+                        turns = [f"<{m['role']}>{m['content']}" for m in body["messages"]]
+                        ids = [BOS, *encode("\n".join(turns) + "\n<assistant>")]
+                    else:
+                        ids = encode(body["prompt"])
+                    self.answer(200, {"tokens": ids, "count": len(ids), "max_model_len": server.max_model_len})
+                elif self.path == "/detokenize":
+                    self.answer(200, {"prompt": decode(body["tokens"])})
+                elif server.script and callable(server.script[0]):
+                    server.script.pop(0)(self)
+                elif self.path == "/v1/completions":
+                    self.answer(200, server.complete(body))
+                else:
+                    self.answer(200, server.chat(body))
+
+    return Handler
+
+
+@contextmanager
+def serve_tiny() -> Iterator[TinyServer]:
+    server = TinyServer()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+    http.daemon_threads = True
+    server.base_url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
