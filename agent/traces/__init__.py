@@ -1,1 +1,44 @@
 """The trace store."""
+
+from deeprec.agent.traces.codec import decode_logprobs, decode_tokens, encode_logprobs, encode_tokens
+from deeprec.agent.traces.recorder import NullRecorder, Recorder, SqlRecorder
+from deeprec.agent.traces.records import (
+    RecommendationRecord,
+    RetrievalRecord,
+    RewardRecord,
+    RunOutcome,
+    RunRecord,
+    RunSummary,
+    RunTrace,
+    StoredSteps,
+    TraceStoreError,
+    TurnRecord,
+)
+from deeprec.agent.traces.render import Titles, render_run
+from deeprec.agent.traces.store import RunFilter, RunNotFoundError, StepConflictError, TraceStore
+
+__all__ = [
+    "NullRecorder",
+    "RecommendationRecord",
+    "Recorder",
+    "RetrievalRecord",
+    "RewardRecord",
+    "RunFilter",
+    "RunNotFoundError",
+    "RunOutcome",
+    "RunRecord",
+    "RunSummary",
+    "RunTrace",
+    "SqlRecorder",
+    "StepConflictError",
+    "StoredSteps",
+    "Titles",
+    "TraceStore",
+    "TraceStoreError",
+    "TurnRecord",
+    "decode_logprobs",
+    "decode_tokens",
+    "encode_logprobs",
+    "encode_tokens",
+    "render_run",
+]

@@ -1,0 +1,113 @@
+"""`deeprec traces`: list logged runs, and read one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, get_args
+from uuid import UUID
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deeprec.agent.traces.records import RunSummary, Status
+from deeprec.agent.traces.render import render_run, visible
+from deeprec.agent.traces.store import RunFilter, TraceStore
+from deeprec.trm_tool.catalogue import Catalogue
+from deeprec.trm_tool.errors import ConfigError
+
+DEFAULT_STORE = ".deeprec/traces.db"
+
+app = typer.Typer(help="Look at logged runs.", no_args_is_help=True)
+
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+
+
+@app.command("ls")
+def list_runs(
+    store: StoreOption = DEFAULT_STORE,
+    status: Annotated[
+        str | None, typer.Option(help="running, finished, malformed, budget, fallback or incomplete.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Runs for this user only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most runs to list.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, newest first."""
+    known = (*get_args(Status), "incomplete")
+    if status is not None and status not in known:
+        raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(known)}.")
+    with TraceStore(store, create=False) as traces:
+        runs = traces.runs(limit, RunFilter(status=status, user_id=user))
+    if as_json:
+        typer.echo(json.dumps([to_json(run) for run in runs], indent=2))
+    elif runs:
+        Console().print(_listing(runs))
+    else:
+        typer.echo("No run matches.")
+
+
+@app.command("show")
+def show_run(
+    run: Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")],
+    store: StoreOption = DEFAULT_STORE,
+    artifact: Annotated[
+        Path | None, typer.Option(help="A TRM artifact; its catalogue gives the items their titles.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one run: each turn, what came back, and the ranked list."""
+    with TraceStore(store, create=False) as traces:
+        trace = traces.run(run)
+    if as_json:
+        typer.echo(json.dumps(to_json(trace), indent=2))
+        return
+    titles = None if artifact is None else Catalogue.from_parquet(artifact / "items.parquet")
+    Console().print(render_run(trace, titles))
+
+
+def to_json(value: Any) -> Any:
+    """A record as strict JSON: NaN as null, ids and times as text."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _listing(runs: list[RunSummary]) -> Table:
+    digits = next(n for n in (8, 13, 18, 36) if n == 36 or len({str(run.run_id)[:n] for run in runs}) == len(runs))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in ("run", "started (UTC)", "status", "user", "model"):
+        table.add_column(header, overflow="fold")
+    for header in ("turns", "tokens", "seconds", "held out at"):
+        table.add_column(header, justify="right")
+    for run in runs:
+        place = "" if run.target_id is None else str(run.target_rank or "–")
+        table.add_row(
+            str(run.run_id)[:digits],
+            run.started_at.strftime("%Y-%m-%d %H:%M"),
+            f"{run.status}, incomplete" if run.incomplete else run.status,
+            Text(visible(run.user_id or "", 40)),
+            Text(visible(run.policy_model, 60) + (" (guided)" if run.guided else "")),
+            str(run.turns),
+            str(run.completion_tokens),
+            "" if run.latency_ms is None else f"{run.latency_ms / 1000:.1f}",
+            place,
+        )
+    return table

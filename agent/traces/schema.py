@@ -1,0 +1,189 @@
+"""The tables of the trace store. A step is keyed by its run and its position; deleting a run deletes its steps."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class NanFloat(TypeDecorator[float]):
+    """A double whose NaN is stored as NULL, as SQLite does anyway: a missing score, which SQL's averages leave out."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        """NaN to NULL."""
+        return None if value is None or math.isnan(value) else float(value)
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> float:
+        """NULL to NaN."""
+        return math.nan if value is None else value
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time in UTC; aware in Python, also where the database drops the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To an aware time."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    """The tables of one store."""
+
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it from the class)
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+        datetime: UtcDateTime(),
+        bytes: LargeBinary(),
+    }
+
+
+class Run(Base):
+    """One request and its lineage. Its ending is filled in once."""
+
+    __tablename__ = "runs"
+    __table_args__ = (Index("ix_runs_started_at_run_id", "started_at", "run_id"),)
+
+    run_id: Mapped[UUID] = mapped_column(primary_key=True)
+    parent_id: Mapped[UUID | None] = mapped_column(index=True)  # no foreign key: a child outlives its parent
+    user_id: Mapped[str | None] = mapped_column(index=True)
+    history: Mapped[list[Any]]
+    message: Mapped[str | None]
+    target_id: Mapped[str | None]
+    protocol: Mapped[str]
+    protocol_version: Mapped[str]
+    prompt_version: Mapped[str]
+    guided: Mapped[bool]
+    k: Mapped[int]
+    policy_model: Mapped[str]
+    adapter: Mapped[str | None]
+    adapter_version: Mapped[str | None]
+    trm_fingerprint: Mapped[str]
+    sampling: Mapped[dict[str, Any]]
+    config: Mapped[dict[str, Any]]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    split: Mapped[str | None]
+    suite: Mapped[str | None]
+    group_id: Mapped[str | None] = mapped_column(index=True)
+    versions: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(index=True)  # "running" until the run is finished
+    incomplete: Mapped[bool] = mapped_column(server_default=text("false"))
+    detail: Mapped[str | None]
+    ungrounded: Mapped[int] = mapped_column(server_default=text("0"))
+    latency_ms: Mapped[float | None]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+def _run_key() -> Mapped[UUID]:
+    return mapped_column(ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True)
+
+
+class Turn(Base):
+    """One call of the policy. Written once, never updated."""
+
+    __tablename__ = "turns"
+
+    run_id: Mapped[UUID] = _run_key()
+    position: Mapped[int] = mapped_column(primary_key=True)  # 0-based within the run
+    node: Mapped[str]
+    prompt_ids: Mapped[bytes]  # codec.py, as are the next two
+    completion_ids: Mapped[bytes]
+    logprobs: Mapped[bytes]
+    chained: Mapped[bool]
+    text: Mapped[str]
+    thought: Mapped[str | None]
+    action: Mapped[str]
+    preference: Mapped[str | None]
+    items: Mapped[list[Any]]
+    detail: Mapped[str | None]
+    finish_reason: Mapped[str | None]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    latency_ms: Mapped[float] = mapped_column(NanFloat, nullable=True)
+    messages: Mapped[list[Any] | None]
+    recorded_at: Mapped[datetime]
+
+
+class Retrieval(Base):
+    """One call of the recommender inside a run. Written once, never updated."""
+
+    __tablename__ = "retrievals"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    run_id: Mapped[UUID] = _run_key()
+    position: Mapped[int] = mapped_column(primary_key=True)  # 0-based within the run
+    turn: Mapped[int]
+    preference: Mapped[str | None]
+    k: Mapped[int]
+    unenforced: Mapped[list[Any]]
+    latency_ms: Mapped[float] = mapped_column(NanFloat, nullable=True)
+    detail: Mapped[str | None]
+    recorded_at: Mapped[datetime]
+
+
+class RetrievedItem(Base):
+    """One item that a retrieval brought back."""
+
+    __tablename__ = "retrieved_items"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "position"], ["retrievals.run_id", "retrievals.position"], ondelete="CASCADE"),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # of the retrieval
+    rank: Mapped[int] = mapped_column(primary_key=True)  # 1-based, best first
+    item_id: Mapped[str]
+    score: Mapped[float] = mapped_column(NanFloat, nullable=True)
+
+
+class Recommendation(Base):
+    """One place in one of a run's two lists: the one that the model wrote, and the one that was shown."""
+
+    __tablename__ = "recommendations"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    run_id: Mapped[UUID] = _run_key()
+    listing: Mapped[str] = mapped_column(primary_key=True)  # "written" or "recommended"
+    rank: Mapped[int] = mapped_column(primary_key=True)  # 1-based
+    item_id: Mapped[str]
+    retrieval: Mapped[int | None]  # position of the first retrieval that found it
+    score: Mapped[float | None]
+    source: Mapped[str]
+
+
+class Reward(Base):
+    """One component of a reward scheme for a run. NULL is NaN: it could not be computed."""
+
+    __tablename__ = "rewards"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    run_id: Mapped[UUID] = _run_key()
+    scheme: Mapped[str] = mapped_column(primary_key=True)
+    component: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float] = mapped_column(NanFloat, nullable=True)
