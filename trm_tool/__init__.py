@@ -6,32 +6,51 @@ from typing import TYPE_CHECKING, Any
 from deeprec.trm_tool.errors import ArtifactError, ConfigError, DataError, DeepRecError, UnknownItemError
 
 if TYPE_CHECKING:
+    from deeprec.trm_tool.artifact import Artifact, load_artifact, save_artifact
     from deeprec.trm_tool.atomic import embedded_ml100k, read_atomic_files
     from deeprec.trm_tool.catalogue import Catalogue, Item
     from deeprec.trm_tool.columns import ColumnNames
     from deeprec.trm_tool.dataset import Dataset
     from deeprec.trm_tool.encoder import Encoder, HashingEncoder, TextEncoder, make_encoder
+    from deeprec.trm_tool.filters import Condition, Where
+    from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
+    from deeprec.trm_tool.retriever import Query, Retrieved, Retriever, ScoredItem
     from deeprec.trm_tool.text import neutralise
+    from deeprec.trm_tool.tool import make_retrieve_items_tool
 
 # Modules load on first use of a name: torch takes seconds, and `deeprec --help` needs the errors only.
 _HOMES = {
+    "Artifact": "artifact",
     "Catalogue": "catalogue",
     "ColumnNames": "columns",
+    "Condition": "filters",
     "Dataset": "dataset",
     "Encoder": "encoder",
     "HashingEncoder": "encoder",
     "Item": "catalogue",
+    "PreferenceAwareTRM": "model",
+    "Query": "retriever",
+    "Retrieved": "retriever",
+    "Retriever": "retriever",
+    "ScoredItem": "retriever",
+    "TRMConfig": "model",
     "TextEncoder": "encoder",
+    "Where": "filters",
     "embedded_ml100k": "atomic",
+    "load_artifact": "artifact",
     "make_encoder": "encoder",
+    "make_retrieve_items_tool": "tool",
     "neutralise": "text",
     "read_atomic_files": "atomic",
+    "save_artifact": "artifact",
 }
 
 __all__ = [
+    "Artifact",
     "ArtifactError",
     "Catalogue",
     "ColumnNames",
+    "Condition",
     "ConfigError",
     "DataError",
     "Dataset",
@@ -39,12 +58,22 @@ __all__ = [
     "Encoder",
     "HashingEncoder",
     "Item",
+    "PreferenceAwareTRM",
+    "Query",
+    "Retrieved",
+    "Retriever",
+    "ScoredItem",
+    "TRMConfig",
     "TextEncoder",
     "UnknownItemError",
+    "Where",
     "embedded_ml100k",
+    "load_artifact",
     "make_encoder",
+    "make_retrieve_items_tool",
     "neutralise",
     "read_atomic_files",
+    "save_artifact",
 ]
 
 

@@ -55,7 +55,7 @@ class AtomicFile:
         columns = []
         for declared in line.split("\t"):
             name, _, kind = declared.strip().rpartition(":")
-            if not name or kind not in get_args(ColumnType):
+            if not name or ":" in name or kind not in get_args(ColumnType):
                 raise DataError(
                     f"{self.name}:1 has the header field {declared[:80]!r}; each must be NAME:TYPE, "
                     "tab-separated, with a type of token, token_seq, float or float_seq."

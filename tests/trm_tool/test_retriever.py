@@ -1,0 +1,254 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deeprec.trm_tool import (
+    Catalogue,
+    ConfigError,
+    Dataset,
+    HashingEncoder,
+    PreferenceAwareTRM,
+    Query,
+    Retrieved,
+    Retriever,
+    UnknownItemError,
+    load_artifact,
+)
+
+HISTORY = ("900", "893", "753")
+
+
+def ids(found: Retrieved) -> list[str]:
+    return [item.id for item in found]
+
+
+def test_items_come_best_first_with_their_scores(retriever: Retriever) -> None:
+    found = retriever.retrieve(HISTORY, k=10)
+    scores = [item.score for item in found]
+    assert len(set(ids(found))) == 10
+    assert scores == sorted(scores, reverse=True)
+    assert all(-1.001 <= score <= 1.001 for score in scores)
+    assert all(type(item.score) is float for item in found)
+    assert found.unenforced == ()
+
+
+def test_scores_are_those_of_the_model(retriever: Retriever, artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    rows = torch.full((1, artifact.model.config.max_length), -1)
+    rows[0, :3] = torch.from_numpy(artifact.catalogue.rows(HISTORY))
+    wish = torch.from_numpy(HashingEncoder().encode(["comedy"]))
+    scores = (artifact.model.query(rows, wish) @ artifact.model.item_vectors().T)[0]
+    found = retriever.retrieve(HISTORY, "comedy", k=50, include_seen=True)
+    assert ids(found) == [artifact.catalogue.ids[row] for row in torch.argsort(scores, descending=True)]
+    assert found[0].score == pytest.approx(float(scores.max()), abs=1e-6)
+
+
+def test_what_was_seen_comes_back_only_when_asked_for(retriever: Retriever) -> None:
+    assert not set(HISTORY) & set(ids(retriever.retrieve(HISTORY, k=50)))
+    assert len(retriever.retrieve(HISTORY, k=50)) == 47
+    assert len(retriever.retrieve(HISTORY, k=50, include_seen=True)) == 50
+
+
+def test_all_of_a_long_history_is_masked_and_its_end_is_read(retriever: Retriever, catalogue: Catalogue) -> None:
+    long = catalogue.ids[:30]  # the tiny model reads 8
+    assert not set(long) & set(ids(retriever.retrieve(long, k=50)))
+    of_long = retriever.retrieve(long, k=50, include_seen=True)
+    assert ids(of_long) == ids(retriever.retrieve(long[-8:], k=50, include_seen=True))
+
+
+def test_the_order_of_a_history_matters(retriever: Retriever) -> None:
+    assert ids(retriever.retrieve(HISTORY, k=20)) != ids(retriever.retrieve(HISTORY[::-1], k=20))
+
+
+def test_excluded_items_do_not_come_back(retriever: Retriever) -> None:
+    first = ids(retriever.retrieve(HISTORY, k=3))
+    assert ids(retriever.retrieve(HISTORY, k=2, exclude={first[0]})) == first[1:]
+
+
+def test_a_preference_changes_the_ranking_and_a_blank_one_does_not(retriever: Retriever) -> None:
+    without = retriever.retrieve(HISTORY, k=20)
+    assert ids(retriever.retrieve(HISTORY, "horror; 1990s", k=20)) != ids(without)
+    for blank in (None, "", " \n\t", "\x00\u200b"):
+        assert retriever.retrieve(HISTORY, blank, k=20) == without
+
+
+def test_an_enormous_preference_is_read_up_to_its_limit(retriever: Retriever) -> None:
+    long = "comedy " * 285 + "horror " * 1_000_000
+    assert retriever.retrieve(HISTORY, long, k=5) == retriever.retrieve(HISTORY, long[:2000], k=5)
+
+
+def test_without_a_history_the_preference_decides(retriever: Retriever) -> None:
+    comedy = ids(retriever.retrieve((), "comedy", k=10))
+    assert comedy != ids(retriever.retrieve((), "horror", k=10))
+    assert len(comedy) == 10
+
+
+def test_without_history_and_preference_popularity_decides(retriever: Retriever, dataset: Dataset) -> None:
+    seen = [item for user in dataset.users for item in dataset.history(user, 2)]
+    counts = np.array([seen.count(item) for item in dataset.catalogue.ids])
+    by_popularity = [dataset.catalogue.ids[row] for row in np.argsort(-counts, kind="stable")]
+    found = retriever.retrieve((), k=50)
+    assert ids(found) == by_popularity  # ties in catalogue order, at the cut too
+    assert ids(retriever.retrieve((), k=7)) == by_popularity[:7]
+    assert found[0].score == 1.0
+
+
+def test_a_person_not_in_the_data_is_served(retriever: Retriever, dataset: Dataset) -> None:
+    stranger = ("564", "557", "900", "564")
+    assert stranger not in dataset.sequences.values()
+    assert len(retriever.retrieve(stranger, k=10)) == 10
+
+
+def test_a_batch_answers_as_single_queries_do_in_one_forward_pass(
+    retriever: Retriever, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = [
+        Query(),
+        Query(preference="comedy"),
+        Query(history=HISTORY, preference="horror"),
+        Query(history=HISTORY[:1], exclude=("893",)),
+        Query(history=dataset.history("u1"), where={"studio": {"in": ["Fox"]}}, include_seen=True),
+    ]
+    passes = []
+    forward = PreferenceAwareTRM.query
+
+    def note(self: PreferenceAwareTRM, *args: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
+        passes.append(len(args[0]))
+        return forward(self, *args, **options)
+
+    monkeypatch.setattr(PreferenceAwareTRM, "query", note)
+    batch = retriever.retrieve_batch(queries, k=10)
+    assert passes == [5]
+    for query, found in zip(queries, batch, strict=True):
+        (alone,) = retriever.retrieve_batch([query], k=10)
+        assert ids(found) == ids(alone)
+        assert [item.score for item in found] == pytest.approx([item.score for item in alone], abs=1e-6)
+    assert retriever.retrieve_batch([], k=10) == []
+    assert len(retriever.retrieve_batch([Query()] * 300, k=1)) == 300
+
+
+def test_items_of_equal_score_come_in_catalogue_order(artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    with torch.no_grad():
+        for parameter in artifact.model.parameters():
+            parameter.zero_()
+    found = Retriever(artifact).retrieve(HISTORY, "comedy", k=50, include_seen=True)
+    assert ids(found) == list(artifact.catalogue.ids)
+
+
+def test_ranks_agree_with_the_ranking(retriever: Retriever) -> None:
+    query = Query(history=HISTORY, preference="comedy")
+    ranking = ids(retriever.retrieve(HISTORY, "comedy", k=50))
+    assert [retriever.rank_of(item, query) for item in ranking] == list(range(1, 48))
+    assert retriever.rank_of("900", query) == 48  # masked: after all that may come back
+    assert retriever.ranks_of(ranking[:3], [query] * 3).tolist() == [1, 2, 3]
+    popular = ids(retriever.retrieve((), k=50))
+    assert [retriever.rank_of(item, Query()) for item in popular] == list(range(1, 51))
+    with pytest.raises(ConfigError, match="1 items for 0 queries"):
+        retriever.ranks_of(["900"], [])
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, None])
+def test_a_k_that_returns_nothing_is_refused(retriever: Retriever, k: int) -> None:
+    with pytest.raises(ConfigError, match="k is"):
+        retriever.retrieve(HISTORY, k=k)
+
+
+def test_ids_that_do_not_exist_are_named(retriever: Retriever) -> None:
+    with pytest.raises(UnknownItemError, match="'Toy Story', 'x'"):
+        retriever.retrieve(["900", "Toy Story", "x"], k=5)
+    with pytest.raises(UnknownItemError, match="'y'"):
+        retriever.retrieve(HISTORY, k=5, exclude=["y"])
+    with pytest.raises(UnknownItemError, match="'z'"):
+        retriever.rank_of("z", Query())
+    with pytest.raises(ConfigError, match="history is the text '900,893'"):
+        retriever.retrieve("900,893", k=5)
+
+
+def test_another_encoder_than_the_trained_one_is_refused(artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    with pytest.raises(ConfigError, match="trained with the text encoder 'hashing-32'; 'hashing-16' would not fit"):
+        Retriever(artifact, HashingEncoder(16))
+    retriever = Retriever(artifact, _Impostor())
+    with pytest.raises(ConfigError, match=r"vectors of shape \(1, 7\)"):
+        retriever.retrieve(HISTORY, "comedy", k=5)
+
+
+class _Impostor:
+    id, width = "hashing-32", 7
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return np.zeros((len(texts), 7), dtype=np.float32)
+
+
+def test_a_catalogue_that_nobody_touched_can_be_searched(artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    untouched = Retriever(replace(artifact, popularity=np.zeros(50)))
+    found = untouched.retrieve((), k=3)
+    assert [(item.id, item.score) for item in found] == [("900", 0.0), ("893", 0.0), ("886", 0.0)]
+
+
+def matching(retriever: Retriever, where: dict[str, object]) -> set[str]:
+    return set(ids(retriever.retrieve((), k=50, where=where)))  # type: ignore[arg-type]
+
+
+def test_constraints_hold(retriever: Retriever, catalogue: Catalogue) -> None:
+    def those(test: object) -> set[str]:
+        return {item.id for item in catalogue if test(item.attributes)}  # type: ignore[operator]
+
+    assert matching(retriever, {"release_year": {"min": 1980, "max": 1989}}) == those(
+        lambda a: 1980 <= a.get("release_year", 0) <= 1989
+    )
+    assert matching(retriever, {"release_year": {"in": [1980, "1981"]}}) == those(
+        lambda a: a.get("release_year") in (1980, 1981)
+    )
+    # An item without the attribute fails `in`, `min` and `max`, and passes `not_in`.
+    assert matching(retriever, {"release_year": {"not_in": [1980]}}) == those(lambda a: a.get("release_year") != 1980)
+    assert matching(retriever, {"studio": {"not_in": ["FOX"]}}) == those(lambda a: a.get("studio") != "Fox")
+    assert matching(retriever, {"class": {"in": ["comedy", "horror"]}}) == those(
+        lambda a: set(a["class"]) & {"Comedy", "Horror"}
+    )
+    both = {"class": {"in": ["comedy"], "not_in": ["action"]}, "price": {"max": 10}}
+    assert matching(retriever, both) == those(
+        lambda a: "Comedy" in a["class"] and "Action" not in a["class"] and a["price"] <= 10
+    )
+    assert matching(retriever, {"class": {"in": ["no such"]}}) == set()
+    assert matching(retriever, {"class": {"in": []}}) == set()
+    assert len(matching(retriever, {})) == 50
+
+
+def test_a_constraint_that_the_catalogue_cannot_hold_is_reported(retriever: Retriever) -> None:
+    found = retriever.retrieve((), k=50, where={"colour": {"in": ["red"]}, "studio": {"in": ["Fox"]}})
+    assert found.unenforced == ("colour",)
+    assert 0 < len(found) < 50
+    assert retriever.retrieve((), k=50, where={"colour": {"in": ["red"]}})[:] == retriever.retrieve((), k=50)[:]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"release_year": {"above": 1990}}, "where.release_year is {'above': 1990}; use in, not_in, min or max"),
+        ({"release_year": {}}, "where.release_year is {}; use in"),
+        ({"release_year": 1990}, "where.release_year is 1990; use in"),
+        ({"release_year": {"min": "old"}}, "where.release_year.min is 'old'; give a number"),
+        ({"release_year": {"min": True}}, "where.release_year.min is True"),
+        ({"release_year": {"max": float("nan")}}, "where.release_year.max is nan"),
+        ({"release_year": {"max": 10**400}}, "where.release_year.max is 1000"),
+        ({"release_year": {"min": 2000, "max": 1990}}, "has min 2000 above max 1990"),
+        ({"release_year": {"in": ["old"]}}, "lists ['old'], but release_year holds numbers"),
+        ({"class": {"in": "Comedy"}}, "where.class.in is 'Comedy'; give a list"),
+        ({"class": {"in": [["Comedy"]]}}, "where.class.in is [['Comedy']]; give a list"),
+        ({"class": {"min": 3}}, "but class holds words"),
+        ({"colour": {"like": "red"}}, "where.colour is {'like': 'red'}; use in"),
+        ({3: {"in": []}}, "where has the key 3"),
+        ([], "where is []; it must map"),
+    ],
+)
+def test_a_condition_that_makes_no_sense_is_refused(retriever: Retriever, where: object, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        retriever.retrieve((), k=5, where=where)  # type: ignore[arg-type]
+    assert message in str(raised.value)

@@ -1,0 +1,206 @@
+"""The retriever: a history and a preference in words in, the best items of the catalogue out."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deeprec.trm_tool.artifact import Artifact, load_artifact
+from deeprec.trm_tool.encoder import MAX_TEXT_CHARS, Encoder, make_encoder
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.filters import AttributeIndex, Where
+from deeprec.trm_tool.model import PADDING_ROW
+from deeprec.trm_tool.text import plain
+
+MAX_BATCH = 256
+"""Queries of one forward pass; a longer batch takes several."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """An item and how well it fits: a cosine in [-1, 1], or the share of the most popular item's popularity."""
+
+    id: str
+    score: float
+
+
+class Retrieved(list[ScoredItem]):
+    """Items, best first, and what of the query could not be held."""
+
+    def __init__(self, items: Sequence[ScoredItem] = (), *, unenforced: tuple[str, ...] = ()) -> None:
+        super().__init__(items)
+        self.unenforced = unenforced
+        """Attributes that `where` constrains and that the catalogue lacks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One question to the retriever."""
+
+    history: Sequence[str] = ()
+    """Item ids, oldest first; of anybody, known from training or not."""
+    preference: str | None = None
+    exclude: Collection[str] = ()
+    where: Where | None = None
+    include_seen: bool = False
+    """Whether items of the history may come back."""
+
+
+class Retriever:
+    """Ranks a catalogue by a trained artifact. The items' vectors are computed once; safe to share between threads."""
+
+    def __init__(self, artifact: Artifact, encoder: Encoder | None = None) -> None:
+        """`encoder`: the one that the artifact was trained with; None makes it by its id (nothing loads before use).
+
+        Raises:
+            ConfigError: `encoder` is another one than the artifact was trained with.
+        """
+        trained_with = str(artifact.config["encoder_id"])
+        self.encoder: Encoder = make_encoder(trained_with) if encoder is None else encoder
+        if self.encoder.id != trained_with:
+            raise ConfigError(
+                f"The artifact was trained with the text encoder {trained_with!r}; {self.encoder.id!r} would not fit. "
+                "Leave the encoder out, or train the artifact again with it."
+            )
+        self.catalogue = artifact.catalogue
+        self.fingerprint = artifact.fingerprint
+        self._model = artifact.model.eval()
+        self._attributes = AttributeIndex(artifact.catalogue)
+        peak = float(artifact.popularity.max(initial=0.0))
+        self._popularity = (artifact.popularity / (peak if peak > 0 else 1.0)).astype(np.float32)
+        self._text_width = int(artifact.text_embeddings.shape[1])
+        with torch.inference_mode():
+            self._item_vectors = self._model.item_vectors()  # (items, width)
+
+    @classmethod
+    def load(cls, folder: Path | str, encoder: Encoder | None = None) -> "Retriever":
+        """Load the artifact in a folder.
+
+        Raises:
+            ArtifactError: names the file and the field that does not fit.
+        """
+        return cls(load_artifact(Path(folder)), encoder)
+
+    def retrieve(
+        self,
+        history: Sequence[str],
+        preference: str | None = None,
+        *,
+        k: int,
+        exclude: Collection[str] = (),
+        where: Where | None = None,
+        include_seen: bool = False,
+    ) -> Retrieved:
+        """Find the `k` items that fit best.
+
+        Without a history the preference alone decides; without either, popularity does. A preference is read up to
+        2,000 characters; one of white space only is none.
+
+        Args:
+            history: Item ids, oldest first; of anybody. Empty is allowed.
+            preference: What is wanted, in words.
+            k: Items to return; fewer come back when the query allows fewer.
+            exclude: Item ids that must not come back.
+            where: Constraints on attributes, such as `{"year": {"min": 1990}, "genre": {"not_in": ["Horror"]}}`.
+            include_seen: Let items of the history come back.
+
+        Returns:
+            Best first, ties in catalogue order; `unenforced` names the attributes of `where` the catalogue lacks.
+
+        Raises:
+            UnknownItemError: an id of `history` or `exclude` is not in the catalogue.
+            ConfigError: `k` is below 1, or a condition makes no sense.
+        """
+        query = Query(history=history, preference=preference, exclude=exclude, where=where, include_seen=include_seen)
+        return self.retrieve_batch([query], k=k)[0]
+
+    def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
+        """`retrieve` for many queries in one forward pass; the answers come in the order of the queries."""
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ConfigError(f"k is {k!r}; no item would come back. Set k to 1 or more.")
+        retrieved = []
+        for start in range(0, len(queries), MAX_BATCH):
+            scores, unenforced = self._scores(queries[start : start + MAX_BATCH])
+            for row_scores, names in zip(scores, unenforced, strict=True):
+                items = [ScoredItem(self.catalogue.ids[row], float(row_scores[row])) for row in _best(row_scores, k)]
+                retrieved.append(Retrieved(items, unenforced=names))
+        return retrieved
+
+    def rank_of(self, item_id: str, query: Query) -> int:
+        """1-based rank of an item for a query; one that the query masks comes after all that it allows."""
+        return int(self.ranks_of([item_id], [query])[0])
+
+    def ranks_of(self, item_ids: Sequence[str], queries: Sequence[Query]) -> NDArray[np.int64]:
+        """`rank_of` for many pairs of an item and a query in one forward pass -> int64 (n,)."""
+        if len(item_ids) != len(queries):
+            raise ConfigError(f"{len(item_ids)} items for {len(queries)} queries. Give one item a query.")
+        targets = self.catalogue.rows(item_ids)
+        ranks = np.empty(len(queries), dtype=np.int64)
+        for start in range(0, len(queries), MAX_BATCH):
+            scores, _ = self._scores(queries[start : start + MAX_BATCH])
+            for offset, row_scores in enumerate(scores):
+                target = targets[start + offset]
+                own = row_scores[target]
+                allowed = row_scores > -np.inf
+                ahead = (row_scores > own).sum() + (allowed & (row_scores == own))[:target].sum()
+                ranks[start + offset] = 1 + (ahead if own > -np.inf else allowed.sum())
+        return ranks
+
+    def _scores(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], list[tuple[str, ...]]]:
+        """Scores (queries, items), -inf where masked, and the constraints not held."""
+        histories = [self._rows(query.history, "history") for query in queries]
+        masks, unenforced = zip(
+            *(self._mask(query, history) for query, history in zip(queries, histories, strict=True)), strict=True
+        )
+        wishes = [plain(query.preference or "", MAX_TEXT_CHARS) for query in queries]
+        # Always the full length, as in training: the model's frequency filter depends on it, so that an answer would
+        # otherwise depend on the other histories of its batch.
+        length = self._model.config.max_length
+        rows = torch.full((len(queries), length), PADDING_ROW)
+        for index, history in enumerate(histories):
+            latest = torch.from_numpy(history[-length:])
+            rows[index, : len(latest)] = latest
+        device = self._item_vectors.device
+        has = torch.tensor([bool(wish) for wish in wishes])
+        with torch.inference_mode():
+            preference = self._encode(wishes).to(device) if has.any() else None
+            vectors = self._model.query(rows.to(device), preference, has.to(device) if has.any() else None)
+            scores: NDArray[np.float32] = (vectors @ self._item_vectors.T).cpu().numpy()
+        for index, (history, wish) in enumerate(zip(histories, wishes, strict=True)):
+            if not len(history) and not wish:
+                scores[index] = self._popularity
+        scores[~np.stack(masks)] = -np.inf
+        return scores, list(unenforced)
+
+    def _encode(self, wishes: Sequence[str]) -> torch.Tensor:
+        encoded = self.encoder.encode(wishes)
+        if encoded.shape != (len(wishes), self._text_width):
+            raise ConfigError(
+                f"The text encoder {self.encoder.id!r} gave vectors of shape {encoded.shape} where the artifact needs "
+                f"({len(wishes)}, {self._text_width}). Use the encoder that the artifact was trained with."
+            )
+        return torch.from_numpy(encoded)
+
+    def _mask(self, query: Query, history: NDArray[np.int64]) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+        mask, unenforced = self._attributes.mask({} if query.where is None else query.where)
+        if not query.include_seen:
+            mask[history] = False
+        mask[self._rows(query.exclude, "exclude")] = False
+        return mask, unenforced
+
+    def _rows(self, item_ids: Collection[str], name: str) -> NDArray[np.int64]:
+        if isinstance(item_ids, str):
+            raise ConfigError(f"{name} is the text {item_ids[:80]!r}. Give a list of item ids.")
+        return self.catalogue.rows(list(item_ids))
+
+
+def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Positions of the `k` highest finite scores, best first, ties by position."""
+    allowed = np.flatnonzero(scores > -np.inf)
+    if len(allowed) > k:
+        kth = np.partition(scores[allowed], len(allowed) - k)[len(allowed) - k]
+        allowed = allowed[scores[allowed] >= kth]  # a tie with the k-th stays, so that position decides
+    return allowed[np.argsort(-scores[allowed], kind="stable")[:k]]

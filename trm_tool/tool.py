@@ -1,0 +1,82 @@
+"""The retriever as a LangChain tool, for the agent here and for anybody else's."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, field_validator
+
+from deeprec.trm_tool.retriever import Retriever
+from deeprec.trm_tool.text import neutralise, plain
+
+if TYPE_CHECKING:
+    from langchain_core.tools import StructuredTool
+
+MAX_PREFERENCE_CHARS = 500
+"""Longer preferences are cut: no retrieval needs more, and a model that runs on writes without end."""
+SUMMARY_CHARS = 80
+
+
+class RetrieveItemsInput(BaseModel):
+    """Arguments of `retrieve_items`. What a model sends in another shape is read as text rather than refused."""
+
+    preference: str = Field(
+        default="",
+        description="What the person may like now: a few short phrases joined by ';'. Empty for no preference.",
+    )
+
+    @field_validator("preference", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> str:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, list | tuple):
+            return "; ".join(str(part) for part in value[:50])
+        return "" if value is None else str(value)
+
+
+def make_retrieve_items_tool(retriever: Retriever, *, history: Sequence[str], k: int = 10) -> "StructuredTool":
+    """Build the tool `retrieve_items(preference)` for one person.
+
+    The tool answers with a short numbered list for the model, catalogue text neutralised; its artifact is a list of
+    `{"item_id", "score"}`, best first. An empty preference asks by history alone; one above 500 characters is cut, and
+    the answer says so; a malformed call is answered with a line that says what to send.
+
+    Args:
+        retriever: Where the items come from.
+        history: Item ids of the person, oldest first; may be empty.
+        k: Items of an answer.
+
+    Raises:
+        UnknownItemError: an id of `history` is not in the catalogue.
+        ConfigError: `k` is below 1.
+    """
+    from langchain_core.tools import StructuredTool
+
+    past = tuple(history)
+    retriever.retrieve(past, k=k)  # a wrong history or k is the caller's mistake, not the model's: say so now
+
+    def retrieve_items(preference: str = "") -> tuple[str, list[dict[str, Any]]]:
+        wish = plain(preference, MAX_PREFERENCE_CHARS)
+        found = retriever.retrieve(past, wish or None, k=k)
+        head = f"{len(found)} items" + (" for this preference" if wish else "; no preference given, by history alone")
+        if len(preference) > 4 * MAX_PREFERENCE_CHARS or len(plain(preference, 4 * MAX_PREFERENCE_CHARS)) > len(wish):
+            head += f" (only its first {MAX_PREFERENCE_CHARS} characters were read; write short phrases)"
+        lines = [
+            f"{number}. {neutralise(retriever.catalogue.summary(item.id, SUMMARY_CHARS), SUMMARY_CHARS)}"
+            for number, item in enumerate(found, start=1)
+        ]
+        return "\n".join([f"{head}:" if lines else f"{head}; none is left.", *lines]), [
+            {"item_id": item.id, "score": item.score} for item in found
+        ]
+
+    return StructuredTool.from_function(
+        func=retrieve_items,
+        name="retrieve_items",
+        description=(
+            f"Recommend {k} items of the catalogue to this person, best first. Say in `preference` what they may like "
+            "now, in a few short phrases joined by ';'; call again with another preference to explore another side."
+        ),
+        args_schema=RetrieveItemsInput,
+        response_format="content_and_artifact",
+        handle_validation_error='This call could not be read. Send {"preference": "short phrases; joined by ;"}.',
+    )
