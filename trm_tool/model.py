@@ -123,7 +123,8 @@ class Block(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
         x = x + self.dropout(self.mix(attended))
         inner = F.gelu(self.expand(self.forward_norm(x)))
-        return x + self.dropout(self.contract(inner))
+        transformed: Tensor = x + self.dropout(self.contract(inner))
+        return transformed
 
 
 class PreferenceAwareTRM(nn.Module):

@@ -104,3 +104,8 @@ class PreferencePool:
         variant = (chance[1] * counts).long().clamp(max=self._variants.shape[1] - 1)
         has = (chance[2] >= self.config.empty) & (counts > 0)
         return self._variants[about, variant].clamp(min=0), has
+
+    def all_phrases(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The text with all phrases of each target: index into `texts`, and whether there is one, both (targets,)."""
+        about = targets.cpu()
+        return self._variants[about, 0].clamp(min=0), self._counts[about] > 0

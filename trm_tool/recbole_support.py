@@ -1,7 +1,7 @@
-"""RecBole 1.2.1 on today's NumPy and torch, training whole sequences. Needs the extra `[trm]`; nothing else imports it.
+"""RecBole 1.2.1 on today's NumPy and torch, without its side effects. Needs the extra `[trm]`; import it lazily.
 
-What is RecBole's here: its atomic files, Config, Dataset, data loaders, Trainer and Evaluator. What is ours: one sample
-per window instead of one per position, the model, and that nothing is written beside the files we name.
+RecBole's own entry point, `recbole.quick_start`, cannot be imported on NumPy 2. What lies below it works once it gets
+the NumPy names that it misses, files that it cannot misread, and a Trainer that keeps its weights in memory.
 """
 
 import logging
@@ -17,23 +17,15 @@ from typing import Any
 import numpy as np
 import recbole.trainer.trainer as recbole_trainer
 import torch
-import torch.nn.functional as F
 from recbole.config import Config
-from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
-from recbole.data.dataset import Dataset as RecBoleDataset
-from recbole.data.dataset import SequentialDataset
-from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
 from torch import Tensor
 
 from deeprec.trm_tool.dataset import Dataset
-from deeprec.trm_tool.model import PADDING_ROW, PreferenceAwareTRM
-from deeprec.trm_tool.preferences import PreferencePool
 
 NAME = "deeprec"
 """Of the files written for RecBole. A data set called ml-100k would make it read its own copy instead."""
-TARGETS = "target_list"
 _USER, _ITEM, _TIME = "user_id", "item_id", "timestamp"
 
 
@@ -115,137 +107,6 @@ def make_config(model: str | type, folder: Path, *, max_length: int, **settings:
     return CleanConfig(model=model, dataset=NAME, config_dict=base | settings)
 
 
-class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
-    """RecBole's sequential data set with one training sample a window of a user's sequence, not one a position.
-
-    A window holds up to `MAX_ITEM_LIST_LENGTH` items and, for each, the item that follows; windows of one user overlap
-    by `window_overlap` items, and together they hold every step of the sequence. RecBole's augmentation would repeat
-    the prefix for every step: 97,171 samples for ml-100k, against some 2,400 windows.
-
-    The last `held_back` items of each user never enter a window. The last item is the target of validation.
-    """
-
-    def __init__(self, config: Config) -> None:
-        with warnings.catch_warnings():
-            # `feat[field].fillna(inplace=True)`: nothing is missing in what `write_for_recbole` wrote.
-            warnings.filterwarnings("ignore", message="A value is trying to be set on a copy", category=FutureWarning)
-            super().__init__(config)
-
-    def build(self) -> list["WholeSequenceDataset"]:
-        """Split into training windows and validation rows (there is no test part: it is never handed to RecBole)."""
-        RecBoleDataset._change_feat_format(self)  # past SequentialDataset, which would augment
-        self._aug_presets()
-        self.sort(by=[self.uid_field, self.time_field], ascending=True)
-        users = self.inter_feat[self.uid_field]
-        items = self.inter_feat[self.iid_field]
-        _, counts = torch.unique_consecutive(users, return_counts=True)
-        starts = torch.cumsum(counts, 0) - counts
-        spans = list(zip(starts.tolist(), (starts + counts).tolist(), strict=True))
-        held_back = int(self.config["held_back"])
-        return [
-            self.copy(self._windows(users, [(start, items[start : end - held_back]) for start, end in spans])),
-            self._validation(users, [(start, items[start:end]) for start, end in spans if end - start > 1]),
-        ]
-
-    def _windows(self, users: Tensor, sequences: list[tuple[int, Tensor]]) -> Interaction:
-        length = self.max_item_list_len
-        stride = max(length - int(self.config["window_overlap"]), 1)
-        owners, inputs, targets = [], [], []
-        for start, items in sequences:
-            steps = len(items) - 1
-            if steps < 1:
-                continue
-            # From the end backwards, so that the latest window is a full one.
-            ends = list(range(steps, min(length, steps) - 1, -stride))
-            if ends[-1] > length:
-                ends.append(min(length, steps))
-            for end in ends:
-                begin = max(end - length, 0)
-                owners.append(users[start])
-                inputs.append(items[begin:end])
-                targets.append(items[begin + 1 : end + 1])
-        return Interaction(
-            {
-                self.uid_field: torch.stack(owners) if owners else torch.empty(0, dtype=torch.int64),
-                self.item_id_list_field: _pad(inputs, length),
-                TARGETS: _pad(targets, length),
-            }
-        )
-
-    def _validation(self, users: Tensor, sequences: list[tuple[int, Tensor]]) -> "WholeSequenceDataset":
-        histories = [items[:-1] for _, items in sequences]
-        latest = [items[-self.max_item_list_len :] for items in histories]
-        validation: WholeSequenceDataset = self.copy(
-            Interaction(
-                {
-                    self.uid_field: torch.stack([users[start] for start, _ in sequences]),
-                    self.iid_field: torch.stack([items[-1] for _, items in sequences]),
-                    self.item_id_list_field: _pad(latest, self.max_item_list_len),
-                    self.item_list_length_field: torch.tensor([len(items) for items in latest]),
-                }
-            )
-        )
-        validation.histories = histories
-        return validation
-
-
-class SeenMaskedLoader(FullSortEvalDataLoader):  # type: ignore[misc]
-    """RecBole's full-sort loader, telling its Trainer to mask what each user has had: its own one does not."""
-
-    def collate_fn(self, index: list[int]) -> tuple[Interaction, tuple[Tensor, Tensor], Tensor, Tensor]:
-        """Collect a batch, with the (row, item) pairs of all histories."""
-        interaction, _, positive_u, positive_i = super().collate_fn(index)
-        histories = [self._dataset.histories[number] for number in index]
-        rows = torch.repeat_interleave(torch.arange(len(index)), torch.tensor([len(items) for items in histories]))
-        return interaction, (rows, torch.cat(histories)), positive_u, positive_i
-
-
-class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
-    """`PreferenceAwareTRM` as RecBole sees a model. RecBole's item numbers stay on this side of it."""
-
-    def __init__(
-        self, config: Config, dataset: RecBoleDataset, trm: PreferenceAwareTRM, pool: PreferencePool, seed: int
-    ) -> None:
-        super().__init__(config, dataset)
-        self.trm = trm
-        self.pool = pool
-        self.pool_embeddings = pool.embeddings.to(self.device)
-        self.sampled_softmax = int(config["sampled_softmax"])
-        self.generator = torch.Generator().manual_seed(seed)
-        tokens = dataset.id2token(self.ITEM_ID, np.arange(1, self.n_items))
-        rows = torch.tensor([PADDING_ROW, *(int(token[1:]) for token in tokens)])
-        self.row_of = rows.to(self.device)  # RecBole's item number -> catalogue row
-
-    def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Cross-entropy over the catalogue at every position of every window, each with a preference or without."""
-        rows, targets = self.row_of[interaction[self.ITEM_SEQ]], self.row_of[interaction[TARGETS]]
-        trm = self.trm
-        item_texts = trm.adapt_text(trm.text_embeddings)
-        trained = targets != PADDING_ROW
-        hidden = trm.encode_sequence(rows, item_texts=item_texts)[trained]  # (positions, width)
-        targets = targets[trained]
-        chosen, has = (part.to(self.device) for part in self.pool.draw(targets, self.generator))
-        cold = has & (torch.rand(len(has), generator=self.generator) < self.pool.config.cold).to(self.device)
-        if bool(has.any()):
-            unique, index = torch.unique(chosen[has], return_inverse=True)
-            wishes = trm.adapt_preference(self.pool_embeddings[unique])
-            wish = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), wishes[index])
-            hidden = hidden * ~cold.unsqueeze(-1) + wish
-        vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
-        if len(vectors) > self.sampled_softmax:
-            others = torch.randint(len(vectors), (self.sampled_softmax,), generator=self.generator).to(self.device)
-            candidates, index = torch.unique(torch.cat((targets, others)), return_inverse=True)
-            vectors, targets = vectors[candidates], index[: len(targets)]
-        logits = F.normalize(hidden, dim=-1) @ vectors.T / trm.config.temperature
-        return F.cross_entropy(logits, targets)
-
-    def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Score all items without a preference, in RecBole's item numbers -> (batch, items with padding)."""
-        scores = self.trm.query(self.row_of[interaction[self.ITEM_SEQ]]) @ self.trm.item_vectors().T
-        padding = torch.full((len(scores), 1), -torch.inf, device=scores.device)
-        return torch.cat((padding, scores[:, self.row_of[1:]]), dim=1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
     """One pass over the training windows and the validation after it."""
@@ -308,6 +169,10 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
             )
         return score, result
 
+    def measure(self, loader: FullSortEvalDataLoader) -> dict[str, float]:
+        """Evaluate the weights as they are, with RecBole's Evaluator."""
+        return {name: float(value) for name, value in self.evaluate(loader, load_best_model=False).items()}
+
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         self.best_epoch = epoch + 1
         self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -328,11 +193,6 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
-def make_train_loader(config: Config, dataset: WholeSequenceDataset) -> TrainDataLoader:
-    """RecBole's loader of training windows, in an order drawn from `config["seed"]`."""
-    return TrainDataLoader(config, dataset, None, shuffle=True)
-
-
 class _NullWriter:
     """Stands in for TensorBoard's writer."""
 
@@ -349,10 +209,3 @@ def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(module, name, original)
-
-
-def _pad(sequences: list[Tensor], length: int) -> Tensor:
-    out = torch.zeros(len(sequences), length, dtype=torch.int64)  # RecBole pads with item 0
-    for row, items in enumerate(sequences):
-        out[row, : len(items)] = items
-    return out

@@ -1,0 +1,57 @@
+"""The README.md of an artifact: what the model is, what it was trained on, what it measured, how to load it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_model_card(path: Path, name: str, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Write the card of the artifact folder `name` from what its `config.json` and `metrics.json` hold."""
+    architecture = ", ".join(f"{name} {value}" for name, value in config["architecture"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
+    path.write_text(
+        f"""# A preference-aware recommender
+
+Ranks {config["items"]} items for a history of item ids and a preference in words (phrases joined by `;`). Written by
+deeprec-agent after DeepRec (Zheng et al. 2025, arXiv:2505.16810).
+
+- Trained on: {config["dataset_name"] or "data without a name"}, without the last {config["holdout"]} items a user.
+- Fingerprint of the data: `{config["dataset_fingerprint"][:16]}`; seed: {config["seed"]}.
+- Architecture: {architecture}.
+- Text encoder: {config["encoder_id"]}, {config["text_width"]} wide. Preferences must be encoded with the same one.
+- Made with: {versions}.
+
+## Measured
+
+{_table(metrics)}
+
+Validation is the item before the last of each person, ranked against the whole catalogue. Epochs were selected on it,
+so it flatters; `deeprec trm eval` measures on the last items.
+
+## Limits
+
+Preferences in training were phrases of catalogue attributes, some wrong, never sentences. The folder holds the
+catalogue's titles and texts: whatever terms the data came under hold for it too.
+
+## Loading
+
+```python
+from deeprec.trm_tool import Retriever
+
+retriever = Retriever.load("{name}")
+retriever.retrieve(history=[], preference="comedy; 1990s", k=10)
+```
+""",
+        encoding="utf-8",
+    )
+
+
+def _table(metrics: Mapping[str, Any]) -> str:
+    rows = metrics.get("validation")
+    if not isinstance(rows, Mapping) or not rows:
+        return "Nothing was measured."
+    names = list(next(iter(rows.values())))
+    lines = ["| validation | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for protocol, values in rows.items():
+        lines.append(f"| {protocol} | " + " | ".join(f"{values[name]:.4f}" for name in names) + " |")
+    return "\n".join(lines)
