@@ -1,0 +1,207 @@
+"""`deeprec trm`: train the recommender and ask it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.text import plain
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.dataset import Dataset
+    from deeprec.trm_tool.retriever import Retrieved, Retriever
+    from deeprec.trm_tool.train import TrainingProgress
+
+DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Train, evaluate and search the preference-aware recommender."""
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the artifact; one that is there is replaced.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of RecBole atomic files; the embedded ml-100k by default.")
+    ] = None,
+    holdout: Annotated[
+        int, typer.Option(help="Last items of each person that training never sees: 2, or 3 to collect rollouts.")
+    ] = 2,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", show_default="20")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, batches and preference texts.")] = 0,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder: a sentence-transformers id or folder, or hashing-32.", show_default="MiniLM"),
+    ] = None,
+    drop_bad_rows: Annotated[
+        bool, typer.Option("--drop-bad-rows", help="Leave out repeats, unknown items and users below 3 interactions.")
+    ] = False,
+    user_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    item_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    title_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    text_columns: Annotated[
+        str | None, typer.Option(help="Item columns of prose, separated by commas, beside those found.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the recommender through RecBole and write its artifact."""
+    from deeprec.trm_tool.atomic import embedded_ml100k, read_atomic_files
+    from deeprec.trm_tool.columns import ColumnNames
+    from deeprec.trm_tool.encoder import make_encoder
+    from deeprec.trm_tool.train import DEFAULT_EPOCHS, train_trm
+
+    columns = ColumnNames(
+        user=user_column,
+        item=item_column,
+        time=time_column,
+        title=title_column,
+        text=_split(text_columns),
+    )
+    dataset = read_atomic_files(data or embedded_ml100k(), columns=columns, drop_bad_rows=drop_bad_rows)
+    notes = Console(stderr=True, quiet=as_json)
+    for line in _described(dataset):
+        notes.print(Text(line))
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[score]}"),
+        console=notes,
+        disable=as_json,
+    )
+    with bar:
+        task = bar.add_task("Reading texts", total=epochs or DEFAULT_EPOCHS, score="")
+
+        def show(progress: "TrainingProgress") -> None:
+            score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
+            stage = "Reading texts" if progress.stage == "encoding" else "Training"
+            bar.update(task, description=stage, completed=progress.epoch, score=score)
+
+        metrics = train_trm(
+            dataset,
+            out,
+            encoder=make_encoder(encoder),
+            epochs=DEFAULT_EPOCHS if epochs is None else epochs,
+            holdout=holdout,
+            seed=seed,
+            on_progress=show,
+        )
+    if as_json:
+        print(json.dumps({"artifact": str(out), "dropped": dataset.dropped, "metrics": metrics}, indent=2))
+        return
+    console = Console()
+    table = Table("measure", "value", title="Validation", title_justify="left")
+    for name, value in _flat(metrics):
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    console.print(table)
+    console.print(Text(f"Wrote {out}. Ask it: deeprec trm search {out} --history {_example(dataset)}"), soft_wrap=True)
+
+
+@app.command()
+def search(
+    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
+    preference: Annotated[str | None, typer.Option(help='What is wanted, in words: "comedy; 1990s".')] = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Items to list.")] = 10,
+    exclude: Annotated[str | None, typer.Option(help="Item ids, separated by commas, that must not come back.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help='Constraints as JSON: {"release_year": {"min": 1990}, "class": {"in": ["Comedy"]}}'),
+    ] = None,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Let items of the history come back.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the items that fit a history and a preference best; with neither, the most popular ones."""
+    conditions = _read_json(where)
+    from deeprec.trm_tool.retriever import Retriever
+
+    retriever = Retriever.load(artifact)
+    found = retriever.retrieve(
+        _split(history),
+        preference,
+        k=k,
+        exclude=_split(exclude),
+        where=conditions,
+        include_seen=include_seen,
+    )
+    if as_json:
+        print(json.dumps(_as_dict(retriever, found), indent=2))
+        return
+    console = Console()
+    table = Table("", "id", "score", "item")
+    for rank, item in enumerate(found, start=1):
+        # Catalogue text is data: no markup and no control codes of it reach the terminal.
+        summary = plain(retriever.catalogue.summary(item.id, 100), 100)
+        table.add_row(str(rank), Text(plain(item.id, 40)), f"{item.score:.4f}", Text(summary))
+    console.print(table if found else Text("No item is left: the history and the constraints rule all of them out."))
+    if found.unenforced:
+        known = ", ".join(retriever.catalogue.attribute_kinds)
+        names = ", ".join(found.unenforced)
+        console.print(Text(f"Not held, since the catalogue has no such attribute: {names}. It has {known}."))
+
+
+def _as_dict(retriever: "Retriever", found: "Retrieved") -> dict[str, Any]:
+    return {
+        "trm_fingerprint": retriever.fingerprint,
+        "items": [
+            {"rank": rank, "item_id": item.id, "score": item.score, "title": retriever.catalogue.item(item.id).title}
+            for rank, item in enumerate(found, start=1)
+        ],
+        "unenforced": list(found.unenforced),
+    }
+
+
+def _read_json(where: str | None) -> dict[str, Any] | None:
+    if where is None:
+        return None
+    example = """Write JSON such as '{"release_year": {"min": 1990}}'."""
+    try:
+        conditions = json.loads(where)
+    except (ValueError, RecursionError):
+        raise ConfigError(f"--where is {where[:80]!r}, which is not JSON. {example}") from None
+    if not isinstance(conditions, dict):
+        raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")
+    return conditions
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+def _described(dataset: "Dataset") -> list[str]:
+    catalogue = dataset.catalogue
+    attributes = ", ".join(f"{name} ({kind})" for name, kind in catalogue.attribute_kinds.items()) or "none"
+    lines = [
+        f"{dataset.name}: {len(dataset.users)} users, {len(catalogue)} items, {dataset.interactions} interactions.",
+        f"Attributes of items: {plain(attributes, 500)}.",
+    ]
+    if dataset.tied_targets:
+        lines.append(f"The last two time stamps of {dataset.tied_targets} users tie: file order decides.")
+    if dataset.dropped:
+        lines.append("Left out: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in dataset.dropped.items()))
+    return lines
+
+
+def _example(dataset: "Dataset") -> str:
+    return ",".join(dataset.history(dataset.users[0])[-3:])
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, value in metrics.items():
+        rows.extend(_flat(value, f"{prefix}{name} ") if isinstance(value, dict) else [(prefix + name, value)])
+    return rows
