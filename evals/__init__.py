@@ -1,1 +1,84 @@
 """Evaluation: metrics, baselines, comparisons."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deeprec.evals.baselines import CoOccurrenceConfig, make_cooccurrence_scorer, make_popularity_scorer
+    from deeprec.evals.metrics import (
+        Interval,
+        mean_interval,
+        ndcg_at_k,
+        ndcg_from_ranks,
+        recall_at_k,
+        recall_from_ranks,
+        reciprocal_from_ranks,
+        reciprocal_rank,
+        target_ranks,
+    )
+    from deeprec.evals.trm_eval import (
+        Case,
+        System,
+        SystemScores,
+        TRMEvaluation,
+        evaluate_systems,
+        evaluate_trm,
+        make_cases,
+        rank_by_retriever,
+        rank_by_score,
+    )
+
+# Modules load on first use of a name: the retriever behind `trm_eval` brings torch, the metrics need numpy only.
+_HOMES = {
+    "Case": "trm_eval",
+    "CoOccurrenceConfig": "baselines",
+    "Interval": "metrics",
+    "System": "trm_eval",
+    "SystemScores": "trm_eval",
+    "TRMEvaluation": "trm_eval",
+    "evaluate_systems": "trm_eval",
+    "evaluate_trm": "trm_eval",
+    "make_cases": "trm_eval",
+    "make_cooccurrence_scorer": "baselines",
+    "make_popularity_scorer": "baselines",
+    "mean_interval": "metrics",
+    "ndcg_at_k": "metrics",
+    "ndcg_from_ranks": "metrics",
+    "rank_by_retriever": "trm_eval",
+    "rank_by_score": "trm_eval",
+    "recall_at_k": "metrics",
+    "recall_from_ranks": "metrics",
+    "reciprocal_from_ranks": "metrics",
+    "reciprocal_rank": "metrics",
+    "target_ranks": "metrics",
+}
+
+__all__ = [
+    "Case",
+    "CoOccurrenceConfig",
+    "Interval",
+    "System",
+    "SystemScores",
+    "TRMEvaluation",
+    "evaluate_systems",
+    "evaluate_trm",
+    "make_cases",
+    "make_cooccurrence_scorer",
+    "make_popularity_scorer",
+    "mean_interval",
+    "ndcg_at_k",
+    "ndcg_from_ranks",
+    "rank_by_retriever",
+    "rank_by_score",
+    "recall_at_k",
+    "recall_from_ranks",
+    "reciprocal_from_ranks",
+    "reciprocal_rank",
+    "target_ranks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"deeprec.evals.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,82 @@
+"""Commands of the evaluation package. `trm_eval` is attached to `deeprec trm` as `eval`."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deeprec.evals.metrics import Interval
+    from deeprec.evals.trm_eval import TRMEvaluation
+
+
+def trm_eval(
+    artifact: Annotated[Path, typer.Argument(help="The artifact folder that `deeprec trm train` wrote.")],
+    data: Annotated[Path, typer.Option(help="Folder with one .inter and one .item file (RecBole atomic files).")],
+    split: Annotated[str, typer.Option(help="Whose targets: test (the last items) or valid (those before).")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    user_column: Annotated[str | None, typer.Option(help="Column of user ids; found if not named.")] = None,
+    item_column: Annotated[str | None, typer.Option(help="Column of item ids; found if not named.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Column of time stamps; found if not named.")] = None,
+    title_column: Annotated[str | None, typer.Option(help="Column of titles; found if not named.")] = None,
+    text_column: Annotated[list[str] | None, typer.Option(help="Further column of prose; may be repeated.")] = None,
+    drop_bad_rows: Annotated[bool, typer.Option("--drop-bad-rows", help="Leave out rows that cannot be used.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+) -> None:
+    """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""
+    from deeprec.evals.trm_eval import check_split, evaluate_trm
+    from deeprec.trm_tool.artifact import load_artifact
+    from deeprec.trm_tool.atomic import read_atomic_files
+    from deeprec.trm_tool.columns import ColumnNames
+
+    check_split(split)
+    columns = ColumnNames(
+        user=user_column, item=item_column, time=time_column, title=title_column, text=tuple(text_column or ())
+    )
+    loaded = load_artifact(artifact)
+    dataset = read_atomic_files(data, columns=columns, drop_bad_rows=drop_bad_rows)
+    started = time.perf_counter()
+    evaluation = evaluate_trm(loaded, dataset, split=split, seed=seed)
+    seconds = time.perf_counter() - started
+    if as_json:
+        result = evaluation.to_dict() | {"dropped": dataset.dropped, "seconds": round(seconds, 2)}
+        typer.echo(json.dumps(result, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(make_table(evaluation))
+    console.print(evaluation.protocol, soft_wrap=True, markup=False)
+    for note in evaluation.notes:
+        console.print(f"Note: {note}", soft_wrap=True, markup=False)
+    console.print(f"{evaluation.users} users in {seconds:.1f} s.", style="dim")
+
+
+def make_table(evaluation: TRMEvaluation) -> Table:
+    """The figures of an evaluation as a table: one row for each system, masked above unmasked."""
+    from rich.table import Table
+
+    names = list(evaluation.scores[0].metrics)
+    table = Table("system", "seen items", *names, title=f"{evaluation.split} targets of {evaluation.users} users")
+    for index, row in enumerate(evaluation.scores):
+        table.add_row(
+            f"{row.system} (oracle)" if row.oracle else row.system,
+            "masked" if row.masked else "ranked too",
+            *(_shown(row.metrics[name]) for name in names),
+            end_section=index + 1 < len(evaluation.scores) and row.masked != evaluation.scores[index + 1].masked,
+        )
+    return table
+
+
+def _shown(interval: Interval) -> str:
+    if math.isnan(interval.mean):
+        return "-"
+    figure = f"{interval.mean:.4f}"
+    return figure if math.isnan(interval.low) else f"{figure} [{interval.low:.3f}, {interval.high:.3f}]"

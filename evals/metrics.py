@@ -1,0 +1,205 @@
+"""Rank metrics on item ids, once for evaluation and training. Pure; a score that cannot be computed is NaN."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deeprec.trm_tool.errors import ConfigError
+
+_CHUNK = 2_000_000
+"""Random draws held in memory at once."""
+
+
+def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
+    """Share of the relevant items among the first `k` of a list.
+
+    Args:
+        ranked: Item ids, best first. An id that stands there twice counts once: its later copies are dropped before
+            positions are counted, so what follows them moves up. A list shorter than `k` is not padded.
+        relevant: Item ids, any order, repeats counted once.
+        k: Positions that count, 1 or more.
+
+    Returns:
+        A share in [0, 1]; NaN if `relevant` is empty.
+    """
+    top, wanted = _distinct(ranked)[: _positive(k)], _wanted(relevant)
+    return sum(item in wanted for item in top) / len(wanted) if wanted else math.nan
+
+
+def ndcg_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
+    """Discounted gain of the first `k` of a list over that of the best list possible.
+
+    Args:
+        ranked: Item ids, best first; repeats and short lists as in `recall_at_k`.
+        relevant: Item ids, any order, repeats counted once.
+        k: Positions that count, 1 or more.
+
+    Returns:
+        A score in [0, 1]; NaN if `relevant` is empty.
+
+    Source:
+        Järvelin & Kekäläinen 2002, doi:10.1145/582415.582418; binary gain, discount log2(rank + 1).
+    """
+    top, wanted = _distinct(ranked)[: _positive(k)], _wanted(relevant)
+    if not wanted:
+        return math.nan
+    gain = sum(1 / math.log2(rank + 1) for rank, item in enumerate(top, start=1) if item in wanted)
+    return gain / sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(wanted)) + 1))
+
+
+def reciprocal_rank(ranked: Sequence[str], relevant: Collection[str], k: int | None = None) -> float:
+    """One over the rank of the first relevant item among the first `k` of a list (None: of the whole list).
+
+    Args:
+        ranked: Item ids, best first; repeats and short lists as in `recall_at_k`.
+        relevant: Item ids, any order.
+        k: Positions that count, 1 or more.
+
+    Returns:
+        A score in [0, 1], 0 without a hit; NaN if `relevant` is empty.
+    """
+    top, wanted = _distinct(ranked)[: None if k is None else _positive(k)], _wanted(relevant)
+    if not wanted:
+        return math.nan
+    return next((1 / rank for rank, item in enumerate(top, start=1) if item in wanted), 0.0)
+
+
+def target_ranks(
+    scores: NDArray[np.floating], targets: NDArray[np.int64], masked: Sequence[NDArray[np.int64]] | None = None
+) -> NDArray[np.float64]:
+    """Rank of one target a row among all items, ties in score by position (catalogue order).
+
+    Args:
+        scores: (rows, items), higher is better; -inf for an item that cannot come back.
+        targets: Position of each row's target, (rows,).
+        masked: For each row the positions that cannot come back.
+
+    Returns:
+        1-based ranks (rows,); inf where the target itself cannot come back.
+
+    Raises:
+        ValueError: a score is NaN; it would compare as neither better nor worse and so improve the rank.
+    """
+    if np.isnan(scores).any():
+        raise ValueError("A score is NaN, so the items have no order. Give -inf to an item that must not come back.")
+    if masked is not None:
+        scores = scores.copy()
+        for row, positions in enumerate(masked):
+            scores[row, positions] = -np.inf
+    own = np.take_along_axis(scores, targets[:, None], axis=1)  # (rows, 1)
+    before = np.arange(scores.shape[1]) < targets[:, None]
+    ranks: NDArray[np.float64] = 1.0 + (scores > own).sum(axis=1) + ((scores == own) & before).sum(axis=1)
+    ranks[own[:, 0] == -np.inf] = np.inf
+    return ranks
+
+
+def recall_from_ranks(ranks: ArrayLike, k: int) -> NDArray[np.float64]:
+    """`recall_at_k` for one target each: 1 where the rank is `k` or better, 0 where not, NaN where it is NaN.
+
+    Args:
+        ranks: 1-based ranks of the targets, (n,); inf for a target that did not come back.
+        k: Positions that count, 1 or more.
+    """
+    ranks = _checked(ranks)
+    return np.where(np.isnan(ranks), np.nan, (ranks <= _positive(k)).astype(np.float64))
+
+
+def ndcg_from_ranks(ranks: ArrayLike, k: int) -> NDArray[np.float64]:
+    """`ndcg_at_k` for one target each: 1 / log2(rank + 1) where the rank is `k` or better, else 0; NaN stays NaN.
+
+    Args:
+        ranks: 1-based ranks of the targets, (n,); inf for a target that did not come back.
+        k: Positions that count, 1 or more.
+    """
+    ranks = _checked(ranks)
+    gains: NDArray[np.float64] = recall_from_ranks(ranks, k) / np.log2(ranks + 1)
+    return gains
+
+
+def reciprocal_from_ranks(ranks: ArrayLike, k: int | None = None) -> NDArray[np.float64]:
+    """`reciprocal_rank` for one target each: 1 / rank, 0 beyond `k` or for a target that did not come back.
+
+    Args:
+        ranks: 1-based ranks of the targets, (n,); inf for a target that did not come back, NaN stays NaN.
+        k: Positions that count, 1 or more; None counts all.
+    """
+    ranks = _checked(ranks)
+    return 1 / ranks if k is None else recall_from_ranks(ranks, k) / ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and how well the sample fixes it."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    """Values that the mean is taken over. Missing ones (NaN) are not among them."""
+
+
+def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0) -> Interval:
+    """Mean with a percentile bootstrap interval over the values (users, as a rule).
+
+    NaN values are missing: left out, and seen in `n`. The bounds are NaN where the sample says nothing about its own
+    spread: fewer than two values, or all alike (0 hits of 8 does not prove that the next is none).
+
+    Args:
+        values: Any numbers (n,).
+        confidence: Share of the resampled means inside the interval, in (0, 1).
+        resamples: Resamples drawn.
+        seed: Of the resampling: equal values and seed, equal interval.
+
+    Source:
+        Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13. Counts of the distinct values are drawn
+        instead of the values: the same distribution, in time that does not grow with n for rank metrics.
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence is {confidence}. Give a share between 0 and 1, such as 0.95.")
+    present = np.asarray(values, dtype=np.float64).ravel()
+    present = present[~np.isnan(present)]
+    n = len(present)
+    if not n:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(present.mean())
+    distinct, counts = np.unique(present, return_counts=True)
+    if len(distinct) < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK // len(distinct))
+    means = np.concatenate(
+        [
+            rng.multinomial(n, counts / n, size=min(step, resamples - start)) @ distinct / n
+            for start in range(0, _positive(resamples, "resamples"), step)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), n)
+
+
+def _distinct(ranked: Sequence[str]) -> list[str]:
+    if isinstance(ranked, str):
+        raise TypeError(f"ranked is the text {ranked[:80]!r}. Give a list of item ids.")
+    return list(dict.fromkeys(ranked))
+
+
+def _wanted(relevant: Collection[str]) -> frozenset[str]:
+    if isinstance(relevant, str):  # `in` would then search for text
+        raise TypeError(f"relevant is the text {relevant[:80]!r}. Give a set of item ids.")
+    return frozenset(relevant)
+
+
+def _positive(value: int, name: str = "k") -> int:
+    if value < 1:
+        raise ConfigError(f"{name} is {value}. Set it to 1 or more.")
+    return value
+
+
+def _checked(ranks: ArrayLike) -> NDArray[np.float64]:
+    checked = np.asarray(ranks, dtype=np.float64)
+    if (checked < 1).any():
+        raise ValueError(f"A rank is {checked.min():g}; ranks are counted from 1.")
+    return checked

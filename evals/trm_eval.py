@@ -1,0 +1,281 @@
+"""Full-catalogue, leave-one-out evaluation of a TRM artifact beside the baselines, over all users of a data set."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeprec.evals.baselines import Scorer, make_cooccurrence_scorer, make_popularity_scorer
+from deeprec.evals.metrics import Interval, mean_interval, ndcg_from_ranks, recall_from_ranks, target_ranks
+from deeprec.trm_tool.artifact import Artifact
+from deeprec.trm_tool.catalogue import Catalogue
+from deeprec.trm_tool.dataset import Dataset
+from deeprec.trm_tool.errors import ConfigError, DataError
+from deeprec.trm_tool.preferences import SEPARATOR
+from deeprec.trm_tool.retriever import Query, Retriever
+
+SPLITS: Mapping[str, int] = {"test": 1, "valid": 2}
+"""Split -> which item from the end of a user's sequence is the target."""
+CUTOFFS = (10, 20)
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One user's history and the item that came next."""
+
+    user: str
+    history: tuple[str, ...]
+    """Item ids, oldest first; it ends just before the target."""
+    target: str
+
+
+RankTargets = Callable[[Sequence[Case], bool], NDArray[np.float64]]
+"""(cases, mask seen items?) -> 1-based rank of each target among the catalogue, inf where it cannot come back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """Something that ranks a whole catalogue for a history."""
+
+    name: str
+    rank: RankTargets
+    oracle: bool = False
+    """It is told something about the target: an upper bound, not a competitor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemScores:
+    """What one system reached, with seen items masked or not."""
+
+    system: str
+    oracle: bool
+    masked: bool
+    metrics: Mapping[str, Interval]
+    """`recall@10`, `ndcg@10`, … -> mean over users with its 95% interval."""
+    ranks: NDArray[np.float64]
+    """Rank of each user's target (users,), for paired comparisons."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TRMEvaluation:
+    """All systems on the same users and targets."""
+
+    split: str
+    users: int
+    items: int
+    holdout: int
+    """Items at the end of each user's sequence that neither the TRM nor the baselines learned from."""
+    artifact_fingerprint: str
+    dataset_fingerprint: str
+    protocol: str
+    """The protocol in words: what every figure must be read with."""
+    notes: tuple[str, ...]
+    """What weakens the figures, one sentence each."""
+    scores: tuple[SystemScores, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON would have it: a missing number is None; without the ranks."""
+        return {
+            "split": self.split,
+            "users": self.users,
+            "items": self.items,
+            "holdout": self.holdout,
+            "artifact_fingerprint": self.artifact_fingerprint,
+            "dataset_fingerprint": self.dataset_fingerprint,
+            "protocol": self.protocol,
+            "notes": list(self.notes),
+            "scores": [
+                {
+                    "system": row.system,
+                    "oracle": row.oracle,
+                    "masked": row.masked,
+                    "metrics": {
+                        name: {
+                            "mean": _finite(interval.mean),
+                            "low": _finite(interval.low),
+                            "high": _finite(interval.high),
+                            "n": interval.n,
+                        }
+                        for name, interval in row.metrics.items()
+                    },
+                }
+                for row in self.scores
+            ],
+        }
+
+
+def make_cases(dataset: Dataset, split: str = "test") -> list[Case]:
+    """One case a user: `test` has the last item as its target, `valid` the one before."""
+    holdout = check_split(split)
+    return [
+        Case(user=user, history=dataset.history(user, holdout), target=dataset.target(user, holdout))
+        for user in dataset.users
+    ]
+
+
+def evaluate_trm(artifact: Artifact, dataset: Dataset, *, split: str = "test", seed: int = 0) -> TRMEvaluation:
+    """Evaluate popularity, co-occurrence and the TRM without and with the target's attributes on all users.
+
+    The baselines count the interactions that the artifact was trained on: the last `holdout` of each user left out.
+
+    Args:
+        artifact: What is evaluated. Its catalogue is what everybody ranks.
+        dataset: Users and targets.
+        split: `test` or `valid`.
+        seed: Of the bootstrap.
+
+    Raises:
+        ConfigError: the artifact was trained with the targets of this split, or lacks items of the data.
+    """
+    check_artifact(artifact, dataset, split)
+    cases = make_cases(dataset, split)
+    if not cases:
+        raise DataError(f"{dataset.name} has no users, so there is nothing to evaluate.")
+    catalogue, holdout = artifact.catalogue, int(artifact.config["holdout"])
+    retriever = Retriever(artifact)
+    systems = (
+        rank_by_score("popularity", make_popularity_scorer(dataset, holdout=holdout, catalogue=catalogue), catalogue),
+        rank_by_score(
+            "co-occurrence", make_cooccurrence_scorer(dataset, holdout=holdout, catalogue=catalogue), catalogue
+        ),
+        rank_by_retriever("TRM", retriever),
+        rank_by_retriever("TRM + target's attributes", retriever, oracle=True),
+    )
+    return TRMEvaluation(
+        split=split,
+        users=len(cases),
+        items=len(catalogue),
+        holdout=holdout,
+        artifact_fingerprint=artifact.fingerprint,
+        dataset_fingerprint=dataset.fingerprint,
+        protocol=_protocol(split, len(cases), len(catalogue), holdout),
+        notes=_notes(artifact, dataset, cases, split),
+        scores=evaluate_systems(systems, cases, seed=seed),
+    )
+
+
+def evaluate_systems(
+    systems: Sequence[System], cases: Sequence[Case], *, cutoffs: Sequence[int] = CUTOFFS, seed: int = 0
+) -> tuple[SystemScores, ...]:
+    """Recall and NDCG of each system on the same cases, first with seen items masked, then without."""
+    scores = []
+    for masked in (True, False):
+        for system in systems:
+            ranks = system.rank(cases, masked)
+            metrics = {}
+            for k in cutoffs:
+                metrics[f"recall@{k}"] = mean_interval(recall_from_ranks(ranks, k), seed=seed)
+                metrics[f"ndcg@{k}"] = mean_interval(ndcg_from_ranks(ranks, k), seed=seed)
+            scores.append(
+                SystemScores(system=system.name, oracle=system.oracle, masked=masked, metrics=metrics, ranks=ranks)
+            )
+    return tuple(scores)
+
+
+def rank_by_score(name: str, score: Scorer, catalogue: Catalogue) -> System:
+    """A system out of a scorer, which sees histories and never a target."""
+
+    def rank(cases: Sequence[Case], masked: bool) -> NDArray[np.float64]:
+        ranks = [np.empty(0)]
+        for start in range(0, len(cases), _BATCH):
+            batch = cases[start : start + _BATCH]
+            seen = [catalogue.rows(case.history) for case in batch] if masked else None
+            targets = catalogue.rows([case.target for case in batch])
+            ranks.append(target_ranks(score([case.history for case in batch]), targets, seen))
+        return np.concatenate(ranks)
+
+    return System(name=name, rank=rank)
+
+
+def rank_by_retriever(name: str, retriever: Retriever, *, oracle: bool = False) -> System:
+    """A system out of the retriever, by the code that serves it.
+
+    `oracle` gives it every phrase that is true of the target as the preference (none where there is no such phrase).
+    """
+
+    def rank(cases: Sequence[Case], masked: bool) -> NDArray[np.float64]:
+        queries = [
+            Query(
+                history=case.history,
+                preference=SEPARATOR.join(retriever.catalogue.phrases_of(case.target)) if oracle else None,
+                include_seen=not masked,
+            )
+            for case in cases
+        ]
+        ranks = retriever.ranks_of([case.target for case in cases], queries).astype(np.float64)
+        # A target that was seen before cannot come back; in a small catalogue its rank would still be within k.
+        lost = np.array([masked and case.target in case.history for case in cases], dtype=bool)
+        return np.where(lost, np.inf, ranks)
+
+    return System(name=name, rank=rank, oracle=oracle)
+
+
+def check_artifact(artifact: Artifact, dataset: Dataset, split: str) -> None:
+    """Refuse an artifact that has learned the targets of `split`, or that cannot name an item of the data.
+
+    Raises:
+        ConfigError: what was seen, and what to do.
+    """
+    needed, holdout = check_split(split), int(artifact.config["holdout"])
+    if holdout < needed:
+        raise ConfigError(
+            f"The artifact was trained with holdout {holdout}, so the targets of the {split} split were in its "
+            f"training: its figures would mean nothing. Train it again with `--holdout {needed}` or more."
+        )
+    missing = [item_id for item_id in dataset.catalogue.ids if item_id not in artifact.catalogue]
+    if missing:
+        named = ", ".join(repr(item_id)[:80] for item_id in missing[:5])
+        raise ConfigError(
+            f"The artifact's catalogue lacks {len(missing)} of the {len(dataset.catalogue)} items of {dataset.name}, "
+            f"such as {named}. Evaluate it on the data that it was trained on, or train one on this data."
+        )
+
+
+def check_split(split: str) -> int:
+    """How far from the end of a user's sequence the targets of `split` lie, or ConfigError."""
+    if split not in SPLITS:
+        raise ConfigError(f"There is no split {split!r}. Choose {' or '.join(SPLITS)}.")
+    return SPLITS[split]
+
+
+def _protocol(split: str, users: int, items: int, holdout: int) -> str:
+    last = {"test": "last item", "valid": "last item but one"}[split]
+    return (
+        f"Leave-one-out on {users} users: the {last} of each is the target, the history is all before it. Every "
+        f"system ranks the full catalogue of {items} items; ties in score go by catalogue order, ties in time by the "
+        f"order of the interaction file. Hits are decided by item id. 'Masked' means that items of the history cannot "
+        f"come back, for every system alike. The TRM was trained, and the baselines counted, without the last "
+        f"{holdout} {'item' if holdout == 1 else 'items'} of each user. Means over users with 95% percentile bootstrap "
+        f"intervals. 'Oracle' rows are told the target's own attributes: an upper bound, not a result."
+    )
+
+
+def _notes(artifact: Artifact, dataset: Dataset, cases: Sequence[Case], split: str) -> tuple[str, ...]:
+    notes = []
+    if artifact.config["dataset_fingerprint"] != dataset.fingerprint:
+        notes.append(
+            "This is not the data that the artifact was trained on (fingerprints differ): nothing proves that the "
+            "targets were not in its training."
+        )
+    if split == "test" and dataset.tied_targets:
+        notes.append(
+            f"{dataset.tied_targets} of {len(cases)} users have tied last two time stamps: "
+            "file order chose their target."
+        )
+    repeated = sum(case.target in case.history for case in cases)
+    if repeated:
+        notes.append(f"{repeated} targets were in the history already: masked, no system can find them.")
+    wordless = sum(not artifact.catalogue.phrases_of(case.target) for case in cases)
+    if wordless:
+        notes.append(f"{wordless} targets have no attribute phrase: the oracle ranks them without a preference.")
+    if len(cases) < 100:
+        notes.append(f"{len(cases)} users are too few to tell systems apart.")
+    return tuple(notes)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
