@@ -1,0 +1,210 @@
+"""One HTTP endpoint of an OpenAI-compatible server: bounded retries, one time limit, answers checked before they are used.
+
+Kept apart from the policy so that what a request costs in retries and time is decided in one place.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import openai
+from openai import AsyncOpenAI
+from pydantic import BaseModel, ValidationError
+
+from deeprec.trm_tool.errors import ConfigError, DeepRecError
+
+_logger = logging.getLogger(__name__)
+_LONGEST_WAIT_S = 10.0
+_WORTH_REPEATING = frozenset({408, 409, 425, 429})
+Answer = TypeVar("Answer", bound=BaseModel)
+Result = TypeVar("Result")
+
+
+class PolicyError(DeepRecError):
+    """The policy's server did not give a usable answer."""
+
+
+class PolicyUnavailableError(PolicyError):
+    """The server is down, too slow, overloaded, failing, or answers nonsense, also after the retries."""
+
+
+class PolicyRejectedError(PolicyError):
+    """The server understood the request and refuses it (4xx). Sending it again would not help."""
+
+
+class NonsenseError(Exception):
+    """An answer of status 200 whose content cannot be used. Raised by a check; sent again like a failing server's."""
+
+
+class Endpoint:
+    """A server's address with its key and limits. Serves any number of event loops, one connection pool each.
+
+    Args:
+        base_url: `http://HOST:PORT`, with or without `/v1`.
+        timeout_s: the longest that one call may take, its retries included.
+        max_retries: further requests after a failed first one. The SDK's own retries are off.
+        retry_wait_s: the wait before the first retry; it doubles each time. A server's Retry-After counts up to 10 s.
+    """
+
+    def __init__(
+        self, base_url: str, *, api_key: str | None, timeout_s: float, max_retries: int, retry_wait_s: float
+    ) -> None:
+        self.base_url, self.root = split_base_url(base_url)
+        if not timeout_s > 0 or max_retries < 0 or retry_wait_s < 0:
+            raise ConfigError(
+                f"timeout_s is {timeout_s}, max_retries {max_retries}, retry_wait_s {retry_wait_s}; "
+                "set a time above 0 and neither of the others below 0."
+            )
+        self.timeout_s = timeout_s
+        self.max_retries = max_retries
+        self.retry_wait_s = retry_wait_s
+        self._api_key = find_api_key(api_key)
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+
+    async def ask(
+        self,
+        url: str,
+        body: dict[str, Any] | None,
+        answer: type[Answer],
+        check: Callable[[Answer], Result],
+        *,
+        timeout_s: float | None = None,
+    ) -> Result:
+        """POST `body` to `url` (GET without one), read an `answer` and return what `check` makes of it.
+
+        Raises:
+            PolicyUnavailableError: no usable answer in time and within the retries.
+            PolicyRejectedError: a 4xx that repeating cannot mend.
+        """
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        client = self._client()
+        sent: list[float] = []
+
+        async def send() -> Result:
+            sent.append(time.monotonic())
+            if body is None:
+                text = await client.get(url, cast_to=str, options={"timeout": None})
+            else:
+                text = await client.post(url, cast_to=str, body=body, options={"timeout": None})
+            return check(_parse(text, answer))
+
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._repeat(url, send)
+        except TimeoutError:
+            raise PolicyUnavailableError(
+                f"{url} gave no usable answer within {limit_s:g} s ({_requests(len(sent))}). "
+                "The server may be overloaded: raise the time limit, or run less at once."
+            ) from None
+
+    async def aclose(self) -> None:
+        """Close this event loop's connections. A later call opens new ones."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
+    async def _repeat(self, url: str, send: Callable[[], Awaitable[Result]]) -> Result:
+        for count in range(1, self.max_retries + 2):
+            wait_s = min(self.retry_wait_s * 2 ** (count - 1), _LONGEST_WAIT_S)
+            cause: Exception
+            try:
+                return await send()
+            except openai.APIStatusError as error:
+                if error.status_code < 500 and error.status_code not in _WORTH_REPEATING:
+                    raise PolicyRejectedError(_refusal(url, error)) from error
+                problem, advice, cause = _status_line(error), "See the server's log.", error
+                wait_s = max(wait_s, _retry_after_s(error))
+            except openai.APIConnectionError as error:
+                problem, cause = f"cannot be reached ({_root_cause(error)})", error
+                advice = "Start a server with `deeprec llm serve`, or name another with --base-url."
+            except (NonsenseError, openai.OpenAIError) as error:
+                problem, cause = f"answered nonsense: {error}", error
+                advice = "Check that a vLLM server, and nothing else, answers at this address."
+            if count <= self.max_retries:
+                _logger.warning("%s %s; asking again in %.1f s", url, problem, wait_s)
+                await asyncio.sleep(wait_s)
+        raise PolicyUnavailableError(f"{url} {problem} ({_requests(count)}). {advice}") from cause
+
+    def _client(self) -> AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            # A proxy named in the environment cannot reach this machine's own address.
+            direct = openai.DefaultAsyncHttpxClient(trust_env=False) if _is_loopback(self.base_url) else None
+            client = AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, max_retries=0, http_client=direct)
+            self._clients[loop] = client
+        return client
+
+
+def split_base_url(base_url: str) -> tuple[str, str]:
+    """`http://HOST:PORT`, with or without `/v1`, as (address of the OpenAI routes, address of vLLM's own routes)."""
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"The server's address is {base_url!r}; write it as http://HOST:PORT/v1.")
+    root = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
+    return f"{root}/v1", root
+
+
+def find_api_key(api_key: str | None) -> str:
+    """The key given, else DEEPREC_API_KEY, else OPENAI_API_KEY, else a word for servers that want none."""
+    return api_key or os.environ.get("DEEPREC_API_KEY") or os.environ.get("OPENAI_API_KEY") or "EMPTY"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _parse(text: str, answer: type[Answer]) -> Answer:
+    try:
+        return answer.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the answer"
+        raise NonsenseError(f"{place}: {first['msg']}, in {_shorten(text, 80)!r}") from error
+
+
+def _refusal(url: str, error: openai.APIStatusError) -> str:
+    hint = ""
+    if error.status_code in (401, 403):
+        hint = " Set the server's key in DEEPREC_API_KEY."
+    elif error.status_code == 404 and url.endswith("tokenize"):
+        hint = " The tagged protocol needs a vLLM server; use the tools protocol with any other."
+    return f"{url} {_status_line(error)}{hint}"
+
+
+def _status_line(error: openai.APIStatusError) -> str:
+    body = error.body
+    message = (body.get("message") or body.get("detail")) if isinstance(body, dict) else None
+    return f"answered {error.status_code}: {_shorten(str(message or error.response.text), 300)}"
+
+
+def _retry_after_s(error: openai.APIStatusError) -> float:
+    try:
+        return min(max(float(error.response.headers.get("retry-after", "0")), 0.0), _LONGEST_WAIT_S)
+    except ValueError:  # a date
+        return 0.0
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
+
+
+def _shorten(text: str, limit: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
