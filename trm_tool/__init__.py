@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.encoder import Encoder, HashingEncoder, TextEncoder, make_encoder
     from deeprec.trm_tool.filters import Condition, Where
     from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
+    from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
     from deeprec.trm_tool.retriever import Query, Retrieved, Retriever, ScoredItem
     from deeprec.trm_tool.text import neutralise
     from deeprec.trm_tool.tool import make_retrieve_items_tool
+    from deeprec.trm_tool.train import TrainingConfig, TrainingProgress, train_trm
 
 # Modules load on first use of a name: torch takes seconds, and `deeprec --help` needs the errors only.
 _HOMES = {
@@ -29,12 +31,16 @@ _HOMES = {
     "HashingEncoder": "encoder",
     "Item": "catalogue",
     "PreferenceAwareTRM": "model",
+    "PreferenceConfig": "preferences",
+    "PreferencePool": "preferences",
     "Query": "retriever",
     "Retrieved": "retriever",
     "Retriever": "retriever",
     "ScoredItem": "retriever",
     "TRMConfig": "model",
     "TextEncoder": "encoder",
+    "TrainingConfig": "train",
+    "TrainingProgress": "train",
     "Where": "filters",
     "embedded_ml100k": "atomic",
     "load_artifact": "artifact",
@@ -43,6 +49,8 @@ _HOMES = {
     "neutralise": "text",
     "read_atomic_files": "atomic",
     "save_artifact": "artifact",
+    "train_trm": "train",
+    "write_preferences": "preferences",
 }
 
 __all__ = [
@@ -59,12 +67,16 @@ __all__ = [
     "HashingEncoder",
     "Item",
     "PreferenceAwareTRM",
+    "PreferenceConfig",
+    "PreferencePool",
     "Query",
     "Retrieved",
     "Retriever",
     "ScoredItem",
     "TRMConfig",
     "TextEncoder",
+    "TrainingConfig",
+    "TrainingProgress",
     "UnknownItemError",
     "Where",
     "embedded_ml100k",
@@ -74,6 +86,8 @@ __all__ = [
     "neutralise",
     "read_atomic_files",
     "save_artifact",
+    "train_trm",
+    "write_preferences",
 ]
 
 

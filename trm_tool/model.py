@@ -95,7 +95,7 @@ class FrequencyGate(nn.Module):
         filter_spectrum = torch.fft.rfft(self.kernel[:length], n=size, dim=0)
         both = torch.stack((id_spectrum * filter_spectrum, id_spectrum * text_spectrum))
         filtered, fused = torch.fft.irfft(both, n=size, dim=2)[:, :, :length]
-        fused = fused / length**0.5
+        fused = fused / len(self.kernel) ** 0.5  # not by `length`: padding must change nothing
         gated: Tensor = filtered * self.id_gate(filtered).sigmoid() + fused * self.fusion_gate(fused).sigmoid()
         return gated
 
