@@ -1,1 +1,112 @@
 """The agent: graph, protocols, policy clients, serving, traces, command line."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deeprec.agent.chat import make_chat_model
+    from deeprec.agent.config import AgentConfig
+    from deeprec.agent.embedded_model import pull_embedded_model
+    from deeprec.agent.graph import RetrieverUnavailableError, build_graph
+    from deeprec.agent.grounding import fill_list, ground
+    from deeprec.agent.policy import (
+        Completion,
+        CompletionPolicy,
+        PolicyError,
+        PolicyRejectedError,
+        PolicyUnavailableError,
+        SamplingConfig,
+        ServedModel,
+    )
+    from deeprec.agent.protocols import TaggedProtocol, ToolsProtocol, read_tagged, read_tool_calls
+    from deeprec.agent.run import run_many, step_text
+    from deeprec.agent.serving import ServerError, VllmServer
+    from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Lineage
+    from deeprec.agent.traces import (
+        NullRecorder,
+        RunTrace,
+        SqlRecorder,
+        TraceStore,
+        TraceStoreError,
+        render_run,
+        visible,
+    )
+
+# Modules load on first use of a name: LangGraph and torch take seconds, and `deeprec --help` needs neither.
+_HOMES = {
+    "AgentConfig": "config",
+    "AgentInput": "state",
+    "AgentOutput": "state",
+    "AgentState": "state",
+    "Completion": "policy",
+    "CompletionPolicy": "policy",
+    "Lineage": "state",
+    "NullRecorder": "traces",
+    "PolicyError": "policy",
+    "PolicyRejectedError": "policy",
+    "PolicyUnavailableError": "policy",
+    "RetrieverUnavailableError": "graph",
+    "RunTrace": "traces",
+    "SamplingConfig": "policy",
+    "ServedModel": "policy",
+    "ServerError": "serving",
+    "SqlRecorder": "traces",
+    "TaggedProtocol": "protocols",
+    "ToolsProtocol": "protocols",
+    "TraceStore": "traces",
+    "TraceStoreError": "traces",
+    "VllmServer": "serving",
+    "build_graph": "graph",
+    "fill_list": "grounding",
+    "ground": "grounding",
+    "make_chat_model": "chat",
+    "pull_embedded_model": "embedded_model",
+    "read_tagged": "protocols",
+    "read_tool_calls": "protocols",
+    "render_run": "traces",
+    "run_many": "run",
+    "step_text": "run",
+    "visible": "traces",
+}
+
+__all__ = [
+    "AgentConfig",
+    "AgentInput",
+    "AgentOutput",
+    "AgentState",
+    "Completion",
+    "CompletionPolicy",
+    "Lineage",
+    "NullRecorder",
+    "PolicyError",
+    "PolicyRejectedError",
+    "PolicyUnavailableError",
+    "RetrieverUnavailableError",
+    "RunTrace",
+    "SamplingConfig",
+    "ServedModel",
+    "ServerError",
+    "SqlRecorder",
+    "TaggedProtocol",
+    "ToolsProtocol",
+    "TraceStore",
+    "TraceStoreError",
+    "VllmServer",
+    "build_graph",
+    "fill_list",
+    "ground",
+    "make_chat_model",
+    "pull_embedded_model",
+    "read_tagged",
+    "read_tool_calls",
+    "render_run",
+    "run_many",
+    "step_text",
+    "visible",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"deeprec.agent.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

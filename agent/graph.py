@@ -27,7 +27,7 @@ from deeprec.agent.config import AgentConfig
 from deeprec.agent.grounding import fill_list, ground
 from deeprec.agent.policy import CompletionPolicy, PolicyError, SamplingConfig
 from deeprec.agent.prompts import PROMPT_VERSION
-from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Decision, TaggedProtocol, ToolsProtocol, Turn
+from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, TaggedProtocol, ToolsProtocol, Turn
 from deeprec.agent.protocols.turn import record_of
 from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Candidate, Lineage
 from deeprec.agent.traces.records import (
@@ -44,7 +44,7 @@ from deeprec.trm_tool import ConfigError, DeepRecError, Retrieved, Retriever, ne
 
 MAX_SUMMARY_CHARS = 80
 """Characters that a prompt shows of one item."""
-MAX_GUIDED_VOCABULARY = 200
+MAX_GUIDED_VOCABULARY = 60
 """Phrases that a guided preference may choose from: those that most items share."""
 FUSION_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack et al. 2009, doi:10.1145/1571941.1572114)."""
@@ -123,9 +123,7 @@ def after_retrieve(state: AgentState) -> str:
 class _Agent:
     """The nodes, with what they share. Each reads the state and returns the keys that it changes."""
 
-    def __init__(
-        self, protocol: AgentProtocol, retriever: Retriever, config: AgentConfig, recorder: Recorder
-    ) -> None:
+    def __init__(self, protocol: AgentProtocol, retriever: Retriever, config: AgentConfig, recorder: Recorder) -> None:
         self.protocol, self.retriever, self.config, self.recorder = protocol, retriever, config, recorder
         self.phrases: list[str] = []
         if protocol.guided:
@@ -144,7 +142,6 @@ class _Agent:
         message, where, lineage = state.get("message"), state.get("where"), state.get("lineage") or Lineage()
         run_id = str(UUID(lineage["run_id"])) if "run_id" in lineage else str(uuid4())
         own = await self._retrieve(history, None, where, self.config.k)
-        await self.recorder.start_run(self._run_record(run_id, history, message, lineage))
         shown = [self._summary(item_id) for item_id in history[-self.config.max_history :]]
         stop_reason: str | None = None
         decision: dict[str, Any] = {}
@@ -153,6 +150,7 @@ class _Agent:
             conversation = dict(await self.protocol.open(Briefing(history=shown, message=message, k=self.config.k)))
         except PolicyError as error:
             stop_reason, decision = str(error), {"action": "unavailable"}
+        await self.recorder.start_run(self._run_record(run_id, history, message, lineage))
         request = {
             "history": history,
             "where": where,
@@ -215,9 +213,7 @@ class _Agent:
         if record is None:
             found = Retrieved([])
             try:
-                found = await self._retrieve(
-                    request["history"], preference, request["where"], self.config.retrieve_k
-                )
+                found = await self._retrieve(request["history"], preference, request["where"], self.config.retrieve_k)
             except RetrieverUnavailableError as error:
                 failure = str(error)
             record = RetrievalRecord(
@@ -259,7 +255,9 @@ class _Agent:
         if decision["action"] != "recommend" or not decision["numbers"]:
             numbers = range(1, len(state["candidates"]) + 1)
             if not numbers:
-                return {"decision": {**decision, "action": "malformed", "detail": "the model ranked before it searched"}}
+                return {
+                    "decision": {**decision, "action": "malformed", "detail": "the model ranked before it searched"}
+                }
             allowance = self._allowance(state)
             update = await self._turn(
                 state,
@@ -282,7 +280,11 @@ class _Agent:
         status, detail = _outcome(state)
         written = [RecommendationRecord(**place) for place in state["written"]]
         filled = fill_list(
-            written, state["candidates"], state["request"]["own_ranking"], k=self.config.k, fallback=status == "fallback"
+            written,
+            state["candidates"],
+            state["request"]["own_ranking"],
+            k=self.config.k,
+            fallback=status == "fallback",
         )
         await self.recorder.finish_run(
             UUID(state["run_id"]),
@@ -492,6 +494,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-__all__ = ["Decision", "RetrieverUnavailableError", "build_graph"]

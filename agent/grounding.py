@@ -17,9 +17,7 @@ def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[lis
         no candidate.
     """
     grounded = [number for number in numbers if 1 <= number <= len(candidates)]
-    places = [
-        _place(rank, candidates[number - 1], source="written") for rank, number in enumerate(grounded, start=1)
-    ]
+    places = [_place(rank, candidates[number - 1], source="written") for rank, number in enumerate(grounded, start=1)]
     return places, len(numbers) - len(grounded)
 
 

@@ -22,10 +22,10 @@ _ROLE = (
 
 TAGGED_SYSTEM = (
     f"{_ROLE}\n"
-    f"To call the recommender, write:\n{BEGIN_THOUGHT}your reasoning{END_THOUGHT}\n"
-    f"{BEGIN_PREFERENCE}comedy; 1990s{END_PREFERENCE}\n"
+    f"To call the recommender, write what you think and then what to look for:\n"
+    f"{BEGIN_THOUGHT}...{END_THOUGHT}\n{BEGIN_PREFERENCE}...; ...{END_PREFERENCE}\n"
     f"When you have seen enough, write the numbers of {{k}} different items, one a line, the best first:\n"
-    f"{BEGIN_LIST}\n4\n1\n{END_LIST}"
+    f"{BEGIN_LIST}\n...\n...\n{END_LIST}"
 )
 
 TOOLS_SYSTEM = (
@@ -37,7 +37,9 @@ TAGGED_CORRECTION = (
     "\nThat could not be read: {why}. Write a preference between "
     f"{BEGIN_PREFERENCE} and {END_PREFERENCE}, or the numbers of items between {BEGIN_LIST} and {END_LIST}.\n"
 )
-TOOLS_CORRECTION = "That could not be used: {why}. Call retrieve_items with a preference, or recommend_items with numbers."
+TOOLS_CORRECTION = (
+    "That could not be used: {why}. Call retrieve_items with a preference, or recommend_items with numbers."
+)
 
 
 def person_text(history: Sequence[str], message: str | None, *, k: int) -> str:

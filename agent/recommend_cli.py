@@ -17,7 +17,7 @@ from deeprec.agent.chat import make_chat_model
 from deeprec.agent.config import AgentConfig
 from deeprec.agent.graph import build_graph
 from deeprec.agent.policy import CompletionPolicy
-from deeprec.agent.run import run_many
+from deeprec.agent.run import run_many, step_text
 from deeprec.agent.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.traces.cli import DEFAULT_STORE
 from deeprec.agent.traces.recorder import SqlRecorder
@@ -44,12 +44,17 @@ def recommend(
     history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
     message: Annotated[str | None, typer.Option(help='What the person asks for: "something lighter".')] = None,
     k: Annotated[int, typer.Option(min=1, help="Items in the list.")] = 10,
-    artifact: Annotated[Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    artifact: Annotated[
+        Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")
+    ] = DEFAULT_ARTIFACT,
     data: Annotated[Path | None, typer.Option(help="Atomic files for --user; the embedded ml-100k by default.")] = None,
     base_url: Annotated[
-        str, typer.Option(envvar="DEEPREC_BASE_URL", help="An OpenAI-compatible server; `deeprec llm serve` starts one.")
+        str,
+        typer.Option(envvar="DEEPREC_BASE_URL", help="An OpenAI-compatible server; `deeprec llm serve` starts one."),
     ] = DEFAULT_BASE_URL,
-    model: Annotated[str | None, typer.Option(envvar="DEEPREC_MODEL", help="A model of the server; else its first.")] = None,
+    model: Annotated[
+        str | None, typer.Option(envvar="DEEPREC_MODEL", help="A model of the server; else its first.")
+    ] = None,
     protocol: Annotated[ProtocolName, typer.Option(help="tagged needs vLLM; tools any server.")] = ProtocolName.TAGGED,
     guided: Annotated[bool, typer.Option("--guided/--free", help="Whether vLLM holds the model to the format.")] = True,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
@@ -59,7 +64,9 @@ def recommend(
 ) -> None:
     """Recommend items to one person, and log the run. The API key is read from DEEPREC_API_KEY or OPENAI_API_KEY."""
     if (user is None) == (history is None):
-        raise ConfigError("Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger).")
+        raise ConfigError(
+            "Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger)."
+        )
     config = AgentConfig(k=k, guided=guided, temperature=temperature)
     retriever = Retriever.load(artifact)
     if user is not None:
@@ -102,22 +109,6 @@ async def _run(
         return output
     finally:
         await policy.aclose()
-
-
-def step_text(node: str, wrote: Any) -> str | None:
-    """One line on what a step did, or nothing worth a line."""
-    decision = wrote.get("decision") or {}
-    if node == "reason" and decision.get("action") == "retrieve":
-        return f"searches: {decision['preference']}"
-    if node in ("reason", "rank") and decision.get("action") == "malformed":
-        return f"wrote something unreadable: {decision['detail']}"
-    if node == "retrieve":
-        return f"has {len(wrote['candidates'])} candidates"
-    if node == "rank":
-        return f"ranks {len(wrote.get('written', []))} of them"
-    if node == "finish":
-        return f"is done: {wrote['status']}" + (f" ({wrote['detail']})" if wrote["detail"] else "")
-    return None
 
 
 def _tell(console: Console, node: str, wrote: Any) -> None:

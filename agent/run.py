@@ -1,4 +1,4 @@
-"""Many runs at once on one server."""
+"""Many runs at once on one server, and what to tell of them while they go."""
 
 from __future__ import annotations
 
@@ -48,3 +48,19 @@ async def run_many(
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def step_text(node: str, wrote: Mapping[str, Any]) -> str | None:
+    """One line on what a step did, or nothing worth a line."""
+    decision = wrote.get("decision") or {}
+    if node == "reason" and decision.get("action") == "retrieve":
+        return f"searches: {decision['preference']}"
+    if node in ("reason", "rank") and decision.get("action") == "malformed":
+        return f"wrote something unreadable: {decision['detail']}"
+    if node == "retrieve":
+        return f"has {len(wrote['candidates'])} candidates"
+    if node == "rank":
+        return f"ranks {len(wrote.get('written', []))} of them"
+    if node == "finish":
+        return f"is done: {wrote['status']}" + (f" ({wrote['detail']})" if wrote["detail"] else "")
+    return None

@@ -165,8 +165,18 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, data: Dataset, se
     alone = [[item.id for item in retriever.retrieve(trace.run.history, k=K)] for trace in traces]
     calls = sum(len(trace.retrievals) for trace in traces) / len(traces)
     rows = [
-        _Row(name="agent, list as written", lists=[[p.item_id for p in t.written] for t in traces], tokens=tokens, calls=calls),
-        _Row(name="agent, list as filled", lists=[[p.item_id for p in t.recommended] for t in traces], tokens=tokens, calls=calls),
+        _Row(
+            name="agent, list as written",
+            lists=[[p.item_id for p in t.written] for t in traces],
+            tokens=tokens,
+            calls=calls,
+        ),
+        _Row(
+            name="agent, list as filled",
+            lists=[[p.item_id for p in t.recommended] for t in traces],
+            tokens=tokens,
+            calls=calls,
+        ),
         _Row(name="recommender alone", lists=alone, calls=1),
     ]
     table = Table("", f"Recall@{K}", f"NDCG@{K}", "calls a run", "tokens written", box=None)
@@ -181,9 +191,14 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, data: Dataset, se
             f"{row.tokens:,}",
         )
     console.print(table)
-    found = sum(any(item.id == target for r in t.retrievals for item in r.items) for t, target in zip(traces, targets, strict=True))
+    found = sum(
+        any(item.id == target for r in t.retrievals for item in r.items)
+        for t, target in zip(traces, targets, strict=True)
+    )
     console.print(f"The held-out item was among what the agent retrieved for {found} of {len(traces)} users.")
-    console.print(f"{tokens:,} tokens in {seconds:.0f} s: {tokens / seconds:.1f} tokens a second with {len(traces)} agents at once.")
+    console.print(
+        f"{tokens:,} tokens in {seconds:.0f} s: {tokens / seconds:.1f} tokens a second with {len(traces)} agents at once."
+    )
     console.print(
         Text(
             f"{len(traces)} users prove nothing: one user more or less moves Recall@{K} by {1 / len(traces):.3f}. "

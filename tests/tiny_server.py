@@ -1,7 +1,7 @@
 """A real HTTP server that speaks vLLM's API over a random two-layer Llama with byte tokens.
 
-It samples from the model, from a regular expression (guided requests), or answers with the next line of a script. Logprobs
-are always the Llama's own, so that a trainer's can be compared with them.
+It samples from the model, from a regular expression (guided requests), or answers with the next line of a script.
+Logprobs are always the Llama's own, so that a trainer's can be compared with them.
 """
 
 from __future__ import annotations

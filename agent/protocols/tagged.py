@@ -35,13 +35,12 @@ from deeprec.agent.protocols.turn import (
     Turn,
     phrases_regex,
     read_preference,
+    thought_regex,
 )
 from deeprec.agent.traces.records import TurnRecord
 
 _TAGS = (BEGIN_THOUGHT, END_THOUGHT, BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_ITEMS, END_ITEMS, BEGIN_LIST, END_LIST)
 _LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
-_GUIDED_THOUGHT = r"[A-Z][A-Za-z ,']{20,140}\."
-"""What a guided thought may be: one plain sentence, so that a small model ends it."""
 
 
 class TaggedProtocol:
@@ -54,10 +53,13 @@ class TaggedProtocol:
     name = "tagged"
     version = "1"
 
-    def __init__(self, policy: CompletionPolicy, *, sampling: SamplingConfig | None = None, guided: bool = False) -> None:
+    def __init__(
+        self, policy: CompletionPolicy, *, sampling: SamplingConfig | None = None, guided: bool = False
+    ) -> None:
         self._policy = policy
         self._sampling = sampling or SamplingConfig()
         self.guided = guided
+        self._context = 0
 
     def lineage(self) -> dict[str, Any]:
         """The policy's part of a run's lineage."""
@@ -66,6 +68,7 @@ class TaggedProtocol:
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation with the served model's own chat template."""
+        await self._limit()  # also finds out whether the server has the model
         messages = [
             {"role": "system", "content": TAGGED_SYSTEM.format(k=briefing.k)},
             {"role": "user", "content": person_text(briefing.history, briefing.message, k=briefing.k)},
@@ -168,16 +171,22 @@ class TaggedProtocol:
 
     async def _append(self, conversation: Conversation, text: str) -> Conversation | None:
         ids = await self._policy.tokenize(text)
-        limit = (await self._policy.connect()).max_model_len
-        if len(conversation["chain"]) + len(ids) + _RANK_ROOM > limit:
+        if len(conversation["chain"]) + len(ids) + _RANK_ROOM > await self._limit():
             return None
         return _extend(conversation, ids)
 
     async def _room(self, conversation: Conversation, allowance: Allowance) -> int:
-        limit = (await self._policy.connect()).max_model_len
-        return max(1, min(allowance.max_tokens, limit - len(conversation["chain"])))
+        return max(1, min(allowance.max_tokens, await self._limit() - len(conversation["chain"])))
+
+    async def _limit(self) -> int:
+        """Tokens of the served model's context, asked for once; a resumed run did not pass through `open`."""
+        if not self._context:
+            self._context = (await self._policy.connect()).max_model_len or _UNKNOWN_CONTEXT
+        return self._context
 
 
+_UNKNOWN_CONTEXT = 4096
+"""Tokens that a model takes when its server does not tell."""
 _RANK_ROOM = 160
 """Tokens of the context that stay free for the final list."""
 
@@ -210,7 +219,7 @@ def _reason_regex(allowance: Allowance) -> str:
         ways.append(f"{tags[0]}{phrases_regex(allowance.phrases)}{tags[1]}")
     if allowance.may_rank or not ways:
         ways.append(f"{BEGIN_LIST}\n")
-    return f"{BEGIN_THOUGHT}{_GUIDED_THOUGHT}{END_THOUGHT}\n({'|'.join(ways)})"
+    return f"{BEGIN_THOUGHT}{thought_regex(allowance.phrases)}{END_THOUGHT}\n({'|'.join(ways)})"
 
 
 def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decision:

@@ -17,7 +17,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
-    AnyMessage,
+    BaseMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
@@ -25,6 +25,7 @@ from langchain_core.messages import (
     messages_from_dict,
 )
 from langchain_core.runnables import Runnable
+from pydantic import ValidationError
 
 from deeprec.agent.policy import PolicyUnavailableError
 from deeprec.agent.prompts import TOOLS_CORRECTION, TOOLS_SYSTEM, items_text, person_text
@@ -36,12 +37,14 @@ from deeprec.agent.protocols.turn import (
     Turn,
     phrases_regex,
     read_preference,
+    thought_regex,
 )
 from deeprec.agent.traces.records import TurnRecord
 
 _log = logging.getLogger(__name__)
 
-_GUIDED_THOUGHT = r"[A-Z][A-Za-z ,']{20,140}\."
+_UNREADABLE = "unreadable"
+"""Marks a message that stands in for one that LangChain could not file."""
 
 RETRIEVE: dict[str, Any] = {
     "type": "function",
@@ -158,13 +161,15 @@ class ToolsProtocol:
         """The turn that a record holds."""
         stored = messages_from_dict(record.messages or [])
         if not stored or not isinstance(stored[-1], AIMessage):
-            raise PolicyUnavailableError(f"Turn {record.position} was stored without its message; it cannot be replayed.")
+            raise PolicyUnavailableError(
+                f"Turn {record.position} was stored without its message; it cannot be replayed."
+            )
         # The record holds what the turn added; what of it is in the conversation already is its unrecorded tail.
         added = stored[conversation["new"] : -1]
         return self._turn(_extend(conversation, *added), stored[-1], record.latency_ms)
 
     def _turn(self, conversation: Conversation, answer: AIMessage, latency_ms: float) -> Turn:
-        messages: list[AnyMessage] = [*conversation["messages"], answer]
+        messages: list[BaseMessage] = [*conversation["messages"], answer]
         added = messages[len(conversation["messages"]) - conversation["new"] :]
         prompt_tokens, completion_tokens = _usage(answer)
         return Turn(
@@ -181,7 +186,7 @@ class ToolsProtocol:
     async def _call(
         self,
         model: Runnable[Any, Any],
-        messages: Sequence[AnyMessage],
+        messages: Sequence[BaseMessage],
         allowance: Allowance,
         *,
         regex: str | None = None,
@@ -193,6 +198,8 @@ class ToolsProtocol:
         started = time.perf_counter()
         try:
             answer = await asyncio.wait_for(model.ainvoke(list(messages)), allowance.timeout_s)
+        except ValidationError as error:  # arguments that are no JSON object: LangChain cannot file the message
+            answer = AIMessage("", response_metadata={_UNREADABLE: error.errors()[0]["msg"]})
         except Exception as error:  # the errors of somebody else's chat model have no common class
             _log.info("The chat model failed", exc_info=error)
             why = str(error).splitlines()[0][:300] if str(error) else "no message"
@@ -202,7 +209,7 @@ class ToolsProtocol:
         return answer, (time.perf_counter() - started) * 1000
 
 
-def _extend(conversation: Conversation, *messages: AnyMessage) -> dict[str, Any]:
+def _extend(conversation: Conversation, *messages: BaseMessage) -> dict[str, Any]:
     return {"messages": [*conversation["messages"], *messages], "new": conversation["new"] + len(messages)}
 
 
@@ -227,7 +234,8 @@ def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
     if written.get("rank") is True:
         return Decision(action="recommend", thought=str(written.get("thought")))
     if not answer.tool_calls:
-        why = "a tool call with unreadable arguments" if answer.invalid_tool_calls else "no tool was called"
+        unreadable = answer.invalid_tool_calls or _UNREADABLE in answer.response_metadata
+        why = "a tool call with unreadable arguments" if unreadable else "no tool was called"
         if answer.response_metadata.get("finish_reason") == "length":
             why += "; the token limit cut the text"
         return Decision(action="malformed", thought=thought, detail=why)
@@ -274,7 +282,7 @@ def _reason_regex(allowance: Allowance) -> str:
         ways.append(f'"preference": "{phrases_regex(allowance.phrases)}"')
     if allowance.may_rank or not ways:
         ways.append('"rank": true')
-    return rf'\{{"thought": "{_GUIDED_THOUGHT}", ({"|".join(ways)})\}}'
+    return rf'\{{"thought": "{thought_regex(allowance.phrases)}", ({"|".join(ways)})\}}'
 
 
 def _guided_object(answer: AIMessage) -> dict[str, Any]:

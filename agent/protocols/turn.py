@@ -113,6 +113,16 @@ class AgentProtocol(Protocol):
         """The turn that a record holds, as if the model had just written it."""
 
 
+def thought_regex(phrases: Sequence[str]) -> str:
+    """A regular expression for a guided thought: a sentence about phrases that the catalogue knows.
+
+    Free text under a grammar turns to gibberish with a model of 135 million parameters; larger ones need no guidance.
+    """
+    if not phrases:
+        return r"That is enough to rank\."
+    return rf"The person (likes|often chooses|may enjoy|seems to want) {phrases_regex(phrases)}\."
+
+
 def phrases_regex(phrases: Sequence[str]) -> str:
     """A regular expression for one to `MAX_GUIDED_PHRASES` of the phrases, joined by `; `."""
     one = "(" + "|".join(re.escape(phrase).replace(r"\ ", " ").replace(r"\-", "-") for phrase in phrases) + ")"
