@@ -14,7 +14,7 @@ from deeprec.agent.traces.records import (
     TraceStoreError,
     TurnRecord,
 )
-from deeprec.agent.traces.render import Titles, render_run
+from deeprec.agent.traces.render import Titles, render_run, visible
 from deeprec.agent.traces.store import RunFilter, RunNotFoundError, StepConflictError, TraceStore
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "encode_logprobs",
     "encode_tokens",
     "render_run",
+    "visible",
 ]

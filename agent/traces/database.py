@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
@@ -19,20 +20,46 @@ BUSY_TIMEOUT_MS = 10_000
 _WRITES = "deeprec_writes"
 
 
-def open_database(target: str | Path, *, create: bool) -> tuple[Engine, Engine]:
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database: two faces of one connection pool, and the file behind it."""
+
+    readers: Engine
+    """Its transactions read."""
+    writers: Engine
+    """Its transactions take the write lock when they begin, so that none has to be upgraded half-way."""
+    path: Path | None = None
+    """SQLite's file; None for a server."""
+    inode: int = 0
+
+    def check_in_place(self) -> None:
+        """Open connections would go on writing into a file that was deleted, without a word.
+
+        Raises:
+            TraceStoreError: SQLite's file is no longer there, or is another one.
+        """
+        if self.path is None:
+            return
+        try:
+            in_place = self.path.stat().st_ino == self.inode
+        except OSError:
+            in_place = False
+        if not in_place:
+            raise TraceStoreError(f"The trace store {self.path} was removed or replaced since it was opened.")
+
+
+def open_database(target: str | Path, *, create: bool) -> Database:
     """Open a store's database and bring its tables up to date.
 
     Args:
         target: a file path, or a SQLAlchemy URL.
         create: make the database where there is none; otherwise that is an error.
-    Returns:
-        Two faces of one connection pool: the first's transactions read, the second's take the write lock when they
-        begin, so that none has to be upgraded half-way.
     Raises:
         TraceStoreError: no such database, a file that is none, one that belongs to another program or to a newer
             version of this one, or one that cannot be opened.
     """
     url = _url(target)
+    path: Path | None = None
     name = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         path = _sqlite_path(url)
@@ -48,14 +75,17 @@ def open_database(target: str | Path, *, create: bool) -> tuple[Engine, Engine]:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise TraceStoreError(f"The trace store {path} cannot be made: {error}.") from error
-    readers = create_engine(url)
-    if url.get_backend_name() == "sqlite":
+    try:
+        readers = create_engine(url)
+    except (ArgumentError, ImportError) as error:
+        raise TraceStoreError(f"The trace store {name} cannot be opened: {first_line(error)}.") from error
+    if path is not None:
         event.listen(readers, "connect", _set_pragmas)
         event.listen(readers, "begin", _begin)
     writers = readers.execution_options(**{_WRITES: True})
     try:
         _migrate(readers, writers, name)
-        if url.get_backend_name() == "sqlite":
+        if path is not None:
             _use_wal(readers)
     except (SQLAlchemyError, sqlite3.Error) as error:
         readers.dispose()
@@ -63,7 +93,7 @@ def open_database(target: str | Path, *, create: bool) -> tuple[Engine, Engine]:
     except BaseException:
         readers.dispose()
         raise
-    return readers, writers
+    return Database(readers, writers, path, 0 if path is None else path.stat().st_ino)
 
 
 def first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from deeprec.agent.traces.database import first_line
 from deeprec.agent.traces.records import (
     RetrievalRecord,
     RunOutcome,
@@ -112,7 +113,7 @@ class SqlRecorder:
         except (SQLAlchemyError, OSError, TraceStoreError) as error:
             if run_id not in self._failed:
                 self._failed.add(run_id)
-                reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+                reason = first_line(error)
                 _log.warning("The trace of run %s is incomplete: %s. The run goes on.", run_id, reason)
 
     def _write(self, run_id: UUID, write: Callable[[], None]) -> None:

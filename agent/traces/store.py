@@ -85,12 +85,12 @@ class TraceStore:
         Raises:
             TraceStoreError: there is none to open, or what is there is no trace store of a version known here.
         """
-        self._engine, self._writers = open_database(target, create=create)
+        self._database = open_database(target, create=create)
         self._lock = threading.Lock()  # this process' writers wait here: SQLite's own wait polls
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._database.readers.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -272,16 +272,18 @@ class TraceStore:
 
     @contextmanager
     def _write(self) -> Iterator[Session]:
+        self._database.check_in_place()
         try:
-            with self._lock, Session(self._writers) as session, session.begin():
+            with self._lock, Session(self._database.writers) as session, session.begin():
                 yield session
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise TraceStoreError(f"The trace store cannot be written: {first_line(error)}.") from error
 
     @contextmanager
     def _read(self) -> Iterator[Session]:
+        self._database.check_in_place()
         try:
-            with Session(self._engine) as session:
+            with Session(self._database.readers) as session:
                 yield session
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise TraceStoreError(f"The trace store cannot be read: {first_line(error)}.") from error
