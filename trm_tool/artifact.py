@@ -148,11 +148,15 @@ def load_artifact(folder: Path) -> Artifact:
     if len(catalogue) != items:
         raise ArtifactError(f"{folder / ITEMS} has {len(catalogue)} items; 'items' in {CONFIG} says {items}. {_REMEDY}")
     texts = _read_tensors(folder / TEXTS, {"text_embeddings": torch.empty(items, width, device="meta")})
-    model = PreferenceAwareTRM(architecture, texts["text_embeddings"])
+    try:
+        with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+            model = PreferenceAwareTRM(architecture, texts["text_embeddings"])
+    except RuntimeError as error:
+        raise ArtifactError(f"{folder / CONFIG}: 'architecture' cannot work: {error}. {_REMEDY}") from None
     expected = {**model.state_dict(), "popularity": torch.empty(items, dtype=torch.float64, device="meta")}
     weights = _read_tensors(folder / WEIGHTS, expected)
     popularity = weights.pop("popularity").numpy()
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, assign=True)
     for name in (WEIGHTS, ITEMS, TEXTS):
         if config["files"].get(name) != _sha256(folder / name):
             raise ArtifactError(f"{folder / name} is not the file that 'files' in {CONFIG} describes. {_REMEDY}")

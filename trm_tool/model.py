@@ -28,7 +28,7 @@ class TRMConfig:
     """Experts of the adaptor that projects text embeddings into the id space."""
     max_length: int = 50
     """Items of a history that are read, counted from its end."""
-    temperature: float = 0.07
+    temperature: float = 0.1
     """Cosines are divided by this in the loss. Scores handed out are plain cosines."""
     frequency_gate: bool = True
     """Mix ids and texts of a history by a gated convolution in the frequency domain; off, they are added."""

@@ -30,7 +30,7 @@ DEFAULT_EPOCHS = 20
 class TrainingConfig:
     """How the weights are found. The defaults were tuned on the validation part of ml-100k."""
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """Of Adam, falling linearly to a twentieth over the epochs."""
     batch_size: int = 128
     """Windows a step."""
