@@ -131,6 +131,15 @@ def test_a_batch_answers_as_single_queries_do_in_one_forward_pass(
     assert len(retriever.retrieve_batch([Query()] * 300, k=1)) == 300
 
 
+def test_the_number_of_threads_is_left_as_it_was(retriever: Retriever) -> None:
+    torch.set_num_threads(2)
+    try:
+        retriever.retrieve(HISTORY, "comedy", k=5)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_items_of_equal_score_come_in_catalogue_order(artifact_folder: Path) -> None:
     artifact = load_artifact(artifact_folder)
     with torch.no_grad():
