@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -17,6 +18,7 @@ from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, 
 # Control, format (bidi, zero width), surrogate, private use and unassigned characters; line and paragraph separators.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _STATUS_STYLES = {"finished": "green", "running": "cyan"}
+_HELD_OUT = " ★"
 _MAX_CHARS = 4_000
 
 
@@ -49,7 +51,10 @@ def render_run(trace: RunTrace, titles: Titles | None = None) -> RenderableType:
     parts: list[RenderableType] = [_headline(trace), *_request(trace, titles)]
     if trace.run.history:
         parts.append(_heading(f"History, oldest first ({len(trace.run.history)} items)"))
-        parts += [Padding(_item(item_id, trace, titles), (0, 0, 0, 2)) for item_id in trace.run.history]
+        history = _table("item", "", header=False)
+        for item_id in trace.run.history:
+            history.add_row(_id(item_id), _title(item_id, titles))
+        parts.append(Padding(history, (0, 0, 0, 2)))
     found_in: dict[str, int] = {}
     for turn in trace.turns:
         parts += _turn(turn, len(trace.turns))
@@ -77,14 +82,15 @@ def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]
     tokens = sum(turn.completion_tokens for turn in trace.turns)
     yield _line(
         f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model}; {len(trace.turns)} turns, "
-        f"{len(trace.retrievals)} retrievals, {tokens} tokens written{_seconds(trace.latency_ms, ', ')}"
+        f"{len(trace.retrievals)} retrievals, {tokens} tokens written{_took(trace.latency_ms)}"
     )
     if run.user_id is not None:
         yield _line(f"user {run.user_id}")
     if run.message:
         yield _line(f"message: {run.message}")
     if run.target_id is not None:
-        yield Padding(Text("held out: ").append_text(_item(run.target_id, trace, titles)), (0, 0, 0, 2))
+        held_out = Text("★ held out: ").append_text(_id(run.target_id)).append("  ")
+        yield Padding(held_out.append_text(_title(run.target_id, titles)), (0, 0, 0, 2))
     if trace.detail:
         yield _line(f"note: {trace.detail}", style="yellow")
 
@@ -92,7 +98,7 @@ def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]
 def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
     yield _heading(f"Turn {turn.position + 1} of {turns}: {turn.action}")
     yield _line(
-        f"{turn.prompt_tokens} tokens read, {turn.completion_tokens} written{_seconds(turn.latency_ms, ', ')}"
+        f"{turn.prompt_tokens} tokens read, {turn.completion_tokens} written{_took(turn.latency_ms)}"
         + ("" if turn.finish_reason in (None, "stop") else f", ended by {turn.finish_reason}"),
         style="dim",
     )
@@ -109,16 +115,18 @@ def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
 def _retrieval(
     retrieval: RetrievalRecord, trace: RunTrace, found_in: dict[str, int], titles: Titles | None
 ) -> Iterable[RenderableType]:
-    table = _table("", "item", "score", "")
+    table = _table("", "item", "", "score", "")
     for rank, item in enumerate(retrieval.items, start=1):
         if item.id in found_in:
-            note = Text(f"seen in retrieval {found_in[item.id]}", style="dim")
+            note = Text(f"seen in turn {found_in[item.id]}", style="dim")
         elif item.id in trace.run.history:
             note = Text("in the history", style="dim")
         else:
             note = Text("new", style="green")
-        found_in.setdefault(item.id, retrieval.position + 1)
-        table.add_row(str(rank), _item(item.id, trace, titles), f"{item.score:.3f}", note)
+        if item.id == trace.run.target_id:
+            note.append(_HELD_OUT, style="bold magenta")
+        found_in.setdefault(item.id, retrieval.turn + 1)
+        table.add_row(str(rank), _id(item.id), _title(item.id, titles), f"{item.score:.3f}", note)
     target = trace.run.target_id
     if target is None:
         held_out = ""
@@ -126,7 +134,7 @@ def _retrieval(
         held_out = "; the held-out item is among them"
     else:
         held_out = "; the held-out item is not among them"
-    heading = f"retrieval {retrieval.position + 1}: {len(retrieval.items)} items{_seconds(retrieval.latency_ms, ', ')}"
+    heading = f"retrieval {retrieval.position + 1}: {len(retrieval.items)} items{_took(retrieval.latency_ms)}"
     yield _line(heading + held_out)
     if retrieval.unenforced:
         yield _line(f"not enforceable: {', '.join(retrieval.unenforced)}", style="yellow")
@@ -140,25 +148,28 @@ def _lists(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
     if not trace.recommended and not trace.written:
         return
     yield _heading("Ranked list, as shown, beside what the model wrote")
-    table = _table("", "item", "score", "from", "", "model wrote")
+    table = _table("", "item", "", "score", "from", "", "model wrote")
     shown = {line.rank: line for line in trace.recommended}
     written = {line.rank: line for line in trace.written}
     for rank in sorted({*shown, *written}):
-        cells: list[str | Text] = ["", "", "", ""]
+        cells: list[str | Text] = [""] * 5
         if line := shown.get(rank):
+            source = Text(line.source)
+            if line.item_id == trace.run.target_id:
+                source.append(_HELD_OUT, style="bold magenta")
             score = "" if line.score is None else f"{line.score:.3f}"
-            cells = [_item(line.item_id, trace, titles), score, _origin(line, trace), Text(line.source)]
+            cells = [_id(line.item_id), _title(line.item_id, titles), score, _origin(line, trace), source]
         table.add_row(str(rank), *cells, _written(written.get(rank)))
     yield Padding(table, (0, 0, 0, 2))
     if trace.ungrounded:
-        yield _line(f"The model also named {trace.ungrounded} that no retrieval had found.", style="yellow")
+        yield _line(f"Entries of the model's list that name no candidate: {trace.ungrounded}", style="yellow")
 
 
 def _written(line: RecommendationRecord | None) -> Text:
     if line is None:
         return Text("–", style="dim")
     text = Text(visible(line.item_id))
-    return text if line.retrieval is not None else text.append(" (never retrieved)", style="yellow")
+    return text if line.retrieval is not None else text.append(" (not retrieved)", style="yellow")
 
 
 def _origin(line: RecommendationRecord, trace: RunTrace) -> Text:
@@ -168,21 +179,28 @@ def _origin(line: RecommendationRecord, trace: RunTrace) -> Text:
     return Text(f"retrieval {line.retrieval + 1}" if turn is None else f"turn {turn + 1}")
 
 
-def _item(item_id: str, trace: RunTrace, titles: Titles | None) -> Text:
-    text = Text(visible(item_id, 60), style="bold")
-    if titles is not None and item_id in titles:
-        text.append(f"  {visible(titles.summary(item_id), 100)}", style="not bold")
-    if item_id == trace.run.target_id:
-        text.append("  ★ held out", style="bold magenta")
-    return text
+def _id(item_id: str) -> Text:
+    return Text(visible(item_id, 40), style="bold")
 
 
-def _table(*headers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers:
-        right = header in ("", "score") and not (header == "" and table.columns)
-        columns: dict[str, Any] = {"justify": "right" if right else "left"}
-        table.add_column(header, no_wrap=header != "item", overflow="fold", **columns)
+def _title(item_id: str, titles: Titles | None) -> Text:
+    title = visible(titles.summary(item_id), 100) if titles is not None and item_id in titles else ""
+    return Text(title, no_wrap=True, overflow="ellipsis")
+
+
+def _table(*headers: str, header: bool = True) -> Table:
+    """Columns by their headings; the one after "item" holds titles and is the one that shrinks."""
+    table = Table(
+        box=box.SIMPLE_HEAD if header else None,
+        pad_edge=False,
+        show_edge=False,
+        show_header=header,
+        collapse_padding=True,
+    )
+    for position, name in enumerate(headers):
+        right = name == "score" or (name == "" and position == 0)
+        title = position > 0 and headers[position - 1] == "item"
+        table.add_column(name, justify="right" if right else "left", no_wrap=not title, overflow="fold")
     return table
 
 
@@ -194,8 +212,10 @@ def _line(text: str, style: str = "") -> Padding:
     return Padding(Text(visible(text), style=style), (0, 0, 0, 2))
 
 
-def _seconds(latency_ms: float | None, before: str) -> str:
-    return "" if latency_ms is None or latency_ms != latency_ms else f"{before}{latency_ms / 1000:.2f} s"
+def _took(latency_ms: float | None) -> str:
+    if latency_ms is None or math.isnan(latency_ms):
+        return ""
+    return f", {latency_ms:.0f} ms" if latency_ms < 1000 else f", {latency_ms / 1000:.2f} s"
 
 
 def _escape(char: str) -> str:

@@ -38,27 +38,27 @@ def test_a_page_tells_the_run_in_order(store: TraceStore, make: Any) -> None:
     page = shown(store.run(run_id), Named("Film"))
     expected = [
         f"Run {run_id}  finished",
-        "tagged protocol, free, SmolLM2-135M-Instruct + deeprec; 3 turns, 2 retrievals, 9 tokens written, 0.90 s",
+        "tagged protocol, free, SmolLM2-135M-Instruct + deeprec; 3 turns, 2 retrievals, 9 tokens written, 900 ms",
         "user 12",
         "message: something lighter",
         "held out: 1  Film 1",
         "History, oldest first (2 items)",
         "50  Film 50",
-        "181  Film 181",
+        "181 Film 181",
         "Turn 1 of 3: retrieve",
-        "5 tokens read, 3 written, 0.12 s",
+        "5 tokens read, 3 written, 120 ms",
         "They like space.",
         "preference: sci-fi; 1980s",
-        "retrieval 1: 3 items, 0.00 s; the held-out item is among them",
+        "retrieval 1: 3 items, 4 ms; the held-out item is among them",
         "not enforceable: colour",
-        "9  Film 9",
-        "1  Film 1  ★ held out",
+        "Film 9",
+        "new ★",
         "Turn 2 of 3: retrieve",
-        "seen in retrieval 1",
+        "seen in turn 1",
         "Turn 3 of 3: recommend",
         "Ranked list, as shown, beside what the model wrote",
-        "77 (never retrieved)",
-        "The model also named 1",
+        "77 (not retrieved)",
+        "name no candidate: 1",
         "list hit: 1.25",
     ]
     position = 0
@@ -74,15 +74,15 @@ def test_an_item_is_new_once_and_then_seen_before(store: TraceStore, make: Any) 
         store.record_retrieval(run.run_id, make.retrieval(position))
     lines = [line.split() for line in shown(store.run(run.run_id)).splitlines()]
     notes = [" ".join(line[3:]) for line in lines if line[:1] in (["1"], ["2"], ["3"]) and len(line) > 3]
-    assert notes == ["new", "in the history", "new", "seen in retrieval 1", "new", "seen in retrieval 1"]
+    assert notes == ["new", "in the history", "new", "seen in turn 1", "new", "seen in turn 1"]
 
 
 def test_a_list_says_where_each_item_came_from(store: TraceStore, make: Any) -> None:
     page = shown(store.run(make.write(store)))
     rows = [line.split() for line in page[page.index("Ranked list") :].splitlines()]
     assert ["1", "9", "0.900", "turn", "1", "written", "9"] in rows
-    assert ["2", "1", "★", "held", "out", "0.250", "turn", "1", "filled", "9"] in rows
-    assert ["3", "77", "(never", "retrieved)"] in rows
+    assert ["2", "1", "0.250", "turn", "1", "filled", "★", "9"] in rows
+    assert ["3", "77", "(not", "retrieved)"] in rows
 
 
 def test_a_run_without_any_step_shows(store: TraceStore, make: Any) -> None:
@@ -140,7 +140,7 @@ def test_a_catalogue_gives_the_titles(store: TraceStore, make: Any, catalogue: C
     first = catalogue.ids[0]
     store.start_run(run := make.run(history=(first, "not in the catalogue")))
     page = shown(store.run(run.run_id), catalogue)
-    assert f"{first}  {catalogue.summary(first)}" in page
+    assert catalogue.summary(first) in page
     assert "not in the catalogue" in page
 
 
