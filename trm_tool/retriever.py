@@ -204,8 +204,8 @@ class Retriever:
 def _few_threads(queries: int) -> Iterator[None]:
     """Score a small batch on one thread.
 
-    The sums are so small that threads mostly wait for each other: beside a busy language model on two cores, one query
-    took 183 ms on two threads and 2 ms on one.
+    The sums are so small that threads mostly wait for each other: on two cores with other work on them (load average
+    3.4), one query took 183 ms on two threads and 2 ms on one.
     """
     threads = torch.get_num_threads()
     if queries > SMALL_BATCH or threads == 1:
