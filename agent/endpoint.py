@@ -1,4 +1,4 @@
-"""One HTTP endpoint of an OpenAI-compatible server: bounded retries, one time limit, answers checked before they are used.
+"""An OpenAI-compatible server: bounded retries, one time limit, answers checked before they are used.
 
 Kept apart from the policy so that what a request costs in retries and time is decided in one place.
 """
@@ -127,7 +127,7 @@ class Endpoint:
                 problem, cause = f"answered nonsense: {error}", error
                 advice = "Check that a vLLM server, and nothing else, answers at this address."
             if count <= self.max_retries:
-                _logger.warning("%s %s; asking again in %.1f s", url, problem, wait_s)
+                _logger.info("%s %s; asking again in %.1f s", url, problem, wait_s)
                 await asyncio.sleep(wait_s)
         raise PolicyUnavailableError(f"{url} {problem} ({_requests(count)}). {advice}") from cause
 

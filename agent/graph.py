@@ -30,6 +30,7 @@ from deeprec.agent.prompts import PROMPT_VERSION
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, TaggedProtocol, ToolsProtocol, Turn
 from deeprec.agent.protocols.turn import record_of
 from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Candidate, Lineage
+from deeprec.agent.traces.recorder import NullRecorder, Recorder
 from deeprec.agent.traces.records import (
     Node,
     Outcome,
@@ -39,7 +40,6 @@ from deeprec.agent.traces.records import (
     RunRecord,
     TurnRecord,
 )
-from deeprec.agent.traces.recorder import NullRecorder, Recorder
 from deeprec.trm_tool import ConfigError, DeepRecError, Retrieved, Retriever, neutralise
 
 MAX_SUMMARY_CHARS = 80
@@ -69,11 +69,12 @@ def build_graph(
 ) -> CompiledStateGraph[AgentState, None, AgentInput, AgentOutput]:
     """Build the agent: a graph from `AgentInput` to `AgentOutput`.
 
-    It can be invoked or streamed, synchronously or not, used as a node of another graph, or handed to another agent with
-    `.as_tool()`. With a checkpointer, pass `durability="sync"` when you call it, so that a step is down before the next.
+    It can be invoked or streamed, synchronously or not, used as a node of another graph, or handed to another agent
+    with `.as_tool()`. With a checkpointer, pass `durability="sync"` when you call it, so that a step is down before the
+    next.
 
     Args:
-        policy: the model; a `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol.
+        policy: a `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol.
         retriever: the recommender with its catalogue.
         protocol: `tagged` or `tools`; by default the one that fits the policy.
         config: budgets and sizes.
@@ -131,8 +132,8 @@ class _Agent:
             self.phrases = sorted(known, key=lambda phrase: (-len(known[phrase]), phrase))[:MAX_GUIDED_VOCABULARY]
             if not self.phrases:
                 raise ConfigError(
-                    "A guided run chooses its preferences from phrases that the catalogue knows, and it knows none: its "
-                    "items have no category, tags or year. Add such a column to the item file, or run without guidance."
+                    "A guided run chooses its preferences from phrases that the catalogue knows, and it knows none: "
+                    "its items have no category, tags or year. Add such a column to the item file, or run unguided."
                 )
 
     async def prepare(self, state: AgentState) -> AgentState:
@@ -314,7 +315,7 @@ class _Agent:
         }
 
     async def _turn(self, state: AgentState, node: Node, call: Callable[[], Awaitable[Turn]]) -> AgentState:
-        """One call of the policy: from the log if it is there, else from the model; a failure is logged as a turn too."""
+        """One call of the policy, from the log if it is there; a failure is logged as a turn too."""
         started = perf_counter()
         run_id, position = UUID(state["run_id"]), state["turn_count"]
         steps = await self.recorder.load_steps(run_id)

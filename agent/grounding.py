@@ -13,8 +13,8 @@ def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[lis
     """Turn the numbers that the model wrote into items.
 
     Returns:
-        the places in the model's own order, repeats kept, ranks from 1 over the grounded ones; and how many numbers named
-        no candidate.
+        the places in the model's own order, repeats kept, ranks from 1 over the grounded ones; and how many numbers
+        named no candidate.
     """
     grounded = [number for number in numbers if 1 <= number <= len(candidates)]
     places = [_place(rank, candidates[number - 1], source="written") for rank, number in enumerate(grounded, start=1)]

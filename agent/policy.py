@@ -127,6 +127,7 @@ class CompletionPolicy:
         timeout_s: the longest that one call may take, its retries included.
         max_retries: further requests after a failed first one: no call sends more than 1 + `max_retries`.
         adapter: the name of a loaded LoRA adapter to ask instead of the base model.
+        cache_salt: keeps this client's share of the server's prefix cache apart from other clients'.
         retry_wait_s: the wait before the first retry; it doubles each time.
     Raises:
         ConfigError: a setting that cannot work.
@@ -141,6 +142,7 @@ class CompletionPolicy:
         timeout_s: float = 120.0,
         max_retries: int = 2,
         adapter: str | None = None,
+        cache_salt: str | None = None,
         retry_wait_s: float = 0.5,
     ) -> None:
         self._endpoint = Endpoint(
@@ -148,14 +150,13 @@ class CompletionPolicy:
         )
         self.base_url = self._endpoint.base_url
         self.adapter = adapter
+        self._cache_salt = cache_salt
         self._model = model
         self._served: ServedModel | None = None
 
     @property
-    def model(self) -> str:
-        """The base model's name. Known from the start where one was named, else once `connect` has asked."""
-        if self._model is None:
-            raise ConfigError("The policy does not know its model yet. Name one, or call connect() first.")
+    def model(self) -> str | None:
+        """The base model's name; None where none was named and `connect` has not asked yet."""
         return self._model
 
     async def connect(self, *, refresh: bool = False) -> ServedModel:
@@ -230,6 +231,8 @@ class CompletionPolicy:
             "min_p": 0.0,
             "repetition_penalty": 1.0,
         }
+        if self._cache_salt is not None:
+            body["cache_salt"] = self._cache_salt
         if sampling.seed is not None:
             body["seed"] = sampling.seed
         if stop:
@@ -268,7 +271,7 @@ class CompletionPolicy:
     async def _name(self) -> str:
         if self._model is None:
             await self.connect()
-        return self.adapter or self.model
+        return self.adapter or self._model or ""
 
     async def _tokenize(self, body: dict[str, Any]) -> list[int]:
         body = {"model": await self._name(), "add_special_tokens": False, **body}
@@ -286,7 +289,8 @@ class CompletionPolicy:
         for kind, wanted, served in (("model", self._model, models | adapters), ("adapter", self.adapter, adapters)):
             if wanted is not None and wanted not in served:
                 raise ConfigError(
-                    f"The server at {self.base_url} has no {kind} {wanted!r}; it has {_names(served)}. Name one of those."
+                    f"The server at {self.base_url} has no {kind} {wanted!r}; it has {_names(served)}. "
+                    "Name one of those."
                 )
         card = models.get(self._model) or models.get(adapters[self._model].parent or "")
         return ServedModel(

@@ -53,10 +53,11 @@ def recommend(
         typer.Option(envvar="DEEPREC_BASE_URL", help="An OpenAI-compatible server; `deeprec llm serve` starts one."),
     ] = DEFAULT_BASE_URL,
     model: Annotated[
-        str | None, typer.Option(envvar="DEEPREC_MODEL", help="A model of the server; else its first.")
+        str | None, typer.Option(envvar="DEEPREC_MODEL", help="A model of the server; else its only one.")
     ] = None,
     protocol: Annotated[ProtocolName, typer.Option(help="tagged needs vLLM; tools any server.")] = ProtocolName.TAGGED,
     guided: Annotated[bool, typer.Option("--guided/--free", help="Whether vLLM holds the model to the format.")] = True,
+    max_retrievals: Annotated[int, typer.Option(min=2, help="Calls of the recommender, at most.")] = 4,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Of the sampling.")] = None,
     store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
@@ -67,7 +68,7 @@ def recommend(
         raise ConfigError(
             "Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger)."
         )
-    config = AgentConfig(k=k, guided=guided, temperature=temperature)
+    config = AgentConfig(k=k, guided=guided, temperature=temperature, max_retrievals=max_retrievals)
     retriever = Retriever.load(artifact)
     if user is not None:
         items = read_atomic_files(data or embedded_ml100k()).history(user, 0)

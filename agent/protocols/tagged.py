@@ -46,8 +46,8 @@ _LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
 class TaggedProtocol:
     """Tags in plain text. A conversation is `{"chain": token ids, "pending": token ids, "list_open": bool}`.
 
-    `chain` is everything that the model has seen or written, `pending` its tail that no turn has recorded yet. Tokens that
-    the model sampled are never decoded and encoded again: tool text is tokenised by itself and appended.
+    `chain` is everything that the model has seen or written, `pending` its tail that no turn has recorded yet. Tokens
+    that the model sampled are never decoded and encoded again: tool text is tokenised by itself and appended.
     """
 
     name = "tagged"
@@ -59,16 +59,15 @@ class TaggedProtocol:
         self._policy = policy
         self._sampling = sampling or SamplingConfig()
         self.guided = guided
-        self._context = 0
 
     def lineage(self) -> dict[str, Any]:
         """The policy's part of a run's lineage."""
         sampling = {"temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
-        return {"policy_model": self._policy.model, "adapter": self._policy.adapter, "sampling": sampling}
+        return {"policy_model": self._policy.model or "unknown", "adapter": self._policy.adapter, "sampling": sampling}
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation with the served model's own chat template."""
-        await self._limit()  # also finds out whether the server has the model
+        await self._policy.connect()  # whether the server has the model
         messages = [
             {"role": "system", "content": TAGGED_SYSTEM.format(k=briefing.k)},
             {"role": "user", "content": person_text(briefing.history, briefing.message, k=briefing.k)},
@@ -179,10 +178,7 @@ class TaggedProtocol:
         return max(1, min(allowance.max_tokens, await self._limit() - len(conversation["chain"])))
 
     async def _limit(self) -> int:
-        """Tokens of the served model's context, asked for once; a resumed run did not pass through `open`."""
-        if not self._context:
-            self._context = (await self._policy.connect()).max_model_len or _UNKNOWN_CONTEXT
-        return self._context
+        return (await self._policy.connect()).max_model_len or _UNKNOWN_CONTEXT
 
 
 _UNKNOWN_CONTEXT = 4096

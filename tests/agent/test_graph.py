@@ -1,6 +1,5 @@
 import re
 from dataclasses import replace
-
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -452,7 +451,5 @@ async def test_any_chat_model_can_stand_in(retriever: Retriever, history: list[s
     )
     output = await build_graph(foreign, retriever, config=FREE).ainvoke({"history": history})
     assert output["status"] == "finished"
-    again = await build_graph(foreign, retriever, config=FREE).ainvoke(
-        {"history": history}
-    )
+    again = await build_graph(foreign, retriever, config=FREE).ainvoke({"history": history})
     assert again["status"] == "fallback"

@@ -1,0 +1,145 @@
+"""Tokens a second of concurrent agents against the bare server, which replays the same requests in the same run.
+
+    python -m deeprec.evals.bench.agent_throughput --base-url http://127.0.0.1:8000/v1 --artifact .deeprec/trm/ml-100k
+
+Both sides run in turn, several times. Every pass carries a cache salt of its own, so that no pass profits from what the
+server has cached of another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+from rich.table import Table
+
+from deeprec.agent import AgentConfig, AgentInput, Completion, CompletionPolicy, Lineage, build_graph, run_many
+from deeprec.trm_tool import Retriever, embedded_ml100k, read_atomic_files
+
+Call = tuple[list[int], dict[str, Any]]
+"""Prompt and settings of one request."""
+
+
+class _Recording(CompletionPolicy):
+    """Keeps every request, so that it can be sent again."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.calls: list[Call] = []
+
+    async def complete(self, token_ids: Sequence[int], **settings: Any) -> Completion:
+        self.calls.append((list(token_ids), settings))
+        return await super().complete(token_ids, **settings)
+
+
+async def _agents(
+    base_url: str, retriever: Retriever, requests: Sequence[AgentInput], config: AgentConfig
+) -> tuple[list[list[Call]], dict[str, float]]:
+    policies = [_Recording(base_url, cache_salt=str(uuid4())) for _ in requests]
+    graphs = [build_graph(policy, retriever, config=config) for policy in policies]
+    started, cpu = time.perf_counter(), time.process_time()
+    spent = [0] * len(requests)
+
+    async def one(at: int) -> None:
+        def note(_: int, node: str, wrote: Any) -> None:
+            spent[at] = wrote.get("spent_tokens", spent[at])
+
+        [output] = await run_many(graphs[at], [requests[at]], on_update=note)
+        if output["status"] == "fallback":
+            raise SystemExit(f"A run fell back, so there is nothing to measure: {output['detail']}")
+
+    await asyncio.gather(*(one(at) for at in range(len(requests))))
+    figures = _figures(sum(spent), started, cpu)
+    for policy in policies:
+        await policy.aclose()
+    return [policy.calls for policy in policies], figures
+
+
+async def _bare(base_url: str, calls: Sequence[Sequence[Call]]) -> dict[str, float]:
+    policies = [CompletionPolicy(base_url, cache_salt=str(uuid4())) for _ in calls]
+    started, cpu = time.perf_counter(), time.process_time()
+
+    async def one(policy: CompletionPolicy, asked: Sequence[Call]) -> int:
+        return sum([len((await policy.complete(prompt, **settings)).token_ids) for prompt, settings in asked])
+
+    tokens = sum(await asyncio.gather(*(one(*pair) for pair in zip(policies, calls, strict=True))))
+    figures = _figures(tokens, started, cpu)
+    for policy in policies:
+        await policy.aclose()
+    return figures
+
+
+def _figures(tokens: int, started: float, cpu: float) -> dict[str, float]:
+    seconds = time.perf_counter() - started
+    return {
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "client_cpu_seconds_per_1000_tokens": 1000 * (time.process_time() - cpu) / tokens,
+    }
+
+
+async def _measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    data = read_atomic_files(embedded_ml100k())
+    retriever = Retriever.load(options.artifact)
+    retriever.retrieve([], "warm up", k=1)
+    config = AgentConfig(guided=True, max_history=10, max_retrievals=3)
+    rounds = []
+    for number in range(options.rounds):
+        requests = [
+            AgentInput(history=list(data.history(user, 1)), lineage=Lineage(seed=number))
+            for user in data.users[: options.agents]
+        ]
+        calls, agents = await _agents(options.base_url, retriever, requests, config)
+        bare = await _bare(options.base_url, calls)
+        rounds.append({"agents": agents, "bare": bare, "requests": sum(map(len, calls))})
+    return rounds
+
+
+def main() -> None:
+    """Run the benchmark, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1")
+    parser.add_argument("--artifact", type=Path, default=Path(".deeprec/trm/ml-100k"))
+    parser.add_argument("--agents", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("evals/bench/results/agent_throughput.json"))
+    options = parser.parse_args()
+    rounds = asyncio.run(_measure(options))
+    ratios = [one["agents"]["tokens_per_second"] / one["bare"]["tokens_per_second"] for one in rounds]
+    table = Table("round", "requests", "", "tokens", "seconds", "tokens/s", "client CPU s per 1,000 tokens", box=None)
+    for number, one in enumerate(rounds, start=1):
+        for side in ("agents", "bare"):
+            figures = one[side]
+            table.add_row(
+                str(number),
+                str(one["requests"]),
+                side,
+                f"{figures['tokens']:,}",
+                f"{figures['seconds']:.1f}",
+                f"{figures['tokens_per_second']:.1f}",
+                f"{figures['client_cpu_seconds_per_1000_tokens']:.2f}",
+            )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"agents / bare server, {options.agents} at once: median {statistics.median(ratios):.3f}, "
+        f"{min(ratios):.3f} to {max(ratios):.3f} over {len(ratios)} rounds"
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    result = {"agents": options.agents, "ratios": ratios, "rounds": rounds, "cores": os.cpu_count()}
+    options.out.write_text(json.dumps({**result, "machine": platform.machine()}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
