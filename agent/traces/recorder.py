@@ -117,8 +117,8 @@ class SqlRecorder:
                 _log.warning("The trace of run %s is incomplete: %s. The run goes on.", run_id, reason)
 
     def _write(self, run_id: UUID, write: Callable[[], None]) -> None:
-        if run_id in self._failed:  # before the step, so that a later kill cannot leave a gap that looks whole
-            if run_id in self._open:
-                self._store.start_run(self._open[run_id])
+        # Before the step, so that a later kill cannot leave a gap that looks whole.
+        if run_id in self._failed and not self._store.mark_incomplete(run_id) and run_id in self._open:
+            self._store.start_run(self._open[run_id])
             self._store.mark_incomplete(run_id)
         write()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, insert, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, func, insert, literal, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -186,10 +186,13 @@ class TraceStore:
             if values:
                 session.execute(insert(schema.Recommendation), values)
 
-    def mark_incomplete(self, run_id: UUID) -> None:
-        """Say of a run that steps may be missing. It is never trained on."""
+    def mark_incomplete(self, run_id: UUID) -> bool:
+        """Say of a run that steps may be missing: it is never trained on. False if there is no such run."""
         with self._write() as session:
-            session.execute(update(schema.Run).where(schema.Run.run_id == run_id).values(incomplete=True))
+            run = session.get(schema.Run, run_id)
+            if run is not None:
+                run.incomplete = True
+            return run is not None
 
     def write_rewards(self, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
         """Write the components of one reward scheme; what that scheme had for this run is replaced. NaN is kept.

@@ -232,6 +232,20 @@ async def test_two_writers_that_disagree_make_a_run_incomplete(
     assert "another turn at position 0" in caplog.text
 
 
+async def test_a_run_resumed_with_another_policy_is_incomplete_and_goes_on(store: TraceStore, make: Any) -> None:
+    run_id = uuid4()
+    first = SqlRecorder(store)
+    await first.start_run(make.run(run_id))
+    await first.record_turn(run_id, make.turn(0))
+    second = SqlRecorder(store)
+    await second.start_run(make.run(run_id, adapter_version="5"))
+    await second.record_turn(run_id, make.turn(1))
+    await second.finish_run(run_id, make.outcome())
+    trace = store.run(run_id)
+    assert (trace.status, trace.incomplete, trace.run.adapter_version) == ("finished", True, "4")
+    assert len(trace.turns) == 2
+
+
 async def test_hostile_text_is_recorded_without_a_warning(
     store: TraceStore, make: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
