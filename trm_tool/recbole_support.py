@@ -23,9 +23,12 @@ from recbole.trainer import Trainer
 from torch import Tensor
 
 from deeprec.trm_tool.dataset import Dataset
+from deeprec.trm_tool.errors import ConfigError
 
 NAME = "deeprec"
 """Of the files written for RecBole. A data set called ml-100k would make it read its own copy instead."""
+LAST_RATE = 0.05
+"""Of the learning rate, towards which `decay` goes."""
 _USER, _ITEM, _TIME = "user_id", "item_id", "timestamp"
 
 
@@ -146,11 +149,10 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
             return super().fit(*args, **kwargs)
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
-        warmup, floor = 1, 0.05
-        progress = max(epoch_idx - warmup, 0) / max(self.epochs - warmup, 1)
-        if self.config["decay"]:
+        if self.config["decay"]:  # linear; the first two epochs run at the full rate
+            left = 1 - max(epoch_idx - 1, 0) / max(self.epochs - 1, 1)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate * (floor + (1 - floor) * (1 - progress))
+                group["lr"] = self.learning_rate * (LAST_RATE + (1 - LAST_RATE) * left)
         loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         self._loss = loss / len(train_data)
         return loss
@@ -168,6 +170,13 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
                 )
             )
         return score, result
+
+    def _check_nan(self, loss: Tensor) -> None:
+        if not bool(torch.isfinite(loss)):
+            raise ConfigError(
+                f"The training loss became {loss.item()} in epoch {len(self.train_loss_dict) + 1} at learning rate "
+                f"{self.learning_rate:g}. Lower the learning rate."
+            )
 
     def measure(self, loader: FullSortEvalDataLoader) -> dict[str, float]:
         """Evaluate the weights as they are, with RecBole's Evaluator."""

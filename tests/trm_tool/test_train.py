@@ -4,12 +4,14 @@ import logging
 import os
 import random
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from deeprec.trm_tool import (
     Catalogue,
@@ -30,6 +32,11 @@ from deeprec.trm_tool import (
 pytest.importorskip("recbole", reason="needs the extra [trm]")
 
 SMALL = TRMConfig(width=16, inner=32, layers=1, experts=2, max_length=4)
+
+
+class BrokenEncoder(HashingEncoder):
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return super().encode(texts) * np.float32("nan")
 
 
 def make_dataset(sequences: list[list[int]], items: int = 20) -> Dataset:
@@ -234,6 +241,12 @@ def test_a_large_catalogue_is_trained_on_samples(dataset: Dataset, tmp_path: Pat
         preferences=PreferenceConfig(empty=0),
     )
     assert progress[-1].loss < progress[2].loss
+
+
+def test_a_loss_that_is_no_number_ends_training_with_advice(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"became nan in epoch 1 .* Lower the learning rate"):
+        train_trm(dataset, tmp_path / "out", config=SMALL, encoder=BrokenEncoder(), epochs=1)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
