@@ -18,30 +18,40 @@ if TYPE_CHECKING:
 
 
 def trm_eval(
-    artifact: Annotated[Path, typer.Argument(help="The artifact folder that `deeprec trm train` wrote.")],
-    data: Annotated[Path, typer.Option(help="Folder with one .inter and one .item file (RecBole atomic files).")],
+    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of RecBole atomic files; the embedded ml-100k by default.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Whose targets: test (the last items) or valid (those before).")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
-    user_column: Annotated[str | None, typer.Option(help="Column of user ids; found if not named.")] = None,
-    item_column: Annotated[str | None, typer.Option(help="Column of item ids; found if not named.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="Column of time stamps; found if not named.")] = None,
-    title_column: Annotated[str | None, typer.Option(help="Column of titles; found if not named.")] = None,
-    text_column: Annotated[list[str] | None, typer.Option(help="Further column of prose; may be repeated.")] = None,
-    drop_bad_rows: Annotated[bool, typer.Option("--drop-bad-rows", help="Leave out rows that cannot be used.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    drop_bad_rows: Annotated[
+        bool, typer.Option("--drop-bad-rows", help="Leave out repeats, unknown items and users below 3 interactions.")
+    ] = False,
+    user_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    item_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    title_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
+    text_columns: Annotated[
+        str | None, typer.Option(help="Item columns of prose, separated by commas, beside those found.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""
     from deeprec.evals.trm_eval import check_split, evaluate_trm
     from deeprec.trm_tool.artifact import load_artifact
-    from deeprec.trm_tool.atomic import read_atomic_files
+    from deeprec.trm_tool.atomic import embedded_ml100k, read_atomic_files
     from deeprec.trm_tool.columns import ColumnNames
 
     check_split(split)
     columns = ColumnNames(
-        user=user_column, item=item_column, time=time_column, title=title_column, text=tuple(text_column or ())
+        user=user_column,
+        item=item_column,
+        time=time_column,
+        title=title_column,
+        text=tuple(name.strip() for name in (text_columns or "").split(",") if name.strip()),
     )
     loaded = load_artifact(artifact)
-    dataset = read_atomic_files(data, columns=columns, drop_bad_rows=drop_bad_rows)
+    dataset = read_atomic_files(data or embedded_ml100k(), columns=columns, drop_bad_rows=drop_bad_rows)
     started = time.perf_counter()
     evaluation = evaluate_trm(loaded, dataset, split=split, seed=seed)
     seconds = time.perf_counter() - started
@@ -61,14 +71,20 @@ def trm_eval(
 
 def make_table(evaluation: TRMEvaluation) -> Table:
     """The figures of an evaluation as a table: one row for each system, masked above unmasked."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     names = list(evaluation.scores[0].metrics)
-    table = Table("system", "seen items", *names, title=f"{evaluation.split} targets of {evaluation.users} users")
+    table = Table(
+        "system",
+        "seen items",
+        *names,
+        title=f"{evaluation.split} targets of {evaluation.users} users, with 95% intervals",
+    )
     for index, row in enumerate(evaluation.scores):
         table.add_row(
             f"{row.system} (oracle)" if row.oracle else row.system,
-            "masked" if row.masked else "ranked too",
+            "masked" if row.masked else "ranked",
             *(_shown(row.metrics[name]) for name in names),
             end_section=index + 1 < len(evaluation.scores) and row.masked != evaluation.scores[index + 1].masked,
         )
@@ -78,5 +94,7 @@ def make_table(evaluation: TRMEvaluation) -> Table:
 def _shown(interval: Interval) -> str:
     if math.isnan(interval.mean):
         return "-"
-    figure = f"{interval.mean:.4f}"
-    return figure if math.isnan(interval.low) else f"{figure} [{interval.low:.3f}, {interval.high:.3f}]"
+    if math.isnan(interval.low):
+        return f"{interval.mean:.4f}"
+    low, high = (f"{bound:.3f}".removeprefix("0") for bound in (interval.low, interval.high))
+    return f"{interval.mean:.4f}\n{low}-{high}"

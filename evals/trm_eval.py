@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from deeprec.evals.baselines import Scorer, make_cooccurrence_scorer, make_popularity_scorer
@@ -13,9 +14,10 @@ from deeprec.evals.metrics import Interval, mean_interval, ndcg_from_ranks, reca
 from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.dataset import Dataset
+from deeprec.trm_tool.encoder import Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
+from deeprec.trm_tool.model import PADDING_ROW
 from deeprec.trm_tool.preferences import SEPARATOR
-from deeprec.trm_tool.retriever import Query, Retriever
 
 SPLITS: Mapping[str, int] = {"test": 1, "valid": 2}
 """Split -> which item from the end of a user's sequence is the target."""
@@ -33,16 +35,16 @@ class Case:
     target: str
 
 
-RankTargets = Callable[[Sequence[Case], bool], NDArray[np.float64]]
-"""(cases, mask seen items?) -> 1-based rank of each target among the catalogue, inf where it cannot come back."""
+ScoreCases = Callable[[Sequence[Case]], NDArray[np.floating]]
+"""Cases -> scores (cases, items) in catalogue order, higher is better. Masking is not its business."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """Something that ranks a whole catalogue for a history."""
+    """Something that scores a whole catalogue for a history."""
 
     name: str
-    rank: RankTargets
+    score: ScoreCases
     oracle: bool = False
     """It is told something about the target: an upper bound, not a competitor."""
 
@@ -136,14 +138,12 @@ def evaluate_trm(artifact: Artifact, dataset: Dataset, *, split: str = "test", s
     if not cases:
         raise DataError(f"{dataset.name} has no users, so there is nothing to evaluate.")
     catalogue, holdout = artifact.catalogue, int(artifact.config["holdout"])
-    retriever = Retriever(artifact)
+    encoder = make_encoder(str(artifact.config["encoder_id"]))
     systems = (
-        rank_by_score("popularity", make_popularity_scorer(dataset, holdout=holdout, catalogue=catalogue), catalogue),
-        rank_by_score(
-            "co-occurrence", make_cooccurrence_scorer(dataset, holdout=holdout, catalogue=catalogue), catalogue
-        ),
-        rank_by_retriever("TRM", retriever),
-        rank_by_retriever("TRM + target's attributes", retriever, oracle=True),
+        make_system("popularity", make_popularity_scorer(dataset, holdout=holdout, catalogue=catalogue)),
+        make_system("co-occurrence", make_cooccurrence_scorer(dataset, holdout=holdout, catalogue=catalogue)),
+        make_trm_system("TRM", artifact, encoder),
+        make_trm_system("TRM + target's attributes", artifact, encoder, oracle=True),
     )
     return TRMEvaluation(
         split=split,
@@ -154,64 +154,83 @@ def evaluate_trm(artifact: Artifact, dataset: Dataset, *, split: str = "test", s
         dataset_fingerprint=dataset.fingerprint,
         protocol=_protocol(split, len(cases), len(catalogue), holdout),
         notes=_notes(artifact, dataset, cases, split),
-        scores=evaluate_systems(systems, cases, seed=seed),
+        scores=evaluate_systems(systems, cases, catalogue, seed=seed),
     )
 
 
 def evaluate_systems(
-    systems: Sequence[System], cases: Sequence[Case], *, cutoffs: Sequence[int] = CUTOFFS, seed: int = 0
+    systems: Sequence[System],
+    cases: Sequence[Case],
+    catalogue: Catalogue,
+    *,
+    cutoffs: Sequence[int] = CUTOFFS,
+    seed: int = 0,
 ) -> tuple[SystemScores, ...]:
-    """Recall and NDCG of each system on the same cases, first with seen items masked, then without."""
+    """Recall and NDCG of each system on the same cases, first with seen items masked, then without.
+
+    Every score is computed once and ranked both ways here, so that no system can be masked differently from another.
+    """
+    ranks = [_rank_targets(system, cases, catalogue) for system in systems]
     scores = []
-    for masked in (True, False):
-        for system in systems:
-            ranks = system.rank(cases, masked)
+    for way, masked in enumerate((True, False)):
+        for system, both in zip(systems, ranks, strict=True):
             metrics = {}
             for k in cutoffs:
-                metrics[f"recall@{k}"] = mean_interval(recall_from_ranks(ranks, k), seed=seed)
-                metrics[f"ndcg@{k}"] = mean_interval(ndcg_from_ranks(ranks, k), seed=seed)
+                metrics[f"recall@{k}"] = mean_interval(recall_from_ranks(both[way], k), seed=seed)
+                metrics[f"ndcg@{k}"] = mean_interval(ndcg_from_ranks(both[way], k), seed=seed)
             scores.append(
-                SystemScores(system=system.name, oracle=system.oracle, masked=masked, metrics=metrics, ranks=ranks)
+                SystemScores(system=system.name, oracle=system.oracle, masked=masked, metrics=metrics, ranks=both[way])
             )
     return tuple(scores)
 
 
-def rank_by_score(name: str, score: Scorer, catalogue: Catalogue) -> System:
+def _rank_targets(system: System, cases: Sequence[Case], catalogue: Catalogue) -> NDArray[np.float64]:
+    """Ranks of the targets (2, cases): seen items masked, and not."""
+    ranks = np.empty((2, len(cases)))
+    for start in range(0, len(cases), _BATCH):
+        batch = cases[start : start + _BATCH]
+        scores = system.score(batch)
+        targets = catalogue.rows([case.target for case in batch])
+        ranks[0, start : start + _BATCH] = target_ranks(scores, targets, [catalogue.rows(c.history) for c in batch])
+        ranks[1, start : start + _BATCH] = target_ranks(scores, targets)
+    return ranks
+
+
+def make_system(name: str, score: Scorer) -> System:
     """A system out of a scorer, which sees histories and never a target."""
-
-    def rank(cases: Sequence[Case], masked: bool) -> NDArray[np.float64]:
-        ranks = [np.empty(0)]
-        for start in range(0, len(cases), _BATCH):
-            batch = cases[start : start + _BATCH]
-            seen = [catalogue.rows(case.history) for case in batch] if masked else None
-            targets = catalogue.rows([case.target for case in batch])
-            ranks.append(target_ranks(score([case.history for case in batch]), targets, seen))
-        return np.concatenate(ranks)
-
-    return System(name=name, rank=rank)
+    return System(name=name, score=lambda cases: score([case.history for case in cases]))
 
 
-def rank_by_retriever(name: str, retriever: Retriever, *, oracle: bool = False) -> System:
-    """A system out of the retriever, by the code that serves it.
+def make_trm_system(name: str, artifact: Artifact, encoder: Encoder, *, oracle: bool = False) -> System:
+    """The TRM over the whole catalogue, without a preference; tests hold its order to the retriever's.
 
     `oracle` gives it every phrase that is true of the target as the preference (none where there is no such phrase).
     """
+    model, catalogue = artifact.model, artifact.catalogue
+    peak = max(float(artifact.popularity.max(initial=0)), 1.0)
+    popularity = (artifact.popularity / peak).astype(np.float32)
+    with torch.inference_mode():
+        items = model.item_vectors()  # (items, width)
 
-    def rank(cases: Sequence[Case], masked: bool) -> NDArray[np.float64]:
-        queries = [
-            Query(
-                history=case.history,
-                preference=SEPARATOR.join(retriever.catalogue.phrases_of(case.target)) if oracle else None,
-                include_seen=not masked,
-            )
-            for case in cases
-        ]
-        ranks = retriever.ranks_of([case.target for case in cases], queries).astype(np.float64)
-        # A target that was seen before cannot come back; in a small catalogue its rank would still be within k.
-        lost = np.array([masked and case.target in case.history for case in cases], dtype=bool)
-        return np.where(lost, np.inf, ranks)
+    def score(cases: Sequence[Case]) -> NDArray[np.floating]:
+        length = model.config.max_length
+        rows = torch.full((len(cases), length), PADDING_ROW)
+        for line, case in zip(rows, cases, strict=True):
+            latest = torch.from_numpy(catalogue.rows(case.history[-length:]))
+            line[: len(latest)] = latest
+        wishes = [SEPARATOR.join(catalogue.phrases_of(case.target)) if oracle else "" for case in cases]
+        preference, has = None, None
+        if any(wishes):
+            preference = torch.from_numpy(encoder.encode(wishes)).to(items.device)
+            has = torch.tensor([bool(wish) for wish in wishes], device=items.device)
+        with torch.inference_mode():
+            scores: NDArray[np.float32] = (model.query(rows.to(items.device), preference, has) @ items.T).cpu().numpy()
+        for line, case, wish in zip(scores, cases, wishes, strict=True):
+            if not case.history and not wish:
+                line[:] = popularity
+        return scores
 
-    return System(name=name, rank=rank, oracle=oracle)
+    return System(name=name, score=score, oracle=oracle)
 
 
 def check_artifact(artifact: Artifact, dataset: Dataset, split: str) -> None:

@@ -11,7 +11,7 @@ from deeprec.evals import (
     make_cases,
     make_cooccurrence_scorer,
     make_popularity_scorer,
-    rank_by_score,
+    make_system,
 )
 from deeprec.trm_tool import Catalogue, ConfigError, Dataset, Item, UnknownItemError, embedded_ml100k, read_atomic_files
 
@@ -89,10 +89,10 @@ def ml100k() -> dict[tuple[str, bool], SystemScores]:
     dataset = read_atomic_files(embedded_ml100k())
     started = time.perf_counter()
     systems = [
-        rank_by_score("popularity", make_popularity_scorer(dataset, holdout=1), dataset.catalogue),
-        rank_by_score("co-occurrence", make_cooccurrence_scorer(dataset, holdout=1), dataset.catalogue),
+        make_system("popularity", make_popularity_scorer(dataset, holdout=1)),
+        make_system("co-occurrence", make_cooccurrence_scorer(dataset, holdout=1)),
     ]
-    scores = evaluate_systems(systems, make_cases(dataset))
+    scores = evaluate_systems(systems, make_cases(dataset), dataset.catalogue)
     assert time.perf_counter() - started < 10
     return {(row.system, row.masked): row for row in scores}
 

@@ -1,21 +1,24 @@
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from deeprec.evals import (
+    Case,
     evaluate_systems,
     evaluate_trm,
     make_cases,
     make_cooccurrence_scorer,
     make_popularity_scorer,
-    rank_by_retriever,
-    rank_by_score,
+    make_system,
+    make_trm_system,
 )
 from deeprec.evals.cli import trm_eval
 from deeprec.trm_tool import (
@@ -25,8 +28,8 @@ from deeprec.trm_tool import (
     ConfigError,
     DataError,
     Dataset,
+    HashingEncoder,
     Item,
-    Query,
     Retriever,
     load_artifact,
 )
@@ -61,36 +64,46 @@ def test_all_systems_are_scored_on_all_users_masked_and_not(artifact: Artifact, 
         assert row.metrics["recall@10"].mean == np.mean(row.ranks <= 10)
 
 
-def test_ranks_are_places_in_the_list_that_the_retriever_gives(retriever: Retriever, dataset: Dataset) -> None:
-    cases = make_cases(dataset)
-    for oracle in (False, True):
-        system = rank_by_retriever("TRM", retriever, oracle=oracle)
-        for masked in (True, False):
-            for case, rank in zip(cases, system.rank(cases, masked), strict=True):
-                wish = "; ".join(retriever.catalogue.phrases_of(case.target)) if oracle else None
-                found = retriever.retrieve(case.history, wish, k=50, include_seen=not masked)
-                assert [item.id for item in found].index(case.target) + 1 == rank
-
-
-def test_the_oracle_is_told_attributes_and_nobody_else_is(
-    retriever: Retriever, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("oracle", [False, True])
+def test_ranks_are_places_in_the_list_that_the_retriever_gives(
+    retriever: Retriever, artifact: Artifact, dataset: Dataset, oracle: bool
 ) -> None:
-    asked: list[Query] = []
+    cases = [*make_cases(dataset), Case(user="new", history=(), target="893")]
+    system = make_trm_system("TRM", artifact, HashingEncoder(), oracle=oracle)
+    for row in evaluate_systems([system], cases, artifact.catalogue):
+        for case, rank in zip(cases, row.ranks, strict=True):
+            wish = "; ".join(retriever.catalogue.phrases_of(case.target)) if oracle else None
+            found = retriever.retrieve(case.history, wish, k=50, include_seen=not row.masked)
+            assert [item.id for item in found].index(case.target) + 1 == rank
 
-    def ranks_of(_targets: list[str], queries: list[Query]) -> np.ndarray:
-        asked.extend(queries)
-        return np.ones(len(queries), dtype=np.int64)
 
-    monkeypatch.setattr(retriever, "ranks_of", ranks_of)
+def test_the_oracle_is_told_attributes_and_nobody_else_is(artifact: Artifact, dataset: Dataset) -> None:
+    told: list[str] = []
+
+    class Listening(HashingEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            told.extend(texts)
+            return super().encode(texts)
+
     cases = make_cases(dataset)
-    rank_by_retriever("TRM", retriever).rank(cases, True)
-    assert {query.preference for query in asked} == {None}
-    asked.clear()
-    rank_by_retriever("TRM", retriever, oracle=True).rank(cases, True)
-    assert all(query.preference for query in asked)
-    for case, query in zip(cases, asked, strict=True):
-        assert case.target not in query.history
-        assert retriever.catalogue.item(case.target).title.lower() not in (query.preference or "").split("; ")
+    make_trm_system("TRM", artifact, Listening()).score(cases)
+    assert told == []
+    make_trm_system("TRM", artifact, Listening(), oracle=True).score(cases)
+    assert len(told) == len(cases)
+    for case, text in zip(cases, told, strict=True):
+        assert text
+        assert artifact.catalogue.item(case.target).title.lower() not in text.split("; ")
+
+
+def test_without_the_oracle_the_target_changes_no_score(artifact: Artifact, dataset: Dataset) -> None:
+    cases = make_cases(dataset)
+    moved = [dataclasses.replace(case, target="900") for case in cases]
+    systems = [
+        make_trm_system("TRM", artifact, HashingEncoder()),
+        make_system("co-occurrence", make_cooccurrence_scorer(dataset, holdout=1)),
+    ]
+    for system in systems:
+        assert (system.score(cases) == system.score(moved)).all()
 
 
 def test_the_test_target_changes_no_baseline(artifact: Artifact, dataset: Dataset) -> None:
@@ -153,8 +166,8 @@ def test_data_without_users_is_refused(artifact: Artifact, dataset: Dataset) -> 
 
 def test_systems_share_users_and_masking(dataset: Dataset) -> None:
     score = make_popularity_scorer(dataset, holdout=1)
-    systems = [rank_by_score(name, score, dataset.catalogue) for name in ("first", "second")]
-    scores = evaluate_systems(systems, make_cases(dataset), cutoffs=(5,))
+    systems = [make_system(name, score) for name in ("first", "second")]
+    scores = evaluate_systems(systems, make_cases(dataset), dataset.catalogue, cutoffs=(5,))
     for first, second in (scores[:2], scores[2:]):
         assert (first.ranks == second.ranks).all()
         assert first.metrics == second.metrics
