@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.recbole_support import EpochResult
 
 DEFAULT_EPOCHS = 20
+MIN_ITEMS = 20
+"""Recall and NDCG are measured at 10 and 20."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,11 @@ def _check(dataset: Dataset, out: Path, epochs: int, holdout: int, seed: int) ->
     if find_spec("recbole") is None:
         raise ConfigError("Training needs RecBole. Install it with `pip install 'deeprec-agent[trm]'`.")
     check_destination(Path(out))
+    if len(dataset.catalogue) < MIN_ITEMS:
+        raise DataError(
+            f"{dataset.name} has {len(dataset.catalogue)} items; a ranking is measured on its first {MIN_ITEMS}. "
+            "Give more items."
+        )
     longest = max((len(sequence) for sequence in dataset.sequences.values()), default=0)
     if longest < holdout + 2:
         raise DataError(

@@ -232,8 +232,9 @@ def run_recbole(
         )
         model.load_state_dict(trainer.best_state)
         measured = {"masked": trainer.measure(seen_masked), "unmasked": trainer.measure(plain)}
-        model.told_attributes = True
-        measured["masked, told all attributes of the target"] = trainer.measure(seen_masked)
+        if pool.texts:
+            model.told_attributes = True
+            measured["masked, told all attributes of the target"] = trainer.measure(seen_masked)
     return trm.cpu().eval(), {
         "validation": measured,
         "users": len(validation),

@@ -264,6 +264,20 @@ def test_a_setting_that_cannot_work_is_refused(
         train_trm(dataset, tmp_path / "out", encoder=HashingEncoder(), **arguments)  # type: ignore[arg-type]
 
 
+def test_items_without_attributes_are_trained_on(tmp_path: Path) -> None:
+    catalogue = Catalogue([Item(id=f"{row}", title=f"T{row}", text=f"t{row}") for row in range(20)], {})
+    sequences = {f"u{user}": catalogue.ids[user : user + 8] for user in range(10)}
+    plain = Dataset(name="plain", catalogue=catalogue, users=tuple(sequences), sequences=sequences)
+    metrics = train_trm(plain, tmp_path / "artifact", config=SMALL, encoder=HashingEncoder(), epochs=1)
+    assert set(metrics["validation"]) == {"masked", "unmasked"}
+    load_artifact(tmp_path / "artifact")
+
+
+def test_a_catalogue_too_small_to_rank_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 19 items"):
+        train_trm(make_dataset([[1, 2, 3, 4, 5]], items=19), tmp_path / "out", encoder=HashingEncoder())
+
+
 def test_data_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="with holdout 3 nothing is left to train on"):
         train_trm(make_dataset([[1, 2, 3, 4]] * 5), tmp_path / "out", encoder=HashingEncoder(), holdout=3)
