@@ -71,7 +71,6 @@ def trm_eval(
 
 def make_table(evaluation: TRMEvaluation) -> Table:
     """The figures of an evaluation as a table: one row for each system, masked above unmasked."""
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     names = list(evaluation.scores[0].metrics)
