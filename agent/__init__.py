@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from deeprec.agent.embedded_model import pull_embedded_model
     from deeprec.agent.graph import RetrieverUnavailableError, build_graph
     from deeprec.agent.grounding import fill_list, ground
+    from deeprec.agent.llm_cli import wait_with_progress
     from deeprec.agent.policy import (
         Completion,
         CompletionPolicy,
@@ -67,6 +68,7 @@ _HOMES = {
     "run_many": "run",
     "step_text": "run",
     "visible": "traces",
+    "wait_with_progress": "llm_cli",
 }
 
 __all__ = [
@@ -103,6 +105,7 @@ __all__ = [
     "run_many",
     "step_text",
     "visible",
+    "wait_with_progress",
 ]
 
 

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -33,6 +32,7 @@ from deeprec.agent import (
     run_many,
     step_text,
     visible,
+    wait_with_progress,
 )
 from deeprec.evals.metrics import ndcg_at_k, recall_at_k
 from deeprec.trm_tool import (
@@ -40,8 +40,10 @@ from deeprec.trm_tool import (
     Dataset,
     Retriever,
     embedded_ml100k,
+    make_encoder,
     read_atomic_files,
     train_trm,
+    training_bar,
 )
 
 K = 10
@@ -80,9 +82,7 @@ def demo(
     config = AgentConfig(guided=True, k=K, max_history=10, min_retrievals=2, max_retrievals=3)
     chosen = sorted(random.Random(seed).sample(data.users, min(users, len(data.users))), key=data.users.index)
     with VllmServer(model, log=log) as server:
-        with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as bar:
-            task = bar.add_task("loading")
-            server.wait_healthy(on_progress=lambda line: bar.update(task, description=visible(line)[:100]))
+        wait_with_progress(server, console)
         console.print(f"Healthy at {server.base_url}")
 
         console.print(Rule(f"3. The agent, for {len(chosen)} test users at once", align="left"))
@@ -114,15 +114,8 @@ def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
         else:
             console.print(f"Trained already: {folder}")
             return retriever
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("training on ml-100k", total=1.0)
-        train_trm(
-            data,
-            folder,
-            seed=seed,
-            on_progress=lambda done, text: bar.update(task, completed=done, description=visible(text)[:100]),
-        )
+    with training_bar(console) as show:
+        train_trm(data, folder, encoder=make_encoder(None), seed=seed, on_progress=show)
     console.print(f"Written: {folder}")
     return Retriever.load(folder)
 
@@ -197,7 +190,7 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, data: Dataset, se
     )
     console.print(f"The held-out item was among what the agent retrieved for {found} of {len(traces)} users.")
     console.print(
-        f"{tokens:,} tokens in {seconds:.0f} s: {tokens / seconds:.1f} tokens a second with {len(traces)} agents at once."
+        f"{tokens:,} tokens in {seconds:.0f} s: {tokens / seconds:.1f} a second with {len(traces)} agents at once."
     )
     console.print(
         Text(

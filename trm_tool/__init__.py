@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.text import neutralise
     from deeprec.trm_tool.tool import make_retrieve_items_tool
     from deeprec.trm_tool.train import TrainingConfig, TrainingProgress, train_trm
+    from deeprec.trm_tool.training_bar import training_bar
 
 # Modules load on first use of a name: torch takes seconds, and `deeprec --help` needs the errors only.
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "read_atomic_files": "atomic",
     "save_artifact": "artifact",
     "train_trm": "train",
+    "training_bar": "training_bar",
     "write_preferences": "preferences",
 }
 
@@ -87,6 +89,7 @@ __all__ = [
     "read_atomic_files",
     "save_artifact",
     "train_trm",
+    "training_bar",
     "write_preferences",
 ]
 

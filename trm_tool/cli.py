@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import plain
+from deeprec.trm_tool.training_bar import training_bar
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.dataset import Dataset
     from deeprec.trm_tool.retriever import Retrieved, Retriever
-    from deeprec.trm_tool.train import TrainingProgress
 
 DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 
@@ -74,23 +73,7 @@ def train(
     notes = Console(stderr=True, quiet=as_json)
     for line in _described(dataset):
         notes.print(Text(line))
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} epochs"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[score]}"),
-        console=notes,
-        disable=as_json,
-    )
-    with bar:
-        task = bar.add_task("Reading texts", total=epochs or DEFAULT_EPOCHS, score="")
-
-        def show(progress: "TrainingProgress") -> None:
-            score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
-            stage = "Reading texts" if progress.stage == "encoding" else "Training"
-            bar.update(task, description=stage, completed=progress.epoch, score=score)
-
+    with training_bar(notes) as show:
         metrics = train_trm(
             dataset,
             out,

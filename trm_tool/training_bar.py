@@ -1,0 +1,34 @@
+"""The progress bar of a training, for every command that trains."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.train import TrainingProgress
+
+
+@contextmanager
+def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], None]]:
+    """Show a bar on `console` and give what `train_trm` wants as `on_progress`."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[score]}"),
+        console=console,
+        disable=console.quiet,
+    )
+    with bar:
+        task = bar.add_task("Reading texts", total=None, score="")
+
+        def show(progress: "TrainingProgress") -> None:
+            score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
+            stage = "Reading texts" if progress.stage == "encoding" else "Training"
+            bar.update(task, description=stage, total=progress.epochs, completed=progress.epoch, score=score)
+
+        yield show
