@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.filters import Condition, Where
     from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
     from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
+    from deeprec.trm_tool.progress import training_bar
     from deeprec.trm_tool.retriever import Query, Retrieved, Retriever, ScoredItem
     from deeprec.trm_tool.text import neutralise
     from deeprec.trm_tool.tool import make_retrieve_items_tool
     from deeprec.trm_tool.train import TrainingConfig, TrainingProgress, train_trm
-    from deeprec.trm_tool.training_bar import training_bar
 
 # Modules load on first use of a name: torch takes seconds, and `deeprec --help` needs the errors only.
 _HOMES = {
@@ -51,7 +51,7 @@ _HOMES = {
     "read_atomic_files": "atomic",
     "save_artifact": "artifact",
     "train_trm": "train",
-    "training_bar": "training_bar",
+    "training_bar": "progress",
     "write_preferences": "preferences",
 }
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.progress import training_bar
 from deeprec.trm_tool.text import plain
-from deeprec.trm_tool.training_bar import training_bar
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.dataset import Dataset

@@ -14,6 +14,7 @@ from deeprec.agent import (
     CompletionPolicy,
     SqlRecorder,
     TraceStore,
+    VllmServer,
     build_graph,
     make_chat_model,
     run_many,
@@ -34,7 +35,7 @@ async def run(policy: Any, retriever: Retriever, store: TraceStore, config: Agen
     return [UUID(output["run_id"]) for output in outputs]
 
 
-async def test_a_guided_run_is_one_exact_chain(vllm_server: Any, retriever: Retriever, tmp_path: Path) -> None:
+async def test_a_guided_run_is_one_exact_chain(vllm_server: VllmServer, retriever: Retriever, tmp_path: Path) -> None:
     with TraceStore(tmp_path / "t.db") as store:
         async with CompletionPolicy(vllm_server.base_url) as policy:
             for run_id in await run(policy, retriever, store, GUIDED, n=2):
@@ -49,19 +50,19 @@ async def test_a_guided_run_is_one_exact_chain(vllm_server: Any, retriever: Retr
 
 
 async def test_a_trainer_sees_the_logprobs_that_the_policy_had(
-    vllm_server: Any, retriever: Retriever, tmp_path: Path
+    vllm_server: VllmServer, retriever: Retriever, tmp_path: Path
 ) -> None:
     with TraceStore(tmp_path / "t.db") as store:
         async with CompletionPolicy(vllm_server.base_url) as policy:
             [run_id] = await run(policy, retriever, store, FREE)
         rollout = rollout_from_run(store.run(run_id))
     policy_tokens = rollout.env_mask == 1
-    gap = np.abs(trainer_logprobs(vllm_server.model, rollout)[policy_tokens] - rollout.logprobs[policy_tokens])
+    gap = np.abs(trainer_logprobs(Path(vllm_server.model), rollout)[policy_tokens] - rollout.logprobs[policy_tokens])
     assert policy_tokens.sum() > 24  # more than one turn, so that a splice would show
     assert gap.max() < 1e-2
 
 
-async def test_the_tools_protocol_runs_on_vllm(vllm_server: Any, retriever: Retriever, tmp_path: Path) -> None:
+async def test_the_tools_protocol_runs_on_vllm(vllm_server: VllmServer, retriever: Retriever, tmp_path: Path) -> None:
     model = make_chat_model(vllm_server.base_url, vllm_server.model_name)
     with TraceStore(tmp_path / "t.db") as store:
         [run_id] = await run(model, retriever, store, GUIDED)
