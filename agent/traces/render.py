@@ -20,6 +20,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _STATUS_STYLES = {"finished": "green", "running": "cyan"}
 _HELD_OUT = " ★"
 _MAX_CHARS = 4_000
+_MAX_HISTORY = 10
 
 
 class Titles(Protocol):
@@ -50,9 +51,11 @@ def render_run(trace: RunTrace, titles: Titles | None = None) -> RenderableType:
     """
     parts: list[RenderableType] = [_headline(trace), *_request(trace, titles)]
     if trace.run.history:
-        parts.append(_heading(f"History, oldest first ({len(trace.run.history)} items)"))
+        shown = trace.run.history[-_MAX_HISTORY:]
+        earlier = len(trace.run.history) - len(shown)
+        parts.append(_heading("History, oldest first" + (f" ({earlier} earlier items left out)" if earlier else "")))
         history = _table("item", "", header=False)
-        for item_id in trace.run.history:
+        for item_id in shown:
             history.add_row(_id(item_id), _title(item_id, titles))
         parts.append(Padding(history, (0, 0, 0, 2)))
     found_in: dict[str, int] = {}

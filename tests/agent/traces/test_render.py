@@ -42,7 +42,7 @@ def test_a_page_tells_the_run_in_order(store: TraceStore, make: Any) -> None:
         "user 12",
         "message: something lighter",
         "held out: 1  Film 1",
-        "History, oldest first (2 items)",
+        "History, oldest first",
         "50  Film 50",
         "181 Film 181",
         "Turn 1 of 3: retrieve",
