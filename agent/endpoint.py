@@ -136,7 +136,7 @@ class Endpoint:
         client = self._clients.get(loop)
         if client is None:
             # A proxy named in the environment cannot reach this machine's own address.
-            direct = openai.DefaultAsyncHttpxClient(trust_env=False) if _is_loopback(self.base_url) else None
+            direct = openai.DefaultAsyncHttpxClient(trust_env=False) if is_loopback(self.base_url) else None
             client = AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, max_retries=0, http_client=direct)
             self._clients[loop] = client
         return client
@@ -156,7 +156,8 @@ def find_api_key(api_key: str | None) -> str:
     return api_key or os.environ.get("DEEPREC_API_KEY") or os.environ.get("OPENAI_API_KEY") or "EMPTY"
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Whether the address is this machine's own."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

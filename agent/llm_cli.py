@@ -14,7 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME, pull_embedded_model
-from deeprec.agent.serving import ServerError, VllmServer
+from deeprec.agent.endpoint import is_loopback
+from deeprec.agent.serving import VllmServer
 from deeprec.agent.traces.render import visible
 
 DEFAULT_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
@@ -54,17 +55,18 @@ def serve(
         named = Path(named)
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console()
-    with VllmServer(
-        named, port=port, host=host, log=log, max_model_len=max_model_len, api_key=os.environ.get("DEEPREC_API_KEY")
-    ) as server:
+    key = os.environ.get("DEEPREC_API_KEY")
+    if key is None and not is_loopback(f"http://{host}"):
+        console.print(
+            f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to ask for it."
+        )
+    with VllmServer(named, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key) as server:
         wait_with_progress(server, console)
         console.print(f"Serving {server.model_name} at {server.base_url} (log: {log}). Ctrl-C stops it.")
         try:
-            code = server.wait()
+            server.wait()
         except KeyboardInterrupt:
             console.print("Stopping.")
-            return
-        raise ServerError(f"The vLLM server ended by itself with code {code}. Its log is {log}.")
 
 
 def wait_with_progress(server: VllmServer, console: Console) -> None:

