@@ -1,0 +1,379 @@
+"""The policy client against a real HTTP server that answers as it is told to. Every request is counted."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from deeprec.agent import (
+    Completion,
+    CompletionPolicy,
+    PolicyError,
+    PolicyRejectedError,
+    PolicyUnavailableError,
+    SamplingConfig,
+    make_chat_model,
+)
+from deeprec.trm_tool import ConfigError, DeepRecError
+
+PROMPT = [5, 6, 7]
+SAMPLING = SamplingConfig(max_tokens=4, seed=3)
+CARDS = {
+    "data": [
+        {"id": "base", "parent": None, "max_model_len": 64},
+        {"id": "base-v2", "parent": "base"},
+    ]
+}
+
+
+def good(**changes: Any) -> dict[str, Any]:
+    choice = {
+        "text": "ab",
+        "finish_reason": "stop",
+        "token_ids": [1, 2],
+        "prompt_token_ids": PROMPT,
+        "logprobs": {"token_logprobs": [-0.5, 0]},
+    }
+    return {"choices": [choice | changes], "usage": {"prompt_tokens": 3}}
+
+
+Answer = tuple[int, str | dict[str, Any], dict[str, str]]
+
+
+@dataclass
+class Scripted:
+    """`answers` are given in turn, the last one again and again; a callable may take its time."""
+
+    answers: list[Answer | Callable[[], Answer]] = field(default_factory=lambda: [(200, good(), {})])
+    requests: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, status: int, body: str | dict[str, Any], **headers: str) -> None:
+        self.answers = [(status, body, {name.replace("_", "-"): value for name, value in headers.items()})]
+
+
+def lowered(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    scripted = Scripted()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: Any) -> None: ...
+
+        def do_GET(self) -> None:
+            self.do_POST()
+
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            scripted.requests.append((self.path, json.loads(sent or b"{}"), lowered(self.headers)))
+            told = scripted.answers.pop(0) if len(scripted.answers) > 1 else scripted.answers[0]
+            status, body, headers = told() if callable(told) else told
+            data = (body if isinstance(body, str) else json.dumps(body)).encode("utf-8", "surrogatepass")
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(data))} | headers
+            try:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+            except OSError:
+                self.close_connection = True  # the client gave up
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    scripted.url = f"http://127.0.0.1:{http.server_address[1]}"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield scripted
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+def client(url: str, **settings: Any) -> CompletionPolicy:
+    return CompletionPolicy(url, "base", **{"retry_wait_s": 0.01, "timeout_s": 10.0, **settings})
+
+
+async def complete(server: Scripted, **settings: Any) -> Completion:
+    async with client(server.url, **settings) as policy:
+        return await policy.complete(PROMPT, sampling=SAMPLING)
+
+
+async def test_a_completion_is_what_the_server_wrote(server: Scripted) -> None:
+    async with client(server.url, adapter="base-v2", api_key="key-1", cache_salt="mine") as policy:
+        done = await policy.complete(PROMPT, sampling=SAMPLING, stop=["</a>"], regex="<a>.*</a>")
+    assert done.token_ids == (1, 2)
+    assert done.logprobs == (-0.5, 0.0)
+    assert (done.text, done.finish_reason, done.prompt_tokens) == ("ab", "stop", 3)
+    [(path, body, headers)] = server.requests
+    assert path == "/v1/completions"
+    assert headers["authorization"] == "Bearer key-1"
+    assert body == {
+        "model": "base-v2",
+        "prompt": PROMPT,
+        "max_tokens": 4,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "seed": 3,
+        "cache_salt": "mine",
+        "stop": ["</a>"],
+        "logprobs": 0,
+        "return_token_ids": True,
+        "include_stop_str_in_output": True,
+        "structured_outputs": {"regex": "<a>.*</a>"},
+    }
+
+
+async def test_output_cut_by_the_token_limit_is_told_not_hidden(server: Scripted) -> None:
+    server.answer(200, good(finish_reason="length"))
+    assert (await complete(server)).finish_reason == "length"
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503])
+async def test_a_failing_server_is_asked_a_bounded_number_of_times(server: Scripted, status: int) -> None:
+    server.answer(status, {"error": {"message": "engine is busy"}})
+    with pytest.raises(PolicyUnavailableError, match=rf"answered {status}: engine is busy \(3 requests\)"):
+        await complete(server, max_retries=2)
+    assert len(server.requests) == 3
+
+
+async def test_a_server_that_recovers_is_used(server: Scripted) -> None:
+    server.answers = [(500, "<html>", {}), (429, {}, {"Retry-After": "0.1"}), (200, good(), {})]
+    started = time.perf_counter()
+    assert (await complete(server)).token_ids == (1, 2)
+    assert time.perf_counter() - started > 0.1
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+async def test_a_refused_request_is_not_sent_again(server: Scripted, status: int) -> None:
+    server.answer(status, {"error": {"message": "This model's maximum context length is 64 tokens"}})
+    with pytest.raises(PolicyRejectedError, match="maximum context length is 64") as caught:
+        await complete(server)
+    assert f"answered {status}" in str(caught.value)
+    assert ("DEEPREC_API_KEY" in str(caught.value)) == (status in (401, 403))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_a_server_that_is_down_is_told_in_one_line(retries: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    async with client(url, max_retries=retries) as policy:
+        with pytest.raises(PolicyUnavailableError, match="deeprec llm serve") as caught:
+            await policy.connect()
+    assert url in str(caught.value)
+    assert f"{retries + 1} request" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_slow_server_is_given_up_at_the_limit_retries_included(server: Scripted) -> None:
+    def slowly() -> Answer:
+        time.sleep(0.6)
+        return 500, {}, {}
+
+    server.answers = [slowly]
+    async with client(server.url, timeout_s=60, max_retries=5) as policy:
+        started = time.perf_counter()
+        with pytest.raises(PolicyUnavailableError, match=r"within 1 s \(2 requests\)"):
+            await policy.complete(PROMPT, sampling=SAMPLING, timeout_s=1)
+        assert time.perf_counter() - started < 2
+
+
+NONSENSE: dict[str, tuple[str | dict[str, Any], str]] = {
+    "html": ("<html>Welcome to nginx</html>", "Welcome to nginx"),
+    "empty": ("", "nonsense"),
+    "cut JSON": ('{"choices": [', "nonsense"),
+    "a list": ("[]", "nonsense"),
+    "no choice": ({"choices": []}, "0 choices"),
+    "no token ids": (good(token_ids=None), "token_ids"),
+    "text for ids": (good(token_ids=["1", "2"]), "token_ids"),
+    "no logprobs": (good(logprobs=None), "logprobs"),
+    "a missing logprob": (good(logprobs={"token_logprobs": [None, -1.0]}), "logprobs"),
+    "too few logprobs": (good(logprobs={"token_logprobs": [-0.5]}), "1 logprobs for 2 tokens"),
+    "NaN": (json.dumps(good(logprobs={"token_logprobs": [float("nan"), 0.0]})), "finite"),
+    "another prompt": (good(prompt_token_ids=[5, 6, 8]), "prompt of 3 token ids"),
+    "no prompt": (good(prompt_token_ids=None), "prompt_token_ids"),
+    "an aborted request": (good(finish_reason="abort"), "abort"),
+    "no reason": (good(finish_reason=None), "finish_reason"),
+    "more than asked for": (good(token_ids=[1] * 5, logprobs={"token_logprobs": [0.0] * 5}), "at most 4"),
+}
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+async def test_nonsense_is_asked_again_and_then_named(server: Scripted, case: str) -> None:
+    body, told = NONSENSE[case]
+    server.answer(200, body)
+    with pytest.raises(PolicyUnavailableError, match="answered nonsense") as caught:
+        await complete(server, max_retries=1)
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert len(server.requests) == 2
+
+
+async def test_html_under_its_own_type_is_nonsense_too(server: Scripted) -> None:
+    server.answer(200, "<html>\n\nsign in</html>", Content_Type="text/html; charset=utf-8")
+    with pytest.raises(PolicyUnavailableError, match="<html> sign in</html>"):
+        await complete(server, max_retries=0)
+
+
+async def test_connect_tells_the_model_its_length_and_the_adapters(server: Scripted) -> None:
+    server.answer(200, CARDS)
+    async with client(server.url, adapter="base-v2") as policy:
+        served = await policy.connect()
+        await policy.connect()
+        assert len(server.requests) == 1  # kept
+        await policy.connect(refresh=True)
+    assert served.name == "base-v2"
+    assert (served.max_model_len, served.models, served.adapters) == (64, ("base",), ("base-v2",))
+    assert [path for path, _, _ in server.requests] == ["/v1/models", "/v1/models"]
+
+
+async def test_a_model_that_the_server_lacks_is_answered_with_those_it_has(server: Scripted) -> None:
+    server.answer(200, CARDS)
+    async with CompletionPolicy(server.url, "gpt-9") as policy:
+        with pytest.raises(ConfigError, match="no model 'gpt-9'; it has 'base', 'base-v2'"):
+            await policy.connect()
+    async with client(server.url, adapter="v3") as policy:
+        with pytest.raises(ConfigError, match="no adapter 'v3'; it has 'base-v2'"):
+            await policy.connect()
+
+
+async def test_without_a_name_the_only_model_is_taken(server: Scripted) -> None:
+    server.answer(200, CARDS)
+    async with CompletionPolicy(server.url) as policy:
+        assert policy.model is None
+        await policy.connect()
+        assert policy.model == "base"
+    server.answer(200, {"data": [{"id": "a"}, {"id": "b"}]})
+    async with CompletionPolicy(server.url) as policy:
+        with pytest.raises(ConfigError, match="has 'a', 'b'"):
+            await policy.connect()
+
+
+async def test_tokens_come_from_the_server_beside_the_openai_routes(server: Scripted) -> None:
+    server.answers = [(200, {"tokens": [1, 2]}, {}), (200, {"tokens": [3]}, {}), (200, {"prompt": "x"}, {})]
+    async with client(server.url + "/prefix/v1/") as policy:
+        assert await policy.tokenize("a b") == [1, 2]
+        assert await policy.tokenize_chat([{"role": "user", "content": "hi"}]) == [3]
+        assert await policy.detokenize((3,)) == "x"
+    assert [path for path, _, _ in server.requests] == ["/prefix/tokenize", "/prefix/tokenize", "/prefix/detokenize"]
+    assert server.requests[0][1] == {"model": "base", "prompt": "a b", "add_special_tokens": False}
+    assert server.requests[1][1]["add_generation_prompt"] is True
+
+
+async def test_a_server_without_tokenize_is_told_which_protocol_it_can_serve(server: Scripted) -> None:
+    server.answer(404, {"detail": "Not Found"})
+    async with client(server.url) as policy:
+        with pytest.raises(PolicyRejectedError, match="tools protocol"):
+            await policy.tokenize("a")
+
+
+def test_one_client_serves_one_event_loop_after_another(server: Scripted) -> None:
+    policy = client(server.url)
+
+    async def ask() -> Completion:
+        done = await asyncio.gather(*(policy.complete(PROMPT, sampling=SAMPLING) for _ in range(8)))
+        await policy.aclose()
+        return done[0]
+
+    assert asyncio.run(ask()).token_ids == asyncio.run(ask()).token_ids
+    assert len(server.requests) == 16
+
+
+async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert (await complete(server)).token_ids == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"max_tokens": 0},
+    ],
+)
+def test_sampling_that_cannot_work_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"SamplingConfig.{next(iter(settings))}"):
+        SamplingConfig(**settings)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="http://HOST:PORT/v1"):
+        CompletionPolicy(url, "base")
+    with pytest.raises(ConfigError, match="http://HOST:PORT/v1"):
+        make_chat_model(url, "base")
+
+
+@pytest.mark.parametrize("settings", [{"timeout_s": 0}, {"max_retries": -1}, {"retry_wait_s": -1}])
+def test_limits_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        client("http://host", **settings)
+
+
+async def test_a_prompt_must_have_tokens_and_one_kind_of_guidance(server: Scripted) -> None:
+    async with client(server.url) as policy:
+        with pytest.raises(ConfigError, match="at least one token"):
+            await policy.complete([], sampling=SAMPLING)
+        with pytest.raises(ConfigError, match="not to both"):
+            await policy.complete(PROMPT, sampling=SAMPLING, regex="a", choices=["a"])
+        await policy.complete(PROMPT, sampling=SAMPLING, choices=["a", "b"])
+    [(_, body, _)] = server.requests
+    assert body["structured_outputs"] == {"choice": ["a", "b"]}
+
+
+def test_every_failure_is_a_mistake_that_the_command_line_can_tell() -> None:
+    assert issubclass(PolicyRejectedError, PolicyError)
+    assert issubclass(PolicyUnavailableError, PolicyError)
+    assert issubclass(PolicyError, DeepRecError)
+
+
+CHAT = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "base",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}],
+}
+
+
+async def test_the_chat_model_asks_for_logprobs_and_retries_within_its_bound(server: Scripted) -> None:
+    model = make_chat_model(server.url, "base", api_key="key-2", temperature=0.5, top_p=0.9, max_retries=1)
+    server.answers = [(503, {}, {"retry-after-ms": "10"}), (200, CHAT, {})]
+    assert (await model.ainvoke("Hi")).content == "Hello"
+    [_, (path, body, headers)] = server.requests
+    assert path == "/v1/chat/completions"
+    assert headers["authorization"] == "Bearer key-2"
+    assert (body["logprobs"], body["temperature"], body["top_p"]) == (True, 0.5, 0.9)
+    assert "max_completion_tokens" not in body
+    server.answer(400, {"error": {"message": "no"}})
+    with pytest.raises(Exception, match="400"):
+        await model.ainvoke("Hi")
+    assert len(server.requests) == 3
+    await model.root_async_client.close()
+    model.root_client.close()
