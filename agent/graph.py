@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
@@ -29,7 +29,7 @@ from deeprec.agent.policy import CompletionPolicy, PolicyError, SamplingConfig
 from deeprec.agent.prompts import PROMPT_VERSION
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, TaggedProtocol, ToolsProtocol, Turn
 from deeprec.agent.protocols.turn import record_of
-from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Candidate, Lineage
+from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Candidate, Ending, Lineage
 from deeprec.agent.traces.recorder import NullRecorder, Recorder
 from deeprec.agent.traces.records import (
     Node,
@@ -99,26 +99,26 @@ def build_graph(
 
 def after_prepare(state: AgentState) -> str:
     """Reason, unless the policy could not even be asked."""
-    return "finish" if state["stop_reason"] else "reason"
+    return _exit(state) or "reason"
 
 
 def after_reason(state: AgentState) -> str:
     """Do what the model decided, unless something ended the exploration."""
-    action = state["decision"]["action"]
-    if action == "unavailable":
-        return "finish"
-    if state["stop_reason"]:
-        return "rank" if state["candidates"] else "finish"
-    return {"retrieve": "retrieve", "recommend": "rank", "malformed": "reason"}[action]
+    ways = {"retrieve": "retrieve", "recommend": "rank", "malformed": "reason"}
+    return _exit(state) or ways[state["decision"]["action"]]
 
 
 def after_retrieve(state: AgentState) -> str:
     """Reason about what came back, unless something ended the exploration."""
-    if state["decision"]["action"] == "unavailable":
-        return "finish"
-    if state["stop_reason"]:
-        return "rank" if state["candidates"] else "finish"
-    return "reason"
+    return _exit(state) or "reason"
+
+
+def _exit(state: AgentState) -> str | None:
+    """Where a run goes whose exploration has been ended: to the ranking if there is something to rank."""
+    ending = state["ending"]
+    if ending is None:
+        return None
+    return "finish" if ending["status"] == "fallback" or not state["candidates"] else "rank"
 
 
 class _Agent:
@@ -144,13 +144,12 @@ class _Agent:
         run_id = str(UUID(lineage["run_id"])) if "run_id" in lineage else str(uuid4())
         own = await self._retrieve(history, None, where, self.config.k)
         shown = [self._summary(item_id) for item_id in history[-self.config.max_history :]]
-        stop_reason: str | None = None
-        decision: dict[str, Any] = {}
+        ending: Ending | None = None
         conversation: dict[str, Any] = {}
         try:
             conversation = dict(await self.protocol.open(Briefing(history=shown, message=message, k=self.config.k)))
         except PolicyError as error:
-            stop_reason, decision = str(error), {"action": "unavailable"}
+            ending = Ending(status="fallback", detail=str(error))
         await self.recorder.start_run(self._run_record(run_id, history, message, lineage))
         request = {
             "history": history,
@@ -171,14 +170,14 @@ class _Agent:
             "unenforced": list(own.unenforced),
             "request": request,
             "conversation": conversation,
-            "decision": decision,
+            "decision": {},
             "turn_count": 0,
             "malformed_count": 0,
             "spent_tokens": 0,
             "retrieval_count": 0,
             "preferences": [],
             "candidates": [],
-            "stop_reason": stop_reason,
+            "ending": ending,
             "written": [],
             "ungrounded": 0,
         }
@@ -189,19 +188,20 @@ class _Agent:
         update = await self._turn(
             state, "reason", lambda: self.protocol.reason(state["conversation"], self._allowance(state))
         )
-        action, stop = update["decision"]["action"], update.get("stop_reason")
-        if action == "malformed":
-            update["malformed_count"] = state["malformed_count"] + 1
-            stop = self._spent({**state, **update}, started)
-            if update["malformed_count"] > self.config.max_malformed:
-                stop = f"{update['malformed_count']} malformed outputs, the last: {update['decision']['detail']}"
-            elif stop is None:
-                stop = await self._say(
-                    update, lambda: self.protocol.correct(update["conversation"], update["decision"]["detail"])
+        ending, decision = update["ending"], update["decision"]
+        if ending is None and decision["action"] == "malformed":
+            count = update["malformed_count"] = state["malformed_count"] + 1
+            if count > self.config.max_malformed:
+                why = f"{count} malformed outputs, the last: {decision['detail']}"
+                ending = Ending(status="malformed", detail=why)
+            else:
+                ending = self._spent({**state, **update}, started) or await self._say(
+                    update, lambda: self.protocol.correct(update["conversation"], decision["detail"])
                 )
-        elif action == "retrieve" and state["retrieval_count"] >= self.config.max_retrievals:
-            stop = f"all {self.config.max_retrievals} retrievals spent"
-        return {**update, "stop_reason": stop, "request": _tick(state, started)}
+        asks_more = ending is None and decision["action"] == "retrieve"
+        if asks_more and state["retrieval_count"] >= self.config.max_retrievals:
+            ending = _budget(f"all {self.config.max_retrievals} retrievals spent")
+        return {**update, "ending": ending, "request": _tick(state, started)}
 
     async def retrieve(self, state: AgentState) -> AgentState:
         """Ask the recommender, number what is new, and show it to the model."""
@@ -228,57 +228,52 @@ class _Agent:
                 detail=failure,
             )
             await self.recorder.record_retrieval(run_id, record)
-        failure = record.detail
         candidates = _merged(state["candidates"], record)
         update: AgentState = {
             "candidates": candidates,
             "retrieval_count": position + 1,
             "preferences": [*state["preferences"], preference],
             "unenforced": sorted({*state["unenforced"], *record.unenforced}),
-            "conversation": state["conversation"],
-            "decision": state["decision"],
         }
-        stop = failure
-        if failure is not None and not candidates:
-            update["decision"] = {"action": "unavailable"}
-        if stop is None:
+        if record.detail is not None:
+            ending: Ending | None = Ending(status="fallback", detail=record.detail)
+        else:
             numbers = {candidate["item_id"]: number for number, candidate in enumerate(candidates, start=1)}
             lines = [(numbers[item.id], self._summary(item.id)) for item in record.items]
-            stop = await self._say(update, lambda: self.protocol.observe(state["conversation"], lines))
-        stop = stop or self._spent({**state, **update}, started)
-        return {**update, "stop_reason": stop, "request": _tick(state, started)}
+            ending = await self._say(update, lambda: self.protocol.observe(state["conversation"], lines))
+        ending = ending or self._spent({**state, **update}, started)
+        return {**update, "ending": ending, "request": _tick(state, started)}
 
     async def rank(self, state: AgentState) -> AgentState:
         """Have the final list: the one that the model has written already, or the one that it is now asked for."""
         started = perf_counter()
-        update: AgentState = {}
+        update: AgentState = {"ending": state["ending"]}
         decision = state["decision"]
-        if decision["action"] != "recommend" or not decision["numbers"]:
+        is_written = decision["action"] == "recommend" and decision["numbers"]
+        if not is_written and self._seconds_left(state) > 0:
             numbers = range(1, len(state["candidates"]) + 1)
-            if not numbers:
-                return {
-                    "decision": {**decision, "action": "malformed", "detail": "the model ranked before it searched"}
-                }
-            allowance = self._allowance(state)
-            update = await self._turn(
+            update |= await self._turn(
                 state,
                 "rank",
-                lambda: self.protocol.rank(state["conversation"], numbers, self.config.k, allowance),
+                lambda: self.protocol.rank(state["conversation"], numbers, self.config.k, self._allowance(state)),
             )
             decision = update["decision"]
+            if decision.get("action") == "malformed":
+                update["ending"] = Ending(status="malformed", detail=decision["detail"])
         written, ungrounded = ground(decision.get("numbers", ()), state["candidates"])
-        update |= {
-            "decision": decision,
+        return {
+            **update,
             "written": [asdict(place) for place in written],
             "ungrounded": ungrounded + decision.get("unread", 0),
             "request": _tick(state, started),
         }
-        return update
 
     async def finish(self, state: AgentState) -> AgentState:
         """Fill the list, say how the run ended, and close it in the log."""
         started = perf_counter()
-        status, detail = _outcome(state)
+        ending = state["ending"]
+        status: Outcome = ending["status"] if ending else "finished"
+        detail = ending["detail"] if ending else None
         written = [RecommendationRecord(**place) for place in state["written"]]
         filled = fill_list(
             written,
@@ -325,6 +320,7 @@ class _Agent:
         if failure is None:
             try:
                 turn = self.protocol.replay(state["conversation"], record) if record is not None else await call()
+                turn = _judged(turn, state)
             except PolicyError as error:
                 failure = str(error)
         if record is None:
@@ -341,27 +337,29 @@ class _Agent:
                 record = record_of(turn, position=position, node=node, items=tuple(place.item_id for place in named))
             await self.recorder.record_turn(run_id, record)
         if turn is None:
-            return {
-                "decision": {"action": "unavailable", "detail": failure},
-                "stop_reason": failure,
-                "turn_count": position + 1,
-            }
+            if _tick(state, started)["spent_ms"] >= self.config.max_seconds * 1000:
+                ending = _budget(
+                    f"all {self.config.max_seconds:g} seconds spent, the last of them waiting for the model"
+                )
+            else:
+                ending = Ending(status="fallback", detail=str(failure))
+            return {"decision": {"action": "unavailable"}, "ending": ending, "turn_count": position + 1}
         return {
+            "ending": state["ending"],
             "conversation": dict(turn.conversation),
             "decision": asdict(turn.decision),
             "turn_count": position + 1,
             "spent_tokens": state["spent_tokens"] + turn.completion_tokens,
         }
 
-    async def _say(self, update: AgentState, say: Callable[[], Awaitable[Any]]) -> str | None:
-        """Append to the conversation; the reason to stop when there is no room or no server."""
+    async def _say(self, update: AgentState, say: Callable[[], Awaitable[Any]]) -> Ending | None:
+        """Append to the conversation; what ends the run when there is no room or no server."""
         try:
             conversation = await say()
         except PolicyError as error:
-            update["decision"] = {"action": "unavailable", "detail": str(error)}
-            return str(error)
+            return Ending(status="fallback", detail=str(error))
         if conversation is None:
-            return "the context is full"
+            return _budget("the context is full")
         update["conversation"] = dict(conversation)
         return None
 
@@ -385,18 +383,21 @@ class _Agent:
             phrases=[phrase for phrase in self.phrases if phrase not in used] if searches > 0 else [],
             may_rank=state["retrieval_count"] >= self.config.min_retrievals,
             max_tokens=max(1, min(self.config.max_turn_tokens, self.config.max_tokens - state["spent_tokens"])),
-            timeout_s=max(1.0, self.config.max_seconds - request["spent_ms"] / 1000),
+            timeout_s=max(1.0, self._seconds_left(state)),
             seed=None if request["seed"] is None else request["seed"] + state["turn_count"],
         )
 
-    def _spent(self, state: AgentState, started: float) -> str | None:
+    def _seconds_left(self, state: AgentState) -> float:
+        return self.config.max_seconds - float(state["request"]["spent_ms"]) / 1000
+
+    def _spent(self, state: AgentState, started: float) -> Ending | None:
         """The budget that ends the exploration, if one does."""
         if state["turn_count"] >= self.config.max_turns:
-            return f"all {self.config.max_turns} turns spent"
+            return _budget(f"all {self.config.max_turns} turns spent")
         if state["spent_tokens"] >= self.config.max_tokens:
-            return f"all {self.config.max_tokens:,} tokens spent"
+            return _budget(f"all {self.config.max_tokens:,} tokens spent")
         if _tick(state, started)["spent_ms"] >= self.config.max_seconds * 1000:
-            return f"all {self.config.max_seconds:g} seconds spent"
+            return _budget(f"all {self.config.max_seconds:g} seconds spent")
         return None
 
     def _summary(self, item_id: str) -> str:
@@ -468,16 +469,16 @@ def _merged(candidates: Sequence[Candidate], record: RetrievalRecord) -> list[Ca
     return list(merged.values())
 
 
-def _outcome(state: AgentState) -> tuple[Outcome, str | None]:
-    decision: dict[str, Any] = state["decision"]
-    if decision["action"] == "unavailable":
-        return "fallback", decision.get("detail") or state["stop_reason"]
-    if decision["action"] == "malformed":
-        return "malformed", state["stop_reason"] or decision["detail"]
-    if state["stop_reason"]:
-        malformed = state["malformed_count"] > 0 and "malformed" in state["stop_reason"]
-        return "malformed" if malformed else "budget", state["stop_reason"]
-    return "finished", None
+def _budget(detail: str) -> Ending:
+    return Ending(status="budget", detail=detail)
+
+
+def _judged(turn: Turn, state: AgentState) -> Turn:
+    """A list before the first search names nothing: that is malformed, however well it is written."""
+    if turn.decision.action != "recommend" or state["candidates"]:
+        return turn
+    why = "a list before anything was retrieved"
+    return replace(turn, decision=replace(turn.decision, action="malformed", numbers=(), unread=0, detail=why))
 
 
 def _tick(state: AgentState, started: float) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from deeprec.agent.traces.records import Outcome
+
 
 class Lineage(TypedDict, total=False):
     """What a caller knows of a run beside the request. It is logged, and never reaches a prompt or the recommender."""
@@ -43,6 +45,13 @@ class Recommended(TypedDict):
     retrieval: int | None
     score: float | None
     source: str
+
+
+class Ending(TypedDict):
+    """What ended a run before the model did."""
+
+    status: Outcome
+    detail: str
 
 
 class AgentInput(TypedDict, total=False):
@@ -82,7 +91,7 @@ class AgentState(AgentInput, AgentOutput, total=False):
     retrieval_count: int
     preferences: list[str]
     candidates: list[Candidate]
-    stop_reason: str | None
-    """Why the exploration ended before the model ended it: a budget, a failure, malformed text."""
+    ending: Ending | None
+    """Why the exploration ended before the model ended it; None while it goes on, and when the model ended it."""
     written: list[dict[str, Any]]
     ungrounded: int

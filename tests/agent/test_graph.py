@@ -115,7 +115,6 @@ async def test_an_untrained_model_still_gives_a_list(
         (replace(FREE, min_retrievals=0, max_retrievals=1), "all 1 retrievals spent"),
         (replace(FREE, max_turns=1), "all 1 turns spent"),
         (replace(FREE, max_tokens=20), "all 20 tokens spent"),
-        (replace(FREE, max_seconds=1e-6), "seconds spent"),
     ],
 )
 async def test_a_spent_budget_leads_to_the_ranking(
@@ -130,16 +129,38 @@ async def test_a_spent_budget_leads_to_the_ranking(
     server.script = [search.format("comedy")]
     if config.max_retrievals == 1:
         server.script.append(search.format("drama"))
-    if config.max_tokens == 20:  # too few for a tag: the run ends on malformed text without a candidate
+    if config.max_tokens == 20:  # too few for a tag: the run ends without a candidate
         output = await build_graph(policy, retriever, config=config).ainvoke({"history": history})
-        assert output["status"] == "malformed"
-        assert len(output["recommendations"]) == 3
+        assert output["status"] == "budget"
+        assert {place["source"] for place in output["recommendations"]} == {"fallback"}
         return
     server.script.append("3\n1\n</recommendation_list>")
     output = await build_graph(policy, retriever, config=config).ainvoke({"history": history})
     assert output["status"] == "budget"
     assert why in str(output["detail"])
     assert [place["source"] for place in output["recommendations"]] == ["written", "written", "filled"]
+
+
+async def test_when_the_time_is_spent_the_list_is_what_the_searches_found(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever, history: list[str]
+) -> None:
+    server.script = [SEARCH.format("comedy")]
+    output = await build_graph(policy, retriever, config=replace(FREE, max_seconds=1e-6)).ainvoke({"history": history})
+    assert output["status"] == "budget"
+    assert "seconds spent" in str(output["detail"])
+    assert [place["source"] for place in output["recommendations"]] == ["filled"] * 3
+
+
+async def test_a_list_before_the_first_search_is_malformed(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore, history: list[str]
+) -> None:
+    server.script = [LIST.format("1\n2"), SEARCH.format("comedy"), LIST.format("2")]
+    output = await build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store)).ainvoke(
+        {"history": history}
+    )
+    assert output["status"] == "finished"
+    actions = [turn.action for turn in store.run(UUID(output["run_id"])).turns]
+    assert actions == ["malformed", "retrieve", "recommend"]
 
 
 async def test_a_full_context_leads_to_the_ranking(
@@ -189,7 +210,7 @@ async def test_a_server_that_fails_in_mid_run_ends_in_the_recommenders_own_ranki
     assert {place["source"] for place in output["recommendations"]} == {"fallback"}
 
 
-async def test_a_recommender_that_fails_is_asked_again_and_then_the_run_ranks_what_it_has(
+async def test_a_recommender_that_fails_is_asked_again_and_then_its_first_ranking_stands(
     server: TinyServer,
     policy: CompletionPolicy,
     retriever: Retriever,
@@ -207,14 +228,14 @@ async def test_a_recommender_that_fails_is_asked_again_and_then_the_run_ranks_wh
         return real(*args, **settings)
 
     monkeypatch.setattr(retriever, "retrieve", flaky)
-    server.script = [SEARCH.format("comedy"), SEARCH.format("drama"), "1\n</recommendation_list>"]
+    server.script = [SEARCH.format("comedy"), SEARCH.format("drama")]
     output = await build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store)).ainvoke(
         {"history": history}
     )
     assert calls.count("drama") == 3
-    assert output["status"] == "budget"
+    assert output["status"] == "fallback"
     assert "failed 3 times" in str(output["detail"])
-    assert output["recommendations"][0]["source"] == "written"
+    assert {place["source"] for place in output["recommendations"]} == {"fallback"}
     assert "gone" in str(store.run(UUID(output["run_id"])).retrievals[1].detail)
 
 
