@@ -213,7 +213,9 @@ def _write_weights(reader: Any, folder: Path) -> None:
             weights[f"{_TOP_TENSORS[part]}.weight"] = values
         else:
             weights[f"model.layers.{block}.{_BLOCK_TENSORS[kind]}.weight"] = values
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    path = folder / "model.safetensors"
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def _split_name(name: str) -> tuple[str, int | None, str]:

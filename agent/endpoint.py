@@ -97,6 +97,10 @@ class Endpoint:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._repeat(url, send)
+        except UnicodeEncodeError:
+            raise PolicyRejectedError(
+                f"Nothing was sent to {url}: the text holds half a character (a lone surrogate). Remove it."
+            ) from None
         except TimeoutError:
             raise PolicyUnavailableError(
                 f"{url} gave no usable answer within {limit_s:g} s ({_requests(len(sent))}). "

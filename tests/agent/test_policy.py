@@ -278,6 +278,13 @@ async def test_tokens_come_from_the_server_beside_the_openai_routes(server: Scri
     assert server.requests[1][1]["add_generation_prompt"] is True
 
 
+async def test_text_that_cannot_be_sent_is_refused_before(server: Scripted) -> None:
+    async with client(server.url) as policy:
+        with pytest.raises(PolicyRejectedError, match="lone surrogate"):
+            await policy.tokenize("a\ud800b")
+    assert server.requests == []
+
+
 async def test_a_server_without_tokenize_is_told_which_protocol_it_can_serve(server: Scripted) -> None:
     server.answer(404, {"detail": "Not Found"})
     async with client(server.url) as policy:
