@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache
@@ -44,8 +45,8 @@ from deeprec.trm_tool import ConfigError, DeepRecError, Retrieved, Retriever, ne
 
 MAX_SUMMARY_CHARS = 80
 """Characters that a prompt shows of one item."""
-MAX_GUIDED_VOCABULARY = 60
-"""Phrases that a guided preference may choose from: those that most items share."""
+MAX_GUIDED_VOCABULARY = 16
+"""Phrases that a guided preference may choose from: the commonest of the person's history, then of the catalogue."""
 FUSION_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack et al. 2009, doi:10.1145/1571941.1572114)."""
 RETRIEVER_ATTEMPTS = 3
@@ -129,7 +130,7 @@ class _Agent:
         self.phrases: list[str] = []
         if protocol.guided:
             known = retriever.catalogue.phrases()
-            self.phrases = sorted(known, key=lambda phrase: (-len(known[phrase]), phrase))[:MAX_GUIDED_VOCABULARY]
+            self.phrases = sorted(known, key=lambda phrase: (-len(known[phrase]), phrase))
             if not self.phrases:
                 raise ConfigError(
                     "A guided run chooses its preferences from phrases that the catalogue knows, and it knows none: "
@@ -155,6 +156,7 @@ class _Agent:
             "history": history,
             "where": where,
             "seed": lineage.get("seed"),
+            "phrases": self._phrases_for(history),
             "own_ranking": [{"item_id": item.id, "score": item.score} for item in own],
             "spent_ms": (perf_counter() - started) * 1000,
         }
@@ -380,7 +382,7 @@ class _Agent:
         used = {phrase for preference in state["preferences"] for phrase in preference.split("; ")}
         searches = self.config.max_retrievals - state["retrieval_count"]
         return Allowance(
-            phrases=[phrase for phrase in self.phrases if phrase not in used] if searches > 0 else [],
+            phrases=[phrase for phrase in request["phrases"] if phrase not in used] if searches > 0 else [],
             may_rank=state["retrieval_count"] >= self.config.min_retrievals,
             max_tokens=max(1, min(self.config.max_turn_tokens, self.config.max_tokens - state["spent_tokens"])),
             timeout_s=max(1.0, self._seconds_left(state)),
@@ -399,6 +401,16 @@ class _Agent:
         if _tick(state, started)["spent_ms"] >= self.config.max_seconds * 1000:
             return _budget(f"all {self.config.max_seconds:g} seconds spent")
         return None
+
+    def _phrases_for(self, history: Sequence[str]) -> list[str]:
+        """What a guided policy may say of this person: mostly what is true of their history."""
+        if not self.phrases:
+            return []
+        known = set(self.phrases)
+        phrases_of = self.retriever.catalogue.phrases_of
+        counts = Counter(phrase for item_id in history for phrase in phrases_of(item_id) if phrase in known)
+        own = [phrase for phrase, _ in counts.most_common()]
+        return list(dict.fromkeys([*own, *self.phrases]))[:MAX_GUIDED_VOCABULARY]
 
     def _summary(self, item_id: str) -> str:
         return neutralise(self.retriever.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)

@@ -141,9 +141,11 @@ async def _run(
             [
                 AgentInput(
                     history=list(data.history(user, 1)),
-                    lineage=Lineage(user_id=user, target_id=data.target(user, 1), seed=seed, split="test", suite=SUITE),
+                    lineage=Lineage(
+                        user_id=user, target_id=data.target(user, 1), seed=seed + index, split="test", suite=SUITE
+                    ),
                 )
-                for user in users
+                for index, user in enumerate(users)
             ],
             on_update=tell,
         )

@@ -27,6 +27,7 @@ def store(tmp_path: Path) -> Iterator[TraceStore]:
     with TraceStore(tmp_path / "traces.db") as traces:
         yield traces
 
+
 @pytest.fixture(scope="session")
 def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
     """A real vLLM CPU server with SmolLM2, started once a session; the model's folder is kept under .deeprec."""
