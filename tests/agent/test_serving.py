@@ -200,3 +200,31 @@ def test_what_cannot_be_a_model_or_an_interpreter_is_refused(tmp_path: Path, mon
     monkeypatch.setenv("DEEPREC_SERVER_PYTHON", str(write_stand_in(tmp_path, found=False)))
     with pytest.raises(ConfigError, match="has no vLLM"):
         VllmServer("org/model", log=tmp_path / "log").start()
+
+
+def test_llm_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+    main = "from deeprec.agent.cli import main; main()"
+    command = [sys.executable, "-c", main, "llm", "serve", "--model", "org/model"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {"DEEPREC_SERVER_PYTHON": str(write_stand_in(tmp_path)), "COLUMNS": "200"}
+    serving = subprocess.Popen(
+        [*command, "--port", str(port), "--log", str(tmp_path / "log")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    assert serving.stdout is not None
+    lines = iter(serving.stdout.readline, "")
+    assert any(f"Serving org/model at http://127.0.0.1:{port}/v1" in line for line in lines)
+    again = subprocess.run([*command, "--port", str(port)], capture_output=True, text=True, env=environment)
+    assert again.returncode == 2
+    assert f"Port {port} on 127.0.0.1 is taken" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+    serving.send_signal(signal.SIGINT)
+    told, _ = serving.communicate(timeout=30)
+    assert serving.returncode == 0
+    assert "Stopping." in told
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # the port is free again
