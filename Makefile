@@ -4,7 +4,9 @@ PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
 
 .PHONY: setup demo test check lint types wheel wheel-check clean
 
-setup: .venv/.ready .venv-server/.ready
+# The two environments have nothing in common, so they are made at the same time.
+setup:
+	@$(MAKE) --no-print-directory -j2 .venv/.ready .venv-server/.ready
 
 demo: setup
 	.venv/bin/deeprec demo

@@ -5,6 +5,7 @@ The one module that may name packages above its own: it joins the command lines 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -84,6 +85,8 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. A user's mistake ends with one line on stderr and exit code 2; Ctrl-C with 130."""
+    # Read when torch loads. Spinning threads slowed training ten times beside a busy server (docs/log.md, 2026-11-21).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(list(arguments) if arguments is not None else None)
     except DeepRecError as error:
