@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deeprec.agent.run import run_many, step_text
     from deeprec.agent.serving import ServerError, VllmServer
     from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Lineage
+    from deeprec.agent.tool import make_recommend_tool
     from deeprec.agent.traces import (
         NullRecorder,
         RunTrace,
@@ -61,6 +62,7 @@ _HOMES = {
     "fill_list": "grounding",
     "ground": "grounding",
     "make_chat_model": "chat",
+    "make_recommend_tool": "tool",
     "pull_embedded_model": "embedded_model",
     "read_tagged": "protocols",
     "read_tool_calls": "protocols",
@@ -98,6 +100,7 @@ __all__ = [
     "fill_list",
     "ground",
     "make_chat_model",
+    "make_recommend_tool",
     "pull_embedded_model",
     "read_tagged",
     "read_tool_calls",

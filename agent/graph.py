@@ -29,7 +29,7 @@ from deeprec.agent.grounding import fill_list, ground
 from deeprec.agent.policy import CompletionPolicy, PolicyError, SamplingConfig
 from deeprec.agent.prompts import PROMPT_VERSION
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, TaggedProtocol, ToolsProtocol, Turn
-from deeprec.agent.protocols.turn import record_of
+from deeprec.agent.protocols.turn import ContextFullError, record_of
 from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Candidate, Ending, Lineage
 from deeprec.agent.traces.recorder import NullRecorder, Recorder
 from deeprec.agent.traces.records import (
@@ -71,8 +71,8 @@ def build_graph(
     """Build the agent: a graph from `AgentInput` to `AgentOutput`.
 
     It can be invoked or streamed, synchronously or not, used as a node of another graph, or handed to another agent
-    with `.as_tool()`. With a checkpointer, pass `durability="sync"` when you call it, so that a step is down before the
-    next.
+    with `make_recommend_tool`. With a checkpointer, pass `durability="sync"` when you call it, so that a step is down
+    before the next.
 
     Args:
         policy: a `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol.
@@ -142,16 +142,28 @@ class _Agent:
         started = perf_counter()
         history = _item_ids(state.get("history"))
         message, where, lineage = state.get("message"), state.get("where"), state.get("lineage") or Lineage()
-        run_id = str(UUID(lineage["run_id"])) if "run_id" in lineage else str(uuid4())
-        own = await self._retrieve(history, None, where, self.config.k)
+        run_id = _uuid("run_id", lineage.get("run_id")) or str(uuid4())
+        record = self._run_record(run_id, history, message, where, lineage)
+        try:
+            own = await self._retrieve(history, None, where, self.config.k)
+        except RetrieverUnavailableError as error:
+            await self.recorder.start_run(record)
+            spent_ms = (perf_counter() - started) * 1000
+            await self.recorder.finish_run(
+                UUID(run_id), RunOutcome(status="fallback", detail=str(error), latency_ms=spent_ms)
+            )
+            raise
         shown = [self._summary(item_id) for item_id in history[-self.config.max_history :]]
         ending: Ending | None = None
         conversation: dict[str, Any] = {}
         try:
-            conversation = dict(await self.protocol.open(Briefing(history=shown, message=message, k=self.config.k)))
+            async with asyncio.timeout(max(1.0, self.config.max_seconds)):
+                conversation = dict(await self.protocol.open(Briefing(history=shown, message=message, k=self.config.k)))
         except PolicyError as error:
             ending = Ending(status="fallback", detail=str(error))
-        await self.recorder.start_run(self._run_record(run_id, history, message, lineage))
+        except TimeoutError:
+            ending = Ending(status="fallback", detail=f"no answer in {self.config.max_seconds:g} seconds")
+        await self.recorder.start_run(record)
         request = {
             "history": history,
             "where": where,
@@ -194,12 +206,9 @@ class _Agent:
         if ending is None and decision["action"] == "malformed":
             count = update["malformed_count"] = state["malformed_count"] + 1
             if count > self.config.max_malformed:
-                why = f"{count} malformed outputs, the last: {decision['detail']}"
-                ending = Ending(status="malformed", detail=why)
+                ending = _malformed(count, decision["detail"])
             else:
-                ending = self._spent({**state, **update}, started) or await self._say(
-                    update, lambda: self.protocol.correct(update["conversation"], decision["detail"])
-                )
+                ending = self._spent({**state, **update}, started) or await self._correct(state, update)
         asks_more = ending is None and decision["action"] == "retrieve"
         if asks_more and state["retrieval_count"] >= self.config.max_retrievals:
             ending = _budget(f"all {self.config.max_retrievals} retrievals spent")
@@ -242,7 +251,7 @@ class _Agent:
         else:
             numbers = {candidate["item_id"]: number for number, candidate in enumerate(candidates, start=1)}
             lines = [(numbers[item.id], self._summary(item.id)) for item in record.items]
-            ending = await self._say(update, lambda: self.protocol.observe(state["conversation"], lines))
+            ending = await self._say(state, update, lambda: self.protocol.observe(state["conversation"], lines))
         ending = ending or self._spent({**state, **update}, started)
         return {**update, "ending": ending, "request": _tick(state, started)}
 
@@ -252,16 +261,18 @@ class _Agent:
         update: AgentState = {"ending": state["ending"]}
         decision = state["decision"]
         is_written = decision["action"] == "recommend" and decision["numbers"]
-        if not is_written and self._seconds_left(state) > 0:
-            numbers = range(1, len(state["candidates"]) + 1)
-            update |= await self._turn(
-                state,
-                "rank",
-                lambda: self.protocol.rank(state["conversation"], numbers, self.config.k, self._allowance(state)),
-            )
+        while not is_written and self._seconds_left(state) > 0:
+            update |= await self._ask_for_list(state)
             decision = update["decision"]
-            if decision.get("action") == "malformed":
-                update["ending"] = Ending(status="malformed", detail=decision["detail"])
+            if decision["action"] != "malformed":
+                break
+            count = update["malformed_count"] = state["malformed_count"] + 1
+            ending = None if count <= self.config.max_malformed else _malformed(count, decision["detail"])
+            ending = ending or await self._correct(state, update)
+            if ending is not None:
+                update["ending"] = state["ending"] or ending
+                break
+            state = {**state, **update, "request": _tick(state, started)}
         written, ungrounded = ground(decision.get("numbers", ()), state["candidates"])
         return {
             **update,
@@ -269,6 +280,13 @@ class _Agent:
             "ungrounded": ungrounded + decision.get("unread", 0),
             "request": _tick(state, started),
         }
+
+    async def _ask_for_list(self, state: AgentState) -> AgentState:
+        numbers = range(1, len(state["candidates"]) + 1)
+        allowance = self._allowance(state, is_ranking=True)
+        return await self._turn(
+            state, "rank", lambda: self.protocol.rank(state["conversation"], numbers, self.config.k, allowance)
+        )
 
     async def finish(self, state: AgentState) -> AgentState:
         """Fill the list, say how the run ended, and close it in the log."""
@@ -319,12 +337,18 @@ class _Agent:
         record = next((stored for stored in steps.turns if stored.position == position), None)
         failure = record.detail if record is not None and record.action == "unavailable" else None
         turn: Turn | None = None
+        is_full = False
         if failure is None:
             try:
-                turn = self.protocol.replay(state["conversation"], record) if record is not None else await call()
+                async with asyncio.timeout(max(1.0, self._seconds_left(state))):
+                    turn = self.protocol.replay(state["conversation"], record) if record is not None else await call()
                 turn = _judged(turn, state)
+            except ContextFullError as error:
+                failure, is_full = str(error), True
             except PolicyError as error:
                 failure = str(error)
+            except TimeoutError:
+                failure = "no answer within the time of the run"
         if record is None:
             if turn is None:
                 record = TurnRecord(
@@ -339,7 +363,9 @@ class _Agent:
                 record = record_of(turn, position=position, node=node, items=tuple(place.item_id for place in named))
             await self.recorder.record_turn(run_id, record)
         if turn is None:
-            if _tick(state, started)["spent_ms"] >= self.config.max_seconds * 1000:
+            if is_full:
+                ending = _budget("the context is full")
+            elif _tick(state, started)["spent_ms"] >= self.config.max_seconds * 1000:
                 ending = _budget(
                     f"all {self.config.max_seconds:g} seconds spent, the last of them waiting for the model"
                 )
@@ -354,12 +380,20 @@ class _Agent:
             "spent_tokens": state["spent_tokens"] + turn.completion_tokens,
         }
 
-    async def _say(self, update: AgentState, say: Callable[[], Awaitable[Any]]) -> Ending | None:
-        """Append to the conversation; what ends the run when there is no room or no server."""
+    async def _correct(self, state: AgentState, update: AgentState) -> Ending | None:
+        """Say what was malformed in the turn that `update` holds."""
+        why = update["decision"]["detail"]
+        return await self._say(state, update, lambda: self.protocol.correct(update["conversation"], why))
+
+    async def _say(self, state: AgentState, update: AgentState, say: Callable[[], Awaitable[Any]]) -> Ending | None:
+        """Append to the conversation; what ends the run when there is no room, no server or no time."""
         try:
-            conversation = await say()
+            async with asyncio.timeout(max(1.0, self._seconds_left(state))):
+                conversation = await say()
         except PolicyError as error:
             return Ending(status="fallback", detail=str(error))
+        except TimeoutError:
+            return _budget(f"all {self.config.max_seconds:g} seconds spent")
         if conversation is None:
             return _budget("the context is full")
         update["conversation"] = dict(conversation)
@@ -377,14 +411,16 @@ class _Agent:
                 await asyncio.sleep(0.1 * attempt)
         raise AssertionError("unreachable")
 
-    def _allowance(self, state: AgentState) -> Allowance:
+    def _allowance(self, state: AgentState, *, is_ranking: bool = False) -> Allowance:
         request = state["request"]
+        # A spent token budget ends the exploration; the list that follows may still be written.
+        tokens_left = self.config.max_tokens - (0 if is_ranking else state["spent_tokens"])
         used = {phrase for preference in state["preferences"] for phrase in preference.split("; ")}
         searches = self.config.max_retrievals - state["retrieval_count"]
         return Allowance(
             phrases=[phrase for phrase in request["phrases"] if phrase not in used] if searches > 0 else [],
             may_rank=state["retrieval_count"] >= self.config.min_retrievals,
-            max_tokens=max(1, min(self.config.max_turn_tokens, self.config.max_tokens - state["spent_tokens"])),
+            max_tokens=max(1, min(self.config.max_turn_tokens, tokens_left)),
             timeout_s=max(1.0, self._seconds_left(state)),
             seed=None if request["seed"] is None else request["seed"] + state["turn_count"],
         )
@@ -415,8 +451,10 @@ class _Agent:
     def _summary(self, item_id: str) -> str:
         return neutralise(self.retriever.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)
 
-    def _run_record(self, run_id: str, history: list[str], message: str | None, lineage: Lineage) -> RunRecord:
-        parent = lineage.get("parent_id")
+    def _run_record(
+        self, run_id: str, history: list[str], message: str | None, where: Any, lineage: Lineage
+    ) -> RunRecord:
+        parent = _uuid("parent_id", lineage.get("parent_id"))
         return RunRecord(
             run_id=UUID(run_id),
             user_id=lineage.get("user_id"),
@@ -429,7 +467,7 @@ class _Agent:
             guided=self.protocol.guided,
             k=self.config.k,
             trm_fingerprint=self.retriever.fingerprint,
-            config=asdict(self.config),
+            config={**asdict(self.config), "where": where},
             seed=lineage.get("seed"),
             split=lineage.get("split"),
             suite=lineage.get("suite"),
@@ -479,6 +517,19 @@ def _merged(candidates: Sequence[Candidate], record: RetrievalRecord) -> list[Ca
             fused=old["fused"] + 1 / (FUSION_CONSTANT + rank),
         )
     return list(merged.values())
+
+
+def _uuid(name: str, value: str | None) -> str | None:
+    try:
+        return None if value is None else str(UUID(value))
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigError(
+            f"lineage[{name!r}] is {str(value)[:80]!r}, which is no UUID. Pass str(uuid.uuid4())."
+        ) from None
+
+
+def _malformed(count: int, detail: str) -> Ending:
+    return Ending(status="malformed", detail=f"{count} malformed outputs, the last: {detail}")
 
 
 def _budget(detail: str) -> Ending:

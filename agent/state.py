@@ -6,7 +6,9 @@ No key has a reducer: each node writes a key whole. So a thread that goes on col
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict  # typing's own is refused by pydantic before Python 3.12
 
 from deeprec.agent.traces.records import Outcome
 
@@ -81,7 +83,7 @@ class AgentState(AgentInput, AgentOutput, total=False):
     """Everything between the nodes."""
 
     request: dict[str, Any]
-    """The request as `prepare` took it, with the run id, the start and the numbers of the budget."""
+    """The request as `prepare` took it: history, constraints, seed, the recommender's own ranking, the time spent."""
     conversation: dict[str, Any]
     decision: dict[str, Any]
     """What the last policy call decided."""

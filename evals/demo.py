@@ -194,6 +194,9 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, data: Dataset, se
     console.print(
         f"{tokens:,} tokens in {seconds:.0f} s: {tokens / seconds:.1f} a second with {len(traces)} agents at once."
     )
+    fallen = sum(trace.status == "fallback" for trace in traces)
+    if fallen:
+        console.print(Text(f"{fallen} of {len(traces)} runs fell back to the recommender's own ranking.", style="red"))
     console.print(
         Text(
             f"{len(traces)} users prove nothing: one user more or less moves Recall@{K} by {1 / len(traces):.3f}. "

@@ -132,6 +132,7 @@ class TinyServer:
         return {**_envelope("text_completion"), "choices": [choice], "usage": _usage(len(prompt), len(ids))}
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        check_tool_answers(body["messages"])
         regex = (body.get("structured_outputs") or {}).get("regex")
         message: dict[str, Any] = {"role": "assistant", "content": None}
         if self.script:
@@ -152,6 +153,14 @@ class TinyServer:
         if len(ids) > body["max_tokens"]:
             return ids[: body["max_tokens"]], "length"
         return ids, "stop" if ends or EOS in ids or len(ids) < body["max_tokens"] else "length"
+
+
+def check_tool_answers(messages: list[dict[str, Any]]) -> None:
+    """The API's rule: each tool call is answered before anything else is said."""
+    for at, message in enumerate(messages):
+        asked = [call["id"] for call in message.get("tool_calls") or []]
+        answers = [later.get("tool_call_id") for later in messages[at + 1 : at + 1 + len(asked)]]
+        assert sorted(map(str, answers)) == sorted(map(str, asked)), "a tool call was not answered"
 
 
 def _envelope(kind: str) -> dict[str, Any]:

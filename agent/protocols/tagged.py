@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from deeprec.agent.policy import Completion, CompletionPolicy, SamplingConfig
+from deeprec.agent.policy import Completion, CompletionPolicy, PolicyRejectedError, SamplingConfig
 from deeprec.agent.prompts import (
     BEGIN_ITEMS,
     BEGIN_LIST,
@@ -44,7 +44,7 @@ _LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
 
 
 class TaggedProtocol:
-    """Tags in plain text. A conversation is `{"chain": token ids, "pending": token ids, "list_open": bool}`.
+    """Tags in plain text. A conversation is `{"chain": token ids, "pending": token ids, …}`.
 
     `chain` is everything that the model has seen or written, `pending` its tail that no turn has recorded yet. Tokens
     that the model sampled are never decoded and encoded again: tool text is tokenised by itself and appended.
@@ -73,11 +73,18 @@ class TaggedProtocol:
             {"role": "user", "content": person_text(briefing.history, briefing.message, k=briefing.k)},
         ]
         ids = await self._policy.tokenize_chat(messages)
-        return {"chain": ids, "pending": ids, "list_open": False}
+        rank_room = _LIST_TOKENS + _LINE_TOKENS * briefing.k
+        limit = await self._limit()
+        if len(ids) + _TURN_TOKENS + rank_room > limit:
+            raise PolicyRejectedError(
+                f"The opening prompt has {len(ids):,} tokens and the final list needs up to {rank_room}, but the "
+                f"served model takes {limit:,} in all. Show a shorter history, or serve a model with a longer context."
+            )
+        return {"chain": ids, "pending": ids, "list_open": False, "rank_room": rank_room}
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
         """Let the model think and then search or rank."""
-        room = await self._room(conversation, allowance)
+        room = await self._room(conversation) - conversation["rank_room"]
         stop = [END_PREFERENCE, END_LIST]
         regex = None
         if self.guided:
@@ -85,7 +92,7 @@ class TaggedProtocol:
             stop = [END_PREFERENCE, BEGIN_LIST + "\n"]
         completion = await self._policy.complete(
             conversation["chain"],
-            sampling=replace(self._sampling, max_tokens=room, seed=allowance.seed),
+            sampling=replace(self._sampling, max_tokens=min(room, allowance.max_tokens), seed=allowance.seed),
             stop=stop,
             regex=regex,
             timeout_s=allowance.timeout_s,
@@ -105,7 +112,7 @@ class TaggedProtocol:
         if not conversation["list_open"]:
             opened = await self._policy.tokenize(f"\n{BEGIN_LIST}\n")
             conversation = _extend(conversation, opened) | {"list_open": True}
-        room = await self._room(conversation, allowance)
+        room = min(await self._room(conversation), allowance.max_tokens)
         sampling = replace(self._sampling, max_tokens=room, seed=allowance.seed)
         if not self.guided:
             completion = await self._policy.complete(
@@ -116,17 +123,19 @@ class TaggedProtocol:
         parts: list[Completion] = []
         while left and len(parts) < k:
             chain = [*conversation["chain"], *(token for part in parts for token in part.token_ids)]
+            seed = None if allowance.seed is None else allowance.seed + len(parts)
             part = await self._policy.complete(
                 chain,
-                sampling=sampling,
+                sampling=replace(sampling, seed=seed),
                 stop=["\n"],
                 regex=f"({'|'.join(map(str, left))})\n",
                 timeout_s=allowance.timeout_s,
             )
             parts.append(part)
-            if not part.text.strip().isdigit() or int(part.text) not in left:
+            named = _LINE.match(part.text)
+            if named is None or int(named.group(1)) not in left:
                 break
-            left.remove(int(part.text))
+            left.remove(int(named.group(1)))
         return self._turn(conversation, _joined(parts))
 
     def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
@@ -152,6 +161,7 @@ class TaggedProtocol:
         decision = read_tagged(text, cut=completion.finish_reason == "length", guided=self.guided)
         return Turn(
             conversation={
+                **conversation,
                 "chain": [*conversation["chain"], *completion.token_ids],
                 "pending": [],
                 "list_open": self.guided and completion.text.endswith(BEGIN_LIST + "\n"),
@@ -170,12 +180,12 @@ class TaggedProtocol:
 
     async def _append(self, conversation: Conversation, text: str) -> Conversation | None:
         ids = await self._policy.tokenize(text)
-        if len(conversation["chain"]) + len(ids) + _RANK_ROOM > await self._limit():
+        if len(conversation["chain"]) + len(ids) + _TURN_TOKENS + conversation["rank_room"] > await self._limit():
             return None
         return _extend(conversation, ids)
 
-    async def _room(self, conversation: Conversation, allowance: Allowance) -> int:
-        return max(1, min(allowance.max_tokens, await self._limit() - len(conversation["chain"])))
+    async def _room(self, conversation: Conversation) -> int:
+        return max(1, await self._limit() - len(conversation["chain"]))
 
     async def _limit(self) -> int:
         return (await self._policy.connect()).max_model_len or _UNKNOWN_CONTEXT
@@ -183,8 +193,10 @@ class TaggedProtocol:
 
 _UNKNOWN_CONTEXT = 4096
 """Tokens that a model takes when its server does not tell."""
-_RANK_ROOM = 160
-"""Tokens of the context that stay free for the final list."""
+_LIST_TOKENS, _LINE_TOKENS = 32, 12
+"""Tokens of the context that stay free for the final list: for its tags, and for each of its lines."""
+_TURN_TOKENS = 64
+"""Tokens that a turn needs at the least; with fewer left it is not begun."""
 
 
 def _extend(conversation: Conversation, ids: Sequence[int]) -> dict[str, Any]:

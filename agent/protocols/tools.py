@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
@@ -32,6 +33,7 @@ from deeprec.agent.prompts import TOOLS_CORRECTION, TOOLS_SYSTEM, items_text, pe
 from deeprec.agent.protocols.turn import (
     Allowance,
     Briefing,
+    ContextFullError,
     Conversation,
     Decision,
     Turn,
@@ -93,6 +95,7 @@ class ToolsProtocol:
     def __init__(self, model: BaseChatModel, *, guided: bool = False) -> None:
         self._model = model
         self.guided = guided
+        self._settable = {"max_tokens", "seed"} & set(type(model).model_fields)
         self._both = model if guided else model.bind_tools([RETRIEVE, RECOMMEND])
         self._list_only = model if guided else model.bind_tools([RECOMMEND])
 
@@ -130,8 +133,10 @@ class ToolsProtocol:
 
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
         """Make the model rank. Guided, it names one of the numbers that are left at a time, so none comes twice."""
-        asked = HumanMessage(f"Now rank: hand in the numbers of the {k} best items.")
-        conversation = _extend(conversation, asked)
+        last = conversation["messages"][-1]
+        if isinstance(last, AIMessage) and (last.tool_calls or last.invalid_tool_calls):
+            conversation = _answered(conversation, "Not carried out: no search is left.")
+        conversation = _extend(conversation, HumanMessage(f"Now rank: hand in the numbers of the {k} best items."))
         if not self.guided:
             answer, ms = await self._call(self._list_only, conversation["messages"], allowance)
             return self._turn(conversation, answer, ms)
@@ -192,9 +197,11 @@ class ToolsProtocol:
         regex: str | None = None,
         **extra: Any,
     ) -> tuple[AIMessage, float]:
+        settings: dict[str, Any] = {"max_tokens": allowance.max_tokens, "seed": allowance.seed}
+        settings = {name: settings[name] for name in self._settable if settings[name] is not None}
         if regex is not None:
-            body = {"structured_outputs": {"regex": regex}, **extra}
-            model = model.bind(extra_body=body, max_tokens=allowance.max_tokens)
+            settings["extra_body"] = {"structured_outputs": {"regex": regex}, **extra}
+        model = model.bind(**settings)
         started = time.perf_counter()
         try:
             answer = await asyncio.wait_for(model.ainvoke(list(messages)), allowance.timeout_s)
@@ -203,6 +210,8 @@ class ToolsProtocol:
         except Exception as error:  # the errors of somebody else's chat model have no common class
             _log.info("The chat model failed", exc_info=error)
             why = str(error).splitlines()[0][:300] if str(error) else "no message"
+            if isinstance(error, ContextOverflowError) or "maximum context length" in why:  # vLLM's words
+                raise ContextFullError(why) from error
             raise PolicyUnavailableError(f"The chat model failed: {type(error).__name__}: {why}") from error
         if not isinstance(answer, AIMessage):
             raise PolicyUnavailableError(f"The chat model answered with {type(answer).__name__}, not an AIMessage.")
@@ -261,7 +270,7 @@ def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
 
 def _is_number(value: object) -> bool:
     return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, str) and value.isdigit() and len(value) < 7
+        isinstance(value, str) and value.isdecimal() and len(value) < 7
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from deeprec.agent.policy import PolicyError
 from deeprec.agent.traces.records import Node, TurnRecord
 
 Conversation = Mapping[str, Any]
@@ -16,6 +17,10 @@ MAX_PREFERENCE_CHARS = 400
 """A preference is a few phrases; a longer one is malformed."""
 MAX_GUIDED_PHRASES = 3
 """Phrases in one guided preference."""
+
+
+class ContextFullError(PolicyError):
+    """The conversation has outgrown the model's context: a budget that is spent, not a model that is down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

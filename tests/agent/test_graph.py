@@ -1,3 +1,4 @@
+import asyncio
 import re
 from dataclasses import replace
 from typing import Any
@@ -14,10 +15,12 @@ from deeprec.agent import (
     AgentInput,
     AgentState,
     CompletionPolicy,
+    RetrieverUnavailableError,
     SqlRecorder,
     TraceStore,
     build_graph,
     make_chat_model,
+    make_recommend_tool,
     run_many,
 )
 from deeprec.trm_tool import ConfigError, Retrieved, Retriever, UnknownItemError
@@ -114,7 +117,7 @@ async def test_an_untrained_model_still_gives_a_list(
     [
         (replace(FREE, min_retrievals=0, max_retrievals=1), "all 1 retrievals spent"),
         (replace(FREE, max_turns=1), "all 1 turns spent"),
-        (replace(FREE, max_tokens=20), "all 20 tokens spent"),
+        (replace(FREE, max_tokens=50), "all 50 tokens spent"),
     ],
 )
 async def test_a_spent_budget_leads_to_the_ranking(
@@ -129,11 +132,6 @@ async def test_a_spent_budget_leads_to_the_ranking(
     server.script = [search.format("comedy")]
     if config.max_retrievals == 1:
         server.script.append(search.format("drama"))
-    if config.max_tokens == 20:  # too few for a tag: the run ends without a candidate
-        output = await build_graph(policy, retriever, config=config).ainvoke({"history": history})
-        assert output["status"] == "budget"
-        assert {place["source"] for place in output["recommendations"]} == {"fallback"}
-        return
     server.script.append("3\n1\n</recommendation_list>")
     output = await build_graph(policy, retriever, config=config).ainvoke({"history": history})
     assert output["status"] == "budget"
@@ -385,6 +383,105 @@ async def test_the_target_never_reaches_the_prompt(
         await build_graph(policy, retriever, config=FREE).ainvoke({"history": history, **extra})  # type: ignore[arg-type]
         sent.append(str(next(request for request in server.requests if "messages" in request)["messages"]))
     assert sent[0] == sent[1]
+
+
+async def test_a_malformed_ranking_is_corrected_once_more(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore, history: list[str]
+) -> None:
+    server.script = [SEARCH.format("comedy"), "none of them</recommendation_list>", "2\n1\n</recommendation_list>"]
+    config = replace(FREE, max_turns=1)
+    graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store))
+    output = await graph.ainvoke({"history": history})
+    trace = store.run(UUID(output["run_id"]))
+    assert [turn.action for turn in trace.turns] == ["retrieve", "malformed", "recommend"]
+    assert output["status"] == "budget"
+    assert len(trace.written) == 2
+
+
+async def test_another_agent_can_use_it_as_a_tool(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever, history: list[str]
+) -> None:
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")] * 2
+    tool = make_recommend_tool(build_graph(policy, retriever, config=FREE))
+    call = {"type": "tool_call", "name": tool.name, "id": "1", "args": {"history": history, "message": "a comedy"}}
+    for answer in (await tool.ainvoke(call), await asyncio.to_thread(tool.invoke, call)):
+        assert [line.split(". ")[0] for line in answer.content.splitlines()] == ["1", "2", "3"]
+        assert len(answer.artifact["recommendations"]) == 3
+        assert not re.search(r"[<>\[\]|]", answer.content)
+
+
+async def test_a_search_past_the_budget_is_answered_before_the_tools_protocol_ranks(
+    server: TinyServer, retriever: Retriever, history: list[str]
+) -> None:
+    server.script = [
+        {"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]},
+        {"tool_calls": [call("retrieve_items", '{"preference": "drama"}')]},
+        {"tool_calls": [call("recommend_items", '{"numbers": ["²", 2]}')]},
+    ]
+    config = replace(FREE, min_retrievals=0, max_retrievals=1)
+    output = await build_graph(make_chat_model(server.base_url, MODEL), retriever, config=config).ainvoke(
+        {"history": history, "lineage": {"seed": 7}}
+    )
+    assert output["status"] == "budget"
+    assert [place["source"] for place in output["recommendations"]] == ["written", "filled", "filled"]
+    assert server.requests[-1]["seed"] == 9
+
+
+async def test_a_context_that_is_full_in_the_tools_protocol_is_a_spent_budget(
+    server: TinyServer, retriever: Retriever, history: list[str]
+) -> None:
+    def full(handler: Any) -> None:
+        message = "This model's maximum context length is 10 tokens"
+        handler.answer(400, {"error": {"message": message, "code": "context_length_exceeded"}})
+
+    server.script = [{"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]}, full, full]
+    output = await build_graph(make_chat_model(server.base_url, MODEL), retriever, config=FREE).ainvoke(
+        {"history": history}
+    )
+    assert (output["status"], output["detail"]) == ("budget", "the context is full")
+    assert {place["source"] for place in output["recommendations"]} == {"filled"}
+
+
+@pytest.mark.parametrize("preference", ['""', '" ; "', f'"{"x" * 100_000}"', "3", "null"])
+async def test_an_empty_or_enormous_tool_call_is_malformed(
+    server: TinyServer, retriever: Retriever, store: TraceStore, history: list[str], preference: str
+) -> None:
+    server.script = [{"tool_calls": [call("retrieve_items", f'{{"preference": {preference}}}')]}] * 2
+    graph = build_graph(make_chat_model(server.base_url, MODEL), retriever, config=FREE, recorder=SqlRecorder(store))
+    output = await graph.ainvoke({"history": history})
+    assert output["status"] == "malformed"
+    assert [turn.action for turn in store.run(UUID(output["run_id"])).turns] == ["malformed", "malformed"]
+
+
+async def test_a_prompt_that_the_model_cannot_take_is_said(
+    server: TinyServer, retriever: Retriever, history: list[str]
+) -> None:
+    server.max_model_len = 200
+    async with CompletionPolicy(server.base_url, MODEL) as narrow:
+        output = await build_graph(narrow, retriever, config=FREE).ainvoke({"history": history})
+    assert output["status"] == "fallback"
+    assert "shorter history" in str(output["detail"])
+
+
+async def test_a_recommender_that_is_down_from_the_start_is_a_clear_error_and_a_trace(
+    policy: CompletionPolicy, retriever: Retriever, store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> Retrieved:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(retriever, "retrieve", gone)
+    with pytest.raises(RetrieverUnavailableError, match="gone"):
+        await build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store)).ainvoke({"history": []})
+    [run] = store.runs()
+    assert run.status == "fallback"
+
+
+@pytest.mark.parametrize("lineage", [{"run_id": "7"}, {"parent_id": 5}])
+async def test_an_id_that_is_no_uuid_is_the_callers_mistake(
+    policy: CompletionPolicy, retriever: Retriever, lineage: Any
+) -> None:
+    with pytest.raises(ConfigError, match="no UUID"):
+        await build_graph(policy, retriever, config=FREE).ainvoke({"history": [], "lineage": lineage})
 
 
 def test_policy_and_protocol_must_fit(retriever: Retriever) -> None:
