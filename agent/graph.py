@@ -272,7 +272,7 @@ class _Agent:
             if ending is not None:
                 update["ending"] = state["ending"] or ending
                 break
-            state = {**state, **update, "request": _tick(state, started)}
+            state, started = {**state, **update, "request": _tick(state, started)}, perf_counter()
         written, ungrounded = ground(decision.get("numbers", ()), state["candidates"])
         return {
             **update,
