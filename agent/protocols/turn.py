@@ -15,8 +15,6 @@ Conversation = Mapping[str, Any]
 
 MAX_PREFERENCE_CHARS = 400
 """A preference is a few phrases; a longer one is malformed."""
-MAX_GUIDED_PHRASES = 3
-"""Phrases in one guided preference."""
 
 
 class ContextFullError(PolicyError):
@@ -129,9 +127,13 @@ def thought_regex(phrases: Sequence[str]) -> str:
 
 
 def phrases_regex(phrases: Sequence[str]) -> str:
-    """A regular expression for one to `MAX_GUIDED_PHRASES` of the phrases, joined by `; `."""
-    one = "(" + "|".join(re.escape(phrase).replace(r"\ ", " ").replace(r"\-", "-") for phrase in phrases) + ")"
-    return f"{one}(; {one}){{0,{MAX_GUIDED_PHRASES - 1}}}"
+    """A regular expression for one of the phrases, or two different ones joined by `; `."""
+    escaped = [re.escape(phrase).replace(r"\ ", " ").replace(r"\-", "-") for phrase in phrases]
+    ways = []
+    for phrase in escaped:
+        others = "|".join(other for other in escaped if other != phrase)
+        ways.append(f"{phrase}(; ({others}))?" if others else phrase)
+    return f"({'|'.join(ways)})"
 
 
 def read_preference(text: str) -> tuple[str | None, str | None]:

@@ -71,12 +71,8 @@ def test_the_grammar_offers_the_list_when_no_search_is_left() -> None:
     assert re.fullmatch(regex, "<think>That is enough to rank.</think>\n<recommendation_list>\n")
 
 
-def test_one_to_three_phrases() -> None:
-    regex = phrases_regex(["a", "b"])
-    assert [bool(re.fullmatch(regex, text)) for text in ("a", "a; b; a", "a; b; a; b", "", "a;b")] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+def test_one_phrase_or_two_different_ones() -> None:
+    regex = phrases_regex(["a", "b", "c"])
+    texts = ("a", "a; b", "c; b", "a; a", "a; b; c", "", "a;b")
+    assert [bool(re.fullmatch(regex, text)) for text in texts] == [True, True, True, False, False, False, False]
+    assert re.fullmatch(phrases_regex(["a"]), "a")
