@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +60,9 @@ class _Row:
 
     name: str
     lists: Sequence[Sequence[str]]
-    tokens: int = 0
-    calls: float = 0.0
+    calls: float
+    tokens: int
+    seconds: float
 
 
 @app.command()
@@ -97,12 +99,13 @@ def demo(
     for trace in traces:
         console.print(render_run(trace, retriever.catalogue))
     console.print(Rule("5. Beside the recommender alone", align="left"))
-    _compare(traces, retriever, data, seconds)
+    _compare(traces, retriever, seconds)
     console.print(f"\nThe whole demo took {time.perf_counter() - started:.0f} s. Next:")
-    console.print(f"  deeprec traces ls --store {home / 'traces.db'}")
-    console.print(f"  deeprec traces show {str(traces[0].run.run_id)[:8]} --store {home / 'traces.db'}")
-    console.print("  deeprec llm serve          then, in another terminal:")
-    console.print('  deeprec recommend --user 1 --message "something lighter"')
+    deeprec = sys.argv[0]
+    console.print(f"  {deeprec} traces ls --store {home / 'traces.db'}")
+    console.print(f"  {deeprec} traces show {str(traces[0].run.run_id)[:8]} --store {home / 'traces.db'}")
+    console.print(f"  {deeprec} llm serve          then, in another terminal:")
+    console.print(f'  {deeprec} recommend --user 1 --message "something lighter"')
 
 
 def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
@@ -154,27 +157,31 @@ async def _run(
     return [UUID(output["run_id"]) for output in outputs]
 
 
-def _compare(traces: Sequence[RunTrace], retriever: Retriever, data: Dataset, seconds: float) -> None:
+def _compare(traces: Sequence[RunTrace], retriever: Retriever, seconds: float) -> None:
     targets = [str(trace.run.target_id) for trace in traces]
     tokens = sum(turn.completion_tokens for trace in traces for turn in trace.turns)
+    started = time.perf_counter()
     alone = [[item.id for item in retriever.retrieve(trace.run.history, k=K)] for trace in traces]
+    alone_seconds = time.perf_counter() - started
     calls = sum(len(trace.retrievals) for trace in traces) / len(traces)
     rows = [
         _Row(
             name="agent, list as written",
             lists=[[p.item_id for p in t.written] for t in traces],
-            tokens=tokens,
             calls=calls,
+            tokens=tokens,
+            seconds=seconds,
         ),
         _Row(
             name="agent, list as filled",
             lists=[[p.item_id for p in t.recommended] for t in traces],
-            tokens=tokens,
             calls=calls,
+            tokens=tokens,
+            seconds=seconds,
         ),
-        _Row(name="recommender alone", lists=alone, calls=1),
+        _Row(name="recommender alone", lists=alone, calls=1, tokens=0, seconds=alone_seconds),
     ]
-    table = Table("", f"Recall@{K}", f"NDCG@{K}", "calls a run", "tokens written", box=None)
+    table = Table("", f"Recall@{K}", f"NDCG@{K}", "calls a run", "tokens written", "seconds", box=None)
     for row in rows:
         recall = [recall_at_k(ranked, {target}, K) for ranked, target in zip(row.lists, targets, strict=True)]
         ndcg = [ndcg_at_k(ranked, {target}, K) for ranked, target in zip(row.lists, targets, strict=True)]
@@ -184,6 +191,7 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, data: Dataset, se
             f"{sum(ndcg) / len(ndcg):.3f}",
             f"{row.calls:.1f}",
             f"{row.tokens:,}",
+            f"{row.seconds:.1f}",
         )
     console.print(table)
     found = sum(
