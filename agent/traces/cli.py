@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deeprec.agent.traces.records import RunSummary, Status
+from deeprec.agent.traces.records import RunSummary, RunTrace, Status
 from deeprec.agent.traces.render import render_run, visible
 from deeprec.agent.traces.store import RunFilter, TraceStore
 from deeprec.trm_tool.catalogue import Catalogue
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ArtifactError, ConfigError
 
 DEFAULT_STORE = ".deeprec/traces.db"
+DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 
 app = typer.Typer(help="Look at logged runs.", no_args_is_help=True)
 
@@ -61,7 +62,8 @@ def show_run(
     run: Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")],
     store: StoreOption = DEFAULT_STORE,
     artifact: Annotated[
-        Path | None, typer.Option(help="A TRM artifact; its catalogue gives the items their titles.")
+        Path | None,
+        typer.Option(help="A TRM artifact; its catalogue gives the items their titles. Else the demo's, where it fits."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,8 +73,20 @@ def show_run(
     if as_json:
         typer.echo(json.dumps(to_json(trace), indent=2))
         return
-    titles = None if artifact is None else Catalogue.from_parquet(artifact / "items.parquet")
-    Console().print(render_run(trace, titles))
+    Console().print(render_run(trace, _titles(artifact, trace)))
+
+
+def _titles(artifact: Path | None, trace: RunTrace) -> Catalogue | None:
+    """The catalogue of the artifact that was named, or of the default one if the run was made with it."""
+    if artifact is not None:
+        return Catalogue.from_parquet(artifact / "items.parquet")
+    from deeprec.trm_tool.artifact import load_artifact
+
+    try:
+        found = load_artifact(DEFAULT_ARTIFACT)
+    except ArtifactError:
+        return None
+    return found.catalogue if found.fingerprint == trace.run.trm_fingerprint else None
 
 
 def to_json(value: Any) -> Any:
