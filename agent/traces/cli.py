@@ -63,7 +63,7 @@ def show_run(
     store: StoreOption = DEFAULT_STORE,
     artifact: Annotated[
         Path | None,
-        typer.Option(help="A TRM artifact; its catalogue gives the items their titles. Else the demo's, where it fits."),
+        typer.Option(help="A TRM artifact whose catalogue has the titles. Else the default one, where it fits."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -107,10 +107,11 @@ def to_json(value: Any) -> Any:
 def _listing(runs: list[RunSummary]) -> Table:
     digits = next(n for n in (8, 13, 18, 36) if n == 36 or len({str(run.run_id)[:n] for run in runs}) == len(runs))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in ("run", "started (UTC)", "status", "user", "model"):
-        table.add_column(header, overflow="fold")
-    for header in ("turns", "tokens", "seconds", "held out at"):
-        table.add_column(header, justify="right")
+    for header in ("run", "started, UTC", "status", "user"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("model", no_wrap=True, overflow="ellipsis")  # the one that gives way on a narrow terminal
+    for header in ("turns", "tokens", "s", "target"):
+        table.add_column(header, justify="right", no_wrap=True)
     for run in runs:
         place = "" if run.target_id is None else str(run.target_rank or "–")
         table.add_row(
@@ -118,7 +119,7 @@ def _listing(runs: list[RunSummary]) -> Table:
             run.started_at.strftime("%Y-%m-%d %H:%M"),
             f"{run.status}, incomplete" if run.incomplete else run.status,
             Text(visible(run.user_id or "", 40)),
-            Text(visible(run.policy_model, 60) + (" (guided)" if run.guided else "")),
+            Text(("guided " if run.guided else "") + visible(run.policy_model, 60)),
             str(run.turns),
             str(run.completion_tokens),
             "" if run.latency_ms is None else f"{run.latency_ms / 1000:.1f}",
