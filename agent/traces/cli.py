@@ -106,11 +106,11 @@ def to_json(value: Any) -> Any:
 
 def _listing(runs: list[RunSummary]) -> Table:
     digits = next(n for n in (8, 13, 18, 36) if n == 36 or len({str(run.run_id)[:n] for run in runs}) == len(runs))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in ("run", "started, UTC", "status", "user"):
-        table.add_column(header, no_wrap=True)
-    table.add_column("model", no_wrap=True, overflow="ellipsis")  # the one that gives way on a narrow terminal
-    for header in ("turns", "tokens", "s", "target"):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for header, width in (("run", digits), ("started (UTC)", 16), ("status", 9), ("user", 4)):
+        table.add_column(header, no_wrap=True, min_width=width)
+    table.add_column("model", overflow="ellipsis")  # the one that gives way on a narrow terminal
+    for header in ("turns", "tokens", "seconds", "target"):
         table.add_column(header, justify="right", no_wrap=True)
     for run in runs:
         place = "" if run.target_id is None else str(run.target_rank or "–")
@@ -119,7 +119,7 @@ def _listing(runs: list[RunSummary]) -> Table:
             run.started_at.strftime("%Y-%m-%d %H:%M"),
             f"{run.status}, incomplete" if run.incomplete else run.status,
             Text(visible(run.user_id or "", 40)),
-            Text(("guided " if run.guided else "") + visible(run.policy_model, 60)),
+            Text(visible(run.policy_model, 60) + ("\u00a0(guided)" if run.guided else "")),
             str(run.turns),
             str(run.completion_tokens),
             "" if run.latency_ms is None else f"{run.latency_ms / 1000:.1f}",
