@@ -101,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # no command should let one through; a path of the user's choice is the likely cause
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}. Check that it is there, and that you may read and write it.")
 
 
 def _fail(message: str) -> None:

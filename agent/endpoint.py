@@ -148,22 +148,41 @@ class Endpoint:
 
 def split_base_url(base_url: str) -> tuple[str, str]:
     """`http://HOST:PORT`, with or without `/v1`, as (address of the OpenAI routes, address of vLLM's own routes)."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(base_url.strip())
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket left open, or a port that is no number below 65536
+        is_address = False
+    if not is_address:
         raise ConfigError(f"The server's address is {base_url!r}; write it as http://HOST:PORT/v1.")
     root = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
     return f"{root}/v1", root
 
 
 def find_api_key(api_key: str | None) -> str:
-    """The key given, else DEEPREC_API_KEY, else OPENAI_API_KEY, else a word for servers that want none."""
-    return api_key or os.environ.get("DEEPREC_API_KEY") or os.environ.get("OPENAI_API_KEY") or "EMPTY"
+    """The key given, else DEEPREC_API_KEY, else OPENAI_API_KEY, else a word for servers that want none.
+
+    Raises:
+        ConfigError: a key that no HTTP header can carry.
+    """
+    named = {"api_key": api_key} | {name: os.environ.get(name) for name in ("DEEPREC_API_KEY", "OPENAI_API_KEY")}
+    for name, key in named.items():
+        if not key:
+            continue
+        if not (key.isascii() and key.isprintable() and " " not in key):
+            raise ConfigError(
+                f"The API key in {name} has a space, a line break or a character outside ASCII, which cannot be sent. "
+                "Copy the key again."
+            )
+        return key
+    return "EMPTY"
 
 
 def is_loopback(url: str) -> bool:
     """Whether the address is this machine's own."""
-    host = urlsplit(url).hostname or ""
+    host = ""
     try:
+        host = urlsplit(url).hostname or ""
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"

@@ -56,7 +56,7 @@ def serve(
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console()
     key = os.environ.get("DEEPREC_API_KEY")
-    if key is None and not is_loopback(f"http://{host}"):
+    if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
         console.print(
             f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to ask for it."
         )

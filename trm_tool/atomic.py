@@ -53,13 +53,17 @@ def read_atomic_files(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_r
 
 
 def _find_files(folder: Path) -> tuple[Path, Path]:
-    if not folder.exists():
-        raise DataError(f"{folder} does not exist. Name {_LAYOUT}.")
-    if not folder.is_dir():
-        raise DataError(f"{folder} is a file. Name {_LAYOUT}.")
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        raise DataError(f"{folder} does not exist. Name {_LAYOUT}.") from None
+    except NotADirectoryError:
+        raise DataError(f"{folder} is a file. Name {_LAYOUT}.") from None
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}). Check its permissions.") from None
     found = []
     for suffix in (".inter", ".item"):
-        candidates = sorted(path for path in folder.iterdir() if path.suffix == suffix)
+        candidates = [path for path in paths if path.suffix == suffix]
         own = [path for path in candidates if path.stem == folder.resolve().name]
         if not candidates:
             raise DataError(f"{folder} has no {suffix} file. Name {_LAYOUT}.")

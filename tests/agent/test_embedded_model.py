@@ -57,6 +57,13 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
         pull_embedded_model(tmp_path / "notes.txt")
 
 
+@pytest.mark.parametrize("place", ["x", "x/y"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        pull_embedded_model(tmp_path / "notes.txt" / place)
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("No space left on device")

@@ -202,6 +202,44 @@ def test_what_cannot_be_a_model_or_an_interpreter_is_refused(tmp_path: Path, mon
         VllmServer("org/model", log=tmp_path / "log").start()
 
 
+@pytest.mark.parametrize("script", ["#!/bin/sh\n", "#!/bin/sh\necho 1\n", "#!/bin/sh\nexit 3\n", "no program\n"])
+def test_a_program_that_is_no_interpreter_has_no_vllm(tmp_path: Path, script: str) -> None:
+    program = tmp_path / "python"
+    program.write_text(script, encoding="utf-8")
+    program.chmod(0o755)
+    with pytest.raises(ConfigError, match="has no vLLM"):
+        VllmServer("org/model", log=tmp_path / "log", python=program).start()
+
+
+def test_an_interpreter_that_is_a_folder_or_never_answers_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="no interpreter that can be run"):
+        VllmServer("org/model", log=tmp_path / "log", python=tmp_path).start()
+    monkeypatch.setattr("deeprec.agent.serving._DEVICE_TIMEOUT_S", 0.2)
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    program.chmod(0o755)
+    with pytest.raises(ConfigError, match=r"did not say within 0\.2 s"):
+        VllmServer("org/model", log=tmp_path / "log", python=program).start()
+
+
+def test_a_log_or_a_host_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    python = write_stand_in(tmp_path)
+    with pytest.raises(ConfigError, match=r"log .* cannot be written: Not a directory"):
+        VllmServer("org/model", log=python / "deep" / "log", python=python).start()
+    with pytest.raises(ConfigError, match=r"log .* cannot be written: Is a directory"):
+        VllmServer("org/model", log=tmp_path, python=python).start()
+    for host in ("[", "a..b"):
+        with pytest.raises(ConfigError, match=r"host|listen"):
+            VllmServer("org/model", log=tmp_path / "log", python=python, host=host).start()
+
+
+def test_waiting_for_a_server_that_was_not_started_is_refused(server: VllmServer) -> None:
+    with pytest.raises(ConfigError, match="was not started"):
+        server.wait_healthy(1)
+
+
 def test_llm_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     main = "from deeprec.agent.cli import main; main()"
     command = [sys.executable, "-c", main, "llm", "serve", "--model", "org/model"]

@@ -161,6 +161,8 @@ def test_bad_items_get_one_clear_line(write_atomic: WriteAtomic, case: str) -> N
 def test_a_folder_that_is_not_one_of_atomic_files_is_refused(tmp_path: Path, atomic_folder: Path) -> None:
     assert "nowhere does not exist" in refusal(tmp_path / "nowhere")
     assert "is a file" in refusal(atomic_folder / "tiny.inter")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")  # root may read any folder but this
+    assert "loop cannot be read" in refusal(tmp_path / "loop")
     assert "has no .inter file" in refusal(tmp_path)
     (tmp_path / "a.inter").write_text("x")
     assert "has no .item file" in refusal(tmp_path)
