@@ -19,7 +19,10 @@ from deeprec.agent.traces.records import (
     TraceStoreError,
     TurnRecord,
 )
-from deeprec.agent.traces.store import TraceStore
+from deeprec.agent.traces.store import StepConflictError, TraceStore
+
+MAX_FAILED_RUNS = 1024
+"""Unfinished runs of which a recorder remembers that the store failed them."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +31,11 @@ class Recorder(Protocol):
     """What the graph needs from a log. No method raises because a store fails."""
 
     async def start_run(self, record: RunRecord) -> None:
-        """Open a run. A run that is already there is left as it is (a resumed one)."""
+        """Open a run. A run that is already there is left as it is (a resumed one).
+
+        Raises:
+            StepConflictError: the run id is another request's.
+        """
 
     async def load_steps(self, run_id: UUID) -> StoredSteps:
         """The steps of a run that are already down; empty for a run that the log does not know."""
@@ -72,13 +79,16 @@ class SqlRecorder:
 
     def __init__(self, store: TraceStore) -> None:
         self._store = store
-        self._open: dict[UUID, RunRecord] = {}
-        self._failed: set[UUID] = set()
+        # Runs that the store failed, the oldest first; a record where the start itself is not down yet.
+        self._failed: dict[UUID, RunRecord | None] = {}
 
     async def start_run(self, record: RunRecord) -> None:
-        """Open a run. A run that is already there is left as it is (a resumed one)."""
-        self._open[record.run_id] = record
-        await self._try(record.run_id, lambda: self._store.start_run(record))
+        """Open a run. A run that is already there is left as it is (a resumed one).
+
+        Raises:
+            StepConflictError: the run id is another request's: the caller's mistake, and nothing is written.
+        """
+        await self._try(record.run_id, lambda: self._store.start_run(record), start=record)
 
     async def load_steps(self, run_id: UUID) -> StoredSteps:
         """The steps of a run that are already down; empty for a run that the store does not know or cannot read."""
@@ -104,21 +114,27 @@ class SqlRecorder:
         await self._try(run_id, lambda: self._store.finish_run(run_id, outcome))
         if run_id in self._failed:
             await self._try(run_id, lambda: None)  # the outcome itself may have been what failed
-        self._open.pop(run_id, None)
-        self._failed.discard(run_id)
+        self._failed.pop(run_id, None)
 
-    async def _try(self, run_id: UUID, write: Callable[[], None]) -> None:
+    async def _try(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None = None) -> None:
         try:
             await asyncio.to_thread(self._write, run_id, write)
         except (SQLAlchemyError, OSError, TraceStoreError) as error:
+            if start is not None and isinstance(error, StepConflictError):
+                raise
             if run_id not in self._failed:
-                self._failed.add(run_id)
+                self._failed[run_id] = start
+                while len(self._failed) > MAX_FAILED_RUNS:  # of runs that were abandoned
+                    del self._failed[next(iter(self._failed))]
                 reason = first_line(error)
                 _log.warning("The trace of run %s is incomplete: %s. The run goes on.", run_id, reason)
 
     def _write(self, run_id: UUID, write: Callable[[], None]) -> None:
         # Before the step, so that a later kill cannot leave a gap that looks whole.
-        if run_id in self._failed and not self._store.mark_incomplete(run_id) and run_id in self._open:
-            self._store.start_run(self._open[run_id])
+        if run_id in self._failed:
+            start = self._failed[run_id]
+            if start is not None:
+                self._store.start_run(start)  # refuses if the run is another request's, which then stays as it is
+                self._failed[run_id] = None
             self._store.mark_incomplete(run_id)
         write()

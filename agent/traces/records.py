@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from deeprec.trm_tool.errors import DeepRecError
+from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.retriever import ScoredItem
@@ -53,6 +53,10 @@ class RunRecord:
     parent_id: UUID | None = None
     """The run that this one was forked from."""
     versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"The seed is {self.seed}, which does not fit into 64 bits. Choose a smaller one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

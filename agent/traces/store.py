@@ -104,7 +104,7 @@ class TraceStore:
         """Open a run with status "running". One that is there already is left as it is.
 
         Raises:
-            StepConflictError: the run is there, but was made with another policy, prompt or request.
+            StepConflictError: the run is there, but is another request's, or was made with another policy or prompt.
         """
         row = rows.run_row(record, datetime.now(UTC))
         with self._write() as session:
@@ -115,8 +115,8 @@ class TraceStore:
             differing = [name for name in _LINEAGE if getattr(stored, name) != getattr(row, name)]
             if differing:
                 raise StepConflictError(
-                    f"Run {record.run_id} was started with another {', '.join(differing)}. "
-                    "Resume it with the same settings, or start a new run."
+                    f"The run id {record.run_id} is taken by another request: its {', '.join(differing)} differ. "
+                    "Leave the id out or pass a new one; a run is resumed with all that it was started with."
                 )
 
     def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from deeprec.agent.traces import NullRecorder, Recorder, SqlRecorder, TraceStore
-from deeprec.trm_tool import ScoredItem
+from deeprec.agent.traces import NullRecorder, Recorder, SqlRecorder, StepConflictError, TraceStore
+from deeprec.trm_tool import ConfigError, ScoredItem
 
 # A writer that says what is down after each commit; the text is long enough to spread a step over many pages.
 WRITER = """
@@ -232,18 +232,51 @@ async def test_two_writers_that_disagree_make_a_run_incomplete(
     assert "another turn at position 0" in caplog.text
 
 
-async def test_a_run_resumed_with_another_policy_is_incomplete_and_goes_on(store: TraceStore, make: Any) -> None:
-    run_id = uuid4()
-    first = SqlRecorder(store)
-    await first.start_run(make.run(run_id))
-    await first.record_turn(run_id, make.turn(0))
-    second = SqlRecorder(store)
-    await second.start_run(make.run(run_id, adapter_version="5"))
-    await second.record_turn(run_id, make.turn(1))
-    await second.finish_run(run_id, make.outcome())
-    trace = store.run(run_id)
-    assert (trace.status, trace.incomplete, trace.run.adapter_version) == ("finished", True, "4")
-    assert len(trace.turns) == 2
+@pytest.mark.parametrize("change", [{"adapter_version": "5"}, {"history": ("1",)}, {"message": "another"}])
+async def test_a_run_id_that_is_another_requests_is_the_callers_mistake(
+    store: TraceStore, make: Any, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id, recorder = uuid4(), SqlRecorder(store)
+    await recorder.start_run(make.run(run_id))
+    await recorder.record_turn(run_id, make.turn(0))
+    why = f"{run_id} is taken by another request: its {next(iter(change))} differ. Leave the id out"
+    with pytest.raises(StepConflictError, match=why):
+        await recorder.start_run(make.run(run_id, **change))
+    await recorder.finish_run(run_id, make.outcome())
+    assert (store.run(run_id).status, store.run(run_id).incomplete) == ("finished", False)
+    assert caplog.records == []
+
+
+async def test_a_start_that_was_not_stored_never_writes_into_another_requests_run(make: Any, tmp_path: Path) -> None:
+    folder, run_id = tmp_path / "there", uuid4()
+    with TraceStore(folder / "traces.db") as store:
+        make.write(store, make.run(run_id), turns=2)
+        folder.rename(tmp_path / "away")
+        await (recorder := SqlRecorder(store)).start_run(make.run(run_id, message="another"))
+        (tmp_path / "away").rename(folder)
+        await recorder.record_turn(run_id, make.turn(2))
+        await recorder.finish_run(run_id, make.outcome())
+        trace = store.run(run_id)
+    assert (len(trace.turns), trace.incomplete, trace.run.message) == (2, False, "something lighter")
+
+
+async def test_abandoned_runs_are_forgotten_in_the_end(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeprec.agent.traces.recorder.MAX_FAILED_RUNS", 3)
+    with TraceStore(tmp_path / "there" / "traces.db") as store:
+        recorder = SqlRecorder(store)
+        await recorder.start_run(make.run())  # never finished, and nothing is kept of it
+        (tmp_path / "there").rename(tmp_path / "away")
+        late = [make.run() for _ in range(5)]
+        for run in late:
+            await recorder.start_run(run)
+    assert list(recorder._failed) == [run.run_id for run in late[2:]]
+
+
+def test_a_seed_beyond_64_bits_is_refused_before_it_reaches_a_store(make: Any) -> None:
+    with pytest.raises(ConfigError, match="64 bits"):
+        make.run(seed=2**63)
 
 
 async def test_hostile_text_is_recorded_without_a_warning(

@@ -112,7 +112,7 @@ def test_another_ending_is_refused(store: TraceStore, make: Any) -> None:
 def test_a_run_resumed_with_another_policy_is_refused(store: TraceStore, make: Any) -> None:
     store.start_run(run := make.run())
     store.start_run(make.run(run.run_id, parent_id=run.parent_id, versions={"vllm": "0.33.0"}))
-    with pytest.raises(StepConflictError, match="another adapter_version, sampling"):
+    with pytest.raises(StepConflictError, match="another request: its adapter_version, sampling differ"):
         store.start_run(make.run(run.run_id, adapter_version="5", sampling={"temperature": 0.0}))
 
 
