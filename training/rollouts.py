@@ -44,6 +44,8 @@ class Rollout:
     policy_model: str
     adapter: str | None
     adapter_version: str | None
+    guided: bool
+    """Sampled under constraints: a good example (SFT), but `logprobs` are another distribution's (not GRPO)."""
 
 
 def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
@@ -96,6 +98,7 @@ def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
         policy_model=trace.run.policy_model,
         adapter=trace.run.adapter,
         adapter_version=trace.run.adapter_version,
+        guided=trace.run.guided,
     )
 
 

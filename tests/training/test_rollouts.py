@@ -95,7 +95,9 @@ def test_a_guided_run_is_for_sft_only(store: TraceStore) -> None:
     with pytest.raises(RolloutError, match="guided") as caught:
         rollout_from_run(trace)
     assert (caught.value.reason, caught.value.run_id) == ("guided", trace.run.run_id)
-    assert rollout_from_run(trace, allow_guided=True).token_ids.size == 10
+    rollout = rollout_from_run(trace, allow_guided=True)
+    assert (rollout.token_ids.size, rollout.guided) == (10, True)
+    assert not rollout_from_run(write(store)).guided
 
 
 @pytest.mark.parametrize("guided", [False, True])
