@@ -21,7 +21,7 @@ def make_chat_model(
     seed: int | None = None,
     timeout_s: float = 120.0,
     max_retries: int = 2,
-    logprobs: bool = True,
+    logprobs: bool = False,
 ) -> "ChatOpenAI":
     """Build the chat model. Nothing is sent yet.
 
@@ -35,9 +35,10 @@ def make_chat_model(
         seed: of the sampling.
         timeout_s: of one request; a call takes at most 1 + `max_retries` of them.
         max_retries: further requests after a failed first one. A 4xx other than 408, 409 and 429 is not sent again.
-        logprobs: ask for the log-probability of each token, in the message's `response_metadata`.
+        logprobs: ask for the log-probability of each token, in the message's `response_metadata`. Not every server and
+            model takes the question.
     Raises:
-        ConfigError: an address that is none.
+        ConfigError: an address that is none, or a key that cannot be sent.
     """
     import openai
     from langchain_openai import ChatOpenAI

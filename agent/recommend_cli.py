@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,16 @@ from deeprec.agent.traces.cli import DEFAULT_STORE
 from deeprec.agent.traces.recorder import SqlRecorder
 from deeprec.agent.traces.render import visible
 from deeprec.agent.traces.store import TraceStore
-from deeprec.trm_tool import ConfigError, Retriever, embedded_ml100k, read_atomic_files
+from deeprec.trm_tool import ConfigError, Dataset, Retriever
+from deeprec.trm_tool.options import (
+    MAX_SEED,
+    ColumnOption,
+    DataOption,
+    DropBadRows,
+    TextColumns,
+    read_data,
+    split_names,
+)
 
 DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
@@ -47,7 +57,13 @@ def recommend(
     artifact: Annotated[
         Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")
     ] = DEFAULT_ARTIFACT,
-    data: Annotated[Path | None, typer.Option(help="Atomic files for --user; the embedded ml-100k by default.")] = None,
+    data: DataOption = None,
+    drop_bad_rows: DropBadRows = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
     base_url: Annotated[
         str,
         typer.Option(envvar="DEEPREC_BASE_URL", help="An OpenAI-compatible server; `deeprec llm serve` starts one."),
@@ -56,10 +72,17 @@ def recommend(
         str | None, typer.Option(envvar="DEEPREC_MODEL", help="A model of the server; else its only one.")
     ] = None,
     protocol: Annotated[ProtocolName, typer.Option(help="tagged needs vLLM; tools any server.")] = ProtocolName.TAGGED,
-    guided: Annotated[bool, typer.Option("--guided/--free", help="Whether vLLM holds the model to the format.")] = True,
+    guided: Annotated[
+        bool | None,
+        typer.Option(
+            "--guided/--free",
+            help="Whether vLLM holds the model to the format.",
+            show_default="guided for tagged, free for tools",
+        ),
+    ] = None,
     max_retrievals: Annotated[int, typer.Option(min=2, help="Calls of the recommender, at most.")] = 4,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Of the sampling.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of the sampling.")] = None,
     store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
@@ -68,12 +91,24 @@ def recommend(
         raise ConfigError(
             "Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger)."
         )
+    if guided is None:
+        guided = protocol is ProtocolName.TAGGED
     config = AgentConfig(k=k, guided=guided, temperature=temperature, max_retrievals=max_retrievals)
     retriever = Retriever.load(artifact)
     if user is not None:
-        items = read_atomic_files(data or embedded_ml100k()).history(user, 0)
+        dataset = read_data(
+            data,
+            drop_bad_rows=drop_bad_rows,
+            user_column=user_column,
+            item_column=item_column,
+            time_column=time_column,
+            title_column=title_column,
+            text_columns=text_columns,
+        )
+        items = dataset.history(user)
+        _check_data(dataset, items, retriever, artifact, named=data is not None)
     else:
-        items = tuple(item.strip() for item in (history or "").split(",") if item.strip())
+        items = split_names(history)
     lineage = Lineage(**_given(user_id=user, seed=seed))  # type: ignore[typeddict-item]
     request = AgentInput(history=list(items), message=message, lineage=lineage)
     output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, quiet=as_json))
@@ -81,6 +116,24 @@ def recommend(
         typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
     else:
         _print(output)
+
+
+def _check_data(dataset: Dataset, items: Sequence[str], retriever: Retriever, artifact: Path, *, named: bool) -> None:
+    """Refuse data that cannot be the recommender's; say when data that was named is not what it was trained on."""
+    if dataset.fingerprint == retriever.dataset_fingerprint:
+        return
+    if not named:
+        raise ConfigError(
+            f"{artifact} was not trained on the embedded {dataset.name} as it is read here. "
+            "Name its data with --data (and the options of its training), or give a --history."
+        )
+    unknown = [item for item in items if item not in retriever.catalogue]
+    if unknown:
+        raise ConfigError(
+            f"The history has {len(unknown)} items that {artifact} does not know, such as {unknown[0]!r}: it was "
+            f"trained on other data than {dataset.name}. Name its own data with --data, or train on this one."
+        )
+    typer.echo(f"Note: {artifact} was trained on other data than {dataset.name}, but knows these items.", err=True)
 
 
 async def _run(

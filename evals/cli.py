@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deeprec.trm_tool.options import MAX_SEED, ColumnOption, DataOption, DropBadRows, TextColumns, read_data
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -19,39 +21,32 @@ if TYPE_CHECKING:
 
 def trm_eval(
     artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of RecBole atomic files; the embedded ml-100k by default.")
-    ] = None,
+    data: DataOption = None,
     split: Annotated[str, typer.Option(help="Whose targets: test (the last items) or valid (those before).")] = "test",
-    drop_bad_rows: Annotated[
-        bool, typer.Option("--drop-bad-rows", help="Leave out repeats, unknown items and users below 3 interactions.")
-    ] = False,
-    user_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    item_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    title_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    text_columns: Annotated[
-        str | None, typer.Option(help="Item columns of prose, separated by commas, beside those found.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    drop_bad_rows: DropBadRows = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""
     from deeprec.evals.trm_eval import check_split, evaluate_trm
     from deeprec.trm_tool.artifact import load_artifact
-    from deeprec.trm_tool.atomic import embedded_ml100k, read_atomic_files
-    from deeprec.trm_tool.columns import ColumnNames
 
     check_split(split)
-    columns = ColumnNames(
-        user=user_column,
-        item=item_column,
-        time=time_column,
-        title=title_column,
-        text=tuple(name.strip() for name in (text_columns or "").split(",") if name.strip()),
-    )
     loaded = load_artifact(artifact)
-    dataset = read_atomic_files(data or embedded_ml100k(), columns=columns, drop_bad_rows=drop_bad_rows)
+    dataset = read_data(
+        data,
+        drop_bad_rows=drop_bad_rows,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        title_column=title_column,
+        text_columns=text_columns,
+    )
     started = time.perf_counter()
     evaluation = evaluate_trm(loaded, dataset, split=split, seed=seed)
     seconds = time.perf_counter() - started

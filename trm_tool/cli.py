@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.options import ColumnOption, DataOption, DropBadRows, TextColumns, read_data, split_names
 from deeprec.trm_tool.progress import training_bar
 from deeprec.trm_tool.text import plain
 
@@ -32,9 +33,7 @@ def _group() -> None:
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the artifact; one that is there is replaced.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of RecBole atomic files; the embedded ml-100k by default.")
-    ] = None,
+    data: DataOption = None,
     holdout: Annotated[
         int, typer.Option(help="Last items of each person that training never sees: 2, or 3 to collect rollouts.")
     ] = 2,
@@ -44,32 +43,27 @@ def train(
         str | None,
         typer.Option(help="Text encoder: a sentence-transformers id or folder, or hashing-32.", show_default="MiniLM"),
     ] = None,
-    drop_bad_rows: Annotated[
-        bool, typer.Option("--drop-bad-rows", help="Leave out repeats, unknown items and users below 3 interactions.")
-    ] = False,
-    user_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    item_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    title_column: Annotated[str | None, typer.Option(help="Else found by name.")] = None,
-    text_columns: Annotated[
-        str | None, typer.Option(help="Item columns of prose, separated by commas, beside those found.")
-    ] = None,
+    drop_bad_rows: DropBadRows = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the recommender through RecBole and write its artifact."""
-    from deeprec.trm_tool.atomic import embedded_ml100k, read_atomic_files
-    from deeprec.trm_tool.columns import ColumnNames
     from deeprec.trm_tool.encoder import make_encoder
     from deeprec.trm_tool.train import DEFAULT_EPOCHS, train_trm
 
-    columns = ColumnNames(
-        user=user_column,
-        item=item_column,
-        time=time_column,
-        title=title_column,
-        text=_split(text_columns),
+    dataset = read_data(
+        data,
+        drop_bad_rows=drop_bad_rows,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        title_column=title_column,
+        text_columns=text_columns,
     )
-    dataset = read_atomic_files(data or embedded_ml100k(), columns=columns, drop_bad_rows=drop_bad_rows)
     notes = Console(stderr=True, quiet=as_json)
     for line in _described(dataset):
         notes.print(Text(line))
@@ -114,10 +108,10 @@ def search(
 
     retriever = Retriever.load(artifact)
     found = retriever.retrieve(
-        _split(history),
+        split_names(history),
         preference,
         k=k,
-        exclude=_split(exclude),
+        exclude=split_names(exclude),
         where=conditions,
         include_seen=include_seen,
     )
@@ -159,10 +153,6 @@ def _read_json(where: str | None) -> dict[str, Any] | None:
     if not isinstance(conditions, dict):
         raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")
     return conditions
-
-
-def _split(names: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
 
 
 def _described(dataset: "Dataset") -> list[str]:

@@ -70,6 +70,8 @@ class Retriever:
             )
         self.catalogue = artifact.catalogue
         self.fingerprint = artifact.fingerprint
+        self.dataset_fingerprint = str(artifact.config["dataset_fingerprint"])
+        """`Dataset.fingerprint` of the data that the artifact was trained on."""
         self._model = artifact.model.eval()
         self._attributes = AttributeIndex(artifact.catalogue)
         peak = float(artifact.popularity.max(initial=0.0))

@@ -203,6 +203,8 @@ NONSENSE: dict[str, tuple[str | dict[str, Any], str]] = {
     "a list": ("[]", "nonsense"),
     "no choice": ({"choices": []}, "0 choices"),
     "no token ids": (good(token_ids=None), "token_ids"),
+    "a negative id": (good(token_ids=[1, -2]), "choices.0.token_ids.1"),
+    "an id beyond 32 bits": (good(token_ids=[1, 2**32]), "choices.0.token_ids.1"),
     "text for ids": (good(token_ids=["1", "2"]), "token_ids"),
     "no logprobs": (good(logprobs=None), "logprobs"),
     "a missing logprob": (good(logprobs={"token_logprobs": [None, -1.0]}), "logprobs"),
@@ -329,12 +331,25 @@ def test_sampling_that_cannot_work_is_refused(settings: dict[str, Any]) -> None:
         SamplingConfig(**settings)
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://host", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8000", "ftp://host", "http://", "http://[", "http://host:port/v1", "http://host:99999/v1"],
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="http://HOST:PORT/v1"):
         CompletionPolicy(url, "base")
     with pytest.raises(ConfigError, match="http://HOST:PORT/v1"):
         make_chat_model(url, "base")
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two words", "line\n"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="The API key in api_key") as caught:
+        client("http://host", api_key=key)
+    assert key not in str(caught.value)
+    monkeypatch.setenv("DEEPREC_API_KEY", key)
+    with pytest.raises(ConfigError, match="The API key in DEEPREC_API_KEY"):
+        make_chat_model("http://host", "base")
 
 
 @pytest.mark.parametrize("settings", [{"timeout_s": 0}, {"max_retries": -1}, {"retry_wait_s": -1}])
@@ -369,18 +384,27 @@ CHAT = {
 }
 
 
-async def test_the_chat_model_asks_for_logprobs_and_retries_within_its_bound(server: Scripted) -> None:
+async def test_the_chat_model_retries_within_its_bound(server: Scripted) -> None:
     model = make_chat_model(server.url, "base", api_key="key-2", temperature=0.5, top_p=0.9, max_retries=1)
     server.answers = [(503, {}, {"retry-after-ms": "10"}), (200, CHAT, {})]
     assert (await model.ainvoke("Hi")).content == "Hello"
     [_, (path, body, headers)] = server.requests
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == "Bearer key-2"
-    assert (body["logprobs"], body["temperature"], body["top_p"]) == (True, 0.5, 0.9)
-    assert "max_completion_tokens" not in body
+    assert (body["temperature"], body["top_p"]) == (0.5, 0.9)
+    assert not {"max_completion_tokens", "logprobs", "seed"} & set(body)  # not every server takes them
     server.answer(400, {"error": {"message": "no"}})
     with pytest.raises(Exception, match="400"):
         await model.ainvoke("Hi")
     assert len(server.requests) == 3
+    await model.root_async_client.close()
+    model.root_client.close()
+
+
+async def test_the_chat_model_asks_for_logprobs_on_demand(server: Scripted) -> None:
+    server.answer(200, CHAT)
+    model = make_chat_model(server.url, "base", logprobs=True)
+    await model.ainvoke("Hi")
+    assert server.requests[0][1]["logprobs"] is True
     await model.root_async_client.close()
     model.root_client.close()
