@@ -1,0 +1,263 @@
+"""The command line as a user meets it: each mistake is one line on stderr and exit code 2, and the whole way works."""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeprec.agent.cli import main
+from tests.tiny_server import MODEL, TinyServer, serve_tiny
+
+WriteAtomic = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in, and no settings from outside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("BASE_URL", "MODEL", "STORE", "API_KEY", "SERVER_PYTHON"):
+        monkeypatch.delenv(f"DEEPREC_{name}", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line that a command answers a mistake with."""
+
+    def run(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        assert ended.value.code == 2, told.err
+        assert "Traceback" not in told.err
+        assert len(told.err.splitlines()) == 1, told.err
+        assert told.err.startswith("error: ")
+        return told.err
+
+    return run
+
+
+@pytest.fixture
+def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a command that works writes to stdout."""
+
+    def run(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        assert ended.value.code == 0, told.err
+        return told.out
+
+    return run
+
+
+@pytest.fixture
+def server() -> Iterator[TinyServer]:
+    with serve_tiny() as tiny:
+        yield tiny
+
+
+Refusal = Callable[..., str]
+Answer = Callable[..., str]
+
+# What is wrong -> (the interaction file's rows, its header, what the line says).
+HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+BAD_FILES: dict[str, tuple[list[str] | bytes, str, str]] = {
+    "an empty file": (b"", HEADER, "is empty"),
+    "a missing column": (["u0\t900\t1"], "user_id:token\titem_id:token\trating:float", "no time column"),
+    "not UTF-8": (HEADER.encode() + b"\nu0\t\xe9\t1\t1\n", HEADER, "tiny.inter:2 is not UTF-8"),
+    "a time stamp in words": (["u0\t900\t1\tyesterday"], HEADER, "'yesterday' as timestamp"),
+    "a duplicate row": (["u0\t900\t1\t1"] * 2, HEADER, "tiny.inter:3 repeats line 2"),
+    "an unknown item": (["u0\tnowhere\t1\t1"], HEADER, "names item 'nowhere'"),
+    "a user with two": (["u0\t900\t1\t1", "u0\t893\t1\t2"], HEADER, "who has 2 interactions where 3 are needed"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_data_is_one_line(write_atomic: WriteAtomic, artifact_folder: Path, refusal: Refusal, case: str) -> None:
+    rows, header, said = BAD_FILES[case]
+    folder = write_atomic(inter=rows, inter_header=header)
+    assert said in refusal("trm", "train", "--out", "trm", "--data", folder)
+    assert said in refusal("recommend", "--user", "u0", "--data", folder, "--artifact", artifact_folder)
+    assert not Path("trm").exists()
+
+
+def test_a_missing_folder_of_data_is_one_line(refusal: Refusal, artifact_folder: Path) -> None:
+    assert "nowhere does not exist" in refusal("trm", "train", "--out", "trm", "--data", "nowhere")
+    assert "nowhere does not exist" in refusal("trm", "eval", artifact_folder, "--data", "nowhere")
+
+
+def test_an_unknown_user_or_item_is_one_line(refusal: Refusal, artifact_folder: Path, atomic_folder: Path) -> None:
+    start = ("recommend", "--artifact", artifact_folder)
+    assert "No user 'nobody' in tiny" in refusal(*start, "--data", atomic_folder, "--user", "nobody")
+    with serve_tiny() as server:
+        store = Path("traces.db")
+        told = refusal(*start, "--history", "900,nowhere", "--base-url", server.base_url, "--store", store)
+    assert "nowhere" in told
+    assert "--user ID" in refusal(*start)
+    assert "nowhere" in refusal("trm", "search", artifact_folder, "--history", "nowhere")
+
+
+@pytest.mark.parametrize("command", [("recommend", "--history", "900", "--artifact"), ("trm", "search")])
+def test_an_artifact_that_is_missing_or_damaged_is_one_line(
+    refusal: Refusal, artifact_folder: Path, command: tuple[str, ...]
+) -> None:
+    assert "nowhere does not exist" in refusal(*command, "nowhere")
+    shutil.copytree(artifact_folder, "damaged")
+    Path("damaged/model.safetensors").write_bytes(b"not a model")
+    assert "model.safetensors is not a readable safetensors file" in refusal(*command, "damaged")
+    Path("damaged/config.json").unlink()
+    assert "config.json is missing" in refusal(*command, "damaged")
+
+
+def test_a_server_that_is_down_is_one_line(refusal: Refusal, artifact_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    told = refusal("recommend", "--history", "900", "--artifact", artifact_folder, "--base-url", url)
+    assert "deeprec llm serve" in told
+
+
+def test_a_model_that_the_server_lacks_is_one_line(refusal: Refusal, artifact_folder: Path, server: TinyServer) -> None:
+    start = ("recommend", "--history", "900", "--artifact", artifact_folder, "--base-url", server.base_url)
+    assert f"has no model 'gpt-9'; it has '{MODEL}'" in refusal(*start, "--model", "gpt-9")
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://host:port/v1", "http://host:99999/v1", "localhost:8000"])
+def test_an_address_that_is_none_is_one_line(refusal: Refusal, artifact_folder: Path, url: str) -> None:
+    told = refusal("recommend", "--history", "900", "--artifact", artifact_folder, "--base-url", url)
+    assert "write it as http://HOST:PORT/v1" in told
+
+
+def test_a_key_that_cannot_be_sent_is_one_line(
+    refusal: Refusal, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPREC_API_KEY", "clé")
+    assert "DEEPREC_API_KEY" in refusal("recommend", "--history", "900", "--artifact", artifact_folder)
+
+
+@pytest.mark.parametrize("where", ["year > 1990", "[1]", '{"release_year": {"above": 1990}}'])
+def test_a_condition_that_makes_no_sense_is_one_line(refusal: Refusal, artifact_folder: Path, where: str) -> None:
+    refusal("trm", "search", artifact_folder, "--where", where)
+
+
+def test_a_missing_store_and_an_unknown_run_are_one_line(refusal: Refusal, answer: Answer) -> None:
+    assert "There is no trace store" in refusal("traces", "ls", "--store", "nowhere.db")
+    assert "There is no trace store" in refusal("traces", "show", "abc", "--store", "nowhere.db")
+    from deeprec.agent import TraceStore
+
+    TraceStore("traces.db").close()
+    assert "No run begins with 'abc'" in refusal("traces", "show", "abc", "--store", "traces.db")
+    assert "No run matches" in answer("traces", "ls", "--store", "traces.db")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(refusal: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("notes.txt").write_text("mine", encoding="utf-8")
+    assert "cannot be written" in refusal("llm", "pull", "--out", "notes.txt/x")
+    monkeypatch.setenv("DEEPREC_SERVER_PYTHON", "/bin/true")
+    assert "has no vLLM" in refusal("llm", "serve", "--model", "org/model")
+    monkeypatch.setenv("DEEPREC_SERVER_PYTHON", str(Path.cwd()))
+    assert "no interpreter" in refusal("llm", "serve", "--model", "org/model", "--host", "127.0.0.1")
+
+
+def test_a_path_that_fails_where_no_command_expects_it_is_one_line(
+    refusal: Refusal, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("deeprec.trm_tool.Retriever.load", fail)
+    assert f"{artifact_folder}: Permission denied." in refusal("trm", "search", artifact_folder)
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999"])
+@pytest.mark.parametrize("command", [("recommend", "--history", ""), ("trm", "eval", "nowhere")])
+def test_a_seed_out_of_range_is_refused(
+    command: tuple[str, ...], seed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--seed", seed])
+    assert ended.value.code == 2
+    assert "--seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("protocol", ["tagged", "tools"])
+def test_recommend_logs_a_run_that_traces_reads(
+    answer: Answer, server: TinyServer, artifact_folder: Path, atomic_folder: Path, protocol: str
+) -> None:
+    start = ("recommend", "--artifact", artifact_folder, "--base-url", server.base_url, "--protocol", protocol)
+    asked = ("--user", "u3", "--data", atomic_folder, "--k", 3, "--seed", 5, "--message", "something lighter")
+    if protocol == "tools":
+        server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1, 3])]
+    output = json.loads(answer(*start, *asked, "--json"))
+    assert [place["rank"] for place in output["recommendations"]] == [1, 2, 3]
+    asked_guided = [request for request in server.requests if "structured_outputs" in request]
+    assert bool(asked_guided) == (protocol == "tagged")
+    if protocol == "tools":
+        assert output["status"] == "finished"
+        chats = [request for request in server.requests if request["path"] == "/v1/chat/completions"]
+        assert [request["seed"] for request in chats] == [5, 6]
+        assert not any("logprobs" in request for request in chats)  # not every server takes the question
+
+    [listed] = json.loads(answer("traces", "ls", "--json"))
+    assert (listed["run_id"], listed["user_id"]) == (output["run_id"], "u3")
+    assert listed["guided"] == (protocol == "tagged")
+    shown = json.loads(answer("traces", "show", output["run_id"][:8], "--json"))
+    assert [line["item_id"] for line in shown["recommended"]] == [r["item_id"] for r in output["recommendations"]]
+    assert shown["run"]["message"] == "something lighter"
+    page = answer("traces", "show", output["run_id"], "--artifact", artifact_folder)
+    assert output["recommendations"][0]["title"] in page
+    assert output["run_id"][:8] in answer("traces", "ls")
+
+
+def call(name: str, **arguments: Any) -> dict[str, Any]:
+    return {
+        "tool_calls": [{"id": name, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}]
+    }
+
+
+def test_recommend_lists_for_people(answer: Answer, server: TinyServer, artifact_folder: Path) -> None:
+    page = answer("recommend", "--artifact", artifact_folder, "--base-url", server.base_url, "--history", "900, 893")
+    assert "deeprec traces show" in page
+
+
+def test_the_embedded_data_is_not_taken_for_another_recommenders(
+    refusal: Refusal, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch, write_atomic: WriteAtomic
+) -> None:
+    embedded = write_atomic(inter=[f"1\t{900 - 7 * row}\t1\t{row}" for row in range(4)])
+    monkeypatch.setattr("deeprec.trm_tool.atomic.embedded_ml100k", lambda: embedded)
+    told = refusal("recommend", "--user", "1", "--artifact", artifact_folder)
+    assert "was not trained on the embedded tiny" in told
+    assert "--data" in told
+
+
+def test_other_data_is_refused_only_where_the_recommender_lacks_its_items(
+    refusal: Refusal,
+    server: TinyServer,
+    artifact_folder: Path,
+    write_atomic: WriteAtomic,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start = ("recommend", "--user", "1", "--artifact", artifact_folder, "--base-url", server.base_url)
+    items = ["900\tA\t\t\t\t1", "893\tB\t\t\t\t1", "new\tC\t\t\t\t1"]
+    folder = write_atomic(inter=["1\t900\t1\t1", "1\t893\t1\t2", "1\tnew\t1\t3", "1\tnew\t1\t3"], items=items)
+    assert "repeats line 4" in refusal(*start, "--data", folder)
+    told = refusal(*start, "--data", folder, "--drop-bad-rows")
+    assert "1 items that" in told
+    assert "such as 'new'" in told
+    write_atomic(
+        inter=[f"1\t{900 - 7 * row}\t1\t{row}" for row in range(4)],
+        inter_header="who:token\titem_id:token\trating:float\ttimestamp:float",
+    )
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, start), "--data", str(folder), "--user-column", "who", "--json"])
+    output = capsys.readouterr()
+    assert ended.value.code == 0, output.err
+    assert output.err.splitlines() == [
+        f"Note: {artifact_folder} was trained on other data than tiny, but knows these items."
+    ]
+    assert json.loads(output.out)["recommendations"]
