@@ -68,7 +68,7 @@ class _Row:
 @app.command()
 def demo(
     users: Annotated[int, typer.Option(min=1, help="Test users to run.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the choice of users and of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the choice of users and of the sampling.")] = 0,
     home: Annotated[Path, typer.Option(help="Where artifact, model, log and traces are kept.")] = Path(".deeprec"),
 ) -> None:
     """Train the recommender, serve the language model, run the agent for test users, and compare."""

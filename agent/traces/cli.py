@@ -107,7 +107,7 @@ def to_json(value: Any) -> Any:
 def _listing(runs: list[RunSummary]) -> Table:
     digits = next(n for n in (8, 13, 18, 36) if n == 36 or len({str(run.run_id)[:n] for run in runs}) == len(runs))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for header, width in (("run", digits), ("started (UTC)", 16), ("status", 9), ("user", 4)):
+    for header, width in (("run", digits), ("started, UTC", 12), ("status", 9), ("user", 4)):
         table.add_column(header, no_wrap=True, min_width=width)
     table.add_column("model", overflow="ellipsis")  # the one that gives way on a narrow terminal
     for header in ("turns", "tokens", "seconds", "target"):
@@ -116,7 +116,7 @@ def _listing(runs: list[RunSummary]) -> Table:
         place = "" if run.target_id is None else str(run.target_rank or "–")
         table.add_row(
             str(run.run_id)[:digits],
-            run.started_at.strftime("%Y-%m-%d %H:%M"),
+            run.started_at.strftime("%d %b %H:%M"),
             f"{run.status}, incomplete" if run.incomplete else run.status,
             Text(visible(run.user_id or "", 40)),
             Text(visible(run.policy_model, 60) + ("\u00a0(guided)" if run.guided else "")),
