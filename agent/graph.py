@@ -143,11 +143,10 @@ class _Agent:
         history = _item_ids(state.get("history"))
         message, where, lineage = state.get("message"), state.get("where"), state.get("lineage") or Lineage()
         run_id = _uuid("run_id", lineage.get("run_id")) or str(uuid4())
-        record = self._run_record(run_id, history, message, where, lineage)
         try:
             own = await self._retrieve(history, None, where, self.config.k)
         except RetrieverUnavailableError as error:
-            await self.recorder.start_run(record)
+            await self.recorder.start_run(self._run_record(run_id, history, message, where, lineage))
             spent_ms = (perf_counter() - started) * 1000
             await self.recorder.finish_run(
                 UUID(run_id), RunOutcome(status="fallback", detail=str(error), latency_ms=spent_ms)
@@ -163,7 +162,7 @@ class _Agent:
             ending = Ending(status="fallback", detail=str(error))
         except TimeoutError:
             ending = Ending(status="fallback", detail=f"no answer in {self.config.max_seconds:g} seconds")
-        await self.recorder.start_run(record)
+        await self.recorder.start_run(self._run_record(run_id, history, message, where, lineage))
         request = {
             "history": history,
             "where": where,

@@ -42,3 +42,4 @@ def test_the_example_runs(
     with TraceStore(tmp_path / "traces.db") as store:
         [run] = store.runs()
     assert run.message == "something lighter"
+    assert run.policy_model == MODEL
