@@ -7,9 +7,10 @@ if TYPE_CHECKING:
     from deeprec.agent.chat import make_chat_model
     from deeprec.agent.config import AgentConfig
     from deeprec.agent.embedded_model import pull_embedded_model
-    from deeprec.agent.graph import RetrieverUnavailableError, build_graph
+    from deeprec.agent.graph import build_graph
     from deeprec.agent.grounding import fill_list, ground
     from deeprec.agent.llm_cli import wait_with_progress
+    from deeprec.agent.nodes import RetrieverUnavailableError
     from deeprec.agent.policy import (
         Completion,
         CompletionPolicy,
@@ -47,7 +48,7 @@ _HOMES = {
     "PolicyError": "policy",
     "PolicyRejectedError": "policy",
     "PolicyUnavailableError": "policy",
-    "RetrieverUnavailableError": "graph",
+    "RetrieverUnavailableError": "nodes",
     "RunTrace": "traces",
     "SamplingConfig": "policy",
     "ServedModel": "policy",

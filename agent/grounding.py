@@ -6,7 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deeprec.agent.state import Candidate
-from deeprec.agent.traces.records import RecommendationRecord
+from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord
+
+FUSION_CONSTANT = 60
+"""Of reciprocal rank fusion (Cormack et al. 2009, doi:10.1145/1571941.1572114)."""
+
+
+def merge_candidates(candidates: Sequence[Candidate], record: RetrievalRecord) -> list[Candidate]:
+    """The candidates with one more retrieval: new items at the end, reciprocal ranks added up."""
+    merged = {candidate["item_id"]: candidate for candidate in candidates}
+    for rank, item in enumerate(record.items, start=1):
+        old = merged.get(item.id) or Candidate(item_id=item.id, retrieval=record.position, score=item.score, fused=0.0)
+        merged[item.id] = Candidate(
+            item_id=old["item_id"],
+            retrieval=old["retrieval"],
+            score=old["score"],
+            fused=old["fused"] + 1 / (FUSION_CONSTANT + rank),
+        )
+    return list(merged.values())
 
 
 def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[list[RecommendationRecord], int]:
