@@ -108,10 +108,14 @@ class Endpoint:
             ) from None
 
     async def aclose(self) -> None:
-        """Close this event loop's connections. A later call opens new ones."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+        """Close the connections, also those of other event loops that still run. A later call opens new ones."""
+        here = asyncio.get_running_loop()
+        for loop, client in list(self._clients.items()):
+            if loop is here:
+                await client.close()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.close(), loop))
+        self._clients.clear()
 
     async def _repeat(self, url: str, send: Callable[[], Awaitable[Result]]) -> Result:
         for count in range(1, self.max_retries + 2):

@@ -148,9 +148,10 @@ async def _run(
     quiet: bool,
 ) -> AgentOutput:
     policy = CompletionPolicy(base_url, model)
+    chosen: Any = None
     try:
         served = await policy.connect()
-        chosen: Any = policy
+        chosen = policy
         if protocol is ProtocolName.TOOLS:
             chosen = make_chat_model(base_url, served.name, temperature=config.temperature, top_p=config.top_p)
         with TraceStore(store) as traces:
@@ -162,6 +163,8 @@ async def _run(
                 )
         return output
     finally:
+        if protocol is ProtocolName.TOOLS and chosen is not None:
+            await chosen.root_async_client.close()
         await policy.aclose()
 
 

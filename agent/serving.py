@@ -23,6 +23,7 @@ from deeprec.agent.keeper import GRACE_S, group_members
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 _TAIL_LINES = 15
+_DEATH_S = 10.0
 _POLL_S = 0.25
 _DEVICE_TIMEOUT_S = 60.0
 # What a line of the log says about how far the start is; the last that matches is shown.
@@ -222,6 +223,9 @@ class VllmServer:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+                deadline = time.monotonic() + _DEATH_S
+                while group_members(process.pid) and time.monotonic() < deadline:
+                    time.sleep(0.02)  # killed, but not yet gone
             self._process = None
             atexit.unregister(self.stop)
 

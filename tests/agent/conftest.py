@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from langchain_openai import ChatOpenAI
 
-from deeprec.agent import CompletionPolicy, TraceStore, VllmServer, pull_embedded_model
+from deeprec.agent import CompletionPolicy, TraceStore, VllmServer, make_chat_model, pull_embedded_model
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
 
 
@@ -20,6 +21,13 @@ async def policy(server: TinyServer) -> AsyncIterator[CompletionPolicy]:
     client = CompletionPolicy(server.base_url, MODEL, timeout_s=20, max_retries=1)
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def chat(server: TinyServer) -> AsyncIterator[ChatOpenAI]:
+    model = make_chat_model(server.base_url, MODEL)
+    yield model
+    await model.root_async_client.close()
 
 
 @pytest.fixture

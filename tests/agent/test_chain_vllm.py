@@ -66,6 +66,7 @@ async def test_the_tools_protocol_runs_on_vllm(vllm_server: VllmServer, retrieve
     model = make_chat_model(vllm_server.base_url, vllm_server.model_name)
     with TraceStore(tmp_path / "t.db") as store:
         [run_id] = await run(model, retriever, store, GUIDED)
+        await model.root_async_client.close()
         trace = store.run(run_id)
     assert trace.status in ("finished", "budget")
     assert len({place.item_id for place in trace.written}) == 3

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import torch
+from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from sqlalchemy.exc import OperationalError
@@ -19,7 +20,6 @@ from deeprec.agent import (
     SqlRecorder,
     TraceStore,
     build_graph,
-    make_chat_model,
     make_recommend_tool,
     run_many,
 )
@@ -332,6 +332,7 @@ def test_plain_code_and_a_parent_graph_can_call_it(
     assert [node for update in agent.stream({"history": history}, stream_mode="updates") for node in update][
         -1
     ] == "finish"
+    asyncio.run(policy.aclose())
 
 
 async def test_many_runs_at_once_keep_apart(policy: CompletionPolicy, retriever: Retriever, store: TraceStore) -> None:
@@ -411,7 +412,7 @@ async def test_another_agent_can_use_it_as_a_tool(
 
 
 async def test_a_search_past_the_budget_is_answered_before_the_tools_protocol_ranks(
-    server: TinyServer, retriever: Retriever, history: list[str]
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, history: list[str]
 ) -> None:
     server.script = [
         {"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]},
@@ -419,35 +420,31 @@ async def test_a_search_past_the_budget_is_answered_before_the_tools_protocol_ra
         {"tool_calls": [call("recommend_items", '{"numbers": ["²", 2]}')]},
     ]
     config = replace(FREE, min_retrievals=0, max_retrievals=1)
-    output = await build_graph(make_chat_model(server.base_url, MODEL), retriever, config=config).ainvoke(
-        {"history": history, "lineage": {"seed": 7}}
-    )
+    output = await build_graph(chat, retriever, config=config).ainvoke({"history": history, "lineage": {"seed": 7}})
     assert output["status"] == "budget"
     assert [place["source"] for place in output["recommendations"]] == ["written", "filled", "filled"]
     assert server.requests[-1]["seed"] == 9
 
 
 async def test_a_context_that_is_full_in_the_tools_protocol_is_a_spent_budget(
-    server: TinyServer, retriever: Retriever, history: list[str]
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, history: list[str]
 ) -> None:
     def full(handler: Any) -> None:
         message = "This model's maximum context length is 10 tokens"
         handler.answer(400, {"error": {"message": message, "code": "context_length_exceeded"}})
 
     server.script = [{"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]}, full, full]
-    output = await build_graph(make_chat_model(server.base_url, MODEL), retriever, config=FREE).ainvoke(
-        {"history": history}
-    )
+    output = await build_graph(chat, retriever, config=FREE).ainvoke({"history": history})
     assert (output["status"], output["detail"]) == ("budget", "the context is full")
     assert {place["source"] for place in output["recommendations"]} == {"filled"}
 
 
 @pytest.mark.parametrize("preference", ['""', '" ; "', f'"{"x" * 100_000}"', "3", "null"])
 async def test_an_empty_or_enormous_tool_call_is_malformed(
-    server: TinyServer, retriever: Retriever, store: TraceStore, history: list[str], preference: str
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str], preference: str
 ) -> None:
     server.script = [{"tool_calls": [call("retrieve_items", f'{{"preference": {preference}}}')]}] * 2
-    graph = build_graph(make_chat_model(server.base_url, MODEL), retriever, config=FREE, recorder=SqlRecorder(store))
+    graph = build_graph(chat, retriever, config=FREE, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": history})
     assert output["status"] == "malformed"
     assert [turn.action for turn in store.run(UUID(output["run_id"])).turns] == ["malformed", "malformed"]
@@ -502,7 +499,7 @@ def call(name: str, arguments: str, at: int = 0) -> dict[str, Any]:
 
 
 async def test_the_tools_protocol_searches_and_ranks(
-    server: TinyServer, retriever: Retriever, store: TraceStore, history: list[str]
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
     server.script = [
         {"content": "Hm.", "tool_calls": [call("retrieve_items", '{"preference": "comedy; 1990s"}')]},
@@ -510,8 +507,7 @@ async def test_the_tools_protocol_searches_and_ranks(
         {"tool_calls": [call("retrieve_items", '"comedy"')]},
         {"tool_calls": [call("recommend_items", '{"numbers": [3, "1", 77, null]}')]},
     ]
-    model = make_chat_model(server.base_url, MODEL)
-    graph = build_graph(model, retriever, config=FREE, recorder=SqlRecorder(store))
+    graph = build_graph(chat, retriever, config=FREE, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": history})
     trace = store.run(UUID(output["run_id"]))
     assert [turn.action for turn in trace.turns] == ["retrieve", "retrieve", "malformed", "recommend"]
@@ -524,10 +520,9 @@ async def test_the_tools_protocol_searches_and_ranks(
 
 
 async def test_guided_tools_name_each_candidate_once(
-    server: TinyServer, retriever: Retriever, store: TraceStore, history: list[str]
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
-    model = make_chat_model(server.base_url, MODEL)
-    graph = build_graph(model, retriever, config=GUIDED, recorder=SqlRecorder(store))
+    graph = build_graph(chat, retriever, config=GUIDED, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": history})
     trace = store.run(UUID(output["run_id"]))
     ids = [place.item_id for place in trace.written]
@@ -537,11 +532,11 @@ async def test_guided_tools_name_each_candidate_once(
 
 
 async def test_a_resumed_tools_run_replays_its_messages(
-    server: TinyServer, retriever: Retriever, store: TraceStore, history: list[str]
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
     request = AgentInput(history=history, lineage={"run_id": str(uuid4())})
     server.script = [{"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]}]
-    graph = build_graph(make_chat_model(server.base_url, MODEL), retriever, config=FREE, recorder=SqlRecorder(store))
+    graph = build_graph(chat, retriever, config=FREE, recorder=SqlRecorder(store))
     async for update in graph.astream(request, stream_mode="updates"):
         if "retrieve" in update:
             break
