@@ -53,16 +53,18 @@ def serve(
     named: str | Path = pull_embedded_model(DEFAULT_MODEL) if model is None else model
     if isinstance(named, str) and Path(named).is_dir():
         named = Path(named)
-    signal.signal(signal.SIGTERM, _interrupt)
-    console = Console()
+    for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs start with SIGINT ignored
+        signal.signal(ending, _interrupt)
+    console = Console(soft_wrap=True)
     key = os.environ.get("DEEPREC_API_KEY")
     if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
         console.print(
             f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to ask for it."
         )
     with VllmServer(named, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key) as server:
+        console.print(f"Starting vLLM with {server.model_name}; a small model takes about a minute. Log: {log}")
         wait_with_progress(server, console)
-        console.print(f"Serving {server.model_name} at {server.base_url} (log: {log}). Ctrl-C stops it.")
+        console.print(f"Serving {server.model_name} at {server.base_url} . Ctrl-C stops it.")
         try:
             server.wait()
         except KeyboardInterrupt:

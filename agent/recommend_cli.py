@@ -115,7 +115,7 @@ def recommend(
     if as_json:
         typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
     else:
-        _print(output)
+        _print(output, k, artifact)
 
 
 def _check_data(dataset: Dataset, items: Sequence[str], retriever: Retriever, artifact: Path, *, named: bool) -> None:
@@ -173,7 +173,7 @@ def _tell(console: Console, node: str, wrote: Any) -> None:
         console.print(Text(visible(f"  {line}"), style="dim"))
 
 
-def _print(output: AgentOutput) -> None:
+def _print(output: AgentOutput, k: int, artifact: Path) -> None:
     table = Table("", "Item", "Title", "Found by", box=None)
     for place in output["recommendations"]:
         found = f"search {place['retrieval'] + 1}" if place["retrieval"] is not None else "the recommender alone"
@@ -185,7 +185,15 @@ def _print(output: AgentOutput) -> None:
         console.print(Text(visible(f"The run ended as {output['status']}: {output['detail']}"), style="yellow"))
     for name in output["unenforced"]:
         console.print(Text(visible(f"The catalogue cannot enforce the constraint on {name}."), style="yellow"))
-    console.print(Text(f"deeprec traces show {output['run_id'][:8]}   shows how it came about", style="dim"))
+    if len(output["recommendations"]) < k:
+        few = f"{len(output['recommendations'])} of {k} items: the searches found no more."
+        console.print(Text(few, style="yellow"))
+    console.print(
+        Text(
+            f"deeprec traces show {output['run_id'][:8]} --artifact {artifact}   shows how it came about", style="dim"
+        ),
+        soft_wrap=True,
+    )
 
 
 def _given(**values: Any) -> dict[str, Any]:

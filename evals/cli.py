@@ -78,7 +78,7 @@ def make_table(evaluation: TRMEvaluation) -> Table:
     for index, row in enumerate(evaluation.scores):
         table.add_row(
             f"{row.system} (oracle)" if row.oracle else row.system,
-            "masked" if row.masked else "ranked",
+            "masked" if row.masked else "unmasked",
             *(_shown(row.metrics[name]) for name in names),
             end_section=index + 1 < len(evaluation.scores) and row.masked != evaluation.scores[index + 1].masked,
         )

@@ -39,7 +39,7 @@ def test_the_example_runs(
         script.write_text(text, encoding="utf-8")
         runpy.run_path(str(script), run_name="__main__")
     assert len(capsys.readouterr().out.splitlines()) == 5
-    with TraceStore(tmp_path / "traces.db") as store:
+    with TraceStore(tmp_path / ".deeprec/traces.db") as store:
         [run] = store.runs()
     assert run.message == "something lighter"
     assert run.policy_model == MODEL

@@ -17,18 +17,21 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} epochs"),
+        TextColumn("{task.fields[epochs]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[score]}"),
         console=console,
         disable=console.quiet,
     )
     with bar:
-        task = bar.add_task("Reading texts", total=None, score="")
+        task = bar.add_task("Reading texts", total=None, score="", epochs="")
 
         def show(progress: "TrainingProgress") -> None:
             score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
             stage = "Reading texts" if progress.stage == "encoding" else "Training"
-            bar.update(task, description=stage, total=progress.epochs, completed=progress.epoch, score=score)
+            epochs = f"{progress.epoch}/{progress.epochs} epochs"
+            bar.update(
+                task, description=stage, total=progress.epochs, completed=progress.epoch, score=score, epochs=epochs
+            )
 
         yield show

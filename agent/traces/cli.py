@@ -25,7 +25,7 @@ from deeprec.trm_tool.errors import ArtifactError, ConfigError
 DEFAULT_STORE = ".deeprec/traces.db"
 DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 
-app = typer.Typer(help="Look at logged runs.", no_args_is_help=True)
+app = typer.Typer(help="Read logged runs.", no_args_is_help=True, add_completion=False)
 
 StoreOption = Annotated[
     str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")

@@ -20,7 +20,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _STATUS_STYLES = {"finished": "green", "running": "cyan"}
 _HELD_OUT = " ★"
 _MAX_CHARS = 4_000
-_MAX_HISTORY = 10
+_MAX_HISTORY = 20  # what a run shows its model unless it was configured otherwise
 
 
 class Titles(Protocol):
@@ -51,7 +51,7 @@ def render_run(trace: RunTrace, titles: Titles | None = None) -> RenderableType:
     """
     parts: list[RenderableType] = [_headline(trace), *_request(trace, titles)]
     if trace.run.history:
-        shown = trace.run.history[-_MAX_HISTORY:]
+        shown = trace.run.history[-int(trace.run.config.get("max_history", _MAX_HISTORY)) :]
         earlier = len(trace.run.history) - len(shown)
         parts.append(_heading("History, oldest first" + (f" ({earlier} earlier items left out)" if earlier else "")))
         history = _table("item", "", header=False)
@@ -109,7 +109,7 @@ def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
         yield _line(turn.thought, style="italic")
     if turn.preference is not None:
         yield _line(f"preference: {turn.preference}", style="cyan")
-    if turn.action in ("malformed", "unavailable") and turn.text:
+    if turn.action in ("malformed", "unavailable") and turn.text and turn.text.strip() != turn.thought:
         yield _line(f"wrote: {turn.text}")
     if turn.detail:
         yield _line(f"note: {turn.detail}", style="yellow")
