@@ -119,7 +119,7 @@ def _listing(runs: list[RunSummary]) -> Table:
             run.started_at.strftime("%d %b %H:%M"),
             f"{run.status}, incomplete" if run.incomplete else run.status,
             Text(visible(run.user_id or "", 40)),
-            Text(visible(run.policy_model, 60) + ("\u00a0(guided)" if run.guided else "")),
+            Text(visible(run.policy_model, 60)),
             str(run.turns),
             str(run.completion_tokens),
             "" if run.latency_ms is None else f"{run.latency_ms / 1000:.1f}",

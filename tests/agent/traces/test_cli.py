@@ -40,7 +40,6 @@ def test_ls_lists_the_newest_first(path: Path) -> None:
     ]
     assert lines[-1].startswith("abc00000 ")
     assert "[bold]13\\x1b" in lines[-2]
-    assert "\u00a0(guided)" in lines[-2]
 
 
 def test_ls_filters_and_limits(path: Path) -> None:
