@@ -166,14 +166,14 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, seconds: float) -
     calls = sum(len(trace.retrievals) for trace in traces) / len(traces)
     rows = [
         _Row(
-            name="agent, list as written",
+            name="agent, as written",
             lists=[[p.item_id for p in t.written] for t in traces],
             calls=calls,
             tokens=tokens,
             seconds=seconds,
         ),
         _Row(
-            name="agent, list as filled",
+            name="agent, as filled",
             lists=[[p.item_id for p in t.recommended] for t in traces],
             calls=calls,
             tokens=tokens,
