@@ -26,6 +26,7 @@ from deeprec.agent.traces.render import visible
 from deeprec.agent.traces.store import TraceStore
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
 from deeprec.trm_tool.options import (
+    DEFAULT_ARTIFACT,
     MAX_SEED,
     ColumnOption,
     DataOption,
@@ -35,7 +36,6 @@ from deeprec.trm_tool.options import (
     split_names,
 )
 
-DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
 
 app = typer.Typer(add_completion=False)

@@ -10,7 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.options import ColumnOption, DataOption, DropBadRows, TextColumns, read_data, split_names
+from deeprec.trm_tool.options import (
+    DEFAULT_ARTIFACT,
+    ColumnOption,
+    DataOption,
+    DropBadRows,
+    TextColumns,
+    read_data,
+    split_names,
+)
 from deeprec.trm_tool.progress import training_bar
 from deeprec.trm_tool.text import plain
 
@@ -18,7 +26,6 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.dataset import Dataset
     from deeprec.trm_tool.retriever import Retrieved, Retriever
 
-DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

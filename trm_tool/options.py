@@ -8,6 +8,8 @@ import typer
 if TYPE_CHECKING:
     from deeprec.trm_tool.dataset import Dataset
 
+DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
+"""Where the demo leaves its recommender, and where every command looks for one."""
 MAX_SEED = 2**32 - 1
 """Every generator of random numbers that is used here takes seeds from 0 to this."""
 

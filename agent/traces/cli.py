@@ -21,9 +21,9 @@ from deeprec.agent.traces.render import render_run, visible
 from deeprec.agent.traces.store import RunFilter, TraceStore
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
+from deeprec.trm_tool.options import DEFAULT_ARTIFACT
 
 DEFAULT_STORE = ".deeprec/traces.db"
-DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 
 app = typer.Typer(help="Read logged runs.", no_args_is_help=True, add_completion=False)
 
