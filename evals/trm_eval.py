@@ -110,12 +110,19 @@ class TRMEvaluation:
         }
 
 
-def make_cases(dataset: Dataset, split: str = "test") -> list[Case]:
-    """One case a user: `test` has the last item as its target, `valid` the one before."""
-    holdout = check_split(split)
+def make_cases(dataset: Dataset, split: str = "test", *, positions: int = 1) -> list[Case]:
+    """Cases of every user: `test` has the last item as its target, `valid` the one before.
+
+    With `positions` above 1, that many items of each user are targets, counted backwards from the split's own, each
+    with the history before it: a narrower interval, for models that have read none of them (`Dataset.without_last`).
+    All cases of a position come before those of the next; positions without a history are left out.
+    """
+    first = check_split(split)
     return [
         Case(user=user, history=dataset.history(user, holdout), target=dataset.target(user, holdout))
+        for holdout in range(first, first + positions)
         for user in dataset.users
+        if len(dataset.sequences[user]) > holdout
     ]
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from deeprec.trm_tool.catalogue import Catalogue
@@ -65,6 +65,23 @@ class Dataset:
         if holdout > len(sequence):
             raise DataError(f"User {user!r} has {len(sequence)} interactions, so no item {holdout} from the end.")
         return sequence[-holdout]
+
+    def without_last(self, count: int) -> "Dataset":
+        """The data as it was before the last `count` interactions of each user.
+
+        What is trained on it has read none of those items, so that each of them is a fair target. Users who are left
+        with fewer than 3 interactions are left out; the catalogue stays whole.
+
+        Raises:
+            ConfigError: `count` is negative.
+        """
+        if count < 0:
+            raise ConfigError(f"count is {count}. Give the number of items to leave out, 0 or more.")
+        kept = {user: self.sequences[user][: len(self.sequences[user]) - count] for user in self.users}
+        kept = {user: sequence for user, sequence in kept.items() if len(sequence) >= MIN_INTERACTIONS}
+        return replace(
+            self, users=tuple(kept), sequences=kept, tied_targets=0, name=f"{self.name} without the last {count}"
+        )
 
     def _sequence(self, user: str) -> tuple[str, ...]:
         try:
