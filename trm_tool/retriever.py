@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.artifact import Artifact, load_artifact
+from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.encoder import MAX_TEXT_CHARS, Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.filters import AttributeIndex, Where
+from deeprec.trm_tool.filters import Where
 from deeprec.trm_tool.model import PADDING_ROW
+from deeprec.trm_tool.snapshot import Snapshot
 from deeprec.trm_tool.text import plain
 
 MAX_BATCH = 256
@@ -68,17 +70,21 @@ class Retriever:
                 f"The artifact was trained with the text encoder {trained_with!r}; {self.encoder.id!r} would not fit. "
                 "Leave the encoder out, or train the artifact again with it."
             )
-        self.catalogue = artifact.catalogue
-        self.fingerprint = artifact.fingerprint
         self.dataset_fingerprint = str(artifact.config["dataset_fingerprint"])
         """`Dataset.fingerprint` of the data that the artifact was trained on."""
-        self._model = artifact.model.eval()
-        self._attributes = AttributeIndex(artifact.catalogue)
-        peak = float(artifact.popularity.max(initial=0.0))
-        self._popularity = (artifact.popularity / (peak if peak > 0 else 1.0)).astype(np.float32)
-        self._text_width = int(artifact.text_embeddings.shape[1])
-        with torch.inference_mode():
-            self._item_vectors = self._model.item_vectors()  # (items, width)
+        self.holdout = int(artifact.config["holdout"])
+        """How many of each person's last items training did not see."""
+        self._snapshot = Snapshot.of(artifact)  # read once by every answer, and replaced whole
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items as they are now."""
+        return self._snapshot.artifact.catalogue
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the artifact."""
+        return self._snapshot.artifact.fingerprint
 
     @classmethod
     def load(cls, folder: Path | str, encoder: Encoder | None = None) -> "Retriever":
@@ -126,11 +132,14 @@ class Retriever:
         """`retrieve` for many queries in one forward pass; the answers come in the order of the queries."""
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ConfigError(f"k is {k!r}; no item would come back. Set k to 1 or more.")
-        retrieved = []
+        retrieved, snapshot = [], self._snapshot
         for start in range(0, len(queries), MAX_BATCH):
-            scores, unenforced = self._scores(queries[start : start + MAX_BATCH])
+            scores, unenforced = self._scores(snapshot, queries[start : start + MAX_BATCH])
             for row_scores, names in zip(scores, unenforced, strict=True):
-                items = [ScoredItem(self.catalogue.ids[row], float(row_scores[row])) for row in _best(row_scores, k)]
+                items = [
+                    ScoredItem(snapshot.artifact.catalogue.ids[row], float(row_scores[row]))
+                    for row in _best(row_scores, k)
+                ]
                 retrieved.append(Retrieved(items, unenforced=names))
         return retrieved
 
@@ -142,10 +151,11 @@ class Retriever:
         """`rank_of` for many pairs of an item and a query in one forward pass -> int64 (n,)."""
         if len(item_ids) != len(queries):
             raise ConfigError(f"{len(item_ids)} items for {len(queries)} queries. Give one item a query.")
-        targets = self.catalogue.rows(item_ids)
+        snapshot = self._snapshot
+        targets = snapshot.artifact.catalogue.rows(item_ids)
         ranks = np.empty(len(queries), dtype=np.int64)
         for start in range(0, len(queries), MAX_BATCH):
-            scores, _ = self._scores(queries[start : start + MAX_BATCH])
+            scores, _ = self._scores(snapshot, queries[start : start + MAX_BATCH])
             for offset, row_scores in enumerate(scores):
                 target = targets[start + offset]
                 own = row_scores[target]
@@ -154,52 +164,58 @@ class Retriever:
                 ranks[start + offset] = 1 + (ahead if own > -np.inf else allowed.sum())
         return ranks
 
-    def _scores(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], list[tuple[str, ...]]]:
+    def _scores(
+        self, snapshot: Snapshot, queries: Sequence[Query]
+    ) -> tuple[NDArray[np.float32], list[tuple[str, ...]]]:
         """Scores (queries, items), -inf where masked, and the constraints not held."""
-        histories = [self._rows(query.history, "history") for query in queries]
+        catalogue, model = snapshot.artifact.catalogue, snapshot.artifact.model
+        histories = [_rows(catalogue, query.history, "history") for query in queries]
         masks, unenforced = zip(
-            *(self._mask(query, history) for query, history in zip(queries, histories, strict=True)), strict=True
+            *(_mask(snapshot, query, history) for query, history in zip(queries, histories, strict=True)), strict=True
         )
         wishes = [plain(query.preference or "", MAX_TEXT_CHARS) for query in queries]
         # Always the full length, as in training: the model's frequency filter depends on it, so that an answer would
         # otherwise depend on the other histories of its batch.
-        length = self._model.config.max_length
+        length = model.config.max_length
         rows = torch.full((len(queries), length), PADDING_ROW)
         for index, history in enumerate(histories):
             latest = torch.from_numpy(history[-length:])
             rows[index, : len(latest)] = latest
-        device = self._item_vectors.device
+        device = snapshot.item_vectors.device
         has = torch.tensor([bool(wish) for wish in wishes])
-        preference = self._encode(wishes).to(device) if has.any() else None
+        preference = self._encode(snapshot, wishes).to(device) if has.any() else None
         with torch.inference_mode(), _few_threads(len(queries)):
-            vectors = self._model.query(rows.to(device), preference, has.to(device) if has.any() else None)
-            scores: NDArray[np.float32] = (vectors @ self._item_vectors.T).cpu().numpy()
+            vectors = model.query(rows.to(device), preference, has.to(device) if has.any() else None)
+            scores: NDArray[np.float32] = (vectors @ snapshot.item_vectors.T).cpu().numpy()
         for index, (history, wish) in enumerate(zip(histories, wishes, strict=True)):
             if not len(history) and not wish:
-                scores[index] = self._popularity
+                scores[index] = snapshot.popularity
         scores[~np.stack(masks)] = -np.inf
         return scores, list(unenforced)
 
-    def _encode(self, wishes: Sequence[str]) -> torch.Tensor:
+    def _encode(self, snapshot: Snapshot, wishes: Sequence[str]) -> torch.Tensor:
         encoded = self.encoder.encode(wishes)
-        if encoded.shape != (len(wishes), self._text_width):
+        width = snapshot.artifact.text_embeddings.shape[1]
+        if encoded.shape != (len(wishes), width):
             raise ConfigError(
                 f"The text encoder {self.encoder.id!r} gave vectors of shape {encoded.shape} where the artifact needs "
-                f"({len(wishes)}, {self._text_width}). Use the encoder that the artifact was trained with."
+                f"({len(wishes)}, {width}). Use the encoder that the artifact was trained with."
             )
         return torch.from_numpy(encoded)
 
-    def _mask(self, query: Query, history: NDArray[np.int64]) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-        mask, unenforced = self._attributes.mask({} if query.where is None else query.where)
-        if not query.include_seen:
-            mask[history] = False
-        mask[self._rows(query.exclude, "exclude")] = False
-        return mask, unenforced
 
-    def _rows(self, item_ids: Collection[str], name: str) -> NDArray[np.int64]:
-        if isinstance(item_ids, str):
-            raise ConfigError(f"{name} is the text {item_ids[:80]!r}. Give a list of item ids.")
-        return self.catalogue.rows(list(item_ids))
+def _mask(snapshot: Snapshot, query: Query, history: NDArray[np.int64]) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    mask, unenforced = snapshot.attributes.mask({} if query.where is None else query.where)
+    if not query.include_seen:
+        mask[history] = False
+    mask[_rows(snapshot.artifact.catalogue, query.exclude, "exclude")] = False
+    return mask, unenforced
+
+
+def _rows(catalogue: Catalogue, item_ids: Collection[str], name: str) -> NDArray[np.int64]:
+    if isinstance(item_ids, str):
+        raise ConfigError(f"{name} is the text {item_ids[:80]!r}. Give a list of item ids.")
+    return catalogue.rows(list(item_ids))
 
 
 @contextmanager

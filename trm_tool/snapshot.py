@@ -1,0 +1,39 @@
+"""One state of a catalogue with all that answers need of it. A change makes another; nobody sees half of one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deeprec.trm_tool.artifact import Artifact
+from deeprec.trm_tool.filters import AttributeIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An artifact ready to answer: its items' vectors and attributes laid out once. Nothing here ever changes."""
+
+    artifact: Artifact
+    attributes: AttributeIndex
+    popularity: NDArray[np.float32]
+    """Share of the most popular item's popularity, in catalogue order."""
+    item_vectors: Tensor
+    """What queries are compared with, (items, width)."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "Snapshot":
+        """Lay out an artifact."""
+        with torch.inference_mode():
+            return cls._with_vectors(artifact, artifact.model.eval().item_vectors())
+
+    @classmethod
+    def _with_vectors(cls, artifact: Artifact, item_vectors: Tensor) -> "Snapshot":
+        peak = float(artifact.popularity.max(initial=0.0))
+        return cls(
+            artifact=artifact,
+            attributes=AttributeIndex(artifact.catalogue),
+            popularity=(artifact.popularity / (peak if peak > 0 else 1.0)).astype(np.float32),
+            item_vectors=item_vectors,
+        )
