@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from deeprec.trm_tool.catalogue import AttributeKind, AttributeValue, Catalogue, Item, decade_of
+from deeprec.trm_tool.catalogue import AttributeKind, AttributeValue, Catalogue, Item, encoder_text
 from deeprec.trm_tool.columns import Column, ColumnNames, choose, is_number, kind_of, split_tags, tag_separator
 from deeprec.trm_tool.dataset import MIN_INTERACTIONS, Dataset
 from deeprec.trm_tool.errors import ConfigError, DataError
@@ -122,7 +122,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
     items = []
     for (item_id, attributes), fields in zip(zip(lines, parsed, strict=True), table, strict=True):
         title = (fields[title_at].strip() if title_at is not None else "") or item_id
-        text = _encoder_text(title, attributes, draft.year_attributes, [fields[at].strip() for at in prose])
+        text = encoder_text(title, attributes, draft.year_attributes, [fields[at].strip() for at in prose])
         items.append(Item(id=item_id, title=title, text=text, attributes=attributes))
     return Catalogue(items, kinds)
 
@@ -142,21 +142,6 @@ def _parse(
         return [value or None for value in raw]
     separator = tag_separator(raw)
     return [split_tags(value, separator) or None for value in raw]
-
-
-def _encoder_text(title: str, attributes: dict[str, AttributeValue], years: Sequence[str], prose: Sequence[str]) -> str:
-    """`Toy Story. 1995, 1990s. Animation, Children's, Comedy. …`: the words that a preference would use."""
-    parts = [title]
-    for name, value in attributes.items():
-        if isinstance(value, tuple):
-            parts.append(", ".join(value))
-        elif isinstance(value, str):
-            parts.append(value)
-        elif name in years:
-            parts.append(f"{value:.0f}, {decade_of(value)}")
-        else:
-            parts.append(f"{name.replace('_', ' ')} {value:g}")
-    return ". ".join([*parts, *(text for text in prose if text)])
 
 
 def _read_interactions(

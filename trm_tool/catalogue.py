@@ -3,11 +3,11 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ AttributeValue = str | float | tuple[str, ...]
 MAX_PHRASE_CHARS = 40
 """Longer values are descriptions, not phrases."""
 _PLACEHOLDERS = frozenset({"", "unknown", "n/a", "nan", "null"})
-_FORMAT = 1
+_FORMATS = (1, 2)
+"""Of the file: 2 has a column that says which items were removed. It is written only where some were."""
 _ATTRIBUTE = "attribute:"
 
 
@@ -38,11 +39,22 @@ class Item:
 
 
 class Catalogue:
-    """Items in a fixed order, found by id. Two items may share a title; nothing here looks anything up by title."""
+    """Items in a fixed order, found by id. Two items may share a title; nothing here looks anything up by title.
 
-    def __init__(self, items: Iterable[Item], attribute_kinds: Mapping[str, AttributeKind]) -> None:
+    An item that was removed keeps its place, since people's histories outlive products: it can be read and described,
+    and no longer recommended.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item],
+        attribute_kinds: Mapping[str, AttributeKind],
+        removed: Collection[str] = (),
+    ) -> None:
         """Raises DataError when an id repeats, or an attribute's value does not fit its kind."""
         self._items = tuple(items)
+        self.removed = frozenset(removed)
+        """Ids of the items that can no longer be recommended."""
         self.attribute_kinds: dict[str, AttributeKind] = dict(attribute_kinds)
         self.ids: tuple[str, ...] = tuple(item.id for item in self._items)
         self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
@@ -51,9 +63,12 @@ class Catalogue:
             raise DataError(f"Item id {repeated!r} stands twice in the catalogue. Keep one of the two.")
         for item in self._items:
             for name, value in item.attributes.items():
-                _check_kind(item.id, name, value, self.attribute_kinds.get(name))
+                if not fits_kind(value, self.attribute_kinds.get(name)):
+                    raise DataError(_misfit(item.id, name, value, self.attribute_kinds.get(name)))
         self.year_attributes: tuple[str, ...] = tuple(
-            name for name, kind in self.attribute_kinds.items() if kind == "number" and self._holds_years(name)
+            name
+            for name, kind in self.attribute_kinds.items()
+            if kind == "number" and "year" in name.lower() and self._holds_years(name)
         )
         """Number attributes that are years: they give the phrases of decades."""
 
@@ -114,7 +129,10 @@ class Catalogue:
         return tuple(phrase for phrase in phrases if phrase not in unfit)
 
     def phrases(self, min_items: int = 5) -> dict[str, frozenset[str]]:
-        """Phrase -> ids of the items it is true of, for phrases true of at least `min_items`; alphabetical."""
+        """Phrase -> ids of the items it is true of, for phrases true of at least `min_items`; alphabetical.
+
+        Items that were removed do not count.
+        """
         return {phrase: ids for phrase, ids in self._phrase_index.items() if len(ids) >= min_items}
 
     def summary(self, item_id: str, max_chars: int = 80) -> str:
@@ -139,8 +157,13 @@ class Catalogue:
         line = " ".join((f"{item.title} ({details})" if details else item.title).split())
         return line if len(line) <= max_chars else line[: max_chars - 1].rstrip() + "…"
 
+    @cached_property
+    def available(self) -> NDArray[np.bool_]:
+        """Which items can be recommended, bool (n_items,): all but those that were removed."""
+        return np.array([item_id not in self.removed for item_id in self.ids], dtype=np.bool_)
+
     def to_parquet(self, path: Path) -> None:
-        """Write `id`, `title`, `text` and one typed column an attribute (`attribute:NAME`)."""
+        """Write `id`, `title`, `text`, one typed column an attribute (`attribute:NAME`), and `removed` if any is."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -148,7 +171,9 @@ class Catalogue:
         columns = {name: pa.array([getattr(item, name) for item in self], pa.string()) for name in _FIXED}
         for name, kind in self.attribute_kinds.items():
             columns[_ATTRIBUTE + name] = pa.array([item.attributes.get(name) for item in self], types[kind])
-        meta = json.dumps({"format": _FORMAT, "attribute_kinds": self.attribute_kinds})
+        if self.removed:
+            columns[_REMOVED] = pa.array(~self.available)
+        meta = json.dumps({"format": 2 if self.removed else 1, "attribute_kinds": self.attribute_kinds})
         pq.write_table(pa.table(columns).replace_schema_metadata({"deeprec": meta}), path)
 
     @classmethod
@@ -173,17 +198,17 @@ class Catalogue:
             version, kinds = meta["format"], dict(meta["attribute_kinds"])
         except (KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path} lacks the metadata field 'deeprec'. {remedy}") from None
-        if version != _FORMAT:
-            raise ArtifactError(
-                f"{path} has format {version!r}; this version reads {_FORMAT}. Train the artifact again."
-            )
+        if version not in _FORMATS:
+            raise ArtifactError(f"{path} has format {version!r}; this version reads 1 and 2. Train the artifact again.")
         columns = {}
-        for name in (*_FIXED, *(_ATTRIBUTE + attribute for attribute in kinds)):
+        for name in (*_FIXED, *([_REMOVED] if version == 2 else ()), *(_ATTRIBUTE + kind for kind in kinds)):
             if name not in table.column_names:
                 raise ArtifactError(f"{path} lacks the column {name!r}. {remedy}")
             columns[name] = table.column(name).to_pylist()
             if name in _FIXED and not all(isinstance(value, str) for value in columns[name]):
                 raise ArtifactError(f"{path} has a value in column {name!r} that is no text. {remedy}")
+            if name == _REMOVED and not all(isinstance(value, bool) for value in columns[name]):
+                raise ArtifactError(f"{path} has a value in column {name!r} that is neither true nor false. {remedy}")
         try:
             return cls(
                 (
@@ -200,6 +225,9 @@ class Catalogue:
                     for row in range(table.num_rows)
                 ),
                 kinds,
+                removed=[
+                    item_id for item_id, gone in zip(columns["id"], columns.get(_REMOVED, ()), strict=False) if gone
+                ],
             )
         except DataError as error:
             raise ArtifactError(f"{path}: {error} {remedy}") from None
@@ -208,17 +236,20 @@ class Catalogue:
     def _phrase_index(self) -> dict[str, frozenset[str]]:
         index: dict[str, set[str]] = defaultdict(set)
         for item_id in self.ids:
+            if item_id in self.removed:
+                continue
             for phrase in self.phrases_of(item_id):
                 index[phrase].add(item_id)
         return {phrase: frozenset(index[phrase]) for phrase in sorted(index)}
 
     def _holds_years(self, name: str) -> bool:
         values = [item.attributes[name] for item in self._items if name in item.attributes]
-        years = sum(isinstance(value, float) and 1800 <= value <= 2100 and value.is_integer() for value in values)
-        return "year" in name.lower() and years > 0 and years >= 0.95 * len(values)
+        years = sum(is_year(value) for value in values)
+        return years > 0 and years >= 0.95 * len(values)
 
 
 _FIXED = ("id", "title", "text")
+_REMOVED = "removed"
 
 
 def decade_of(year: float) -> str:
@@ -232,18 +263,42 @@ def _phrase(value: str) -> str:
     return "" if phrase.endswith("…") else phrase
 
 
-def _check_kind(item_id: str, name: str, value: object, kind: AttributeKind | None) -> None:
-    fits = {
-        "tags": isinstance(value, tuple) and all(isinstance(part, str) for part in value),
-        "category": isinstance(value, str),
-        "number": isinstance(value, float) and math.isfinite(value),
-    }
-    if kind not in fits:
-        raise DataError(
-            f"Item {item_id!r} has an attribute {name!r} of kind {kind!r}; the kinds are {', '.join(fits)}."
-        )
-    if not fits[kind]:
-        raise DataError(f"Item {item_id!r} has {value!r} as {name!r}, which is not of the kind {kind!r}.")
+def is_year(value: object) -> bool:
+    """Whether a number reads as a year."""
+    return isinstance(value, float) and 1800 <= value <= 2100 and value.is_integer()
+
+
+def encoder_text(
+    title: str, attributes: Mapping[str, AttributeValue], years: Sequence[str], prose: Sequence[str] = ()
+) -> str:
+    """`Toy Story. 1995, 1990s. Animation, Children's, Comedy. …`: the words that a preference would use."""
+    parts = [title]
+    for name, value in attributes.items():
+        if isinstance(value, tuple):
+            parts.append(", ".join(value))
+        elif isinstance(value, str):
+            parts.append(value)
+        elif name in years:
+            parts.append(f"{value:.0f}, {decade_of(value)}")
+        else:
+            parts.append(f"{name.replace('_', ' ')} {value:g}")
+    return ". ".join([*parts, *(text for text in prose if text)])
+
+
+def fits_kind(value: object, kind: AttributeKind | None) -> bool:
+    """Whether the value of an attribute is of its kind."""
+    if kind == "number":
+        return isinstance(value, float) and math.isfinite(value)
+    if kind == "tags":
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    return kind == "category" and isinstance(value, str)
+
+
+def _misfit(item_id: str, name: str, value: object, kind: AttributeKind | None) -> str:
+    if kind not in get_args(AttributeKind):
+        known = ", ".join(get_args(AttributeKind))
+        return f"Item {item_id!r} has an attribute {name!r} of kind {kind!r}; the kinds are {known}."
+    return f"Item {item_id!r} has {value!r} as {name!r}, which is not of the kind {kind!r}."
 
 
 def _first_line(error: BaseException) -> str:
