@@ -389,6 +389,8 @@ class Nodes:
             guided=self.protocol.guided,
             k=self.config.k,
             trm_fingerprint=self.retriever.fingerprint,
+            trm_holdout=self.retriever.holdout,
+            dataset_fingerprint=self.retriever.dataset_fingerprint,
             config={**asdict(self.config), "where": where},
             seed=lineage.get("seed"),
             split=lineage.get("split"),

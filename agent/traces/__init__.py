@@ -1,12 +1,15 @@
 """The trace store."""
 
 from deeprec.agent.traces.codec import decode_logprobs, decode_tokens, encode_logprobs, encode_tokens
+from deeprec.agent.traces.preferences import PreferenceExport, export_preferences
 from deeprec.agent.traces.recorder import NullRecorder, Recorder, SqlRecorder
 from deeprec.agent.traces.records import (
+    LoggedPreference,
     RecommendationRecord,
     RetrievalRecord,
     RewardRecord,
     RunOutcome,
+    RunPreferences,
     RunRecord,
     RunSummary,
     RunTrace,
@@ -18,7 +21,9 @@ from deeprec.agent.traces.render import Titles, render_run, visible
 from deeprec.agent.traces.store import RunFilter, RunNotFoundError, StepConflictError, TraceStore
 
 __all__ = [
+    "LoggedPreference",
     "NullRecorder",
+    "PreferenceExport",
     "RecommendationRecord",
     "Recorder",
     "RetrievalRecord",
@@ -26,6 +31,7 @@ __all__ = [
     "RunFilter",
     "RunNotFoundError",
     "RunOutcome",
+    "RunPreferences",
     "RunRecord",
     "RunSummary",
     "RunTrace",
@@ -40,6 +46,7 @@ __all__ = [
     "decode_tokens",
     "encode_logprobs",
     "encode_tokens",
+    "export_preferences",
     "render_run",
     "visible",
 ]

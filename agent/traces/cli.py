@@ -1,4 +1,4 @@
-"""`deeprec traces`: list logged runs, and read one."""
+"""`deeprec traces`: list logged runs, read one, export what they wrote."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deeprec.agent.traces.preferences import export_preferences
 from deeprec.agent.traces.records import RunSummary, RunTrace, Status
 from deeprec.agent.traces.render import render_run, visible
 from deeprec.agent.traces.store import RunFilter, TraceStore
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
 from deeprec.trm_tool.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.preference_file import FORMAT
 
 DEFAULT_STORE = ".deeprec/traces.db"
 
@@ -74,6 +76,27 @@ def show_run(
         typer.echo(json.dumps(to_json(trace), indent=2))
         return
     Console().print(render_run(trace, _titles(artifact, trace)))
+
+
+@app.command("export")
+def export_runs(
+    preferences: Annotated[
+        Path, typer.Option("--preferences", help="A Parquet file to write, one row for each preference of a model.")
+    ],
+    store: StoreOption = DEFAULT_STORE,
+    split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export the preferences that logged runs wrote, to train the recommender on or to evaluate it with."""
+    with TraceStore(store, create=False) as traces:
+        wrote = export_preferences(traces, preferences, RunFilter(split=split, suite=suite))
+    if as_json:
+        typer.echo(json.dumps({"file": str(preferences), "format": FORMAT, **to_json(wrote)}, indent=2))
+        return
+    typer.echo(f"Wrote {wrote.preferences} preferences of {wrote.runs} runs to {preferences}.")
+    if wrote.left_out:
+        typer.echo("Runs left out: " + ", ".join(f"{count} {status}" for status, count in wrote.left_out.items()) + ".")
 
 
 def _titles(artifact: Path | None, trace: RunTrace) -> Catalogue | None:

@@ -44,6 +44,11 @@ class RunRecord:
     adapter: str | None = None
     adapter_version: str | None = None
     trm_fingerprint: str
+    trm_holdout: int | None = None
+    """How many of each person's last items the recommender was trained without; None for a run logged before that was
+    kept."""
+    dataset_fingerprint: str | None = None
+    """`Dataset.fingerprint` of the data that the recommender was trained on; None as above."""
     sampling: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
@@ -172,6 +177,27 @@ class RunSummary:
     retrievals: int
     completion_tokens: int
     latency_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedPreference:
+    """A preference that a model wrote to search with."""
+
+    turn: int
+    """Position of the turn that wrote it."""
+    retrieval: int | None
+    """Position of the retrieval that it was used in; None where the run ended before that."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPreferences:
+    """The preferences of one run, in the order in which they were written."""
+
+    run: RunRecord
+    status: Status
+    incomplete: bool
+    preferences: tuple[LoggedPreference, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

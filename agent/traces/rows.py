@@ -22,10 +22,12 @@ from deeprec.agent.traces.codec import (
     storable_json,
 )
 from deeprec.agent.traces.records import (
+    LoggedPreference,
     RecommendationRecord,
     RetrievalRecord,
     RewardRecord,
     RunOutcome,
+    RunPreferences,
     RunRecord,
     RunSummary,
     RunTrace,
@@ -126,6 +128,29 @@ def load_retrievals(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, lis
         values["unenforced"] = tuple(row.unenforced)
         retrievals[row.run_id].append(RetrievalRecord(items=tuple(items[row.run_id, row.position]), **values))
     return retrievals
+
+
+def load_preferences(session: Session, runs: Sequence[schema.Run]) -> list[RunPreferences]:
+    """The preferences of some runs, in the order of the runs; of their tokens and items nothing is read."""
+    turn, retrieval = schema.Turn, schema.Retrieval
+    asked = (retrieval.run_id == turn.run_id) & (retrieval.turn == turn.position)
+    found: dict[UUID, list[LoggedPreference]] = defaultdict(list)
+    for run_id, position, used_in, text in session.execute(
+        select(turn.run_id, turn.position, retrieval.position, turn.preference)
+        .outerjoin(retrieval, asked)
+        .where(turn.run_id.in_([run.run_id for run in runs]), turn.action == "retrieve", turn.preference.is_not(None))
+        .order_by(turn.run_id, turn.position)
+    ):
+        found[run_id].append(LoggedPreference(turn=position, retrieval=used_in, text=text or ""))
+    return [
+        RunPreferences(
+            run=_run_record(run),
+            status=run.status,  # type: ignore[arg-type]  # the column holds what finish_run was given
+            incomplete=run.incomplete,
+            preferences=tuple(found.get(run.run_id, ())),
+        )
+        for run in runs
+    ]
 
 
 def load_traces(session: Session, runs: Sequence[schema.Run]) -> list[RunTrace]:

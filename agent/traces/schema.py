@@ -83,6 +83,8 @@ class Run(Base):
     adapter: Mapped[str | None]
     adapter_version: Mapped[str | None]
     trm_fingerprint: Mapped[str]
+    trm_holdout: Mapped[int | None]
+    dataset_fingerprint: Mapped[str | None]
     sampling: Mapped[dict[str, Any]]
     config: Mapped[dict[str, Any]]
     seed: Mapped[int | None] = mapped_column(BigInteger)

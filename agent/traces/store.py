@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, insert, literal, select, tuple_
@@ -23,6 +23,7 @@ from deeprec.agent.traces.database import first_line, open_database
 from deeprec.agent.traces.records import (
     RetrievalRecord,
     RunOutcome,
+    RunPreferences,
     RunRecord,
     RunSummary,
     RunTrace,
@@ -45,6 +46,9 @@ _LINEAGE = (
     "trm_fingerprint",
     "sampling",
 )
+
+
+_T = TypeVar("_T")
 
 
 class RunNotFoundError(TraceStoreError):
@@ -258,6 +262,15 @@ class TraceStore:
 
         No transaction stays open between two batches. Runs that start meanwhile come at the end.
         """
+        return self._paged(rows.load_traces, where, batch)
+
+    def preferences(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[RunPreferences]:
+        """What the models of the runs that match searched with, run by run; read as `traces` is, without the tokens."""
+        return self._paged(rows.load_preferences, where, batch)
+
+    def _paged(
+        self, load: Callable[[Session, Sequence[schema.Run]], list[_T]], where: RunFilter | None, batch: int
+    ) -> Iterator[_T]:
         key = tuple_(schema.Run.started_at, schema.Run.run_id)
         order = (schema.Run.started_at, schema.Run.run_id)
         after: tuple[datetime, UUID] | None = None
@@ -267,11 +280,12 @@ class TraceStore:
                 chosen = chosen.where(key > tuple_(*_literals(after)))
             with self._read() as session:
                 found = session.scalars(chosen).all()
-                traces = rows.load_traces(session, found)
-            yield from traces
-            if len(traces) < batch:
+                loaded = load(session, found)
+                last = (found[-1].started_at, found[-1].run_id) if found else None
+            yield from loaded
+            if len(loaded) < batch:
                 return
-            after = (traces[-1].started_at, traces[-1].run.run_id)
+            after = last
 
     @contextmanager
     def _write(self) -> Iterator[Session]:

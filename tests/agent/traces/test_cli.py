@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from deeprec.agent.traces import TraceStore, TraceStoreError
 from deeprec.agent.traces.cli import app
-from deeprec.trm_tool import Catalogue, DeepRecError
+from deeprec.trm_tool import Catalogue, DeepRecError, read_preference_file
 
 RUN = UUID("abc00000-0000-4000-8000-000000000001")
 
@@ -81,12 +81,28 @@ def test_show_json_is_strict_and_complete(path: Path) -> None:
     assert trace["rewards"] == [{"scheme": "list", "component": "hit", "value": None}]
 
 
+def test_export_writes_the_preferences_of_finished_runs(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "written.parquet"
+    told = run("export", "--preferences", str(out), "--store", str(path))
+    assert f"Wrote 4 preferences of 2 runs to {out}." in told
+    assert "Runs left out: 1 running." in told
+    assert [row.user_id for row in read_preference_file(out)] == ["12", "12", "[bold]13\x1b", "[bold]13\x1b"]
+    summary = json.loads(run("export", "--preferences", str(out), "--store", str(path), "--json", "--suite", "demo"))
+    assert summary == {
+        "file": str(out),
+        "format": 1,
+        "preferences": 4,
+        "runs": 2,
+        "left_out": {"running": 1},
+    }
+
+
 def test_the_store_comes_from_the_environment(path: Path) -> None:
     output = CliRunner().invoke(app, ["ls", "--json"], env={"DEEPREC_STORE": str(path)}, catch_exceptions=False).output
     assert len(json.loads(output)) == 3
 
 
-@pytest.mark.parametrize("command", [["ls"], ["show", "abc"]])
+@pytest.mark.parametrize("command", [["ls"], ["show", "abc"], ["export", "--preferences", "x.parquet"]])
 def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TraceStoreError) as caught:
@@ -103,6 +119,8 @@ def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], m
         (["show", "fff"], "No run begins with 'fff'"),
         (["show", "--", "-1%"], "is no run id"),
         (["show", "abc", "--artifact", "nowhere"], "nowhere"),
+        (["export", "--preferences", "x.parquet", "--split", "train"], "nothing to export"),
+        (["export", "--preferences", "."], "is no file of preferences"),
     ],
 )
 def test_a_mistake_is_one_clear_line(path: Path, command: list[str], message: str) -> None:

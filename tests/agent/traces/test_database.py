@@ -28,7 +28,7 @@ def run_sql(path: Path, *statements: str) -> list[Any]:
 def test_an_empty_place_becomes_a_store_in_wal_mode(tmp_path: Path) -> None:
     path = tmp_path / "new folder 100%" / "traces.db"
     TraceStore(path).close()
-    assert run_sql(path, "PRAGMA journal_mode", f"SELECT * FROM {VERSION_TABLE}") == [[("wal",)], [("0001",)]]
+    assert run_sql(path, "PRAGMA journal_mode", f"SELECT * FROM {VERSION_TABLE}") == [[("wal",)], [("0002",)]]
     assert run_sql(path, "PRAGMA integrity_check") == [[("ok",)]]
 
 
@@ -48,6 +48,22 @@ def test_the_first_migration_goes_back(tmp_path: Path) -> None:
     tables = run_sql(tmp_path / "traces.db", "SELECT name FROM sqlite_master WHERE type = 'table'")
     assert tables == [[(VERSION_TABLE,)]]
     TraceStore(tmp_path / "traces.db").close()
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "traces.db"
+    with TraceStore(path) as store:
+        run_id = make.write(store, make.run(trm_holdout=2, dataset_fingerprint="cd" * 32))
+    database = open_database(path, create=True)
+    with database.writers.begin() as connection:
+        command.downgrade(alembic_config(connection), "0001")
+    database.readers.dispose()
+    with TraceStore(path) as store:
+        trace = store.run(run_id)
+        assert (trace.run.trm_holdout, trace.run.dataset_fingerprint) == (None, None)
+        assert len(trace.turns) == 3
+        other = store.run(make.write(store, make.run(trm_holdout=2, dataset_fingerprint="cd" * 32)))
+        assert (other.run.trm_holdout, other.run.dataset_fingerprint) == (2, "cd" * 32)
 
 
 def test_connections_check_foreign_keys_and_wait(tmp_path: Path) -> None:
@@ -99,7 +115,7 @@ def test_a_newer_store_says_so(tmp_path: Path) -> None:
     path = tmp_path / "traces.db"
     TraceStore(path).close()
     run_sql(path, f"UPDATE {VERSION_TABLE} SET version_num = '0099'")
-    with pytest.raises(TraceStoreError, match=r"revision '0099'.*newest is '0001'.*Upgrade deeprec-agent"):
+    with pytest.raises(TraceStoreError, match=r"revision '0099'.*newest is '0002'.*Upgrade deeprec-agent"):
         TraceStore(path)
 
 
