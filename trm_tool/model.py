@@ -228,9 +228,27 @@ class PreferenceAwareTRM(nn.Module):
             hidden = hidden + (wish if has_preference is None else wish * has_preference.unsqueeze(-1))
         return F.normalize(hidden, dim=-1)
 
-    def item_vectors(self) -> Tensor:
-        """Vectors that a query is compared with: id and adapted text, unit length, (n_items, width)."""
-        return F.normalize(self.id_embedding.weight + self.adapt_text(self.text_embeddings), dim=-1)
+    def item_vectors(self, rows: Tensor | None = None) -> Tensor:
+        """Vectors that a query is compared with: id and adapted text, unit length, (n_items, width).
+
+        `rows`: int64 (n,), the items wanted, in that order; None means all.
+        """
+        ids, texts = self.id_embedding.weight, self.text_embeddings
+        if rows is not None:
+            ids, texts = ids[rows], texts[rows]
+        return F.normalize(ids + self.adapt_text(texts), dim=-1)
+
+    def with_items(self, id_embeddings: Tensor, text_embeddings: Tensor) -> "PreferenceAwareTRM":
+        """The same model over other items; every other weight is shared with this one, not copied.
+
+        Args:
+            id_embeddings: float (n_items, width), in the order of the new catalogue.
+            text_embeddings: float (n_items, text_width).
+        """
+        with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+            model = PreferenceAwareTRM(self.config, text_embeddings)
+        model.load_state_dict(self.state_dict() | {"id_embedding.weight": id_embeddings}, assign=True)
+        return model.requires_grad_(False).train(self.training)
 
 
 def _initialise(module: nn.Module) -> None:
