@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.catalogue import Catalogue, Item
     from deeprec.trm_tool.columns import ColumnNames
     from deeprec.trm_tool.dataset import Dataset
-    from deeprec.trm_tool.encoder import Encoder, HashingEncoder, TextEncoder, make_encoder
+    from deeprec.trm_tool.embedding_cache import CachedEncoder
+    from deeprec.trm_tool.encoder import Encoder, HashingEncoder, TextEncoder, TextRole, make_encoder
     from deeprec.trm_tool.filters import Condition, Where
     from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
     from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Modules load on first use of a name: torch takes seconds, and `deeprec --help` needs the errors only.
 _HOMES = {
     "Artifact": "artifact",
+    "CachedEncoder": "embedding_cache",
     "Catalogue": "catalogue",
     "ColumnNames": "columns",
     "Condition": "filters",
@@ -40,6 +42,7 @@ _HOMES = {
     "ScoredItem": "retriever",
     "TRMConfig": "model",
     "TextEncoder": "encoder",
+    "TextRole": "encoder",
     "TrainingConfig": "train",
     "TrainingProgress": "train",
     "Where": "filters",
@@ -58,6 +61,7 @@ _HOMES = {
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "CachedEncoder",
     "Catalogue",
     "ColumnNames",
     "Condition",
@@ -77,6 +81,7 @@ __all__ = [
     "ScoredItem",
     "TRMConfig",
     "TextEncoder",
+    "TextRole",
     "TrainingConfig",
     "TrainingProgress",
     "UnknownItemError",
