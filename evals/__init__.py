@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         make_system,
         make_trm_system,
     )
+    from deeprec.evals.written_preferences import WrittenEvaluation, evaluate_written, written_table
 
 # Modules load on first use of a name: the retriever behind `trm_eval` brings torch, the metrics need numpy only.
 _HOMES = {
@@ -36,8 +37,10 @@ _HOMES = {
     "System": "trm_eval",
     "SystemScores": "trm_eval",
     "TRMEvaluation": "trm_eval",
+    "WrittenEvaluation": "written_preferences",
     "evaluate_systems": "trm_eval",
     "evaluate_trm": "trm_eval",
+    "evaluate_written": "written_preferences",
     "make_cases": "trm_eval",
     "make_cooccurrence_scorer": "baselines",
     "make_popularity_scorer": "baselines",
@@ -51,6 +54,7 @@ _HOMES = {
     "reciprocal_from_ranks": "metrics",
     "reciprocal_rank": "metrics",
     "target_ranks": "metrics",
+    "written_table": "written_preferences",
 }
 
 __all__ = [
@@ -60,8 +64,10 @@ __all__ = [
     "System",
     "SystemScores",
     "TRMEvaluation",
+    "WrittenEvaluation",
     "evaluate_systems",
     "evaluate_trm",
+    "evaluate_written",
     "make_cases",
     "make_cooccurrence_scorer",
     "make_popularity_scorer",
@@ -75,6 +81,7 @@ __all__ = [
     "reciprocal_from_ranks",
     "reciprocal_rank",
     "target_ranks",
+    "written_table",
 ]
 
 

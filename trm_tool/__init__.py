@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.encoder import Encoder, HashingEncoder, TextEncoder, TextRole, make_encoder
     from deeprec.trm_tool.filters import Condition, Where
     from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
+    from deeprec.trm_tool.preference_file import (
+        WrittenPreference,
+        check_preference_file,
+        history_digest,
+        read_preference_file,
+        write_preference_file,
+    )
     from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
     from deeprec.trm_tool.progress import training_bar
     from deeprec.trm_tool.retriever import Query, Retrieved, Retriever, ScoredItem
     from deeprec.trm_tool.text import neutralise
     from deeprec.trm_tool.tool import make_retrieve_items_tool
     from deeprec.trm_tool.train import TrainingConfig, TrainingProgress, train_trm
+    from deeprec.trm_tool.written_preferences import Refusal, WrittenTexts, collect_training_texts
 
 # Modules load on first use of a name: torch takes seconds, and `deeprec --help` needs the errors only.
 _HOMES = {
@@ -37,6 +45,7 @@ _HOMES = {
     "PreferenceConfig": "preferences",
     "PreferencePool": "preferences",
     "Query": "retriever",
+    "Refusal": "written_preferences",
     "Retrieved": "retriever",
     "Retriever": "retriever",
     "ScoredItem": "retriever",
@@ -46,15 +55,22 @@ _HOMES = {
     "TrainingConfig": "train",
     "TrainingProgress": "train",
     "Where": "filters",
+    "WrittenPreference": "preference_file",
+    "WrittenTexts": "written_preferences",
+    "check_preference_file": "preference_file",
+    "collect_training_texts": "written_preferences",
     "embedded_ml100k": "atomic",
+    "history_digest": "preference_file",
     "load_artifact": "artifact",
     "make_encoder": "encoder",
     "make_retrieve_items_tool": "tool",
     "neutralise": "text",
     "read_atomic_files": "atomic",
+    "read_preference_file": "preference_file",
     "save_artifact": "artifact",
     "train_trm": "train",
     "training_bar": "progress",
+    "write_preference_file": "preference_file",
     "write_preferences": "preferences",
 }
 
@@ -76,6 +92,7 @@ __all__ = [
     "PreferenceConfig",
     "PreferencePool",
     "Query",
+    "Refusal",
     "Retrieved",
     "Retriever",
     "ScoredItem",
@@ -86,15 +103,22 @@ __all__ = [
     "TrainingProgress",
     "UnknownItemError",
     "Where",
+    "WrittenPreference",
+    "WrittenTexts",
+    "check_preference_file",
+    "collect_training_texts",
     "embedded_ml100k",
+    "history_digest",
     "load_artifact",
     "make_encoder",
     "make_retrieve_items_tool",
     "neutralise",
     "read_atomic_files",
+    "read_preference_file",
     "save_artifact",
     "train_trm",
     "training_bar",
+    "write_preference_file",
     "write_preferences",
 ]
 
