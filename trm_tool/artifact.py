@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from deeprec.trm_tool.errors import ArtifactError, ConfigError
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
 from deeprec.trm_tool.model_card import write_model_card
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, ITEMS, TEXTS = "config.json", "model.safetensors", "items.parquet", "text_embeddings.safetensors"
 METRICS, CARD = "metrics.json", "README.md"
+CHANGES = ("added", "updated", "removed")
+"""What can have happened to items after training."""
 _FIELDS: dict[str, type] = {
     "format": int,
     "architecture": dict,
@@ -33,6 +35,7 @@ _FIELDS: dict[str, type] = {
     "items": int,
     "dataset_fingerprint": str,
     "holdout": int,
+    "trust": float,
     "seed": int,
     "versions": dict,
     "files": dict,
@@ -42,7 +45,7 @@ _REMEDY = "Copy the artifact again, or train it again with `deeprec trm train`."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A trained recommender and the catalogue that it was trained on."""
+    """A trained recommender and its catalogue: the one that it was trained on, or what changes made of that."""
 
     model: PreferenceAwareTRM
     """In evaluation mode, without gradients."""
@@ -50,11 +53,18 @@ class Artifact:
     text_embeddings: Tensor
     """float32 (items, text width), in catalogue order."""
     popularity: NDArray[np.float64]
-    """Training interactions of each item, in catalogue order."""
+    """Training interactions of each item, in catalogue order; 0 for an item that was added later."""
     config: dict[str, Any]
-    """What `config.json` holds: architecture, encoder_id, dataset_fingerprint, holdout, seed, versions, …"""
+    """What `config.json` holds: architecture, encoder_id, dataset_fingerprint, holdout, seed, versions, …
+
+    Where the catalogue was changed after training also `trained_items` (they come first in the catalogue),
+    `removed_items`, `changes` (how many items were added, updated and removed), `changed_from` (the fingerprint of the
+    artifact that was changed) and `changed_as` (what a retriever called the change before it was saved).
+    """
     fingerprint: str
     """First 16 hex digits of the sha256 over configuration, weights, items and text embeddings."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What training measured; empty where `metrics.json` is missing or damaged."""
 
 
 def save_artifact(
@@ -67,6 +77,7 @@ def save_artifact(
     popularity: NDArray[np.float64],
     dataset_fingerprint: str,
     holdout: int,
+    trust: float,
     metrics: Mapping[str, Any],
     seed: int,
     dataset_name: str = "",
@@ -82,6 +93,7 @@ def save_artifact(
         popularity: Training interactions of each item (items,).
         dataset_fingerprint: `Dataset.fingerprint` of the training data.
         holdout: How many of each person's last items training did not see.
+        trust: How far a preference is trusted by default, from 0 (ignored) to 1 (as in training).
         metrics: What training measured; written as it is.
         seed: Of the training run.
         dataset_name: For the model card.
@@ -89,7 +101,50 @@ def save_artifact(
     Raises:
         ConfigError: the folder holds something else, or cannot be written.
     """
-    folder = Path(folder)
+    config = {
+        "format": FORMAT,
+        "architecture": asdict(model.config),
+        "encoder_id": encoder_id,
+        "text_width": int(text_embeddings.shape[1]),
+        "items": len(catalogue),
+        "dataset_name": dataset_name,
+        "dataset_fingerprint": dataset_fingerprint,
+        "holdout": holdout,
+        "trust": trust,
+        "seed": seed,
+        "versions": _versions(),
+    }
+    artifact = Artifact(
+        model=model,
+        catalogue=catalogue,
+        text_embeddings=text_embeddings,
+        popularity=popularity,
+        config=config,
+        fingerprint="",
+        metrics=metrics,
+    )
+    _write(Path(folder), artifact)
+
+
+def save_changed(folder: Path, artifact: Artifact, *, changed_from: str) -> Artifact:
+    """Write an artifact whose catalogue was changed, at once as `save_artifact` does, and return it as saved.
+
+    Args:
+        folder: As for `save_artifact`; often the folder that the artifact was loaded from.
+        artifact: What the changes made of the artifact that was loaded.
+        changed_from: Fingerprint of the one that was loaded. Where nothing changed, the same artifact is written again.
+
+    Raises:
+        ConfigError: the folder holds something else, or cannot be written.
+    """
+    if artifact.fingerprint != changed_from:
+        lineage = {"changed_from": changed_from, "changed_as": artifact.fingerprint}
+        artifact = replace(artifact, config=artifact.config | lineage)
+    return _write(Path(folder), artifact)
+
+
+def _write(folder: Path, artifact: Artifact) -> Artifact:
+    """Write an artifact; give it back with its fingerprint, and with the sums of its files in `config`."""
     check_destination(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -97,30 +152,21 @@ def save_artifact(
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder.") from None
     try:
-        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        save_file(weights | {"popularity": torch.from_numpy(np.asarray(popularity, np.float64))}, staging / WEIGHTS)
-        save_file({"text_embeddings": text_embeddings.detach().cpu().float().contiguous()}, staging / TEXTS)
-        catalogue.to_parquet(staging / ITEMS)
-        config = {
-            "format": FORMAT,
-            "architecture": asdict(model.config),
-            "encoder_id": encoder_id,
-            "text_width": int(text_embeddings.shape[1]),
-            "items": len(catalogue),
-            "dataset_name": dataset_name,
-            "dataset_fingerprint": dataset_fingerprint,
-            "holdout": holdout,
-            "seed": seed,
-            "versions": _versions(),
-            "files": {name: _sha256(staging / name) for name in (WEIGHTS, ITEMS, TEXTS)},
-        }
+        weights = {name: value.detach().cpu().contiguous() for name, value in artifact.model.state_dict().items()}
+        popularity = torch.from_numpy(np.asarray(artifact.popularity, np.float64))
+        save_file(weights | {"popularity": popularity}, staging / WEIGHTS)
+        save_file({"text_embeddings": artifact.text_embeddings.detach().cpu().float().contiguous()}, staging / TEXTS)
+        artifact.catalogue.to_parquet(staging / ITEMS)
+        config = artifact.config | {"files": {name: _sha256(staging / name) for name in (WEIGHTS, ITEMS, TEXTS)}}
         _write_json(staging / CONFIG, config)
-        _write_json(staging / METRICS, dict(metrics))
-        write_model_card(staging / CARD, folder.name, config, metrics)
+        _write_json(staging / METRICS, dict(artifact.metrics))
+        write_model_card(staging / CARD, folder.name, config, artifact.metrics)
+        fingerprint = _fingerprint(staging)
         staging.chmod(0o755)  # mkdtemp makes folders that nobody else can read
         _replace(folder, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    return replace(artifact, config=config, fingerprint=fingerprint)
 
 
 def check_destination(folder: Path) -> None:
@@ -167,6 +213,7 @@ def load_artifact(folder: Path) -> Artifact:
         popularity=popularity,
         config=config,
         fingerprint=_fingerprint(folder),
+        metrics=_read_metrics(folder / METRICS),
     )
 
 
@@ -196,18 +243,38 @@ def _read_config(path: Path) -> dict[str, Any]:
     for name in ("items", "text_width"):
         if config[name] < 1:
             raise ArtifactError(f"{path}: {name!r} is {config[name]}, below 1. {_REMEDY}")
+    changes, trained = config.get("changes", {}), config.get("trained_items", config["items"])
+    if (
+        not isinstance(changes, dict)
+        or set(changes) - set(CHANGES)
+        or any(type(n) is not int for n in changes.values())
+    ):
+        raise ArtifactError(
+            f"{path}: 'changes' is {str(changes)[:80]!r}, not counts of {', '.join(CHANGES)}. {_REMEDY}"
+        )
+    if type(trained) is not int or not 0 < trained <= config["items"]:
+        raise ArtifactError(f"{path}: 'trained_items' is {str(trained)[:80]!r} of {config['items']} items. {_REMEDY}")
     return config
 
 
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """For people only, so that an artifact loads without it."""
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
 def _read_architecture(path: Path, architecture: dict[str, Any]) -> TRMConfig:
-    for field in fields(TRMConfig):
-        if field.name not in architecture:
-            raise ArtifactError(f"{path} lacks the field 'architecture.{field.name}'. {_REMEDY}")
-        value = architecture[field.name]
-        wanted = (int, float) if field.type is float else (field.type,)
+    for part in fields(TRMConfig):
+        if part.name not in architecture:
+            raise ArtifactError(f"{path} lacks the field 'architecture.{part.name}'. {_REMEDY}")
+        value = architecture[part.name]
+        wanted = (int, float) if part.type is float else (part.type,)
         if type(value) not in wanted:
-            raise ArtifactError(f"{path}: 'architecture.{field.name}' is {str(value)[:80]!r}. {_REMEDY}")
-    unknown = sorted(set(architecture) - {field.name for field in fields(TRMConfig)})
+            raise ArtifactError(f"{path}: 'architecture.{part.name}' is {str(value)[:80]!r}. {_REMEDY}")
+    unknown = sorted(set(architecture) - {part.name for part in fields(TRMConfig)})
     if unknown:
         raise ArtifactError(f"{path}: 'architecture.{unknown[0]}' is not known to this version. {_REMEDY}")
     try:

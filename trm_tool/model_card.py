@@ -9,10 +9,11 @@ def write_model_card(path: Path, name: str, config: Mapping[str, Any], metrics: 
     """Write the card of the artifact folder `name` from what its `config.json` and `metrics.json` hold."""
     architecture = ", ".join(f"{name} {value}" for name, value in config["architecture"].items())
     versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
+    ranked = config["items"] - config.get("removed_items", 0)
     path.write_text(
         f"""# A preference-aware recommender
 
-Ranks {config["items"]} items for a history of item ids and a preference in words (phrases joined by `;`). Written by
+Ranks {ranked} items for a history of item ids and a preference in words (phrases joined by `;`). Written by
 deeprec-agent after DeepRec (Zheng et al. 2025, arXiv:2505.16810).
 
 - Trained on: {config["dataset_name"] or "data without a name"}, without the last {config["holdout"]} items a user.
@@ -20,7 +21,7 @@ deeprec-agent after DeepRec (Zheng et al. 2025, arXiv:2505.16810).
 - Architecture: {architecture}.
 - Text encoder: {config["encoder_id"]}, {config["text_width"]} wide. Preferences must be encoded with the same one.
 - Made with: {versions}.
-
+{_changes(config)}
 ## Measured
 
 {_table(metrics)}
@@ -46,12 +47,25 @@ retriever.retrieve(history=[], preference="comedy; 1990s", k=10)
     )
 
 
+def _changes(config: Mapping[str, Any]) -> str:
+    if "changes" not in config:
+        return ""
+    counts = ", ".join(f"{count} {change}" for change, count in config["changes"].items())
+    return (
+        f"- Changed after training on {config['trained_items']} items, from artifact `{config['changed_from']}`; "
+        f"changes of items so far: {counts}. An added item is ranked by its text; the figures below are of before.\n"
+    )
+
+
 def _table(metrics: Mapping[str, Any]) -> str:
     rows = metrics.get("validation")
     if not isinstance(rows, Mapping) or not rows:
         return "Nothing was measured."
-    names = list(next(iter(rows.values())))
-    lines = ["| validation | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for protocol, values in rows.items():
-        lines.append(f"| {protocol} | " + " | ".join(f"{values[name]:.4f}" for name in names) + " |")
+    try:
+        names = list(next(iter(rows.values())))
+        lines = ["| validation | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        for protocol, values in rows.items():
+            lines.append(f"| {protocol} | " + " | ".join(f"{values[name]:.4f}" for name in names) + " |")
+    except (AttributeError, KeyError, TypeError, ValueError):  # somebody edited what an older artifact had measured
+        return "What was measured cannot be read."
     return "\n".join(lines)

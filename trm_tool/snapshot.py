@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deeprec.trm_tool.artifact import Artifact
+from deeprec.trm_tool.catalogue_changes import Change
 from deeprec.trm_tool.filters import AttributeIndex
 
 
@@ -27,6 +28,17 @@ class Snapshot:
         """Lay out an artifact."""
         with torch.inference_mode():
             return cls._with_vectors(artifact, artifact.model.eval().item_vectors())
+
+    def after(self, change: Change) -> "Snapshot":
+        """Lay out what a change made of this snapshot's artifact; only the vectors that changed are computed."""
+        artifact, vectors = change.artifact, self.item_vectors
+        if len(change.rows):
+            rows = torch.from_numpy(change.rows).to(vectors.device)
+            with torch.inference_mode():
+                vectors = vectors.new_empty(len(artifact.catalogue), vectors.shape[1])
+                vectors[: len(self.item_vectors)] = self.item_vectors
+                vectors[rows] = artifact.model.item_vectors(rows)
+        return self._with_vectors(artifact, vectors)
 
     @classmethod
     def _with_vectors(cls, artifact: Artifact, item_vectors: Tensor) -> "Snapshot":
