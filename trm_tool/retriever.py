@@ -1,16 +1,18 @@
 """The retriever: a history and a preference in words in, the best items of the catalogue out."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deeprec.trm_tool.artifact import Artifact, load_artifact
-from deeprec.trm_tool.catalogue import Catalogue
+from deeprec.trm_tool.artifact import Artifact, load_artifact, save_changed
+from deeprec.trm_tool.catalogue import Catalogue, Item
+from deeprec.trm_tool.catalogue_changes import Change, add_items, remove_items, update_items
 from deeprec.trm_tool.encoder import MAX_TEXT_CHARS, Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.filters import Where
@@ -55,7 +57,11 @@ class Query:
 
 
 class Retriever:
-    """Ranks a catalogue by a trained artifact. The items' vectors are computed once; safe to share between threads."""
+    """Ranks a catalogue by a trained artifact. The items' vectors are computed once; safe to share between threads.
+
+    Items can be added, updated and removed while others ask: an answer comes from the catalogue before a change or from
+    the one after it, never from a mixture. Changes live in memory until `save`.
+    """
 
     def __init__(self, artifact: Artifact, encoder: Encoder | None = None) -> None:
         """`encoder`: the one that the artifact was trained with; None makes it by its id (nothing loads before use).
@@ -75,15 +81,17 @@ class Retriever:
         self.holdout = int(artifact.config["holdout"])
         """How many of each person's last items training did not see."""
         self._snapshot = Snapshot.of(artifact)  # read once by every answer, and replaced whole
+        self._saved_as = artifact.fingerprint
+        self._changing = Lock()  # one change at a time; nobody who asks waits for it
 
     @property
     def catalogue(self) -> Catalogue:
-        """The items as they are now."""
+        """The items as they are now, those that were removed included."""
         return self._snapshot.artifact.catalogue
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the artifact."""
+        """Fingerprint of the artifact; after a change another one, until `save` gives that of what it wrote."""
         return self._snapshot.artifact.fingerprint
 
     @classmethod
@@ -122,7 +130,7 @@ class Retriever:
             Best first, ties in catalogue order; `unenforced` names the attributes of `where` the catalogue lacks.
 
         Raises:
-            UnknownItemError: an id of `history` or `exclude` is not in the catalogue.
+            UnknownItemError: an id of `history` or `exclude` never was in the catalogue; one that was removed is read.
             ConfigError: `k` is below 1, or a condition makes no sense.
         """
         query = Query(history=history, preference=preference, exclude=exclude, where=where, include_seen=include_seen)
@@ -163,6 +171,48 @@ class Retriever:
                 ahead = (row_scores > own).sum() + (allowed & (row_scores == own))[:target].sum()
                 ranks[start + offset] = 1 + (ahead if own > -np.inf else allowed.sum())
         return ranks
+
+    def add_items(self, items: Iterable[Item]) -> None:
+        """Add items that training never saw, or bring back removed ones; see `catalogue_changes.add_items`.
+
+        Each is ranked by its text at once, and may stand in histories. A mistake in one of them changes nothing.
+
+        Raises:
+            DataError: an item is there already, stands twice, or does not fit the catalogue: names item and field.
+        """
+        self._change(lambda artifact: add_items(artifact, items, self.encoder))
+
+    def update_items(self, items: Iterable[Item]) -> None:
+        """Give items another title, text and attributes; what was learnt of them by id stays.
+
+        Raises:
+            UnknownItemError: an item is not in the catalogue, or was removed; nothing changes.
+            DataError: an item stands twice, or does not fit the catalogue: names item and field.
+        """
+        self._change(lambda artifact: update_items(artifact, items, self.encoder))
+
+    def remove_items(self, item_ids: Collection[str]) -> None:
+        """Take items out of every answer. Histories may still hold them, and they are read as before.
+
+        Raises:
+            UnknownItemError: an id is not in the catalogue, or was removed already; nothing changes.
+        """
+        self._change(lambda artifact: remove_items(artifact, item_ids))
+
+    def save(self, folder: Path | str) -> None:
+        """Write the artifact as it is now, changes included, at once; what is loaded from it gives the same answers.
+
+        Raises:
+            ConfigError: the folder holds something other than an artifact, or cannot be written.
+        """
+        with self._changing:
+            saved = save_changed(Path(folder), self._snapshot.artifact, changed_from=self._saved_as)
+            self._snapshot = replace(self._snapshot, artifact=saved)
+            self._saved_as = saved.fingerprint
+
+    def _change(self, make: Callable[[Artifact], Change]) -> None:
+        with self._changing:
+            self._snapshot = self._snapshot.after(make(self._snapshot.artifact))
 
     def _scores(
         self, snapshot: Snapshot, queries: Sequence[Query]
@@ -206,6 +256,7 @@ class Retriever:
 
 def _mask(snapshot: Snapshot, query: Query, history: NDArray[np.int64]) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     mask, unenforced = snapshot.attributes.mask({} if query.where is None else query.where)
+    mask &= snapshot.artifact.catalogue.available
     if not query.include_seen:
         mask[history] = False
     mask[_rows(snapshot.artifact.catalogue, query.exclude, "exclude")] = False
