@@ -23,20 +23,37 @@ def trm_eval(
     artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="Whose targets: test (the last items) or valid (those before).")] = "test",
+    positions: Annotated[
+        int, typer.Option(min=1, help="Targets of each user, counted backwards; needs `trm train --without-last`.")
+    ] = 1,
+    conditions: Annotated[
+        bool, typer.Option("--conditions", help="Preferences that are partial, reworded, half wrong, another user's.")
+    ] = False,
+    trust: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Weight of every preference.", show_default="the artifact's"),
+    ] = None,
     drop_bad_rows: DropBadRows = False,
     user_column: ColumnOption = None,
     item_column: ColumnOption = None,
     time_column: ColumnOption = None,
     title_column: ColumnOption = None,
     text_columns: TextColumns = None,
+    preferences: Annotated[
+        Path | None, typer.Option(help="Report on preferences of logged runs too: a file from `deeprec traces export`.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""
-    from deeprec.evals.trm_eval import check_split, evaluate_trm
+    from deeprec.evals.cases import check_split
+    from deeprec.evals.trm_eval import evaluate_trm
+    from deeprec.evals.written_preferences import evaluate_written, written_table
     from deeprec.trm_tool.artifact import load_artifact
+    from deeprec.trm_tool.preference_file import read_preference_file
 
     check_split(split)
+    rows = None if preferences is None else read_preference_file(preferences)
     loaded = load_artifact(artifact)
     dataset = read_data(
         data,
@@ -48,10 +65,15 @@ def trm_eval(
         text_columns=text_columns,
     )
     started = time.perf_counter()
-    evaluation = evaluate_trm(loaded, dataset, split=split, seed=seed)
+    written = None if rows is None else evaluate_written(loaded, dataset, rows, split=split, seed=seed)
+    evaluation = evaluate_trm(
+        loaded, dataset, split=split, positions=positions, conditions=conditions, trust=trust, seed=seed
+    )
     seconds = time.perf_counter() - started
     if as_json:
         result = evaluation.to_dict() | {"dropped": dataset.dropped, "seconds": round(seconds, 2)}
+        if written is not None:
+            result["written_preferences"] = written.to_dict()
         typer.echo(json.dumps(result, indent=2, allow_nan=False))
         return
     from rich.console import Console
@@ -61,6 +83,10 @@ def trm_eval(
     console.print(evaluation.protocol, soft_wrap=True, markup=False)
     for note in evaluation.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False)
+    if written is not None:
+        console.print(written_table(written))
+        for line in (written.protocol, *(f"Note: {note}" for note in written.notes)):
+            console.print(line, soft_wrap=True, markup=False)
     console.print(f"{evaluation.users} users in {seconds:.1f} s.", style="dim")
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.evals.cases import check_split
 from deeprec.evals.metrics import Interval, mean_interval, ndcg_from_ranks, recall_from_ranks
-from deeprec.evals.trm_eval import CUTOFFS, check_artifact, check_split
+from deeprec.evals.trm_eval import CUTOFFS, check_artifact
 from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import DataError
@@ -147,7 +148,7 @@ def evaluate_written(
             "is the user's score. The row without a preference is of the same users, the difference is paired by user. "
             "95% percentile bootstrap intervals over users."
         ),
-        notes=_notes(len(users), dataset, policies),
+        notes=_notes(len(users), dataset, policies, refused),
         scores=_compare(Retriever(artifact), dataset, users, texts, distance, seed),
     )
 
@@ -234,8 +235,11 @@ def _policy(row: WrittenPreference) -> str:
     return f"{named}, {'guided' if row.guided else 'free'}"
 
 
-def _notes(cases: int, dataset: Dataset, policies: Mapping[str, int]) -> tuple[str, ...]:
+def _notes(cases: int, dataset: Dataset, policies: Mapping[str, int], refused: Mapping[str, int]) -> tuple[str, ...]:
     notes = [f"Written by {', '.join(f'{policy} ({count})' for policy, count in policies.items())}."]
+    if refused:
+        why = ", ".join(f"{count} with {reason}" for reason, count in refused.items())
+        notes.append(f"Written preferences that do not count here: {why}.")
     if cases < len(dataset.users):
         notes.append(f"{len(dataset.users) - cases} of {len(dataset.users)} users have no such preference.")
     if cases < 100:
