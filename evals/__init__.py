@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deeprec.evals.baselines import CoOccurrenceConfig, make_cooccurrence_scorer, make_popularity_scorer
+    from deeprec.evals.cases import Case, make_cases
     from deeprec.evals.metrics import (
         Interval,
         mean_interval,
@@ -17,13 +18,11 @@ if TYPE_CHECKING:
         target_ranks,
     )
     from deeprec.evals.trm_eval import (
-        Case,
         System,
         SystemScores,
         TRMEvaluation,
         evaluate_systems,
         evaluate_trm,
-        make_cases,
         make_system,
         make_trm_system,
     )
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 # Modules load on first use of a name: the retriever behind `trm_eval` brings torch, the metrics need numpy only.
 _HOMES = {
-    "Case": "trm_eval",
+    "Case": "cases",
     "CoOccurrenceConfig": "baselines",
     "Interval": "metrics",
     "System": "trm_eval",
@@ -41,7 +40,7 @@ _HOMES = {
     "evaluate_systems": "trm_eval",
     "evaluate_trm": "trm_eval",
     "evaluate_written": "written_preferences",
-    "make_cases": "trm_eval",
+    "make_cases": "cases",
     "make_cooccurrence_scorer": "baselines",
     "make_popularity_scorer": "baselines",
     "make_system": "trm_eval",

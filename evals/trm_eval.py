@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from deeprec.evals.baselines import Scorer, make_cooccurrence_scorer, make_popularity_scorer
+from deeprec.evals.cases import Case, check_split, make_cases
 from deeprec.evals.metrics import Interval, mean_interval, ndcg_from_ranks, recall_from_ranks, target_ranks
+from deeprec.evals.preference_conditions import EXACT, ONE, make_conditions
 from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.dataset import Dataset
@@ -19,20 +21,10 @@ from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.model import PADDING_ROW
 from deeprec.trm_tool.preferences import SEPARATOR
 
-SPLITS: Mapping[str, int] = {"test": 1, "valid": 2}
-"""Split -> which item from the end of a user's sequence is the target."""
 CUTOFFS = (10, 20)
+FILTERED = 10.0
+"""Taken from the score of an item for each phrase that is not true of it; cosines lie within 1 of 0."""
 _BATCH = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One user's history and the item that came next."""
-
-    user: str
-    history: tuple[str, ...]
-    """Item ids, oldest first; it ends just before the target."""
-    target: str
 
 
 ScoreCases = Callable[[Sequence[Case]], NDArray[np.floating]]
@@ -69,8 +61,12 @@ class TRMEvaluation:
     split: str
     users: int
     items: int
+    positions: int
+    """Targets of each user."""
     holdout: int
     """Items at the end of each user's sequence that neither the TRM nor the baselines learned from."""
+    trust: float
+    """In every preference."""
     artifact_fingerprint: str
     dataset_fingerprint: str
     protocol: str
@@ -84,8 +80,10 @@ class TRMEvaluation:
         return {
             "split": self.split,
             "users": self.users,
+            "positions": self.positions,
             "items": self.items,
             "holdout": self.holdout,
+            "trust": self.trust,
             "artifact_fingerprint": self.artifact_fingerprint,
             "dataset_fingerprint": self.dataset_fingerprint,
             "protocol": self.protocol,
@@ -110,56 +108,71 @@ class TRMEvaluation:
         }
 
 
-def make_cases(dataset: Dataset, split: str = "test", *, positions: int = 1) -> list[Case]:
-    """Cases of every user: `test` has the last item as its target, `valid` the one before.
-
-    With `positions` above 1, that many items of each user are targets, counted backwards from the split's own, each
-    with the history before it: a narrower interval, for models that have read none of them (`Dataset.without_last`).
-    All cases of a position come before those of the next; positions without a history are left out.
-    """
-    first = check_split(split)
-    return [
-        Case(user=user, history=dataset.history(user, holdout), target=dataset.target(user, holdout))
-        for holdout in range(first, first + positions)
-        for user in dataset.users
-        if len(dataset.sequences[user]) > holdout
-    ]
-
-
-def evaluate_trm(artifact: Artifact, dataset: Dataset, *, split: str = "test", seed: int = 0) -> TRMEvaluation:
+def evaluate_trm(
+    artifact: Artifact,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    positions: int = 1,
+    conditions: bool = False,
+    trust: float | None = None,
+    seed: int = 0,
+) -> TRMEvaluation:
     """Evaluate popularity, co-occurrence and the TRM without and with the target's attributes on all users.
 
-    The baselines count the interactions that the artifact was trained on: the last `holdout` of each user left out.
+    The baselines count the interactions that the artifact was trained on.
 
     Args:
         artifact: What is evaluated. Its catalogue is what everybody ranks.
         dataset: Users and targets.
         split: `test` or `valid`.
-        seed: Of the bootstrap.
+        positions: Targets of each user, counted backwards from the split's own. Above 1 the artifact must have been
+            trained without them (`deeprec trm train --without-last`).
+        conditions: Also evaluate preferences that are partial, reworded, half wrong or another user's
+            (`make_conditions`), and filtering by the target's attributes instead of a preference.
+        trust: In every preference; None is the artifact's own.
+        seed: Of the bootstrap and of the conditions' draws.
 
     Raises:
-        ConfigError: the artifact was trained with the targets of this split, or lacks items of the data.
+        ConfigError: the artifact was trained with targets of this evaluation, or lacks items of the data.
     """
-    check_artifact(artifact, dataset, split)
-    cases = make_cases(dataset, split)
+    holdout = check_artifact(artifact, dataset, split, positions=positions)
+    cases = make_cases(dataset, split, positions=positions)
     if not cases:
         raise DataError(f"{dataset.name} has no users, so there is nothing to evaluate.")
-    catalogue, holdout = artifact.catalogue, int(artifact.config["holdout"])
+    catalogue = artifact.catalogue
     encoder = make_encoder(str(artifact.config["encoder_id"]))
-    systems = (
+    told = all_attributes(cases, catalogue)
+    systems = [
         make_system("popularity", make_popularity_scorer(dataset, holdout=holdout, catalogue=catalogue)),
         make_system("co-occurrence", make_cooccurrence_scorer(dataset, holdout=holdout, catalogue=catalogue)),
         make_trm_system("TRM", artifact, encoder),
-        make_trm_system("TRM + target's attributes", artifact, encoder, oracle=True),
-    )
+    ]
+    if conditions:
+        said = make_conditions(cases, catalogue, artifact.popularity.tolist(), seed=seed)
+        systems += [
+            make_trm_system(f"TRM, {each.name}", artifact, encoder, wishes=each.wishes, trust=trust, oracle=each.oracle)
+            for each in said
+        ]
+        systems += [
+            make_filter_system(f"TRM, filtered by {each.name}", artifact, encoder, each.phrases)
+            for each in said
+            if each.name in (EXACT, ONE)
+        ]
+    else:
+        systems.append(
+            make_trm_system("TRM + target's attributes", artifact, encoder, wishes=told, trust=trust, oracle=True)
+        )
     return TRMEvaluation(
         split=split,
-        users=len(cases),
+        users=len({case.user for case in cases}),
+        positions=positions,
         items=len(catalogue),
         holdout=holdout,
+        trust=trust_of(artifact) if trust is None else trust,
         artifact_fingerprint=artifact.fingerprint,
         dataset_fingerprint=dataset.fingerprint,
-        protocol=_protocol(split, len(cases), len(catalogue), holdout),
+        protocol=_protocol(split, cases, positions, len(catalogue), holdout),
         notes=_notes(artifact, dataset, cases, split),
         scores=evaluate_systems(systems, cases, catalogue, seed=seed),
     )
@@ -176,19 +189,29 @@ def evaluate_systems(
     """Recall and NDCG of each system on the same cases, first with seen items masked, then without.
 
     Every score is computed once and ranked both ways here, so that no system can be masked differently from another.
+    Several cases of a user count as one: their mean is the user's value.
     """
     ranks = [_rank_targets(system, cases, catalogue) for system in systems]
+    users = [case.user for case in cases]
     scores = []
     for way, masked in enumerate((True, False)):
         for system, both in zip(systems, ranks, strict=True):
             metrics = {}
             for k in cutoffs:
-                metrics[f"recall@{k}"] = mean_interval(recall_from_ranks(both[way], k), seed=seed)
-                metrics[f"ndcg@{k}"] = mean_interval(ndcg_from_ranks(both[way], k), seed=seed)
+                metrics[f"recall@{k}"] = mean_interval(mean_by(users, recall_from_ranks(both[way], k)), seed=seed)
+                metrics[f"ndcg@{k}"] = mean_interval(mean_by(users, ndcg_from_ranks(both[way], k)), seed=seed)
             scores.append(
                 SystemScores(system=system.name, oracle=system.oracle, masked=masked, metrics=metrics, ranks=both[way])
             )
     return tuple(scores)
+
+
+def mean_by(users: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean value of each user (users,), in the order in which they first occur; NaN where one of them is NaN."""
+    _, first, index = np.unique(np.array(users), return_index=True, return_inverse=True)
+    means = np.bincount(index, weights=values) / np.bincount(index)
+    ordered: NDArray[np.float64] = means[np.argsort(first)]
+    return ordered
 
 
 def _rank_targets(system: System, cases: Sequence[Case], catalogue: Catalogue) -> NDArray[np.float64]:
@@ -208,14 +231,34 @@ def make_system(name: str, score: Scorer) -> System:
     return System(name=name, score=lambda cases: score([case.history for case in cases]))
 
 
-def make_trm_system(name: str, artifact: Artifact, encoder: Encoder, *, oracle: bool = False) -> System:
-    """The TRM over the whole catalogue, without a preference; tests hold its order to the retriever's.
+def all_attributes(cases: Sequence[Case], catalogue: Catalogue) -> dict[Case, str]:
+    """The preference of the oracle: every phrase that is true of a case's target, and never its title."""
+    return {case: SEPARATOR.join(catalogue.phrases_of(case.target)) for case in cases}
 
-    `oracle` gives it every phrase that is true of the target as the preference (none where there is no such phrase).
+
+def make_trm_system(
+    name: str,
+    artifact: Artifact,
+    encoder: Encoder,
+    *,
+    wishes: Mapping[Case, str] | None = None,
+    trust: float | None = None,
+    oracle: bool = False,
+) -> System:
+    """The TRM over the whole catalogue; tests hold its order to the retriever's.
+
+    Args:
+        name: Of the row.
+        artifact: Whose model scores.
+        encoder: The artifact's own.
+        wishes: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
+        trust: In a preference; None is the artifact's own.
+        oracle: Whether the preferences say something about the target.
     """
     model, catalogue = artifact.model, artifact.catalogue
     peak = max(float(artifact.popularity.max(initial=0)), 1.0)
     popularity = (artifact.popularity / peak).astype(np.float32)
+    weight = trust_of(artifact) if trust is None else trust
     with torch.inference_mode():
         items = model.item_vectors()  # (items, width)
 
@@ -225,14 +268,15 @@ def make_trm_system(name: str, artifact: Artifact, encoder: Encoder, *, oracle: 
         for line, case in zip(rows, cases, strict=True):
             latest = torch.from_numpy(catalogue.rows(case.history[-length:]))
             line[: len(latest)] = latest
-        wishes = [SEPARATOR.join(catalogue.phrases_of(case.target)) if oracle else "" for case in cases]
+        said = [(wishes or {}).get(case, "") for case in cases]
         preference, has = None, None
-        if any(wishes):
-            preference = torch.from_numpy(encoder.encode(wishes)).to(items.device)
-            has = torch.tensor([bool(wish) for wish in wishes], device=items.device)
+        if any(said):
+            preference = torch.from_numpy(encoder.encode(said)).to(items.device)
+            has = torch.tensor([bool(wish) for wish in said], device=items.device)
         with torch.inference_mode():
-            scores: NDArray[np.float32] = (model.query(rows.to(items.device), preference, has) @ items.T).cpu().numpy()
-        for line, case, wish in zip(scores, cases, wishes, strict=True):
+            query = model.query(rows.to(items.device), preference, has, weight)
+            scores: NDArray[np.float32] = (query @ items.T).cpu().numpy()
+        for line, case, wish in zip(scores, cases, said, strict=True):
             if not case.history and not wish:
                 line[:] = popularity
         return scores
@@ -240,17 +284,45 @@ def make_trm_system(name: str, artifact: Artifact, encoder: Encoder, *, oracle: 
     return System(name=name, score=score, oracle=oracle)
 
 
-def check_artifact(artifact: Artifact, dataset: Dataset, split: str) -> None:
-    """Refuse an artifact that has learned the targets of `split`, or that cannot name an item of the data.
+def make_filter_system(
+    name: str, artifact: Artifact, encoder: Encoder, phrases: Mapping[Case, tuple[str, ...]]
+) -> System:
+    """The plain alternative to a preference: items of which all phrases are true first, by the TRM without one."""
+    ranked = make_trm_system(name, artifact, encoder)
+    true_of = {
+        phrase: np.isin(artifact.catalogue.ids, list(ids)) for phrase, ids in artifact.catalogue.phrases(1).items()
+    }
+
+    def score(cases: Sequence[Case]) -> NDArray[np.floating]:
+        scores = ranked.score(cases)
+        for line, case in zip(scores, cases, strict=True):
+            for phrase in phrases[case]:
+                line[~true_of[phrase]] -= FILTERED
+        return scores
+
+    return System(name=name, score=score, oracle=True)
+
+
+def trust_of(artifact: Artifact) -> float:
+    """How far the artifact trusts a preference when nobody says otherwise."""
+    return float(artifact.config["trust"])
+
+
+def check_artifact(artifact: Artifact, dataset: Dataset, split: str, *, positions: int = 1) -> int:
+    """Refuse an artifact that has learned targets of the evaluation, or that cannot name an item of the data.
+
+    Returns:
+        How many last items of each user the artifact has not learned from.
 
     Raises:
         ConfigError: what was seen, and what to do.
     """
-    needed, holdout = check_split(split), int(artifact.config["holdout"])
+    needed, holdout = check_split(split) + positions - 1, int(artifact.config["holdout"])
     if holdout < needed:
+        remedy = f"--holdout {needed}" if positions == 1 else f"--without-last {needed - holdout}"
         raise ConfigError(
             f"The artifact was trained with holdout {holdout}, so the targets of the {split} split were in its "
-            f"training: its figures would mean nothing. Train it again with `--holdout {needed}` or more."
+            f"training: its figures would mean nothing. Train it again with `{remedy}` or more."
         )
     missing = [item_id for item_id in dataset.catalogue.ids if item_id not in artifact.catalogue]
     if missing:
@@ -259,19 +331,21 @@ def check_artifact(artifact: Artifact, dataset: Dataset, split: str) -> None:
             f"The artifact's catalogue lacks {len(missing)} of the {len(dataset.catalogue)} items of {dataset.name}, "
             f"such as {named}. Evaluate it on the data that it was trained on, or train one on this data."
         )
+    return holdout
 
 
-def check_split(split: str) -> int:
-    """How far from the end of a user's sequence the targets of `split` lie, or ConfigError."""
-    if split not in SPLITS:
-        raise ConfigError(f"There is no split {split!r}. Choose {' or '.join(SPLITS)}.")
-    return SPLITS[split]
-
-
-def _protocol(split: str, users: int, items: int, holdout: int) -> str:
+def _protocol(split: str, cases: Sequence[Case], positions: int, items: int, holdout: int) -> str:
     last = {"test": "last item", "valid": "last item but one"}[split]
+    users = len({case.user for case in cases})
+    if positions == 1:
+        targets = f"the {last} of each is the target, the history is all before it"
+    else:
+        targets = (
+            f"the {last} of each and the {positions - 1} before it are targets ({len(cases)} in all), each with all "
+            "that came before as its history; the mean over a user's targets is the user's value"
+        )
     return (
-        f"Leave-one-out on {users} users: the {last} of each is the target, the history is all before it. Every "
+        f"Leave-one-out on {users} users: {targets}. Every "
         f"system ranks the full catalogue of {items} items; ties in score go by catalogue order, ties in time by the "
         f"order of the interaction file. Hits are decided by item id. 'Masked' means that items of the history cannot "
         f"come back, for every system alike. The TRM was trained, and the baselines counted, without the last "

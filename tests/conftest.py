@@ -142,6 +142,7 @@ def artifact_folder(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) 
         popularity=torch.bincount(torch.from_numpy(dataset.catalogue.rows(seen)), minlength=50).double().numpy(),
         dataset_fingerprint=dataset.fingerprint,
         holdout=2,
+        trust=0.5,
         metrics={},
         seed=3,
     )

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.items_cli import app as items_app
 from deeprec.trm_tool.options import (
     DEFAULT_ARTIFACT,
     ColumnOption,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(items_app, name="items")
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
@@ -44,6 +46,9 @@ def train(
     holdout: Annotated[
         int, typer.Option(help="Last items of each person that training never sees: 2, or 3 to collect rollouts.")
     ] = 2,
+    without_last: Annotated[
+        int, typer.Option(min=0, help="Train as before each person's last N interactions: for `trm eval --positions`.")
+    ] = 0,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", show_default="20")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and preference texts.")] = 0,
     encoder: Annotated[
@@ -81,6 +86,7 @@ def train(
             encoder=make_encoder(encoder),
             epochs=DEFAULT_EPOCHS if epochs is None else epochs,
             holdout=holdout,
+            without_last=without_last,
             seed=seed,
             on_progress=show,
         )
@@ -101,6 +107,10 @@ def search(
     history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
     preference: Annotated[str | None, typer.Option(help='What is wanted, in words: "comedy; 1990s".')] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Items to list.")] = 10,
+    trust: Annotated[
+        float | None,
+        typer.Option(help="Weight of the preference beside the history, 0 to 1.", show_default="the artifact's"),
+    ] = None,
     exclude: Annotated[str | None, typer.Option(help="Item ids, separated by commas, that must not come back.")] = None,
     where: Annotated[
         str | None,
@@ -118,6 +128,7 @@ def search(
         split_names(history),
         preference,
         k=k,
+        trust=trust,
         exclude=split_names(exclude),
         where=conditions,
         include_seen=include_seen,

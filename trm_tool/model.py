@@ -30,6 +30,9 @@ class TRMConfig:
     """Items of a history that are read, counted from its end."""
     temperature: float = 0.1
     """Cosines are divided by this in the loss. Scores handed out are plain cosines."""
+    own_head: bool = False
+    belief_gate: bool = False
+    """Weigh a preference by how it fits the history, not only by what it says."""
     frequency_gate: bool = True
     """Mix ids and texts of a history by a gated convolution in the frequency domain; off, they are added."""
 
@@ -157,7 +160,15 @@ class PreferenceAwareTRM(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.output_norm = nn.LayerNorm(config.width)
         self.preference_head = nn.Sequential(
-            nn.Linear(config.width, config.inner), nn.GELU(), nn.Linear(config.inner, config.width)
+            nn.Dropout(config.dropout) if config.own_head else nn.Identity(),
+            nn.Linear(text_width if config.own_head else config.width, config.inner),
+            nn.GELU(),
+            nn.Linear(config.inner, config.width),
+        )
+        self.belief = (
+            nn.Sequential(nn.Linear(3 * config.width, config.width), nn.GELU(), nn.Linear(config.width, 1))
+            if config.belief_gate
+            else None
         )
         self.apply(_initialise)
 
@@ -196,15 +207,32 @@ class PreferenceAwareTRM(nn.Module):
 
     def adapt_preference(self, text: Tensor) -> Tensor:
         """Turn embeddings of preference texts (n, text_width) into what is added to a history's state -> (n, width)."""
-        wish: Tensor = self.preference_head(self.adapt_text(text))
+        wish: Tensor = self.preference_head(text if self.config.own_head else self.adapt_text(text))
         return wish
+
+    def encode_histories(self, rows: Tensor) -> Tensor:
+        """Read whole histories (batch, length), padded as for `encode_sequence` -> (batch, width); empty ones are 0."""
+        lengths = (rows != PADDING_ROW).sum(dim=1)  # (batch,)
+        if not rows.shape[1] or not bool(lengths.any()):
+            return torch.zeros(rows.shape[0], self.config.width, device=rows.device)
+        last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.config.width)
+        return self.encode_sequence(rows).gather(1, last).squeeze(1) * (lengths > 0).unsqueeze(-1)
+
+    def combine(self, states: Tensor, wishes: Tensor | None = None, trust: float | Tensor = 1.0) -> Tensor:
+        """Move states of histories (n, width) by what is wished (n, width) -> query vectors (n, width), length 1."""
+        if wishes is not None:
+            if self.belief is not None:
+                both = torch.cat((states, wishes, states * wishes), dim=-1)
+                wishes = wishes * 2 * torch.sigmoid(self.belief(both))
+            states = states + trust * wishes
+        return F.normalize(states, dim=-1)
 
     def query(
         self,
         rows: Tensor,
         preference: Tensor | None = None,
         has_preference: Tensor | None = None,
-        trust: float = 1.0,
+        trust: float | Tensor = 1.0,
     ) -> Tensor:
         """Turn histories and preferences into query vectors.
 
@@ -213,20 +241,19 @@ class PreferenceAwareTRM(nn.Module):
                 then the preference alone is the query (the zero vector where there is none either).
             preference: Text embeddings, float (batch, text_width), or None for no preference at all.
             has_preference: bool (batch,); False switches the preference of that row off. None means all True.
-            trust: How much weight the preference gets; 0 ignores it, 1 is what training saw.
+            trust: How much weight the preference gets; 0 ignores it, 1 is what training saw. Beside an empty history
+                any weight above 0 is the whole weight. One for all, or (batch, 1).
 
         Returns:
             float (batch, width) of unit length.
         """
-        lengths = (rows != PADDING_ROW).sum(dim=1)  # (batch,)
-        hidden = torch.zeros(rows.shape[0], self.config.width, device=rows.device)
-        if rows.shape[1] and bool(lengths.any()):
-            last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.config.width)
-            hidden = self.encode_sequence(rows).gather(1, last).squeeze(1) * (lengths > 0).unsqueeze(-1)
-        if preference is not None:
-            wish = trust * self.adapt_preference(preference)
-            hidden = hidden + (wish if has_preference is None else wish * has_preference.unsqueeze(-1))
-        return F.normalize(hidden, dim=-1)
+        states = self.encode_histories(rows)
+        if preference is None:
+            return self.combine(states)
+        wishes = self.adapt_preference(preference)
+        if has_preference is not None:
+            wishes = wishes * has_preference.unsqueeze(-1)
+        return self.combine(states, wishes, trust)
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:
         """Vectors that a query is compared with: id and adapted text, unit length, (n_items, width).

@@ -10,8 +10,11 @@ from torch import Tensor
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.wordings import SentenceWriter
 
 SEPARATOR = "; "
+MAX_TEXTS = 50_000
+"""Texts that training writes and encodes, as long as that leaves each distinct set of phrases two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,43 +29,62 @@ class PreferenceConfig:
     """Share of the texts that hold one phrase which is not true of the item they were made for."""
     cold: float = 0.05
     """Share of the positions with a preference that are trained without their history."""
-    variants: int = 8
-    """Texts written for each item. Texts are encoded once, so more of them cost encoding, not training."""
+    sentences: float = 0.5
+    """Share of the texts that say their phrases in a sentence (`SentenceWriter`) and not as a list."""
+    everyday: float = 0.5
+    """Share of the phrases in sentences that are said in everyday words, where some are known."""
+    variants: int = 16
+    """Texts written for each distinct set of phrases. Texts are encoded once: more cost encoding, not training."""
 
     def __post_init__(self) -> None:
-        for name in ("empty", "wrong", "noisy", "cold"):
+        for name in ("empty", "wrong", "noisy", "cold", "sentences", "everyday"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"PreferenceConfig.{name} is {getattr(self, name)}. Give a share from 0 to 1.")
         if self.variants < 1:
             raise ConfigError(f"PreferenceConfig.variants is {self.variants}. Set it to 1 or more.")
 
 
-def write_preferences(catalogue: Catalogue, config: PreferenceConfig, seed: int) -> list[tuple[str, ...]]:
-    """Write `config.variants` preference texts for every item, from a random part of the phrases true of it.
+def write_preferences(
+    catalogue: Catalogue, config: PreferenceConfig, seed: int, *, popularity: Sequence[float] | None = None
+) -> list[tuple[str, ...]]:
+    """Write preference texts for every item, from a random part of the phrases true of it.
 
-    The first text of an item holds all its phrases. An item without phrases gets no text. The item's own title is
-    never among the phrases, also not as a phrase borrowed from another item.
+    Items with the same phrases share their texts. The first text of an item lists all its phrases. An item without
+    phrases gets no text. An item's own title is never among its phrases, also not as one borrowed from another item.
+    A catalogue with very many distinct sets of phrases gets fewer texts a set (`MAX_TEXTS` in all, at least 2 a set).
+
+    Args:
+        catalogue: Knows the phrases.
+        config: The shares to write by.
+        seed: Of every draw.
+        popularity: Interactions of each item in training (items,): sentences name the better-known items. None takes
+            the catalogue's order for it.
 
     Returns:
         One tuple of texts an item, in catalogue order.
     """
     rng = np.random.default_rng(seed)
+    writer = SentenceWriter(catalogue, [0.0] * len(catalogue) if popularity is None else popularity, config.everyday)
     phrases = [catalogue.phrases_of(item_id) for item_id in catalogue.ids]
     # A wrong phrase is drawn as often as the catalogue says it, so that noise sounds like what is said.
     spoken = [phrase for own in phrases for phrase in own]
-    texts: list[tuple[str, ...]] = []
+    titles: dict[tuple[str, ...], set[str]] = {}
     for item, own in zip(catalogue, phrases, strict=True):
-        title = " ".join(item.title.lower().split())
-        variants = [own] if own else []
-        while own and len(variants) < config.variants:
+        titles.setdefault(own, set()).add(" ".join(item.title.lower().split()))
+    count = max(2, min(config.variants, MAX_TEXTS // max(len(titles), 1)))
+    texts: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
+    for own in titles:
+        variants = [SEPARATOR.join(own)] if own else []
+        while own and len(variants) < min(config.variants, count):
             chosen = [own[index] for index in rng.permutation(len(own))[: rng.integers(1, len(own) + 1)]]
             if rng.random() < config.noisy:
                 borrowed = spoken[rng.integers(len(spoken))]
-                if borrowed not in own and borrowed != title:
+                if borrowed not in own and borrowed not in titles[own]:
                     chosen.insert(int(rng.integers(len(chosen) + 1)), borrowed)
-            variants.append(tuple(chosen))
-        texts.append(tuple(SEPARATOR.join(variant) for variant in variants))
-    return texts
+            sentence = rng.random() < config.sentences
+            variants.append(writer.write(chosen, rng, titles[own]) if sentence else SEPARATOR.join(chosen))
+        texts[own] = tuple(variants)
+    return [texts[own] for own in phrases]
 
 
 class PreferencePool:

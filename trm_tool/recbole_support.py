@@ -21,6 +21,7 @@ from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
@@ -140,6 +141,11 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
         self.best_state: dict[str, Tensor] = {}
         self.best_epoch = 0
         self._start = perf_counter()
+        self.average: AveragedModel | None = None
+        if config["weight_average"]:
+            average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config["weight_average"]))
+            self.optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
+            self.average = average
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole does; the clock of `EpochResult.seconds` starts here."""
@@ -158,7 +164,8 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
-        score, result = super()._valid_epoch(valid_data, show_progress)
+        with self._averaged():
+            score, result = super()._valid_epoch(valid_data, show_progress)
         if self.on_epoch:
             self.on_epoch(
                 EpochResult(
@@ -170,6 +177,24 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
                 )
             )
         return score, result
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the averaged weights into the model for a while, where there are any."""
+        if self.average is None:
+            yield
+            return
+        own = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+        averaged = dict(self.average.module.named_parameters())
+        with torch.no_grad():
+            for name, value in self.model.named_parameters():
+                value.copy_(averaged[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in self.model.named_parameters():
+                    value.copy_(own[name])
 
     def _check_nan(self, loss: Tensor) -> None:
         if not bool(torch.isfinite(loss)):
@@ -184,7 +209,8 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         self.best_epoch = epoch + 1
-        self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        with self._averaged():
+            self.best_state = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
 
 @contextmanager

@@ -50,6 +50,8 @@ class Query:
     history: Sequence[str] = ()
     """Item ids, oldest first; of anybody, known from training or not."""
     preference: str | None = None
+    trust: float | None = None
+    """How far the preference is trusted beside the history, 0 to 1; None is what the artifact's validation found."""
     exclude: Collection[str] = ()
     where: Where | None = None
     include_seen: bool = False
@@ -109,6 +111,7 @@ class Retriever:
         preference: str | None = None,
         *,
         k: int,
+        trust: float | None = None,
         exclude: Collection[str] = (),
         where: Where | None = None,
         include_seen: bool = False,
@@ -122,6 +125,8 @@ class Retriever:
             history: Item ids, oldest first; of anybody. Empty is allowed.
             preference: What is wanted, in words.
             k: Items to return; fewer come back when the query allows fewer.
+            trust: How far the preference is trusted beside the history: 0 ignores it, 1 believes it as training did;
+                None is what the artifact's validation found. Without a history it decides alone, however little.
             exclude: Item ids that must not come back.
             where: Constraints on attributes, such as `{"year": {"min": 1990}, "genre": {"not_in": ["Horror"]}}`.
             include_seen: Let items of the history come back.
@@ -133,7 +138,14 @@ class Retriever:
             UnknownItemError: an id of `history` or `exclude` never was in the catalogue; one that was removed is read.
             ConfigError: `k` is below 1, or a condition makes no sense.
         """
-        query = Query(history=history, preference=preference, exclude=exclude, where=where, include_seen=include_seen)
+        query = Query(
+            history=history,
+            preference=preference,
+            trust=trust,
+            exclude=exclude,
+            where=where,
+            include_seen=include_seen,
+        )
         return self.retrieve_batch([query], k=k)[0]
 
     def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
@@ -223,7 +235,11 @@ class Retriever:
         masks, unenforced = zip(
             *(_mask(snapshot, query, history) for query, history in zip(queries, histories, strict=True)), strict=True
         )
-        wishes = [plain(query.preference or "", MAX_TEXT_CHARS) for query in queries]
+        trusts = [_trust(query, snapshot) for query in queries]
+        wishes = [
+            plain(query.preference or "", MAX_TEXT_CHARS) if trust else ""
+            for query, trust in zip(queries, trusts, strict=True)
+        ]
         # Always the full length, as in training: the model's frequency filter depends on it, so that an answer would
         # otherwise depend on the other histories of its batch.
         length = model.config.max_length
@@ -235,7 +251,8 @@ class Retriever:
         has = torch.tensor([bool(wish) for wish in wishes])
         preference = self._encode(snapshot, wishes).to(device) if has.any() else None
         with torch.inference_mode(), _few_threads(len(queries)):
-            vectors = model.query(rows.to(device), preference, has.to(device) if has.any() else None)
+            weights = torch.tensor(trusts, device=device).unsqueeze(1)
+            vectors = model.query(rows.to(device), preference, has.to(device) if has.any() else None, weights)
             scores: NDArray[np.float32] = (vectors @ snapshot.item_vectors.T).cpu().numpy()
         for index, (history, wish) in enumerate(zip(histories, wishes, strict=True)):
             if not len(history) and not wish:
@@ -255,12 +272,20 @@ class Retriever:
 
 
 def _mask(snapshot: Snapshot, query: Query, history: NDArray[np.int64]) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    mask, unenforced = snapshot.attributes.mask({} if query.where is None else query.where)
+    filtered = snapshot.attributes.filter({} if query.where is None else query.where)
+    mask, unenforced = filtered.mask, filtered.unenforced
     mask &= snapshot.artifact.catalogue.available
     if not query.include_seen:
         mask[history] = False
     mask[_rows(snapshot.artifact.catalogue, query.exclude, "exclude")] = False
     return mask, unenforced
+
+
+def _trust(query: Query, snapshot: Snapshot) -> float:
+    trust = float(snapshot.artifact.config["trust"]) if query.trust is None else query.trust
+    if not 0 <= trust <= 1:  # also refuses NaN
+        raise ConfigError(f"trust is {trust}. Give a weight from 0 (ignore the preference) to 1 (believe it).")
+    return trust
 
 
 def _rows(catalogue: Catalogue, item_ids: Collection[str], name: str) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -19,11 +19,14 @@ from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
 from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
+from deeprec.trm_tool.trust import calibrate_trust, write_probes
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.recbole_support import EpochResult
 
 DEFAULT_EPOCHS = 20
+CALIBRATION_USERS = 2_000
+"""Whose validation targets say how far to trust a preference."""
 MIN_ITEMS = 20
 """Recall and NDCG are measured at 10 and 20."""
 
@@ -42,6 +45,9 @@ class TrainingConfig:
     """Epochs without a better validation NDCG@10 before training stops."""
     sampled_softmax: int = 20_000
     """Catalogues above this size are scored on the batch's targets and this many random items, not in full."""
+    weight_average: float = 0.0
+    """Decay of the running average of the weights that is validated and kept, a step; 0 keeps the last weights."""
+    weight_decay: float = 0.0
     clip_norm: float = 5.0
     """Gradients are scaled down to this norm."""
 
@@ -80,6 +86,7 @@ def train_trm(
     encoder: Encoder,
     epochs: int = DEFAULT_EPOCHS,
     holdout: int = 2,
+    without_last: int = 0,
     seed: int = 0,
     on_progress: Callable[[TrainingProgress], None] | None = None,
     training: TrainingConfig | None = None,
@@ -87,7 +94,8 @@ def train_trm(
 ) -> dict[str, Any]:
     """Train with RecBole's Trainer and Evaluator, stop early on validation NDCG@10, and write the artifact.
 
-    The validation target is the item before the last of each person. The last item is never read at all. Equal
+    The validation target is the item before the last of each person. The last item is never read at all. After
+    training, validation also says how far to trust a preference by default (`calibrate_trust`). Equal
     arguments give equal weights on the same machine with the same number of threads.
 
     Args:
@@ -98,6 +106,8 @@ def train_trm(
         epochs: Passes over the training windows, at most.
         holdout: How many of each person's last items never touch training: 2 leaves out the test and the validation
             target, 3 also the target that reinforcement learning uses.
+        without_last: Train as if the last so many interactions of each person had not happened yet, so that each of
+            them is a fair target (`deeprec trm eval --positions`). The artifact's holdout grows by as many.
         seed: Of weights, batches, dropout and preference texts.
         on_progress: Told about every stage and epoch.
         training: Optimiser settings.
@@ -117,13 +127,16 @@ def train_trm(
         training or TrainingConfig(),
         preferences or PreferenceConfig(),
     )
-    _check(dataset, out, epochs, holdout, seed)
+    learned = dataset.without_last(without_last)
+    _check(learned, out, epochs, holdout, seed)
     tell = on_progress or (lambda progress: None)
 
     tell(TrainingProgress(stage="encoding", epoch=0, epochs=epochs))
     catalogue = dataset.catalogue
     text_embeddings = torch.from_numpy(encoder.encode([item.text for item in catalogue]))
-    pool = PreferencePool(write_preferences(catalogue, preferences, seed), encoder, preferences)
+    popularity = count_interactions(learned, holdout)
+    texts = write_preferences(catalogue, preferences, seed, popularity=popularity.tolist())
+    pool = PreferencePool(texts, encoder, preferences)
     encoding_s = perf_counter() - started
     tell(TrainingProgress(stage="training", epoch=0, epochs=epochs, seconds=encoding_s))
 
@@ -144,7 +157,7 @@ def train_trm(
 
     with tempfile.TemporaryDirectory(prefix="deeprec-") as scratch:
         model, found = run_recbole(
-            dataset,
+            learned,
             lambda: PreferenceAwareTRM(config, text_embeddings),
             pool,
             folder=Path(scratch),
@@ -154,21 +167,40 @@ def train_trm(
             seed=seed,
             on_epoch=told,
         )
-    metrics = found | {"seconds": round(perf_counter() - started, 1), "encoding_seconds": round(encoding_s, 1)}
+    curve = _calibrate(model, learned, encoder, seed)
+    metrics = (
+        found
+        | {"trust": curve}
+        | {"seconds": round(perf_counter() - started, 1), "encoding_seconds": round(encoding_s, 1)}
+    )
     save_artifact(
         out,
         model,
         catalogue,
         encoder_id=encoder.id,
         text_embeddings=text_embeddings,
-        popularity=count_interactions(dataset, holdout),
+        popularity=popularity,
         dataset_fingerprint=dataset.fingerprint,
         dataset_name=dataset.name,
-        holdout=holdout,
+        holdout=holdout + without_last,
+        trust=curve["chosen"],
         metrics=metrics,
         seed=seed,
     )
     return metrics
+
+
+def _calibrate(model: PreferenceAwareTRM, dataset: Dataset, encoder: Encoder, seed: int) -> dict[str, Any]:
+    """The trust curve on the validation targets of at most `CALIBRATION_USERS` people."""
+    catalogue = dataset.catalogue
+    users = [user for user in dataset.users if len(dataset.history(user, 2))][:CALIBRATION_USERS]
+    targets = [dataset.target(user, 2) for user in users]
+    preferences = {}
+    for kind, said in write_probes([catalogue.phrases_of(target) for target in targets], seed).items():
+        has = torch.tensor([bool(text) for text in said])
+        preferences[kind] = torch.from_numpy(encoder.encode(said)), has
+    histories = [catalogue.rows(dataset.history(user, 2)) for user in users]
+    return asdict(calibrate_trust(model, histories, catalogue.rows(targets), preferences))
 
 
 def count_interactions(dataset: Dataset, holdout: int) -> NDArray[np.float64]:

@@ -145,17 +145,19 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         targets = targets[trained]
         chosen, has = (part.to(self.device) for part in self.pool.draw(targets, self.generator))
         cold = has & (torch.rand(len(has), generator=self.generator) < self.pool.config.cold).to(self.device)
+        wish = None
         if bool(has.any()):
             unique, index = torch.unique(chosen[has], return_inverse=True)
             wishes = trm.adapt_preference(self.pool_embeddings[unique])
             wish = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), wishes[index])
-            hidden = hidden * ~cold.unsqueeze(-1) + wish
+            hidden = hidden * ~cold.unsqueeze(-1)
+        query = trm.combine(hidden, wish)
         vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
         if len(vectors) > self.sampled_softmax:
             others = torch.randint(len(vectors), (self.sampled_softmax,), generator=self.generator).to(self.device)
             candidates, index = torch.unique(torch.cat((targets, others)), return_inverse=True)
             vectors, targets = vectors[candidates], index[: len(targets)]
-        logits = F.normalize(hidden, dim=-1) @ vectors.T / trm.config.temperature
+        logits = query @ vectors.T / trm.config.temperature
         return F.cross_entropy(logits, targets)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
@@ -215,6 +217,8 @@ def run_recbole(
             eval_batch_size=512,
             learning_rate=training.learning_rate,
             decay=True,
+            weight_average=training.weight_average,
+            weight_decay=training.weight_decay,
             clip_grad_norm={"max_norm": training.clip_norm},
             stopping_step=training.patience,
             sampled_softmax=training.sampled_softmax,

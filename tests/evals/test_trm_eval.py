@@ -21,6 +21,7 @@ from deeprec.evals import (
     make_trm_system,
 )
 from deeprec.evals.cli import trm_eval
+from deeprec.evals.trm_eval import all_attributes
 from deeprec.trm_tool import (
     Artifact,
     ArtifactError,
@@ -69,7 +70,8 @@ def test_ranks_are_places_in_the_list_that_the_retriever_gives(
     retriever: Retriever, artifact: Artifact, dataset: Dataset, oracle: bool
 ) -> None:
     cases = [*make_cases(dataset), Case(user="new", history=(), target="893")]
-    system = make_trm_system("TRM", artifact, HashingEncoder(), oracle=oracle)
+    wishes = all_attributes(cases, artifact.catalogue) if oracle else None
+    system = make_trm_system("TRM", artifact, HashingEncoder(), wishes=wishes, oracle=oracle)
     for row in evaluate_systems([system], cases, artifact.catalogue):
         for case, rank in zip(cases, row.ranks, strict=True):
             wish = "; ".join(retriever.catalogue.phrases_of(case.target)) if oracle else None
@@ -88,7 +90,7 @@ def test_the_oracle_is_told_attributes_and_nobody_else_is(artifact: Artifact, da
     cases = make_cases(dataset)
     make_trm_system("TRM", artifact, Listening()).score(cases)
     assert told == []
-    make_trm_system("TRM", artifact, Listening(), oracle=True).score(cases)
+    make_trm_system("TRM", artifact, Listening(), wishes=all_attributes(cases, artifact.catalogue)).score(cases)
     assert len(told) == len(cases)
     for case, text in zip(cases, told, strict=True):
         assert text

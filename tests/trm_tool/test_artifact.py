@@ -47,6 +47,7 @@ def save_again(artifact: Artifact, folder: Path, **changes: object) -> None:
         "dataset_fingerprint": artifact.config["dataset_fingerprint"],
         "holdout": artifact.config["holdout"],
         "metrics": {},
+        "trust": artifact.config["trust"],
         "seed": artifact.config["seed"],
     }
     save_artifact(folder, artifact.model, artifact.catalogue, **(arguments | changes))  # type: ignore[arg-type]
@@ -189,7 +190,7 @@ def test_one_flipped_bit_is_seen(folder: Path) -> None:
         (lambda config: config["architecture"].update(layers=2), r"model.safetensors lacks the tensor 'blocks.1"),
         (lambda config: config["architecture"].update(frequency_gate=False), "has a tensor 'frequency_gate"),
         (lambda config: config["architecture"].update(colour=1), "'architecture.colour' is not known"),
-        (lambda config: config.update(format=2), "'format' is 2; this version of deeprec-agent reads 1"),
+        (lambda config: config.update(format=1), "'format' is 1; this version of deeprec-agent reads 2"),
         (lambda config: config.update(format="1"), "'format' is '1'"),
         (lambda config: config["files"].pop("items.parquet"), "items.parquet is not the file"),
     ],
@@ -278,6 +279,7 @@ def test_ids_titles_and_attributes_survive_as_they_are(tmp_path: Path) -> None:
         popularity=np.zeros(2),
         dataset_fingerprint="",
         holdout=3,
+        trust=0.25,
         metrics={},
         seed=0,
     )
