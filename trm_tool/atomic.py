@@ -114,7 +114,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
             prose.append(at)
         else:
             kinds[column.name] = kind
-            values[column.name] = _parse(raw, column, kind, rows.name, numbers)
+            values[column.name] = parse_values(raw, column, kind, rows.name, numbers)
     parsed = [{name: value for name in kinds if (value := values[name][row]) is not None} for row in range(len(table))]
     draft = Catalogue(
         (Item(id=item_id, title="", attributes=a) for item_id, a in zip(lines, parsed, strict=True)), kinds
@@ -127,9 +127,10 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
     return Catalogue(items, kinds)
 
 
-def _parse(
+def parse_values(
     raw: Sequence[str], column: Column, kind: AttributeKind, file: str, numbers: Sequence[int]
 ) -> list[AttributeValue | None]:
+    """The values of a column as attributes of a kind, None where an item has none; `numbers` are their lines."""
     if kind == "number":
         for value, number in zip(raw, numbers, strict=True):
             if column.type == "float" and value and value.lower() != "nan" and not is_number(value):
