@@ -238,7 +238,10 @@ def _as_id(item_id: object) -> str:
 def _as_value(given: object) -> Any:
     """An attribute as the catalogue keeps it: numbers as floats, lists as tuples; None for nothing at all."""
     if isinstance(given, Real) and not isinstance(given, bool):
-        return float(given) if abs(given) < 1e300 else given
+        try:
+            return float(given)
+        except OverflowError:  # a whole number beyond all floats
+            return given
     if isinstance(given, list | tuple):
         return tuple(given) or None
     return None if given == "" else given
