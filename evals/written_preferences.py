@@ -18,7 +18,8 @@ from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import DataError
 from deeprec.trm_tool.preference_file import WrittenPreference
-from deeprec.trm_tool.retriever import Query, Retriever
+from deeprec.trm_tool.retriever import Retriever
+from deeprec.trm_tool.scoring import Query
 from deeprec.trm_tool.text import plain
 from deeprec.trm_tool.written_preferences import Refusal, knew_target, make_locator
 

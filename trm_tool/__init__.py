@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.dataset import Dataset
     from deeprec.trm_tool.embedding_cache import CachedEncoder
     from deeprec.trm_tool.encoder import Encoder, HashingEncoder, TextEncoder, TextRole, make_encoder
-    from deeprec.trm_tool.filters import Condition, Where
+    from deeprec.trm_tool.filters import Condition, UnknownValue, Where
     from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
     from deeprec.trm_tool.preference_file import (
         WrittenPreference,
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     )
     from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
     from deeprec.trm_tool.progress import training_bar
-    from deeprec.trm_tool.retriever import Query, Retrieved, Retriever, ScoredItem
+    from deeprec.trm_tool.retriever import Retrieved, Retriever, ScoredItem
+    from deeprec.trm_tool.scoring import Query
     from deeprec.trm_tool.text import neutralise
     from deeprec.trm_tool.tool import make_retrieve_items_tool
     from deeprec.trm_tool.train import TrainingConfig, TrainingProgress, train_trm
@@ -44,7 +45,7 @@ _HOMES = {
     "PreferenceAwareTRM": "model",
     "PreferenceConfig": "preferences",
     "PreferencePool": "preferences",
-    "Query": "retriever",
+    "Query": "scoring",
     "Refusal": "written_preferences",
     "Retrieved": "retriever",
     "Retriever": "retriever",
@@ -54,6 +55,7 @@ _HOMES = {
     "TextRole": "encoder",
     "TrainingConfig": "train",
     "TrainingProgress": "train",
+    "UnknownValue": "filters",
     "Where": "filters",
     "WrittenPreference": "preference_file",
     "WrittenTexts": "written_preferences",
@@ -102,6 +104,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingProgress",
     "UnknownItemError",
+    "UnknownValue",
     "Where",
     "WrittenPreference",
     "WrittenTexts",

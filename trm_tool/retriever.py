@@ -1,7 +1,6 @@
 """The retriever: a history and a preference in words in, the best items of the catalogue out."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -13,17 +12,15 @@ from numpy.typing import NDArray
 from deeprec.trm_tool.artifact import Artifact, load_artifact, save_changed
 from deeprec.trm_tool.catalogue import Catalogue, Item
 from deeprec.trm_tool.catalogue_changes import Change, add_items, remove_items, update_items
-from deeprec.trm_tool.encoder import MAX_TEXT_CHARS, Encoder, make_encoder
+from deeprec.trm_tool.encoder import Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.filters import Where
-from deeprec.trm_tool.model import PADDING_ROW
+from deeprec.trm_tool.filters import UnknownValue, Where
+from deeprec.trm_tool.ranking import POOL, best, diversify
+from deeprec.trm_tool.scoring import Query, score
 from deeprec.trm_tool.snapshot import Snapshot
-from deeprec.trm_tool.text import plain
 
 MAX_BATCH = 256
 """Queries of one forward pass; a longer batch takes several."""
-SMALL_BATCH = 32
-"""Up to this many queries are scored on one thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +34,18 @@ class ScoredItem:
 class Retrieved(list[ScoredItem]):
     """Items, best first, and what of the query could not be held."""
 
-    def __init__(self, items: Sequence[ScoredItem] = (), *, unenforced: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        items: Sequence[ScoredItem] = (),
+        *,
+        unenforced: tuple[str, ...] = (),
+        unknown_values: tuple[UnknownValue, ...] = (),
+    ) -> None:
         super().__init__(items)
         self.unenforced = unenforced
         """Attributes that `where` constrains and that the catalogue lacks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """One question to the retriever."""
-
-    history: Sequence[str] = ()
-    """Item ids, oldest first; of anybody, known from training or not."""
-    preference: str | None = None
-    trust: float | None = None
-    """How far the preference is trusted beside the history, 0 to 1; None is what the artifact's validation found."""
-    exclude: Collection[str] = ()
-    where: Where | None = None
-    include_seen: bool = False
-    """Whether items of the history may come back."""
+        self.unknown_values = unknown_values
+        """Values that `where` lists and that no item has, ten at most; they held, and no item has them."""
 
 
 class Retriever:
@@ -115,6 +105,7 @@ class Retriever:
         exclude: Collection[str] = (),
         where: Where | None = None,
         include_seen: bool = False,
+        diversity: float = 0.0,
     ) -> Retrieved:
         """Find the `k` items that fit best.
 
@@ -130,13 +121,17 @@ class Retriever:
             exclude: Item ids that must not come back.
             where: Constraints on attributes, such as `{"year": {"min": 1990}, "genre": {"not_in": ["Horror"]}}`.
             include_seen: Let items of the history come back.
+            diversity: How much the list avoids items that are like those above them, 0 to 1, by maximal marginal
+                relevance (`ranking.diversify`) over the 300 best; 0 is the order of the scores alone.
 
         Returns:
-            Best first, ties in catalogue order; `unenforced` names the attributes of `where` the catalogue lacks.
+            Best first, ties in catalogue order; with `diversity`, in the order of choice, while the scores remain
+            those of the items alone, comparable within the call. `unenforced` names the attributes of `where` that the
+            catalogue lacks, `unknown_values` the values that no item has.
 
         Raises:
             UnknownItemError: an id of `history` or `exclude` never was in the catalogue; one that was removed is read.
-            ConfigError: `k` is below 1, or a condition makes no sense.
+            ConfigError: `k` is below 1, `trust` or `diversity` is no weight, or a condition makes no sense.
         """
         query = Query(
             history=history,
@@ -145,6 +140,7 @@ class Retriever:
             exclude=exclude,
             where=where,
             include_seen=include_seen,
+            diversity=diversity,
         )
         return self.retrieve_batch([query], k=k)[0]
 
@@ -153,18 +149,27 @@ class Retriever:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ConfigError(f"k is {k!r}; no item would come back. Set k to 1 or more.")
         retrieved, snapshot = [], self._snapshot
+        ids = snapshot.artifact.catalogue.ids
         for start in range(0, len(queries), MAX_BATCH):
-            scores, unenforced = self._scores(snapshot, queries[start : start + MAX_BATCH])
-            for row_scores, names in zip(scores, unenforced, strict=True):
-                items = [
-                    ScoredItem(snapshot.artifact.catalogue.ids[row], float(row_scores[row]))
-                    for row in _best(row_scores, k)
-                ]
-                retrieved.append(Retrieved(items, unenforced=names))
+            batch = queries[start : start + MAX_BATCH]
+            scores, filtered = score(snapshot, self.encoder, batch)
+            for query, own, held in zip(batch, scores, filtered, strict=True):
+                rows = best(own, max(k, POOL) if query.diversity else k)
+                if query.diversity:
+                    vectors = snapshot.item_vectors[torch.from_numpy(rows[:POOL])].cpu().numpy()
+                    order = diversify(own[rows[:POOL]], vectors, k=k, diversity=query.diversity)
+                    rows = np.concatenate((rows[order], rows[POOL:]))[:k]
+                retrieved.append(
+                    Retrieved(
+                        [ScoredItem(ids[row], float(own[row])) for row in rows],
+                        unenforced=held.unenforced,
+                        unknown_values=held.unknown_values,
+                    )
+                )
         return retrieved
 
     def rank_of(self, item_id: str, query: Query) -> int:
-        """1-based rank of an item for a query; one that the query masks comes after all that it allows."""
+        """1-based rank of an item by its score; one that the query masks comes after all that it allows."""
         return int(self.ranks_of([item_id], [query])[0])
 
     def ranks_of(self, item_ids: Sequence[str], queries: Sequence[Query]) -> NDArray[np.int64]:
@@ -175,7 +180,7 @@ class Retriever:
         targets = snapshot.artifact.catalogue.rows(item_ids)
         ranks = np.empty(len(queries), dtype=np.int64)
         for start in range(0, len(queries), MAX_BATCH):
-            scores, _ = self._scores(snapshot, queries[start : start + MAX_BATCH])
+            scores, _ = score(snapshot, self.encoder, queries[start : start + MAX_BATCH])
             for offset, row_scores in enumerate(scores):
                 target = targets[start + offset]
                 own = row_scores[target]
@@ -225,97 +230,3 @@ class Retriever:
     def _change(self, make: Callable[[Artifact], Change]) -> None:
         with self._changing:
             self._snapshot = self._snapshot.after(make(self._snapshot.artifact))
-
-    def _scores(
-        self, snapshot: Snapshot, queries: Sequence[Query]
-    ) -> tuple[NDArray[np.float32], list[tuple[str, ...]]]:
-        """Scores (queries, items), -inf where masked, and the constraints not held."""
-        catalogue, model = snapshot.artifact.catalogue, snapshot.artifact.model
-        histories = [_rows(catalogue, query.history, "history") for query in queries]
-        masks, unenforced = zip(
-            *(_mask(snapshot, query, history) for query, history in zip(queries, histories, strict=True)), strict=True
-        )
-        trusts = [_trust(query, snapshot) for query in queries]
-        wishes = [
-            plain(query.preference or "", MAX_TEXT_CHARS) if trust else ""
-            for query, trust in zip(queries, trusts, strict=True)
-        ]
-        # Always the full length, as in training: the model's frequency filter depends on it, so that an answer would
-        # otherwise depend on the other histories of its batch.
-        length = model.config.max_length
-        rows = torch.full((len(queries), length), PADDING_ROW)
-        for index, history in enumerate(histories):
-            latest = torch.from_numpy(history[-length:])
-            rows[index, : len(latest)] = latest
-        device = snapshot.item_vectors.device
-        has = torch.tensor([bool(wish) for wish in wishes])
-        preference = self._encode(snapshot, wishes).to(device) if has.any() else None
-        with torch.inference_mode(), _few_threads(len(queries)):
-            weights = torch.tensor(trusts, device=device).unsqueeze(1)
-            vectors = model.query(rows.to(device), preference, has.to(device) if has.any() else None, weights)
-            scores: NDArray[np.float32] = (vectors @ snapshot.item_vectors.T).cpu().numpy()
-        for index, (history, wish) in enumerate(zip(histories, wishes, strict=True)):
-            if not len(history) and not wish:
-                scores[index] = snapshot.popularity
-        scores[~np.stack(masks)] = -np.inf
-        return scores, list(unenforced)
-
-    def _encode(self, snapshot: Snapshot, wishes: Sequence[str]) -> torch.Tensor:
-        encoded = self.encoder.encode(wishes)
-        width = snapshot.artifact.text_embeddings.shape[1]
-        if encoded.shape != (len(wishes), width):
-            raise ConfigError(
-                f"The text encoder {self.encoder.id!r} gave vectors of shape {encoded.shape} where the artifact needs "
-                f"({len(wishes)}, {width}). Use the encoder that the artifact was trained with."
-            )
-        return torch.from_numpy(encoded)
-
-
-def _mask(snapshot: Snapshot, query: Query, history: NDArray[np.int64]) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    filtered = snapshot.attributes.filter({} if query.where is None else query.where)
-    mask, unenforced = filtered.mask, filtered.unenforced
-    mask &= snapshot.artifact.catalogue.available
-    if not query.include_seen:
-        mask[history] = False
-    mask[_rows(snapshot.artifact.catalogue, query.exclude, "exclude")] = False
-    return mask, unenforced
-
-
-def _trust(query: Query, snapshot: Snapshot) -> float:
-    trust = float(snapshot.artifact.config["trust"]) if query.trust is None else query.trust
-    if not 0 <= trust <= 1:  # also refuses NaN
-        raise ConfigError(f"trust is {trust}. Give a weight from 0 (ignore the preference) to 1 (believe it).")
-    return trust
-
-
-def _rows(catalogue: Catalogue, item_ids: Collection[str], name: str) -> NDArray[np.int64]:
-    if isinstance(item_ids, str):
-        raise ConfigError(f"{name} is the text {item_ids[:80]!r}. Give a list of item ids.")
-    return catalogue.rows(list(item_ids))
-
-
-@contextmanager
-def _few_threads(queries: int) -> Iterator[None]:
-    """Score a small batch on one thread.
-
-    The sums are so small that threads mostly wait for each other: on two cores with other work on them (load average
-    3.4), one query took 183 ms on two threads and 2 ms on one.
-    """
-    threads = torch.get_num_threads()
-    if queries > SMALL_BATCH or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Positions of the `k` highest finite scores, best first, ties by position."""
-    allowed = np.flatnonzero(scores > -np.inf)
-    if len(allowed) > k:
-        kth = np.partition(scores[allowed], len(allowed) - k)[len(allowed) - k]
-        allowed = allowed[scores[allowed] >= kth]  # a tie with the k-th stays, so that position decides
-    return allowed[np.argsort(-scores[allowed], kind="stable")[:k]]

@@ -1,0 +1,46 @@
+"""From scores to a list: the best k of a catalogue, and an order that trades fit against likeness."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+POOL = 300
+"""Candidates, from the best on, that diversification reorders."""
+
+
+def best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Positions of the `k` highest finite scores (items,), best first, ties by position."""
+    allowed = np.flatnonzero(scores > -np.inf)
+    if len(allowed) > k:
+        kth = np.partition(scores[allowed], len(allowed) - k)[len(allowed) - k]
+        allowed = allowed[scores[allowed] >= kth]  # a tie with the k-th stays, so that position decides
+    return allowed[np.argsort(-scores[allowed], kind="stable")[:k]]
+
+
+def diversify(
+    scores: NDArray[np.float32], vectors: NDArray[np.float32], *, k: int, diversity: float
+) -> NDArray[np.int64]:
+    """Choose candidates one by one, each for its score and against its likeness to those chosen before.
+
+    The next one has the highest (1 - diversity) · score - diversity · (largest cosine to one that was chosen).
+
+    Args:
+        scores: Of the candidates (n,), best first; cosines, or shares from 0 to 1.
+        vectors: Of the candidates, float (n, width), of unit length.
+        k: How many to choose.
+        diversity: 0 leaves the order as it is; at 1 only the first is chosen for its score.
+
+    Returns:
+        Positions among the candidates, int64 (min(k, n),), in the order chosen; ties go to the better score.
+
+    Source:
+        Carbonell & Goldstein 1998, doi:10.1145/290941.291025, with lambda = 1 - diversity.
+    """
+    chosen = np.empty(min(k, len(scores)), dtype=np.int64)
+    fit = (1 - diversity) * scores.astype(np.float64)
+    likest = np.zeros(len(scores))
+    for place in range(len(chosen)):
+        chosen[place] = at = int(np.argmax(fit - diversity * likest))
+        fit[at] = -np.inf
+        likeness = vectors @ vectors[at]
+        likest = np.maximum(likest, likeness) if place else likeness.astype(np.float64)
+    return chosen
