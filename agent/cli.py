@@ -22,6 +22,7 @@ from deeprec.trm_tool.errors import DeepRecError
 
 # name -> (module with a typer `app`, one line of help)
 _GROUPS = {
+    "data": ("deeprec.trm_tool.data.cli", "Import, check and generate data to train on."),
     "demo": ("deeprec.evals.demo", "The whole way on the embedded defaults: train, serve, run, compare."),
     "llm": ("deeprec.agent.llm_cli", "The embedded language model, and vLLM with the flags that the agent needs."),
     "recommend": ("deeprec.agent.recommend_cli", "Run the agent for one person."),

@@ -46,13 +46,14 @@ def read_atomic_files(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_r
     Raises:
         DataError: one line that names the file, the line, what was seen and what to do.
     """
-    interactions, items = _find_files(Path(folder))
+    interactions, items = find_files(Path(folder))
     dropped: Counter[str] = Counter()
     catalogue = _read_catalogue(items, columns, dropped if drop_bad_rows else None)
     return _read_interactions(interactions, items.name, catalogue, columns, dropped, drop_bad_rows)
 
 
-def _find_files(folder: Path) -> tuple[Path, Path]:
+def find_files(folder: Path) -> tuple[Path, Path]:
+    """The `.inter` and the `.item` file of a folder; DataError where they are missing or ambiguous."""
     try:
         paths = sorted(folder.iterdir())
     except FileNotFoundError:
@@ -162,7 +163,7 @@ def _read_interactions(
         if not user or not item_id:
             role = "item" if user else "user"
             raise DataError(f"{rows.name}:{number} has no {role} id. Fill in the {role} column.")
-        time = _time_stamp(fields[time_at], rows.name, number, rows.columns[time_at].name)
+        time = parse_time_stamp(fields[time_at], rows.name, number, rows.columns[time_at].name)
         if line in seen:
             repeated.add(
                 f"{rows.name}:{number} repeats line {seen[line]}{{more}}: user {user[:80]!r}, item {item_id[:80]!r}. "
@@ -202,7 +203,8 @@ def _read_interactions(
     )
 
 
-def _time_stamp(value: str, file: str, number: int, column: str) -> float:
+def parse_time_stamp(value: str, file: str, number: int, column: str) -> float:
+    """A time stamp as a number, exact where it is whole; DataError names the line of one that is none."""
     try:
         time = int(value)  # exact, also for nanoseconds
     except ValueError:

@@ -1,0 +1,226 @@
+"""A report on a folder of atomic files: what is in it, what weakens it, and whether it can be trained on."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeprec.trm_tool.atomic import DETECT, find_files, read_atomic_files
+from deeprec.trm_tool.catalogue import Catalogue
+from deeprec.trm_tool.columns import ColumnNames
+from deeprec.trm_tool.data.folder import is_synthetic
+from deeprec.trm_tool.data.problems import Findings, Problem, find_problems
+from deeprec.trm_tool.dataset import Dataset
+from deeprec.trm_tool.errors import DataError
+
+HOLDOUT = 2
+"""Items at the end of each person's history that training never sees: the default of `trm train`."""
+MIN_ITEMS = 20
+"""Items that `trm train` asks for."""
+FEW_USERS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """An attribute of the catalogue, as the reader types it."""
+
+    name: str
+    kind: str
+    filled: int
+    """Items that have it."""
+    distinct: int
+    """Different values; of tags, different tags."""
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What the reader makes of the data."""
+
+    users: int
+    items: int
+    interactions: int
+    density: float
+    """Interactions over people times items."""
+    history_lengths: dict[str, float]
+    """`min`, `median`, `mean`, `90%`, `max` of the interactions of a person."""
+    tied_pairs: int
+    """Neighbours in a history with the same time stamp."""
+    tied_targets: int
+    """People whose last two time stamps tie: file order chooses their test target."""
+    repeated_pairs: int
+    """Interactions of a person with an item that the person met before."""
+    seen_targets: int
+    """People whose test target is in their history already."""
+    missing_titles: int
+    shared_titles: int
+    """Titles that more than one item has."""
+    items_sharing_a_title: int
+    idle_items: int
+    """Items without any interaction."""
+    cold_items: int
+    """Items that occur as validation or test targets only."""
+    cold_test_targets: int
+    """People whose test target does not occur in training."""
+    attributes: tuple[Attribute, ...]
+    longest_text: int
+    """Characters of the longest text that the encoder reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What is in a folder of atomic files."""
+
+    folder: str
+    synthetic: bool
+    """The folder holds a generated shop."""
+    files: dict[str, int]
+    """File -> bytes."""
+    rows: tuple[tuple[str, int], ...]
+    """Step of the reader -> interactions left after it."""
+    problems: tuple[Problem, ...]
+    """What the strict reader refuses."""
+    statistics: Statistics | None
+    """None where nothing can be read."""
+    warnings: tuple[str, ...]
+    """What weakens figures on this data, one sentence each."""
+    trainable: bool
+    """`trm train` takes the folder with the options given."""
+    advice: str
+    """What to do next, one line."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON would have it."""
+        return asdict(self)
+
+
+def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bool = False) -> CheckReport:
+    """Look through a folder of atomic files. Rows that cannot be used are reported, none ends the check.
+
+    Args:
+        folder: As `read_atomic_files` takes it.
+        columns: As `read_atomic_files` takes them.
+        drop_bad_rows: Judge it for a training with `--drop-bad-rows`.
+
+    Raises:
+        DataError: the folder has no pair of atomic files at all.
+    """
+    folder = Path(folder)
+    interactions, items = find_files(folder)
+    found = find_problems(interactions, items, columns)
+    dataset, refused = _read(folder, columns, drop=drop_bad_rows)
+    trainable = dataset is not None
+    if dataset is not None:
+        refused = _too_small(dataset)
+        trainable = not refused
+    elif not drop_bad_rows:
+        dataset, also_refused = _read(folder, columns, drop=True)
+        also_refused = also_refused or _too_small(dataset)
+        refused = also_refused or f"{refused} All such rows can be left out with --drop-bad-rows."
+    statistics = None if dataset is None else _statistics(dataset, found)
+    return CheckReport(
+        folder=str(folder),
+        synthetic=is_synthetic(folder),
+        files={path.name: path.stat().st_size for path in (interactions, items)},
+        rows=tuple(found.rows),
+        problems=tuple(found.problems.values()),
+        statistics=statistics,
+        warnings=() if statistics is None else tuple(_warnings(statistics, is_synthetic(folder))),
+        trainable=trainable,
+        advice=refused if not trainable else f"Train on it: deeprec trm train --data {folder} --out ARTIFACT",
+    )
+
+
+def _read(folder: Path, columns: ColumnNames, *, drop: bool) -> tuple[Dataset | None, str]:
+    try:
+        return read_atomic_files(folder, columns=columns, drop_bad_rows=drop), ""
+    except DataError as error:
+        return None, str(error)
+
+
+def _too_small(dataset: Dataset | None) -> str:
+    """Why `trm train` would refuse data that can be read; "" when it would not."""
+    if dataset is None:
+        return ""
+    if len(dataset.catalogue) < MIN_ITEMS:
+        return f"{dataset.name} has {len(dataset.catalogue)} items where {MIN_ITEMS} are needed. Give more items."
+    longest = max(map(len, dataset.sequences.values()))
+    if longest < HOLDOUT + 2:
+        return f"{dataset.name} has no person with {HOLDOUT + 2} interactions (the most is {longest}). Give more data."
+    return ""
+
+
+def _statistics(dataset: Dataset, found: Findings) -> Statistics:
+    sequences, catalogue = list(dataset.sequences.values()), dataset.catalogue
+    lengths = np.array([len(sequence) for sequence in sequences])
+    trained = {item for sequence in sequences for item in sequence[:-HOLDOUT]}
+    held_out = {item for sequence in sequences for item in sequence[-HOLDOUT:]}
+    titles = Counter(item.title for item in catalogue if item.title != item.id)
+    shared = [count for count in titles.values() if count > 1]
+    return Statistics(
+        users=len(sequences),
+        items=len(catalogue),
+        interactions=int(lengths.sum()),
+        density=float(lengths.sum() / (len(sequences) * len(catalogue))),
+        history_lengths={
+            "min": float(lengths.min()),
+            "median": float(np.median(lengths)),
+            "mean": float(lengths.mean()),
+            "90%": float(np.quantile(lengths, 0.9)),
+            "max": float(lengths.max()),
+        },
+        tied_pairs=found.tied_pairs,
+        tied_targets=dataset.tied_targets,
+        repeated_pairs=sum(len(sequence) - len(set(sequence)) for sequence in sequences),
+        seen_targets=sum(sequence[-1] in sequence[:-1] for sequence in sequences),
+        missing_titles=found.missing_titles if found.has_titles else len(catalogue),
+        shared_titles=len(shared),
+        items_sharing_a_title=sum(shared),
+        idle_items=len(catalogue) - len(trained | held_out),
+        cold_items=len(held_out - trained),
+        cold_test_targets=sum(sequence[-1] not in trained for sequence in sequences),
+        attributes=tuple(_attribute(catalogue, name, kind) for name, kind in catalogue.attribute_kinds.items()),
+        longest_text=max((len(item.text) for item in catalogue), default=0),
+    )
+
+
+def _attribute(catalogue: Catalogue, name: str, kind: str) -> Attribute:
+    values = [item.attributes[name] for item in catalogue if name in item.attributes]
+    numbers = [value for value in values if isinstance(value, float)]
+    distinct = {part for value in values for part in (value if isinstance(value, tuple) else (value,))}
+    return Attribute(
+        name=name,
+        kind=kind,
+        filled=len(values),
+        distinct=len(distinct),
+        low=min(numbers, default=None),
+        high=max(numbers, default=None),
+    )
+
+
+def _warnings(data: Statistics, synthetic: bool) -> Iterator[str]:
+    if synthetic:
+        yield "The data is synthetic: figures on it say nothing about the quality of a recommender."
+    if data.users < FEW_USERS:
+        yield f"{data.users} people are too few to tell recommenders apart."
+    if data.tied_targets:
+        yield f"{_share(data.tied_targets, data.users)} people: the last two time stamps tie, so file order chooses."
+    if data.seen_targets:
+        yield f"{_share(data.seen_targets, data.users)} people met their last item before: masked, nobody can find it."
+    if data.cold_test_targets:
+        yield f"{_share(data.cold_test_targets, data.users)} people: training never sees their last item."
+    if data.missing_titles:
+        yield f"{_share(data.missing_titles, data.items)} items have no title: prompts and people get their ids."
+    if not data.attributes:
+        yield "The items have no attributes: no preference can be trained, and no constraint be held."
+    for attribute in data.attributes:
+        if attribute.filled < data.items / 2:
+            yield f"{_share(data.items - attribute.filled, data.items)} items have no {attribute.name}."
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}"

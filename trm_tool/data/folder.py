@@ -1,0 +1,100 @@
+"""Folders of data that this package writes: whole or not at all, and never over somebody else's files."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deeprec.trm_tool.errors import ConfigError
+
+MARK = "deeprec-data.json"
+"""Says that a folder is ours, and what is in it."""
+_WRITER = "deeprec data"
+
+
+def check_destination(folder: Path) -> None:
+    """Raise ConfigError when writing to `folder` would overwrite something that this package did not write."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; data is written as a folder. Name another one with --out.")
+    inside = {entry.name for entry in folder.iterdir()}
+    if not inside:
+        return
+    foreign = sorted(inside - {MARK} - _written(folder / MARK))
+    if MARK not in inside or foreign:
+        what = ", ".join(foreign[:3]) or MARK
+        raise ConfigError(
+            f"{folder} holds what `deeprec data` did not write ({what[:200]}). Name another folder with --out, or move "
+            "this away."
+        )
+
+
+@contextmanager
+def data_folder(folder: Path, mark: dict[str, object]) -> Iterator[Path]:
+    """A folder beside `folder` to write into, which takes its place when the block ends without an error.
+
+    Args:
+        folder: Where to; what this package wrote there before is replaced.
+        mark: What the mark file is to hold beside the names of the files; may be filled inside the block.
+
+    Raises:
+        ConfigError: the folder cannot be written, or holds something else. Any OSError of the block is taken for that:
+            readers raise errors of their own.
+    """
+    folder = folder.resolve()
+    check_destination(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder with --out.") from None
+    try:
+        yield staging
+        files = sorted(entry.name for entry in staging.iterdir())
+        text = json.dumps({"written_by": _WRITER, "files": files} | mark, indent=2)
+        (staging / MARK).write_text(text + "\n", encoding="utf-8")
+        staging.chmod(0o755)  # mkdtemp makes folders that nobody else can read
+        _replace(folder, staging)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder with --out.") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def is_synthetic(folder: Path) -> bool:
+    """Whether the mark of a folder says that its data was generated."""
+    try:
+        return bool(json.loads((folder / MARK).read_text(encoding="utf-8"))["synthetic"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _written(mark: Path) -> set[str]:
+    """Names of the files that the mark claims; none where there is no mark of ours."""
+    try:
+        claimed = json.loads(mark.read_text(encoding="utf-8"))
+        if claimed["written_by"] != _WRITER:
+            return set()
+        return set(map(str, claimed["files"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+
+
+def _replace(folder: Path, staging: Path) -> None:
+    if not folder.exists():
+        staging.rename(folder)
+        return
+    check_destination(folder)  # somebody may have put something there meanwhile
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    try:
+        folder.rename(old / folder.name)
+        try:
+            staging.rename(folder)
+        except OSError:
+            (old / folder.name).rename(folder)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

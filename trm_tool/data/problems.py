@@ -1,0 +1,176 @@
+"""Everything that the strict reader of atomic files would refuse, found in one pass that goes on after each of them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from deeprec.trm_tool.atomic import parse_time_stamp
+from deeprec.trm_tool.columns import ColumnNames, choose, is_number
+from deeprec.trm_tool.dataset import MIN_INTERACTIONS
+from deeprec.trm_tool.errors import DataError
+from deeprec.trm_tool.rows import AtomicFile
+
+
+@dataclass(slots=True, kw_only=True)
+class Problem:
+    """One kind of row that the strict reader refuses."""
+
+    kind: str
+    count: int
+    first: str
+    """Where the first one is, and what it is."""
+    droppable: bool
+    """`--drop-bad-rows` leaves such rows out."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one pass over both files found."""
+
+    problems: dict[str, Problem] = field(default_factory=dict)
+    item_rows: int = 0
+    missing_titles: int = 0
+    has_titles: bool = False
+    rows: list[tuple[str, int]] = field(default_factory=list)
+    """Step of the reader -> interactions left after it."""
+    tied_pairs: int = 0
+    """Neighbours in somebody's history that have the same time stamp."""
+
+    def add(self, kind: str, first: str, *, droppable: bool = False) -> None:
+        """Count a problem; the first of its kind is kept in words."""
+        known = self.problems.setdefault(kind, Problem(kind=kind, count=0, first=first, droppable=droppable))
+        known.count += 1
+
+
+def find_problems(interactions: Path, items: Path, columns: ColumnNames) -> Findings:
+    """Read both files to their ends and note whatever the strict reader would stop at."""
+    found = Findings()
+    known = _check_items(items, columns, found)
+    _check_interactions(interactions, items.name, known, columns, found)
+    return found
+
+
+def _check_items(path: Path, names: ColumnNames, found: Findings) -> set[str] | None:
+    try:
+        file = AtomicFile(path)
+        in_header = names.item if names.item in [column.name for column in file.columns] else None
+        id_at = choose(file.columns, in_header, "item", file.name) or 0
+        title_at = choose(file.columns, names.title, "title", file.name)
+    except DataError as error:
+        found.add("files that cannot be read", str(error))
+        return None
+    floats = [at for at, column in enumerate(file.columns) if column.type == "float" and column.name not in names.text]
+    found.has_titles = title_at is not None
+    ids: dict[str, int] = {}
+    for number, _, fields in _rows(file, found):
+        item_id = fields[id_at].strip()
+        if not item_id:
+            found.add("items without an id", f"{file.name}:{number} has no item id")
+        elif item_id in ids:
+            said = f"{file.name}:{number} repeats item {item_id[:80]!r} of line {ids[item_id]}"
+            found.add("repeated items", said, droppable=True)
+        else:
+            ids[item_id] = number
+            found.missing_titles += title_at is not None and not fields[title_at].strip()
+            for at in floats:
+                value = fields[at].strip()
+                if at not in (id_at, title_at) and value and value.lower() != "nan" and not is_number(value):
+                    said = f"{file.name}:{number} has {value[:80]!r} as {file.columns[at].name}, declared float"
+                    found.add("values that are no number", said)
+    found.item_rows = len(ids)
+    return set(ids)
+
+
+def _check_interactions(
+    path: Path, item_file: str, known: set[str] | None, names: ColumnNames, found: Findings
+) -> None:
+    try:
+        file = AtomicFile(path)
+        user_at = choose(file.columns, names.user, "user", file.name) or 0
+        item_at = choose(file.columns, names.item, "item", file.name) or 0
+        time_at = choose(file.columns, names.time, "time", file.name) or 0
+    except DataError as error:
+        found.add("files that cannot be read", str(error))
+        return
+    steps = dict.fromkeys(("in the file", "well formed", "not repeated", "with a known item"), 0)
+    seen: dict[str, int] = {}
+    times: dict[str, list[float]] = defaultdict(list)
+    first_line: dict[str, int] = {}
+    for number, line, fields in _rows(file, found, steps):
+        user, item_id = fields[user_at].strip(), fields[item_at].strip()
+        if not user or not item_id:
+            role = "item" if user else "user"
+            found.add(f"interactions without {role} id", f"{file.name}:{number} has no {role} id")
+            continue
+        time = _time(fields[time_at], file, number, time_at)
+        if math.isnan(time):
+            said = f"{file.name}:{number} has {fields[time_at][:80]!r} as {file.columns[time_at].name}"
+            found.add("time stamps that are no finite number", said)
+            continue
+        steps["well formed"] += 1
+        if line in seen:
+            said = f"{file.name}:{number} repeats line {seen[line]}: user {user[:80]!r}, item {item_id[:80]!r}"
+            found.add("repeated interactions", said, droppable=True)
+            continue
+        seen[line] = number
+        steps["not repeated"] += 1
+        if known is not None and item_id not in known:
+            said = f"{file.name}:{number} names item {item_id[:80]!r}, which {item_file} lacks"
+            found.add("interactions with unknown items", said, droppable=True)
+            continue
+        steps["with a known item"] += 1
+        times[user].append(time)
+        first_line.setdefault(user, number)
+    found.rows.extend(steps.items())
+    left = 0
+    for user, stamps in times.items():
+        if len(stamps) < MIN_INTERACTIONS:
+            said = f"{file.name}:{first_line[user]} begins user {user[:80]!r}, who has {len(stamps)}"
+            found.add(f"people with fewer than {MIN_INTERACTIONS} interactions", said, droppable=True)
+            continue
+        left += len(stamps)
+        stamps.sort()
+        found.tied_pairs += sum(earlier == later for earlier, later in pairwise(stamps))
+    found.rows.append((f"of people with {MIN_INTERACTIONS} or more", left))
+
+
+def _rows(
+    file: AtomicFile, found: Findings, steps: dict[str, int] | None = None
+) -> Iterator[tuple[int, str, list[str]]]:
+    """Rows of the right width with their line numbers and lines; the others are noted."""
+    width, header, rows = len(file.columns), False, 0
+    with file.path.open("rb") as raw:
+        for number, line in enumerate(raw, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                seen = error.object[error.start : error.start + 4].hex(" ")
+                text = ""
+                found.add("lines that are not UTF-8", f"{file.name}:{number} has the bytes {seen}")
+                rows += 1
+            if not text.strip():
+                continue
+            if not header:
+                header = True
+                continue
+            rows += 1
+            fields = text.split("\t")
+            if steps is not None:
+                steps["in the file"] += 1
+            if len(fields) == width:
+                yield number, text, fields
+            else:
+                said = f"{file.name}:{number} has {len(fields)} fields where the header has {width}"
+                found.add("lines with a wrong number of fields", said)
+    if not rows:
+        found.add("files without rows", f"{file.path} has a header and no rows")
+
+
+def _time(value: str, file: AtomicFile, number: int, at: int) -> float:
+    try:
+        return parse_time_stamp(value, file.name, number, file.columns[at].name)
+    except DataError:
+        return math.nan

@@ -1,0 +1,167 @@
+"""Lines of large files, plain or gzipped, with their numbers. What breaks is named by file and line."""
+
+import codecs
+import gzip
+import io
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from deeprec.trm_tool.errors import ConfigError, DataError
+
+MAX_LINE_BYTES = 2**24
+"""A longer line is no row of any known format, and would fill the memory."""
+_REMEDY = "Mend it, or leave such rows out with --drop-bad-rows."
+
+
+@dataclass(slots=True)
+class BadRows:
+    """Rows that cannot be used: the first one is the error, or all are counted by kind where they may be dropped."""
+
+    drop: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, file: str, line: int, said: str) -> None:
+        """Count a row, or raise DataError; `said` is a sentence such as "has no user id."."""
+        if not self.drop:
+            raise DataError(f"{file}:{line} {said} {_REMEDY}")
+        self.counts[kind] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What every reader is handed: where bad rows go, and who is told how far it is."""
+
+    bad: BadRows = field(default_factory=BadRows)
+    on_bytes: Callable[[int], None] | None = None
+    """Called now and then with the bytes read from the file so far, compressed ones where it is compressed."""
+
+
+def bare_suffix(path: Path) -> str:
+    """The suffix in lower case without `.gz`: `.jsonl` of `Books.jsonl.gz`."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def read_lines(path: Path, reading: Reading, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+    """Lines with their 1-based numbers, line ends kept, a byte order mark left out.
+
+    Args:
+        path: A text file, or one packed by gzip (`.gz`).
+        reading: Where lines go that are not in this encoding.
+        encoding: None is UTF-8, or what a byte order mark says.
+
+    Raises:
+        DataError: the file is missing, cut off, or has an endless line.
+        ConfigError: there is no such encoding.
+    """
+    encoding = encoding or _encoding_of(path)
+    if not _keeps_ascii(encoding):
+        yield from _read_wide(path, reading, encoding)
+        return
+    number = 0
+    with open_binary(path, lambda: number) as (file, raw):
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise DataError(
+                    f"{path.name}:{number} is longer than {MAX_LINE_BYTES} bytes. Check that this is a text file with "
+                    "one row a line."
+                )
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if reading.on_bytes and number % 4096 == 0:
+                reading.on_bytes(raw.tell())
+            try:
+                yield number, line.decode(encoding)
+            except UnicodeDecodeError as error:
+                reading.bad.add("lines in another encoding", path.name, number, _said(error, encoding))
+
+
+@contextmanager
+def open_binary(path: Path, at: Callable[[], int]) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The unpacked bytes of a file and the file itself; `at` tells the line that was reached, for the error."""
+    try:
+        with path.open("rb") as raw:
+            if path.suffix.lower() == ".gz":
+                with gzip.open(raw) as unpacked:
+                    yield unpacked, raw  # type: ignore[misc]  # a GzipFile reads as any binary file does
+            else:
+                yield raw, raw
+    except (EOFError, zlib.error):
+        raise DataError(
+            f"{path.name} breaks off inside its compressed data after line {at()}. Copy or download it again."
+        ) from None
+    except gzip.BadGzipFile as error:
+        raise DataError(f"{path.name} is damaged after line {at()} ({error}). Copy or download it again.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}). Check the path and its permissions.") from None
+
+
+def first_line(path: Path) -> str:
+    """The first line that is not blank, looked for in the first 4 MiB; "" where there is none."""
+    with open_binary(path, lambda: 0) as (file, _):
+        head = file.read(2**22)
+    lines = head.decode(_bom(head) or "utf-8", errors="replace").removeprefix("\ufeff").split("\n")
+    return next((line.strip() for line in lines if line.strip()), "")
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the whole file is UTF-8. Meant for files of a few megabytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open_binary(path, lambda: 0) as (file, _):
+        try:
+            while chunk := file.read(2**20):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _read_wide(path: Path, reading: Reading, encoding: str) -> Iterator[tuple[int, str]]:
+    """Lines of an encoding such as UTF-16, where a line cannot be found before it is decoded."""
+    number = 0
+    with open_binary(path, lambda: number) as (file, raw):
+        text = io.TextIOWrapper(file, encoding=encoding, newline="")
+        try:
+            while line := text.readline(MAX_LINE_BYTES):
+                number += 1
+                if reading.on_bytes and number % 4096 == 0:
+                    reading.on_bytes(raw.tell())
+                yield number, line.removeprefix("\ufeff") if number == 1 else line
+        except UnicodeError as error:
+            raise DataError(
+                f"{path.name} is not {encoding} after line {number} ({error}). Name its encoding with --encoding."
+            ) from None
+        finally:
+            text.detach()
+
+
+def _said(error: UnicodeDecodeError, encoding: str) -> str:
+    seen = error.object[error.start : error.start + 4].hex(" ")
+    return f"is not {encoding.upper()} (bytes {seen}). Name its encoding, for example --encoding latin-1."
+
+
+def _encoding_of(path: Path) -> str:
+    with open_binary(path, lambda: 0) as (file, _):
+        return _bom(file.read(4)) or "utf-8"
+
+
+def _bom(head: bytes) -> str | None:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return None
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    """Whether lines can be cut before they are decoded."""
+    try:
+        return "a,\n".encode(encoding) == b"a,\n"
+    except (LookupError, ValueError):
+        raise ConfigError(
+            f"There is no encoding {encoding!r}. Name one such as utf-8, latin-1, cp1252 or utf-16."
+        ) from None

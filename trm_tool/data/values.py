@@ -1,0 +1,123 @@
+"""Raw values into what an atomic file may hold: one-line text, prices, years, times, tags."""
+
+import html
+import math
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+MAX_PROSE_CHARS = 2000
+"""Of a description that is kept: text encoders read a few hundred words at most."""
+TAG_MARK = "\x1f"
+"""Parts tags until all of a column is known; no cleaned text holds it."""
+
+# Control characters that are no white space, lone surrogates, byte order marks: none belongs into a line of text.
+_UNFIT = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufeff]")
+_MARKUP = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE)
+_AMOUNT = r"[$€£]?\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+_PRICE = re.compile(rf"(?:from\s+)?{_AMOUNT}(?:\s*[-–]\s*{_AMOUNT})?(?:\s*(?:USD|EUR|GBP))?", re.IGNORECASE)
+# "(1995)", "(1995-1999)", "(1995– )", and "(1995) (V)" of films that went straight to video
+_YEAR = re.compile(r"\s*\((\d{4})(?:\s*[-–—]\s*(?:\d{4})?\s*)?\)(?:\s*\((?:V|TV|VG)\))?\s*$")
+_EMPTY = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>", "-", "—"})
+
+
+def clean(text: str, max_chars: int | None = None) -> str:
+    """Text on one line: white space collapsed, control characters and lone surrogates left out, cut at a word."""
+    line = " ".join(_UNFIT.sub("", text).split())
+    if max_chars is None or len(line) <= max_chars:
+        return line
+    return line[:max_chars].rpartition(" ")[0] or line[:max_chars]
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be an id as it is: not empty, and no control character or lone surrogate in it."""
+    return bool(text) and not _CONTROL.search(text)
+
+
+def from_html(text: str) -> str:
+    """The first part of a text, without tags and with its entities resolved; some sources escape them twice."""
+    text = text[: 5 * MAX_PROSE_CHARS]  # the rest would be cut anyway
+    return clean(_MARKUP.sub(" ", html.unescape(html.unescape(text))))
+
+
+def safe_field(text: str) -> str:
+    """A cleaned text as a field: pandas, and so RecBole, takes a quote at its start for one that must be closed."""
+    if not text.startswith('"'):
+        return text
+    parts = text.split('"')
+    return parts[0] + "".join(("“" if at % 2 == 0 else "”") + part for at, part in enumerate(parts[1:]))
+
+
+def is_empty(text: str) -> bool:
+    """Whether a text says that there is no value."""
+    return text.strip().lower() in _EMPTY
+
+
+def parse_number(value: object) -> float | None:
+    """A finite number out of a number or its text, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def parse_price(value: object) -> float | None:
+    """`12.99` of 12.99, "$12.99", "1,299.00" or "from 12.99"; the lower end of "$5.99 - $12.00"; None of the rest."""
+    if not isinstance(value, str):
+        number = parse_number(value)
+        return number if number is not None and number >= 0 else None
+    match = _PRICE.fullmatch(value.strip()) if len(value) <= 80 else None
+    return float(match.group(1).replace(",", "")) if match else None
+
+
+def parse_time(value: object) -> int | float | None:
+    """A time stamp, exact where it is whole; a date in words is read as seconds since 1970, UTC where it says none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else None
+    if isinstance(value, float):
+        return _whole(value)
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    text = value.strip()
+    try:
+        return parse_time(int(text))
+    except ValueError:
+        pass
+    number = parse_number(text)
+    if number is not None:
+        return _whole(number)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return _whole((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def split_title(title: str) -> tuple[str, float | None]:
+    """`("Toy Story", 1995.0)` of "Toy Story (1995)"; the first year of "(1995-1999)"; None without one."""
+    match = _YEAR.search(title)
+    if match is None or not title[: match.start()].strip():
+        return clean(title), None
+    return clean(title[: match.start()]), float(match.group(1))
+
+
+def mark_tags(tags: Iterable[str]) -> str:
+    """Tags as one text that `TAG_MARK` parts, without repeats and empty ones."""
+    return TAG_MARK.join(dict.fromkeys(tag for raw in tags if (tag := clean(raw))))
+
+
+def show_number(number: float) -> str:
+    """A number as short as it can be read back exactly: `12.99`, `3`."""
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
+
+
+def _whole(number: float) -> int | float | None:
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
