@@ -167,12 +167,12 @@ def evaluate_trm(
         split=split,
         users=len({case.user for case in cases}),
         positions=positions,
-        items=len(catalogue),
+        items=int(catalogue.available.sum()),
         holdout=holdout,
         trust=trust_of(artifact) if trust is None else trust,
         artifact_fingerprint=artifact.fingerprint,
         dataset_fingerprint=dataset.fingerprint,
-        protocol=_protocol(split, cases, positions, len(catalogue), holdout),
+        protocol=_protocol(split, cases, positions, int(catalogue.available.sum()), holdout),
         notes=_notes(artifact, dataset, cases, split),
         scores=evaluate_systems(systems, cases, catalogue, seed=seed),
     )
@@ -215,14 +215,15 @@ def mean_by(users: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _rank_targets(system: System, cases: Sequence[Case], catalogue: Catalogue) -> NDArray[np.float64]:
-    """Ranks of the targets (2, cases): seen items masked, and not."""
-    ranks = np.empty((2, len(cases)))
+    """Ranks of the targets (2, cases): seen items masked, and not. Items that were removed never come back."""
+    ranks, removed = np.empty((2, len(cases))), np.flatnonzero(~catalogue.available)
     for start in range(0, len(cases), _BATCH):
         batch = cases[start : start + _BATCH]
         scores = system.score(batch)
         targets = catalogue.rows([case.target for case in batch])
-        ranks[0, start : start + _BATCH] = target_ranks(scores, targets, [catalogue.rows(c.history) for c in batch])
-        ranks[1, start : start + _BATCH] = target_ranks(scores, targets)
+        seen = [np.concatenate((catalogue.rows(case.history), removed)) for case in batch]
+        ranks[0, start : start + _BATCH] = target_ranks(scores, targets, seen)
+        ranks[1, start : start + _BATCH] = target_ranks(scores, targets, [removed] * len(batch))
     return ranks
 
 
@@ -369,6 +370,9 @@ def _notes(artifact: Artifact, dataset: Dataset, cases: Sequence[Case], split: s
     repeated = sum(case.target in case.history for case in cases)
     if repeated:
         notes.append(f"{repeated} targets were in the history already: masked, no system can find them.")
+    removed = sum(case.target in artifact.catalogue.removed for case in cases)
+    if removed:
+        notes.append(f"{removed} targets were removed from the artifact's catalogue: no system can find them.")
     wordless = sum(not artifact.catalogue.phrases_of(case.target) for case in cases)
     if wordless:
         notes.append(f"{wordless} targets have no attribute phrase: the oracle ranks them without a preference.")
