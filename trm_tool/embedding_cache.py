@@ -140,7 +140,7 @@ class CachedEncoder:
         unfinished = folder / f".{name}.tmp"
         try:
             with unfinished.open("wb") as file:
-                npy.write_array(file, _pack(vectors), allow_pickle=False)
+                np.save(file, _pack(vectors), allow_pickle=False)
             unfinished.rename(folder / f"{name}.npy")
         except OSError as error:
             self._writes = False
@@ -180,8 +180,8 @@ def _unpack(content: bytes) -> tuple[Vectors, str]:
     )
     width, promised = (int(seen[1]), int(seen[2])) if seen else (0, 0)
     kind, header = _row_type(width), BytesIO()
-    shape = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": (promised,)}
-    npy.write_array_header_1_0(header, shape)
+    shape = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": (promised,)}  # type: ignore[no-untyped-call]
+    npy.write_array_header_1_0(header, shape)  # type: ignore[no-untyped-call]
     # Compared, not parsed: numpy's parser fails on a damaged header in many ways.
     if not seen or not content.startswith(header.getvalue()):
         return {}, "its header cannot be read"
