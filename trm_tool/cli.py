@@ -50,6 +50,9 @@ def train(
         int, typer.Option(min=0, help="Train as before each person's last N interactions: for `trm eval --positions`.")
     ] = 0,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", show_default="20")] = None,
+    preferences: Annotated[
+        Path | None, typer.Option(help="Train on preferences of logged runs too: a file from `deeprec traces export`.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and preference texts.")] = 0,
     encoder: Annotated[
         str | None,
@@ -65,7 +68,9 @@ def train(
 ) -> None:
     """Train the recommender through RecBole and write its artifact."""
     from deeprec.trm_tool.encoder import make_encoder
+    from deeprec.trm_tool.preference_file import read_preference_file
     from deeprec.trm_tool.train import DEFAULT_EPOCHS, train_trm
+    from deeprec.trm_tool.written_preferences import collect_training_texts
 
     dataset = read_data(
         data,
@@ -79,6 +84,9 @@ def train(
     notes = Console(stderr=True, quiet=as_json)
     for line in _described(dataset):
         notes.print(Text(line))
+    if preferences is not None:
+        used = collect_training_texts(dataset, holdout + without_last, read_preference_file(preferences))
+        notes.print(Text(f"Training on {used}."), soft_wrap=True)
     with training_bar(notes) as show:
         metrics = train_trm(
             dataset,
@@ -87,6 +95,7 @@ def train(
             epochs=DEFAULT_EPOCHS if epochs is None else epochs,
             holdout=holdout,
             without_last=without_last,
+            written=None if preferences is None else read_preference_file(preferences),
             seed=seed,
             on_progress=show,
         )

@@ -1,16 +1,18 @@
 """Preference texts to train on: made from the target's attributes, mostly partial, sometimes wrong, often absent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.wordings import SentenceWriter
+from deeprec.trm_tool.written_preferences import Position
 
 SEPARATOR = "; "
 MAX_TEXTS = 50_000
@@ -33,11 +35,13 @@ class PreferenceConfig:
     """Share of the texts that say their phrases in a sentence (`SentenceWriter`) and not as a list."""
     everyday: float = 0.5
     """Share of the phrases in sentences that are said in everyday words, where some are known."""
+    written: float = 0.5
+    """Share of the preferences, at a position that logged runs wrote some for, that are one of those."""
     variants: int = 16
     """Texts written for each distinct set of phrases. Texts are encoded once: more cost encoding, not training."""
 
     def __post_init__(self) -> None:
-        for name in ("empty", "wrong", "noisy", "cold", "sentences", "everyday"):
+        for name in ("empty", "wrong", "noisy", "cold", "sentences", "everyday", "written"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"PreferenceConfig.{name} is {getattr(self, name)}. Give a share from 0 to 1.")
         if self.variants < 1:
@@ -94,10 +98,21 @@ class PreferencePool:
         texts: Texts of each item, in catalogue order, as `write_preferences` returns them.
         encoder: Encodes each unique text once.
         config: The shares to draw by.
+        written: Texts that logged runs wrote for a position of a user's sequence, never none, as
+            `collect_training_texts` returns them.
     """
 
-    def __init__(self, texts: Sequence[Sequence[str]], encoder: Encoder, config: PreferenceConfig) -> None:
-        unique = {text: index for index, text in enumerate(dict.fromkeys(text for own in texts for text in own))}
+    def __init__(
+        self,
+        texts: Sequence[Sequence[str]],
+        encoder: Encoder,
+        config: PreferenceConfig,
+        written: Mapping[Position, Sequence[str]] | None = None,
+    ) -> None:
+        spoken = [text for own in (written or {}).values() for text in own]
+        unique = {
+            text: index for index, text in enumerate(dict.fromkeys((*(text for own in texts for text in own), *spoken)))
+        }
         self.config = config
         self.texts = tuple(unique)
         self.embeddings = torch.from_numpy(encoder.encode(self.texts))  # (texts, text width)
@@ -106,13 +121,19 @@ class PreferencePool:
         for row, own in enumerate(texts):
             self._variants[row, : len(own)] = torch.tensor([unique[text] for text in own], dtype=torch.int64)
         self._counts = torch.tensor([len(own) for own in texts])
+        self.slots: dict[Position, int] = {position: slot for slot, position in enumerate(written or {}, start=1)}
+        """Positions that logged runs wrote for -> the number that `draw` knows each by; 0 is any other position."""
+        runs = [torch.tensor([unique[text] for text in own]) for own in (written or {}).values()]
+        self._written = pad_sequence([torch.zeros(1, dtype=torch.int64), *runs], batch_first=True)  # (slots, texts)
+        self._written_counts = torch.tensor([0, *(len(own) for own in runs)])
 
-    def draw(self, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, targets: Tensor, generator: torch.Generator, slots: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw a preference for each training position.
 
         Args:
             targets: int64 (positions,), catalogue rows of the items to predict.
             generator: On the CPU; the draw is repeatable by its seed.
+            slots: int64 (positions,), from the attribute `slots`; None where no position has written texts.
 
         Returns:
             Index into `texts` (positions,), to be ignored where there is none; whether there is one, bool (positions,).
@@ -124,8 +145,15 @@ class PreferencePool:
         about = torch.where(wrong, about[torch.randperm(size, generator=generator)], about)
         counts = self._counts[about]
         variant = (chance[1] * counts).long().clamp(max=self._variants.shape[1] - 1)
-        has = (chance[2] >= self.config.empty) & (counts > 0)
-        return self._variants[about, variant].clamp(min=0), has
+        told = chance[2] >= self.config.empty
+        drawn, has = self._variants[about, variant].clamp(min=0), told & (counts > 0)
+        if slots is None:
+            return drawn, has
+        slots = slots.cpu()
+        chance, counts = torch.rand(2, size, generator=generator), self._written_counts[slots]
+        own = (chance[0] < self.config.written) & (counts > 0)
+        choice = (chance[1] * counts).long().clamp(max=self._written.shape[1] - 1)
+        return torch.where(own, self._written[slots, choice], drawn), has | (told & own)
 
     def all_phrases(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The text with all phrases of each target: index into `texts`, and whether there is one, both (targets,)."""

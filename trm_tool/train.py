@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +18,10 @@ from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
+from deeprec.trm_tool.preference_file import WrittenPreference
 from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
 from deeprec.trm_tool.trust import calibrate_trust, write_probes
+from deeprec.trm_tool.written_preferences import collect_training_texts
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.recbole_support import EpochResult
@@ -91,6 +93,7 @@ def train_trm(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     training: TrainingConfig | None = None,
     preferences: PreferenceConfig | None = None,
+    written: Iterable[WrittenPreference] | None = None,
 ) -> dict[str, Any]:
     """Train with RecBole's Trainer and Evaluator, stop early on validation NDCG@10, and write the artifact.
 
@@ -112,14 +115,16 @@ def train_trm(
         on_progress: Told about every stage and epoch.
         training: Optimiser settings.
         preferences: How often which preference is trained.
+        written: Preferences that logged runs wrote, from `read_preference_file`: trained at the positions that they
+            were written for, where that leaks nothing that is held out (`collect_training_texts`).
 
     Returns:
         What `metrics.json` holds: `validation` by protocol (masked or unmasked, and masked with all phrases of the
-        target as the preference), `users`, `best_epoch`, `epochs`, `seconds`.
+        target as the preference), `users`, `best_epoch`, `epochs`, `seconds`, and what became of `written`.
 
     Raises:
         ConfigError: a setting that cannot work, or RecBole is not installed.
-        DataError: nobody has two items left to train on.
+        DataError: nobody has two items left to train on, or no preference of `written` can be.
     """
     started = perf_counter()
     config, training, preferences = (
@@ -129,6 +134,7 @@ def train_trm(
     )
     learned = dataset.without_last(without_last)
     _check(learned, out, epochs, holdout, seed)
+    own = None if written is None else collect_training_texts(dataset, holdout + without_last, written)
     tell = on_progress or (lambda progress: None)
 
     tell(TrainingProgress(stage="encoding", epoch=0, epochs=epochs))
@@ -136,7 +142,7 @@ def train_trm(
     text_embeddings = torch.from_numpy(encoder.encode([item.text for item in catalogue]))
     popularity = count_interactions(learned, holdout)
     texts = write_preferences(catalogue, preferences, seed, popularity=popularity.tolist())
-    pool = PreferencePool(texts, encoder, preferences)
+    pool = PreferencePool(texts, encoder, preferences, own.texts if own else None)
     encoding_s = perf_counter() - started
     tell(TrainingProgress(stage="training", epoch=0, epochs=epochs, seconds=encoding_s))
 
@@ -171,6 +177,7 @@ def train_trm(
     metrics = (
         found
         | {"trust": curve}
+        | ({"written_preferences": own.to_dict()} if own else {})
         | {"seconds": round(perf_counter() - started, 1), "encoding_seconds": round(encoding_s, 1)}
     )
     save_artifact(

@@ -5,7 +5,7 @@ Needs the extra `[trm]`; import it lazily.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 TARGETS = "target_list"
 """Field of a window with the item that follows each of its items."""
+WRITTEN = "written_list"
+"""Field of a window with what logged runs wrote for each of its targets (`PreferencePool.slots`); 0: nothing."""
 
 
 class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
@@ -42,11 +44,13 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
     The last `held_back` items of each user never enter a window. The last item is the target of validation.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, slots: Mapping[tuple[str, int], int] | None = None) -> None:
+        """`slots`: RecBole's token of a user, and the index of a target in that user's sequence -> its `WRITTEN`."""
         with warnings.catch_warnings():
             # `feat[field].fillna(inplace=True)`: nothing is missing in what `write_for_recbole` wrote.
             warnings.filterwarnings("ignore", message="A value is trying to be set on a copy", category=FutureWarning)
             super().__init__(config)
+        self.slots = dict(slots or {})
 
     def build(self) -> list["WholeSequenceDataset"]:
         """Split into training windows and validation rows (there is no test part: it is never handed to RecBole)."""
@@ -68,11 +72,12 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
     def _windows(self, users: Tensor, sequences: list[tuple[int, Tensor]]) -> Interaction:
         length = self.max_item_list_len
         stride = max(length - int(self.config["window_overlap"]), 1)
-        owners, inputs, targets = [], [], []
+        owners, inputs, targets, written = [], [], [], []
         for start, items in sequences:
             steps = len(items) - 1
             if steps < 1:
                 continue
+            user = str(self.id2token(self.uid_field, int(users[start])))
             # From the end backwards, so that the latest window is a full one.
             ends = list(range(steps, min(length, steps) - 1, -stride))
             if ends[-1] > length:
@@ -82,11 +87,13 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
                 owners.append(users[start])
                 inputs.append(items[begin:end])
                 targets.append(items[begin + 1 : end + 1])
+                written.append(torch.tensor([self.slots.get((user, at), 0) for at in range(begin + 1, end + 1)]))
         return Interaction(
             {
                 self.uid_field: torch.stack(owners) if owners else torch.empty(0, dtype=torch.int64),
                 self.item_id_list_field: _pad(inputs, length),
                 TARGETS: _pad(targets, length),
+                WRITTEN: _pad(written, length),
             }
         )
 
@@ -143,7 +150,8 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         trained = targets != PADDING_ROW
         hidden = trm.encode_sequence(rows, item_texts=item_texts)[trained]  # (positions, width)
         targets = targets[trained]
-        chosen, has = (part.to(self.device) for part in self.pool.draw(targets, self.generator))
+        slots = interaction[WRITTEN][trained] if self.pool.slots else None
+        chosen, has = (part.to(self.device) for part in self.pool.draw(targets, self.generator, slots))
         cold = has & (torch.rand(len(has), generator=self.generator) < self.pool.config.cold).to(self.device)
         wish = None
         if bool(has.any()):
@@ -225,7 +233,8 @@ def run_recbole(
             epochs=epochs,
             seed=seed,
         )
-        whole = WholeSequenceDataset(config)
+        tokens = {user: f"u{number}" for number, user in enumerate(dataset.users)}  # of `write_for_recbole`
+        whole = WholeSequenceDataset(config, {(tokens[user], at): slot for (user, at), slot in pool.slots.items()})
         windows, validation = whole.build()
         model = PreferenceAwareRecommender(config, whole, trm, pool, seed).to(config["device"])
         trainer = QuietTrainer(config, model, on_epoch)

@@ -76,7 +76,8 @@ class WrittenTexts:
         }
 
     def __str__(self) -> str:
-        return f"{self.used} of {self.read} written preferences, at {len(self.texts)} positions{_listed(self.refused)}"
+        positions = f"{len(self.texts)} position{'' if len(self.texts) == 1 else 's'}"
+        return f"{self.used} of {self.read} written preferences, at {positions}{_listed(self.refused)}"
 
 
 def collect_training_texts(dataset: Dataset, holdout: int, rows: Iterable[WrittenPreference]) -> WrittenTexts:

@@ -1,16 +1,35 @@
+import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from deeprec.trm_tool import (
+    Catalogue,
     ConfigError,
     DataError,
     Dataset,
+    HashingEncoder,
+    Item,
+    PreferenceConfig,
+    PreferencePool,
     Refusal,
+    TRMConfig,
     WrittenPreference,
     collect_training_texts,
     history_digest,
+    train_trm,
+    write_preference_file,
+    write_preferences,
 )
+from deeprec.trm_tool.cli import app
 from tests.written_rows import USER, written
 
 
@@ -121,7 +140,7 @@ def test_what_was_refused_is_counted_and_told(dataset: Dataset) -> None:
         "refused": {"a run of the test or validation split": 3, "no user": 1},
     }
     assert str(found) == (
-        "1 of 5 written preferences, at 1 positions "
+        "1 of 5 written preferences, at 1 position "
         "(refused: 3 with a run of the test or validation split, 1 with no user)"
     )
 
@@ -133,3 +152,140 @@ def test_a_file_that_trains_nothing_is_a_mistake(dataset: Dataset) -> None:
         collect_training_texts(dataset, 2, [])
     with pytest.raises(ConfigError, match="holdout is 0"):
         collect_training_texts(dataset, 0, [written(dataset)])
+
+
+class Counting(HashingEncoder):
+    """Keeps every text that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def encode(self, texts: Sequence[str], **settings: Any) -> NDArray[np.float32]:
+        self.seen.extend(texts)
+        return super().encode(texts, **settings)
+
+
+def make_pool(dataset: Dataset, written_texts: dict[tuple[str, int], tuple[str, ...]], **shares: float) -> Any:
+    config = PreferenceConfig(wrong=0, noisy=0, **shares)
+    texts = write_preferences(dataset.catalogue, config, seed=1)
+    return PreferencePool(texts, HashingEncoder(), config, written_texts)
+
+
+def test_half_of_the_preferences_at_a_position_are_those_that_runs_wrote(dataset: Dataset) -> None:
+    pool = make_pool(dataset, {("u1", 3): ("first", "second"), ("u2", 4): ("third",)}, empty=0.2)
+    assert pool.slots == {("u1", 3): 1, ("u2", 4): 2}
+    targets = torch.zeros(6_000, dtype=torch.int64)
+    slots = torch.tensor([0, 1, 2]).repeat(2_000)
+    index, has = pool.draw(targets, torch.Generator().manual_seed(0), slots)
+    said = [pool.texts[number] for number in index.tolist()]
+    for slot, own in enumerate([set(), {"first", "second"}, {"third"}]):
+        there = [text for text, at, told in zip(said, slots.tolist(), has.tolist(), strict=True) if told and at == slot]
+        counts = Counter(text for text in there if text in {"first", "second", "third"})
+        assert set(counts) == own
+        assert sum(counts.values()) / len(there) == pytest.approx(0.5 if own else 0, abs=0.04)
+        assert all(count / len(there) == pytest.approx(0.5 / len(own), abs=0.04) for count in counts.values())
+    assert has.float().mean().item() == pytest.approx(0.8, abs=0.02)
+
+
+def test_an_item_without_phrases_is_told_what_a_run_wrote() -> None:
+    catalogue = Catalogue([Item(id="a", title="A", text="")], {})
+    data = Dataset(name="bare", catalogue=catalogue, users=("u",), sequences={"u": ("a",) * 5})
+    pool = make_pool(data, {("u", 1): ("something quiet",)}, empty=0, written=1)
+    index, has = pool.draw(torch.zeros(2, dtype=torch.int64), torch.Generator().manual_seed(0), torch.tensor([1, 0]))
+    assert has.tolist() == [True, False]
+    assert pool.texts[index[0]] == "something quiet"
+
+
+def test_without_written_texts_every_draw_is_as_before(dataset: Dataset) -> None:
+    targets = torch.arange(50)
+    bare = make_pool(dataset, {}).draw(targets, torch.Generator().manual_seed(5))
+    told = make_pool(dataset, {("u1", 3): ("first",)}).draw(targets, torch.Generator().manual_seed(5))
+    assert all(torch.equal(*pair) for pair in zip(bare, told, strict=True))
+
+
+@pytest.mark.parametrize(("overlap", "length"), [(0, 3), (1, 4), (0, 20)])
+def test_each_text_is_trained_at_its_own_item_of_its_own_user(
+    dataset: Dataset, tmp_path: Path, overlap: int, length: int
+) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    from deeprec.trm_tool.recbole_support import make_config, write_for_recbole
+    from deeprec.trm_tool.whole_sequences import TARGETS, WRITTEN, PreferenceAwareRecommender, WholeSequenceDataset
+
+    slots = {
+        (f"u{number}", index): 100 * number + index
+        for number, user in enumerate(dataset.users)
+        for index in range(len(dataset.sequences[user]))
+    }
+    write_for_recbole(dataset, tmp_path)
+    config = make_config(PreferenceAwareRecommender, tmp_path, max_length=length, held_back=1, window_overlap=overlap)
+    whole = WholeSequenceDataset(config, slots)
+    windows, _ = whole.build()
+    seen = set()
+    for numbers, targets in zip(windows.inter_feat[WRITTEN], windows.inter_feat[TARGETS], strict=True):
+        for slot, target in zip(numbers.tolist(), whole.id2token("item_id", targets.numpy()), strict=True):
+            if target == "[PAD]":
+                assert slot == 0
+                continue
+            sequence = dataset.sequences[dataset.users[slot // 100]]
+            assert sequence[slot % 100] == dataset.catalogue.ids[int(target[1:])]
+            seen.add(slot)
+    assert seen == {
+        100 * number + index
+        for number, user in enumerate(dataset.users)
+        for index in range(1, len(dataset.sequences[user]) - 2)
+    }
+
+
+def test_what_would_leak_never_reaches_the_encoder_of_a_training(dataset: Dataset, tmp_path: Path) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    rows = [
+        written(dataset, preference="may be trained on"),
+        written(dataset, before=1, split="test", preference="leak of a test run"),
+        written(dataset, before=1, preference="leak of a test target"),
+        written(dataset, before=2, preference="leak of a validation target"),
+        written(dataset, before=0, preference="leak of a whole history"),
+        written(dataset, dataset_fingerprint="cd" * 32, preference="leak of other data"),
+    ]
+    encoder = Counting()
+    small = TRMConfig(width=16, inner=32, layers=1, experts=2, max_length=4)
+    metrics = train_trm(dataset, tmp_path / "trm", config=small, encoder=encoder, epochs=1, written=iter(rows))
+    assert "may be trained on" in encoder.seen
+    assert not [text for text in encoder.seen if text.startswith("leak")]
+    assert (metrics["written_preferences"]["used"], metrics["written_preferences"]["read"]) == (1, 6)
+    kept = json.loads((tmp_path / "trm" / "metrics.json").read_text())
+    assert sum(kept["written_preferences"]["refused"].values()) == 5
+
+
+def test_training_as_before_the_last_interactions_holds_those_out_too(dataset: Dataset, tmp_path: Path) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    small = TRMConfig(width=16, inner=32, layers=1, experts=2, max_length=4)
+    settings: dict[str, Any] = {"config": small, "encoder": HashingEncoder(), "epochs": 1, "without_last": 1}
+    with pytest.raises(DataError, match="with holdout 3"):
+        train_trm(dataset, tmp_path / "trm", written=[written(dataset, before=3)], **settings)
+    assert not (tmp_path / "trm").exists()
+    metrics = train_trm(dataset, tmp_path / "trm", written=[written(dataset, before=4)], **settings)
+    assert metrics["written_preferences"]["used"] == 1
+
+
+def test_the_command_says_what_it_trains_on(
+    dataset: Dataset, atomic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    monkeypatch.setenv("COLUMNS", "160")
+    file = tmp_path / "written.parquet"
+    write_preference_file(file, [written(dataset), written(dataset, split="test")])
+    start = ["train", "--data", str(atomic_folder), "--out", str(tmp_path / "trm"), "--encoder", "hashing-16"]
+    start += ["--preferences", str(file), "--epochs", "1"]
+    result = CliRunner().invoke(app, start, catch_exceptions=False)
+    assert "Training on 1 of 2 written preferences, at 1 position" in result.stderr
+    assert "refused: 1 with a run of the test or validation split" in result.stderr
+    answer = json.loads(CliRunner().invoke(app, [*start, "--json"], catch_exceptions=False).stdout)
+    assert answer["metrics"]["written_preferences"]["used"] == 1
+    for options, said in (
+        (["--holdout", "3"], "None of 2 written preferences can be trained on with holdout 3"),
+        (["--preferences", str(tmp_path / "absent")], "does not exist"),
+    ):
+        error = CliRunner().invoke(app, [*start, *options]).exception
+        assert isinstance(error, DataError)
+        assert said in str(error)
