@@ -116,6 +116,7 @@ def evaluate_trm(
     positions: int = 1,
     conditions: bool = False,
     trust: float | None = None,
+    encoder: Encoder | None = None,
     seed: int = 0,
 ) -> TRMEvaluation:
     """Evaluate popularity, co-occurrence and the TRM without and with the target's attributes on all users.
@@ -131,6 +132,7 @@ def evaluate_trm(
         conditions: Also evaluate preferences that are partial, reworded, half wrong or another user's
             (`make_conditions`), and filtering by the target's attributes instead of a preference.
         trust: In every preference; None is the artifact's own.
+        encoder: The artifact's own; None makes it by its id.
         seed: Of the bootstrap and of the conditions' draws.
 
     Raises:
@@ -141,7 +143,7 @@ def evaluate_trm(
     if not cases:
         raise DataError(f"{dataset.name} has no users, so there is nothing to evaluate.")
     catalogue = artifact.catalogue
-    encoder = make_encoder(str(artifact.config["encoder_id"]))
+    encoder = encoder or make_encoder(str(artifact.config["encoder_id"]))
     told = all_attributes(cases, catalogue)
     systems = [
         make_system("popularity", make_popularity_scorer(dataset, holdout=holdout, catalogue=catalogue)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ class PreferenceConfig:
     """Share of the positions with a preference whose text was made for another item of the same batch."""
     noisy: float = 0.2
     """Share of the texts that hold one phrase which is not true of the item they were made for."""
+    alignment: float = 0.0
+    """Weight of the loss that draws a sentence towards the plain list of what it says."""
     cold: float = 0.05
     """Share of the positions with a preference that are trained without their history."""
     sentences: float = 0.5
@@ -48,9 +51,16 @@ class PreferenceConfig:
             raise ConfigError(f"PreferenceConfig.variants is {self.variants}. Set it to 1 or more.")
 
 
+class Wording(NamedTuple):
+    """A preference text and the plain list of the phrases that it says."""
+
+    text: str
+    meaning: str
+
+
 def write_preferences(
     catalogue: Catalogue, config: PreferenceConfig, seed: int, *, popularity: Sequence[float] | None = None
-) -> list[tuple[str, ...]]:
+) -> list[tuple[Wording, ...]]:
     """Write preference texts for every item, from a random part of the phrases true of it.
 
     Items with the same phrases share their texts. The first text of an item lists all its phrases. An item without
@@ -76,9 +86,9 @@ def write_preferences(
     for item, own in zip(catalogue, phrases, strict=True):
         titles.setdefault(own, set()).add(" ".join(item.title.lower().split()))
     count = max(2, min(config.variants, MAX_TEXTS // max(len(titles), 1)))
-    texts: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
+    texts: dict[tuple[str, ...], tuple[Wording, ...]] = {(): ()}
     for own in titles:
-        variants = [SEPARATOR.join(own)] if own else []
+        variants = [Wording(SEPARATOR.join(own), SEPARATOR.join(own))] if own else []
         while own and len(variants) < min(config.variants, count):
             chosen = [own[index] for index in rng.permutation(len(own))[: rng.integers(1, len(own) + 1)]]
             if rng.random() < config.noisy:
@@ -86,7 +96,8 @@ def write_preferences(
                 if borrowed not in own and borrowed not in titles[own]:
                     chosen.insert(int(rng.integers(len(chosen) + 1)), borrowed)
             sentence = rng.random() < config.sentences
-            variants.append(writer.write(chosen, rng, titles[own]) if sentence else SEPARATOR.join(chosen))
+            meaning = SEPARATOR.join(chosen)
+            variants.append(Wording(writer.write(chosen, rng, titles[own]) if sentence else meaning, meaning))
         texts[own] = tuple(variants)
     return [texts[own] for own in phrases]
 
@@ -95,7 +106,7 @@ class PreferencePool:
     """Preference texts of all items, each unique text encoded once; training draws from it position by position.
 
     Args:
-        texts: Texts of each item, in catalogue order, as `write_preferences` returns them.
+        wordings: Texts of each item, in catalogue order, as `write_preferences` returns them.
         encoder: Encodes each unique text once.
         config: The shares to draw by.
         written: Texts that logged runs wrote for a position of a user's sequence, never none, as
@@ -104,23 +115,24 @@ class PreferencePool:
 
     def __init__(
         self,
-        texts: Sequence[Sequence[str]],
+        wordings: Sequence[Sequence[Wording]],
         encoder: Encoder,
         config: PreferenceConfig,
         written: Mapping[Position, Sequence[str]] | None = None,
     ) -> None:
+        meanings = {wording.text: wording.meaning for own in wordings for wording in own}
         spoken = [text for own in (written or {}).values() for text in own]
-        unique = {
-            text: index for index, text in enumerate(dict.fromkeys((*(text for own in texts for text in own), *spoken)))
-        }
+        unique = {text: index for index, text in enumerate(dict.fromkeys((*meanings, *meanings.values(), *spoken)))}
         self.config = config
         self.texts = tuple(unique)
         self.embeddings = torch.from_numpy(encoder.encode(self.texts))  # (texts, text width)
-        widest = max((len(own) for own in texts), default=0)
-        self._variants = torch.full((len(texts), max(widest, 1)), -1)  # (items, variants), into `texts`
-        for row, own in enumerate(texts):
-            self._variants[row, : len(own)] = torch.tensor([unique[text] for text in own], dtype=torch.int64)
-        self._counts = torch.tensor([len(own) for own in texts])
+        self.meanings = torch.tensor([unique[meanings.get(text, text)] for text in self.texts], dtype=torch.int64)
+        """For each text the index of the plain list that says the same (texts,)."""
+        widest = max((len(own) for own in wordings), default=0)
+        self._variants = torch.full((len(wordings), max(widest, 1)), -1)  # (items, variants), into `texts`
+        for row, own in enumerate(wordings):
+            self._variants[row, : len(own)] = torch.tensor([unique[each.text] for each in own], dtype=torch.int64)
+        self._counts = torch.tensor([len(own) for own in wordings])
         self.slots: dict[Position, int] = {position: slot for slot, position in enumerate(written or {}, start=1)}
         """Positions that logged runs wrote for -> the number that `draw` knows each by; 0 is any other position."""
         runs = [torch.tensor([unique[text] for text in own]) for own in (written or {}).values()]

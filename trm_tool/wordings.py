@@ -22,6 +22,11 @@ FRAMES = (
     "Show me {wish}",
     "Any good {wish}?",
     "Can you suggest {wish}, please",
+    "Do you have {wish} on offer?",
+    "Which {wish} should I pick first?",
+    "Help me choose: {wish}",
+    "Surprise me with {wish}, but keep it short",
+    "My request is simple, {wish}, and nothing that I know already",
     # talk
     "hmm, maybe {wish}?",
     "I feel like {wish} right now",
@@ -29,12 +34,37 @@ FRAMES = (
     "not sure, but {wish} would be nice",
     "give me {wish}, whatever is good",
     "I've been really into {wish} lately",
+    "ok so my sister told me to go for {wish} and she is never wrong",
+    "it rains all day here, so {wish} it is, with a cup of tea",
+    "no idea what to do tonight... {wish} perhaps",
+    "yes! more of that, {wish} and so on",
+    "everyone at the office talks about {wish}, am I missing out?",
+    "too tired for anything else, just {wish}",
+    "ha, the last one was great. now {wish}",
+    # courtesy
+    "Good evening, I wonder whether you could propose {wish}. Many thanks in advance.",
+    "I hope this is not too much trouble: {wish} is what my husband would love for his birthday",
+    "Dear all, our book and culture club wants {wish} for its next meeting",
+    "Thank you for your patience. What I have in mind is {wish}",
+    "If it is possible, {wish}; if not, your best guess will do",
+    # a memory
+    "Years ago I came across {wish} by accident and I have wanted more ever since",
+    "There was one that I loved as a teenager, {wish}, though the name escapes me",
+    "On holiday we had nothing but {wish}, and strangely that became a habit",
+    "My father always chose {wish}, so it reminds me of home",
+    "I finished the whole series and now there is a hole that only {wish} can fill",
+    "Yesterday I gave up on a dull one halfway; today I need {wish}",
     # terse
     "{wish}",
     "{wish} please",
     "more {wish}",
     "{wish}, well rated",
     "need: {wish}",
+    "{wish} recommendations",
+    "{wish} 2 hours max",
+    "genre: {wish}",
+    "tags = [{wish}]",
+    "search {wish} sort by popularity",
     # an assistant's notes
     "The user prefers {wish}.",
     "The user seems to enjoy {wish} and may want more of it.",
@@ -42,18 +72,38 @@ FRAMES = (
     "Their recent history points to {wish}.",
     "This person has a taste for {wish}.",
     "A strong interest in {wish}",
+    "Based on the last ten items, the customer is drawn to {wish} rather than to what is new.",
+    "Summary of the profile so far: {wish}, with a few exceptions.",
+    "The next query asks for {wish} in order to test another side of this taste.",
+    "Since earlier results were too narrow, broaden the call to {wish}.",
+    "Likely motive is curiosity about {wish}; confidence medium.",
+    "What they rated highest has one thing in common, namely {wish}.",
     # a description
     "A title that counts as {wish}",
     "An item best described as {wish}",
     "Known for being {wish}",
     "Something in the line of {wish}",
     "The kind that is filed under {wish}",
+    "Critics called it {wish}, audiences agreed",
+    "On the cover it says {wish}",
+    "A classic example of {wish} that still holds up today",
 )
-"""Sentences with one slot, `{wish}`: 30, in five registers."""
+"""Sentences with one slot, `{wish}`, in seven registers, some of them with talk that says nothing about the wish."""
 
 _JOINTS = (", ", " and ", " with ", " / ", ", also ", " plus ")
 _ERAS = ("{era}", "the {era}", "from the {era}", "made in the {era}", "{short}", "from the {short}", "{era}")
-_YEARS = ("from {year}", "released around {year}", "year {year}", "about as old as {title}", "same period as {title}")
+_YEARS = (
+    "from {year}",
+    "released around {year}",
+    "year {year}",
+    "circa {year}",
+    "{year}",
+    "made about {year}",
+    "about as old as {title}",
+    "same period as {title}",
+    "from when {title} was new",
+    "released close to {title}",
+)
 _LIKE = ("something like {title}", "titles such as {title}", "more in the spirit of {title}")
 LIKE = 0.2
 """Share of the everyday sentences that name an item alike instead of its phrases."""
@@ -106,7 +156,7 @@ class SentenceWriter:
             return _draw(_ERAS, rng).format(era=phrase, short=f"{decade[2]}s")
         titles = self._known([phrase], never)
         year = int(phrase[:4]) + int(rng.integers(10))
-        ways = _YEARS if titles else _YEARS[:3]
+        ways = _YEARS if titles else _YEARS[:6]
         return _draw(ways, rng).format(year=year, title=_draw(titles, rng) if titles else "")
 
     def _known(self, phrases: Sequence[str], never: Collection[str]) -> list[str]:
@@ -119,7 +169,7 @@ class SentenceWriter:
         ]
 
 
-_POSTPOSED = ("from ", "made ", "released ", "about as ", "same ")
+_POSTPOSED = ("from ", "made ", "released ", "about as ", "same ", "circa ")
 
 
 def _draw(options: Sequence[str], rng: np.random.Generator) -> str:

@@ -32,24 +32,24 @@ class CountingEncoder(HashingEncoder):
 
 
 def test_texts_are_parts_of_what_is_true_of_the_item(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(noisy=0, sentences=0), seed=1)
+    texts = write_preferences(catalogue, PreferenceConfig(noisy=0), seed=1)
     assert len(texts) == len(catalogue)
     for item_id, own in zip(catalogue.ids, texts, strict=True):
         true = set(catalogue.phrases_of(item_id))
         assert len(own) == PreferenceConfig().variants
-        assert set(split(own[0])) == true  # the first one says all
+        assert set(split(own[0].meaning)) == true  # the first one says all
         for text in own:
-            phrases = split(text)
+            phrases = split(text.meaning)
             assert set(phrases) <= true
             assert len(set(phrases)) == len(phrases)
-    lengths = {len(split(text)) for own in texts for text in own}
+    lengths = {len(split(text.meaning)) for own in texts for text in own}
     assert len(lengths) > 1
 
 
 def test_a_noisy_text_holds_one_phrase_that_is_not_true(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=4, sentences=0), seed=1)
+    texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=4), seed=1)
     wrong = Counter(
-        len(set(split(text)) - set(catalogue.phrases_of(item_id)))
+        len(set(split(text.meaning)) - set(catalogue.phrases_of(item_id)))
         for item_id, own in zip(catalogue.ids, texts, strict=True)
         for text in own[1:]
     )
@@ -67,34 +67,36 @@ def test_a_title_is_never_in_a_preference() -> None:
     ]
     catalogue = Catalogue(items, {"genre": "tags"})
     for seed in range(20):
-        texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=16, sentences=0), seed=seed)
-        assert not any("drama" in split(text) for text in texts[0])
-        assert not any("heat" in split(text) for text in texts[1])
+        texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=16), seed=seed)
+        assert not any("drama" in split(text.meaning) for text in texts[0])
+        assert not any("heat" in split(text.meaning) for text in texts[1])
 
 
 def test_the_tiny_catalogue_has_no_title_in_any_text(catalogue: Catalogue) -> None:
     texts = write_preferences(catalogue, PreferenceConfig(noisy=0.5), seed=2)
     for item, own in zip(catalogue, texts, strict=True):
-        assert all(item.title.lower() not in split(text) for text in own)
+        assert all(item.title.lower() not in split(text.meaning) for text in own)
 
 
 def test_no_sentence_names_the_item_itself() -> None:
     """Sentences name well-known items that are like the target; these are alike, and all of them are known."""
     items = [
-        Item(id=str(n), title=f"Film No. {n:02}", text="", attributes={"class": ("comedy",), "release_year": 1990.0 + n})
+        Item(
+            id=str(n), title=f"Film No. {n:02}", text="", attributes={"class": ("comedy",), "release_year": 1990.0 + n}
+        )
         for n in range(20)
     ]
     catalogue = Catalogue(items, {"class": "tags", "release_year": "number"})
     texts = write_preferences(catalogue, PreferenceConfig(sentences=1, everyday=1, variants=60), seed=2)
-    named = [{title for title in (item.title for item in items) if any(title in text for text in own)} for own in texts]
+    named = [
+        {title for title in (item.title for item in items) if any(title in each.text for each in own)} for own in texts
+    ]
     assert any(named)
     assert not any(item.title in titles for item, titles in zip(items, named, strict=True))
 
 
 def test_a_huge_catalogue_gets_fewer_texts_for_each_set_of_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
-    items = [
-        Item(id=str(n), title=f"T{n}", text="", attributes={"tag": (f"tag {n}", f"other {n}")}) for n in range(30)
-    ]
+    items = [Item(id=str(n), title=f"T{n}", text="", attributes={"tag": (f"tag {n}", f"other {n}")}) for n in range(30)]
     catalogue = Catalogue(items, {"tag": "tags"})
     assert {len(own) for own in write_preferences(catalogue, PreferenceConfig(variants=8), 0)} == {8}
     monkeypatch.setattr("deeprec.trm_tool.preferences.MAX_TEXTS", 90)
@@ -107,6 +109,23 @@ def test_texts_depend_on_the_seed_alone(catalogue: Catalogue) -> None:
     first = write_preferences(catalogue, PreferenceConfig(), seed=1)
     assert first == write_preferences(catalogue, PreferenceConfig(), seed=1)
     assert first != write_preferences(catalogue, PreferenceConfig(), seed=2)
+
+
+def test_a_sentence_says_its_phrases_where_no_everyday_words_are_used(catalogue: Catalogue) -> None:
+    texts = write_preferences(catalogue, PreferenceConfig(sentences=1, everyday=0), seed=1)
+    sentences = {each for own in texts for each in own[1:]}
+    assert len({each.text for each in sentences}) > 100
+    for text, meaning in sentences:
+        assert all(phrase in text or phrase[2:] in text for phrase in split(meaning))  # "1990s", or "the 90s"
+
+
+def test_each_text_knows_the_plain_list_that_says_the_same(catalogue: Catalogue) -> None:
+    texts = write_preferences(catalogue, PreferenceConfig(), seed=1)
+    pool = PreferencePool(texts, HashingEncoder(), PreferenceConfig())
+    said = {each.text: each.meaning for own in texts for each in own}
+    for text, meaning in zip(pool.texts, pool.meanings.tolist(), strict=True):
+        assert pool.texts[meaning] == said.get(text, text)
+    assert any(text != meaning for text, meaning in said.items())
 
 
 def test_each_text_is_encoded_once(catalogue: Catalogue) -> None:
@@ -126,7 +145,7 @@ def test_draws_keep_the_shares(catalogue: Catalogue) -> None:
     assert has.float().mean().item() == pytest.approx(0.6, abs=0.02)
     own = torch.tensor(
         [
-            pool.texts[chosen] in texts[row]
+            pool.texts[chosen] in {each.text for each in texts[row]}
             for chosen, row in zip(index[has].tolist(), targets[has].tolist(), strict=True)
         ]
     )
