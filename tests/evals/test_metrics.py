@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeprec.evals import (
+    clustered_interval,
     mean_interval,
     ndcg_at_k,
     ndcg_from_ranks,
+    paired_interval,
     recall_at_k,
     recall_from_ranks,
     reciprocal_from_ranks,
@@ -172,3 +174,78 @@ def test_an_interval_that_cannot_work_is_refused() -> None:
         mean_interval([0.0, 1.0], confidence=95)
     with pytest.raises(ConfigError, match="resamples"):
         mean_interval([0.0, 1.0], resamples=0)
+
+
+def test_the_clustered_bootstrap_by_hand() -> None:
+    """Two clusters, {1, 1, 1} and {0}: a draw of two gives 1, 3/4, 3/4 or 0, each with probability 1/4."""
+    interval = clustered_interval([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"], resamples=8_000)
+    assert (interval.mean, interval.n) == (0.75, 4)
+    assert (interval.low, interval.high) == (0.0, 1.0)  # 95%: the extreme quarters reach both ends
+    half = clustered_interval([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"], confidence=0.4, resamples=8_000)
+    assert (half.low, half.high) == (0.75, 0.75)  # the middle 40% lie within the middle half
+
+
+def test_values_of_one_user_that_are_alike_count_as_one() -> None:
+    hits = np.random.default_rng(2).integers(0, 2, 200).astype(float)
+    once = mean_interval(hits)
+    naive = mean_interval(np.repeat(hits, 5))
+    honest = clustered_interval(np.repeat(hits, 5), np.repeat(np.arange(200), 5))
+    assert honest.mean == pytest.approx(once.mean)
+    assert honest.high - honest.low == pytest.approx(once.high - once.low, rel=0.1)
+    assert naive.high - naive.low < 0.6 * (honest.high - honest.low)
+
+
+def test_the_clustered_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(6)
+    users = np.repeat(np.arange(100), rng.integers(1, 6, 100))  # of unequal size
+    covered = 0
+    for draw in range(300):
+        values = rng.normal(3.0, 1.0, 100)[users] + rng.normal(0.0, 0.5, len(users))
+        interval = clustered_interval(values, users, resamples=400, seed=draw)
+        covered += interval.low <= 3.0 <= interval.high
+    assert 0.9 <= covered / 300 <= 0.985
+
+
+def test_a_pair_tells_apart_what_two_intervals_cannot() -> None:
+    rng = np.random.default_rng(3)
+    ease = rng.normal(0.0, 1.0, 300)  # of each case, for both systems alike
+    first, second = ease + 0.1 + rng.normal(0, 0.2, 300), ease + rng.normal(0, 0.2, 300)
+    assert mean_interval(first).low < mean_interval(second).high
+    difference = paired_interval(first, second)
+    assert 0 < difference.low < 0.1 < difference.high
+    assert difference.mean == pytest.approx(first.mean() - second.mean())
+    assert paired_interval(second, first).mean == pytest.approx(-difference.mean)
+
+
+def test_a_clustered_pair_by_hand() -> None:
+    """Differences: user a +1 and +1, user b -1. Draws aa, ab, ba, bb give 1, 1/3, 1/3, -1."""
+    interval = paired_interval([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [7, 7, 9], resamples=8_000)
+    assert interval.mean == pytest.approx(1 / 3)
+    assert (interval.low, interval.high, interval.n) == (-1.0, 1.0, 3)
+
+
+def test_a_pair_with_a_missing_score_is_left_out() -> None:
+    first, second = [1.0, math.nan, 0.0, 1.0], [0.0, 1.0, math.nan, 0.5]
+    assert paired_interval(first, second).n == 2
+    clustered = paired_interval(first, second, ["a", "a", "b", "b"])
+    assert (clustered.mean, clustered.n) == (0.75, 2)
+
+
+def test_equal_systems_have_a_difference_of_none_and_no_interval() -> None:
+    for clusters in (None, [0, 0, 1, 1]):
+        interval = paired_interval([1.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], clusters)
+        assert interval.mean == 0
+        assert math.isnan(interval.low)
+
+
+def test_one_cluster_alone_has_no_interval() -> None:
+    assert math.isnan(clustered_interval([1.0, 0.0, 1.0], ["a", "a", "a"]).low)
+
+
+def test_scores_that_do_not_pair_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 scores cannot be paired with 3"):
+        paired_interval([0.0, 1.0], [0.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="3 values belong to 2 clusters"):
+        clustered_interval([0.0, 1.0, 1.0], ["a", "b"])
+    with pytest.raises(ConfigError, match="confidence"):
+        paired_interval([0.0, 1.0], [1.0, 1.0], [0, 1], confidence=95)
