@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
 
-.PHONY: setup demo test check lint types wheel wheel-check clean
+.PHONY: setup demo test check lint types wheel wheel-check bench clean
 
 # The two environments have nothing in common, so they are made at the same time.
 setup:
@@ -57,5 +57,14 @@ wheel-check: wheel
 	.venv-server/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
+# Peer recommenders to compare with, in an environment of their own: RecTools holds NumPy below 2.
+bench: .venv/.ready .venv-bench/.ready
+
+.venv-bench/.ready: requirements/bench.txt
+	test -x .venv-bench/bin/pip || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet torch==2.13.0
+	.venv-bench/bin/pip install --quiet --requirement requirements/bench.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-server .typing build dist *.egg-info
+	rm -rf .venv .venv-server .venv-bench .typing build dist *.egg-info

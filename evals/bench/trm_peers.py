@@ -1,0 +1,110 @@
+"""Train peer recommenders on ml-100k, keep the rank of every target, and compare ours with them on the same users.
+
+    python -m deeprec.evals.bench.trm_peers recbole --setting test1      hours; go on with the same command
+    python -m deeprec.evals.bench.trm_peers rectools --setting test1     needs `make bench`
+
+Settings: `test1` learns from all but the last two items of each user, and the last is the target; `last5` from all but
+the last six, and each of the last five is a target, with everything before it as its history.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from deeprec.evals.bench.peer_protocol import find_setting
+from deeprec.trm_tool import Dataset, embedded_ml100k, read_atomic_files
+from deeprec.trm_tool.errors import DeepRecError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+SettingOption = Annotated[str, typer.Option(help="test1 or last5.")]
+ResultsOption = Annotated[Path, typer.Option(help="Folder for results.")]
+DataFolder = Annotated[Path | None, typer.Option(help="Atomic files; the embedded ml-100k if left out.")]
+Patience = Annotated[int, typer.Option(min=1, help="Epochs without a gain on validation that end the training.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of torch.")]
+
+RESULTS = Path("evals/bench/results/trm_peers")
+RECTOOLS = Path(".venv-bench/bin/python")
+STATES = Path(".deeprec/peers")
+
+
+def say(line: str) -> None:
+    """One line, at once, also into a file."""
+    typer.echo(line)
+
+
+def read(data: Path | None) -> Dataset:
+    """The data set that is asked for."""
+    return read_atomic_files(data or embedded_ml100k())
+
+
+@app.callback()
+def peers() -> None:
+    """Peer recommenders, trained on the same data, for ours to stand beside."""
+
+
+@app.command()
+def recbole(
+    setting: SettingOption,
+    data: DataFolder = None,
+    results: ResultsOption = RESULTS,
+    states: Annotated[Path, typer.Option(help="Folder for what a training goes on from.")] = STATES,
+    patience: Patience = 10,
+    threads: Threads = 2,
+    max_epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 300,
+    seed: int = 0,
+) -> None:
+    """RecBole's SASRec until it has converged; killed, it goes on from its last epoch."""
+    from deeprec.evals.bench.peer_recbole import train_recbole
+
+    torch.set_num_threads(threads)
+    train_recbole(
+        read(data),
+        find_setting(setting),
+        state=states / f"recbole_{setting}",
+        results=results,
+        tell=say,
+        patience=patience,
+        max_epochs=max_epochs,
+        seed=seed,
+    )
+
+
+@app.command()
+def rectools(
+    setting: SettingOption,
+    data: DataFolder = None,
+    results: ResultsOption = RESULTS,
+    python: Annotated[Path, typer.Option(help="The interpreter that has RecTools.")] = RECTOOLS,
+    patience: Patience = 10,
+    threads: Threads = 2,
+    max_epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 100,
+    seed: int = 0,
+) -> None:
+    """RecTools' SASRec until it has converged, in an environment of its own."""
+    from deeprec.evals.bench.peer_rectools import RecToolsConfig, train_rectools
+
+    train_rectools(
+        read(data),
+        find_setting(setting),
+        results=results,
+        tell=say,
+        patience=patience,
+        config=RecToolsConfig(epochs=max_epochs, threads=threads, seed=seed),
+        python=python,
+    )
+
+
+def main() -> None:
+    """Run a command; a mistake of the user is one line and exit code 2."""
+    try:
+        app()
+    except DeepRecError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()
