@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from deeprec.trm_tool.artifact import CHANGES, Artifact
 from deeprec.trm_tool.catalogue import AttributeValue, Catalogue, Item, encoder_text, fits_kind, is_year
-from deeprec.trm_tool.encoder import MAX_TEXT_CHARS, Encoder
+from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError, UnknownItemError
-from deeprec.trm_tool.text import plain
 
 _NAMED = 10
 """Ids that an error names; the others are counted."""
@@ -122,7 +121,9 @@ def _put(artifact: Artifact, items: Sequence[Item], encoder: Encoder, change: st
         shelf[row] = item
     after = Catalogue(shelf, catalogue.attribute_kinds, catalogue.removed.difference(item.id for item in items))
     _check_years(catalogue, after, items)
-    changed = _changed(artifact, after, change, [asdict(item) for item in items])
+    changed = _changed(
+        artifact, after, change, [(item.id, item.title, item.text, dict(item.attributes)) for item in items]
+    )
     if not stale:
         return Change(artifact=changed)
     rows, added = np.array(stale, dtype=np.int64), len(after) - len(catalogue)
@@ -224,8 +225,8 @@ def _check_item(catalogue: Catalogue, item: Item) -> Item:
             _check_text(item.id, name, str(part))
         attributes[name] = value
     attributes = {name: attributes[name] for name in catalogue.attribute_kinds if name in attributes}
-    title = item.title if plain(item.title, MAX_TEXT_CHARS) else item.id
-    text = item.text if plain(item.text, MAX_TEXT_CHARS) else encoder_text(title, attributes, catalogue.year_attributes)
+    title = item.title if _is_readable(item.title) else item.id
+    text = item.text if _is_readable(item.text) else encoder_text(title, attributes, catalogue.year_attributes)
     return Item(id=item.id, title=title, text=text, attributes=attributes)
 
 
@@ -245,6 +246,10 @@ def _as_value(given: object) -> Any:
     if isinstance(given, list | tuple):
         return tuple(given) or None
     return None if given == "" else given
+
+
+def _is_readable(text: str) -> bool:
+    return any(char.isprintable() and not char.isspace() for char in text)
 
 
 def _check_text(item_id: str, name: str, text: object) -> None:
