@@ -65,7 +65,7 @@ def trm_eval(
         text_columns=text_columns,
     )
     started = time.perf_counter()
-    written = None if rows is None else evaluate_written(loaded, dataset, rows, split=split, seed=seed)
+    written = None if rows is None else evaluate_written(loaded, dataset, rows, split=split, trust=trust, seed=seed)
     evaluation = evaluate_trm(
         loaded, dataset, split=split, positions=positions, conditions=conditions, trust=trust, seed=seed
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deeprec.evals.cases import check_split
 from deeprec.evals.metrics import Interval, mean_interval, ndcg_from_ranks, recall_from_ranks
-from deeprec.evals.trm_eval import CUTOFFS, check_artifact
+from deeprec.evals.trm_eval import CUTOFFS, check_artifact, trust_of
 from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import DataError
@@ -51,6 +51,8 @@ class WrittenEvaluation:
     read: int
     """Preferences in the file."""
     used: int
+    trust: float
+    """In every preference."""
     refused: Mapping[str, int]
     """`Refusal` -> how many."""
     policies: Mapping[str, int]
@@ -66,6 +68,7 @@ class WrittenEvaluation:
             "cases": self.cases,
             "read": self.read,
             "used": self.used,
+            "trust": self.trust,
             "refused": dict(self.refused),
             "policies": dict(self.policies),
             "protocol": self.protocol,
@@ -90,19 +93,26 @@ class WrittenEvaluation:
 
 
 def evaluate_written(
-    artifact: Artifact, dataset: Dataset, rows: Iterable[WrittenPreference], *, split: str = "test", seed: int = 0
+    artifact: Artifact,
+    dataset: Dataset,
+    rows: Iterable[WrittenPreference],
+    *,
+    split: str = "test",
+    trust: float | None = None,
+    seed: int = 0,
 ) -> WrittenEvaluation:
     """Rank the targets that logged runs wrote preferences for, with those preferences and without one.
 
     A preference counts for a case when its run read exactly the case's history, with a recommender of this data that
-    had not learned the target. Several of one case: the mean of their scores is the case's score. The retriever ranks,
-    with all of its defaults: what is measured is what it would serve.
+    had not learned the target. Several of one case: the mean of their scores is the case's score. The retriever itself
+    ranks: what is measured is what it would serve.
 
     Args:
         artifact: What is evaluated.
         dataset: Users and targets.
         rows: As `read_preference_file` gives them.
         split: `test` or `valid`.
+        trust: In every preference; None is the artifact's own.
         seed: Of the bootstrap.
 
     Raises:
@@ -136,21 +146,23 @@ def evaluate_written(
             f"{f' ({why})' if why else ''}. Log runs whose history ends just before the {split} target."
         )
     users = [user for user in dataset.users if user in texts]
+    weight = trust_of(artifact) if trust is None else trust
     return WrittenEvaluation(
         split=split,
         cases=len(users),
         read=read,
         used=sum(policies.values()),
+        trust=weight,
         refused=dict(refused.most_common()),
         policies=dict(policies.most_common()),
         protocol=(
             f"The {len(users)} users of the {split} split for whose history logged runs wrote preferences, "
-            f"{sum(policies.values())} in all: each ranks the full catalogue, and the mean over a user's preferences "
-            "is the user's score. The row without a preference is of the same users, the difference is paired by user. "
-            "95% percentile bootstrap intervals over users."
+            f"{sum(policies.values())} in all, trusted {weight:g}: each ranks the full catalogue, and the mean over a "
+            "user's preferences is the user's score. The row without a preference is of the same users, the difference "
+            "is paired by user. 95% percentile bootstrap intervals over users."
         ),
         notes=_notes(len(users), dataset, policies, refused),
-        scores=_compare(Retriever(artifact), dataset, users, texts, distance, seed),
+        scores=_compare(Retriever(artifact), dataset, users, texts, distance, weight, seed),
     )
 
 
@@ -181,14 +193,15 @@ def _compare(
     users: list[str],
     texts: Mapping[str, list[str]],
     distance: int,
+    trust: float,
     seed: int,
 ) -> tuple[WrittenScores, ...]:
     owner = np.repeat(np.arange(len(users)), [len(texts[user]) for user in users])  # (texts,)
     wishes = [text for user in users for text in texts[user]]
     scores = []
     for masked in (True, False):
-        alone = _ranks(retriever, dataset, users, [None] * len(users), distance, masked)
-        told = _ranks(retriever, dataset, [users[index] for index in owner], wishes, distance, masked)
+        alone = _ranks(retriever, dataset, users, [None] * len(users), distance, trust, masked)
+        told = _ranks(retriever, dataset, [users[index] for index in owner], wishes, distance, trust, masked)
         values: dict[str, dict[str, NDArray[np.float64]]] = {WITHOUT: {}, WITH: {}, DIFFERENCE: {}}
         for k in CUTOFFS:
             for name, metric in ((f"recall@{k}", recall_from_ranks), (f"ndcg@{k}", ndcg_from_ranks)):
@@ -212,6 +225,7 @@ def _ranks(
     users: list[str],
     wishes: list[str] | list[None],
     distance: int,
+    trust: float,
     masked: bool,
 ) -> NDArray[np.float64]:
     """Ranks of the users' targets (n,); inf where the target is masked."""
@@ -220,7 +234,7 @@ def _ranks(
     ranks = retriever.ranks_of(
         targets,
         [
-            Query(history=history, preference=wish, include_seen=not masked)
+            Query(history=history, preference=wish, include_seen=not masked, trust=trust)
             for history, wish in zip(histories, wishes, strict=True)
         ],
     ).astype(np.float64)

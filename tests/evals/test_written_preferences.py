@@ -61,6 +61,16 @@ def test_a_users_score_is_the_mean_over_that_users_preferences(
         assert not np.array_equal(alone, told)  # else nothing was shown
 
 
+def test_without_trust_a_preference_changes_nothing(artifact: Artifact, dataset: Dataset) -> None:
+    rows = [written(dataset, user=user, before=1) for user in dataset.users]
+    assert evaluate_written(artifact, dataset, rows).trust == artifact.config["trust"]
+    untrusted = evaluate_written(artifact, dataset, rows, trust=0.0)
+    assert "trusted 0:" in untrusted.protocol
+    for row in untrusted.scores:
+        if row.system == DIFFERENCE:
+            assert {interval.mean for interval in row.metrics.values()} == {0.0}
+
+
 def test_rows_of_other_positions_and_of_recommenders_that_knew_the_target_do_not_count(
     artifact: Artifact, dataset: Dataset
 ) -> None:
