@@ -1,6 +1,7 @@
 """`deeprec trm`: train the recommender and ask it."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ConfigError, UnknownItemError
 from deeprec.trm_tool.items_cli import app as items_app
 from deeprec.trm_tool.options import (
     DEFAULT_ARTIFACT,
@@ -104,9 +105,10 @@ def train(
         return
     console = Console()
     table = Table("measure", "value", title="Validation", title_justify="left")
-    for name, value in _flat(metrics):
+    for name, value in _flat({name: value for name, value in metrics.items() if name != "trust"}):
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     console.print(table)
+    console.print(Text(_trust_line(metrics["trust"])), soft_wrap=True)
     console.print(Text(f"Wrote {out}. Ask it: deeprec trm search {out} --history {_example(dataset)}"), soft_wrap=True)
 
 
@@ -126,6 +128,9 @@ def search(
         typer.Option(help='Constraints as JSON: {"release_year": {"min": 1990}, "class": {"in": ["Comedy"]}}'),
     ] = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Let items of the history come back.")] = False,
+    diversity: Annotated[
+        float, typer.Option(help="How much to avoid items that are like those above them, 0 to 1; 0 is off.")
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """List the items that fit a history and a preference best; with neither, the most popular ones."""
@@ -133,39 +138,60 @@ def search(
     from deeprec.trm_tool.retriever import Retriever
 
     retriever = Retriever.load(artifact)
-    found = retriever.retrieve(
-        split_names(history),
-        preference,
-        k=k,
-        trust=trust,
-        exclude=split_names(exclude),
-        where=conditions,
-        include_seen=include_seen,
-    )
+    try:
+        found = retriever.retrieve(
+            split_names(history),
+            preference,
+            k=k,
+            trust=trust,
+            exclude=split_names(exclude),
+            where=conditions,
+            include_seen=include_seen,
+            diversity=diversity,
+        )
+    except UnknownItemError as error:
+        raise UnknownItemError(f"{artifact}: {error}") from None
     if as_json:
         print(json.dumps(_as_dict(retriever, found), indent=2))
         return
     console = Console()
+    for note in _not_held(retriever, found):
+        console.print(Text(note))
     table = Table("", "id", "score", "item")
     for rank, item in enumerate(found, start=1):
         # Catalogue text is data: no markup and no control codes of it reach the terminal.
         summary = plain(retriever.catalogue.summary(item.id, 100), 100)
         table.add_row(str(rank), Text(plain(item.id, 40)), f"{item.score:.4f}", Text(summary))
     console.print(table if found else Text("No item is left: the history and the constraints rule all of them out."))
+
+
+def _not_held(retriever: "Retriever", found: "Retrieved") -> list[str]:
+    notes = []
     if found.unenforced:
-        known = ", ".join(retriever.catalogue.attribute_kinds)
+        known = ", ".join(retriever.catalogue.attribute_kinds) or "none"
         names = ", ".join(found.unenforced)
-        console.print(Text(f"Not held, since the catalogue has no such attribute: {names}. It has {known}."))
+        notes.append(f"Not held, since the catalogue has no such attribute: {names}. It has {known}.")
+    for unknown in found.unknown_values:
+        close = f" Did you mean {' or '.join(map(repr, unknown.close))}?" if unknown.close else ""
+        notes.append(f"No item has {unknown.value!r} as {unknown.attribute}.{close}")
+    return [plain(note, 500) for note in notes]
 
 
 def _as_dict(retriever: "Retriever", found: "Retrieved") -> dict[str, Any]:
     return {
         "trm_fingerprint": retriever.fingerprint,
         "items": [
-            {"rank": rank, "item_id": item.id, "score": item.score, "title": retriever.catalogue.item(item.id).title}
+            {
+                "rank": rank,
+                "item_id": item.id,
+                "score": item.score,
+                "title": retriever.catalogue.item(item.id).title,
+                "attributes": dict(retriever.catalogue.item(item.id).attributes),
+            }
             for rank, item in enumerate(found, start=1)
         ],
         "unenforced": list(found.unenforced),
+        "unknown_values": [asdict(unknown) for unknown in found.unknown_values],
     }
 
 
@@ -194,6 +220,14 @@ def _described(dataset: "Dataset") -> list[str]:
     if dataset.dropped:
         lines.append("Left out: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in dataset.dropped.items()))
     return lines
+
+
+def _trust_line(curve: dict[str, Any]) -> str:
+    """What validation says of preferences, at the trust that it chose."""
+    at = curve["trusts"].index(curve["chosen"])
+    told = ", ".join(f"{kind} {values[at]:.3f}" for kind, values in curve["recall_at_10"].items())
+    without = next(iter(curve["recall_at_10"].values()))[0]
+    return f"Trust in a preference: {curve['chosen']:g}. Recall@10 by what it is told: nothing {without:.3f}, {told}."
 
 
 def _example(dataset: "Dataset") -> str:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from heapq import nsmallest
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.text import plain
 
 Condition: TypeAlias = Mapping[str, Any]
 """`{"in": [...]}`, `{"not_in": [...]}`, `{"min": x}`, `{"max": y}`, or several of these at once."""
@@ -23,7 +25,7 @@ Where: TypeAlias = Mapping[str, Condition]
 MAX_REPORTED = 10
 """Values that no item has are reported up to this many."""
 _MAX_BOUND = 1e300
-_MAX_COMPARED = 2_000
+_MAX_COMPARED = 500
 _MAX_CLOSE_CHARS = 80
 _FEW = 8
 _DATE = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
@@ -84,10 +86,12 @@ class AttributeIndex:
                 dates = [str(item.attributes.get(name, "")) for item in catalogue]
                 self._dates[name] = np.array(dates)
             folded: dict[str, list[int]] = defaultdict(list)
+            written: dict[str, str] = {}
             for word, own in rows.items():
                 folded[_fold(word)].extend(own)
+                written.setdefault(_fold(word), word)
             self._words[name] = {word: np.array(own, np.int32) for word, own in folded.items()}
-            self._written[name] = {_fold(word): word for word in rows}
+            self._written[name] = written
 
     def filter(self, where: Where) -> Filtered:
         """Find the items that pass.
@@ -173,15 +177,17 @@ class AttributeIndex:
             return ()
         if len(written) <= _FEW:
             return tuple(written[other] for other in get_close_matches(word, written, n=_FEW, cutoff=0))
-        compared = list(written)
-        if len(compared) > _MAX_COMPARED:
-            compared = [other for other in compared if other[:1] == word[:1]][:_MAX_COMPARED]
+        # Comparing is slow, and a slip seldom hits the first letter or changes the length much.
+        compared = nsmallest(
+            _MAX_COMPARED, written, key=lambda other: (other[:1] != word[:1], abs(len(other) - len(word)))
+        )
         return tuple(written[other] for other in get_close_matches(word, compared))
 
 
 def _check(name: object, condition: object) -> None:
     if not isinstance(name, str):
         raise ConfigError(f"where has the key {_shown(name)}; name an attribute, {_EXAMPLE}.")
+    name = plain(name, 80)
     if not isinstance(condition, Mapping) or not condition or set(condition) - {"in", "not_in", "min", "max"}:
         raise ConfigError(f"where.{name} is {_shown(condition)}; use in, not_in, min or max, {_EXAMPLE}.")
     for key in ("in", "not_in"):

@@ -110,7 +110,10 @@ def _mask(snapshot: Snapshot, query: Query, history: NDArray[np.int64]) -> Filte
 def _rows(catalogue: Catalogue, item_ids: Collection[str], name: str) -> NDArray[np.int64]:
     if isinstance(item_ids, str):
         raise ConfigError(f"{name} is the text {item_ids[:80]!r}. Give a list of item ids.")
-    return catalogue.rows(list(item_ids))
+    try:
+        return catalogue.rows(list(item_ids))
+    except TypeError:  # nothing to go through, or a member that cannot be looked up
+        raise ConfigError(f"{name} is {repr(item_ids)[:80]}. Give a list of item ids.") from None
 
 
 @contextmanager

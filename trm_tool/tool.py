@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, field_validator
 
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.filters import Where
 from deeprec.trm_tool.retriever import Retriever
 from deeprec.trm_tool.text import neutralise, plain
 
@@ -34,7 +36,14 @@ class RetrieveItemsInput(BaseModel):
         return "" if value is None else str(value)
 
 
-def make_retrieve_items_tool(retriever: Retriever, *, history: Sequence[str], k: int = 10) -> "StructuredTool":
+def make_retrieve_items_tool(
+    retriever: Retriever,
+    *,
+    history: Sequence[str],
+    k: int = 10,
+    where: Where | None = None,
+    diversity: float = 0.0,
+) -> "StructuredTool":
     """Build the tool `retrieve_items(preference)` for one person.
 
     The tool answers with a short numbered list for the model, catalogue text neutralised; its artifact is a list of
@@ -45,19 +54,26 @@ def make_retrieve_items_tool(retriever: Retriever, *, history: Sequence[str], k:
         retriever: Where the items come from.
         history: Item ids of the person, oldest first; may be empty.
         k: Items of an answer.
+        where: Constraints that hold in every answer, whatever the model asks for.
+        diversity: How much an answer avoids items that are like those above them, 0 to 1.
 
     Raises:
         UnknownItemError: an id of `history` is not in the catalogue.
-        ConfigError: `k` is below 1.
+        ConfigError: `k` is below 1, `diversity` is no weight, or `where` makes no sense or constrains an attribute that
+            the catalogue lacks, so that it would not hold.
     """
     from langchain_core.tools import StructuredTool
 
     past = tuple(history)
-    retriever.retrieve(past, k=k)  # a wrong history or k is the caller's mistake, not the model's: say so now
+    # A wrong setting is the caller's mistake, not the model's: say so now.
+    unenforced = retriever.retrieve(past, k=k, where=where, diversity=diversity).unenforced
+    if unenforced:
+        known = ", ".join(retriever.catalogue.attribute_kinds) or "none"
+        raise ConfigError(f"The catalogue cannot hold where.{unenforced[0]}: it has no such attribute, only {known}.")
 
     def retrieve_items(preference: str = "") -> tuple[str, list[dict[str, Any]]]:
         wish = plain(preference, MAX_PREFERENCE_CHARS)
-        found = retriever.retrieve(past, wish or None, k=k)
+        found = retriever.retrieve(past, wish or None, k=k, where=where, diversity=diversity)
         head = f"{len(found)} items" + (" for this preference" if wish else "; no preference given, by history alone")
         if len(preference) > 4 * MAX_PREFERENCE_CHARS or len(plain(preference, 4 * MAX_PREFERENCE_CHARS)) > len(wish):
             head += f" (only its first {MAX_PREFERENCE_CHARS} characters were read; write short phrases)"

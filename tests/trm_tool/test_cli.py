@@ -45,14 +45,31 @@ def test_search_writes_json_for_machines(artifact_folder: Path, retriever: Retri
     assert answer["unenforced"] == ["colour"]
     assert [item["rank"] for item in answer["items"]] == list(range(1, 13))
     assert "893" not in [item["item_id"] for item in answer["items"]]
-    assert set(answer["items"][0]) == {"rank", "item_id", "score", "title"}
+    assert set(answer["items"][0]) == {"rank", "item_id", "score", "title", "attributes"}
+    assert {item["attributes"]["studio"] for item in answer["items"]} == {"Fox"}
+    assert answer["items"][0]["attributes"]["class"] == list(
+        retriever.catalogue.item(answer["items"][0]["item_id"]).attributes["class"]
+    )
+    misspelt = json.loads(run("search", artifact_folder, "--json", "--where", '{"studio": {"in": ["Foxx"]}}').stdout)
+    assert misspelt["items"] == []
+    assert misspelt["unknown_values"] == [{"attribute": "studio", "value": "Foxx", "close": ["Fox", "Pixar", "A24"]}]
 
 
 def test_search_says_what_it_could_not_hold_and_when_nothing_is_left(artifact_folder: Path) -> None:
     result = run("search", artifact_folder, "--where", '{"colour": {"in": ["red"]}}')
-    assert "no such attribute: colour. It has release_year, class, studio, price." in result.output
-    nothing = run("search", artifact_folder, "--where", '{"studio": {"in": ["Nobody"]}}')
+    note = "no such attribute: colour. It has release_year, class, studio, price."
+    assert 0 < result.output.index(note) < result.output.index("Toy Story")  # before the table, not below it
+    nothing = run("search", artifact_folder, "--where", '{"studio": {"in": ["Foxx\\u001b[2J"]}}')
     assert "No item is left" in nothing.output
+    assert "No item has 'Foxx" in nothing.output
+    assert "Did you mean 'Fox' or" in nothing.output
+    assert "\x1b" not in nothing.output
+
+
+def test_search_diversifies_on_demand(artifact_folder: Path, retriever: Retriever) -> None:
+    result = run("search", artifact_folder, "--history", "900", "-k", "5", "--diversity", "0.9", "--json")
+    found = retriever.retrieve(["900"], k=5, diversity=0.9)
+    assert [item["item_id"] for item in json.loads(result.stdout)["items"]] == [item.id for item in found]
 
 
 def test_catalogue_text_cannot_write_to_the_terminal(
@@ -68,11 +85,25 @@ def test_catalogue_text_cannot_write_to_the_terminal(
 
 def test_a_wrong_search_is_one_line(artifact_folder: Path, tmp_path: Path) -> None:
     assert isinstance(refusal("search", tmp_path / "none"), ArtifactError)
-    assert isinstance(refusal("search", artifact_folder, "--history", "Toy Story"), UnknownItemError)
+    unknown = refusal("search", artifact_folder, "--history", "900,Toy Story,\x1b[2J")
+    assert isinstance(unknown, UnknownItemError)
+    assert str(unknown).startswith(f"{artifact_folder}: Not in the catalogue: 'Toy Story', '\\x1b[2J'. It has 50 items")
+    assert "'nope'" in str(refusal("search", artifact_folder, "--exclude", "nope"))
     assert "k is 0" in str(refusal("search", artifact_folder, "-k", "0"))
     assert "which is not JSON" in str(refusal("search", artifact_folder, "--where", "year > 1990"))
     assert "not a JSON object" in str(refusal("search", artifact_folder, "--where", "[1]"))
     assert "which is not JSON" in str(refusal("search", artifact_folder, "--where", "[" * 100_000))
+    for bad, message in (
+        ('{"price": {"min": NaN}}', "where.price.min is nan"),
+        ('{"price": {"max": -Infinity}}', "where.price.max is -inf"),
+        ('{"price": {"in": [Infinity]}}', "where.price.in is [inf]"),
+        ('{"price": {"min": 2, "max": 1}}', "has min 2 above max 1"),
+        ('{"class": {"in": []}}', "where.class.in is empty"),
+        ('{"\\ud800": 1}', "is 1; use in"),
+    ):
+        assert message in str(refusal("search", artifact_folder, "--where", bad))
+    assert "diversity is 1.5" in str(refusal("search", artifact_folder, "--diversity", "1.5"))
+    assert "diversity is nan" in str(refusal("search", artifact_folder, "--diversity", "nan"))
 
 
 def test_train_writes_an_artifact_that_search_reads(atomic_folder: Path, tmp_path: Path) -> None:

@@ -273,7 +273,10 @@ def test_a_constraint_that_the_catalogue_cannot_hold_is_reported(retriever: Retr
         ({"class": {"in": ["Comedy"], "not_in": ["COMEDY", "Drama"]}}, "has every value of in under not_in as well"),
         ({"release_year": {"in": [1990], "min": 2000}}, "lists only values outside its own min and max"),
         ({"release_year": {"in": [float("nan")]}}, "where.release_year.in is [nan]; give a list of words or finite"),
-        ({"release_year": {"not_in": ["inf"]}}, "where.release_year.not_in lists ['inf']; give numbers that are finite"),
+        (
+            {"release_year": {"not_in": ["inf"]}},
+            "where.release_year.not_in lists ['inf']; give numbers that are finite",
+        ),
         ({"release_year": {"in": [10**5000]}}, "with a number too long to show; give a list"),
         ({"release_year": {"min": float("-inf")}}, "where.release_year.min is -inf; give a number"),
         ({"release_year": {"min": "1990"}}, "where.release_year.min is '1990', but release_year holds numbers"),
@@ -287,3 +290,69 @@ def test_a_condition_that_makes_no_sense_is_refused(retriever: Retriever, where:
     with pytest.raises(ConfigError) as raised:
         retriever.retrieve((), k=5, where=where)  # type: ignore[arg-type]
     assert message in str(raised.value)
+
+
+def test_diversity_trades_fit_for_items_that_differ(retriever: Retriever, artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    vectors = artifact.model.item_vectors()
+
+    def likeness(found: Retrieved) -> float:
+        own = vectors[torch.from_numpy(artifact.catalogue.rows(ids(found)))]
+        return float((own @ own.T).numpy()[np.triu_indices(len(found), 1)].mean())
+
+    plain, some, most = (retriever.retrieve(HISTORY, "comedy", k=8, diversity=weight) for weight in (0, 0.3, 1))
+    assert plain == retriever.retrieve(HISTORY, "comedy", k=8)
+    assert likeness(some) < likeness(plain) - 0.1
+    assert likeness(most) < likeness(plain) - 0.1
+    assert plain[0] == some[0] == most[0]  # the best comes first at any diversity
+    fits = [sum(item.score for item in found) for found in (plain, some, most)]
+    assert fits[0] > fits[1] > fits[2]
+
+
+def test_diversity_is_maximal_marginal_relevance(retriever: Retriever, artifact_folder: Path) -> None:
+    """Against the definition, item by item."""
+    artifact = load_artifact(artifact_folder)
+    vectors = dict(zip(artifact.catalogue.ids, artifact.model.item_vectors().numpy(), strict=True))
+    left = {item.id: item.score for item in retriever.retrieve(HISTORY, "comedy", k=50)}
+    expected: list[str] = []
+    while left:
+        worth = {
+            item_id: 0.6 * score
+            - 0.4 * max((float(vectors[item_id] @ vectors[other]) for other in expected), default=0)
+            for item_id, score in left.items()
+        }
+        expected.append(max(worth, key=worth.__getitem__))
+        del left[expected[-1]]
+    assert ids(retriever.retrieve(HISTORY, "comedy", k=50, diversity=0.4)) == expected
+
+
+def test_a_diverse_list_keeps_the_scores_and_the_constraints(retriever: Retriever) -> None:
+    scores = {item.id: item.score for item in retriever.retrieve(HISTORY, k=50)}
+    where = {"studio": {"not_in": ["Fox"]}}
+    found = retriever.retrieve(HISTORY, k=10, diversity=0.5, where=where, exclude=["886"])
+    assert found == retriever.retrieve(HISTORY, k=10, diversity=0.5, where=where, exclude=["886"])
+    assert all(item.score == scores[item.id] for item in found)
+    assert [item.score for item in found] != sorted((item.score for item in found), reverse=True)
+    studios = {retriever.catalogue.item(item.id).attributes.get("studio") for item in found}
+    assert "Fox" not in studios
+    assert not {"886", *HISTORY} & set(ids(found))
+    (batched,) = retriever.retrieve_batch([Query(history=HISTORY, diversity=0.5, where=where, exclude=["886"])], k=10)
+    assert ids(batched) == ids(found)
+    whole = retriever.retrieve((), k=50, diversity=0.5)  # by popularity, which ties
+    assert sorted(ids(whole)) == sorted(retriever.catalogue.ids)
+
+
+def test_beyond_the_pool_a_diverse_list_goes_on_by_score(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.trm_tool.retriever.POOL", 6)
+    plain = ids(retriever.retrieve(HISTORY, k=10))
+    diverse = ids(retriever.retrieve(HISTORY, k=10, diversity=0.9))
+    assert diverse[6:] == plain[6:]
+    assert diverse[:6] != plain[:6]
+    assert sorted(diverse[:6]) == sorted(plain[:6])
+    assert ids(retriever.retrieve(HISTORY, k=3, diversity=0.9)) == diverse[:3]
+
+
+@pytest.mark.parametrize("diversity", [-0.1, 1.1, float("nan"), float("inf"), True, "0.5", None])
+def test_a_diversity_that_is_no_weight_is_refused(retriever: Retriever, diversity: object) -> None:
+    with pytest.raises(ConfigError, match=r"diversity is .*Give a weight from 0 \(off\) to 1"):
+        retriever.retrieve(HISTORY, k=5, diversity=diversity)  # type: ignore[arg-type]

@@ -61,7 +61,17 @@ def test_a_call_just_within_the_limit_is_read_whole(retriever: Retriever) -> Non
 
 
 @pytest.mark.parametrize(
-    "malformed", [["comedy", "1980s"], {"genre": "comedy"}, 7, "lone \ud800 surrogate", "<|end_of_preference|>"]
+    "malformed",
+    [
+        ["comedy", "1980s"],
+        {"genre": "comedy"},
+        7,
+        float("nan"),
+        float("-inf"),
+        "lone \ud800 surrogate",
+        "\x00\x1b[2J\r\n\u202e",
+        "<|end_of_preference|>",
+    ],
 )
 def test_a_malformed_call_is_read_as_text(retriever: Retriever, malformed: object) -> None:
     message = call(retriever, {"preference": malformed, "k": 900, "unknown": None})
@@ -80,6 +90,19 @@ def test_a_wrong_history_or_k_is_refused_when_the_tool_is_made(retriever: Retrie
         make_retrieve_items_tool(retriever, history=["nope"])
     with pytest.raises(ConfigError, match="k is 0"):
         make_retrieve_items_tool(retriever, history=HISTORY, k=0)
+
+
+def test_constraints_and_diversity_are_the_operators(retriever: Retriever) -> None:
+    where = {"studio": {"in": ["Fox"]}}
+    tool = make_retrieve_items_tool(retriever, history=HISTORY, k=5, where=where, diversity=0.8)
+    message = tool.invoke({"name": tool.name, "args": {"preference": "comedy"}, "id": "1", "type": "tool_call"})
+    found = retriever.retrieve(HISTORY, "comedy", k=5, where=where, diversity=0.8)
+    assert [item["item_id"] for item in message.artifact] == [item.id for item in found]
+    assert list(tool.args) == ["preference"]  # the model can loosen neither
+    with pytest.raises(ConfigError, match=r"cannot hold where.colour: it has no such attribute, only release_year"):
+        make_retrieve_items_tool(retriever, history=HISTORY, where={"colour": {"in": ["red"]}})
+    with pytest.raises(ConfigError, match="diversity is 2"):
+        make_retrieve_items_tool(retriever, history=HISTORY, diversity=2)
 
 
 async def test_the_tool_runs_in_an_event_loop(retriever: Retriever) -> None:
