@@ -9,6 +9,7 @@ histories hold new items where the person had them. New and old items are ranked
 """
 
 import json
+import math
 import os
 import platform
 import tempfile
@@ -57,7 +58,8 @@ GOAL = 10.0
 """Times chance that Recall@20 with the target's attributes must reach."""
 OLD_CASES = 1_000
 """Cases with an old target that are asked, drawn once a draw: they show what the new items take from the old."""
-TYPICAL, MEAN, NOTHING = "mean over interactions (ships)", "mean over items", "nothing, text alone"
+TYPICAL, MEAN, NOTHING = "mean over interactions", "mean over items", "nothing"
+"""What may stand in the place of the id embedding that a new item lacks; the first is what `add_items` gives it."""
 CHANCE = "k / (items that can come back): k = 20, items of the catalogue less the distinct ones of the history"
 
 
@@ -128,10 +130,11 @@ def chances(cases: Sequence[Case], items: int) -> NDArray[np.float64]:
     )
 
 
-def summarise(cases: Sequence[Case], values: NDArray[np.float64]) -> dict[str, float]:
-    """Mean over people of each one's mean over their cases, with a 95% interval over people."""
+def summarise(cases: Sequence[Case], values: NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean over people of each one's mean over their cases, with a 95% interval over people (None: no spread)."""
     interval = mean_interval(mean_by([case.user for case in cases], values))
-    return {name: round(getattr(interval, name), 4) for name in ("mean", "low", "high")}
+    found = {name: float(getattr(interval, name)) for name in ("mean", "low", "high")}
+    return {name: round(value, 4) if math.isfinite(value) else None for name, value in found.items()}
 
 
 def run_draw(
@@ -280,7 +283,8 @@ def pool(draws: Sequence[tuple[list[Case], Mapping[str, NDArray[np.float64]]]]) 
     for name, own in values.items():
         if name != "chance":
             recall = summarise(cases, own)
-            pooled[name] = {"recall@20": recall, "times_chance": {n: round(v / chance, 1) for n, v in recall.items()}}
+            times = {bound: None if value is None else round(value / chance, 1) for bound, value in recall.items()}
+            pooled[name] = {"recall@20": recall, "times_chance": times}
     return pooled
 
 
@@ -301,7 +305,7 @@ def main(
     texts = make_encoder(encoder)
     ran = [run_draw(dataset, seed, texts, epochs, console) for seed in range(draws)]
     pooled = pool([(cases, values) for _, cases, values in ran])
-    shipped = pooled[f"{TYPICAL}, {_kind(True)}"]["times_chance"]
+    reached = (pooled[f"{TYPICAL}, {_kind(True)}"]["times_chance"]["low"] or 0.0) >= GOAL
 
     title = f"Recall@20 of items that training never saw, {dataset.name}, {draws} draws, seen items masked"
     table = Table("in place of the id embedding", "told", "Recall@20", "times chance", title=title)
@@ -311,7 +315,7 @@ def main(
             table.add_row(place, _kind(told), _shown(row["recall@20"]), _shown(row["times_chance"]))
     console.print(table)
     console.print(f"Chance: {pooled['chance_recall@20']:.4f}, {CHANCE}. {pooled['cases']} cases.", highlight=False)
-    console.print(f"Goal, {GOAL:g} times chance: {'reached' if shipped['low'] >= GOAL else 'missed'}", highlight=False)
+    console.print(f"Goal, {GOAL:g} times chance: {'reached' if reached else 'missed'}", highlight=False)
     for timing in timings:
         console.print(f"{added} items added to {timing['items_before']}, seconds: {timing['seconds']}", highlight=False)
     result = {
@@ -329,21 +333,22 @@ def main(
         "settings": {"draws": draws, "epochs": epochs, "threads": threads, "architecture": asdict(TRMConfig())},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load_before": round(load_before, 2)},
         "versions": {name: metadata.version(name) for name in ("torch", "recbole", "numpy", "sentence-transformers")},
-        "goal": {"times_chance": GOAL, "reached": shipped["low"] >= GOAL},
+        "goal": {"times_chance": GOAL, "reached": reached},
         "pooled": pooled,
         "draws": [figures for figures, _, _ in ran],
         "timing": {"encoder": "hashing-384 over synthetic texts", "runs": timings},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _kind(told: bool) -> str:
     return "all attributes of the target" if told else "no preference"
 
 
-def _shown(values: Mapping[str, float]) -> str:
-    return f"{values['mean']:g} ({values['low']:g} to {values['high']:g})"
+def _shown(values: Mapping[str, float | None]) -> str:
+    low = "" if values["low"] is None else f"\n{values['low']:g} to {values['high']:g}"
+    return f"{values['mean']:g}{low}"
 
 
 if __name__ == "__main__":
