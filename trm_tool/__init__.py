@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.embedding_cache import CachedEncoder
     from deeprec.trm_tool.encoder import Encoder, HashingEncoder, TextEncoder, TextRole, make_encoder
     from deeprec.trm_tool.filters import Condition, UnknownValue, Where
+    from deeprec.trm_tool.item_file import read_items
     from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
     from deeprec.trm_tool.preference_file import (
         WrittenPreference,
@@ -68,6 +69,7 @@ _HOMES = {
     "make_retrieve_items_tool": "tool",
     "neutralise": "text",
     "read_atomic_files": "atomic",
+    "read_items": "item_file",
     "read_preference_file": "preference_file",
     "save_artifact": "artifact",
     "train_trm": "train",
@@ -117,6 +119,7 @@ __all__ = [
     "make_retrieve_items_tool",
     "neutralise",
     "read_atomic_files",
+    "read_items",
     "read_preference_file",
     "save_artifact",
     "train_trm",

@@ -117,3 +117,24 @@ def test_the_frequency_gate_is_a_causal_convolution_of_ids_and_texts() -> None:
 def test_a_setting_that_cannot_work_is_named(setting: str, value: float) -> None:
     with pytest.raises(ConfigError, match=setting):
         TRMConfig(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_the_same_weights_serve_other_items(model: PreferenceAwareTRM) -> None:
+    more = torch.randn(2, 16, generator=torch.Generator().manual_seed(9))
+    other = model.with_items(
+        torch.cat((model.id_embedding.weight, more)), torch.cat((model.text_embeddings, wish(2, rows=2)))
+    )
+    assert (model.item_count, other.item_count) == (ITEMS, ITEMS + 2)
+    assert not other.training
+    assert not any(parameter.requires_grad for parameter in other.parameters())
+    torch.testing.assert_close(other.item_vectors()[:ITEMS], model.item_vectors())
+    rows = torch.tensor([[3, 1, 4]])
+    torch.testing.assert_close(other.query(rows, wish()), model.query(rows, wish()))
+    assert not torch.allclose(other.query(torch.tensor([[3, 1, ITEMS]])), model.query(rows), atol=1e-3)
+    for name, value in model.state_dict().items():
+        assert (other.state_dict()[name].data_ptr() == value.data_ptr()) == (name != "id_embedding.weight")
+
+
+def test_vectors_of_some_items_are_those_of_all(model: PreferenceAwareTRM) -> None:
+    rows = torch.tensor([7, 0, 7])
+    torch.testing.assert_close(model.item_vectors(rows), model.item_vectors()[rows])
