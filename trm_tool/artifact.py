@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
 from deeprec.trm_tool.model_card import write_model_card
+from deeprec.trm_tool.weightless import weightless
 
 FORMAT = 2
 CONFIG, WEIGHTS, ITEMS, TEXTS = "config.json", "model.safetensors", "items.parquet", "text_embeddings.safetensors"
@@ -157,11 +158,11 @@ def _write(folder: Path, artifact: Artifact) -> Artifact:
         save_file(weights | {"popularity": popularity}, staging / WEIGHTS)
         save_file({"text_embeddings": artifact.text_embeddings.detach().cpu().float().contiguous()}, staging / TEXTS)
         artifact.catalogue.to_parquet(staging / ITEMS)
-        config = artifact.config | {"files": {name: _sha256(staging / name) for name in (WEIGHTS, ITEMS, TEXTS)}}
+        config = artifact.config | {"files": _digests(staging, (WEIGHTS, ITEMS, TEXTS))}
         _write_json(staging / CONFIG, config)
         _write_json(staging / METRICS, dict(artifact.metrics))
         write_model_card(staging / CARD, folder.name, config, artifact.metrics)
-        fingerprint = _fingerprint(staging)
+        fingerprint = _fingerprint(config["files"] | _digests(staging, (CONFIG,)))
         staging.chmod(0o755)  # mkdtemp makes folders that nobody else can read
         _replace(folder, staging)
     finally:
@@ -195,7 +196,7 @@ def load_artifact(folder: Path) -> Artifact:
         raise ArtifactError(f"{folder / ITEMS} has {len(catalogue)} items; 'items' in {CONFIG} says {items}. {_REMEDY}")
     texts = _read_tensors(folder / TEXTS, {"text_embeddings": torch.empty(items, width, device="meta")})
     try:
-        with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+        with weightless():  # until the weights below
             model = PreferenceAwareTRM(architecture, texts["text_embeddings"])
     except RuntimeError as error:
         raise ArtifactError(f"{folder / CONFIG}: 'architecture' cannot work: {error}. {_REMEDY}") from None
@@ -203,8 +204,9 @@ def load_artifact(folder: Path) -> Artifact:
     weights = _read_tensors(folder / WEIGHTS, expected)
     popularity = weights.pop("popularity").numpy()
     model.load_state_dict(weights, assign=True)
+    digests = _digests(folder, (CONFIG, WEIGHTS, ITEMS, TEXTS))
     for name in (WEIGHTS, ITEMS, TEXTS):
-        if config["files"].get(name) != _sha256(folder / name):
+        if config["files"].get(name) != digests[name]:
             raise ArtifactError(f"{folder / name} is not the file that 'files' in {CONFIG} describes. {_REMEDY}")
     return Artifact(
         model=model.requires_grad_(False).eval(),
@@ -212,7 +214,7 @@ def load_artifact(folder: Path) -> Artifact:
         text_embeddings=texts["text_embeddings"],
         popularity=popularity,
         config=config,
-        fingerprint=_fingerprint(folder),
+        fingerprint=_fingerprint(digests),
         metrics=_read_metrics(folder / METRICS),
     )
 
@@ -300,7 +302,8 @@ def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
             raise ArtifactError(
                 f"{path}: {name!r} is {_described(found)}; {CONFIG} and {ITEMS} ask for {_described(like)}. {_REMEDY}"
             )
-        if not bool(torch.isfinite(found).all()):
+        # The sum takes no memory, and is finite where all values are, short of an overflow.
+        if not bool(torch.isfinite(found.sum())) and not bool(torch.isfinite(found).all()):
             raise ArtifactError(f"{path}: {name!r} holds values that are not finite. {_REMEDY}")
     unknown = sorted(set(tensors) - set(expected))
     if unknown:
@@ -328,16 +331,19 @@ def _replace(folder: Path, staging: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    digests = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _fingerprint(digests: Mapping[str, str]) -> str:
+    whole = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, ITEMS, TEXTS):
-        digest.update(_sha256(folder / name).encode())
-    return digest.hexdigest()[:16]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(digests[name].encode())
+    return whole.hexdigest()[:16]
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

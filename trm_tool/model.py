@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.weightless import weightless
 
 PADDING_ROW = -1
 
@@ -272,7 +273,7 @@ class PreferenceAwareTRM(nn.Module):
             id_embeddings: float (n_items, width), in the order of the new catalogue.
             text_embeddings: float (n_items, text_width).
         """
-        with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+        with weightless():  # until the weights below
             model = PreferenceAwareTRM(self.config, text_embeddings)
         model.load_state_dict(self.state_dict() | {"id_embedding.weight": id_embeddings}, assign=True)
         return model.requires_grad_(False).train(self.training)

@@ -11,6 +11,9 @@ from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.catalogue_changes import Change
 from deeprec.trm_tool.filters import AttributeIndex
 
+PART = 4096
+"""Items whose vectors are computed at once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -26,8 +29,12 @@ class Snapshot:
     @classmethod
     def of(cls, artifact: Artifact) -> "Snapshot":
         """Lay out an artifact."""
+        model = artifact.model.eval()
         with torch.inference_mode():
-            return cls._with_vectors(artifact, artifact.model.eval().item_vectors())
+            rows = torch.arange(len(artifact.catalogue), device=model.text_embeddings.device)
+            # In parts: the experts of a whole large catalogue would take more memory than the artifact.
+            vectors = torch.cat([model.item_vectors(part) for part in rows.split(PART)])
+            return cls._with_vectors(artifact, vectors)
 
     def after(self, change: Change) -> "Snapshot":
         """Lay out what a change made of this snapshot's artifact; only the vectors that changed are computed."""
