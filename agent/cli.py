@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from deeprec.trm_tool.errors import DeepRecError
+from deeprec.trm_tool.text import plain
 
 # name -> (module with a typer `app`, one line of help)
 _GROUPS = {
@@ -109,6 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    line = " ".join(message.split())
+    line = plain(message, 4000)  # names of files and values from the command line may hold control codes
     Console(stderr=True, soft_wrap=True, highlight=False).print(Text.assemble(("error: ", "bold red"), line))
     sys.exit(2)

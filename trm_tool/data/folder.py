@@ -23,9 +23,9 @@ def check_destination(folder: Path) -> None:
     inside = {entry.name for entry in folder.iterdir()}
     if not inside:
         return
-    foreign = sorted(inside - {MARK} - _written(folder / MARK))
-    if MARK not in inside or foreign:
-        what = ", ".join(foreign[:3]) or MARK
+    foreign = sorted(inside - _written(folder / MARK))
+    if foreign:
+        what = ", ".join(foreign[:3])
         raise ConfigError(
             f"{folder} holds what `deeprec data` did not write ({what[:200]}). Name another folder with --out, or move "
             "this away."
@@ -73,12 +73,12 @@ def is_synthetic(folder: Path) -> bool:
 
 
 def _written(mark: Path) -> set[str]:
-    """Names of the files that the mark claims; none where there is no mark of ours."""
+    """Names of the files that the mark claims, and its own; none where there is no mark of ours."""
     try:
         claimed = json.loads(mark.read_text(encoding="utf-8"))
         if claimed["written_by"] != _WRITER:
             return set()
-        return set(map(str, claimed["files"]))
+        return {MARK, *map(str, claimed["files"])}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 

@@ -30,7 +30,8 @@ ItemRow = tuple[int, str, Sequence[Value]]
 TITLE = "title"
 _SAMPLE = 5000
 """Values of a column of unknown type that are looked at; numbers are counted in all of them."""
-_PROSE_WORDS = 5
+_PROSE_WORDS, _TAG_WORDS = 5, 3
+"""Words of a text at least, and of a tag at most, on average."""
 _JOINED = re.compile(rf"[^\S{TAG_MARK}]|[|;,]")  # the mark itself counts as white space
 _LISTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
 
@@ -195,7 +196,7 @@ class _Observed:
             return "token_seq"
         as_tags = kind_of(Column(self.name, "token_seq"), self._sample)
         separator = tag_separator(self._sample)
-        if as_tags == "tags" and separator != " ":
+        if as_tags == "tags" and separator != " " and _is_tags(self._sample, separator):
             self._tags, self._separator, self._bare = True, separator, False
             return "token_seq"
         return "token_seq" if as_tags == "text" and _is_prose(self._sample) else "token"
@@ -213,6 +214,11 @@ class _Observed:
             return safe_field(" ".join(tags))
         # The bar at the end tells the reader what parts the tags, also where most items have one tag only.
         return safe_field("".join(tag.replace("|", "/") + "|" for tag in tags if tag))
+
+
+def _is_tags(values: Sequence[str], separator: str) -> bool:
+    parts = [part for value in values for part in split_tags(value, separator)]
+    return sum(len(part.split()) for part in parts) <= _TAG_WORDS * len(parts)
 
 
 def _is_prose(values: Sequence[str]) -> bool:

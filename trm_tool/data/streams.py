@@ -102,11 +102,15 @@ def open_binary(path: Path, at: Callable[[], int]) -> Iterator[tuple[IO[bytes], 
 
 
 def first_line(path: Path) -> str:
-    """The first line that is not blank, looked for in the first 4 MiB; "" where there is none."""
+    """The first line that is not blank, without white space around it; "" where there is none."""
     with open_binary(path, lambda: 0) as (file, _):
-        head = file.read(2**22)
-    lines = head.decode(_bom(head) or "utf-8", errors="replace").removeprefix("\ufeff").split("\n")
-    return next((line.strip() for line in lines if line.strip()), "")
+        encoding = None
+        while raw := file.readline(MAX_LINE_BYTES):
+            encoding = encoding or _bom(raw) or "utf-8"
+            line = raw.decode(encoding, errors="replace").removeprefix("\ufeff").strip()
+            if line:
+                return line
+    return ""
 
 
 def is_utf8(path: Path) -> bool:

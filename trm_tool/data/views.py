@@ -18,7 +18,7 @@ from deeprec.trm_tool.text import plain
 def reading_bar(console: Console) -> Iterator[OnProgress]:
     """Show how much of each file is read, and give what `import_data` wants as `on_progress`."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=console.quiet, transient=True) as bar:
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         tasks: dict[Path, TaskID] = {}
 
         def show(path: Path, done: int) -> None:

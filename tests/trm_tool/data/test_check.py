@@ -1,0 +1,200 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deeprec.trm_tool import ColumnNames, DataError, HashingEncoder, embedded_ml100k, read_atomic_files, train_trm
+from deeprec.trm_tool.data import CheckReport, ShopConfig, check_data, generate_shop
+
+WriteAtomic = Callable[..., Path]
+ITEM_HEADER = "item_id:token\ttitle:token_seq\tbrand:token\tprice:float\ttags:token_seq\tdescription:token_seq"
+ITEMS = [f"i{n}\tThing {n}\t{'Loom' if n % 2 else ''}\t{n}.5\ta b\tIt is thing {n}" for n in range(22)]
+
+
+def walk(user: str, *items: int, times: tuple[int, ...] = ()) -> list[str]:
+    return [f"{user}\ti{item}\t1\t{times[at] if times else at}" for at, item in enumerate(items)]
+
+
+GOOD = [*walk("u", 0, 1, 2, 3), *walk("v", 1, 2, 3, 4), *walk("w", 0, 2, 1)]
+
+
+def problems(report: CheckReport) -> dict[str, tuple[int, bool]]:
+    return {problem.kind: (problem.count, problem.droppable) for problem in report.problems}
+
+
+def test_the_statistics_are_what_is_in_the_files(write_atomic: WriteAtomic) -> None:
+    rows = [
+        *walk("u", 0, 1, 2, 5),  # 5 is a test target only
+        *walk("v", 0, 1, 6, 2),  # 6 a validation target only
+        *walk("w", 2, 1, 0, 1, 2, times=(1, 1, 2, 3, 3)),  # repeats of 1 and 2, two ties, one of them at the end
+    ]
+    items = [*ITEMS[:20], "i20\tThing 1\t\t\t\t", "i21\t\t\t\t\t"]
+    report = check_data(write_atomic(inter=rows, items=items, item_header=ITEM_HEADER))
+    data = report.statistics
+    assert data is not None
+    assert (data.users, data.items, data.interactions) == (3, 22, 13)
+    assert data.density == pytest.approx(13 / 66)
+    assert data.history_lengths == {"min": 4, "median": 4, "mean": pytest.approx(13 / 3), "90%": 4.8, "max": 5}
+    assert (data.tied_pairs, data.tied_targets) == (2, 1)
+    assert (data.repeated_pairs, data.seen_targets) == (2, 1)
+    assert (data.missing_titles, data.shared_titles, data.items_sharing_a_title) == (1, 1, 2)
+    assert (data.cold_items, data.cold_test_targets, data.idle_items) == (2, 1, 17)
+    kinds = {attribute.name: attribute for attribute in data.attributes}
+    assert {name: (a.kind, a.filled, a.distinct) for name, a in kinds.items()} == {
+        "brand": ("category", 10, 1),
+        "price": ("number", 20, 20),
+        "tags": ("tags", 20, 2),
+    }
+    assert (kinds["price"].low, kinds["price"].high) == (0.5, 19.5)
+    assert data.longest_text == max(len(item.text) for item in read_atomic_files(Path(report.folder)).catalogue)
+    assert report.trainable
+    assert report.problems == ()
+    assert [count for _, count in report.rows] == [13, 13, 13, 13, 13]
+    assert report.files == {path.name: path.stat().st_size for path in Path(report.folder).iterdir()}
+    said = " ".join(report.warnings)
+    assert "3 people are too few" in said
+    assert "1 of 3 people: the last two time stamps tie" in said
+    assert "1 of 3 people met their last item before" in said
+    assert "1 of 3 people: training never sees their last item" in said
+    assert "1 of 22 items have no title" in said
+    assert "12 of 22 items have no brand" in said
+    assert json.loads(json.dumps(report.to_dict()))["statistics"]["users"] == 3
+
+
+def test_every_problem_is_counted_and_the_first_is_named(write_atomic: WriteAtomic) -> None:
+    bad = [
+        "u\ti0\t1\t0",  # repeats line 2
+        "u\ti1\t1\t1",
+        "u\tgone\t1\t9",
+        "u\ti4\t1\tsoon",
+        "u\ti4\t1\tnan",
+        "\ti4\t1\t9",
+        "u\t\t1\t9",
+        "u\ti4\t9",
+        "x\ti4\t1\t9",
+    ]
+    content = "\n".join(["user_id:token\titem_id:token\trating:float\ttimestamp:float", *GOOD, *bad]).encode()
+    items = [*ITEMS, "i0\tAgain\t\t\t\t", "\tNobody\t\t\t\t", "i30\tDear\t\tmuch\t\t", "i31\tShort"]
+    folder = write_atomic(inter=content + b"\nu\t\xe9\t1\t1\n", items=items, item_header=ITEM_HEADER)
+    report = check_data(folder)
+    assert problems(report) == {
+        "items without an id": (1, False),
+        "repeated items": (1, True),
+        "values that are no number": (1, False),
+        "lines with a wrong number of fields": (2, False),
+        "repeated interactions": (2, True),
+        "interactions with unknown items": (1, True),
+        "time stamps that are no finite number": (2, False),
+        "interactions without user id": (1, False),
+        "interactions without item id": (1, False),
+        "lines that are not UTF-8": (1, False),
+        "people with fewer than 3 interactions": (1, True),
+    }
+    first = {problem.kind: problem.first for problem in report.problems}
+    assert first["repeated interactions"].startswith("tiny.inter:13 repeats line 2: user 'u', item 'i0'")
+    assert first["lines that are not UTF-8"] == "tiny.inter:22 has the bytes e9 09 31 09"
+    assert first["values that are no number"] == "tiny.item:26 has 'much' as price, declared float"
+    assert dict(report.rows) == {
+        "in the file": 20,
+        "well formed": 15,
+        "not repeated": 13,
+        "with a known item": 12,
+        "of people with 3 or more": 11,
+    }
+    assert not report.trainable
+    assert report.statistics is None
+    assert "tiny.item:" in report.advice
+
+
+def test_what_can_be_dropped_is_trainable_only_when_it_is_dropped(write_atomic: WriteAtomic) -> None:
+    rows = [*GOOD, "u\ti0\t1\t0", "u\tgone\t1\t9"]
+    folder = write_atomic(inter=rows, items=ITEMS, item_header=ITEM_HEADER)
+    strict = check_data(folder)
+    assert not strict.trainable
+    assert strict.advice.endswith("All such rows can be left out with --drop-bad-rows.")
+    assert strict.statistics is not None
+    assert strict.statistics.interactions == 11
+    dropped = check_data(folder, drop_bad_rows=True)
+    assert dropped.trainable
+    assert problems(dropped) == problems(strict) != {}
+    assert dropped.advice == f"Train on it: deeprec trm train --data {folder} --out ARTIFACT"
+
+
+@pytest.mark.parametrize(
+    ("rows", "items", "said"),
+    [
+        (GOOD, ITEMS[:19], "has 19 items where 20 are needed"),
+        ([*walk("u", 0, 1, 2), *walk("v", 0, 1, 2)], ITEMS, "has no person with 4 interactions"),
+    ],
+)
+def test_what_training_would_refuse_is_not_trainable(
+    write_atomic: WriteAtomic, tmp_path: Path, rows: list[str], items: list[str], said: str
+) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    folder = write_atomic(inter=rows, items=items, item_header=ITEM_HEADER)
+    report = check_data(folder)
+    assert not report.trainable
+    assert said in report.advice
+    with pytest.raises(DataError):
+        train_trm(read_atomic_files(folder), tmp_path / "artifact", encoder=HashingEncoder(8))
+
+
+def test_a_header_that_cannot_be_read_does_not_hide_the_other_file(write_atomic: WriteAtomic) -> None:
+    folder = write_atomic(inter=[*GOOD, "u\ti0\t1"], items=b"item_id\ttitle\n")
+    report = check_data(folder)
+    assert problems(report) == {
+        "files that cannot be read": (1, False),
+        "lines with a wrong number of fields": (1, False),
+    }
+    assert "tiny.item:1 has the header field 'item_id'" in report.advice
+    report = check_data(write_atomic(inter=b"", items=[*ITEMS, "short"], item_header=ITEM_HEADER))
+    assert set(problems(report)) == {"files that cannot be read", "lines with a wrong number of fields"}
+    assert not report.trainable
+    report = check_data(write_atomic(inter=[], items=ITEMS, item_header=ITEM_HEADER))
+    assert problems(report) == {"files without rows": (1, False)}
+    assert not report.trainable
+
+
+def test_columns_are_named_as_for_training(write_atomic: WriteAtomic) -> None:
+    header = "who:token\titem_id:token\trating:float\twhen:float"
+    folder = write_atomic(inter=GOOD, inter_header=header, items=ITEMS, item_header=ITEM_HEADER)
+    assert not check_data(folder).trainable
+    report = check_data(folder, columns=ColumnNames(user="who", time="when", text=("brand",)))
+    assert report.trainable
+    assert report.statistics is not None
+    assert [attribute.name for attribute in report.statistics.attributes] == ["price", "tags"]
+
+
+def test_items_without_attributes_or_titles_are_warned_about(write_atomic: WriteAtomic) -> None:
+    folder = write_atomic(inter=GOOD, items=[f"i{n}" for n in range(22)], item_header="item_id:token")
+    report = check_data(folder)
+    assert report.trainable
+    said = " ".join(report.warnings)
+    assert "22 of 22 items have no title" in said
+    assert "The items have no attributes" in said
+
+
+def test_a_folder_without_a_pair_of_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no .inter file"):
+        check_data(tmp_path)
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        check_data(tmp_path / "nowhere")
+
+
+def test_a_generated_shop_is_called_synthetic(tmp_path: Path) -> None:
+    generate_shop(tmp_path / "shop", ShopConfig(products=100, people=10))
+    report = check_data(tmp_path / "shop")
+    assert report.synthetic
+    assert report.trainable
+    assert report.warnings[0].startswith("The data is synthetic")
+
+
+def test_the_embedded_data_checks_out() -> None:
+    report = check_data(embedded_ml100k())
+    data = report.statistics
+    assert data is not None
+    assert report.trainable
+    assert not report.synthetic
+    assert (data.users, data.items, data.interactions, data.tied_targets) == (943, 1682, 100_000, 415)
+    assert (data.repeated_pairs, data.missing_titles, data.cold_test_targets) == (0, 0, 3)
