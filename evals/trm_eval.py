@@ -19,7 +19,7 @@ from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.encoder import Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.model import PADDING_ROW
-from deeprec.trm_tool.preferences import SEPARATOR
+from deeprec.trm_tool.preferences import SEPARATOR, encode_preferences
 
 CUTOFFS = (10, 20)
 FILTERED = 10.0
@@ -274,7 +274,7 @@ def make_trm_system(
         said = [(wishes or {}).get(case, "") for case in cases]
         preference, has = None, None
         if any(said):
-            preference = torch.from_numpy(encoder.encode(said)).to(items.device)
+            preference = torch.from_numpy(encode_preferences(encoder, catalogue, said)).to(items.device)
             has = torch.tensor([bool(wish) for wish in said], device=items.device)
         with torch.inference_mode():
             query = model.query(rows.to(items.device), preference, has, weight)

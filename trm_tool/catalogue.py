@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.errors import ArtifactError, DataError, UnknownItemError
+from deeprec.trm_tool.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.text import neutralise
 
 AttributeKind = Literal["tags", "category", "number"]
@@ -135,6 +136,10 @@ class Catalogue:
         """
         return {phrase: ids for phrase, ids in self._phrase_index.items() if len(ids) >= min_items}
 
+    def spot(self, text: str) -> tuple[str, ...]:
+        """Phrases that a free text names, in its order, each once: see `PhraseSpotter`."""
+        return self._spotter.spot(text)
+
     def summary(self, item_id: str, max_chars: int = 80) -> str:
         """One line for people: `Toy Story (1995; animation, children's, comedy)`.
 
@@ -231,6 +236,10 @@ class Catalogue:
             )
         except DataError as error:
             raise ArtifactError(f"{path}: {error} {remedy}") from None
+
+    @cached_property
+    def _spotter(self) -> PhraseSpotter:
+        return PhraseSpotter(self._phrase_index)
 
     @cached_property
     def _phrase_index(self) -> dict[str, frozenset[str]]:

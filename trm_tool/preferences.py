@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -30,8 +30,6 @@ class PreferenceConfig:
     """Share of the positions with a preference whose text was made for another item of the same batch."""
     noisy: float = 0.2
     """Share of the texts that hold one phrase which is not true of the item they were made for."""
-    alignment: float = 0.0
-    """Weight of the loss that draws a sentence towards the plain list of what it says."""
     cold: float = 0.05
     """Share of the positions with a preference that are trained without their history."""
     sentences: float = 0.5
@@ -51,16 +49,9 @@ class PreferenceConfig:
             raise ConfigError(f"PreferenceConfig.variants is {self.variants}. Set it to 1 or more.")
 
 
-class Wording(NamedTuple):
-    """A preference text and the plain list of the phrases that it says."""
-
-    text: str
-    meaning: str
-
-
 def write_preferences(
     catalogue: Catalogue, config: PreferenceConfig, seed: int, *, popularity: Sequence[float] | None = None
-) -> list[tuple[Wording, ...]]:
+) -> list[tuple[str, ...]]:
     """Write preference texts for every item, from a random part of the phrases true of it.
 
     Items with the same phrases share their texts. The first text of an item lists all its phrases. An item without
@@ -86,9 +77,9 @@ def write_preferences(
     for item, own in zip(catalogue, phrases, strict=True):
         titles.setdefault(own, set()).add(" ".join(item.title.lower().split()))
     count = max(2, min(config.variants, MAX_TEXTS // max(len(titles), 1)))
-    texts: dict[tuple[str, ...], tuple[Wording, ...]] = {(): ()}
+    texts: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
     for own in titles:
-        variants = [Wording(SEPARATOR.join(own), SEPARATOR.join(own))] if own else []
+        variants = [SEPARATOR.join(own)] if own else []
         while own and len(variants) < min(config.variants, count):
             chosen = [own[index] for index in rng.permutation(len(own))[: rng.integers(1, len(own) + 1)]]
             if rng.random() < config.noisy:
@@ -96,18 +87,35 @@ def write_preferences(
                 if borrowed not in own and borrowed not in titles[own]:
                     chosen.insert(int(rng.integers(len(chosen) + 1)), borrowed)
             sentence = rng.random() < config.sentences
-            meaning = SEPARATOR.join(chosen)
-            variants.append(Wording(writer.write(chosen, rng, titles[own]) if sentence else meaning, meaning))
+            variants.append(writer.write(chosen, rng, titles[own]) if sentence else SEPARATOR.join(chosen))
         texts[own] = tuple(variants)
     return [texts[own] for own in phrases]
+
+
+def encode_preferences(encoder: Encoder, catalogue: Catalogue, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Encode preferences, each as the mean of its text and of the list of the catalogue's phrases that it names.
+
+    A sentence embedding dilutes what matters with all the words around it; the list beside it says that again.
+
+    Returns:
+        float32 (len(texts), text width), each row of length 1, or zeros for a text with nothing to read.
+    """
+    named = [SEPARATOR.join(catalogue.spot(text)) for text in texts]
+    rows = {text: row for row, text in enumerate(dict.fromkeys([*texts, *named]))}
+    vectors = encoder.encode(tuple(rows), role="preference")
+    both = vectors[[rows[text] for text in texts]] + vectors[[rows[text] for text in named]]
+    lengths = np.linalg.norm(both, axis=1, keepdims=True)
+    encoded: NDArray[np.float32] = both / np.maximum(lengths, 1e-12)
+    return encoded
 
 
 class PreferencePool:
     """Preference texts of all items, each unique text encoded once; training draws from it position by position.
 
     Args:
-        wordings: Texts of each item, in catalogue order, as `write_preferences` returns them.
+        texts: Texts of each item, in catalogue order, as `write_preferences` returns them.
         encoder: Encodes each unique text once.
+        catalogue: Whose phrases are found in the texts.
         config: The shares to draw by.
         written: Texts that logged runs wrote for a position of a user's sequence, never none, as
             `collect_training_texts` returns them.
@@ -115,24 +123,22 @@ class PreferencePool:
 
     def __init__(
         self,
-        wordings: Sequence[Sequence[Wording]],
+        texts: Sequence[Sequence[str]],
         encoder: Encoder,
+        catalogue: Catalogue,
         config: PreferenceConfig,
         written: Mapping[Position, Sequence[str]] | None = None,
     ) -> None:
-        meanings = {wording.text: wording.meaning for own in wordings for wording in own}
-        spoken = [text for own in (written or {}).values() for text in own]
-        unique = {text: index for index, text in enumerate(dict.fromkeys((*meanings, *meanings.values(), *spoken)))}
+        every = [text for own in (*texts, *(written or {}).values()) for text in own]
+        unique = {text: index for index, text in enumerate(dict.fromkeys(every))}
         self.config = config
         self.texts = tuple(unique)
-        self.embeddings = torch.from_numpy(encoder.encode(self.texts))  # (texts, text width)
-        self.meanings = torch.tensor([unique[meanings.get(text, text)] for text in self.texts], dtype=torch.int64)
-        """For each text the index of the plain list that says the same (texts,)."""
-        widest = max((len(own) for own in wordings), default=0)
-        self._variants = torch.full((len(wordings), max(widest, 1)), -1)  # (items, variants), into `texts`
-        for row, own in enumerate(wordings):
-            self._variants[row, : len(own)] = torch.tensor([unique[each.text] for each in own], dtype=torch.int64)
-        self._counts = torch.tensor([len(own) for own in wordings])
+        self.embeddings = torch.from_numpy(encode_preferences(encoder, catalogue, self.texts))  # (texts, text width)
+        widest = max((len(own) for own in texts), default=0)
+        self._variants = torch.full((len(texts), max(widest, 1)), -1)  # (items, variants), into `texts`
+        for row, own in enumerate(texts):
+            self._variants[row, : len(own)] = torch.tensor([unique[text] for text in own], dtype=torch.int64)
+        self._counts = torch.tensor([len(own) for own in texts])
         self.slots: dict[Position, int] = {position: slot for slot, position in enumerate(written or {}, start=1)}
         """Positions that logged runs wrote for -> the number that `draw` knows each by; 0 is any other position."""
         runs = [torch.tensor([unique[text] for text in own]) for own in (written or {}).values()]

@@ -13,6 +13,7 @@ from deeprec.trm_tool.encoder import MAX_TEXT_CHARS, Encoder
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.filters import Filtered, Where
 from deeprec.trm_tool.model import PADDING_ROW
+from deeprec.trm_tool.preferences import encode_preferences
 from deeprec.trm_tool.snapshot import Snapshot
 from deeprec.trm_tool.text import plain
 
@@ -87,7 +88,7 @@ def _check_weight(name: str, value: object, ends: str) -> None:
 
 
 def _encode(snapshot: Snapshot, encoder: Encoder, wishes: Sequence[str]) -> torch.Tensor:
-    encoded = encoder.encode(wishes, role="preference")
+    encoded = encode_preferences(encoder, snapshot.artifact.catalogue, wishes)
     width = snapshot.artifact.text_embeddings.shape[1]
     if encoded.shape != (len(wishes), width):
         raise ConfigError(

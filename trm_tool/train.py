@@ -19,7 +19,7 @@ from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
 from deeprec.trm_tool.preference_file import WrittenPreference
-from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, write_preferences
+from deeprec.trm_tool.preferences import PreferenceConfig, PreferencePool, encode_preferences, write_preferences
 from deeprec.trm_tool.trust import calibrate_trust, write_probes
 from deeprec.trm_tool.written_preferences import collect_training_texts
 
@@ -142,7 +142,7 @@ def train_trm(
     text_embeddings = torch.from_numpy(encoder.encode([item.text for item in catalogue]))
     popularity = count_interactions(learned, holdout)
     texts = write_preferences(catalogue, preferences, seed, popularity=popularity.tolist())
-    pool = PreferencePool(texts, encoder, preferences, own.texts if own else None)
+    pool = PreferencePool(texts, encoder, catalogue, preferences, own.texts if own else None)
     encoding_s = perf_counter() - started
     tell(TrainingProgress(stage="training", epoch=0, epochs=epochs, seconds=encoding_s))
 
@@ -205,7 +205,7 @@ def _calibrate(model: PreferenceAwareTRM, dataset: Dataset, encoder: Encoder, se
     preferences = {}
     for kind, said in write_probes([catalogue.phrases_of(target) for target in targets], seed).items():
         has = torch.tensor([bool(text) for text in said])
-        preferences[kind] = torch.from_numpy(encoder.encode(said)), has
+        preferences[kind] = torch.from_numpy(encode_preferences(encoder, catalogue, said)), has
     histories = [catalogue.rows(dataset.history(user, 2)) for user in users]
     return asdict(calibrate_trust(model, histories, catalogue.rows(targets), preferences))
 

@@ -135,7 +135,6 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         self.trm = trm
         self.pool = pool
         self.pool_embeddings = pool.embeddings.to(self.device)
-        self.pool_meanings = pool.meanings.to(self.device)
         self.told_attributes = False
         self.sampled_softmax = int(config["sampled_softmax"])
         self.generator = torch.Generator().manual_seed(seed)
@@ -154,17 +153,12 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         slots = interaction[WRITTEN][trained] if self.pool.slots else None
         chosen, has = (part.to(self.device) for part in self.pool.draw(targets, self.generator, slots))
         cold = has & (torch.rand(len(has), generator=self.generator) < self.pool.config.cold).to(self.device)
-        wish, misaligned = None, torch.zeros((), device=hidden.device)
+        wish = None
         if bool(has.any()):
             unique, index = torch.unique(chosen[has], return_inverse=True)
             wishes = trm.adapt_preference(self.pool_embeddings[unique])
             wish = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), wishes[index])
             hidden = hidden * ~cold.unsqueeze(-1)
-            if self.pool.config.alignment:
-                meanings, where = torch.unique(self.pool_meanings[unique], return_inverse=True)
-                with torch.no_grad():
-                    plain = trm.adapt_preference(self.pool_embeddings[meanings])
-                misaligned = F.mse_loss(wishes, plain[where]) / plain.square().mean().clamp(min=1e-6)
         query = trm.combine(hidden, wish)
         vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
         if len(vectors) > self.sampled_softmax:
@@ -172,7 +166,7 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
             candidates, index = torch.unique(torch.cat((targets, others)), return_inverse=True)
             vectors, targets = vectors[candidates], index[: len(targets)]
         logits = query @ vectors.T / trm.config.temperature
-        return F.cross_entropy(logits, targets) + self.pool.config.alignment * misaligned
+        return F.cross_entropy(logits, targets)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items, in RecBole's item numbers -> (batch, items with padding).

@@ -1,19 +1,23 @@
-"""How long training takes to equal quality: RecBole's stock SASRec against whole sequences, in one run.
+"""How long training takes to equal quality, and how much memory: ours, RecBole's SASRec and RecTools' SASRec, in one run.
 
+    make bench
     python -m deeprec.evals.bench.trm_training --budget-minutes 20 --out evals/bench/results/trm_training.json
 
-Both train through RecBole's Trainer on the same data, at the same maximum length, on the same threads, and both are
-validated after every epoch by RecBole's Evaluator without masking. Stock SASRec keeps RecBole's default settings and
-its own augmentation. The clock counts everything from the data set in memory: files, augmentation, text encoding.
+Each trains in a process of its own, one after the other, on the same data and as many threads, and is validated after
+every epoch on the same targets, seen items masked, by the same code. The peers keep their libraries' defaults. RecBole's
+stands there twice: as it comes, and in parts as `peer_recbole` does it (the same computation in less time). The clocks
+count everything from the data set in memory: files, augmentation, text encoding, validation; not the imports.
 """
 
 import json
+import multiprocessing
 import os
 import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,20 +28,47 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deeprec.evals.bench.peer_protocol import SETTINGS, Patience, figures, peak_memory_mb, rank_targets
+from deeprec.evals.bench.peer_rectools import PYTHON, RecToolsConfig, rectools_versions, run_rectools
 from deeprec.trm_tool import (
     Dataset,
-    PreferenceAwareTRM,
     PreferenceConfig,
-    PreferencePool,
     TrainingConfig,
+    TrainingProgress,
     TRMConfig,
     embedded_ml100k,
     make_encoder,
     read_atomic_files,
-    write_preferences,
+    train_trm,
 )
 
-STOCK, OURS = "RecBole SASRec, stock", "deeprec, whole sequences"
+OURS, STOCK, PARTS, RECTOOLS = (
+    "deeprec",
+    "RecBole SASRec, stock",
+    "RecBole SASRec, in parts",
+    "RecTools SASRec",
+)
+SETTING = SETTINGS["test1"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the four trainings have in common, and what each needs."""
+
+    data: Path | None
+    budget_s: float
+    """For each peer; it ends after the epoch in flight."""
+    threads: int
+    max_length: int
+    """Longest history of ours and RecBole's; RecTools keeps its own."""
+    epochs: int
+    """Of ours, at most."""
+    patience: int
+    """Of RecTools; RecBole's and ours have their own."""
+    seed: int
+    encoder: str | None
+    python: Path
+    """The interpreter that has RecTools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,79 +77,142 @@ class Point:
 
     epoch: int
     ndcg_at_10: float
+    """Seen items masked."""
     recall_at_10: float
     wall_s: float
     cpu_s: float
-    """Of this process, all threads: what remains comparable when the machine is shared."""
+    """Of the training's process, all threads: what remains comparable when the machine is shared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One training."""
+
+    points: tuple[Point, ...]
+    peak_mb: float
+    """The most memory that its process held at once, the libraries included."""
 
 
 class BudgetSpent(Exception):  # noqa: N818
     """Ends a training from within; not an error."""
 
 
-class Curve:
+class Clock:
     """Validations over time; ends the training when its budget is spent."""
 
-    def __init__(self, name: str, budget_s: float, tell: Callable[[str], None]) -> None:
+    def __init__(self, name: str, budget_s: float) -> None:
         self.name, self.points = name, list[Point]()
-        self._budget_s, self._tell = budget_s, tell
+        self._budget_s = budget_s
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def add(self, result: Any) -> None:
-        """Take an `EpochResult`."""
+    def add(self, ndcg_at_10: float, recall_at_10: float, wall_s: float | None = None, cpu_s: float = 0.0) -> None:
+        """Take a validation, at this moment unless the seconds are given."""
+        if wall_s is None:
+            wall_s, cpu_s = time.perf_counter() - self._wall, time.process_time() - self._cpu
         point = Point(
-            epoch=result.epoch,
-            ndcg_at_10=result.ndcg_at_10,
-            recall_at_10=result.recall_at_10,
-            wall_s=round(time.perf_counter() - self._wall, 1),
-            cpu_s=round(time.process_time() - self._cpu, 1),
+            epoch=len(self.points) + 1,
+            ndcg_at_10=ndcg_at_10,
+            recall_at_10=recall_at_10,
+            wall_s=round(wall_s, 1),
+            cpu_s=round(cpu_s, 1),
         )
         self.points.append(point)
-        self._tell(f"{self.name}: epoch {point.epoch}, NDCG@10 {point.ndcg_at_10:.4f}, {point.wall_s:.0f} s")
-        if point.wall_s >= self._budget_s:
-            raise BudgetSpent
+        print(f"{self.name}: epoch {point.epoch}, NDCG@10 {ndcg_at_10:.4f}, {wall_s:.0f} s", flush=True)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the last validation came after the budget's end."""
+        return bool(self.points) and self.points[-1].wall_s >= self._budget_s
 
 
-def train_stock(dataset: Dataset, curve: Curve, *, max_length: int, seed: int) -> None:
+def train_recbole(dataset: Dataset, options: Options, name: str) -> Curve:
     """Train RecBole's SASRec as RecBole does, apart from its files beside the working folder."""
     from recbole.data import data_preparation
     from recbole.data.dataset import SequentialDataset
-    from recbole.model.sequential_recommender import SASRec
 
+    from deeprec.evals.bench.peer_recbole import SASRec, calculate_in_parts, make_recbole_scorer
     from deeprec.trm_tool.recbole_support import QuietTrainer, make_config, seeded, write_for_recbole
 
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(), seeded(seed):
+    class TimedTrainer(QuietTrainer):
+        def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+            loss = (lambda batch: calculate_in_parts(self.model, batch)) if name == PARTS else None
+            return super()._train_epoch(train_data, epoch_idx, loss_func=loss, show_progress=False)
+
+        def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+            found = figures(rank_targets(score, cases, dataset))
+            clock.add(found["ndcg@10_masked"], found["recall@10_masked"])
+            if clock.spent:
+                raise BudgetSpent
+            return found["ndcg@10_masked"], found
+
+    cases = SETTING.validation_cases(dataset)
+    clock = Clock(name, options.budget_s)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(), seeded(options.seed):
         warnings.simplefilter("ignore")  # RecBole's own, about NumPy and pandas
         write_for_recbole(dataset, Path(scratch), hidden=0)
-        config = make_config("SASRec", Path(scratch), max_length=max_length, seed=seed)
-        whole = SequentialDataset(config)
-        train, validation, _ = data_preparation(config, whole)
+        config = make_config("SASRec", Path(scratch), max_length=options.max_length, seed=options.seed)
+        train, validation, _ = data_preparation(config, SequentialDataset(config))
         model = SASRec(config, train.dataset)
-        QuietTrainer(config, model, curve.add).fit(train, validation, verbose=False)
+        score = make_recbole_scorer(model, train.dataset, dataset, options.max_length)
+        try:
+            with torch.autograd.set_detect_anomaly(name == STOCK):  # RecBole leaves it on for whoever imports SASRec
+                TimedTrainer(config, model).fit(train, validation, verbose=False)
+        except BudgetSpent:
+            print(f"{name}: budget of {options.budget_s / 60:g} minutes spent", flush=True)
+    return Curve(points=tuple(clock.points), peak_mb=peak_memory_mb())
 
 
-def train_ours(
-    dataset: Dataset, curve: Curve, *, max_length: int, seed: int, epochs: int, encoder_id: str | None
-) -> None:
-    """Train the preference-aware model as `train_trm` does, validated without masking."""
-    from deeprec.trm_tool.whole_sequences import run_recbole
+def train_ours(dataset: Dataset, options: Options) -> Curve:
+    """Train the preference-aware model, preferences and all, with its default settings."""
+    import deeprec.trm_tool.whole_sequences  # noqa: F401  # RecBole is imported before the clock starts
 
-    encoder, preferences = make_encoder(encoder_id), PreferenceConfig()
-    texts = torch.from_numpy(encoder.encode([item.text for item in dataset.catalogue]))
-    pool = PreferencePool(write_preferences(dataset.catalogue, preferences, seed), encoder, preferences)
+    encoder = make_encoder(options.encoder)
+    clock = Clock(OURS, float("inf"))
+
+    def on_progress(progress: TrainingProgress) -> None:
+        if progress.epoch:
+            clock.add(progress.ndcg_at_10, progress.recall_at_10)
+
     with tempfile.TemporaryDirectory() as scratch:
-        run_recbole(
+        train_trm(
             dataset,
-            lambda: PreferenceAwareTRM(TRMConfig(max_length=max_length), texts),
-            pool,
-            folder=Path(scratch),
-            training=TrainingConfig(),
-            epochs=epochs,
-            holdout=2,
-            seed=seed,
-            on_epoch=curve.add,
-            masked=False,
+            Path(scratch) / "artifact",
+            config=TRMConfig(max_length=options.max_length),
+            encoder=encoder,
+            epochs=options.epochs,
+            seed=options.seed,
+            on_progress=on_progress,
         )
+    return Curve(points=tuple(clock.points), peak_mb=peak_memory_mb())
+
+
+def train_rectools(dataset: Dataset, options: Options) -> Curve:
+    """Train RecTools' SASRec in its own environment, until it has converged."""
+    clock, watch, peaks = Clock(RECTOOLS, options.budget_s), Patience(options.patience), [0.0]
+
+    def judge(point: dict[str, Any]) -> tuple[bool, bool]:
+        clock.add(point["ndcg@10_masked"], point["recall@10_masked"], point["wall_s"], point["cpu_s"])
+        peaks.append(point["peak_mb"])
+        return watch.better(point["ndcg@10_masked"]), watch.converged or clock.spent
+
+    run_rectools(
+        dataset,
+        SETTING.validation_cases(dataset),
+        [],
+        judge,
+        config=RecToolsConfig(threads=options.threads, seed=options.seed),
+        python=options.python,
+    )
+    return Curve(points=tuple(clock.points), peak_mb=max(peaks))
+
+
+def train(name: str, options: Options) -> Curve:
+    """One training, in the process that calls this; a fresh one, so that its peak of memory is its own."""
+    torch.set_num_threads(options.threads)
+    dataset = read_atomic_files(options.data or embedded_ml100k())
+    if name == OURS:
+        return train_ours(dataset, options)
+    return train_rectools(dataset, options) if name == RECTOOLS else train_recbole(dataset, options, name)
 
 
 def first_at(points: Sequence[Point], level: float) -> Point | None:
@@ -126,19 +220,19 @@ def first_at(points: Sequence[Point], level: float) -> Point | None:
     return next((point for point in points if point.ndcg_at_10 >= level), None)
 
 
-def compare(stock: Sequence[Point], ours: Sequence[Point]) -> list[dict[str, Any]]:
-    """Time to equal quality, at shares of the best that stock reached; None where it was not reached."""
-    best = max(point.ndcg_at_10 for point in stock)
+def compare(peer: Sequence[Point], ours: Sequence[Point]) -> list[dict[str, Any]]:
+    """Time to equal quality, at shares of the best that the peer reached; None where it was not reached."""
+    best = max(point.ndcg_at_10 for point in peer)
     rows = []
     for share in (0.5, 0.75, 0.9, 1.0):
         level = share * best
-        theirs, own = first_at(stock, level), first_at(ours, level)
+        theirs, own = first_at(peer, level), first_at(ours, level)
         assert theirs is not None
         rows.append(
             {
-                "share_of_stock_best": share,
+                "share_of_peers_best": share,
                 "ndcg_at_10": round(level, 6),
-                "stock": asdict(theirs),
+                "peer": asdict(theirs),
                 "ours": asdict(own) if own else None,
                 "times_less_wall": round(theirs.wall_s / own.wall_s, 1) if own else None,
                 "times_less_cpu": round(theirs.cpu_s / own.cpu_s, 1) if own else None,
@@ -147,76 +241,96 @@ def compare(stock: Sequence[Point], ours: Sequence[Point]) -> list[dict[str, Any
     return rows
 
 
+def make_table(comparisons: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> Table:
+    """Peer by peer, level by level."""
+    table = Table(title=title)
+    for column in ("peer", "share of its best", "NDCG@10", "peer, s", "ours, s", "times less", "times less CPU"):
+        table.add_column(column, justify="left" if column == "peer" else "right")
+    for name, rows in comparisons.items():
+        for row in rows:
+            own = row["ours"]
+            table.add_row(
+                name,
+                f"{row['share_of_peers_best']:.0%}",
+                f"{row['ndcg_at_10']:.4f}",
+                f"{row['peer']['wall_s']:.0f}",
+                f"{own['wall_s']:.0f}" if own else "not reached",
+                f"{row['times_less_wall']}" if own else "",
+                f"{row['times_less_cpu']}" if own else "",
+                end_section=row is rows[-1],
+            )
+    return table
+
+
 def main(
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
     data: Annotated[Path | None, typer.Option(help="Atomic files; the embedded ml-100k if left out.")] = None,
-    budget_minutes: Annotated[float, typer.Option(help="For stock SASRec; it ends after the epoch in flight.")] = 20.0,
-    threads: Annotated[int, typer.Option(help="Of torch, for both.")] = 2,
-    max_length: Annotated[int, typer.Option(help="Longest history, for both.")] = 50,
+    budget_minutes: Annotated[float, typer.Option(help="For each peer; it ends after the epoch in flight.")] = 20.0,
+    threads: Annotated[int, typer.Option(help="Of torch, for all.")] = 2,
+    max_length: Annotated[int, typer.Option(help="Longest history, for ours and RecBole's.")] = 50,
     epochs: Annotated[int, typer.Option(help="Of ours, at most.")] = 20,
+    patience: Annotated[int, typer.Option(help="Of RecTools: epochs without a gain.")] = 10,
     seed: int = 0,
     encoder: Annotated[str | None, typer.Option(help="Text encoder; the packaged MiniLM if left out.")] = None,
+    python: Annotated[Path, typer.Option(help="The interpreter that has RecTools.")] = PYTHON,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Peers: {STOCK}; {PARTS}; {RECTOOLS}. All by default.")
+    ] = None,
 ) -> None:
-    """Train both, print the table, write both curves."""
-    torch.set_num_threads(threads)
-    console = Console()
-    dataset = read_atomic_files(data or embedded_ml100k())
-    load_before = os.getloadavg()[0]
-    curves = {}
-    for name, budget_s in ((OURS, float("inf")), (STOCK, 60 * budget_minutes)):
-        curves[name] = Curve(name, budget_s, lambda line: console.print(line, highlight=False))
-        try:
-            if name == STOCK:
-                train_stock(dataset, curves[name], max_length=max_length, seed=seed)
-            else:
-                train_ours(dataset, curves[name], max_length=max_length, seed=seed, epochs=epochs, encoder_id=encoder)
-        except BudgetSpent:
-            console.print(f"{name}: budget of {budget_minutes:g} minutes spent", highlight=False)
-    stock, ours = curves[STOCK].points, curves[OURS].points
-    comparison = compare(stock, ours)
-
-    table = Table(title=f"Time to equal validation NDCG@10 on {dataset.name}, unmasked, {threads} threads")
-    for column in ("NDCG@10", "share of stock's best", "stock, s", "ours, s", "times less", "times less CPU"):
-        table.add_column(column, justify="right")
-    for row in comparison:
-        own = row["ours"]
-        table.add_row(
-            f"{row['ndcg_at_10']:.4f}",
-            f"{row['share_of_stock_best']:.0%}",
-            f"{row['stock']['wall_s']:.0f}",
-            f"{own['wall_s']:.0f}" if own else "not reached",
-            f"{row['times_less_wall']}" if own else "",
-            f"{row['times_less_cpu']}" if own else "",
-        )
-    console.print(table)
-    console.print(
-        f"Best: stock {max(point.ndcg_at_10 for point in stock):.4f} in {stock[-1].wall_s:.0f} s "
-        f"({len(stock)} epochs), ours {max(point.ndcg_at_10 for point in ours):.4f} in {ours[-1].wall_s:.0f} s "
-        f"({len(ours)} epochs).",
-        highlight=False,
+    """Train ours and the peers, print the table, write all curves."""
+    options = Options(
+        data=data,
+        budget_s=60 * budget_minutes,
+        threads=threads,
+        max_length=max_length,
+        epochs=epochs,
+        patience=patience,
+        seed=seed,
+        encoder=encoder,
+        python=python,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    load_before = os.getloadavg()[0]
+    curves = {name: run_alone(train, name, options) for name in (OURS, *(only or (RECTOOLS, PARTS, STOCK)))}
+    comparisons = {name: compare(curve.points, curves[OURS].points) for name, curve in curves.items() if name != OURS}
+    dataset = read_atomic_files(data or embedded_ml100k())
+    title = f"Time to equal validation NDCG@10 on {dataset.name}, seen items masked, {threads} threads"
+    console = Console(highlight=False)
+    console.print(make_table(comparisons, title))
+    for name, curve in curves.items():
+        best = max(curve.points, key=lambda point: point.ndcg_at_10)
+        console.print(
+            f"{name}: best {best.ndcg_at_10:.4f} in epoch {best.epoch} of {len(curve.points)}, after {best.wall_s:.0f} s "
+            f"({best.cpu_s:.0f} s of processor); at most {curve.peak_mb:.0f} MiB."
+        )
     result = {
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "settings": {
-            "threads": threads,
-            "max_length": max_length,
-            "seed": seed,
-            "budget_minutes": budget_minutes,
-            "ours": {
+            **{name: value for name, value in asdict(options).items() if name not in ("data", "python")},
+            OURS: {
                 "architecture": asdict(TRMConfig(max_length=max_length)),
                 "training": asdict(TrainingConfig()),
                 "preferences": asdict(PreferenceConfig()),
             },
-            "stock": "RecBole's defaults for SASRec, loss CE",
+            STOCK: "RecBole's defaults for SASRec, loss CE, autograd's anomaly detection on, as importing it leaves it",
+            PARTS: "the same gradient computed in parts of a batch, anomaly detection off",
+            RECTOOLS: asdict(RecToolsConfig(threads=threads, seed=seed)) | {"rest": "RecTools' defaults"},
         },
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load_before": round(load_before, 2)},
-        "versions": {name: metadata.version(name) for name in ("torch", "recbole", "numpy", "sentence-transformers")},
-        "validation": "the item before the last, full catalogue, seen items not masked, RecBole's Evaluator",
-        "time_to_equal_quality": comparison,
+        "versions": {name: metadata.version(name) for name in ("torch", "recbole", "numpy", "sentence-transformers")}
+        | ({RECTOOLS: rectools_versions(python)} if RECTOOLS in curves else {}),
+        "validation": "the item before the last, full catalogue, seen items masked, the same code for all",
+        "time_to_equal_quality": comparisons,
+        "peak_mb": {name: curve.peak_mb for name, curve in curves.items()},
         "curves": {name: [asdict(point) for point in curve.points] for name, curve in curves.items()},
     }
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def run_alone(train: Callable[[str, Options], Curve], name: str, options: Options) -> Curve:
+    """Train in a fresh process that ends with it."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(train, name, options).result()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ from deeprec.trm_tool import (
     Item,
     PreferenceConfig,
     PreferencePool,
+    TextRole,
     write_preferences,
 )
+from deeprec.trm_tool.preferences import encode_preferences
 
 
 def split(text: str) -> list[str]:
@@ -26,30 +28,30 @@ class CountingEncoder(HashingEncoder):
         super().__init__()
         self.seen: list[str] = []
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
         self.seen.extend(texts)
-        return super().encode(texts)
+        return super().encode(texts, role=role)
 
 
 def test_texts_are_parts_of_what_is_true_of_the_item(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(noisy=0), seed=1)
+    texts = write_preferences(catalogue, PreferenceConfig(noisy=0, sentences=0), seed=1)
     assert len(texts) == len(catalogue)
     for item_id, own in zip(catalogue.ids, texts, strict=True):
         true = set(catalogue.phrases_of(item_id))
         assert len(own) == PreferenceConfig().variants
-        assert set(split(own[0].meaning)) == true  # the first one says all
+        assert set(split(own[0])) == true  # the first one says all
         for text in own:
-            phrases = split(text.meaning)
+            phrases = split(text)
             assert set(phrases) <= true
             assert len(set(phrases)) == len(phrases)
-    lengths = {len(split(text.meaning)) for own in texts for text in own}
+    lengths = {len(split(text)) for own in texts for text in own}
     assert len(lengths) > 1
 
 
 def test_a_noisy_text_holds_one_phrase_that_is_not_true(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=4), seed=1)
+    texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=4, sentences=0), seed=1)
     wrong = Counter(
-        len(set(split(text.meaning)) - set(catalogue.phrases_of(item_id)))
+        len(set(split(text)) - set(catalogue.phrases_of(item_id)))
         for item_id, own in zip(catalogue.ids, texts, strict=True)
         for text in own[1:]
     )
@@ -67,15 +69,15 @@ def test_a_title_is_never_in_a_preference() -> None:
     ]
     catalogue = Catalogue(items, {"genre": "tags"})
     for seed in range(20):
-        texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=16), seed=seed)
-        assert not any("drama" in split(text.meaning) for text in texts[0])
-        assert not any("heat" in split(text.meaning) for text in texts[1])
+        texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=16, sentences=0), seed=seed)
+        assert not any("drama" in split(text) for text in texts[0])
+        assert not any("heat" in split(text) for text in texts[1])
 
 
 def test_the_tiny_catalogue_has_no_title_in_any_text(catalogue: Catalogue) -> None:
     texts = write_preferences(catalogue, PreferenceConfig(noisy=0.5), seed=2)
     for item, own in zip(catalogue, texts, strict=True):
-        assert all(item.title.lower() not in split(text.meaning) for text in own)
+        assert all(item.title.lower() not in split(text) for text in own)
 
 
 def test_no_sentence_names_the_item_itself() -> None:
@@ -88,9 +90,7 @@ def test_no_sentence_names_the_item_itself() -> None:
     ]
     catalogue = Catalogue(items, {"class": "tags", "release_year": "number"})
     texts = write_preferences(catalogue, PreferenceConfig(sentences=1, everyday=1, variants=60), seed=2)
-    named = [
-        {title for title in (item.title for item in items) if any(title in each.text for each in own)} for own in texts
-    ]
+    named = [{title for title in (item.title for item in items) if any(title in each for each in own)} for own in texts]
     assert any(named)
     assert not any(item.title in titles for item, titles in zip(items, named, strict=True))
 
@@ -111,41 +111,42 @@ def test_texts_depend_on_the_seed_alone(catalogue: Catalogue) -> None:
     assert first != write_preferences(catalogue, PreferenceConfig(), seed=2)
 
 
-def test_a_sentence_says_its_phrases_where_no_everyday_words_are_used(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(sentences=1, everyday=0), seed=1)
-    sentences = {each for own in texts for each in own[1:]}
-    assert len({each.text for each in sentences}) > 100
-    for text, meaning in sentences:
-        assert all(phrase in text or phrase[2:] in text for phrase in split(meaning))  # "1990s", or "the 90s"
+def test_sentences_without_everyday_words_name_what_is_true(catalogue: Catalogue) -> None:
+    texts = write_preferences(catalogue, PreferenceConfig(sentences=1, everyday=0, noisy=0), seed=1)
+    for item_id, own in zip(catalogue.ids, texts, strict=True):
+        true = set(catalogue.phrases_of(item_id))
+        assert all(catalogue.spot(text) and set(catalogue.spot(text)) <= true for text in own)
 
 
-def test_each_text_knows_the_plain_list_that_says_the_same(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(), seed=1)
-    pool = PreferencePool(texts, HashingEncoder(), PreferenceConfig())
-    said = {each.text: each.meaning for own in texts for each in own}
-    for text, meaning in zip(pool.texts, pool.meanings.tolist(), strict=True):
-        assert pool.texts[meaning] == said.get(text, text)
-    assert any(text != meaning for text, meaning in said.items())
+def test_a_preference_is_its_text_and_the_phrases_that_it_names(catalogue: Catalogue) -> None:
+    encoder = HashingEncoder()
+    said, listed, nothing = "a COMEDY from the 90s, please", "comedy; 1990s", ""
+    vectors = encode_preferences(encoder, catalogue, [said, listed, nothing])
+    both = encoder.encode([said])[0] + encoder.encode([listed])[0]
+    np.testing.assert_allclose(vectors[0], both / np.linalg.norm(both), rtol=1e-5)
+    np.testing.assert_allclose(vectors[1], encoder.encode([listed])[0], rtol=1e-5)
+    assert not vectors[2].any()
 
 
 def test_each_text_is_encoded_once(catalogue: Catalogue) -> None:
     encoder = CountingEncoder()
     texts = write_preferences(catalogue, PreferenceConfig(), seed=1)
-    pool = PreferencePool(texts, encoder, PreferenceConfig())
-    assert len(encoder.seen) == len(set(encoder.seen)) == len(pool.texts)
-    np.testing.assert_array_equal(pool.embeddings.numpy(), HashingEncoder().encode(pool.texts))
+    pool = PreferencePool(texts, encoder, catalogue, PreferenceConfig())
+    assert len(encoder.seen) == len(set(encoder.seen))
+    assert set(encoder.seen) >= set(pool.texts)
+    np.testing.assert_array_equal(pool.embeddings.numpy(), encode_preferences(HashingEncoder(), catalogue, pool.texts))
 
 
 def test_draws_keep_the_shares(catalogue: Catalogue) -> None:
     config = PreferenceConfig(empty=0.4, wrong=0.25, noisy=0)
     texts = write_preferences(catalogue, config, seed=1)
-    pool = PreferencePool(texts, HashingEncoder(), config)
+    pool = PreferencePool(texts, HashingEncoder(), catalogue, config)
     targets = torch.arange(len(catalogue)).repeat(200)
     index, has = pool.draw(targets, torch.Generator().manual_seed(3))
     assert has.float().mean().item() == pytest.approx(0.6, abs=0.02)
     own = torch.tensor(
         [
-            pool.texts[chosen] in {each.text for each in texts[row]}
+            pool.texts[chosen] in texts[row]
             for chosen, row in zip(index[has].tolist(), targets[has].tolist(), strict=True)
         ]
     )
@@ -158,7 +159,7 @@ def test_draws_keep_the_shares(catalogue: Catalogue) -> None:
 @pytest.mark.parametrize(("empty", "expected"), [(1.0, False), (0.0, True)])
 def test_empty_can_be_always_or_never(catalogue: Catalogue, empty: float, expected: bool) -> None:
     config = PreferenceConfig(empty=empty)
-    pool = PreferencePool(write_preferences(catalogue, config, 0), HashingEncoder(), config)
+    pool = PreferencePool(write_preferences(catalogue, config, 0), HashingEncoder(), catalogue, config)
     _, has = pool.draw(torch.arange(50), torch.Generator().manual_seed(0))
     assert has.unique().tolist() == [expected]
 
@@ -171,7 +172,7 @@ def test_an_item_without_attributes_has_no_preference() -> None:
     config = PreferenceConfig(empty=0, wrong=0)
     texts = write_preferences(catalogue, config, 0)
     assert texts[0] == ()
-    pool = PreferencePool(texts, HashingEncoder(), config)
+    pool = PreferencePool(texts, HashingEncoder(), catalogue, config)
     _, has = pool.draw(torch.tensor([0, 1, 0, 1]), torch.Generator().manual_seed(0))
     assert has.tolist() == [False, True, False, True]
     assert pool.all_phrases(torch.tensor([0, 1]))[1].tolist() == [False, True]
@@ -179,7 +180,9 @@ def test_an_item_without_attributes_has_no_preference() -> None:
 
 def test_a_catalogue_without_any_attributes_trains_without_preferences() -> None:
     catalogue = Catalogue([Item(id="a", title="A", text=""), Item(id="b", title="B", text="")], {})
-    pool = PreferencePool(write_preferences(catalogue, PreferenceConfig(), 0), HashingEncoder(), PreferenceConfig())
+    pool = PreferencePool(
+        write_preferences(catalogue, PreferenceConfig(), 0), HashingEncoder(), catalogue, PreferenceConfig()
+    )
     _, has = pool.draw(torch.tensor([0, 1]), torch.Generator().manual_seed(0))
     assert not has.any()
 

@@ -169,7 +169,7 @@ class Counting(HashingEncoder):
 def make_pool(dataset: Dataset, written_texts: dict[tuple[str, int], tuple[str, ...]], **shares: float) -> Any:
     config = PreferenceConfig(wrong=0, noisy=0, **shares)
     texts = write_preferences(dataset.catalogue, config, seed=1)
-    return PreferencePool(texts, HashingEncoder(), config, written_texts)
+    return PreferencePool(texts, HashingEncoder(), dataset.catalogue, config, written_texts)
 
 
 def test_half_of_the_preferences_at_a_position_are_those_that_runs_wrote(dataset: Dataset) -> None:

@@ -1,0 +1,68 @@
+"""Finds a catalogue's own phrases in free text: "a funny comedy from the 90s, please" names comedy and the 1990s."""
+
+import re
+from collections.abc import Iterable
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_YEAR = re.compile(r"(1[89]\d|20\d)\d")
+_SHORT_DECADE = re.compile(r"\d0s")
+_SPELT_DECADES = {
+    spelt: f"{tens}0s"
+    for tens, spelt in enumerate(
+        ["twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties"], 2
+    )
+}
+
+
+class PhraseSpotter:
+    """Finds phrases in texts, word by word: longer phrases first, no matter the case, a plural or an apostrophe.
+
+    A year stands for its decade, and so do "90s" and "nineties", where the catalogue has a phrase for it.
+
+    Args:
+        phrases: All phrases of the catalogue, as `Catalogue.phrases` names them.
+    """
+
+    def __init__(self, phrases: Iterable[str]) -> None:
+        self._phrases = {words: phrase for phrase in phrases if (words := _words(phrase))}
+        self._longest = max(map(len, self._phrases), default=0)
+        self._decades: dict[str, str] = {}
+        for phrase in self._phrases.values():
+            if _YEAR.fullmatch(phrase[:-1]) and phrase.endswith("0s"):
+                # "90s" is the latest nineties that the catalogue has.
+                self._decades[phrase[-3:]] = max(phrase, self._decades.get(phrase[-3:], ""))
+
+    def spot(self, text: str) -> tuple[str, ...]:
+        """Phrases that a text names, in its order, each once."""
+        words, found, start = _words(text), dict[str, None](), 0
+        while start < len(words):
+            for length in range(min(self._longest, len(words) - start), 0, -1):
+                phrase = self._phrases.get(words[start : start + length])
+                if phrase is None and length == 1:
+                    phrase = self._decade(words[start])
+                if phrase is not None:
+                    found[phrase] = None
+                    start += length
+                    break
+            else:
+                start += 1
+        return tuple(found)
+
+    def _decade(self, word: str) -> str | None:
+        if _YEAR.fullmatch(word):
+            return self._phrases.get((f"{word[:3]}0s",))
+        return self._decades.get(word if _SHORT_DECADE.fullmatch(word) else _SPELT_DECADES.get(word, ""))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Words of a text, folded so that "Comedies", "comedy" and "comedy's" are one."""
+    return tuple(_fold(word.group().lower()) for word in _WORD.finditer(text))
+
+
+def _fold(word: str) -> str:
+    word = word.replace("'", "").replace("’", "")
+    if word in _SPELT_DECADES or any(character.isdigit() for character in word) or len(word) <= 3:
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
