@@ -6,12 +6,8 @@ from collections.abc import Iterable
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _YEAR = re.compile(r"(1[89]\d|20\d)\d")
 _SHORT_DECADE = re.compile(r"\d0s")
-_SPELT_DECADES = {
-    spelt: f"{tens}0s"
-    for tens, spelt in enumerate(
-        ["twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties"], 2
-    )
-}
+_SPELT = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
+_SPELT_DECADES = {spelt: f"{tens}0s" for tens, spelt in enumerate(_SPELT, 2)}
 
 
 class PhraseSpotter:
