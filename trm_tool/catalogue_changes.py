@@ -80,8 +80,8 @@ def remove_items(artifact: Artifact, item_ids: Collection[str]) -> Change:
     Raises:
         UnknownItemError: an id is not in the catalogue, or was removed already.
     """
-    if isinstance(item_ids, str):
-        raise ConfigError(f"The ids to remove are the text {item_ids[:80]!r}. Give a list of item ids.")
+    if isinstance(item_ids, str) or not isinstance(item_ids, Iterable):
+        raise ConfigError(f"item_ids is {_shown(item_ids)}. Give a list of item ids.")
     catalogue, gone = artifact.catalogue, list(dict.fromkeys(map(_as_id, item_ids)))
     _check_present(catalogue, gone, "removed")
     if not gone:
@@ -182,6 +182,8 @@ def _check_present(catalogue: Catalogue, item_ids: Sequence[str], change: str) -
 
 def _check_items(catalogue: Catalogue, items: Iterable[Item]) -> list[Item]:
     """The items as the catalogue keeps them, or DataError that names the first that does not fit, and why."""
+    if isinstance(items, Item | str) or not isinstance(items, Iterable):
+        raise DataError(f"items is {_shown(items)}. Give a list of items.")
     checked: dict[str, Item] = {}
     for item in items:
         if not isinstance(item, Item):

@@ -182,6 +182,13 @@ def test_a_hostile_item_is_named_and_changes_nothing(changed: Retriever, item: I
     assert (changed.fingerprint, changed.catalogue) == (before, catalogue)
 
 
+@pytest.mark.parametrize("items", [NEW, "n1", None])
+def test_what_is_no_list_of_items_is_refused(changed: Retriever, items: Any) -> None:
+    for change in (changed.add_items, changed.update_items):
+        with pytest.raises(DataError, match="Give a list of items"):
+            change(items)
+
+
 def test_an_id_that_stands_twice_in_one_call_is_refused(changed: Retriever) -> None:
     with pytest.raises(DataError, match="'n1' stands twice among the items given"):
         changed.add_items([NEW, NEW])
@@ -308,8 +315,9 @@ class TestRemoving:
         for bad in ("nothing", "886"):
             with pytest.raises(UnknownItemError, match=f"Not in the catalogue: '{bad}'.* Nothing was removed"):
                 changed.remove_items(["900", bad])
-        with pytest.raises(ConfigError, match="are the text '900'"):
-            changed.remove_items("900")
+        for bad in ("900", None):
+            with pytest.raises(ConfigError, match=f"item_ids is {bad!r}"):
+                changed.remove_items(bad)  # type: ignore[arg-type]
         with pytest.raises(DataError, match="has the id 900, which is no text"):
             changed.remove_items([900])  # type: ignore[list-item]
         changed.remove_items([])
