@@ -1,5 +1,6 @@
 """Catalogue and user text made safe: for a prompt (`neutralise`), and for a text encoder (`plain`)."""
 
+import re
 import unicodedata
 
 # Brackets that open protocol tags and control tokens, with the wide forms that some tokenizers fold into them.
@@ -14,6 +15,8 @@ _LOOKALIKES = str.maketrans(
 )
 # Control, format (bidi, zero width, tags), surrogate, private use and unassigned characters.
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+# Variation selectors can carry hidden bytes.
+_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
 def plain(text: str, max_chars: int) -> str:
@@ -22,9 +25,9 @@ def plain(text: str, max_chars: int) -> str:
     Every run of white space becomes one space. At most four times `max_chars` characters of the input are read, so that
     an enormous text costs no more than a long one.
     """
-    kept = "".join(
-        " " if char.isspace() else char for char in text[: 4 * max_chars] if char.isspace() or not _is_invisible(char)
-    )
+    kept = text[: 4 * max_chars]
+    if not kept.isprintable() or _SELECTOR.search(kept):  # else nothing to drop, and each space is a plain one
+        kept = "".join(" " if char.isspace() else char for char in kept if char.isspace() or not _is_invisible(char))
     return " ".join(kept.split())[:max_chars].rstrip()
 
 
@@ -46,7 +49,4 @@ def neutralise(text: str, max_chars: int) -> str:
 def _is_invisible(char: str) -> bool:
     if char.isascii():
         return not char.isprintable()
-    # Variation selectors can carry hidden bytes.
-    return (
-        unicodedata.category(char) in _DROPPED or "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
-    )
+    return unicodedata.category(char) in _DROPPED or _SELECTOR.match(char) is not None

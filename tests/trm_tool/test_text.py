@@ -14,6 +14,8 @@ from deeprec.trm_tool import neutralise
         ("\u202eevil\u200b \x00\x1b[31m", "evil (31m"),
         ("lone \ud800 surrogate", "lone surrogate"),
         ("hidden\U000e0041\ufe0f\U000e0101 tags", "hidden tags"),
+        ("b\ufe0fold", "bold"),
+        ("three\u3000kinds\xa0of  space", "three kinds of space"),
         ("＜｜end▁of▁sentence｜＞", "‹/end▁of▁sentence/›"),
         ("Amélie – 東京", "Amélie – 東京"),
         ("", ""),
