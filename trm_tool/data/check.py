@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,9 @@ def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bo
         statistics=statistics,
         warnings=() if statistics is None else tuple(_warnings(statistics, is_synthetic(folder))),
         trainable=trainable,
-        advice=refused if not trainable else f"Train on it: deeprec trm train --data {folder} --out ARTIFACT",
+        advice=refused
+        if not trainable
+        else f"Train on it: deeprec trm train --data {quote(str(folder))} --out ARTIFACT",
     )
 
 

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from shlex import quote
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from deeprec.trm_tool.data.detect import Format
 from deeprec.trm_tool.errors import DataError
 from deeprec.trm_tool.options import MAX_SEED, ColumnOption, DropBadRows, TextColumns, split_names
 from deeprec.trm_tool.text import plain
@@ -30,7 +32,7 @@ def import_command(
     ],
     out: Out,
     data_format: Annotated[
-        Literal["csv", "parquet", "ml-100k", "ml-1m", "ml-latest", "amazon-2018", "amazon-2023"] | None,
+        Format | None,
         typer.Option("--format", help="What the files are.", show_default="found by their names and first lines"),
     ] = None,
     items: Annotated[Path | None, typer.Option(help="The file of items, where SOURCE is a file.")] = None,
@@ -143,7 +145,7 @@ def generate_shop_command(
     console.print(Text("For example:"))
     for line in report.examples:
         console.print(Text(f"  {plain(line, 200)}"), soft_wrap=True)
-    console.print(Text(f"Train on it: deeprec trm train --data {report.out} --out ARTIFACT"), soft_wrap=True)
+    console.print(Text(f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT"), soft_wrap=True)
 
 
 def _print_json(report: dict[str, Any]) -> None:

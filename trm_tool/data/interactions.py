@@ -51,7 +51,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interactions:
-    """All interactions of a source in file order: about 24 bytes each, and every id once."""
+    """All interactions of a source in file order: 24 bytes each, and every id once."""
 
     users: tuple[str, ...]
     items: tuple[str, ...]
@@ -59,7 +59,7 @@ class Interactions:
     """Position in `users` (interactions,)."""
     item: NDArray[np.int32]
     """Position in `items` (interactions,)."""
-    rating: NDArray[np.float32]
+    rating: NDArray[np.float64]
     """NaN where there is none (interactions,)."""
     time: NDArray[np.int64] | NDArray[np.float64]
     """In the source's own unit; whole numbers are exact (interactions,)."""
@@ -74,7 +74,7 @@ def collect(events: Iterable[Event]) -> Interactions:
     """Read events into columns without holding any as an object."""
     users: dict[str, int] = {}
     items: dict[str, int] = {}
-    user, item, rating, lines = array("i"), array("i"), array("f"), array("q")
+    user, item, rating, lines = array("i"), array("i"), array("d"), array("q")
     time: array[Any] = array("q")
     for line, user_id, item_id, rated, stamp in events:
         user.append(users.setdefault(user_id, len(users)))
@@ -91,7 +91,7 @@ def collect(events: Iterable[Event]) -> Interactions:
         items=tuple(items),
         user=np.array(user, np.int32),
         item=np.array(item, np.int32),
-        rating=np.array(rating, np.float32),
+        rating=np.array(rating, np.float64),
         time=np.array(time, np.int64) if time.typecode == "q" else np.array(time, np.float64),
         item_line=np.array(lines, np.int64),
     )

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from deeprec.trm_tool.data.check import CheckReport, Statistics
@@ -33,7 +35,7 @@ def show_import(report: ImportReport, console: Console) -> None:
     """What was read, what is left after each step and why, and what became of the items' columns."""
     files = " and ".join(name for name in (report.interactions_file, report.items_file) if name)
     _say(console, f"Read {files} as {report.format}.")
-    table = Table("interactions", "people", "items", "left")
+    table = Table(*(Column(name, justify="right") for name in ("interactions", "people", "items")), "left")
     for stage in report.stages:
         table.add_row(str(stage.interactions), str(stage.users), str(stage.items), stage.name)
     console.print(table)
@@ -50,16 +52,16 @@ def show_import(report: ImportReport, console: Console) -> None:
         _say(console, f"{report.missing_titles} of {report.items} items have no title: people see their ids.")
     if report.items_file is None:
         _say(console, "There is no file of items: the catalogue knows their ids only. Name one with --items.")
-    _say(console, f"Wrote {report.out}. Look at it: deeprec data check {report.out}")
-    _say(console, f"Train on it: deeprec trm train --data {report.out} --out ARTIFACT")
+    _say(console, f"Wrote {report.out}. Look at it: deeprec data check {quote(report.out)}")
+    _say(console, f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT")
 
 
 def show_check(report: CheckReport, console: Console) -> None:
     """What is in a folder, what the strict reader refuses, and what weakens figures on it."""
-    sizes = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for name, size in report.files.items())
+    sizes = ", ".join(f"{name} ({decimal(size)})" for name, size in report.files.items())
     label = " SYNTHETIC data." if report.synthetic else ""
     _say(console, f"{report.folder}:{label} {sizes}")
-    table = Table("interactions", "left", title="Steps of the reader", title_justify="left")
+    table = Table(Column("interactions", justify="right"), "left")
     for name, count in report.rows:
         table.add_row(str(count), name)
     console.print(table)
@@ -86,7 +88,10 @@ def _facts(data: Statistics) -> Table:
         ("repeats of a person with an item", f"{data.repeated_pairs}"),
         ("ties in time", f"{data.tied_pairs} neighbours in a history; the last two of {data.tied_targets} people"),
         ("cold targets", f"{data.cold_items} items are targets only; test targets of {data.cold_test_targets} people"),
-        ("titles", f"{data.missing_titles} missing; {data.items_sharing_a_title} items share {data.shared_titles}"),
+        (
+            "titles",
+            f"{data.missing_titles} missing; {data.items_sharing_a_title} items share {data.shared_titles} titles",
+        ),
         ("longest text of an item", f"{data.longest_text} characters"),
     )
     return _table(("", "as the reader takes it"), rows)

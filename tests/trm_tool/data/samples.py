@@ -149,7 +149,7 @@ def write_2018(folder: Path, reviews: Sequence[Any] = REVIEWS_2018, meta: Sequen
     return folder
 
 
-REVIEWS_2023 = [
+REVIEWS_2023: list[dict[str, Any]] = [
     {
         "rating": float(1 + item % 5),
         "title": "Fine",

@@ -1,6 +1,8 @@
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -188,6 +190,35 @@ def test_a_generated_shop_is_called_synthetic(tmp_path: Path) -> None:
     assert report.synthetic
     assert report.trainable
     assert report.warnings[0].startswith("The data is synthetic")
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_check_and_the_strict_reader_agree(write_atomic: WriteAtomic, seed: int) -> None:
+    random = Random(seed)
+    users = [f"u{random.randint(0, 9)}" for _ in range(50)]
+    rows = [f"{user}\ti{random.randint(0, 24)}\t1\t{random.randint(0, 9)}" for user in users]
+    items = list(ITEMS)
+    for _ in range(random.randint(0, 2)):
+        items.append(random.choice(["i0\tAgain\t\t\t\t", "i40\tNew\t\tmuch\t\t", "i41\tOdd", *ITEMS]))
+        rows.append(random.choice(["u1\ti1\t1", "u1\ti1\t1\tsoon", "u2\t\t1\t1", "u3\tgone\t1\t1", rows[0]]))
+    random.shuffle(rows)
+    folder = write_atomic(inter=rows, items=items, item_header=ITEM_HEADER)
+    report = check_data(folder)
+    dropped: Counter[str] = Counter()
+    try:
+        read_atomic_files(folder)
+        refused = False
+    except DataError:
+        refused = True
+    assert refused == bool(report.problems)
+    can_drop = all(problem.droppable for problem in report.problems)
+    if can_drop:
+        dropped.update(read_atomic_files(folder, drop_bad_rows=True).dropped)
+        assert sorted(dropped.values()) == sorted(problem.count for problem in report.problems)
+        assert report.rows[-1][1] == read_atomic_files(folder, drop_bad_rows=True).interactions
+    else:
+        with pytest.raises(DataError):
+            read_atomic_files(folder, drop_bad_rows=True)
 
 
 def test_the_embedded_data_checks_out() -> None:
