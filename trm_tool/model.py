@@ -31,7 +31,6 @@ class TRMConfig:
     """Items of a history that are read, counted from its end."""
     temperature: float = 0.1
     """Cosines are divided by this in the loss. Scores handed out are plain cosines."""
-    own_head: bool = False
     belief_gate: bool = False
     """Weigh a preference by how it fits the history, not only by what it says."""
     frequency_gate: bool = True
@@ -161,10 +160,7 @@ class PreferenceAwareTRM(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.output_norm = nn.LayerNorm(config.width)
         self.preference_head = nn.Sequential(
-            nn.Dropout(config.dropout) if config.own_head else nn.Identity(),
-            nn.Linear(text_width if config.own_head else config.width, config.inner),
-            nn.GELU(),
-            nn.Linear(config.inner, config.width),
+            nn.Linear(2 * config.width, config.inner), nn.GELU(), nn.Linear(config.inner, config.width)
         )
         self.belief = (
             nn.Sequential(nn.Linear(3 * config.width, config.width), nn.GELU(), nn.Linear(config.width, 1))
@@ -206,9 +202,13 @@ class PreferenceAwareTRM(nn.Module):
         encoded: Tensor = self.output_norm(x)
         return encoded
 
-    def adapt_preference(self, text: Tensor) -> Tensor:
-        """Turn embeddings of preference texts (n, text_width) into what is added to a history's state -> (n, width)."""
-        wish: Tensor = self.preference_head(text if self.config.own_head else self.adapt_text(text))
+    def adapt_preference(self, preference: Tensor) -> Tensor:
+        """Turn preferences, as `encode_preferences` gives them, into what is added to a history's state.
+
+        (n, 2 * text_width): the text, and the catalogue's phrases that it names -> (n, width).
+        """
+        halves = self.adapt_text(preference.unflatten(-1, (2, -1)))  # (n, 2, width)
+        wish: Tensor = self.preference_head(halves.flatten(-2))
         return wish
 
     def encode_histories(self, rows: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ class PreferenceAwareTRM(nn.Module):
         Args:
             rows: int64 (batch, length), right-padded with -1; a row of nothing but padding is an empty history, and
                 then the preference alone is the query (the zero vector where there is none either).
-            preference: Text embeddings, float (batch, text_width), or None for no preference at all.
+            preference: From `encode_preferences`, float (batch, 2 * text_width), or None for no preference at all.
             has_preference: bool (batch,); False switches the preference of that row off. None means all True.
             trust: How much weight the preference gets; 0 ignores it, 1 is what training saw. Beside an empty history
                 any weight above 0 is the whole weight. One for all, or (batch, 1).

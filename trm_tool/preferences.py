@@ -93,20 +93,17 @@ def write_preferences(
 
 
 def encode_preferences(encoder: Encoder, catalogue: Catalogue, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Encode preferences, each as the mean of its text and of the list of the catalogue's phrases that it names.
+    """Encode preferences, each as its text and, beside it, as the list of the catalogue's phrases that it names.
 
-    A sentence embedding dilutes what matters with all the words around it; the list beside it says that again.
+    A sentence embedding dilutes what matters with all the words around it; the list says that again.
 
     Returns:
-        float32 (len(texts), text width), each row of length 1, or zeros for a text with nothing to read.
+        float32 (len(texts), 2 * text width); a half is of length 1, or zeros where there is nothing to read or named.
     """
     named = [SEPARATOR.join(catalogue.spot(text)) for text in texts]
     rows = {text: row for row, text in enumerate(dict.fromkeys([*texts, *named]))}
     vectors = encoder.encode(tuple(rows), role="preference")
-    both = vectors[[rows[text] for text in texts]] + vectors[[rows[text] for text in named]]
-    lengths = np.linalg.norm(both, axis=1, keepdims=True)
-    encoded: NDArray[np.float32] = both / np.maximum(lengths, 1e-12)
-    return encoded
+    return np.hstack((vectors[[rows[text] for text in texts]], vectors[[rows[text] for text in named]]))
 
 
 class PreferencePool:
@@ -133,7 +130,7 @@ class PreferencePool:
         unique = {text: index for index, text in enumerate(dict.fromkeys(every))}
         self.config = config
         self.texts = tuple(unique)
-        self.embeddings = torch.from_numpy(encode_preferences(encoder, catalogue, self.texts))  # (texts, text width)
+        self.embeddings = torch.from_numpy(encode_preferences(encoder, catalogue, self.texts))  # (texts, 2 * text width)
         widest = max((len(own) for own in texts), default=0)
         self._variants = torch.full((len(texts), max(widest, 1)), -1)  # (items, variants), into `texts`
         for row, own in enumerate(texts):

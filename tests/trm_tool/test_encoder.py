@@ -185,5 +185,5 @@ def test_a_model_of_another_width_in_the_folder_it_was_trained_with_is_refused(
     """The artifact names its encoder by folder; what lies there may have changed since."""
     artifact = load_artifact(artifact_folder)
     artifact.config["encoder_id"] = str(tiny_model)
-    with pytest.raises(ConfigError, match=r"vectors of shape \(1, 12\) where the artifact needs \(1, 32\)"):
+    with pytest.raises(ConfigError, match="vectors 12 wide where the artifact needs 32"):
         Retriever(artifact).retrieve(["900"], "comedy", k=5)

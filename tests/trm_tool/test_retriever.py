@@ -18,6 +18,7 @@ from deeprec.trm_tool import (
     UnknownItemError,
     load_artifact,
 )
+from deeprec.trm_tool.preferences import encode_preferences
 
 HISTORY = ("900", "893", "753")
 
@@ -40,7 +41,7 @@ def test_scores_are_those_of_the_model(retriever: Retriever, artifact_folder: Pa
     artifact = load_artifact(artifact_folder)
     rows = torch.full((1, artifact.model.config.max_length), -1)
     rows[0, :3] = torch.from_numpy(artifact.catalogue.rows(HISTORY))
-    wish = torch.from_numpy(HashingEncoder().encode(["comedy"]))
+    wish = torch.from_numpy(encode_preferences(HashingEncoder(), artifact.catalogue, ["comedy"]))
     for trust, told in ((None, artifact.config["trust"]), (0.9, 0.9)):
         scores = (artifact.model.query(rows, wish, trust=told) @ artifact.model.item_vectors().T)[0]
         found = retriever.retrieve(HISTORY, "comedy", k=50, trust=trust, include_seen=True)
@@ -202,7 +203,7 @@ def test_another_encoder_than_the_trained_one_is_refused(artifact_folder: Path) 
     with pytest.raises(ConfigError, match="trained with the text encoder 'hashing-32'; 'hashing-16' would not fit"):
         Retriever(artifact, HashingEncoder(16))
     retriever = Retriever(artifact, _Impostor())
-    with pytest.raises(ConfigError, match=r"vectors of shape \(1, 7\)"):
+    with pytest.raises(ConfigError, match=r"vectors 7 wide"):
         retriever.retrieve(HISTORY, "comedy", k=5)
 
 
@@ -302,8 +303,7 @@ def test_diversity_trades_fit_for_items_that_differ(retriever: Retriever, artifa
 
     plain, some, most = (retriever.retrieve(HISTORY, "comedy", k=8, diversity=weight) for weight in (0, 0.3, 1))
     assert plain == retriever.retrieve(HISTORY, "comedy", k=8)
-    assert likeness(some) < likeness(plain) - 0.1
-    assert likeness(most) < likeness(plain) - 0.1
+    assert likeness(most) < likeness(some) < likeness(plain)
     assert plain[0] == some[0] == most[0]  # the best comes first at any diversity
     fits = [sum(item.score for item in found) for found in (plain, some, most)]
     assert fits[0] > fits[1] > fits[2]

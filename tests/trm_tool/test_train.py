@@ -22,6 +22,7 @@ from deeprec.trm_tool import (
     Item,
     PreferenceConfig,
     Retriever,
+    TextRole,
     TrainingConfig,
     TrainingProgress,
     TRMConfig,
@@ -35,8 +36,8 @@ SMALL = TRMConfig(width=16, inner=32, layers=1, experts=2, max_length=4)
 
 
 class BrokenEncoder(HashingEncoder):
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return super().encode(texts) * np.float32("nan")
+    def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
+        return super().encode(texts, role=role) * np.float32("nan")
 
 
 def make_dataset(sequences: list[list[int]], items: int = 20) -> Dataset:

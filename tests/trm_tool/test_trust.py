@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, load_artifact
+from deeprec.trm_tool.preferences import encode_preferences
 from deeprec.trm_tool.trust import KEPT, TRUSTS, WRONG, calibrate_trust, draw_one, mix, write_probes
 
 
@@ -39,7 +40,10 @@ def test_the_curve_is_the_recall_of_the_retriever(artifact: Artifact, dataset: D
     histories = [catalogue.rows(dataset.history(user, 2)) for user in users]
     probes = write_probes([catalogue.phrases_of(target) for target in targets], seed=1)
     texts = {
-        kind: (torch.from_numpy(encoder.encode(said)), torch.tensor([bool(text) for text in said]))
+        kind: (
+            torch.from_numpy(encode_preferences(encoder, catalogue, said)),
+            torch.tensor([bool(text) for text in said]),
+        )
         for kind, said in probes.items()
     }
     curve = calibrate_trust(artifact.model, histories, catalogue.rows(targets), texts)
@@ -63,7 +67,8 @@ def test_of_the_trusts_that_keep_enough_the_best_on_average_is_chosen(artifact: 
     histories = [catalogue.rows(dataset.history(user, 2)) for user in dataset.users]
     targets = catalogue.rows([dataset.target(user, 2) for user in dataset.users])
     encoder = HashingEncoder()
-    right = torch.from_numpy(encoder.encode(["; ".join(catalogue.phrases_of(catalogue.ids[row])) for row in targets]))
+    said = ["; ".join(catalogue.phrases_of(catalogue.ids[row])) for row in targets]
+    right = torch.from_numpy(encode_preferences(encoder, catalogue, said))
     has = torch.ones(len(targets), dtype=torch.bool)
     curve = calibrate_trust(artifact.model, histories, targets, {"exact": (right, has), WRONG: (right.flip(0), has)})
     wrong = np.array(curve.recall_at_10[WRONG])
