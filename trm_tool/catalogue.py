@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -91,7 +91,8 @@ class Catalogue:
 
     def row(self, item_id: str) -> int:
         """Position of an item in the catalogue's order, or UnknownItemError."""
-        return int(self.rows([item_id])[0])
+        row = self._rows.get(item_id)
+        return int(self.rows([item_id])[0]) if row is None else row
 
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """Positions of items, in the order given.
@@ -266,6 +267,7 @@ def decade_of(year: float) -> str:
     return f"{int(year) // 10 * 10}s"
 
 
+@lru_cache(maxsize=65_536)  # a catalogue says the same few values of very many items
 def _phrase(value: str) -> str:
     """A value as a phrase; "" when it is too long for one. A ";" would end it, since phrases are joined by ";"."""
     phrase = neutralise(value.lower().replace(";", ","), MAX_PHRASE_CHARS)
