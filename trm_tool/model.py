@@ -31,7 +31,7 @@ class TRMConfig:
     """Items of a history that are read, counted from its end."""
     temperature: float = 0.1
     """Cosines are divided by this in the loss. Scores handed out are plain cosines."""
-    belief_gate: bool = False
+    belief_gate: bool = True
     """Weigh a preference by how it fits the history, not only by what it says."""
     frequency_gate: bool = True
     """Mix ids and texts of a history by a gated convolution in the frequency domain; off, they are added."""
@@ -160,7 +160,7 @@ class PreferenceAwareTRM(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.output_norm = nn.LayerNorm(config.width)
         self.preference_head = nn.Sequential(
-            nn.Linear(2 * config.width, config.inner), nn.GELU(), nn.Linear(config.inner, config.width)
+            nn.Linear(config.width, config.inner), nn.GELU(), nn.Linear(config.inner, config.width)
         )
         self.belief = (
             nn.Sequential(nn.Linear(3 * config.width, config.width), nn.GELU(), nn.Linear(config.width, 1))
@@ -203,12 +203,8 @@ class PreferenceAwareTRM(nn.Module):
         return encoded
 
     def adapt_preference(self, preference: Tensor) -> Tensor:
-        """Turn preferences, as `encode_preferences` gives them, into what is added to a history's state.
-
-        (n, 2 * text_width): the text, and the catalogue's phrases that it names -> (n, width).
-        """
-        halves = self.adapt_text(preference.unflatten(-1, (2, -1)))  # (n, 2, width)
-        wish: Tensor = self.preference_head(halves.flatten(-2))
+        """Turn preferences (n, text_width) into what is added to a history's state -> (n, width)."""
+        wish: Tensor = self.preference_head(self.adapt_text(preference))
         return wish
 
     def encode_histories(self, rows: Tensor) -> Tensor:
@@ -240,7 +236,7 @@ class PreferenceAwareTRM(nn.Module):
         Args:
             rows: int64 (batch, length), right-padded with -1; a row of nothing but padding is an empty history, and
                 then the preference alone is the query (the zero vector where there is none either).
-            preference: From `encode_preferences`, float (batch, 2 * text_width), or None for no preference at all.
+            preference: From `encode_preferences`, float (batch, text_width), or None for no preference at all.
             has_preference: bool (batch,); False switches the preference of that row off. None means all True.
             trust: How much weight the preference gets; 0 ignores it, 1 is what training saw. Beside an empty history
                 any weight above 0 is the whole weight. One for all, or (batch, 1).

@@ -16,6 +16,8 @@ from deeprec.trm_tool.wordings import SentenceWriter
 from deeprec.trm_tool.written_preferences import Position
 
 SEPARATOR = "; "
+NAMED = np.float32(0.5)
+"""Weight of the phrases that a preference names, beside the preference itself."""
 MAX_TEXTS = 50_000
 """Texts that training writes and encodes, as long as that leaves each distinct set of phrases two."""
 
@@ -32,13 +34,13 @@ class PreferenceConfig:
     """Share of the texts that hold one phrase which is not true of the item they were made for."""
     cold: float = 0.05
     """Share of the positions with a preference that are trained without their history."""
-    sentences: float = 0.5
+    sentences: float = 0.75
     """Share of the texts that say their phrases in a sentence (`SentenceWriter`) and not as a list."""
     everyday: float = 0.5
     """Share of the phrases in sentences that are said in everyday words, where some are known."""
     written: float = 0.5
     """Share of the preferences, at a position that logged runs wrote some for, that are one of those."""
-    variants: int = 16
+    variants: int = 32
     """Texts written for each distinct set of phrases. Texts are encoded once: more cost encoding, not training."""
 
     def __post_init__(self) -> None:
@@ -93,17 +95,20 @@ def write_preferences(
 
 
 def encode_preferences(encoder: Encoder, catalogue: Catalogue, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Encode preferences, each as its text and, beside it, as the list of the catalogue's phrases that it names.
+    """Encode preferences, each as a mean of its text and of the list of the catalogue's phrases that it names.
 
-    A sentence embedding dilutes what matters with all the words around it; the list says that again.
+    A sentence embedding dilutes what matters with all the words around it; the list beside it says that again.
 
     Returns:
-        float32 (len(texts), 2 * text width); a half is of length 1, or zeros where there is nothing to read or named.
+        float32 (len(texts), text width), each row of length 1, or zeros for a text with nothing to read.
     """
     named = [SEPARATOR.join(catalogue.spot(text)) for text in texts]
     rows = {text: row for row, text in enumerate(dict.fromkeys([*texts, *named]))}
     vectors = encoder.encode(tuple(rows), role="preference")
-    return np.hstack((vectors[[rows[text] for text in texts]], vectors[[rows[text] for text in named]]))
+    both = vectors[[rows[text] for text in texts]] + NAMED * vectors[[rows[text] for text in named]]
+    lengths = np.linalg.norm(both, axis=1, keepdims=True)
+    encoded: NDArray[np.float32] = both / np.maximum(lengths, 1e-12)
+    return encoded
 
 
 class PreferencePool:
@@ -130,7 +135,7 @@ class PreferencePool:
         unique = {text: index for index, text in enumerate(dict.fromkeys(every))}
         self.config = config
         self.texts = tuple(unique)
-        self.embeddings = torch.from_numpy(encode_preferences(encoder, catalogue, self.texts))  # (texts, 2 * text width)
+        self.embeddings = torch.from_numpy(encode_preferences(encoder, catalogue, self.texts))  # (texts, text width)
         widest = max((len(own) for own in texts), default=0)
         self._variants = torch.full((len(texts), max(widest, 1)), -1)  # (items, variants), into `texts`
         for row, own in enumerate(texts):

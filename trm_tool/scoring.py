@@ -90,9 +90,9 @@ def _check_weight(name: str, value: object, ends: str) -> None:
 def _encode(snapshot: Snapshot, encoder: Encoder, wishes: Sequence[str]) -> torch.Tensor:
     encoded = encode_preferences(encoder, snapshot.artifact.catalogue, wishes)
     width = snapshot.artifact.text_embeddings.shape[1]
-    if encoded.shape != (len(wishes), 2 * width):
+    if encoded.shape != (len(wishes), width):
         raise ConfigError(
-            f"The text encoder {encoder.id!r} gave vectors {encoded.shape[1] // 2} wide where the artifact needs "
+            f"The text encoder {encoder.id!r} gave vectors {encoded.shape[1]} wide where the artifact needs "
             f"{width}. Use the encoder that the artifact was trained with."
         )
     return torch.from_numpy(encoded)

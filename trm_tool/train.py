@@ -37,7 +37,7 @@ MIN_ITEMS = 20
 class TrainingConfig:
     """How the weights are found. The defaults were tuned on the validation part of ml-100k."""
 
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     """Of Adam, falling linearly to a twentieth over the epochs."""
     batch_size: int = 128
     """Windows a step."""
@@ -47,9 +47,8 @@ class TrainingConfig:
     """Epochs without a better validation NDCG@10 before training stops."""
     sampled_softmax: int = 20_000
     """Catalogues above this size are scored on the batch's targets and this many random items, not in full."""
-    weight_average: float = 0.0
-    """Decay of the running average of the weights that is validated and kept, a step; 0 keeps the last weights."""
-    weight_decay: float = 0.0
+    weight_average: float = 0.99
+    """Decay a step of the running average of the weights, which is what is validated and kept; 0 keeps the last ones."""
     clip_norm: float = 5.0
     """Gradients are scaled down to this norm."""
 
@@ -57,6 +56,10 @@ class TrainingConfig:
         for name in ("learning_rate", "batch_size", "sampled_softmax", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"TrainingConfig.{name} is {getattr(self, name)}. Set it above 0.")
+        if not 0 <= self.weight_average < 1:
+            raise ConfigError(
+                f"TrainingConfig.weight_average is {self.weight_average}. Set it to at least 0 and below 1."
+            )
         for name in ("window_overlap", "patience"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"TrainingConfig.{name} is {getattr(self, name)}. Set it to 0 or more.")

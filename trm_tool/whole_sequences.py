@@ -226,7 +226,6 @@ def run_recbole(
             learning_rate=training.learning_rate,
             decay=True,
             weight_average=training.weight_average,
-            weight_decay=training.weight_decay,
             clip_grad_norm={"max_norm": training.clip_norm},
             stopping_step=training.patience,
             sampled_softmax=training.sampled_softmax,

@@ -10,7 +10,7 @@ the output file already is not trained again, so the run can be stopped and goes
 import json
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,9 +24,11 @@ from rich.table import Table
 
 from deeprec.evals import evaluate_trm
 from deeprec.trm_tool import (
+    CachedEncoder,
     Dataset,
     Encoder,
     PreferenceConfig,
+    TextRole,
     TrainingConfig,
     TRMConfig,
     embedded_ml100k,
@@ -35,6 +37,7 @@ from deeprec.trm_tool import (
     read_atomic_files,
     train_trm,
 )
+from deeprec.trm_tool.options import DEFAULT_CACHE
 
 POSITIONS = 5
 
@@ -69,24 +72,29 @@ VARIANTS: Mapping[str, Variant] = {
 class WithoutItemTexts:
     """An encoder that reads nothing in the items' texts: every item then has the same text part."""
 
-    def __init__(self, encoder: Encoder, texts: Collection[str]) -> None:
-        self.encoder, self.texts, self.id = encoder, frozenset(texts), encoder.id
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder, self.id = encoder, encoder.id
 
     @property
     def width(self) -> int:
         """Length of a vector."""
         return self.encoder.width
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode -> (len(texts), width), zeros for an item's text."""
-        kept = np.array([text not in self.texts for text in texts], dtype=np.float32)
-        return self.encoder.encode(texts) * kept[:, None]
+    @property
+    def fingerprint(self) -> str:
+        """Of the encoder, as it reads nothing in items."""
+        return f"{self.encoder.fingerprint} without items"
+
+    def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
+        """Encode -> (len(texts), width), zeros for items."""
+        vectors = self.encoder.encode(texts, role=role)
+        return vectors * (role != "item")
 
 
 def run_variant(dataset: Dataset, variant: Variant, encoder: Encoder, *, seed: int, epochs: int) -> dict[str, Any]:
     """Train a variant and evaluate it on the validation positions, all conditions."""
     if not variant.item_texts:
-        encoder = WithoutItemTexts(encoder, [item.text for item in dataset.catalogue])
+        encoder = WithoutItemTexts(encoder)
     started, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "artifact"
@@ -141,7 +149,7 @@ def main(
     console = Console()
     dataset = read_atomic_files(data or embedded_ml100k())
     results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
-    texts = make_encoder(encoder)
+    texts = CachedEncoder(make_encoder(encoder), DEFAULT_CACHE)
     for seed in range(seeds):
         for name in only or VARIANTS:
             key = name if not seed else f"{name}, seed {seed}"

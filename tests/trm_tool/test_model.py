@@ -22,7 +22,7 @@ def model(request: pytest.FixtureRequest) -> PreferenceAwareTRM:
 
 
 def wish(seed: int = 1, rows: int = 1) -> torch.Tensor:
-    return torch.randn(rows, 2 * TEXT_WIDTH, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(rows, TEXT_WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_later_item_changes_no_earlier_position(model: PreferenceAwareTRM) -> None:
@@ -122,7 +122,7 @@ def test_a_setting_that_cannot_work_is_named(setting: str, value: float) -> None
 def test_the_same_weights_serve_other_items(model: PreferenceAwareTRM) -> None:
     more = torch.randn(2, 16, generator=torch.Generator().manual_seed(9))
     other = model.with_items(
-        torch.cat((model.id_embedding.weight, more)), torch.cat((model.text_embeddings, wish(2, rows=2)[:, :TEXT_WIDTH]))
+        torch.cat((model.id_embedding.weight, more)), torch.cat((model.text_embeddings, wish(2, rows=2)))
     )
     assert (model.item_count, other.item_count) == (ITEMS, ITEMS + 2)
     assert not other.training

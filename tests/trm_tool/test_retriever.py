@@ -301,7 +301,7 @@ def test_diversity_trades_fit_for_items_that_differ(retriever: Retriever, artifa
         own = vectors[torch.from_numpy(artifact.catalogue.rows(ids(found)))]
         return float((own @ own.T).numpy()[np.triu_indices(len(found), 1)].mean())
 
-    plain, some, most = (retriever.retrieve(HISTORY, "comedy", k=8, diversity=weight) for weight in (0, 0.3, 1))
+    plain, some, most = (retriever.retrieve(HISTORY, "comedy", k=8, diversity=weight) for weight in (0, 0.7, 1))
     assert plain == retriever.retrieve(HISTORY, "comedy", k=8)
     assert likeness(most) < likeness(some) < likeness(plain)
     assert plain[0] == some[0] == most[0]  # the best comes first at any diversity
