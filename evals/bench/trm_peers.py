@@ -2,16 +2,22 @@
 
     python -m deeprec.evals.bench.trm_peers recbole --setting test1      hours; go on with the same command
     python -m deeprec.evals.bench.trm_peers rectools --setting test1     needs `make bench`
+    python -m deeprec.evals.bench.trm_peers status
+    python -m deeprec.evals.bench.trm_peers compare --test1 ARTIFACT --last5 ARTIFACT --out FILE
+
+The artifacts are those of `deeprec trm train --out ARTIFACT`, for test1, and with `--without-last 4`, for last5.
 
 Settings: `test1` learns from all but the last two items of each user, and the last is the target; `last5` from all but
 the last six, and each of the last five is a target, with everything before it as its history.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from rich.console import Console
 
 from deeprec.evals.bench.peer_protocol import find_setting
 from deeprec.trm_tool import Dataset, embedded_ml100k, read_atomic_files
@@ -95,6 +101,47 @@ def rectools(
         config=RecToolsConfig(epochs=max_epochs, threads=threads, seed=seed),
         python=python,
     )
+
+
+@app.command()
+def status(results: ResultsOption = RESULTS) -> None:
+    """How far each training is."""
+    for path in sorted(results.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if "curve" not in found:
+            continue
+        last, best = found["curve"][-1], found["curve"][max(found["best_epoch"] - 1, 0)]
+        say(
+            f"{found['peer']}, {found['setting']['name']}: {found['status']}; {last['epoch']} epochs, the best "
+            f"{best['epoch']} with validation NDCG@10 {best['ndcg@10_masked']:.4f} masked; {last['wall_s']:.0f} s, "
+            f"{last['cpu_s']:.0f} s of processor"
+        )
+
+
+@app.command()
+def compare(
+    test1: Annotated[Path, typer.Option(help="Our artifact, trained without the last 2 items of each user.")],
+    last5: Annotated[Path, typer.Option(help="Our artifact, trained without the last 6 items of each user.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    data: DataFolder = None,
+    results: ResultsOption = RESULTS,
+    seed: int = 0,
+) -> None:
+    """Our recommender beside the peers and the baselines, paired on the same targets."""
+    from deeprec.evals.bench.trm_peers_table import compare as compare_on
+    from deeprec.evals.bench.trm_peers_table import make_tables, write_comparisons
+    from deeprec.trm_tool import load_artifact
+
+    dataset = read(data)
+    comparisons = [
+        compare_on(dataset, find_setting(name), load_artifact(folder), results, seed=seed)
+        for name, folder in (("test1", test1), ("last5", last5))
+    ]
+    write_comparisons(comparisons, dataset, out, seed=seed)
+    console = Console(highlight=False)
+    for comparison in comparisons:
+        for table in make_tables(comparison):
+            console.print(table)
 
 
 def main() -> None:
