@@ -1,12 +1,12 @@
-"""How long training takes to equal quality, and how much memory: ours, RecBole's SASRec and RecTools' SASRec, in one run.
+"""How long training takes to equal quality, and in how much memory: ours, RecBole's SASRec and RecTools', in one run.
 
     make bench
     python -m deeprec.evals.bench.trm_training --budget-minutes 20 --out evals/bench/results/trm_training.json
 
 Each trains in a process of its own, one after the other, on the same data and as many threads, and is validated after
-every epoch on the same targets, seen items masked, by the same code. The peers keep their libraries' defaults. RecBole's
-stands there twice: as it comes, and in parts as `peer_recbole` does it (the same computation in less time). The clocks
-count everything from the data set in memory: files, augmentation, text encoding, validation; not the imports.
+every epoch on the same targets, seen items masked, by the same code. The peers keep their libraries' defaults.
+RecBole's stands there twice: as it comes, and in parts as `peer_recbole` does it (the same computation in less time).
+The clocks count everything from the data set in memory: files, augmentation, text encoding, validation; not imports.
 """
 
 import json
@@ -129,8 +129,9 @@ def train_recbole(dataset: Dataset, options: Options, name: str) -> Curve:
     """Train RecBole's SASRec as RecBole does, apart from its files beside the working folder."""
     from recbole.data import data_preparation
     from recbole.data.dataset import SequentialDataset
+    from recbole.model.sequential_recommender import SASRec
 
-    from deeprec.evals.bench.peer_recbole import SASRec, calculate_in_parts, make_recbole_scorer
+    from deeprec.evals.bench.peer_recbole import calculate_in_parts, make_recbole_scorer
     from deeprec.trm_tool.recbole_support import QuietTrainer, make_config, seeded, write_for_recbole
 
     class TimedTrainer(QuietTrainer):
@@ -289,8 +290,11 @@ def main(
         encoder=encoder,
         python=python,
     )
+    peers = only or [RECTOOLS, PARTS, STOCK]
+    if unknown := set(peers) - {RECTOOLS, PARTS, STOCK}:
+        raise typer.BadParameter(f"no peer is called {min(unknown)!r}; there are {RECTOOLS}; {PARTS}; {STOCK}")
     load_before = os.getloadavg()[0]
-    curves = {name: run_alone(train, name, options) for name in (OURS, *(only or (RECTOOLS, PARTS, STOCK)))}
+    curves = {name: run_alone(train, name, options) for name in (OURS, *peers)}
     comparisons = {name: compare(curve.points, curves[OURS].points) for name, curve in curves.items() if name != OURS}
     dataset = read_atomic_files(data or embedded_ml100k())
     title = f"Time to equal validation NDCG@10 on {dataset.name}, seen items masked, {threads} threads"
@@ -299,8 +303,8 @@ def main(
     for name, curve in curves.items():
         best = max(curve.points, key=lambda point: point.ndcg_at_10)
         console.print(
-            f"{name}: best {best.ndcg_at_10:.4f} in epoch {best.epoch} of {len(curve.points)}, after {best.wall_s:.0f} s "
-            f"({best.cpu_s:.0f} s of processor); at most {curve.peak_mb:.0f} MiB."
+            f"{name}: best {best.ndcg_at_10:.4f} in epoch {best.epoch} of {len(curve.points)}, "
+            f"after {best.wall_s:.0f} s ({best.cpu_s:.0f} s of processor); at most {curve.peak_mb:.0f} MiB."
         )
     result = {
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
