@@ -46,6 +46,7 @@ from deeprec.trm_tool import (
     train_trm,
     training_bar,
 )
+from deeprec.trm_tool.options import DEFAULT_CACHE
 
 K = 10
 SUITE = "demo"
@@ -118,7 +119,7 @@ def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
             console.print(f"Trained already: {folder}")
             return retriever
     with training_bar(console) as show:
-        train_trm(data, folder, encoder=make_encoder(None), seed=seed, on_progress=show)
+        train_trm(data, folder, encoder=make_encoder(None), cache=DEFAULT_CACHE, seed=seed, on_progress=show)
     console.print(f"Written: {folder}")
     return Retriever.load(folder)
 

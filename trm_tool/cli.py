@@ -14,6 +14,7 @@ from deeprec.trm_tool.errors import ConfigError, UnknownItemError
 from deeprec.trm_tool.items_cli import app as items_app
 from deeprec.trm_tool.options import (
     DEFAULT_ARTIFACT,
+    DEFAULT_CACHE,
     ColumnOption,
     DataOption,
     DropBadRows,
@@ -93,6 +94,7 @@ def train(
             dataset,
             out,
             encoder=make_encoder(encoder),
+            cache=DEFAULT_CACHE,
             epochs=DEFAULT_EPOCHS if epochs is None else epochs,
             holdout=holdout,
             without_last=without_last,

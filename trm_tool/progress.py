@@ -17,21 +17,23 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[epochs]}"),
+        TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[score]}"),
         console=console,
         disable=console.quiet,
     )
     with bar:
-        task = bar.add_task("Reading texts", total=None, score="", epochs="")
+        task = bar.add_task("Reading texts", total=None, score="", unit="")
 
         def show(progress: "TrainingProgress") -> None:
             score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
             stage = "Reading texts" if progress.stage == "encoding" else "Training"
-            epochs = f"{progress.epoch}/{progress.epochs} epochs"
-            bar.update(
-                task, description=stage, total=progress.epochs, completed=progress.epoch, score=score, epochs=epochs
-            )
+            if progress.stage == "encoding":
+                done, total = progress.texts_done, progress.texts or None
+                unit = "" if total is None else f"{done:,}/{total:,} texts"
+            else:
+                done, total, unit = progress.epoch, progress.epochs, f"{progress.epoch}/{progress.epochs} epochs"
+            bar.update(task, description=stage, total=total, completed=done, score=score, unit=unit)
 
         yield show

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from deeprec.trm_tool.artifact import check_destination, save_artifact
 from deeprec.trm_tool.dataset import Dataset
+from deeprec.trm_tool.embedding_cache import CachedEncoder
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
@@ -79,6 +80,10 @@ class TrainingProgress:
     recall_at_10: float = float("nan")
     """Of validation, seen items masked, without a preference."""
     ndcg_at_10: float = float("nan")
+    texts_done: int = 0
+    """Of the texts that are being encoded, those that have a vector."""
+    texts: int = 0
+    """Distinct texts of what is being encoded; 0 while that is not known."""
     seconds: float = 0.0
     """Since `train_trm` began."""
 
@@ -96,6 +101,7 @@ def train_trm(
     on_progress: Callable[[TrainingProgress], None] | None = None,
     training: TrainingConfig | None = None,
     preferences: PreferenceConfig | None = None,
+    cache: Path | None = None,
     written: Iterable[WrittenPreference] | None = None,
 ) -> dict[str, Any]:
     """Train with RecBole's Trainer and Evaluator, stop early on validation NDCG@10, and write the artifact.
@@ -112,6 +118,8 @@ def train_trm(
         epochs: Passes over the training windows, at most.
         holdout: How many of each person's last items never touch training: 2 leaves out the test and the validation
             target, 3 also the target that reinforcement learning uses.
+        cache: Folder that keeps text embeddings, so that no text is encoded twice and a killed run goes on
+            (`CachedEncoder`); None keeps nothing.
         without_last: Train as if the last so many interactions of each person had not happened yet, so that each of
             them is a fair target (`deeprec trm eval --positions`). The artifact's holdout grows by as many.
         seed: Of weights, batches, dropout and preference texts.
@@ -141,6 +149,14 @@ def train_trm(
     tell = on_progress or (lambda progress: None)
 
     tell(TrainingProgress(stage="encoding", epoch=0, epochs=epochs))
+    if cache is not None:
+        encoder = CachedEncoder(
+            encoder,
+            cache,
+            on_progress=lambda done, texts: tell(
+                TrainingProgress(stage="encoding", epoch=0, epochs=epochs, texts_done=done, texts=texts)
+            ),
+        )
     catalogue = dataset.catalogue
     text_embeddings = torch.from_numpy(encoder.encode([item.text for item in catalogue]))
     popularity = count_interactions(learned, holdout)

@@ -297,3 +297,25 @@ def test_a_folder_with_something_else_is_refused_before_training(dataset: Datase
 def test_a_training_setting_that_cannot_work_is_named(setting: str, value: float) -> None:
     with pytest.raises(ConfigError, match=setting):
         TrainingConfig(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
+    class Counting(HashingEncoder):
+        encoded = 0
+
+        def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
+            self.encoded += len(texts)
+            return super().encode(texts, role=role)
+
+    encoder, progress = Counting(), list[TrainingProgress]()
+    dataset = make_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
+    cache = tmp_path / "cache"
+    train_trm(
+        dataset, tmp_path / "one", config=SMALL, encoder=encoder, cache=cache, epochs=1, on_progress=progress.append
+    )
+    told = [step for step in progress if step.texts]
+    assert told[-1].texts_done == told[-1].texts
+    encoded = encoder.encoded
+    assert encoded > 20
+    train_trm(dataset, tmp_path / "two", config=SMALL, encoder=encoder, cache=cache, epochs=1)
+    assert encoder.encoded == encoded
