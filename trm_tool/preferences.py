@@ -40,7 +40,7 @@ class PreferenceConfig:
     """Share of the phrases in sentences that are said in everyday words, where some are known."""
     written: float = 0.5
     """Share of the preferences, at a position that logged runs wrote some for, that are one of those."""
-    variants: int = 32
+    variants: int = 48
     """Texts written for each distinct set of phrases. Texts are encoded once: more cost encoding, not training."""
 
     def __post_init__(self) -> None:

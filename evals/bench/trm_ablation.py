@@ -57,6 +57,7 @@ VARIANTS: Mapping[str, Variant] = {
     "no text fusion": Variant(item_texts=False),
     "one linear map for the adaptor": Variant(model={"experts": 1}),
     "no frequency gate": Variant(model={"frequency_gate": False}),
+    "no gate on the preference": Variant(model={"belief_gate": False}),
     "no preference noise": Variant(preferences={"wrong": 0.0, "noisy": 0.0}),
     "no preferences at all": Variant(preferences={"empty": 1.0}),
     "phrases only, no sentences": Variant(preferences={"sentences": 0.0}),
