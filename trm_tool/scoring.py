@@ -38,6 +38,8 @@ class Query:
     """How much a list avoids items that are like those above them, 0 to 1; 0 is the order of the scores alone."""
 
     def __post_init__(self) -> None:
+        if self.preference is not None and not isinstance(self.preference, str):
+            raise ConfigError(f"preference is {str(self.preference)[:80]}. Give words, or None for no preference.")
         _check_weight("trust", 0.0 if self.trust is None else self.trust, "0 (ignore the preference) to 1 (believe it)")
         _check_weight("diversity", self.diversity, "0 (off) to 1")
 
