@@ -70,7 +70,7 @@ def calculate_in_parts(model: SASRec, interaction: Interaction, part: int = PART
         logits = read @ model.item_embedding.weight.T  # (part, items)
         loss = F.cross_entropy(logits, piece[model.POS_ITEM_ID]) * (len(piece) / size)
         if start + part < size:
-            loss.backward()
+            torch.autograd.backward(loss)
             done = done + loss.detach()
         else:
             done = done + loss
