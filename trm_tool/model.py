@@ -83,8 +83,10 @@ class FrequencyGate(nn.Module):
 
     def __init__(self, width: int, max_length: int) -> None:
         super().__init__()
-        kernel = torch.randn(max_length, width) * 0.02
-        kernel[0] += 1.0  # starts as the identity
+        kernel = torch.empty(max_length, width)
+        if not kernel.is_meta:  # `weightless`: nothing to compute with
+            kernel = torch.randn(max_length, width) * 0.02
+            kernel[0] += 1.0  # starts as the identity
         self.kernel = nn.Parameter(kernel)  # (max_length, width), over lags
         self.id_gate = nn.Linear(width, 1)
         self.fusion_gate = nn.Linear(width, 1)

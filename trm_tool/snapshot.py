@@ -33,7 +33,7 @@ class Snapshot:
         with torch.inference_mode():
             rows = torch.arange(len(artifact.catalogue), device=model.text_embeddings.device)
             # In parts: the experts of a whole large catalogue would take more memory than the artifact.
-            vectors = torch.cat([model.item_vectors(part) for part in rows.split(PART)])
+            vectors = torch.cat([model.item_vectors(part) for part in torch.split(rows, PART)])
             return cls._with_vectors(artifact, vectors)
 
     def after(self, change: Change) -> "Snapshot":
