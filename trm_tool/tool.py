@@ -41,6 +41,7 @@ def make_retrieve_items_tool(
     *,
     history: Sequence[str],
     k: int = 10,
+    trust: float | None = None,
     where: Where | None = None,
     diversity: float = 0.0,
 ) -> "StructuredTool":
@@ -54,26 +55,27 @@ def make_retrieve_items_tool(
         retriever: Where the items come from.
         history: Item ids of the person, oldest first; may be empty.
         k: Items of an answer.
+        trust: How far the model's preferences are trusted beside the history, 0 to 1; None is the artifact's own.
         where: Constraints that hold in every answer, whatever the model asks for.
         diversity: How much an answer avoids items that are like those above them, 0 to 1.
 
     Raises:
         UnknownItemError: an id of `history` is not in the catalogue.
-        ConfigError: `k` is below 1, `diversity` is no weight, or `where` makes no sense or constrains an attribute that
+        ConfigError: `k` is below 1, `trust` or `diversity` is no weight, or `where` makes no sense or constrains an attribute that
             the catalogue lacks, so that it would not hold.
     """
     from langchain_core.tools import StructuredTool
 
     past = tuple(history)
     # A wrong setting is the caller's mistake, not the model's: say so now.
-    unenforced = retriever.retrieve(past, k=k, where=where, diversity=diversity).unenforced
+    unenforced = retriever.retrieve(past, k=k, trust=trust, where=where, diversity=diversity).unenforced
     if unenforced:
         known = ", ".join(retriever.catalogue.attribute_kinds) or "none"
         raise ConfigError(f"The catalogue cannot hold where.{unenforced[0]}: it has no such attribute, only {known}.")
 
     def retrieve_items(preference: str = "") -> tuple[str, list[dict[str, Any]]]:
         wish = plain(preference, MAX_PREFERENCE_CHARS)
-        found = retriever.retrieve(past, wish or None, k=k, where=where, diversity=diversity)
+        found = retriever.retrieve(past, wish or None, k=k, trust=trust, where=where, diversity=diversity)
         head = f"{len(found)} items" + (" for this preference" if wish else "; no preference given, by history alone")
         if len(preference) > 4 * MAX_PREFERENCE_CHARS or len(plain(preference, 4 * MAX_PREFERENCE_CHARS)) > len(wish):
             head += f" (only its first {MAX_PREFERENCE_CHARS} characters were read; write short phrases)"

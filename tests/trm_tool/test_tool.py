@@ -92,15 +92,17 @@ def test_a_wrong_history_or_k_is_refused_when_the_tool_is_made(retriever: Retrie
         make_retrieve_items_tool(retriever, history=HISTORY, k=0)
 
 
-def test_constraints_and_diversity_are_the_operators(retriever: Retriever) -> None:
+def test_constraints_diversity_and_trust_are_the_operators(retriever: Retriever) -> None:
     where = {"studio": {"in": ["Fox"]}}
-    tool = make_retrieve_items_tool(retriever, history=HISTORY, k=5, where=where, diversity=0.8)
+    tool = make_retrieve_items_tool(retriever, history=HISTORY, k=5, where=where, diversity=0.8, trust=1)
     message = tool.invoke({"name": tool.name, "args": {"preference": "comedy"}, "id": "1", "type": "tool_call"})
-    found = retriever.retrieve(HISTORY, "comedy", k=5, where=where, diversity=0.8)
+    found = retriever.retrieve(HISTORY, "comedy", k=5, where=where, diversity=0.8, trust=1)
     assert [item["item_id"] for item in message.artifact] == [item.id for item in found]
     assert list(tool.args) == ["preference"]  # the model can loosen neither
     with pytest.raises(ConfigError, match=r"cannot hold where.colour: it has no such attribute, only release_year"):
         make_retrieve_items_tool(retriever, history=HISTORY, where={"colour": {"in": ["red"]}})
+    with pytest.raises(ConfigError, match="trust is 2"):
+        make_retrieve_items_tool(retriever, history=HISTORY, trust=2)
     with pytest.raises(ConfigError, match="diversity is 2"):
         make_retrieve_items_tool(retriever, history=HISTORY, diversity=2)
 
