@@ -16,6 +16,7 @@ from deeprec.trm_tool.artifact import CHANGES, Artifact
 from deeprec.trm_tool.catalogue import AttributeValue, Catalogue, Item, encoder_text, fits_kind, is_year
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError, UnknownItemError
+from deeprec.trm_tool.expected_ids import expected_ids
 
 _NAMED = 10
 """Ids that an error names; the others are counted."""
@@ -33,8 +34,8 @@ class Change:
 def add_items(artifact: Artifact, items: Iterable[Item], encoder: Encoder) -> Change:
     """Add items that training never saw, or bring back items that were removed. All of them, or none.
 
-    An item is ranked by its text; in the place of an id embedding it has the typical one (`typical_id`), and its
-    popularity is 0. One that was removed gets its own id embedding and popularity back.
+    An item is ranked by its text: in the place of an id embedding it has what its text lets expect (`expected_ids`),
+    and its popularity is 0. One that was removed gets its own id embedding and popularity back.
 
     Args:
         artifact: What they are added to.
@@ -58,8 +59,8 @@ def add_items(artifact: Artifact, items: Iterable[Item], encoder: Encoder) -> Ch
 def update_items(artifact: Artifact, items: Iterable[Item], encoder: Encoder) -> Change:
     """Replace title, text and attributes of items by those given. All of them, or none.
 
-    Each keeps its id embedding and popularity. Only texts that changed are encoded; items that are as they were
-    change nothing, not even the fingerprint.
+    Each keeps its popularity, and its id embedding if that was trained. Only texts that changed are encoded; items that
+    are as they were change nothing, not even the fingerprint.
 
     Raises:
         UnknownItemError: an item is not in the catalogue, or was removed.
@@ -90,21 +91,6 @@ def remove_items(artifact: Artifact, item_ids: Collection[str]) -> Change:
     return Change(artifact=_changed(artifact, after, "removed", gone))
 
 
-def typical_id(artifact: Artifact) -> Tensor:
-    """What an item has in the place of an id embedding that was never trained: the mean over all training interactions.
-
-    Id embeddings tell the popular from the rare before anything else. With none at all, or with the mean over the
-    items, most of which are rare, an added item is buried below every item that people had; with the mean over the
-    interactions it competes as an item of ordinary popularity does. Zero where there were no interactions.
-
-    Returns:
-        float (width,).
-    """
-    weight = artifact.model.id_embedding.weight
-    popularity = torch.from_numpy(artifact.popularity).to(weight)
-    return popularity / popularity.sum().clamp(min=1) @ weight
-
-
 def _put(artifact: Artifact, items: Sequence[Item], encoder: Encoder, change: str) -> Change:
     if not items:
         return Change(artifact=artifact)
@@ -126,16 +112,18 @@ def _put(artifact: Artifact, items: Sequence[Item], encoder: Encoder, change: st
     )
     if not stale:
         return Change(artifact=changed)
-    rows, added = np.array(stale, dtype=np.int64), len(after) - len(catalogue)
+    model, rows, added = artifact.model, np.array(stale, dtype=np.int64), len(after) - len(catalogue)
     texts = torch.cat((artifact.text_embeddings, artifact.text_embeddings.new_empty(added, _text_width(artifact))))
     texts[torch.from_numpy(rows)] = _encode(encoder, [shelf[row].text for row in stale], _text_width(artifact)).to(
         texts
     )
-    ids = torch.cat((artifact.model.id_embedding.weight, typical_id(artifact).expand(added, -1)))
+    ids = torch.cat((model.id_embedding.weight, model.id_embedding.weight.new_empty(added, model.config.width)))
+    unseen = torch.from_numpy(rows[rows >= changed.config["trained_items"]])
+    ids[unseen] = expected_ids(model, artifact.popularity, texts[unseen])
     return Change(
         artifact=replace(
             changed,
-            model=artifact.model.with_items(ids, texts),
+            model=model.with_items(ids, texts),
             text_embeddings=texts,
             popularity=np.concatenate((artifact.popularity, np.zeros(added))),
         ),

@@ -44,7 +44,8 @@ class Snapshot:
             with torch.inference_mode():
                 vectors = vectors.new_empty(len(artifact.catalogue), vectors.shape[1])
                 vectors[: len(self.item_vectors)] = self.item_vectors
-                vectors[rows] = artifact.model.item_vectors(rows)
+                for part in torch.split(rows, PART):
+                    vectors[part] = artifact.model.item_vectors(part)
         return self._with_vectors(artifact, vectors)
 
     @classmethod

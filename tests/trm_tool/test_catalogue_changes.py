@@ -24,6 +24,7 @@ from deeprec.trm_tool import (
     UnknownItemError,
     load_artifact,
 )
+from deeprec.trm_tool.expected_ids import expected_ids
 
 HISTORY = ("900", "893", "753")
 NEW = Item(
@@ -86,18 +87,17 @@ class TestAdding:
         ]
         assert changed.catalogue.phrases_of("n1") == ("1980s", "comedy", "sci-fi", "fox")
 
-    def test_its_score_is_that_of_its_text_beside_the_typical_id(
+    def test_its_score_is_that_of_its_text_beside_the_id_that_the_text_lets_expect(
         self, changed: Retriever, artifact_folder: Path
     ) -> None:
-        changed.add_items([NEW])
+        changed.add_items([NEW, OTHER])
         artifact = load_artifact(artifact_folder)
-        model, popularity = artifact.model, torch.from_numpy(artifact.popularity).float()
-        assert popularity.sum() > 0
-        assert popularity.min() == 0  # so that the mean over interactions is not the mean over items
-        typical = (popularity[:, None] * model.id_embedding.weight).sum(0) / popularity.sum()
+        model = artifact.model
         text = "Brazil. 1985, 1980s. Comedy, Sci-Fi. Fox. price 9"
         assert changed.catalogue.item("n1").text == text
-        vector = F.normalize(typical + model.adapt_text(torch.from_numpy(HashingEncoder().encode([text])))[0], dim=0)
+        encoded = torch.from_numpy(HashingEncoder().encode([text]))
+        expected = expected_ids(model, artifact.popularity, encoded)
+        vector = F.normalize(expected + model.adapt_text(encoded), dim=-1)[0]
         rows = torch.full((1, 8), -1)
         rows[0, :3] = torch.from_numpy(artifact.catalogue.rows(HISTORY))
         (score,) = [item.score for item in changed.retrieve(HISTORY, k=100) if item.id == "n1"]
@@ -261,6 +261,15 @@ class TestUpdating:
         assert "893" in ids(changed.retrieve((), k=100, where={"studio": {"in": ["Pixar"]}}))
         assert "893" not in ids(changed.retrieve((), k=100, where={"price": {"min": 0}}))
         assert changed.retrieve((), k=100) == Retriever(artifact).retrieve((), k=100)  # popularity stays
+
+    def test_an_item_that_was_added_is_ranked_by_its_new_text_alone(
+        self, changed: Retriever, artifact_folder: Path
+    ) -> None:
+        changed.add_items([NEW])
+        changed.update_items([Item(id="n1", title="Stalker")])
+        direct = Retriever.load(artifact_folder)
+        direct.add_items([Item(id="n1", title="Stalker")])
+        assert_same(answers(changed), answers(direct))
 
     def test_it_is_read_anew_in_histories(self, changed: Retriever, retriever: Retriever) -> None:
         changed.update_items([Item(id="893", title="Brazil")])
