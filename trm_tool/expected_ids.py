@@ -12,8 +12,8 @@ FITTED_ON = 10_000
 PART = 4096
 """Texts that are adapted at once: the experts take memory."""
 RIDGE = 0.1
-"""Penalty, in mean variances of the texts. Five-fold cross-validation over the trained items of ml-100k is best here (15%
-of the variance explained), and within .01 of that from .03 to .3."""
+"""Penalty, in mean variances of the texts. Five-fold cross-validation over the trained items of ml-100k is best here
+(15% of the variance explained), and within .01 of that from .03 to .3."""
 
 
 def expected_ids(model: PreferenceAwareTRM, popularity: NDArray[np.float64], texts: Tensor) -> Tensor:
