@@ -19,14 +19,12 @@ if TYPE_CHECKING:
         reciprocal_rank,
         target_ranks,
     )
+    from deeprec.evals.systems import System, make_system, make_trm_system
     from deeprec.evals.trm_eval import (
-        System,
         SystemScores,
         TRMEvaluation,
         evaluate_systems,
         evaluate_trm,
-        make_system,
-        make_trm_system,
     )
     from deeprec.evals.written_preferences import WrittenEvaluation, evaluate_written, written_table
 
@@ -35,7 +33,7 @@ _HOMES = {
     "Case": "cases",
     "CoOccurrenceConfig": "baselines",
     "Interval": "metrics",
-    "System": "trm_eval",
+    "System": "systems",
     "SystemScores": "trm_eval",
     "TRMEvaluation": "trm_eval",
     "WrittenEvaluation": "written_preferences",
@@ -46,8 +44,8 @@ _HOMES = {
     "make_cases": "cases",
     "make_cooccurrence_scorer": "baselines",
     "make_popularity_scorer": "baselines",
-    "make_system": "trm_eval",
-    "make_trm_system": "trm_eval",
+    "make_system": "systems",
+    "make_trm_system": "systems",
     "mean_interval": "metrics",
     "ndcg_at_k": "metrics",
     "ndcg_from_ranks": "metrics",

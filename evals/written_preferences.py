@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from deeprec.evals.cases import check_split
 from deeprec.evals.metrics import Interval, mean_interval, ndcg_from_ranks, recall_from_ranks
-from deeprec.evals.trm_eval import CUTOFFS, check_artifact, trust_of
+from deeprec.evals.systems import trust_of
+from deeprec.evals.trm_eval import CUTOFFS, check_artifact
 from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import DataError

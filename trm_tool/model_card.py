@@ -31,10 +31,10 @@ so it flatters; `deeprec trm eval` measures on the last items.
 
 ## Limits
 
-Preferences in training were phrases of catalogue attributes and English sentences around them, some of them wrong. A
-preference is trusted at {config["trust"]:g} of its training weight unless the call says otherwise: so much that validation
-gains most over exact, partial and another person's preferences, and still keeps most when it is wrong. The folder holds the
-catalogue's titles and texts: whatever terms the data came under hold for it too.
+Preferences in training were phrases of catalogue attributes and English sentences around them, some of them wrong.
+Unless the call says otherwise, a preference is trusted at {config["trust"]:g} of its training weight: so much that
+validation gains most over exact, partial and another person's preferences, and keeps most when it is wrong. The folder
+holds the catalogue's titles and texts: whatever terms the data came under hold for it too.
 
 ## Loading
 

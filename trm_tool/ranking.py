@@ -27,7 +27,8 @@ def _floor(scores: NDArray[np.float32], k: int) -> np.float32:
     if blocks < 4 * k:
         return np.float32(-np.inf)
     highest = scores[: blocks * BLOCK].reshape(BLOCK, blocks).max(axis=0)  # down the columns, which is faster
-    return np.partition(highest, blocks - k)[blocks - k]
+    floor: np.float32 = np.partition(highest, blocks - k)[blocks - k]
+    return floor
 
 
 def diversify(

@@ -143,7 +143,8 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
         self._start = perf_counter()
         self.average: AveragedModel | None = None
         if config["weight_average"]:
-            average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config["weight_average"]))
+            decayed = get_ema_multi_avg_fn(config["weight_average"])  # type: ignore[no-untyped-call]
+            average = AveragedModel(model, multi_avg_fn=decayed)
             self.optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
             self.average = average
 

@@ -61,8 +61,8 @@ def make_retrieve_items_tool(
 
     Raises:
         UnknownItemError: an id of `history` is not in the catalogue.
-        ConfigError: `k` is below 1, `trust` or `diversity` is no weight, or `where` makes no sense or constrains an attribute that
-            the catalogue lacks, so that it would not hold.
+        ConfigError: `k` is below 1, `trust` or `diversity` is no weight, or `where` makes no sense or constrains an
+            attribute that the catalogue lacks, so that it would not hold.
     """
     from langchain_core.tools import StructuredTool
 

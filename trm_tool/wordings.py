@@ -107,6 +107,8 @@ _YEARS = (
 _LIKE = ("something like {title}", "titles such as {title}", "more in the spirit of {title}")
 LIKE = 0.2
 """Share of the everyday sentences that name an item alike instead of its phrases."""
+KNOWN_TITLES = 1_000
+"""Titles that may stand in a sentence: those of the most popular third of the items, and no more than this."""
 _DECADE = re.compile(r"(1[89]|20)(\d0)s")
 
 
@@ -123,7 +125,8 @@ class SentenceWriter:
     def __init__(self, catalogue: Catalogue, popularity: Sequence[float], everyday: float = 0.5) -> None:
         self.everyday = everyday
         order = sorted(range(len(catalogue)), key=lambda row: -popularity[row])
-        known = {catalogue.ids[row]: catalogue.item(catalogue.ids[row]).title for row in order[: len(order) // 3 + 1]}
+        best = order[: min(len(order) // 3 + 1, KNOWN_TITLES)]
+        known = {catalogue.ids[row]: catalogue.item(catalogue.ids[row]).title for row in best}
         self._titles = {
             phrase: {item_id: title for item_id, title in known.items() if item_id in ids}
             for phrase, ids in catalogue.phrases(1).items()

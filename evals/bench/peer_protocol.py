@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from deeprec.evals.cases import Case, make_cases
 from deeprec.evals.metrics import ndcg_from_ranks, recall_from_ranks
-from deeprec.evals.trm_eval import ScoreCases, System, evaluate_systems
+from deeprec.evals.systems import ScoreCases, System
+from deeprec.evals.trm_eval import evaluate_systems
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError, DataError
@@ -144,9 +145,9 @@ def put_unscored_last(scores: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.where(np.isnan(scores), np.where(np.isinf(lowest), 0, lowest - 1), scores)
 
 
-def never_trained(cases: Sequence[Case], training: Dataset) -> int:
+def never_trained(cases: Sequence[Case], training: Dataset, holdout: int = HOLDOUT) -> int:
     """Cases whose target occurs nowhere in what is learned from."""
-    learned = {item for user in training.users for item in training.history(user, HOLDOUT)}
+    learned = {item for user in training.users for item in training.history(user, holdout)}
     return sum(case.target not in learned for case in cases)
 
 
@@ -214,9 +215,9 @@ def described(setting: Setting, dataset: Dataset, catalogue: Catalogue) -> dict[
         "setting": asdict(setting),
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint, "items": len(catalogue)},
         "protocol": (
-            f"Trained on {'the full data' if not setting.left_out else f'the data without the last {setting.left_out}'}"
-            f" items of each user, whose last {HOLDOUT} items are not learned from; the item before the last of it is "
-            "the validation target. Full catalogue, hits by id, ties in score by catalogue order; the epoch with the "
+            f"The training data is {'all' if not setting.left_out else f'all but the last {setting.left_out} items'} of each "
+            f"user; the last {HOLDOUT} items of it are not learned from, and the item before the last of it is the "
+            "validation target. Full catalogue, hits by id, ties in score by catalogue order; the epoch with the "
             "best validation NDCG@10 (seen items masked) is kept."
         ),
     }

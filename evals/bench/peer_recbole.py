@@ -41,7 +41,7 @@ from deeprec.evals.bench.peer_protocol import (
     write_text,
 )
 from deeprec.evals.cases import Case
-from deeprec.evals.trm_eval import ScoreCases
+from deeprec.evals.systems import ScoreCases
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recbole_support import QuietTrainer, make_config, seeded, write_for_recbole

@@ -14,14 +14,20 @@ from rich.table import Table
 from deeprec.evals.baselines import make_cooccurrence_scorer, make_popularity_scorer
 from deeprec.evals.bench.peer_protocol import HOLDOUT, RankTable, Setting, rank_targets
 from deeprec.evals.metrics import Interval, clustered_interval, ndcg_from_ranks, paired_interval, recall_from_ranks
-from deeprec.evals.trm_eval import ScoreCases, check_artifact, make_system, make_trm_system
+from deeprec.evals.systems import ScoreCases, make_system, make_trm_system
+from deeprec.evals.trm_eval import check_artifact
 from deeprec.trm_tool.artifact import Artifact
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.encoder import make_encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
 
 OURS = "TRM, no preference"
-PEERS = {"recbole": "RecBole SASRec", "rectools": "RecTools SASRec"}
+PEERS = {
+    "recbole": "RecBole SASRec",
+    "rectools": "RecTools SASRec",
+    "rectools_refit": "RecTools SASRec, refitted",
+}
+"""Prefix of the result files -> name. The last has learned from the validation targets too, as no other has."""
 WAYS = ("masked", "unmasked")
 MEASURES: Mapping[str, Callable[[ArrayLike, int], NDArray[np.float64]]] = {
     "recall@10": recall_from_ranks,

@@ -4,8 +4,7 @@ import pytest
 
 from deeprec.evals import Case, evaluate_systems, evaluate_trm, make_cases
 from deeprec.evals.preference_conditions import EXACT, HALF, ONE, REWORDED, SENTENCES, WRONG, make_conditions
-from deeprec.evals.trm_eval import make_filter_system, make_trm_system
-from deeprec.evals.wordings import REGISTERS
+from deeprec.evals.systems import make_filter_system, make_trm_system
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
 
 
@@ -29,8 +28,6 @@ def test_each_condition_says_what_its_name_says(dataset: Dataset, artifact: Arti
         assert len(right) == (len(true) + 1) // 2
         for name in (SENTENCES, REWORDED):
             assert catalogue.item(case.target).title not in conditions[name].wishes[case]
-    templates = Counter(template for register in REGISTERS.values() for template in register)
-    assert len(cases) > 0 and len(templates) >= 30
 
 
 def test_a_wrong_preference_is_made_for_another_users_target(dataset: Dataset, artifact: Artifact) -> None:

@@ -21,7 +21,7 @@ from deeprec.evals import (
     make_trm_system,
 )
 from deeprec.evals.cli import trm_eval
-from deeprec.evals.trm_eval import all_attributes
+from deeprec.evals.systems import all_attributes
 from deeprec.trm_tool import (
     Artifact,
     ArtifactError,
