@@ -1,6 +1,6 @@
 """How Recall@10 moves with trust in the preference, from none to full, for exact, partial, reworded and wrong ones.
 
-python -m deeprec.evals.bench.trust_curve .deeprec/trm/ml-100k --out evals/bench/results/trust_curve.json --plot trust.png
+    python -m deeprec.evals.bench.trust_curve ARTIFACT --out trust_curve.json --plot trust.png
 """
 
 import json

@@ -10,24 +10,7 @@ from deeprec.trm_tool import Catalogue, Item
 from deeprec.trm_tool.everyday_words import EVERYDAY_WORDS
 from deeprec.trm_tool.wordings import FRAMES
 
-COMMON = frozenset(
-    [
-        "about",
-        "after",
-        "with",
-        "from",
-        "that",
-        "this",
-        "their",
-        "where",
-        "which",
-        "story",
-        "other",
-        "world",
-        "full",
-        "what",
-    ]
-)
+COMMON = set(re.findall(r"\w+", "about after with from that this their where which story other world full what"))
 TEMPLATES = [template for register in REGISTERS.values() for template in register]
 
 
