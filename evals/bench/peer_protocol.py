@@ -211,14 +211,14 @@ def versions(*names: str) -> dict[str, str]:
 
 def described(setting: Setting, dataset: Dataset, catalogue: Catalogue) -> dict[str, Any]:
     """The protocol, for a result file."""
+    part = "all" if not setting.left_out else f"all but the last {setting.left_out} items"
     return {
         "setting": asdict(setting),
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint, "items": len(catalogue)},
         "protocol": (
-            f"The training data is {'all' if not setting.left_out else f'all but the last {setting.left_out} items'} of each "
-            f"user; the last {HOLDOUT} items of it are not learned from, and the item before the last of it is the "
-            "validation target. Full catalogue, hits by id, ties in score by catalogue order; the epoch with the "
-            "best validation NDCG@10 (seen items masked) is kept."
+            f"The training data is {part} of each user; the last {HOLDOUT} items of it are not learned from, and the "
+            "item before the last of it is the validation target. Full catalogue, hits by id, ties in score by "
+            "catalogue order; the epoch with the best validation NDCG@10 (seen items masked) is kept."
         ),
     }
 

@@ -62,16 +62,18 @@ def run_rectools(
     *,
     config: RecToolsConfig,
     python: Path = PYTHON,
+    holdout: int = HOLDOUT,
 ) -> NDArray[np.float32]:
-    """Train on all but the last two items of each user and score the catalogue for every case.
+    """Train on all but the last items of each user and score the catalogue for every case.
 
     Args:
-        training: What may be learned from, the last `HOLDOUT` items of each user excepted.
+        training: What may be learned from, the last `holdout` items of each user excepted.
         validation: Cases that are scored after each epoch.
         cases: Cases that the best weights score in the end; may be none.
         judge: Asked after each epoch.
         config: Settings.
         python: The interpreter that has RecTools.
+        holdout: Items of each user that are not learned from.
 
     Returns:
         Scores (cases, items) in catalogue order; NaN for an item that RecTools cannot score.
@@ -84,7 +86,7 @@ def run_rectools(
     catalogue = training.catalogue
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        users = [catalogue.rows(training.history(user, HOLDOUT)) for user in training.users]
+        users = [catalogue.rows(training.history(user, holdout)) for user in training.users]
         arrays = {
             "items": np.array(len(catalogue)),
             **_flat("train", "user", users),
@@ -153,6 +155,7 @@ def train_rectools(
     patience: int = 10,
     config: RecToolsConfig | None = None,
     python: Path = PYTHON,
+    refit_epochs: int | None = None,
 ) -> RankTable:
     """Train RecTools' SASRec until it has converged and rank every target with its best epoch.
 
@@ -165,37 +168,44 @@ def train_rectools(
             then training has converged.
         config: Settings of RecTools.
         python: The interpreter that has RecTools.
+        refit_epochs: Train on the validation targets too, for so many epochs: what is served after a search for the
+            best epoch. It has learned more than ours. Written as `rectools_refit_<setting>…`.
     """
     config = config or RecToolsConfig()
     data, cases, watch = setting.training_data(dataset), setting.test_cases(dataset), Patience(patience)
     points: list[dict[str, Any]] = []
+    name, holdout = ("rectools", HOLDOUT) if refit_epochs is None else ("rectools_refit", HOLDOUT - 1)
 
     def judge(point: dict[str, Any]) -> tuple[bool, bool]:
         points.append(point)
-        best = watch.better(point["ndcg@10_masked"])
+        best = watch.better(point["ndcg@10_masked"] if refit_epochs is None else point["epoch"])
         tell(
             f"{setting.name}: epoch {point['epoch']}, loss {point['loss']:.4f}, validation NDCG@10 "
             f"{point['ndcg@10_masked']:.4f} masked, {point['ndcg@10_unmasked']:.4f} not; best {watch.best_epoch}; "
             f"{point['wall_s']:.0f} s, {point['cpu_s']:.0f} s of processor"
         )
-        return best, watch.converged
+        return best, watch.converged or point["epoch"] == refit_epochs
 
     before = machine()
-    scores = run_rectools(data, setting.validation_cases(dataset), cases, judge, config=config, python=python)
+    validation = setting.validation_cases(dataset)
+    scores = run_rectools(data, validation, cases, judge, config=config, python=python, holdout=holdout)
     unscored = sum(
         bool(np.isnan(line[dataset.catalogue.rows([case.target])[0]])) for line, case in zip(scores, cases, strict=True)
     )
     table = rank_scores(put_unscored_last(scores), cases, dataset)
-    write_text(results / f"rectools_{setting.name}_ranks.json", table.to_json())
+    write_text(results / f"{name}_{setting.name}_ranks.json", table.to_json())
     result = described(setting, dataset, dataset.catalogue) | {
-        "peer": "RecTools SASRec",
+        "peer": "RecTools SASRec" if refit_epochs is None else "RecTools SASRec, refitted",
+        "refit": None
+        if refit_epochs is None
+        else f"the validation targets were learned from too, for {refit_epochs} epochs; their figures mean nothing",
         "settings": asdict(config) | {"patience": patience, "rest": "RecTools' defaults for SASRecModel"},
         "converged_means": (
             f"after the epoch with the best validation NDCG@10 (seen items masked), {patience} in a row were no better"
         ),
-        "status": "converged" if watch.converged else "ended at the last epoch allowed",
+        "status": "refitted" if refit_epochs else "converged" if watch.converged else "ended at the last epoch allowed",
         "best_epoch": watch.best_epoch,
-        "targets_never_in_training": never_trained(cases, data),
+        "targets_never_in_training": never_trained(cases, data, holdout),
         "targets_that_it_could_not_score": unscored,
         "machine_before": before,
         "machine": machine(),
@@ -203,7 +213,7 @@ def train_rectools(
         "test": figures(table),
         "curve": points,
     }
-    write_text(results / f"rectools_{setting.name}.json", readable(result))
+    write_text(results / f"{name}_{setting.name}.json", readable(result))
     tell(f"{setting.name}: {json.dumps(figures(table))}")
     return table
 

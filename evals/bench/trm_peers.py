@@ -1,7 +1,7 @@
 """Train peer recommenders on ml-100k, keep the rank of every target, and compare ours with them on the same users.
 
     python -m deeprec.evals.bench.trm_peers recbole --setting test1      hours; go on with the same command
-    python -m deeprec.evals.bench.trm_peers rectools --setting test1     needs `make bench`
+    python -m deeprec.evals.bench.trm_peers rectools --setting test1     needs `make bench`; then again with --refit
     python -m deeprec.evals.bench.trm_peers status
     python -m deeprec.evals.bench.trm_peers compare --test1 ARTIFACT --last5 ARTIFACT --out FILE
 
@@ -21,7 +21,7 @@ from rich.console import Console
 
 from deeprec.evals.bench.peer_protocol import find_setting
 from deeprec.trm_tool import Dataset, embedded_ml100k, read_atomic_files
-from deeprec.trm_tool.errors import DeepRecError
+from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -88,9 +88,14 @@ def rectools(
     threads: Threads = 2,
     max_epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 100,
     seed: int = 0,
+    refit: Annotated[bool, typer.Option("--refit", help="Again, validation targets learned too.")] = False,
 ) -> None:
     """RecTools' SASRec until it has converged, in an environment of its own."""
     from deeprec.evals.bench.peer_rectools import RecToolsConfig, train_rectools
+
+    found = results / f"rectools_{setting}.json"
+    if refit and not found.exists():
+        raise ConfigError(f"{found} does not exist, so the best epoch is unknown. Run this without --refit first.")
 
     train_rectools(
         read(data),
@@ -100,6 +105,7 @@ def rectools(
         patience=patience,
         config=RecToolsConfig(epochs=max_epochs, threads=threads, seed=seed),
         python=python,
+        refit_epochs=json.loads(found.read_text(encoding="utf-8"))["best_epoch"] if refit else None,
     )
 
 

@@ -34,6 +34,25 @@ def test_rectools_is_trained_judged_here_and_ranks_every_target(dataset: Dataset
 
 @needs_rectools
 @pytest.mark.slow
+def test_a_refit_learns_the_validation_targets_too(dataset: Dataset, tmp_path: Path) -> None:
+    train_rectools(
+        dataset,
+        SETTINGS["test1"],
+        results=tmp_path,
+        tell=lambda line: None,
+        config=SMALL,
+        python=BENCH,
+        refit_epochs=2,
+    )
+    found = json.loads((tmp_path / "rectools_refit_test1.json").read_text())
+    assert (found["status"], len(found["curve"]), found["best_epoch"]) == ("refitted", 2, 2)
+    learned = {item for user in dataset.users for item in dataset.history(user, 1)}
+    targets = [dataset.target(user, 1) for user in dataset.users]
+    assert found["targets_that_it_could_not_score"] == sum(item not in learned for item in targets)
+
+
+@needs_rectools
+@pytest.mark.slow
 def test_the_weights_that_were_judged_best_are_those_that_score_in_the_end(dataset: Dataset) -> None:
     """The same cases are scored after each epoch and in the end: the best epoch's figures must come back."""
     from deeprec.evals.bench.peer_protocol import figures, put_unscored_last
