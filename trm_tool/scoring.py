@@ -35,7 +35,10 @@ class Query:
     include_seen: bool = False
     """Whether items of the history may come back."""
     diversity: float = 0.0
-    """How much a list avoids items that are like those above them, 0 to 1; 0 is the order of the scores alone."""
+    """How much a list avoids items that are like those above them, 0 to 1; 0 is the order of the scores alone.
+
+    About 0.1 to 0.3 widens a list and keeps it good; above 0.5 it holds little that fits.
+    """
 
     def __post_init__(self) -> None:
         if self.preference is not None and not isinstance(self.preference, str):
