@@ -51,7 +51,7 @@ def train(
     without_last: Annotated[
         int, typer.Option(min=0, help="Train as before each person's last N interactions: for `trm eval --positions`.")
     ] = 0,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", show_default="20")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", show_default="28")] = None,
     preferences: Annotated[
         Path | None, typer.Option(help="Train on preferences of logged runs too: a file from `deeprec traces export`.")
     ] = None,

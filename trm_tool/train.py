@@ -27,7 +27,7 @@ from deeprec.trm_tool.written_preferences import collect_training_texts
 if TYPE_CHECKING:
     from deeprec.trm_tool.recbole_support import EpochResult
 
-DEFAULT_EPOCHS = 20
+DEFAULT_EPOCHS = 28
 CALIBRATION_USERS = 2_000
 """Whose validation targets say how far to trust a preference."""
 MIN_ITEMS = 20
@@ -44,7 +44,7 @@ class TrainingConfig:
     """Windows a step."""
     window_overlap: int = 0
     """Items that two neighbouring windows of a person share: context for the first positions of the later one."""
-    patience: int = 5
+    patience: int = 8
     """Epochs without a better validation NDCG@10 before training stops."""
     sampled_softmax: int = 20_000
     """Catalogues above this size are scored on the batch's targets and this many random items, not in full."""
