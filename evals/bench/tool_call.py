@@ -313,7 +313,7 @@ def main(
 ) -> None:
     """Measure, print the table, write all figures."""
     torch.set_num_threads(1)
-    console, sizes = Console(), [int(size) for size in items.split(",")]
+    console, sizes = Console(width=110), [int(size) for size in items.split(",")]
     load_before, texts = os.getloadavg()[0], make_encoder(encoder)
     timings: dict[int, list[Timing]] = {}
     loads: dict[int, dict[str, float]] = {}
