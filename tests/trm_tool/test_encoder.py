@@ -1,12 +1,23 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from deeprec.trm_tool import ConfigError, HashingEncoder, Retriever, TextEncoder, load_artifact, make_encoder
+from deeprec.trm_tool import (
+    ConfigError,
+    HashingEncoder,
+    PreferenceAwareTRM,
+    Query,
+    Retriever,
+    TextEncoder,
+    load_artifact,
+    make_encoder,
+    make_retrieve_items_tool,
+)
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "query", "passage", ":", "comedy", "drama", "war")
 
@@ -187,3 +198,36 @@ def test_a_model_of_another_width_in_the_folder_it_was_trained_with_is_refused(
     artifact.config["encoder_id"] = str(tiny_model)
     with pytest.raises(ConfigError, match="vectors 12 wide where the artifact needs 32"):
         Retriever(artifact).retrieve(["900"], "comedy", k=5)
+
+
+def test_a_phrase_that_is_asked_again_is_not_encoded_again(
+    tiny_model: Path, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    artifact = load_artifact(artifact_folder)
+    texts = torch.zeros(50, 12)
+    retriever = Retriever(
+        replace(
+            artifact,
+            model=PreferenceAwareTRM(artifact.model.config, texts).requires_grad_(False).eval(),
+            text_embeddings=texts,
+            config=artifact.config | {"encoder_id": str(tiny_model)},
+        )
+    )
+    asked: list[str] = []
+    encode = SentenceTransformer.encode
+
+    def note(self: SentenceTransformer, texts: list[str], **options: object) -> object:
+        asked.extend(texts)
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(SentenceTransformer, "encode", note)
+    first = retriever.retrieve(["900"], "comedy; war", k=5)
+    assert asked
+    asked.clear()
+    assert retriever.retrieve(["900"], " comedy;\twar\x00", k=5) == first
+    retriever.retrieve_batch([Query(preference="comedy; war"), Query(history=["893"], preference="comedy; war")], k=5)
+    make_retrieve_items_tool(retriever, history=["886"]).invoke("comedy; war")
+    assert asked == []
