@@ -42,7 +42,9 @@ def trm_eval(
     preferences: Annotated[
         Path | None, typer.Option(help="Report on preferences of logged runs too: a file from `deeprec traces export`.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap, and of what the conditions draw.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""

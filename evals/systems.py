@@ -94,9 +94,12 @@ def make_filter_system(
 ) -> System:
     """The plain alternative to a preference: items of which all phrases are true first, by the TRM without one."""
     ranked = make_trm_system(name, artifact, encoder)
-    true_of = {
-        phrase: np.isin(artifact.catalogue.ids, list(ids)) for phrase, ids in artifact.catalogue.phrases(1).items()
-    }
+    catalogue = artifact.catalogue
+    true_of = {phrase: np.zeros(len(catalogue), dtype=np.bool_) for said in phrases.values() for phrase in said}
+    for row, item_id in enumerate(catalogue.ids):
+        for phrase in catalogue.phrases_of(item_id):
+            if phrase in true_of:
+                true_of[phrase][row] = True
 
     def score(cases: Sequence[Case]) -> NDArray[np.floating]:
         scores = ranked.score(cases)

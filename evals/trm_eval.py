@@ -120,13 +120,16 @@ def evaluate_trm(
     Raises:
         ConfigError: the artifact was trained with targets of this evaluation, or lacks items of the data.
     """
+    if positions < 1:
+        raise ConfigError(f"positions is {positions}; nobody would have a target. Give 1 or more.")
+    if trust is not None and not 0 <= trust <= 1:
+        raise ConfigError(f"trust is {trust}. Give a weight from 0 (ignore the preference) to 1 (believe it).")
     holdout = check_artifact(artifact, dataset, split, positions=positions)
     cases = make_cases(dataset, split, positions=positions)
     if not cases:
         raise DataError(f"{dataset.name} has no users, so there is nothing to evaluate.")
     catalogue = artifact.catalogue
     encoder = encoder or make_encoder(str(artifact.config["encoder_id"]))
-    told = all_attributes(cases, catalogue)
     systems = [
         make_system("popularity", make_popularity_scorer(dataset, holdout=holdout, catalogue=catalogue)),
         make_system("co-occurrence", make_cooccurrence_scorer(dataset, holdout=holdout, catalogue=catalogue)),
@@ -144,6 +147,7 @@ def evaluate_trm(
             if each.name in (EXACT, ONE)
         ]
     else:
+        told = all_attributes(cases, catalogue)
         systems.append(
             make_trm_system("TRM + target's attributes", artifact, encoder, wishes=told, trust=trust, oracle=True)
         )
@@ -221,11 +225,16 @@ def check_artifact(artifact: Artifact, dataset: Dataset, split: str, *, position
         ConfigError: what was seen, and what to do.
     """
     needed, holdout = check_split(split) + positions - 1, int(artifact.config["holdout"])
+    unread = int(artifact.config["without_last"]) + 1  # the item before those chose the epoch and the trust
+    if positions > 1 and needed > unread:
+        raise ConfigError(
+            f"The artifact has read the last items of each user but {unread}, and {positions} positions from the {split} "
+            f"split on are {needed}. Train it again with `--without-last {needed - 1}`."
+        )
     if holdout < needed:
-        remedy = f"--holdout {needed}" if positions == 1 else f"--without-last {needed - holdout}"
         raise ConfigError(
             f"The artifact was trained with holdout {holdout}, so the targets of the {split} split were in its "
-            f"training: its figures would mean nothing. Train it again with `{remedy}` or more."
+            f"training: its figures would mean nothing. Train it again with `--holdout {needed}` or more."
         )
     missing = [item_id for item_id in dataset.catalogue.ids if item_id not in artifact.catalogue]
     if missing:
@@ -253,11 +262,13 @@ def _protocol(split: str, cases: Sequence[Case], positions: int, items: int, hol
         f"order of the interaction file. Hits are decided by item id. 'Masked' means that items of the history cannot "
         f"come back, for every system alike. The TRM was trained, and the baselines counted, without the last "
         f"{holdout} {'item' if holdout == 1 else 'items'} of each user. Means over users with 95% percentile bootstrap "
-        f"intervals. 'Oracle' rows are told the target's own attributes: an upper bound, not a result."
+        f"intervals. A preference is read as its sentence embedding and, beside it, as the catalogue's phrases that it names "
+        f"in so many words, decades and years among them. 'Oracle' rows are told the target's own attributes: an upper bound, not a result."
     )
 
 
 def _notes(artifact: Artifact, dataset: Dataset, cases: Sequence[Case], split: str) -> tuple[str, ...]:
+    users = len({case.user for case in cases})
     notes = []
     if artifact.config["dataset_fingerprint"] != dataset.fingerprint:
         notes.append(
@@ -266,8 +277,7 @@ def _notes(artifact: Artifact, dataset: Dataset, cases: Sequence[Case], split: s
         )
     if split == "test" and dataset.tied_targets:
         notes.append(
-            f"{dataset.tied_targets} of {len(cases)} users have tied last two time stamps: "
-            "file order chose their target."
+            f"{dataset.tied_targets} of {users} users have tied last two time stamps: file order chose their target."
         )
     repeated = sum(case.target in case.history for case in cases)
     if repeated:
@@ -278,8 +288,8 @@ def _notes(artifact: Artifact, dataset: Dataset, cases: Sequence[Case], split: s
     wordless = sum(not artifact.catalogue.phrases_of(case.target) for case in cases)
     if wordless:
         notes.append(f"{wordless} targets have no attribute phrase: the oracle ranks them without a preference.")
-    if len(cases) < 100:
-        notes.append(f"{len(cases)} users are too few to tell systems apart.")
+    if users < 100:
+        notes.append(f"{users} users are too few to tell systems apart.")
     return tuple(notes)
 
 

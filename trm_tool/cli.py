@@ -66,6 +66,9 @@ def train(
     time_column: ColumnOption = None,
     title_column: ColumnOption = None,
     text_columns: TextColumns = None,
+    cache: Annotated[
+        Path, typer.Option(help="Folder that keeps text embeddings; delete it to forget them.")
+    ] = DEFAULT_CACHE,
     as_json: AsJson = False,
 ) -> None:
     """Train the recommender through RecBole and write its artifact."""
@@ -94,7 +97,7 @@ def train(
             dataset,
             out,
             encoder=make_encoder(encoder),
-            cache=DEFAULT_CACHE,
+            cache=cache,
             epochs=DEFAULT_EPOCHS if epochs is None else epochs,
             holdout=holdout,
             without_last=without_last,

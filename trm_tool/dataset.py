@@ -77,6 +77,8 @@ class Dataset:
         """
         if count < 0:
             raise ConfigError(f"count is {count}. Give the number of items to leave out, 0 or more.")
+        if not count:
+            return self
         kept = {user: self.sequences[user][: len(self.sequences[user]) - count] for user in self.users}
         kept = {user: sequence for user, sequence in kept.items() if len(sequence) >= MIN_INTERACTIONS}
         return replace(

@@ -82,6 +82,7 @@ def write_preferences(
     texts: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
     for own in titles:
         variants = [SEPARATOR.join(own)] if own else []
+        unfit = writer.unfit(titles[own])
         while own and len(variants) < min(config.variants, count):
             chosen = [own[index] for index in rng.permutation(len(own))[: rng.integers(1, len(own) + 1)]]
             if rng.random() < config.noisy:
@@ -89,7 +90,7 @@ def write_preferences(
                 if borrowed not in own and borrowed not in titles[own]:
                     chosen.insert(int(rng.integers(len(chosen) + 1)), borrowed)
             sentence = rng.random() < config.sentences
-            variants.append(writer.write(chosen, rng, titles[own]) if sentence else SEPARATOR.join(chosen))
+            variants.append(writer.write(chosen, rng, unfit) if sentence else SEPARATOR.join(chosen))
         texts[own] = tuple(variants)
     return [texts[own] for own in phrases]
 

@@ -146,7 +146,7 @@ class Retriever:
 
     def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
         """`retrieve` for many queries in one forward pass; the answers come in the order of the queries."""
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ConfigError(f"k is {k!r}; no item would come back. Set k to 1 or more.")
         retrieved, snapshot = [], self._snapshot
         ids = snapshot.artifact.catalogue.ids

@@ -61,7 +61,11 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
     histories = [_rows(catalogue, query.history, "history") for query in queries]
     filtered = [_mask(snapshot, query, history) for query, history in zip(queries, histories, strict=True)]
     default = float(snapshot.artifact.config["trust"])
-    trusts = [default if query.trust is None else query.trust for query in queries]
+    # Beside no history any trust is full trust; only a caller can say that a preference is not to be read at all.
+    trusts = [
+        query.trust if query.trust is not None else default if len(history) else 1.0
+        for query, history in zip(queries, histories, strict=True)
+    ]
     wishes = [
         plain(query.preference or "", MAX_TEXT_CHARS) if trust else ""
         for query, trust in zip(queries, trusts, strict=True)

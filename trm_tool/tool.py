@@ -66,9 +66,9 @@ def make_retrieve_items_tool(
     """
     from langchain_core.tools import StructuredTool
 
-    past = tuple(history)
     # A wrong setting is the caller's mistake, not the model's: say so now.
-    unenforced = retriever.retrieve(past, k=k, trust=trust, where=where, diversity=diversity).unenforced
+    unenforced = retriever.retrieve(history, k=k, trust=trust, where=where, diversity=diversity).unenforced
+    past = tuple(history)
     if unenforced:
         known = ", ".join(retriever.catalogue.attribute_kinds) or "none"
         raise ConfigError(f"The catalogue cannot hold where.{unenforced[0]}: it has no such attribute, only {known}.")

@@ -68,7 +68,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProgress:
-    """What `on_progress` is told: once before encoding, once before the first epoch, and after every epoch."""
+    """What `on_progress` is told: before encoding and, with a cache, during it; before the first epoch; after each."""
 
     epoch: int
     """Epochs done; 0 before the first."""
@@ -149,6 +149,7 @@ def train_trm(
     tell = on_progress or (lambda progress: None)
 
     tell(TrainingProgress(stage="encoding", epoch=0, epochs=epochs))
+    reading = encoder if cache is None else CachedEncoder(encoder, cache)
     if cache is not None:
         encoder = CachedEncoder(
             encoder,
@@ -192,7 +193,7 @@ def train_trm(
             seed=seed,
             on_epoch=told,
         )
-    curve = _calibrate(model, learned, encoder, seed)
+    curve = _calibrate(model, learned, reading, seed)
     metrics = (
         found
         | {"trust": curve}
@@ -209,6 +210,7 @@ def train_trm(
         dataset_fingerprint=dataset.fingerprint,
         dataset_name=dataset.name,
         holdout=holdout + without_last,
+        without_last=without_last,
         trust=curve["chosen"],
         metrics=metrics,
         seed=seed,

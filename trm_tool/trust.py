@@ -13,6 +13,8 @@ from deeprec.trm_tool.preferences import SEPARATOR
 
 TRUSTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 EXACT, WRONG = "exact", "another person's"
+PART = 256
+"""Cases that are scored at once."""
 KEPT = 0.7
 """Share of the Recall@10 without a preference that a wrong one must leave."""
 
@@ -89,24 +91,32 @@ def calibrate_trust(
         line[: len(latest)] = latest
     recall: dict[str, list[float]] = {kind: [] for kind in preferences}
     wanted = torch.from_numpy(targets)
+    parts = [slice(start, start + PART) for start in range(0, len(targets), PART)]
     with torch.inference_mode():
         items = model.item_vectors()
         states = model.encode_histories(rows)  # (cases, width)
         for kind, (texts, has) in preferences.items():
             wishes = model.adapt_preference(texts) * has.unsqueeze(-1)
             for trust in TRUSTS:
-                scores = model.combine(states, wishes, trust) @ items.T
-                for line, history in zip(scores, histories, strict=True):
-                    line[torch.from_numpy(history)] = -torch.inf
-                own = scores.gather(1, wanted.unsqueeze(1))
-                # A target that was in the history cannot come back; ties go by catalogue order.
-                before = torch.arange(scores.shape[1]) < wanted.unsqueeze(1)
-                ahead = (scores > own).sum(1) + ((scores == own) & before).sum(1)
-                recall[kind].append(float(((ahead < 10) & (own.squeeze(1) > -torch.inf)).float().mean()))
+                hits = [
+                    _hits(model.combine(states[part], wishes[part], trust) @ items.T, histories[part], wanted[part])
+                    for part in parts
+                ]
+                recall[kind].append(float(torch.cat(hits).float().mean()))
     means = np.mean(list(recall.values()), axis=0)
     allowed = np.array(recall[WRONG]) >= KEPT * recall[WRONG][0]
     return TrustCurve(
         trusts=TRUSTS,
         recall_at_10={kind: tuple(values) for kind, values in recall.items()},
-        chosen=TRUSTS[int(np.argmax(np.where(allowed, means, -np.inf)))],
+        chosen=max(zip(np.where(allowed, means, -np.inf).tolist(), TRUSTS, strict=True))[1],  # of equals the highest
     )
+
+
+def _hits(scores: Tensor, histories: Sequence[NDArray[np.int64]], wanted: Tensor) -> Tensor:
+    """Whether each wanted item is among the first ten, seen items masked, ties by catalogue order (cases,)."""
+    for line, history in zip(scores, histories, strict=True):
+        line[torch.from_numpy(history)] = -torch.inf
+    own = scores.gather(1, wanted.unsqueeze(1))
+    before = torch.arange(scores.shape[1]) < wanted.unsqueeze(1)
+    ahead = (scores > own).sum(1) + ((scores == own) & before).sum(1)
+    return (ahead < 10) & (own.squeeze(1) > -torch.inf)  # what was in the history cannot come back

@@ -38,7 +38,7 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
     """RecBole's sequential data set with one training sample a window of a user's sequence, not one a position.
 
     A window holds up to `MAX_ITEM_LIST_LENGTH` items and, for each, the item that follows; windows of one user overlap
-    by `window_overlap` items, and together they hold every step of the sequence. RecBole's augmentation would repeat
+    by `window_overlap` items (the earliest by more, so that it is full), and together they hold every step. RecBole's augmentation would repeat
     the prefix for every step: 97,171 samples for ml-100k, against some 2,400 windows.
 
     The last `held_back` items of each user never enter a window. The last item is the target of validation.
@@ -146,7 +146,8 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         """Cross-entropy over the catalogue at every position of every window, each with a preference or without."""
         rows, targets = self.row_of[interaction[self.ITEM_SEQ]], self.row_of[interaction[TARGETS]]
         trm = self.trm
-        item_texts = trm.adapt_text(trm.text_embeddings)
+        in_full = trm.item_count <= self.sampled_softmax
+        item_texts = trm.adapt_text(trm.text_embeddings) if in_full else None
         trained = targets != PADDING_ROW
         hidden = trm.encode_sequence(rows, item_texts=item_texts)[trained]  # (positions, width)
         targets = targets[trained]
@@ -160,11 +161,12 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
             wish = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), wishes[index])
             hidden = hidden * ~cold.unsqueeze(-1)
         query = trm.combine(hidden, wish)
-        vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
-        if len(vectors) > self.sampled_softmax:
-            others = torch.randint(len(vectors), (self.sampled_softmax,), generator=self.generator).to(self.device)
+        if item_texts is not None:
+            vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
+        else:
+            others = torch.randint(trm.item_count, (self.sampled_softmax,), generator=self.generator).to(self.device)
             candidates, index = torch.unique(torch.cat((targets, others)), return_inverse=True)
-            vectors, targets = vectors[candidates], index[: len(targets)]
+            vectors, targets = trm.item_vectors(candidates), index[: len(targets)]
         logits = query @ vectors.T / trm.config.temperature
         return F.cross_entropy(logits, targets)
 

@@ -138,7 +138,7 @@ class SentenceWriter:
         Args:
             phrases: At least one, as `Catalogue.phrases_of` gives them.
             rng: Draws the frame, the joints and the words.
-            never: Titles, in lower case, that must not stand in the sentence.
+            never: Titles that must not stand in the sentence, as `unfit` gives them.
         """
         alike = self._known(phrases, never) if rng.random() < self.everyday * LIKE else []
         if alike:
@@ -148,6 +148,12 @@ class SentenceWriter:
         for phrase in said[1:]:
             wish += (" " if phrase.startswith(_POSTPOSED) else _draw(_JOINTS, rng)) + phrase
         return _draw(FRAMES, rng).format(wish=wish)
+
+    def unfit(self, titles: Collection[str]) -> frozenset[str]:
+        """The well-known titles that are one of these, or hold one, or are held by one, whatever the case."""
+        own = [folded for title in titles if (folded := _folded(title))]
+        known = {title for by_item in self._titles.values() for title in by_item.values()}
+        return frozenset(title for title in known if any(_overlap(_folded(title), other) for other in own))
 
     def _say(self, phrase: str, rng: np.random.Generator, never: Collection[str]) -> str:
         otherwise = rng.random() < self.everyday
@@ -168,7 +174,7 @@ class SentenceWriter:
         return [
             title
             for item_id, title in first.items()
-            if title.lower() not in never and all(item_id in other for other in others)
+            if title not in never and all(item_id in other for other in others)
         ]
 
 
@@ -177,3 +183,11 @@ _POSTPOSED = ("from ", "made ", "released ", "about as ", "same ", "circa ")
 
 def _draw(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
+
+
+def _folded(title: str) -> str:
+    return " ".join(title.lower().split())
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one in other or other in one

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from deeprec.trm_tool import (
     embedded_ml100k,
     load_artifact,
     make_encoder,
+    preferences,
     read_atomic_files,
     train_trm,
 )
@@ -50,6 +52,7 @@ class Variant:
     training: Mapping[str, Any] = field(default_factory=dict)
     preferences: Mapping[str, Any] = field(default_factory=dict)
     item_texts: bool = True
+    named_phrases: bool = True
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -61,7 +64,8 @@ VARIANTS: Mapping[str, Variant] = {
     "no preference noise": Variant(preferences={"wrong": 0.0, "noisy": 0.0}),
     "no preferences at all": Variant(preferences={"empty": 1.0}),
     "phrases only, no sentences": Variant(preferences={"sentences": 0.0}),
-    "no everyday words": Variant(preferences={"everyday": 0.0}),
+    "no everyday words, years or titles": Variant(preferences={"everyday": 0.0}),
+    "phrases that a text names not read": Variant(named_phrases=False),
     "no averaged weights": Variant(training={"weight_average": 0.0}),
     "temperature .05": Variant(model={"temperature": 0.05}),
     "temperature .2": Variant(model={"temperature": 0.2}),
@@ -96,8 +100,9 @@ def run_variant(dataset: Dataset, variant: Variant, encoder: Encoder, *, seed: i
     """Train a variant and evaluate it on the validation positions, all conditions."""
     if not variant.item_texts:
         encoder = WithoutItemTexts(encoder)
+    weight = preferences.NAMED if variant.named_phrases else np.float32(0)
     started, cpu = time.perf_counter(), time.process_time()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, patch.object(preferences, "NAMED", weight):
         folder = Path(scratch) / "artifact"
         metrics = train_trm(
             dataset,
@@ -149,7 +154,14 @@ def main(
     torch.set_num_threads(threads)
     console = Console()
     dataset = read_atomic_files(data or embedded_ml100k())
-    results = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    settings = {"dataset": dataset.fingerprint, "epochs": epochs, "encoder": encoder, "threads": threads}
+    kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"settings": settings, "results": {}}
+    if kept["settings"] != settings:
+        raise SystemExit(f"{out} holds results of other settings ({kept['settings']}). Name another file.")
+    unknown = set(only or ()) - set(VARIANTS)
+    if unknown:
+        raise SystemExit(f"There is no variant {min(unknown)!r}. There are: {', '.join(VARIANTS)}.")
+    results = kept["results"]
     texts = CachedEncoder(make_encoder(encoder), DEFAULT_CACHE)
     for seed in range(seeds):
         for name in only or VARIANTS:
@@ -159,7 +171,7 @@ def main(
             results[key] = run_variant(dataset, VARIANTS[name], texts, seed=seed, epochs=epochs)
             out.parent.mkdir(parents=True, exist_ok=True)
             part = out.with_suffix(".part")
-            part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            part.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             part.replace(out)
             console.print(f"{key}: {results[key]['wall_s']} s", highlight=False)
     console.print(make_table(results))

@@ -1,6 +1,6 @@
 """How Recall@10 moves with trust in the preference, from none to full, for exact, partial, reworded and wrong ones.
 
-    python -m deeprec.evals.bench.trust_curve ARTIFACT --out trust_curve.json --plot trust.png
+python -m deeprec.evals.bench.trust_curve ARTIFACT --out trust_curve.json --plot trust.png
 """
 
 import json
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from deeprec.evals import evaluate_systems, make_cases, make_trm_system
 from deeprec.evals.preference_conditions import Condition, make_conditions
+from deeprec.evals.trm_eval import check_artifact
 from deeprec.trm_tool import embedded_ml100k, load_artifact, make_encoder, read_atomic_files
 from deeprec.trm_tool.trust import TRUSTS
 
@@ -48,6 +49,7 @@ def main(
 ) -> None:
     """Evaluate every condition at every trust; print, write and draw."""
     dataset, loaded = read_atomic_files(data or embedded_ml100k()), load_artifact(artifact)
+    check_artifact(loaded, dataset, split)
     cases = make_cases(dataset, split)
     encoder = make_encoder(str(loaded.config["encoder_id"]))
     conditions = make_conditions(cases, loaded.catalogue, loaded.popularity.tolist(), seed=seed)
@@ -70,6 +72,7 @@ def main(
         "dataset": dataset.name,
         "split": split,
         "cases": len(cases),
+        "dataset_fingerprint": dataset.fingerprint,
         "artifact_fingerprint": loaded.fingerprint,
         "seed": seed,
         "trusts": list(TRUSTS),

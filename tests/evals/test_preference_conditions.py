@@ -1,11 +1,12 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from deeprec.evals import Case, evaluate_systems, evaluate_trm, make_cases
 from deeprec.evals.preference_conditions import EXACT, HALF, ONE, REWORDED, SENTENCES, WRONG, make_conditions
 from deeprec.evals.systems import make_filter_system, make_trm_system
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, Retriever, load_artifact
 
 
 @pytest.fixture
@@ -67,9 +68,31 @@ def test_several_positions_of_a_user_are_one_value(dataset: Dataset, artifact: A
 
 
 def test_positions_that_the_artifact_learned_from_are_refused(dataset: Dataset, artifact: Artifact) -> None:
-    evaluate_trm(artifact, dataset, positions=2, conditions=True)
+    """Nor one whose target chose the epoch and the trust: with `without_last` 3, the fifth from the end."""
     with pytest.raises(ConfigError, match="--without-last 1"):
-        evaluate_trm(artifact, dataset, positions=3)
+        evaluate_trm(artifact, dataset, positions=2)
+    cut = replace(artifact, config=artifact.config | {"holdout": 5, "without_last": 3})
+    assert evaluate_trm(cut, dataset, positions=4, conditions=True).positions == 4
+    with pytest.raises(ConfigError, match="--without-last 4"):
+        evaluate_trm(cut, dataset, positions=5)
+
+
+def test_a_removed_item_is_still_true_of_its_phrases(dataset: Dataset, artifact: Artifact) -> None:
+    """A target that was removed since may be the last of its kind."""
+    case = make_cases(dataset)[0]
+    phrase = artifact.catalogue.phrases_of(case.target)[-1]
+    retriever = Retriever(artifact, HashingEncoder())
+    retriever.remove_items(sorted(artifact.catalogue.phrases(1)[phrase]))
+    changed = replace(artifact, catalogue=retriever.catalogue)
+    assert evaluate_trm(changed, dataset, conditions=True).scores
+
+
+@pytest.mark.parametrize(("setting", "value"), [("trust", -3), ("trust", float("nan")), ("positions", 0)])
+def test_settings_that_make_no_sense_are_refused(
+    dataset: Dataset, artifact: Artifact, setting: str, value: float
+) -> None:
+    with pytest.raises(ConfigError, match=f"{setting} is"):
+        evaluate_trm(artifact, dataset, **{setting: value})  # type: ignore[arg-type]
 
 
 def test_all_conditions_are_rows_beside_the_plain_alternative(dataset: Dataset, artifact: Artifact) -> None:

@@ -62,6 +62,13 @@ def test_trust_is_the_weight_of_the_preference(retriever: Retriever) -> None:
     assert retriever.retrieve([], "comedy", k=50, trust=0) == retriever.retrieve([], k=50)
 
 
+def test_a_text_alone_is_a_query_even_where_validation_trusts_no_preference(artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    distrusting = Retriever(replace(artifact, config=artifact.config | {"trust": 0.0}))
+    assert distrusting.retrieve(HISTORY, "comedy", k=5) == distrusting.retrieve(HISTORY, k=5)
+    assert ids(distrusting.retrieve([], "comedy", k=50)) == ids(Retriever(artifact).retrieve([], "comedy", k=50))
+
+
 @pytest.mark.parametrize("trust", [-0.1, 1.5, float("nan"), float("inf")])
 def test_a_trust_outside_its_range_is_refused(retriever: Retriever, trust: float) -> None:
     with pytest.raises(ConfigError, match="trust is"):

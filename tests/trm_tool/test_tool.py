@@ -90,6 +90,8 @@ def test_a_wrong_history_or_k_is_refused_when_the_tool_is_made(retriever: Retrie
         make_retrieve_items_tool(retriever, history=["nope"])
     with pytest.raises(ConfigError, match="k is 0"):
         make_retrieve_items_tool(retriever, history=HISTORY, k=0)
+    with pytest.raises(ConfigError, match="history is the text '900'"):
+        make_retrieve_items_tool(retriever, history="900")
 
 
 def test_constraints_diversity_and_trust_are_the_operators(retriever: Retriever) -> None:
