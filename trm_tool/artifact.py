@@ -36,6 +36,7 @@ _FIELDS: dict[str, type] = {
     "items": int,
     "dataset_fingerprint": str,
     "holdout": int,
+    "without_last": int,
     "trust": float,
     "seed": int,
     "versions": dict,
@@ -78,6 +79,7 @@ def save_artifact(
     popularity: NDArray[np.float64],
     dataset_fingerprint: str,
     holdout: int,
+    without_last: int = 0,
     trust: float,
     metrics: Mapping[str, Any],
     seed: int,
@@ -94,6 +96,8 @@ def save_artifact(
         popularity: Training interactions of each item (items,).
         dataset_fingerprint: `Dataset.fingerprint` of the training data.
         holdout: How many of each person's last items training did not see.
+        without_last: How many of those were cut off the data before it was split: the last items but so many hold the
+            target that chose the epoch and the trust.
         trust: How far a preference is trusted by default, from 0 (ignored) to 1 (as in training).
         metrics: What training measured; written as it is.
         seed: Of the training run.
@@ -111,6 +115,7 @@ def save_artifact(
         "dataset_name": dataset_name,
         "dataset_fingerprint": dataset_fingerprint,
         "holdout": holdout,
+        "without_last": without_last,
         "trust": trust,
         "seed": seed,
         "versions": _versions(),
