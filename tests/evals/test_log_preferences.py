@@ -35,18 +35,18 @@ async def test_what_runs_write_can_be_reported_on_and_trained_on(
     train.holdout = 3
     file = tmp_path / "written.parquet"
     with TraceStore(tmp_path / "traces.db") as store:
-        assert await log_preferences(policy, test, dataset, store, before=1, users=3) == {"finished": 3}
-        assert await log_preferences(policy, train, dataset, store, before=3, users=3) == {"finished": 3}
-        assert export_preferences(store, file).preferences == 18
+        assert await log_preferences(policy, test, dataset, store, before=1, users=2) == {"finished": 2}
+        assert await log_preferences(policy, train, dataset, store, before=3, users=2) == {"finished": 2}
+        assert export_preferences(store, file).preferences == 12
         trained = {run.user_id for run in store.runs(None, RunFilter(split="train"))}
         tested = {run.user_id for run in store.runs(None, RunFilter(split="test"))}
-    assert len(trained) == len(tested) == 3
+    assert len(trained) == len(tested) == 2
     assert not trained & tested
     found = collect_training_texts(dataset, 2, read_preference_file(file))
-    assert (found.used, found.refused) == (9, {"a run of the test or validation split": 9})
+    assert (found.used, found.refused) == (6, {"a run of the test or validation split": 6})
     assert set(found.texts) == {(user, len(dataset.sequences[user]) - 3) for user in trained}
     report = evaluate_written(load_artifact(artifact_folder), dataset, read_preference_file(file))
-    assert (report.cases, report.used) == (3, 9)
+    assert (report.cases, report.used) == (2, 6)
     assert list(report.policies) == ["tiny, guided"]
 
 
