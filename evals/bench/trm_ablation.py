@@ -155,7 +155,9 @@ def main(
     console = Console()
     dataset = read_atomic_files(data or embedded_ml100k())
     settings = {"dataset": dataset.fingerprint, "epochs": epochs, "encoder": encoder, "threads": threads}
-    kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"settings": settings, "results": {}}
+    kept: dict[str, Any] = {"settings": settings, "results": {}}
+    if out.is_file():
+        kept = json.loads(out.read_text(encoding="utf-8"))
     if kept["settings"] != settings:
         raise SystemExit(f"{out} holds results of other settings ({kept['settings']}). Name another file.")
     unknown = set(only or ()) - set(VARIANTS)
