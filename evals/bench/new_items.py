@@ -52,6 +52,7 @@ from deeprec.trm_tool import (
 from deeprec.trm_tool.catalogue_changes import add_items
 from deeprec.trm_tool.dataset import MIN_INTERACTIONS
 from deeprec.trm_tool.preferences import SEPARATOR
+from deeprec.trm_tool.train import DEFAULT_EPOCHS
 
 SHARE, POSITIONS, K = 0.05, 5, 20
 GOAL = 10.0
@@ -298,7 +299,7 @@ def main(
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("evals/bench/results/new_items.json"),
     data: Annotated[Path | None, typer.Option(help="Atomic files; the embedded ml-100k if left out.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of held-out items; each trains a model.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each training, at most.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each training, at most.")] = DEFAULT_EPOCHS,
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 2,
     encoder: Annotated[str | None, typer.Option(help="Text encoder; the packaged MiniLM if left out.")] = None,
     added: Annotated[int, typer.Option(min=1, help="Items of the timing.")] = 10_000,
