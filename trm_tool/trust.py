@@ -103,13 +103,25 @@ def calibrate_trust(
                     for part in parts
                 ]
                 recall[kind].append(float(torch.cat(hits).float().mean()))
-    means = np.mean(list(recall.values()), axis=0)
-    allowed = np.array(recall[WRONG]) >= KEPT * recall[WRONG][0]
     return TrustCurve(
         trusts=TRUSTS,
         recall_at_10={kind: tuple(values) for kind, values in recall.items()},
-        chosen=max(zip(np.where(allowed, means, -np.inf).tolist(), TRUSTS, strict=True))[1],  # of equals the highest
+        chosen=choose_trust(recall),
     )
+
+
+def choose_trust(recall: Mapping[str, Sequence[float]]) -> float:
+    """The trust with the highest mean over all kinds, among those that keep `KEPT` where the preference is wrong.
+
+    Args:
+        recall: Kind, `WRONG` among them -> recall at each of `TRUSTS`.
+
+    Returns:
+        Of equally good ones the highest: there is no reason not to listen.
+    """
+    means, wrong = np.mean(list(recall.values()), axis=0), np.array(recall[WRONG])
+    allowed = np.where(wrong >= KEPT * wrong[0], means, -np.inf)
+    return max(zip(allowed.tolist(), TRUSTS, strict=True))[1]
 
 
 def _hits(scores: Tensor, histories: Sequence[NDArray[np.int64]], wanted: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 
 from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, load_artifact
 from deeprec.trm_tool.preferences import encode_preferences
-from deeprec.trm_tool.trust import KEPT, TRUSTS, WRONG, calibrate_trust, draw_one, mix, write_probes
+from deeprec.trm_tool.trust import TRUSTS, WRONG, calibrate_trust, choose_trust, draw_one, mix, write_probes
 
 
 @pytest.fixture
@@ -61,19 +61,13 @@ def test_the_curve_is_the_recall_of_the_retriever(artifact: Artifact, dataset: D
     assert curve.chosen in TRUSTS
 
 
-def test_of_the_trusts_that_keep_enough_the_best_on_average_is_chosen(artifact: Artifact, dataset: Dataset) -> None:
-    """A preference that is always wrong must not be trusted; one that is always right must."""
-    catalogue = artifact.catalogue
-    histories = [catalogue.rows(dataset.history(user, 2)) for user in dataset.users]
-    targets = catalogue.rows([dataset.target(user, 2) for user in dataset.users])
-    encoder = HashingEncoder()
-    said = ["; ".join(catalogue.phrases_of(catalogue.ids[row])) for row in targets]
-    right = torch.from_numpy(encode_preferences(encoder, catalogue, said))
-    has = torch.ones(len(targets), dtype=torch.bool)
-    curve = calibrate_trust(artifact.model, histories, targets, {"exact": (right, has), WRONG: (right.flip(0), has)})
-    wrong = np.array(curve.recall_at_10[WRONG])
-    allowed = wrong >= KEPT * wrong[0]
-    means = np.mean(list(curve.recall_at_10.values()), axis=0)
-    chosen = TRUSTS.index(curve.chosen)
-    assert allowed[chosen]
-    assert means[chosen] == means[allowed].max()
+def test_a_preference_is_trusted_as_far_as_a_wrong_one_leaves_enough() -> None:
+    rising = [0.2 + 0.05 * step for step in range(len(TRUSTS))]
+    falling = [0.2 - 0.015 * step for step in range(len(TRUSTS))]  # .14 = .7 * .2 at trust .4
+    assert choose_trust({"exact": rising, WRONG: falling}) == 0.4
+    assert choose_trust({"exact": rising, WRONG: rising}) == 1.0  # never wrong
+    peaked = [0.2, 0.3, 0.5, 0.4, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert choose_trust({"exact": peaked, WRONG: [0.2] * len(TRUSTS)}) == 0.2
+    assert choose_trust({"exact": [0.5] * len(TRUSTS), WRONG: [0.5] * len(TRUSTS)}) == 1.0  # says nothing against it
+    useless = [0.2, *[0.1] * (len(TRUSTS) - 1)]
+    assert choose_trust({"exact": useless, WRONG: useless}) == 0.0
