@@ -1,0 +1,92 @@
+"""Folders that are replaced as a whole: by renaming, one writer at a time, and never at the cost of what was there."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from deeprec.trm_tool.errors import ConfigError
+
+
+def replace_folder(staged: Path, target: Path) -> None:
+    """Put a finished folder in the place of another, or where there is none yet.
+
+    The old folder is deleted only once the new one is in its place. In between are two renames, so for a moment there
+    is no `target`. Who is killed right then leaves it so, and loses nothing: the old folder lies whole beside it, as
+    `.NAME-old-…/NAME`, and the new one is where it was staged. Who is killed while the old folder is deleted leaves
+    the new one in place and the rest of the old one in `.NAME-old-…`.
+
+    Args:
+        staged: The new folder, in the same parent folder as `target`. Where this fails it stays, for the caller to
+            delete.
+        target: What to replace; no symbolic link.
+
+    Raises:
+        ConfigError: `target` is, or holds, the current working folder, or cannot be replaced. It is as it was; or, if
+            it could not even be put back, the error names where it is kept.
+    """
+    check_not_current(target)
+    try:
+        if not target.exists():
+            staged.rename(target)
+            return
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    except OSError as error:
+        raise _cannot_be_written(target, error) from None
+    kept = old / target.name
+    try:
+        target.rename(kept)
+    except OSError as error:
+        old.rmdir()
+        raise _cannot_be_written(target, error) from None
+    try:
+        staged.rename(target)
+    except OSError as error:
+        try:
+            kept.rename(target)
+        except OSError as second:
+            raise ConfigError(
+                f"{target} could not be replaced ({error.strerror}), nor put back ({second.strerror}). What it held is "
+                f"kept as {kept}. Move it back."
+            ) from None
+        old.rmdir()
+        raise _cannot_be_written(target, error) from None
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_not_current(target: Path) -> None:
+    """Raise ConfigError when replacing `target` would leave this process, and its shell, in a folder that is gone."""
+    try:
+        current = Path.cwd()
+    except OSError:  # it is gone already
+        return
+    real = Path(os.path.realpath(target))
+    if current.is_relative_to(real):
+        what = "is" if current == real else "holds"
+        raise ConfigError(
+            f"{target} {what} the current working folder, which cannot be replaced while you are in it. Change to "
+            "another folder first, or name another one to write to."
+        )
+
+
+@contextmanager
+def one_writer(parent: Path) -> Iterator[None]:
+    """Wait until no other thread or process is in such a block for the same folder, then enter it.
+
+    The lock is on `parent` itself: it leaves no file behind, and goes with a process that is killed. Windows and some
+    network file systems have no locks on folders: there the block is entered at once.
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            handle = os.open(parent, os.O_RDONLY)
+            stack.callback(os.close, handle)  # and with it the lock
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _cannot_be_written(target: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{target} cannot be written: {error.strerror or error}. Name another folder.")
