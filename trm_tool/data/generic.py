@@ -1,5 +1,6 @@
 """A shop's own tables: CSV or Parquet, with columns found by name or named by the user."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -101,8 +102,8 @@ def _rows(
 
 
 def _value(value: object) -> Value:
-    """A cell as an item's value: whatever is no number, text or list is written as text."""
-    if value is None or (isinstance(value, float) and value != value):
+    """A cell as an item's value: NaN and infinity are none; whatever is no number, text or list is written as text."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, (str, float)):
         return value

@@ -45,7 +45,7 @@ class ColumnReport:
     filled: int
     """Items that have a value."""
     unreadable: int = 0
-    """Values of the source that are no number where one belongs; they were left empty."""
+    """Values of the source that are no number, or a negative one, where a price belongs; they were left empty."""
     cut: int = 0
     """Texts of the source that were cut, being longer than `MAX_PROSE_CHARS`."""
 
@@ -129,7 +129,7 @@ class ItemSpool:
 
 def header_name(raw: str, file: str) -> str:
     """A column's name as an atomic header can hold it."""
-    name = clean(raw).replace(":", "_")
+    name = safe_field(clean(raw).replace(":", "_"))
     if not name:
         raise DataError(f"{file}:1 has a column without a name. Name every column.")
     return name
@@ -164,7 +164,7 @@ class _Observed:
         if value is None or (isinstance(value, str) and self.name != TITLE and is_empty(value)):
             return ""
         if self._declared == "float":
-            number = value if isinstance(value, float) else parse_price(value)
+            number = parse_price(value)
             self.unreadable += number is None
             return "" if number is None else show_number(number)
         if isinstance(value, float):

@@ -38,9 +38,7 @@ def csv_header(path: Path, reading: Reading, *, delimiter: str | None = None, en
     delimiter = delimiter or csv_delimiter(path)
     for _, fields in _records(path, reading, delimiter, encoding):
         names = [field.strip() for field in fields]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        if repeated:
-            raise DataError(f"{path.name}:1 has two columns called {repeated[0]!r}. Rename one of them.")
+        _check_unlike(names, path.name)
         return names
     raise DataError(f"{path} is empty. Give it a header such as user_id,item_id,timestamp and one row a line.")
 
@@ -111,10 +109,12 @@ def parquet_columns(path: Path) -> list[str]:
     """Names of the columns of a Parquet file.
 
     Raises:
-        DataError: it is no readable Parquet file.
+        DataError: it is no readable Parquet file, or two columns have the same name.
     """
     with _open_parquet(path, lambda: 0) as file:
-        return list(file.schema_arrow.names)
+        names = list(file.schema_arrow.names)
+    _check_unlike(names, path.name)
+    return names
 
 
 def read_parquet(path: Path, reading: Reading, *, columns: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
@@ -141,6 +141,12 @@ def _as_values(column: Any) -> list[Any]:
     if pa.types.is_date(column.type):
         return column.cast(pa.date32()).cast(pa.int32()).to_pylist()  # type: ignore[no-any-return]
     return column.to_pylist()  # type: ignore[no-any-return]
+
+
+def _check_unlike(names: Sequence[str], file: str) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(f"{file}:1 has two columns called {repeated[0]!r}. Rename one of them.")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A shop's own tables: CSV and Parquet."""
 
 import gzip
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,33 @@ def test_a_bad_parquet_row_is_named(tmp_path: Path, columns: dict[str, Any], sai
     with pytest.raises(DataError) as raised:
         import_data(path, tmp_path / "out")
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["weight", "price"])
+def test_infinite_and_negative_numbers_of_items_are_left_empty(tmp_path: Path, name: str) -> None:
+    numbers = [float("inf"), float("-inf"), -2.5, 2.5]
+    pq.write_table(pa.table({"item_id": list("abcd"), name: numbers}), tmp_path / "items.parquet")
+    report = import_data(parquet(tmp_path / "log.parquet"), tmp_path / "out", items=tmp_path / "items.parquet")
+    negative = "-2.5" if name == "weight" else ""  # no price is negative
+    assert item_lines(tmp_path / "out") == [
+        ["item_id:token", f"{name}:float"],
+        *zip_lists("abcd", ["", "", negative, "2.5"]),
+    ]
+    assert (report.columns[0].filled, report.columns[0].unreadable) == ((2, 0) if name == "weight" else (1, 1))
+
+
+def zip_lists(*columns: Sequence[str]) -> list[list[str]]:
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize("file", ["log.parquet", "items.parquet"])
+def test_parquet_columns_of_the_same_name_are_refused(tmp_path: Path, file: str) -> None:
+    parquet(tmp_path / "log.parquet")
+    parquet(tmp_path / "items.parquet")
+    twice = pq.read_table(tmp_path / file).append_column("item_id", pa.array(list("efgh")))
+    pq.write_table(twice, tmp_path / file)
+    with pytest.raises(DataError, match=rf"{file}:1 has two columns called 'item_id'. Rename one of them."):
+        import_data(tmp_path / "log.parquet", tmp_path / "out", items=tmp_path / "items.parquet")
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
