@@ -15,6 +15,7 @@ from deeprec.trm_tool.data.interactions import FilterConfig, Interactions, Selec
 from deeprec.trm_tool.data.items import TITLE, ColumnReport, ItemSpool
 from deeprec.trm_tool.data.sources import Source
 from deeprec.trm_tool.data.streams import BadRows, Reading
+from deeprec.trm_tool.data.values import show_number
 from deeprec.trm_tool.errors import DataError
 
 OnProgress = Callable[[Path, int], None]
@@ -171,7 +172,9 @@ def _write_interactions(path: Path, data: Interactions, rows: NDArray[np.int64])
                 (data.items[row] for row in data.item[chunk]),
             ]
             if rated:
-                columns.append("" if rating != rating else f"{rating:g}" for rating in data.rating[chunk].tolist())
+                columns.append(
+                    "" if rating != rating else show_number(rating) for rating in data.rating[chunk].tolist()
+                )
             columns.append(repr(time) for time in data.time[chunk].tolist())
             file.writelines("\t".join(fields) + "\n" for fields in zip(*columns, strict=True))
 

@@ -9,7 +9,7 @@ from deeprec.trm_tool.columns import ColumnType
 from deeprec.trm_tool.data.interactions import Event
 from deeprec.trm_tool.data.items import ItemRow
 from deeprec.trm_tool.data.streams import BadRows, Reading
-from deeprec.trm_tool.data.values import is_id, parse_number, parse_time
+from deeprec.trm_tool.data.values import parse_number, parse_time, why_no_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,10 @@ def id_of(value: object, role: str, file: str, line: int, bad: BadRows) -> str |
     if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones, as pandas writes them
         value = int(value)
     name = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    if is_id(name):
+    why = why_no_id(name)
+    if name and why is None:
         return name
-    said = f"has the {role} id {_shown(name)}, which holds control characters." if name else f"has no {role} id."
+    said = f"has the {role} id {_shown(name)}, which {why}." if name else f"has no {role} id."
     bad.add(f"rows without a usable {role} id", file, line, said)
     return None
 

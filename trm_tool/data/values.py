@@ -19,6 +19,11 @@ _AMOUNT = r"[$€£]?\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _PRICE = re.compile(rf"(?:from\s+)?{_AMOUNT}(?:\s*[-–]\s*{_AMOUNT})?(?:\s*(?:USD|EUR|GBP))?", re.IGNORECASE)
 # "(1995)", "(1995-1999)", "(1995– )", and "(1995) (V)" of films that went straight to video
 _YEAR = re.compile(r"\s*\((\d{4})(?:\s*[-–—]\s*(?:\d{4})?\s*)?\)(?:\s*\((?:V|TV|VG)\))?\s*$")
+# What pandas, and so RecBole, reads as a missing value, except for the empty text.
+_MISSING = frozenset(
+    {"NA", "<NA>", "#NA", "N/A", "n/a", "#N/A", "#N/A N/A", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan"}
+    | {"1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+)
 _EMPTY = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>", "-", "—"})
 
 
@@ -30,9 +35,15 @@ def clean(text: str, max_chars: int | None = None) -> str:
     return line[:max_chars].rpartition(" ")[0] or line[:max_chars]
 
 
-def is_id(text: str) -> bool:
-    """Whether a text can be an id as it is: not empty, and no control character or lone surrogate in it."""
-    return bool(text) and not _CONTROL.search(text)
+def why_no_id(text: str) -> str | None:
+    """Why a text that is not empty cannot be an id as it is; None where it can, and RecBole reads it as it is."""
+    if _CONTROL.search(text):
+        return "holds control characters"
+    if text.startswith('"'):
+        return "begins with a quote, which RecBole takes for one that must be closed"
+    if text in _MISSING:
+        return "RecBole takes for a missing value"
+    return None
 
 
 def from_html(text: str) -> str:
@@ -113,7 +124,7 @@ def mark_tags(tags: Iterable[str]) -> str:
 
 
 def show_number(number: float) -> str:
-    """A number as short as it can be read back exactly: `12.99`, `3`."""
+    """A finite number as short as it can be read back exactly: `12.99`, `3`."""
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
 
 

@@ -92,6 +92,45 @@ def test_a_history_of_n_items_is_the_last_n_and_the_target_after_them(tmp_path: 
     assert "3 of history and a target" in report.stages[-1].name
 
 
+def test_ratings_are_written_exactly(tmp_path: Path) -> None:
+    rows = [("u", item, rating, 1) for item, rating in zip("abc", (1234567.25, 0.1, 3), strict=True)]
+    import_data(log(tmp_path, rows), tmp_path / "out")
+    assert [line[2] for line in inter_lines(tmp_path / "out")[1:]] == ["1234567.25", "0.1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ('"7" nails', "begins with a quote, which RecBole takes for one that must be closed"),
+        ("NA", "RecBole takes for a missing value"),
+        ("None", "RecBole takes for a missing value"),
+        ("a\tb", "holds control characters"),
+    ],
+)
+@pytest.mark.parametrize("role", ["user", "item"])
+def test_ids_that_recbole_cannot_read_are_bad_rows(tmp_path: Path, wrong: str, why: str, role: str) -> None:
+    bad = (wrong, "a", 1, 1) if role == "user" else ("u", wrong, 1, 1)
+    path = log(tmp_path, [*ROWS, bad])
+    with pytest.raises(DataError) as raised:
+        import_data(path, tmp_path / "out")
+    assert f"log.csv:5 has the {role} id {wrong!r}, which {why}." in str(raised.value)
+    report = import_data(path, tmp_path / "out", drop_bad_rows=True)
+    assert report.dropped == {f"rows without a usable {role} id": 1}
+    assert kept(tmp_path / "out") == {"u": "abc"}
+
+
+def test_pandas_reads_what_was_written_as_it_is(tmp_path: Path) -> None:
+    """RecBole reads its files so."""
+    pandas = pytest.importorskip("pandas", reason="comes with the extra [trm]")
+    ids = ['n"7"', "#1", "\\", "'x'", "a b", "007", "na", "-", "“x”"]
+    write_csv(tmp_path / "items.csv", [("item_id", '"size"'), *((item, '"L"') for item in ids)])
+    import_data(log(tmp_path, [("u", item, 1, 1) for item in ids]), tmp_path / "out", items=tmp_path / "items.csv")
+    for file in ("out.inter", "out.item"):
+        read = pandas.read_csv(tmp_path / "out" / file, delimiter="\t", dtype=str, encoding="utf-8", engine="python")
+        assert list(read["item_id:token"]) == ids
+    assert list(read.columns) == ["item_id:token", "“size”:token"]
+
+
 def test_people_with_fewer_than_three_are_left_out(tmp_path: Path) -> None:
     rows = [("u", item, 1, 1) for item in "abc"] + [("v", "a", 1, 1), ("v", "b", 1, 2)]
     report = import_data(log(tmp_path, rows), tmp_path / "out")
