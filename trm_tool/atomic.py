@@ -10,7 +10,7 @@ from deeprec.trm_tool.catalogue import AttributeKind, AttributeValue, Catalogue,
 from deeprec.trm_tool.columns import Column, ColumnNames, choose, is_number, kind_of, split_tags, tag_separator
 from deeprec.trm_tool.dataset import MIN_INTERACTIONS, Dataset
 from deeprec.trm_tool.errors import ConfigError, DataError
-from deeprec.trm_tool.rows import AtomicFile, BadRows
+from deeprec.trm_tool.rows import AtomicFile, BadRows, SeenLines
 
 _DROP = "or leave such rows out with --drop-bad-rows"
 DETECT = ColumnNames()
@@ -155,7 +155,7 @@ def _read_interactions(
     time_at = choose(rows.columns, names.time, "time", rows.name) or 0
     counts = dropped if drop else None
     repeated, unknown, short = (BadRows(kind, counts) for kind in ("duplicate_rows", "unknown_items", "short_users"))
-    seen: dict[str, int] = {}
+    seen = SeenLines()
     events: dict[str, list[tuple[float, str]]] = defaultdict(list)
     first_line: dict[str, int] = {}
     for number, line, fields in rows:
@@ -164,9 +164,10 @@ def _read_interactions(
             role = "item" if user else "user"
             raise DataError(f"{rows.name}:{number} has no {role} id. Fill in the {role} column.")
         time = parse_time_stamp(fields[time_at], rows.name, number, rows.columns[time_at].name)
-        if line in seen:
+        earlier = seen.first(line, number)
+        if earlier is not None:
             repeated.add(
-                f"{rows.name}:{number} repeats line {seen[line]}{{more}}: user {user[:80]!r}, item {item_id[:80]!r}. "
+                f"{rows.name}:{number} repeats line {earlier}{{more}}: user {user[:80]!r}, item {item_id[:80]!r}. "
                 f"Remove the repeats, {_DROP}."
             )
         elif item_id not in catalogue:
@@ -177,7 +178,6 @@ def _read_interactions(
         else:
             events[user].append((time, item_id))
             first_line.setdefault(user, number)
-        seen.setdefault(line, number)
     repeated.raise_if_any()
     unknown.raise_if_any()
     for user, done in events.items():

@@ -11,7 +11,7 @@ from deeprec.trm_tool.atomic import parse_time_stamp
 from deeprec.trm_tool.columns import ColumnNames, choose, is_number
 from deeprec.trm_tool.dataset import MIN_INTERACTIONS
 from deeprec.trm_tool.errors import DataError
-from deeprec.trm_tool.rows import AtomicFile
+from deeprec.trm_tool.rows import AtomicFile, SeenLines
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +96,7 @@ def _check_interactions(
         found.add("files that cannot be read", str(error))
         return
     steps = dict.fromkeys(("in the file", "well formed", "not repeated", "with a known item"), 0)
-    seen: dict[str, int] = {}
+    seen = SeenLines()
     times: dict[str, list[float]] = defaultdict(list)
     first_line: dict[str, int] = {}
     for number, line, fields in _rows(file, found, steps):
@@ -111,11 +111,11 @@ def _check_interactions(
             found.add("time stamps that are no finite number", said)
             continue
         steps["well formed"] += 1
-        if line in seen:
-            said = f"{file.name}:{number} repeats line {seen[line]}: user {user[:80]!r}, item {item_id[:80]!r}"
+        earlier = seen.first(line, number)
+        if earlier is not None:
+            said = f"{file.name}:{number} repeats line {earlier}: user {user[:80]!r}, item {item_id[:80]!r}"
             found.add("repeated interactions", said, droppable=True)
             continue
-        seen[line] = number
         steps["not repeated"] += 1
         if known is not None and item_id not in known:
             said = f"{file.name}:{number} names item {item_id[:80]!r}, which {item_file} lacks"
