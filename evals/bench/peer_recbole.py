@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,8 @@ class ResumableTrainer(QuietTrainer):
         validate: Measures the model as it is; its `ndcg@10_masked` decides.
         folder: For the state.
         on_epoch: Told all points so far after each epoch, when its state is on the disk.
+        training: Settings and data, by name, as JSON would have them: only a state of the same ones is gone on from.
+        result: The training's result file; speaks for a state that was written before states said what they are of.
     """
 
     def __init__(
@@ -155,10 +157,13 @@ class ResumableTrainer(QuietTrainer):
         validate: Callable[[], dict[str, float]],
         folder: Path,
         on_epoch: Callable[[list[dict[str, Any]]], None],
+        training: Mapping[str, Any],
+        result: Path,
     ) -> None:
         super().__init__(config, model)
         self.points = list[dict[str, Any]]()
         self._validate, self._path, self._tell = validate, folder / STATE, on_epoch
+        self._training, self._result = training, result
         self._clock = time.perf_counter(), time.process_time()
         self._spent = 0.0, 0.0
 
@@ -224,7 +229,7 @@ class ResumableTrainer(QuietTrainer):
         save_file(
             {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()},
             partial,
-            metadata={"progress": json.dumps(progress)},
+            metadata={"progress": json.dumps(progress), "training": json.dumps(self._training)},
         )
         partial.replace(self._path)
         self._tell(self.points)
@@ -232,7 +237,9 @@ class ResumableTrainer(QuietTrainer):
     def _resume(self) -> None:
         try:
             with safe_open(self._path, framework="pt") as file:
-                progress = json.loads(file.metadata()["progress"])
+                metadata = file.metadata()
+                progress = json.loads(metadata["progress"])
+                self._check_same(json.loads(metadata.get("training", "null")), progress["points"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             state = self.optimizer.state_dict()
             state["state"] = {
@@ -252,10 +259,50 @@ class ResumableTrainer(QuietTrainer):
             self._spent = self.points[-1]["wall_s"], self.points[-1]["cpu_s"]
             torch.set_rng_state(tensors["random.torch"])
             self._loader.generator.set_state(tensors["random.loader"])
-        except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except ConfigError:
+            raise
+        except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"{self._path} is no state of this training ({error}). Delete it, and the training begins anew."
             ) from None
+
+    def _check_same(self, found: Any, points: list[dict[str, Any]]) -> None:
+        """Raise ConfigError unless the state is of this training."""
+        anew = "Delete it, or name another folder with --states, and the training begins anew"
+        if found is None:
+            found = _training_of(self._result, points)
+        if found is None:
+            raise ConfigError(
+                f"{self._path} does not say of which training it is, and {self._result} does not tell it. {anew}."
+            )
+        names = [name for name in {**found, **self._training} if found.get(name) != self._training.get(name)]
+        if names:
+            first = names[0]
+            raise ConfigError(
+                f"{self._path} is of a training whose {', '.join(names)} differ ({first} was {found.get(first)!r}, is "
+                f"now {self._training.get(first)!r}). {anew}; or go on with what it was."
+            )
+
+
+def identity(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for a training to go on, by name, from its result: all settings but the last epoch."""
+    same = {
+        "setting": result["setting"],
+        "dataset fingerprint": result["dataset"]["fingerprint"],
+        **{name: value for name, value in result["settings"].items() if name != "max_epochs"},
+    }
+    found: dict[str, Any] = json.loads(json.dumps(same))
+    return found
+
+
+def _training_of(path: Path, points: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The identity of the training with these points, its times among them, if `path` is its result; else None."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        curve = result["curve"]
+        return identity(result) if curve and curve == points[: len(curve)] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -289,6 +336,9 @@ def train_recbole(
         max_length: Longest history.
         seed: Of everything that is drawn.
         settings: Any other setting of RecBole, for tests.
+
+    Raises:
+        ConfigError: the state is damaged, or of other data or settings (`max_epochs` may be another).
     """
     data, validation = setting.training_data(dataset), setting.validation_cases(dataset)
     cases = setting.test_cases(dataset)
@@ -341,7 +391,13 @@ def train_recbole(
         model = SASRec(config, train.dataset).to(config["device"])
         score = make_recbole_scorer(model, train.dataset, dataset, max_length)
         trainer = ResumableTrainer(
-            config, model, lambda: figures(rank_targets(score, validation, data)), state, on_epoch
+            config,
+            model,
+            lambda: figures(rank_targets(score, validation, data)),
+            state,
+            on_epoch,
+            identity(result),
+            results / f"recbole_{setting.name}.json",
         )
         with torch.autograd.set_detect_anomaly(False):
             trainer.run(train)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from deeprec.evals import Case
 from deeprec.evals.bench.peer_protocol import SETTINGS, figures, rank_targets
@@ -140,6 +142,53 @@ def test_a_damaged_state_is_refused_by_name(dataset: Dataset, tmp_path: Path) ->
     (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:-100])
     with pytest.raises(ConfigError, match=r"state\.safetensors is no state of this training"):
         train(dataset, tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "whose seed differ (seed was 0, is now 1)"),
+        ({"learning_rate": 0.03}, "whose learning_rate differ (learning_rate was 0.001, is now 0.03)"),
+        ({"setting": "last5"}, "whose setting differ"),
+        ({}, "whose dataset fingerprint differ"),
+    ],
+)
+def test_a_state_of_other_settings_or_data_is_refused(
+    dataset: Dataset, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    train(dataset, tmp_path, 1)
+    before = (tmp_path / STATE).read_bytes()
+    with pytest.raises(ConfigError) as raised:
+        train(dataset if change else dataset.without_last(1), tmp_path, 2, **change)
+    assert said in str(raised.value)
+    assert "--states, and the training begins anew" in str(raised.value)
+    assert (tmp_path / STATE).read_bytes() == before
+
+
+def forget_training(path: Path) -> None:
+    """Make a state one of those that were written before they said what they are of."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        progress = file.metadata()["progress"]
+    save_file(tensors, path, metadata={"progress": progress})
+
+
+def test_a_state_that_does_not_say_what_it_is_of_needs_its_result(dataset: Dataset, tmp_path: Path) -> None:
+    straight, old = tmp_path / "straight", tmp_path / "old"
+    expected = train(dataset, straight, 2)
+    train(dataset, old, 1)
+    forget_training(old / STATE)
+    with pytest.raises(ConfigError, match="whose seed differ"):
+        train(dataset, old, 2, seed=1)
+    result = old / "recbole_test1.json"
+    kept = result.read_text()
+    result.write_text(kept.replace('"loss": ', '"loss": 1'))  # of another run
+    with pytest.raises(ConfigError, match=r"does not say of which training it is, and .*recbole_test1\.json does not"):
+        train(dataset, old, 2)
+    result.write_text(kept)
+    assert without_times(train(dataset, old, 2)) == without_times(expected)
+    result.unlink()  # from now on the state says so itself
+    assert len(train(dataset, old, 2)["curve"]) == 2
 
 
 def test_the_scorer_takes_a_history_longer_than_the_model(
