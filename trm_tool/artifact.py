@@ -1,10 +1,10 @@
 """The TRM artifact: a folder of JSON, safetensors and Parquet that loads without RecBole and runs no code."""
 
-import hashlib
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -17,15 +17,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from deeprec.trm_tool.artifact_folder import (
+    CARD,
+    CONFIG,
+    ITEMS,
+    METRICS,
+    TEXTS,
+    WEIGHTS,
+    check_destination,
+    check_unchanged,
+    digests_of,
+    fingerprint_of,
+)
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
+from deeprec.trm_tool.folders import one_writer, replace_folder
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
 from deeprec.trm_tool.model_card import write_model_card
 from deeprec.trm_tool.weightless import weightless
 
 FORMAT = 2
-CONFIG, WEIGHTS, ITEMS, TEXTS = "config.json", "model.safetensors", "items.parquet", "text_embeddings.safetensors"
-METRICS, CARD = "metrics.json", "README.md"
 CHANGES = ("added", "updated", "removed")
 """What can have happened to items after training."""
 _FIELDS: dict[str, type] = {
@@ -85,10 +96,11 @@ def save_artifact(
     seed: int,
     dataset_name: str = "",
 ) -> None:
-    """Write an artifact at once: the folder is complete, or it is as it was before.
+    """Write an artifact at once: the folder is never half written, not even when this is killed (`replace_folder`).
 
     Args:
-        folder: Where to. An artifact that is there is replaced; any other folder with something in it is refused.
+        folder: Where to; where it is a symbolic link, to the folder that it names. An artifact that is there is
+            replaced; any other folder with something in it is refused.
         model: The trained model.
         catalogue: Its items, in the order of the model's rows.
         encoder_id: Which encoder made the text embeddings.
@@ -132,25 +144,32 @@ def save_artifact(
     _write(Path(folder), artifact)
 
 
-def save_changed(folder: Path, artifact: Artifact, *, changed_from: str) -> Artifact:
+def save_changed(folder: Path, artifact: Artifact, *, changed_from: str, over: Collection[str]) -> Artifact:
     """Write an artifact whose catalogue was changed, at once as `save_artifact` does, and return it as saved.
 
     Args:
         folder: As for `save_artifact`; often the folder that the artifact was loaded from.
         artifact: What the changes made of the artifact that was loaded.
         changed_from: Fingerprint of the one that was loaded. Where nothing changed, the same artifact is written again.
+        over: Fingerprints of artifacts in `folder` that may be replaced: those whose changes `artifact` has. No other
+            save can come between this check and the replacement, except where folders have no locks (`one_writer`).
 
     Raises:
-        ConfigError: the folder holds something else, or cannot be written.
+        ConfigError: the folder holds something else, or an artifact that is neither of `over` nor the same as this
+            one, or cannot be written.
     """
     if artifact.fingerprint != changed_from:
         lineage = {"changed_from": changed_from, "changed_as": artifact.fingerprint}
         artifact = replace(artifact, config=artifact.config | lineage)
-    return _write(Path(folder), artifact)
+    return _write(Path(folder), artifact, over)
 
 
-def _write(folder: Path, artifact: Artifact) -> Artifact:
-    """Write an artifact; give it back with its fingerprint, and with the sums of its files in `config`."""
+def _write(folder: Path, artifact: Artifact, over: Collection[str] | None = None) -> Artifact:
+    """Write an artifact; give it back with its fingerprint, and with the sums of its files in `config`.
+
+    It replaces artifacts with fingerprints in `over`; None for any.
+    """
+    folder = Path(os.path.realpath(folder))  # a link stays one
     check_destination(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -163,24 +182,23 @@ def _write(folder: Path, artifact: Artifact) -> Artifact:
         save_file(weights | {"popularity": popularity}, staging / WEIGHTS)
         save_file({"text_embeddings": artifact.text_embeddings.detach().cpu().float().contiguous()}, staging / TEXTS)
         artifact.catalogue.to_parquet(staging / ITEMS)
-        config = artifact.config | {"files": _digests(staging, (WEIGHTS, ITEMS, TEXTS))}
+        config = artifact.config | {"files": digests_of(staging, (WEIGHTS, ITEMS, TEXTS))}
         _write_json(staging / CONFIG, config)
         _write_json(staging / METRICS, dict(artifact.metrics))
         write_model_card(staging / CARD, folder.name, config, artifact.metrics)
-        fingerprint = _fingerprint(config["files"] | _digests(staging, (CONFIG,)))
+        fingerprint = fingerprint_of(config["files"] | digests_of(staging, (CONFIG,)))
         staging.chmod(0o755)  # mkdtemp makes folders that nobody else can read
-        _replace(folder, staging)
+        with one_writer(folder.parent):
+            check_destination(folder)  # somebody may have put something there meanwhile
+            if over is not None:
+                check_unchanged(folder, {*over, fingerprint})
+            replace_folder(staging, folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)[:200]
+        raise ConfigError(f"{folder} cannot be written: {reason}. Name another folder, or make room.") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return replace(artifact, config=config, fingerprint=fingerprint)
-
-
-def check_destination(folder: Path) -> None:
-    """Raise ConfigError when an artifact written to `folder` would overwrite something that is none."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; an artifact is a folder. Name another one.")
-    if folder.is_dir() and any(folder.iterdir()) and not ((folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()):
-        raise ConfigError(f"{folder} holds something other than an artifact. Name a new folder, or empty this one.")
 
 
 def load_artifact(folder: Path) -> Artifact:
@@ -209,7 +227,7 @@ def load_artifact(folder: Path) -> Artifact:
     weights = _read_tensors(folder / WEIGHTS, expected)
     popularity = weights.pop("popularity").numpy()
     model.load_state_dict(weights, assign=True)
-    digests = _digests(folder, (CONFIG, WEIGHTS, ITEMS, TEXTS))
+    digests = digests_of(folder, (CONFIG, WEIGHTS, ITEMS, TEXTS))
     for name in (WEIGHTS, ITEMS, TEXTS):
         if config["files"].get(name) != digests[name]:
             raise ArtifactError(f"{folder / name} is not the file that 'files' in {CONFIG} describes. {_REMEDY}")
@@ -219,7 +237,7 @@ def load_artifact(folder: Path) -> Artifact:
         text_embeddings=texts["text_embeddings"],
         popularity=popularity,
         config=config,
-        fingerprint=_fingerprint(digests),
+        fingerprint=fingerprint_of(digests),
         metrics=_read_metrics(folder / METRICS),
     )
 
@@ -318,37 +336,6 @@ def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
 
 def _described(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _replace(folder: Path, staging: Path) -> None:
-    if not folder.exists():
-        staging.rename(folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    try:
-        folder.rename(old / folder.name)
-        try:
-            staging.rename(folder)
-        except OSError:
-            (old / folder.name).rename(folder)
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    digests = {}
-    for name in names:
-        with (folder / name).open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
-
-
-def _fingerprint(digests: Mapping[str, str]) -> str:
-    whole = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, ITEMS, TEXTS):
-        whole.update(digests[name].encode())
-    return whole.hexdigest()[:16]
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

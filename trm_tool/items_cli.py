@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 ArtifactArgument = Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")]
 FileArgument = Annotated[Path, typer.Argument(help="A RecBole .item file with the columns of the catalogue.")]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder to write to; an artifact there is replaced.", show_default="ARTIFACT itself")
+    Path | None, typer.Option(help="Folder to write to: a new one, or ARTIFACT itself.", show_default="ARTIFACT itself")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 

@@ -1,5 +1,6 @@
 """The retriever: a history and a preference in words in, the best items of the catalogue out."""
 
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +74,8 @@ class Retriever:
         self.holdout = int(artifact.config["holdout"])
         """How many of each person's last items training did not see."""
         self._snapshot = Snapshot.of(artifact)  # read once by every answer, and replaced whole
-        self._saved_as = artifact.fingerprint
+        self._loaded_as = self._saved_as = artifact.fingerprint
+        self._saved_in: dict[Path, str] = {}  # fingerprint by folder
         self._changing = Lock()  # one change at a time; nobody who asks waits for it
 
     @property
@@ -219,13 +221,18 @@ class Retriever:
     def save(self, folder: Path | str) -> None:
         """Write the artifact as it is now, changes included, at once; what is loaded from it gives the same answers.
 
+        An artifact in the folder is replaced only if it is the one that this retriever loaded, or the last that it
+        saved there: another one has changes of somebody else, which would be lost.
+
         Raises:
-            ConfigError: the folder holds something other than an artifact, or cannot be written.
+            ConfigError: the folder holds such another artifact, or something else, or cannot be written.
         """
         with self._changing:
-            saved = save_changed(Path(folder), self._snapshot.artifact, changed_from=self._saved_as)
+            place = Path(os.path.realpath(folder))
+            over = {self._loaded_as, self._saved_in.get(place, self._loaded_as)}
+            saved = save_changed(place, self._snapshot.artifact, changed_from=self._saved_as, over=over)
             self._snapshot = replace(self._snapshot, artifact=saved)
-            self._saved_as = saved.fingerprint
+            self._saved_as = self._saved_in[place] = saved.fingerprint
 
     def _change(self, make: Callable[[Artifact], Change]) -> None:
         with self._changing:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deeprec.trm_tool.artifact import check_destination, save_artifact
+from deeprec.trm_tool.artifact import save_artifact
+from deeprec.trm_tool.artifact_folder import check_destination
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.embedding_cache import CachedEncoder
 from deeprec.trm_tool.encoder import Encoder

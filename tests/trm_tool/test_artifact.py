@@ -236,11 +236,94 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_an_artifact_replaces_an_artifact(folder: Path) -> None:
     artifact = load_artifact(folder)
-    (folder / "left-over.txt").write_text("of the old one")
     save_again(artifact, folder, seed=99)
     assert load_artifact(folder).config["seed"] == 99
     assert {path.name for path in folder.iterdir()} == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["artifact"]  # no temporary folder stays
+
+
+def test_an_artifact_with_something_beside_it_is_not_replaced(folder: Path) -> None:
+    artifact = load_artifact(folder)
+    for name in ("a.txt", "b.txt", "c\n.txt", "d.txt"):
+        (folder / name).write_text("mine")
+    with pytest.raises(
+        ConfigError, match=r"an artifact: 'a\.txt', 'b\.txt', 'c \.txt' and 1 more\. Name a new"
+    ) as raised:
+        save_again(artifact, folder, seed=99)
+    assert "\n" not in str(raised.value)
+    assert load_artifact(folder).fingerprint == artifact.fingerprint
+    assert (folder / "d.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("beside", ["tokenizer.json", "onnx/model.onnx", "README.md/notes", None])
+def test_a_model_of_another_library_is_not_replaced(folder: Path, tmp_path: Path, beside: str | None) -> None:
+    """Its folder has a config.json and a model.safetensors too."""
+    other = tmp_path / "hf"
+    other.mkdir()
+    (other / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert"}')
+    (other / "model.safetensors").write_bytes(b"weights")
+    if beside:
+        (other / beside).parent.mkdir(exist_ok=True)
+        (other / beside).write_text("{}")
+    said = repr(beside.split("/")[0]) if beside else "its config.json is missing, or lacks one of format, architecture"
+    with pytest.raises(ConfigError, match=f"holds something other than an artifact: {said}"):
+        save_again(load_artifact(folder), other)
+    assert (other / "model.safetensors").read_bytes() == b"weights"
+    assert not beside or (other / beside).exists()
+
+
+@pytest.mark.parametrize("config", ["", "[]", "[" * 100_000, '{"format": 2, "architecture": {}}', None])
+def test_a_folder_whose_configuration_is_none_of_ours_is_not_replaced(folder: Path, config: str | None) -> None:
+    artifact = load_artifact(folder)
+    (folder / "config.json").unlink()
+    if config is not None:
+        (folder / "config.json").write_text(config)
+    with pytest.raises(ConfigError, match=r"its config\.json is missing, or lacks"):
+        save_again(artifact, folder)
+    assert (folder / "model.safetensors").exists()
+
+
+def test_what_comes_into_the_folder_during_a_save_is_not_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact, to_parquet = load_artifact(folder), Catalogue.to_parquet
+
+    def write_while_somebody_puts_a_file(catalogue: Catalogue, path: Path) -> None:
+        (folder / "thesis.tex").write_text("years of work")
+        to_parquet(catalogue, path)
+
+    monkeypatch.setattr(Catalogue, "to_parquet", write_while_somebody_puts_a_file)
+    with pytest.raises(ConfigError, match=r"'thesis\.tex'"):
+        save_again(artifact, folder)
+    assert (folder / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_link_stays_a_link_to_what_is_saved(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "latest"
+    link.symlink_to(folder, target_is_directory=True)
+    save_again(load_artifact(link), link, seed=99)
+    assert link.is_symlink()
+    assert load_artifact(folder).config["seed"] == 99
+    assert 'Retriever.load("artifact")' in (folder / "README.md").read_text()
+
+
+def test_the_current_working_folder_is_not_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match=r"is the current working folder.* Change to another folder first"):
+        save_again(load_artifact(folder), Path())
+    monkeypatch.chdir(folder.parent)
+    save_again(load_artifact(folder), Path("artifact"), seed=99)
+    assert load_artifact(folder).config["seed"] == 99
+
+
+def test_a_disk_that_takes_no_more_is_a_config_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = load_artifact(folder)
+
+    def write_to_a_full_disk(catalogue: Catalogue, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Catalogue, "to_parquet", write_to_a_full_disk)
+    with pytest.raises(ConfigError, match="artifact cannot be written: No space left on device"):
+        save_again(artifact, folder)
+    assert load_artifact(folder).fingerprint == artifact.fingerprint
 
 
 def test_a_folder_with_something_else_in_it_is_not_replaced(folder: Path, tmp_path: Path) -> None:

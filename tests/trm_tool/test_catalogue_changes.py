@@ -2,6 +2,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +423,69 @@ class TestSaving:
         with pytest.raises(ConfigError, match="something other than an artifact"):
             retriever.save(tmp_path / "home")
         assert retriever.fingerprint == before
+
+    def test_another_ones_change_is_not_lost(self, artifact_folder: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(artifact_folder, tmp_path / "artifact"))
+        first, second = Retriever.load(folder), Retriever.load(folder)
+        first.add_items([NEW])
+        second.remove_items(["900"])
+        first.save(folder)
+        before = second.fingerprint
+        with pytest.raises(ConfigError, match=rf"another artifact \({first.fingerprint}\) .* Load it again and repeat"):
+            second.save(folder)
+        assert second.fingerprint == before
+        assert "n1" in load_artifact(folder).catalogue
+        assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+        second.save(tmp_path / "elsewhere")
+        first.add_items([OTHER])  # one's own saves stand in nobody's way, in whichever folder
+        first.save(folder)
+        first.save(tmp_path / "copy")
+        first.save(folder)
+        third = Retriever.load(folder)
+        third.remove_items(["900"])
+        third.save(folder)
+        with pytest.raises(ConfigError, match="another artifact"):
+            first.save(folder)
+        assert load_artifact(folder).catalogue.removed == {"900"}
+
+    def test_what_would_be_written_anyway_may_be_there(self, artifact_folder: Path, tmp_path: Path) -> None:
+        for _ in range(2):
+            retriever = Retriever.load(artifact_folder)
+            retriever.add_items([NEW])
+            retriever.save(tmp_path / "out")
+        assert "n1" in load_artifact(tmp_path / "out").catalogue
+
+    @pytest.mark.parametrize("files", [None, {}, [], {"model.safetensors": 1}, {"model.safetensors": "\ud800"}])
+    def test_a_damaged_artifact_is_another_one(self, artifact_folder: Path, tmp_path: Path, files: object) -> None:
+        folder = Path(shutil.copytree(artifact_folder, tmp_path / "artifact"))
+        retriever = Retriever.load(folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"files": files}))
+        with pytest.raises(ConfigError, match=r"another artifact \(damaged\)"):
+            retriever.save(folder)
+
+    def test_one_of_many_that_save_at_once_wins(self, artifact_folder: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(artifact_folder, tmp_path / "artifact"))
+        won: list[int] = []
+
+        def save(number: int, retriever: Retriever) -> None:
+            barrier.wait()
+            with suppress(ConfigError):
+                retriever.save(folder)
+                won.append(number)
+
+        barrier = threading.Barrier(4)
+        retrievers = [Retriever.load(folder) for _ in range(4)]
+        for number, retriever in enumerate(retrievers):
+            retriever.add_items([Item(id=f"n{number}", title="t")])
+        threads = [threading.Thread(target=save, args=each) for each in enumerate(retrievers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert f"n{won[0]}" in load_artifact(folder).catalogue
+        assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
     @pytest.mark.parametrize(
         "metrics", ["", "[1]", '{"validation": {"masked": 3}}', '{"validation": {"a": {"b": "c"}}}']
