@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.folders import check_not_current, one_writer, replace_folder
 
 MARK = "deeprec-data.json"
 """Says that a folder is ours, and what is in it."""
@@ -15,9 +16,10 @@ _WRITER = "deeprec data"
 
 
 def check_destination(folder: Path) -> None:
-    """Raise ConfigError when writing to `folder` would overwrite something that this package did not write."""
+    """Raise ConfigError when `folder` holds something that this package did not write, or is where the user is."""
     if not folder.exists():
         return
+    check_not_current(folder)
     if not folder.is_dir():
         raise ConfigError(f"{folder} is a file; data is written as a folder. Name another one with --out.")
     inside = {entry.name for entry in folder.iterdir()}
@@ -57,7 +59,9 @@ def data_folder(folder: Path, mark: dict[str, object]) -> Iterator[Path]:
         text = json.dumps({"written_by": _WRITER, "files": files} | mark, indent=2)
         (staging / MARK).write_text(text + "\n", encoding="utf-8")
         staging.chmod(0o755)  # mkdtemp makes folders that nobody else can read
-        _replace(folder, staging)
+        with one_writer(folder.parent):
+            check_destination(folder)  # somebody may have put something there meanwhile
+            replace_folder(staging, folder)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder with --out.") from None
     finally:
@@ -81,20 +85,3 @@ def _written(mark: Path) -> set[str]:
         return {MARK, *map(str, claimed["files"])}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
-
-
-def _replace(folder: Path, staging: Path) -> None:
-    if not folder.exists():
-        staging.rename(folder)
-        return
-    check_destination(folder)  # somebody may have put something there meanwhile
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    try:
-        folder.rename(old / folder.name)
-        try:
-            staging.rename(folder)
-        except OSError:
-            (old / folder.name).rename(folder)
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

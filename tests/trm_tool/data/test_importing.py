@@ -175,6 +175,32 @@ def test_what_an_import_wrote_is_replaced(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "out"]
 
 
+def test_a_folder_that_cannot_be_put_back_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    import_data(log(tmp_path, ROWS), out)
+    rename = Path.rename
+
+    def rename_away_only(self: Path, to: Path) -> Path:
+        if Path(to) == out:
+            raise OSError(28, "No space left on device")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", rename_away_only)
+    with pytest.raises(ConfigError, match=r"No space left on device.* is kept as ") as raised:
+        import_data(log(tmp_path, [*ROWS, ("u", "d", 1, 1)]), out)
+    where = Path(str(raised.value).partition("is kept as ")[2].removesuffix(". Move it back."))
+    assert kept(where) == {"u": "abc"}
+
+
+def test_the_folder_that_one_is_in_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(ConfigError, match="is the current working folder"):
+        import_data(tmp_path / "nowhere.csv", tmp_path / "out")
+
+
 @pytest.mark.parametrize("foreign", ["notes.txt", "deeprec-data.json", "out.user"])
 def test_somebody_elses_files_are_never_overwritten(tmp_path: Path, foreign: str) -> None:
     path = log(tmp_path, ROWS)
