@@ -268,6 +268,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     for name in ("items", "text_width"):
         if config[name] < 1:
             raise ArtifactError(f"{path}: {name!r} is {config[name]}, below 1. {_REMEDY}")
+    if not 0 <= config["trust"] <= 1:  # nor is NaN
+        raise ArtifactError(f"{path}: 'trust' is {config['trust']}, outside 0 to 1. {_REMEDY}")
     changes, trained = config.get("changes", {}), config.get("trained_items", config["items"])
     if (
         not isinstance(changes, dict)

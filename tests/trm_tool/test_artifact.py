@@ -177,6 +177,10 @@ def test_one_flipped_bit_is_seen(folder: Path) -> None:
         (lambda config: config.update(items=49), r"50 items; 'items' in config.json says 49"),
         (lambda config: config.update(items=0), "'items' is 0"),
         (lambda config: config.update(holdout=True), "'holdout'"),
+        (lambda config: config.update(trust=1.5), r"config.json: 'trust' is 1.5, outside 0 to 1"),
+        (lambda config: config.update(trust=-0.1), "'trust' is -0.1, outside 0 to 1"),
+        (lambda config: config.update(trust=float("nan")), "'trust' is nan, outside 0 to 1"),
+        (lambda config: config.update(trust=float("inf")), "'trust' is inf, outside 0 to 1"),
         (
             lambda config: config.update(text_width=33),
             r"text_embeddings.safetensors: 'text_embeddings' is float32 \(50",
