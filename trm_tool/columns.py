@@ -1,7 +1,7 @@
 """Which column of an atomic file means what: named by the user, or found by name and content."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,13 +83,24 @@ def split_tags(value: str, separator: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in bare if part))
 
 
-def tag_separator(values: Sequence[str]) -> str:
-    """What parts the values of a token_seq column: RecBole's space, unless a tenth of them use `|`, `;` or `,`."""
+def tag_separator(values: Sequence[str], known: Collection[str] = ()) -> str:
+    """What parts the values of a token_seq column: RecBole's space, unless a tenth of them use `|`, `;` or `,`.
+
+    Nothing that stands within a tag that is `known` parts tags; if all these do, a tab, which no value holds.
+    """
     filled = [value for value in values if value.strip()]
     for separator in ("|", ";", ","):
-        if filled and sum(separator in value for value in filled) >= 0.1 * len(filled):
+        if (
+            filled
+            and sum(separator in value for value in filled) >= 0.1 * len(filled)
+            and not _within(separator, known)
+        ):
             return separator
-    return " "
+    return "\t" if _within(" ", known) else " "
+
+
+def _within(separator: str, tags: Collection[str]) -> bool:
+    return any(separator in tag for tag in tags)
 
 
 def kind_of(column: Column, values: Sequence[str]) -> AttributeKind | Literal["text"]:

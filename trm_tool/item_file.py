@@ -78,10 +78,9 @@ def read_items(
 
 
 def _tags(raw: Sequence[str], known: Collection[str]) -> list[AttributeValue | None]:
-    separator = tag_separator(raw)
-    if separator == " " and any(" " in tag for tag in known):  # the catalogue's file parted them by something else
-        return [(value,) if value else None for value in raw]
-    return [split_tags(value, separator) or None for value in raw]
+    """Few rows tell little of how tags are parted; the catalogue's own tell more."""
+    separator = tag_separator(raw, known)
+    return [(value,) if value in known else split_tags(value, separator) or None for value in raw]
 
 
 def _known_tags(catalogue: Catalogue, name: str) -> set[str]:

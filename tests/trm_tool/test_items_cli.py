@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from deeprec.trm_tool import ArtifactError, ConfigError, DataError, DeepRecError, Retriever, UnknownItemError
+from deeprec.trm_tool import ArtifactError, ConfigError, DataError, DeepRecError, Item, Retriever, UnknownItemError
 from deeprec.trm_tool.cli import app
 
 HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\tstudio:token\tprice:float"
@@ -161,3 +161,30 @@ def test_tags_of_several_words_stay_whole(artifact: Path, write_items: WriteItem
     catalogue = Retriever.load(artifact).catalogue
     assert catalogue.item("n1").attributes["class"] == ("Black Comedy", "Sci-Fi")
     assert catalogue.item("n2").attributes["class"] == ("Slow Cinema",)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "|"])
+def test_what_stands_within_a_tag_of_the_catalogue_parts_no_tags(
+    artifact: Path, write_items: WriteItems, separator: str
+) -> None:
+    known = f"Rock{separator} Pop & Soul"
+    retriever = Retriever.load(artifact)
+    retriever.add_items([Item(id="n0", title="First", attributes={"class": (known,)})])
+    retriever.save(artifact)
+    rows = [f"n1\tSecond\t\t{known}\t\t", f'n2\tThird\t\t"Folk{separator} Blues"\t\t']
+    assert run("add", artifact, write_items(*rows)).exit_code == 0
+    catalogue = Retriever.load(artifact).catalogue
+    assert catalogue.item("n1").attributes["class"] == (known,)
+    assert catalogue.item("n2").attributes["class"] == (f"Folk{separator} Blues",)
+
+
+def test_other_separators_still_part_tags(artifact: Path, write_items: WriteItems) -> None:
+    retriever = Retriever.load(artifact)
+    retriever.add_items([Item(id="n0", title="First", attributes={"class": ("Rock, Pop & Soul", "It's")})])
+    retriever.save(artifact)
+    rows = ["n1\tSecond\t\tRock, Pop & Soul|Folk\t\t", "n2\tThird\t\tIt's\t\t", "n3\tFourth\t\t\t\t"]
+    assert run("add", artifact, write_items(*rows)).exit_code == 0
+    catalogue = Retriever.load(artifact).catalogue
+    assert catalogue.item("n1").attributes["class"] == ("Rock, Pop & Soul", "Folk")
+    assert catalogue.item("n2").attributes["class"] == ("It's",)
+    assert "class" not in catalogue.item("n3").attributes
