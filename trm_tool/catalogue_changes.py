@@ -17,6 +17,7 @@ from deeprec.trm_tool.catalogue import AttributeValue, Catalogue, Item, encoder_
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError, UnknownItemError
 from deeprec.trm_tool.expected_ids import expected_ids
+from deeprec.trm_tool.text import plain
 
 _NAMED = 10
 """Ids that an error names; the others are counted."""
@@ -235,7 +236,7 @@ def _as_value(given: object) -> Any:
             return given
     if isinstance(given, list | tuple):
         return tuple(given) or None
-    return None if given == "" else given
+    return None if isinstance(given, str) and not given else given
 
 
 def _is_readable(text: str) -> bool:
@@ -271,4 +272,5 @@ def _named(item_ids: Sequence[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:80]
+    """On one line: what is no text may show itself on several."""
+    return repr(value)[:80] if isinstance(value, str) else plain(repr(value), 80)

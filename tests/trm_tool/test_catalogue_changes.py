@@ -164,6 +164,12 @@ class TestAdding:
         (Item(id="n", title="t", attributes={"price": "9"}), "'n' has '9' as 'price'"),
         (Item(id="n", title="t", attributes={"class": "Comedy"}), "'n' has 'Comedy' as 'class', which takes several"),
         (Item(id="n", title="t", attributes={"class": (1.0,)}), "'n' has (1.0,) as 'class'"),  # type: ignore[dict-item]
+        (
+            Item(id="n", title="t", attributes={"class": np.array(["Comedy", "Drama"])}),
+            "'n' has array(['Comedy', 'Drama'",
+        ),
+        (Item(id="n", title="t", attributes={"class": np.eye(2)}), "'n' has array([[1., 0.], [0., 1.]]) as 'class'"),
+        (Item(id="n", title="t", attributes={"studio": np.array([])}), "'n' has array([], dtype=float64) as 'studio'"),
         (Item(id="n", title="t", attributes={"studio": ("Fox",)}), "'n' has ('Fox',) as 'studio', which takes one"),
         (Item(id="n", title="t", attributes=[("price", 1.0)]), "as attributes. Give a mapping"),  # type: ignore[arg-type]
         ("n", "One of the items is 'n'"),
@@ -181,6 +187,13 @@ def test_a_hostile_item_is_named_and_changes_nothing(changed: Retriever, item: I
             changed.update_items([Item(id="900", title=item.title, attributes=item.attributes)])
         assert said.partition("'n'")[2] in str(raised.value)
     assert (changed.fingerprint, changed.catalogue) == (before, catalogue)
+
+
+@pytest.mark.parametrize("name", ["studio", "price", "class"])
+def test_a_missing_value_of_pandas_is_named(changed: Retriever, name: str) -> None:
+    pandas = pytest.importorskip("pandas", reason="needs pandas, of the extra [trm]")
+    with pytest.raises(DataError, match=f"Item 'n' has <NA> as '{name}', which takes .* leave the attribute out"):
+        changed.add_items([Item(id="n", title="t", attributes={name: pandas.NA})])
 
 
 @pytest.mark.parametrize("items", [NEW, "n1", None])
