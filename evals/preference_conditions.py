@@ -39,8 +39,8 @@ def make_conditions(
     """Write the preferences of six conditions for the same cases.
 
     What a text names in the catalogue's own words, or as a year or decade, the recommender reads word by word
-    (`PhraseSpotter`): in the first held-out condition that is everything, in the second only decades that are not told by
-    a title. Genres in other words are left to the sentence embedding.
+    (`PhraseSpotter`): in the first held-out condition that is everything, in the second only decades that are not told
+    by a title. Genres in other words are left to the sentence embedding.
 
     `all attributes`: every phrase that is true of the target, never its title. `one attribute`: one of them, drawn.
     The two held-out conditions say all of them in sentences, and in sentences and words, that training never uses;

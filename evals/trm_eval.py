@@ -228,8 +228,8 @@ def check_artifact(artifact: Artifact, dataset: Dataset, split: str, *, position
     unread = int(artifact.config["without_last"]) + 1  # the item before those chose the epoch and the trust
     if positions > 1 and needed > unread:
         raise ConfigError(
-            f"The artifact has read the last items of each user but {unread}, and {positions} positions from the {split} "
-            f"split on are {needed}. Train it again with `--without-last {needed - 1}`."
+            f"The artifact has read the last items of each user but {unread}, and {positions} positions from the "
+            f"{split} split on are {needed}. Train it again with `--without-last {needed - 1}`."
         )
     if holdout < needed:
         raise ConfigError(
@@ -262,8 +262,9 @@ def _protocol(split: str, cases: Sequence[Case], positions: int, items: int, hol
         f"order of the interaction file. Hits are decided by item id. 'Masked' means that items of the history cannot "
         f"come back, for every system alike. The TRM was trained, and the baselines counted, without the last "
         f"{holdout} {'item' if holdout == 1 else 'items'} of each user. Means over users with 95% percentile bootstrap "
-        f"intervals. A preference is read as its sentence embedding and, beside it, as the catalogue's phrases that it names "
-        f"in so many words, decades and years among them. 'Oracle' rows are told the target's own attributes: an upper bound, not a result."
+        f"intervals. A preference is read as its sentence embedding and, beside it, as the catalogue's phrases that it "
+        f"names in so many words, decades and years among them. 'Oracle' rows are told the "
+        f"target's own attributes: an upper bound, not a result."
     )
 
 

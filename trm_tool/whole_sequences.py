@@ -38,8 +38,8 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
     """RecBole's sequential data set with one training sample a window of a user's sequence, not one a position.
 
     A window holds up to `MAX_ITEM_LIST_LENGTH` items and, for each, the item that follows; windows of one user overlap
-    by `window_overlap` items (the earliest by more, so that it is full), and together they hold every step. RecBole's augmentation would repeat
-    the prefix for every step: 97,171 samples for ml-100k, against some 2,400 windows.
+    by `window_overlap` items (the earliest by more, so that it is full), and together they hold every step. RecBole's
+    augmentation would repeat the prefix for every step: 97,171 samples for ml-100k, against some 2,400 windows.
 
     The last `held_back` items of each user never enter a window. The last item is the target of validation.
     """

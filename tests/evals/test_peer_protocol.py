@@ -138,7 +138,7 @@ def test_a_result_is_json_with_a_line_an_epoch() -> None:
 def last5_artifact(artifact_folder: Path) -> Artifact:
     """As if it had been trained with `--without-last 4`."""
     artifact = load_artifact(artifact_folder)
-    return dataclasses.replace(artifact, config=artifact.config | {"holdout": 6})
+    return dataclasses.replace(artifact, config=artifact.config | {"holdout": 6, "without_last": 4})
 
 
 def test_ours_is_compared_with_a_peer_on_the_same_targets(
