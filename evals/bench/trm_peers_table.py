@@ -28,6 +28,7 @@ PEERS = {
     "rectools_refit": "RecTools SASRec, refitted",
 }
 """Prefix of the result files -> name. The last has learned from the validation targets too, as no other has."""
+FINISHED = ("converged", "refitted")
 WAYS = ("masked", "unmasked")
 MEASURES: Mapping[str, Callable[[ArrayLike, int], NDArray[np.float64]]] = {
     "recall@10": recall_from_ranks,
@@ -49,7 +50,9 @@ class Comparison:
     ours_minus: Figures
     """Ours minus each other system, paired."""
     missing: tuple[str, ...]
-    """Peers that have not been trained to their end."""
+    """Peers without ranks."""
+    unfinished: tuple[str, ...]
+    """Peers whose ranks are those of a training that had not converged, as far as it was by then."""
     artifact_fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,6 +62,7 @@ class Comparison:
             "targets": self.targets,
             "artifact_fingerprint": self.artifact_fingerprint,
             "missing": list(self.missing),
+            "unfinished": list(self.unfinished),
             "systems": _plain(self.systems),
             "ours_minus": _plain(self.ours_minus),
         }
@@ -87,12 +91,14 @@ def compare(dataset: Dataset, setting: Setting, artifact: Artifact, results: Pat
         "popularity": make_system("", make_popularity_scorer(data, holdout=HOLDOUT)).score,
     }
     tables = {name: rank_targets(score, cases, dataset) for name, score in scorers.items()}
-    missing = []
+    missing, unfinished = [], []
     for file, name in PEERS.items():
         path = results / f"{file}_{setting.name}_ranks.json"
         if path.exists():
             tables[name] = RankTable.from_json(path)
             check_same_targets(tables[name], tables[OURS], path)
+            if read_status(results / f"{file}_{setting.name}.json") not in FINISHED:
+                unfinished.append(name)
         else:
             missing.append(name)
     ours = tables[OURS]
@@ -126,8 +132,17 @@ def compare(dataset: Dataset, setting: Setting, artifact: Artifact, results: Pat
         systems=systems,
         ours_minus=differences,
         missing=tuple(missing),
+        unfinished=tuple(unfinished),
         artifact_fingerprint=artifact.fingerprint,
     )
+
+
+def read_status(path: Path) -> str:
+    """How a training ended, or "in training", by its result file."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["status"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} says nothing of its training's end ({error!r}). Train that peer again.") from None
 
 
 def check_training(artifact: Artifact, dataset: Dataset, setting: Setting) -> None:
@@ -179,12 +194,12 @@ def make_tables(comparison: Comparison) -> list[Table]:
         for name, found in comparison.systems.items():
             differences = comparison.ours_minus.get(name)
             table.add_row(
-                name,
+                f"{name} (not converged)" if name in comparison.unfinished else name,
                 *(_shown(found[way][measure]) for measure in MEASURES),
                 *(_shown(differences[way][measure], signed=True) if differences else "" for measure in MEASURES),
             )
         for name in comparison.missing:
-            table.add_row(name, "not trained to its end")
+            table.add_row(name, "not trained yet")
         tables.append(table)
     return tables
 

@@ -147,7 +147,9 @@ def test_ours_is_compared_with_a_peer_on_the_same_targets(
     setting = SETTINGS["last5"]
     peer = rank_targets(scores_of, setting.test_cases(dataset), dataset)
     (tmp_path / "recbole_last5_ranks.json").write_text(peer.to_json())
+    (tmp_path / "recbole_last5.json").write_text('{"status": "in training"}')
     found = compare(dataset, setting, last5_artifact, tmp_path)
+    assert found.unfinished == ("RecBole SASRec",)
     assert (found.users, found.targets, found.missing) == (12, 60, ("RecTools SASRec", "RecTools SASRec, refitted"))
     assert set(found.systems) == {OURS, "RecBole SASRec", "co-occurrence", "popularity"}
     theirs = found.systems["RecBole SASRec"]["masked"]["recall@10"]
@@ -166,7 +168,10 @@ def test_ours_is_compared_with_a_peer_on_the_same_targets(
         console.print(table)
     text = console.export_text()
     assert f"{theirs.mean:.4f} [" in text
-    assert "RecTools SASRec           │ not trained to its end" in text
+    assert "RecBole SASRec (not converged) │" in text
+    assert "RecTools SASRec                │ not trained yet" in text
+    (tmp_path / "recbole_last5.json").write_text('{"status": "converged"}')
+    assert compare(dataset, setting, last5_artifact, tmp_path).unfinished == ()
 
 
 def test_ranks_of_other_targets_or_other_data_are_refused(
