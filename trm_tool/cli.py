@@ -113,7 +113,8 @@ def train(
     for name, value in _flat({name: value for name, value in metrics.items() if name != "trust"}):
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     console.print(table)
-    console.print(Text(_trust_line(metrics["trust"])), soft_wrap=True)
+    for line in _trust_lines(metrics["trust"]):
+        console.print(Text(line), soft_wrap=True)
     console.print(Text(f"Wrote {out}. Ask it: deeprec trm search {out} --history {_example(dataset)}"), soft_wrap=True)
 
 
@@ -227,12 +228,20 @@ def _described(dataset: "Dataset") -> list[str]:
     return lines
 
 
-def _trust_line(curve: dict[str, Any]) -> str:
-    """What validation says of preferences, at the trust that it chose."""
+def _trust_lines(curve: dict[str, Any]) -> list[str]:
+    """What validation says of preferences, at the trust that it chose, and a warning where nobody listens."""
     at = curve["trusts"].index(curve["chosen"])
     told = ", ".join(f"{kind} {values[at]:.3f}" for kind, values in curve["recall_at_10"].items())
     without = next(iter(curve["recall_at_10"].values()))[0]
-    return f"Trust in a preference: {curve['chosen']:g}. Recall@10 by what it is told: nothing {without:.3f}, {told}."
+    lines = [
+        f"Trust in a preference: {curve['chosen']:g}. Recall@10 by what it is told: nothing {without:.3f}, {told}."
+    ]
+    if curve["recall_at_10"]["exact"][at] < 1.1 * without:
+        lines.append(
+            "It hardly listens: told all that is true of the target, it finds no more. Constraints (--where) still hold; "
+            "preferences need more people, or items with attributes that tell them apart."
+        )
+    return lines
 
 
 def _example(dataset: "Dataset") -> str:

@@ -30,6 +30,8 @@ NAME = "deeprec"
 """Of the files written for RecBole. A data set called ml-100k would make it read its own copy instead."""
 LAST_RATE = 0.05
 """Of the learning rate, towards which `decay` goes."""
+AVERAGED_EPOCHS = 6
+"""What an average of the weights looks back over, at most."""
 _USER, _ITEM, _TIME = "user_id", "item_id", "timestamp"
 
 
@@ -142,18 +144,22 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
         self.best_epoch = 0
         self._start = perf_counter()
         self.average: AveragedModel | None = None
-        if config["weight_average"]:
-            decayed = get_ema_multi_avg_fn(config["weight_average"])  # type: ignore[no-untyped-call]
-            average = AveragedModel(model, multi_avg_fn=decayed)
-            self.optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
-            self.average = average
 
-    def fit(self, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole does; the clock of `EpochResult.seconds` starts here."""
         self._start = perf_counter()
+        if self.config["weight_average"]:
+            # Where an epoch has few steps, the average must not look back to when nothing was learned yet.
+            decay = min(self.config["weight_average"], 1 - 1 / (AVERAGED_EPOCHS * len(train_data)))
+            average = AveragedModel(
+                self.model,
+                multi_avg_fn=get_ema_multi_avg_fn(decay),  # type: ignore[no-untyped-call]
+            )
+            self.optimizer.register_step_post_hook(lambda *_: average.update_parameters(self.model))
+            self.average = average
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.cuda.amp.GradScaler", category=FutureWarning)
-            return super().fit(*args, **kwargs)
+            return super().fit(train_data, *args, **kwargs)
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         if self.config["decay"]:  # linear; the first two epochs run at the full rate

@@ -50,7 +50,8 @@ class TrainingConfig:
     sampled_softmax: int = 20_000
     """Catalogues above this size are scored on the batch's targets and this many random items, not in full."""
     weight_average: float = 0.99
-    """Decay a step of the running average of the weights, which is what is validated and kept; 0 keeps the last."""
+    """Decay a step of the running average of the weights, which is what is validated and kept; 0 keeps the last.
+    Smaller where six epochs have fewer steps than it looks back over."""
     clip_norm: float = 5.0
     """Gradients are scaled down to this norm."""
 

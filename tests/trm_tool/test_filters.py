@@ -173,3 +173,8 @@ def test_what_no_item_could_pass_is_refused(shop: Retriever, where: dict[str, An
 def test_a_range_without_items_is_an_empty_list(shop: Retriever) -> None:
     found = ask(shop, price={"min": 21, "max": 22})
     assert (list(found), found.unknown_values) == ([], ())
+
+
+def test_a_bare_word_is_answered_with_how_to_write_it(shop: Retriever) -> None:
+    with pytest.raises(ConfigError, match=r'such as \{"genre": \{"in": \["Comedy"\]\}\}'):
+        shop.retrieve([], k=3, where={"genre": "Comedy"})  # type: ignore[dict-item]

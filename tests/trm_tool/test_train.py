@@ -316,3 +316,22 @@ def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
     assert encoded > 20
     train_trm(dataset, tmp_path / "two", config=SMALL, encoder=encoder, cache=cache, epochs=1)
     assert encoder.encoded == encoded
+
+
+def test_the_average_of_the_weights_follows_where_an_epoch_is_one_step(tmp_path: Path) -> None:
+    """Ten steps in all: an average over a hundred would still hold what the weights were before training."""
+    dataset = make_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
+    sizes = []
+    for average in (0.0, 0.99):
+        train_trm(
+            dataset,
+            tmp_path / f"{average}",
+            config=SMALL,
+            encoder=HashingEncoder(),
+            epochs=10,
+            training=TrainingConfig(weight_average=average, patience=10),
+        )
+        model = load_artifact(tmp_path / f"{average}").model
+        sizes.append(model.id_embedding.weight.square().mean().item())
+    start = 0.02**2  # weights are drawn with a deviation of .02
+    assert sizes[1] - start > 0.3 * (sizes[0] - start) > 0

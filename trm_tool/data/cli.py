@@ -17,7 +17,7 @@ from deeprec.trm_tool.text import plain
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; one that this command wrote before is replaced.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; one that `deeprec data` wrote before is replaced.")]
 
 
 @app.callback()
