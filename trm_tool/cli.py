@@ -238,8 +238,8 @@ def _trust_lines(curve: dict[str, Any]) -> list[str]:
     ]
     if curve["recall_at_10"]["exact"][at] < 1.1 * without:
         lines.append(
-            "It hardly listens: told all that is true of the target, it finds no more. Constraints (--where) still hold; "
-            "preferences need more people, or items with attributes that tell them apart."
+            "It hardly listens: told all that is true of the target, it finds no more. Constraints (--where) still "
+            "hold; preferences need more people, or items with attributes that tell them apart."
         )
     return lines
 

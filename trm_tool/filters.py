@@ -190,12 +190,10 @@ def _check(name: object, condition: object) -> None:
         raise ConfigError(f"where has the key {_shown(name)}; name an attribute, {_EXAMPLE}.")
     name = plain(name, 80)
     if not isinstance(condition, Mapping) or not condition or set(condition) - {"in", "not_in", "min", "max"}:
-        own = (
-            json.dumps({name: {"in": [plain(condition, 40)]}}, ensure_ascii=False) if isinstance(condition, str) else ""
-        )
-        raise ConfigError(
-            f"where.{name} is {_shown(condition)}; use in, not_in, min or max, {f'such as {own}' if own else _EXAMPLE}."
-        )
+        example = _EXAMPLE
+        if isinstance(condition, str):
+            example = f"such as {json.dumps({name: {'in': [plain(condition, 40)]}}, ensure_ascii=False)}"
+        raise ConfigError(f"where.{name} is {_shown(condition)}; use in, not_in, min or max, {example}.")
     for key in ("in", "not_in"):
         values = condition.get(key, [])
         if (
