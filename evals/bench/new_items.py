@@ -233,6 +233,7 @@ def time_changes(old: int, new: int) -> dict[str, Any]:
     texts = torch.from_numpy(encoder.encode([item.title for item in catalogue]))
     seconds: dict[str, float] = {}
     cpu_seconds: dict[str, float] = {}
+    load_before = round(os.getloadavg()[0], 2)
 
     @contextmanager
     def clock(name: str) -> Iterator[None]:
@@ -274,7 +275,14 @@ def time_changes(old: int, new: int) -> dict[str, Any]:
             retriever.save(Path(scratch) / "trm")
         with clock("load"):
             Retriever.load(Path(scratch) / "trm", encoder)
-    return {"items_before": old, "items_added": new, "text_width": 384, "seconds": seconds, "cpu_seconds": cpu_seconds}
+    return {
+        "items_before": old,
+        "items_added": new,
+        "text_width": 384,
+        "load_before": load_before,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+    }
 
 
 def pool(draws: Sequence[tuple[list[Case], Mapping[str, NDArray[np.float64]]]]) -> dict[str, Any]:
