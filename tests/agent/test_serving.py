@@ -185,7 +185,7 @@ def test_a_parent_that_dies_takes_its_server_along(tmp_path: Path, ending: signa
     group = int(parent.stdout.readline())
     assert len(group_members(group)) == 3
     parent.send_signal(ending)
-    parent.communicate(timeout=30)
+    parent.communicate(timeout=120)
     assert gone(group)
 
 
