@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -139,6 +139,10 @@ class Interval:
     high: float
     n: int
     """Values that the mean is taken over. Missing ones (NaN) are not among them."""
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As JSON would have it: a missing number is None."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0) -> Interval:

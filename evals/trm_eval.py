@@ -1,6 +1,5 @@
 """Full-catalogue, leave-one-out evaluation of a TRM artifact beside the baselines, over all users of a data set."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,15 +74,7 @@ class TRMEvaluation:
                     "system": row.system,
                     "oracle": row.oracle,
                     "masked": row.masked,
-                    "metrics": {
-                        name: {
-                            "mean": _finite(interval.mean),
-                            "low": _finite(interval.low),
-                            "high": _finite(interval.high),
-                            "n": interval.n,
-                        }
-                        for name, interval in row.metrics.items()
-                    },
+                    "metrics": {name: interval.to_dict() for name, interval in row.metrics.items()},
                 }
                 for row in self.scores
             ],
@@ -292,7 +283,3 @@ def _notes(artifact: Artifact, dataset: Dataset, cases: Sequence[Case], split: s
     if users < 100:
         notes.append(f"{users} users are too few to tell systems apart.")
     return tuple(notes)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

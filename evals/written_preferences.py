@@ -78,15 +78,7 @@ class WrittenEvaluation:
                 {
                     "system": row.system,
                     "masked": row.masked,
-                    "metrics": {
-                        name: {
-                            "mean": _finite(interval.mean),
-                            "low": _finite(interval.low),
-                            "high": _finite(interval.high),
-                            "n": interval.n,
-                        }
-                        for name, interval in row.metrics.items()
-                    },
+                    "metrics": {name: interval.to_dict() for name, interval in row.metrics.items()},
                 }
                 for row in self.scores
             ],
@@ -269,7 +261,3 @@ def _shown(interval: Interval, *, signed: bool) -> str:
     sign = "+" if signed else ""
     mean = f"{interval.mean:{sign}.4f}"
     return mean if math.isnan(interval.low) else f"{mean}\n{interval.low:{sign}.3f} to {interval.high:{sign}.3f}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

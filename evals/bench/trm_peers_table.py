@@ -213,16 +213,6 @@ def _shown(interval: Interval, *, signed: bool = False) -> str:
 
 def _plain(figures: Figures) -> dict[str, Any]:
     return {
-        system: {
-            way: {
-                measure: {"mean": each.mean, "low": _finite(each.low), "high": _finite(each.high), "n": each.n}
-                for measure, each in measures.items()
-            }
-            for way, measures in ways.items()
-        }
+        system: {way: {measure: each.to_dict() for measure, each in measures.items()} for way, measures in ways.items()}
         for system, ways in figures.items()
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
