@@ -56,7 +56,10 @@ class RunRecord:
     suite: str | None = None
     group_id: str | None = None
     parent_id: UUID | None = None
-    """The run that this one was forked from."""
+    """The run that this one was forked from, or replays."""
+    fork: dict[str, Any] | None = None
+    """How it departs from its parent: `{"turn": position, "preference": new text}` where one turn's preference was
+    edited (such a run is never trained on), `{"turn": None}` for a replay; None for a run of its own."""
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -213,6 +216,10 @@ class RunTrace:
     finished_at: datetime | None
     latency_ms: float | None
     ungrounded: int
+    pinned: bool
+    """Never pruned."""
+    redacted_at: datetime | None
+    """When its person's history, message and free text were taken out."""
     turns: tuple[TurnRecord, ...]
     retrievals: tuple[RetrievalRecord, ...]
     written: tuple[RecommendationRecord, ...]

@@ -182,6 +182,8 @@ def load_traces(session: Session, runs: Sequence[schema.Run]) -> list[RunTrace]:
             finished_at=run.finished_at,
             latency_ms=run.latency_ms,
             ungrounded=run.ungrounded,
+            pinned=run.pinned,
+            redacted_at=run.redacted_at,
             turns=tuple(turns.get(run.run_id, ())),
             retrievals=tuple(retrievals.get(run.run_id, ())),
             written=tuple(lists.get((run.run_id, "written"), ())),

@@ -92,6 +92,7 @@ class Run(Base):
     suite: Mapped[str | None]
     group_id: Mapped[str | None] = mapped_column(index=True)
     versions: Mapped[dict[str, Any]]
+    fork: Mapped[dict[str, Any] | None]
     status: Mapped[str] = mapped_column(index=True)  # "running" until the run is finished
     incomplete: Mapped[bool] = mapped_column(server_default=text("false"))
     detail: Mapped[str | None]
@@ -99,6 +100,8 @@ class Run(Base):
     latency_ms: Mapped[float | None]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    pinned: Mapped[bool] = mapped_column(server_default=text("false"))
+    redacted_at: Mapped[datetime | None]
 
 
 def _run_key() -> Mapped[UUID]:
