@@ -20,7 +20,7 @@ from deeprec.agent.graph import build_graph
 from deeprec.agent.policy import CompletionPolicy
 from deeprec.agent.run import run_many, step_text
 from deeprec.agent.state import AgentInput, AgentOutput, Lineage
-from deeprec.agent.traces.cli import DEFAULT_STORE
+from deeprec.agent.traces.options import DEFAULT_STORE
 from deeprec.agent.traces.recorder import SqlRecorder
 from deeprec.agent.traces.render import visible
 from deeprec.agent.traces.store import TraceStore

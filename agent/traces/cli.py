@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, get_args
-from uuid import UUID
+from typing import Annotated, get_args
 
 import typer
 from rich import box
@@ -16,23 +12,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deeprec.agent.traces.options import (
+    DEFAULT_STORE,
+    ArtifactOption,
+    JsonOption,
+    StoreOption,
+    titles_for,
+    to_json,
+)
 from deeprec.agent.traces.preferences import export_preferences
-from deeprec.agent.traces.records import RunSummary, RunTrace, Status
+from deeprec.agent.traces.records import RunSummary, Status
 from deeprec.agent.traces.render import render_run, visible
 from deeprec.agent.traces.store import RunFilter, TraceStore
-from deeprec.trm_tool.catalogue import Catalogue
-from deeprec.trm_tool.errors import ArtifactError, ConfigError
-from deeprec.trm_tool.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.preference_file import FORMAT
 
-DEFAULT_STORE = ".deeprec/traces.db"
-
 app = typer.Typer(help="Read logged runs.", no_args_is_help=True, add_completion=False)
-
-StoreOption = Annotated[
-    str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 @app.command("ls")
@@ -63,10 +58,7 @@ def list_runs(
 def show_run(
     run: Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")],
     store: StoreOption = DEFAULT_STORE,
-    artifact: Annotated[
-        Path | None,
-        typer.Option(help="A TRM artifact whose catalogue has the titles. Else the default one, where it fits."),
-    ] = None,
+    artifact: ArtifactOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: each turn, what came back, and the ranked list."""
@@ -75,7 +67,7 @@ def show_run(
     if as_json:
         typer.echo(json.dumps(to_json(trace), indent=2))
         return
-    Console().print(render_run(trace, _titles(artifact, trace)))
+    Console().print(render_run(trace, titles_for(artifact, trace)))
 
 
 @app.command("export")
@@ -97,34 +89,6 @@ def export_runs(
     typer.echo(f"Wrote {wrote.preferences} preferences of {wrote.runs} runs to {preferences}.")
     if wrote.left_out:
         typer.echo("Runs left out: " + ", ".join(f"{count} {status}" for status, count in wrote.left_out.items()) + ".")
-
-
-def _titles(artifact: Path | None, trace: RunTrace) -> Catalogue | None:
-    """The catalogue of the artifact that was named, or of the default one if the run was made with it."""
-    if artifact is not None:
-        return Catalogue.from_parquet(artifact / "items.parquet")
-    from deeprec.trm_tool.artifact import load_artifact
-
-    try:
-        found = load_artifact(DEFAULT_ARTIFACT)
-    except ArtifactError:
-        return None
-    return found.catalogue if found.fingerprint == trace.run.trm_fingerprint else None
-
-
-def to_json(value: Any) -> Any:
-    """A record as strict JSON: NaN as null, ids and times as text."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: to_json(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(part) for part in value]
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _listing(runs: list[RunSummary]) -> Table:

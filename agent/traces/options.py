@@ -1,0 +1,59 @@
+"""What the commands of `deeprec traces` share: their options, where titles come from, records as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from deeprec.agent.traces.records import RunTrace
+from deeprec.trm_tool.errors import ArtifactError
+from deeprec.trm_tool.options import DEFAULT_ARTIFACT
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.catalogue import Catalogue
+
+DEFAULT_STORE = ".deeprec/traces.db"
+
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+ArtifactOption = Annotated[
+    Path | None,
+    typer.Option("--artifact", help="A TRM artifact whose catalogue has the titles. Else the default, where it fits."),
+]
+
+
+def titles_for(artifact: Path | None, *traces: RunTrace) -> Catalogue | None:
+    """The catalogue of the artifact that was named, or of the default one if all the runs were made with it."""
+    from deeprec.trm_tool.artifact import load_artifact
+    from deeprec.trm_tool.catalogue import Catalogue
+
+    if artifact is not None:
+        return Catalogue.from_parquet(artifact / "items.parquet")
+    try:
+        found = load_artifact(DEFAULT_ARTIFACT)
+    except ArtifactError:
+        return None
+    return found.catalogue if {trace.run.trm_fingerprint for trace in traces} == {found.fingerprint} else None
+
+
+def to_json(value: Any) -> Any:
+    """A record as strict JSON: NaN as null, ids and times as text."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
