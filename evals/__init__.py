@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         reciprocal_rank,
         target_ranks,
     )
+    from deeprec.evals.statistics import holm, randomisation_test, smallest_difference
     from deeprec.evals.systems import System, make_system, make_trm_system
     from deeprec.evals.trm_eval import (
         SystemScores,
@@ -41,6 +42,7 @@ _HOMES = {
     "evaluate_systems": "trm_eval",
     "evaluate_trm": "trm_eval",
     "evaluate_written": "written_preferences",
+    "holm": "statistics",
     "make_cases": "cases",
     "make_cooccurrence_scorer": "baselines",
     "make_popularity_scorer": "baselines",
@@ -50,10 +52,12 @@ _HOMES = {
     "ndcg_at_k": "metrics",
     "ndcg_from_ranks": "metrics",
     "paired_interval": "metrics",
+    "randomisation_test": "statistics",
     "recall_at_k": "metrics",
     "recall_from_ranks": "metrics",
     "reciprocal_from_ranks": "metrics",
     "reciprocal_rank": "metrics",
+    "smallest_difference": "statistics",
     "target_ranks": "metrics",
     "written_table": "written_preferences",
 }
@@ -70,6 +74,7 @@ __all__ = [
     "evaluate_systems",
     "evaluate_trm",
     "evaluate_written",
+    "holm",
     "make_cases",
     "make_cooccurrence_scorer",
     "make_popularity_scorer",
@@ -79,10 +84,12 @@ __all__ = [
     "ndcg_at_k",
     "ndcg_from_ranks",
     "paired_interval",
+    "randomisation_test",
     "recall_at_k",
     "recall_from_ranks",
     "reciprocal_from_ranks",
     "reciprocal_rank",
+    "smallest_difference",
     "target_ranks",
     "written_table",
 ]
