@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         render_run,
         visible,
     )
+    from deeprec.agent.what_if import Replay, fork_run, replay_run
 
 # Modules load on first use of a name: LangGraph and torch take seconds, and `deeprec --help` needs neither.
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "PolicyError": "policy",
     "PolicyRejectedError": "policy",
     "PolicyUnavailableError": "policy",
+    "Replay": "what_if",
     "RetrieverUnavailableError": "nodes",
     "RunTrace": "traces",
     "SamplingConfig": "policy",
@@ -61,6 +63,7 @@ _HOMES = {
     "VllmServer": "serving",
     "build_graph": "graph",
     "fill_list": "grounding",
+    "fork_run": "what_if",
     "ground": "grounding",
     "make_chat_model": "chat",
     "make_recommend_tool": "tool",
@@ -68,6 +71,7 @@ _HOMES = {
     "read_tagged": "protocols",
     "read_tool_calls": "protocols",
     "render_run": "traces",
+    "replay_run": "what_if",
     "run_many": "run",
     "step_text": "run",
     "visible": "traces",
@@ -86,6 +90,7 @@ __all__ = [
     "PolicyError",
     "PolicyRejectedError",
     "PolicyUnavailableError",
+    "Replay",
     "RetrieverUnavailableError",
     "RunTrace",
     "SamplingConfig",
@@ -99,6 +104,7 @@ __all__ = [
     "VllmServer",
     "build_graph",
     "fill_list",
+    "fork_run",
     "ground",
     "make_chat_model",
     "make_recommend_tool",
@@ -106,6 +112,7 @@ __all__ = [
     "read_tagged",
     "read_tool_calls",
     "render_run",
+    "replay_run",
     "run_many",
     "step_text",
     "visible",

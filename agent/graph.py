@@ -52,7 +52,7 @@ def build_graph(
         ConfigError: policy and protocol do not go together, or a guided run has no phrase to choose from.
     """
     config = config or AgentConfig()
-    nodes = Nodes(_protocol_for(policy, protocol, config), retriever, config, recorder or NullRecorder())
+    nodes = Nodes(protocol_for(policy, protocol, config), retriever, config, recorder or NullRecorder())
     graph = StateGraph(AgentState, input_schema=AgentInput, output_schema=AgentOutput)
     for name in ("prepare", "reason", "retrieve", "rank", "finish"):
         graph.add_node(name, _both_ways(name, getattr(nodes, name)))
@@ -89,7 +89,12 @@ def _exit(state: AgentState) -> str | None:
     return "finish" if ending["status"] == "fallback" or not state["candidates"] else "rank"
 
 
-def _protocol_for(policy: object, protocol: str | None, config: AgentConfig) -> AgentProtocol:
+def protocol_for(policy: object, protocol: str | None, config: AgentConfig) -> AgentProtocol:
+    """The protocol by its name, or the one that fits the policy.
+
+    Raises:
+        ConfigError: policy and protocol do not go together.
+    """
     if isinstance(policy, CompletionPolicy) and protocol in (None, "tagged"):
         sampling = SamplingConfig(temperature=config.temperature, top_p=config.top_p)
         return TaggedProtocol(policy, sampling=sampling, guided=config.guided)

@@ -397,6 +397,7 @@ class Nodes:
             suite=lineage.get("suite"),
             group_id=lineage.get("group_id"),
             parent_id=UUID(parent) if parent else None,
+            fork=lineage.get("fork"),
             versions=_versions(),
             **self.protocol.lineage(),
         )

@@ -24,6 +24,8 @@ class Lineage(TypedDict, total=False):
     suite: str
     group_id: str
     parent_id: str
+    fork: dict[str, Any]
+    """How the run departs from its parent; see `RunRecord.fork`."""
 
 
 class Candidate(TypedDict):

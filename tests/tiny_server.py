@@ -1,6 +1,7 @@
 """A real HTTP server that speaks vLLM's API over a random two-layer Llama with byte tokens.
 
 It samples from the model, from a regular expression (guided requests), or answers with the next line of a script.
+Sampling follows a request's seed.
 Logprobs are always the Llama's own, so that a trainer's can be compared with them.
 """
 
@@ -94,10 +95,10 @@ class TinyServer:
         return [float(logits[at, token]) for at, token in enumerate(completion)]
 
     @torch.no_grad()
-    def sample(self, prompt: list[int], max_tokens: int) -> list[int]:
+    def sample(self, prompt: list[int], max_tokens: int, rng: random.Random) -> list[int]:
         ids, past = torch.tensor([prompt]), None
         chosen: list[int] = []
-        generator = torch.Generator().manual_seed(self.rng.randrange(2**31))
+        generator = torch.Generator().manual_seed(rng.randrange(2**31))
         while len(chosen) < max_tokens and EOS not in chosen:
             out = self.model(ids, past_key_values=past, use_cache=True)
             past = out.past_key_values
@@ -112,9 +113,9 @@ class TinyServer:
         if self.script:
             ids = encode(self.script.pop(0))
         elif regex is not None:
-            ids = encode(sample_regex(regex, self.rng))
+            ids = encode(sample_regex(regex, self._rng(body)))
         else:
-            ids = self.sample(prompt, min(body["max_tokens"], 24))
+            ids = self.sample(prompt, min(body["max_tokens"], 24), self._rng(body))
         ids, reason = self._end(ids, body)
         choice = {
             "index": 0,
@@ -139,9 +140,13 @@ class TinyServer:
             scripted = self.script.pop(0)
             message |= scripted if isinstance(scripted, dict) else {"content": scripted}
         elif regex is not None:
-            message["content"] = sample_regex(regex, self.rng)
+            message["content"] = sample_regex(regex, self._rng(body))
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         return {**_envelope("chat.completion"), "choices": [choice], "usage": _usage(7, 5)}
+
+    def _rng(self, body: dict[str, Any]) -> random.Random:
+        """A request with a seed is answered the same each time."""
+        return self.rng if body.get("seed") is None else random.Random(body["seed"])
 
     @staticmethod
     def _end(ids: list[int], body: dict[str, Any]) -> tuple[list[int], str]:

@@ -156,6 +156,28 @@ class TaggedProtocol:
             ),
         )
 
+    async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
+        """The turn with the text between its preference tags replaced, and tokenised anew by the server."""
+        before, _, rest = record.text.partition(BEGIN_PREFERENCE)
+        _, _, after = rest.partition(END_PREFERENCE)
+        text = f"{before}{BEGIN_PREFERENCE}{preference}{END_PREFERENCE}{after}"
+        ids = tuple(await self._policy.tokenize(text))
+        return replace(
+            record,
+            text=text,
+            preference=preference,
+            completion_ids=ids,
+            logprobs=(float("nan"),) * len(ids),
+            completion_tokens=len(ids),
+            latency_ms=0.0,
+        )
+
+    def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
+        """Whether the chain is, id by id, the one after which the last of these turns was sampled."""
+        *earlier, last = records
+        chain = [token for record in earlier for token in (*record.prompt_ids, *record.completion_ids)]
+        return list(conversation["chain"]) == [*chain, *last.prompt_ids]
+
     def _turn(self, conversation: Conversation, completion: Completion) -> Turn:
         text = (BEGIN_LIST + "\n" if conversation["list_open"] else "") + completion.text
         decision = read_tagged(text, cut=completion.finish_reason == "length", guided=self.guided)

@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
@@ -41,12 +42,14 @@ from deeprec.agent.protocols.turn import (
     read_preference,
     thought_regex,
 )
+from deeprec.agent.traces.codec import storable
 from deeprec.agent.traces.records import TurnRecord
 
 _log = logging.getLogger(__name__)
 
 _UNREADABLE = "unreadable"
 """Marks a message that stands in for one that LangChain could not file."""
+_CALL_BLOCKS = ("tool_use", "tool_call", "function_call")
 
 RETRIEVE: dict[str, Any] = {
     "type": "function",
@@ -173,6 +176,33 @@ class ToolsProtocol:
         added = stored[conversation["new"] : -1]
         return self._turn(_extend(conversation, *added), stored[-1], record.latency_ms)
 
+    async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
+        """The turn with another preference in the arguments of its tool call; its usage stays the one counted."""
+        *before, last = messages_from_dict(record.messages or [])
+        if not isinstance(last, AIMessage):
+            raise PolicyUnavailableError(f"Turn {record.position} was stored without its message; it cannot be edited.")
+        searched, *others = last.tool_calls
+        content: Any = last.content
+        if not isinstance(content, str):  # some providers repeat the call among the blocks of the content
+            content = [
+                block for block in content if not (isinstance(block, dict) and block.get("type") in _CALL_BLOCKS)
+            ]
+        edited = last.model_copy(
+            update={
+                "content": content,
+                "tool_calls": [{**searched, "args": {**searched["args"], "preference": preference}}, *others],
+                "additional_kwargs": {k: v for k, v in last.additional_kwargs.items() if k != "tool_calls"},
+                "response_metadata": {k: v for k, v in last.response_metadata.items() if k != "logprobs"},
+            }
+        )
+        messages = [message_to_dict(message) for message in (*before, edited)]
+        return replace(record, preference=preference, messages=messages, latency_ms=0.0)
+
+    def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
+        """Whether the messages are those that the turns added, the last turn's own answer left out."""
+        stored = [message for record in records for message in messages_from_dict(record.messages or [])][:-1]
+        return _said(stored) == _said(conversation["messages"])
+
     def _turn(self, conversation: Conversation, answer: AIMessage, latency_ms: float) -> Turn:
         messages: list[BaseMessage] = [*conversation["messages"], answer]
         added = messages[len(conversation["messages"]) - conversation["new"] :]
@@ -216,6 +246,10 @@ class ToolsProtocol:
         if not isinstance(answer, AIMessage):
             raise PolicyUnavailableError(f"The chat model answered with {type(answer).__name__}, not an AIMessage.")
         return answer, (time.perf_counter() - started) * 1000
+
+
+def _said(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
+    return [(message.type, storable(str(message.text))) for message in messages]
 
 
 def _extend(conversation: Conversation, *messages: BaseMessage) -> dict[str, Any]:

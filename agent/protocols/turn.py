@@ -115,6 +115,12 @@ class AgentProtocol(Protocol):
     def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
         """The turn that a record holds, as if the model had just written it."""
 
+    async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
+        """A turn that searched, with another preference in the place of its own. Nobody sampled it: no logprobs."""
+
+    def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
+        """Whether a conversation is what the model had before it wrote the last of these first turns of a run."""
+
 
 def thought_regex(phrases: Sequence[str]) -> str:
     """A regular expression for a guided thought: a sentence about phrases that the catalogue knows.
