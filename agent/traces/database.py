@@ -130,6 +130,8 @@ def _set_pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")  # with WAL: a killed process loses nothing that was committed
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # it can be set before the first table only
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # pruning gives room back in steps, beside the writers
 
 
 def _begin(connection: Connection) -> None:
