@@ -1,0 +1,152 @@
+"""What a reader wants to know of a run that no record says by itself. The terminal and the page tell it alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunTrace, TurnRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundItem:
+    """One item that a retrieval brought back, and whether the run had met it."""
+
+    rank: int
+    """1-based within the retrieval."""
+    item_id: str
+    score: float
+    seen_in: int | None
+    """Number, from 1, of the turn whose retrieval brought it back before; None where it is found for the first time."""
+    in_history: bool
+    is_target: bool
+
+    @property
+    def is_new(self) -> bool:
+        """Neither found before nor in the person's history."""
+        return self.seen_in is None and not self.in_history
+
+    @property
+    def note(self) -> str:
+        """`is_new` and its two opposites in words."""
+        if self.seen_in is not None:
+            return f"seen in turn {self.seen_in}"
+        return "in the history" if self.in_history else "new"
+
+
+def found_items(trace: RunTrace) -> dict[int, list[FoundItem]]:
+    """What each retrieval brought back, best first, by the retrieval's position."""
+    history, first_turn = set(trace.run.history), dict[str, int]()
+    found: dict[int, list[FoundItem]] = {}
+    for retrieval in trace.retrievals:
+        found[retrieval.position] = []
+        for rank, item in enumerate(retrieval.items, start=1):
+            found[retrieval.position].append(
+                FoundItem(
+                    rank=rank,
+                    item_id=item.id,
+                    score=item.score,
+                    seen_in=first_turn.get(item.id),
+                    in_history=item.id in history,
+                    is_target=item.id == trace.run.target_id,
+                )
+            )
+            first_turn.setdefault(item.id, retrieval.turn + 1)
+    return found
+
+
+def found_by_turn(trace: RunTrace, turn: TurnRecord) -> list[RetrievalRecord]:
+    """The retrievals that one turn asked for."""
+    return [retrieval for retrieval in trace.retrievals if retrieval.turn == turn.position]
+
+
+def origin(line: RecommendationRecord, trace: RunTrace) -> str:
+    """Where a place of a list came from: the turn whose retrieval found it first; empty where none did."""
+    if line.retrieval is None:
+        return ""
+    turn = next((found.turn for found in trace.retrievals if found.position == line.retrieval), None)
+    return f"retrieval {line.retrieval + 1}" if turn is None else f"turn {turn + 1}"
+
+
+def held_out_line(trace: RunTrace) -> str | None:
+    """When the held-out item was found and where it is listed, in words; None where it is not known."""
+    target = trace.run.target_id
+    if target is None:
+        return None
+    places = [(r.turn + 1, rank) for r in trace.retrievals for rank, i in enumerate(r.items, 1) if i.id == target]
+    listed = next((line.rank for line in trace.recommended if line.item_id == target), None)
+    found = f"found in turn {places[0][0]}, at place {places[0][1]}" if places else "never found"
+    if not trace.recommended:
+        return found
+    return f"{found}; {'not in the list' if listed is None else f'place {listed} of the list'}"
+
+
+def model_name(trace: RunTrace) -> str:
+    """The model, and the adapter on it with its version."""
+    run = trace.run
+    if run.adapter is None:
+        return run.policy_model
+    version = "" if run.adapter_version is None else f", version {run.adapter_version}"
+    return f"{run.policy_model} + {run.adapter}{version}"
+
+
+def fork_line(trace: RunTrace) -> str | None:
+    """How a run departs from its parent, in words; None for a run without one."""
+    run = trace.run
+    if run.parent_id is None:
+        return None
+    if run.fork is None:
+        return f"It has a parent, run {run.parent_id}."
+    turn = run.fork.get("turn")
+    if not isinstance(turn, int):
+        return f"A replay of run {run.parent_id}."
+    return (
+        f"A fork of run {run.parent_id}: the preference of turn {turn + 1} was set to “{run.fork.get('preference')}”."
+    )
+
+
+def lineage(trace: RunTrace) -> list[tuple[str, str]]:
+    """Everything that explains a run, as names and values in words; what is not known is left out."""
+    run = trace.run
+    told: list[tuple[str, object]] = [
+        ("run", run.run_id),
+        ("policy", run.policy_model),
+        ("adapter", run.adapter),
+        ("adapter version", run.adapter_version),
+        ("protocol", f"{run.protocol}, version {run.protocol_version}"),
+        ("prompts", f"version {run.prompt_version}"),
+        ("sampling", ("guided, " if run.guided else "free, ") + _pairs(run.sampling)),
+        ("seed", run.seed),
+        ("recommender", run.trm_fingerprint),
+        ("recommender trained without", None if run.trm_holdout is None else f"the last {run.trm_holdout} of each"),
+        ("data", run.dataset_fingerprint),
+        ("split", run.split),
+        ("suite", run.suite),
+        ("group", run.group_id),
+        ("parent run", run.parent_id),
+        ("fork", None if run.fork is None else _pairs(run.fork)),
+        ("list length", run.k),
+        ("settings", _pairs(run.config)),
+        ("software", _pairs(run.versions)),
+    ]
+    return [(name, str(value)) for name, value in told if value is not None and value != ""]
+
+
+def _pairs(values: dict[str, object]) -> str:
+    def shown(value: object) -> str:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+    return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
+
+
+def duration(latency_ms: float | None) -> str | None:
+    """A time in words, `840 ms` or `61.2 s`; None where it is not known."""
+    if latency_ms is None or math.isnan(latency_ms):
+        return None
+    return f"{latency_ms:.0f} ms" if latency_ms < 1000 else f"{latency_ms / 1000:.2f} s"
+
+
+def reward_text(value: float) -> str:
+    """A component of a reward in words: a missing one is not 0."""
+    return "not computable" if math.isnan(value) else f"{value:.4g}"

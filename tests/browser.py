@@ -1,0 +1,144 @@
+"""A real Chromium, driven over its DevTools pipe: what a page looks like and does, not what its source says."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_FLAGS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
+
+
+class Browser:
+    """One page of one browser, on files of this machine."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._in, self._out = os.fdopen(reading, "rb", buffering=0), os.fdopen(writing, "wb", buffering=0)
+        self._count, self._buffer = 0, b""
+        self.events: list[dict[str, Any]] = []
+        target = self._call("Target.createTarget", {"url": "about:blank"}, None)["targetId"]
+        self._session = self._call("Target.attachToTarget", {"targetId": target, "flatten": True}, None)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One DevTools command on the page."""
+        return self._call(method, parameters, self._session)
+
+    def open(self, file: Path, *, width: int = 1280, dark: bool = False, media: str = "screen") -> None:
+        """Load a file at a width, 800 px high, in a colour scheme, and wait until it is laid out."""
+        mobile = width < 600
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=mobile
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        self.events.clear()
+        self.call("Page.navigate", url=file.resolve().as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._read()
+
+    def value(self, expression: str) -> Any:
+        """What a JavaScript expression comes to on the page, as JSON; it runs whatever the page's policy says."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """Strike one key."""
+        for kind in ("keyDown", "keyUp"):
+            typed = {"text": text} if text and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **typed)
+
+    def screenshot(self, file: Path, *, whole: bool = True) -> None:
+        """Save what the page looks like, whole or as far as the window shows it."""
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+        file.write_bytes(base64.b64decode(data))
+
+    def requested(self) -> list[str]:
+        """The addresses that the page has asked for since it was opened."""
+        sent = [event for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [event["params"]["request"]["url"] for event in sent]
+
+    def complaints(self) -> list[str]:
+        """What the console of the page says: errors, and what its policy has blocked."""
+        logged = [event["params"]["entry"]["text"] for event in self.events if event["method"] == "Log.entryAdded"]
+        return logged + [str(event["params"]) for event in self.events if event["method"] == "Runtime.exceptionThrown"]
+
+    def _call(self, method: str, parameters: dict[str, Any], session: str | None) -> dict[str, Any]:
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": parameters}
+        if session:
+            message["sessionId"] = session
+        self._out.write(json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._count:
+                assert "error" not in answer, answer
+                return answer["result"]  # type: ignore[no-any-return]
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            part = self._in.read(1 << 20)
+            if not part:
+                raise AssertionError("Chromium has ended.")
+            self._buffer += part
+        line, self._buffer = self._buffer.split(b"\0", 1)
+        message: dict[str, Any] = json.loads(line)
+        if "method" in message:
+            self.events.append(message)
+        return message
+
+    def close(self) -> None:
+        """Let go of the pipe; Chromium ends by itself then."""
+        self._in.close()
+        self._out.close()
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Browser]:
+    """Start a browser with a fresh profile, and end it with the block. The test is skipped where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("needs Chromium on the PATH: apt-get install chromium")
+    to_browser, from_browser = os.pipe(), os.pipe()
+    flags = [*_FLAGS, f"--user-data-dir={profile}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    # Chromium reads commands at descriptor 3 and answers at 4.
+    script = f'exec "$0" "$@" 3<&{to_browser[0]} 4>&{from_browser[1]}'
+    process = subprocess.Popen(
+        ["bash", "-c", script, program, *flags],
+        pass_fds=(to_browser[0], from_browser[1]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(to_browser[0])
+    os.close(from_browser[1])
+    browser = None
+    try:
+        browser = Browser(from_browser[0], to_browser[1])
+        yield browser
+    finally:
+        if browser is not None:
+            browser.close()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=10)
