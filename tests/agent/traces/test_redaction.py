@@ -175,7 +175,7 @@ def test_a_failure_in_the_middle_leaves_everything(store: TraceStore, make: Any,
     runs = [write_secret(store, make) for _ in range(3)]
     was = [repr(store.run(run)) for run in runs]
     with store._write() as session:
-        condition = f"OLD.run_id = '{runs[-1].hex}'"
+        condition = f"OLD.run_id = X'{runs[-1].hex}'"
         session.execute(
             text(
                 f"CREATE TRIGGER no BEFORE UPDATE ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'broken'); END"

@@ -36,7 +36,7 @@ def test_old_runs_go_with_everything_that_hangs_on_them(store: TraceStore, tmp_p
     with sqlite3.connect(tmp_path / "traces.db") as raw:
         for table in ("turns", "retrievals", "retrieved_items", "recommendations", "rewards"):
             owners = {row[0] for row in raw.execute(f"select distinct run_id from {table}")}
-            assert owners <= {new.hex}, table
+            assert owners <= {new.bytes}, table
     raw.close()
 
 
