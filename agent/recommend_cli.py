@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deeprec.agent.chat import make_chat_model
 from deeprec.agent.config import AgentConfig
 from deeprec.agent.graph import build_graph
-from deeprec.agent.policy import CompletionPolicy
+from deeprec.agent.live import DEFAULT_BASE_URL, BaseUrlOption, ModelOption, open_policy
 from deeprec.agent.run import run_many, step_text
 from deeprec.agent.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.traces.options import DEFAULT_STORE
@@ -35,8 +35,6 @@ from deeprec.trm_tool.options import (
     read_data,
     split_names,
 )
-
-DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
 
 app = typer.Typer(add_completion=False)
 
@@ -64,13 +62,8 @@ def recommend(
     time_column: ColumnOption = None,
     title_column: ColumnOption = None,
     text_columns: TextColumns = None,
-    base_url: Annotated[
-        str,
-        typer.Option(envvar="DEEPREC_BASE_URL", help="An OpenAI-compatible server; `deeprec llm serve` starts one."),
-    ] = DEFAULT_BASE_URL,
-    model: Annotated[
-        str | None, typer.Option(envvar="DEEPREC_MODEL", help="A model of the server; else its only one.")
-    ] = None,
+    base_url: BaseUrlOption = DEFAULT_BASE_URL,
+    model: ModelOption = None,
     protocol: Annotated[ProtocolName, typer.Option(help="tagged needs vLLM; tools any server.")] = ProtocolName.TAGGED,
     guided: Annotated[
         bool | None,
@@ -147,25 +140,16 @@ async def _run(
     *,
     quiet: bool,
 ) -> AgentOutput:
-    policy = CompletionPolicy(base_url, model)
-    chosen: Any = None
-    try:
-        served = await policy.connect()
-        chosen = policy
-        if protocol is ProtocolName.TOOLS:
-            chosen = make_chat_model(base_url, served.name, temperature=config.temperature, top_p=config.top_p)
+    sampling = {"temperature": config.temperature, "top_p": config.top_p}
+    async with open_policy(base_url, model, protocol=protocol.value, **sampling) as (name, policy):
         with TraceStore(store) as traces:
-            graph = build_graph(chosen, retriever, protocol=protocol.value, config=config, recorder=SqlRecorder(traces))
+            graph = build_graph(policy, retriever, protocol=protocol.value, config=config, recorder=SqlRecorder(traces))
             progress = Console(stderr=True)
-            with progress.status(f"{served.name} is reasoning…") if not quiet else _nothing():
+            with nullcontext() if quiet else progress.status(f"{name} is reasoning…"):
                 [output] = await run_many(
                     graph, [request], on_update=None if quiet else lambda _, *step: _tell(progress, *step)
                 )
         return output
-    finally:
-        if protocol is ProtocolName.TOOLS and chosen is not None:
-            await chosen.root_async_client.close()
-        await policy.aclose()
 
 
 def _tell(console: Console, node: str, wrote: Any) -> None:
@@ -198,9 +182,3 @@ def _print(output: AgentOutput, k: int, artifact: Path) -> None:
 
 def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _nothing() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()

@@ -26,13 +26,14 @@ class PreferenceExport:
     runs: int
     """Runs that wrote one or more of them."""
     left_out: dict[str, int]
-    """Runs that are never trained on: "running" or "incomplete" -> how many."""
+    """Runs that are never trained on: "running", "incomplete", "edited" or "replayed" -> how many."""
 
 
 def export_preferences(store: TraceStore, path: Path, where: RunFilter | None = None) -> PreferenceExport:
     """Write every preference that the models of finished runs wrote, oldest run first, in constant memory.
 
-    Runs that go on, were killed, or were failed by the store are left out and counted.
+    Runs that go on, were killed, or were failed by the store are left out and counted; so are forks and replays, which
+    repeat what their parents wrote.
 
     Args:
         store: Where to read.
@@ -53,6 +54,8 @@ def export_preferences(store: TraceStore, path: Path, where: RunFilter | None = 
         for run in store.preferences(where):
             if run.incomplete or run.status == "running":
                 left_out["incomplete" if run.incomplete else "running"] += 1
+            elif run.run.fork is not None:
+                left_out["replayed" if run.run.fork.get("turn") is None else "edited"] += 1
             elif run.preferences:
                 runs += 1
                 yield from _written(run)

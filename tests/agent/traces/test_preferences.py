@@ -59,6 +59,15 @@ def test_runs_that_are_never_trained_on_are_left_out_and_counted(store: TraceSto
     assert (wrote.preferences, wrote.runs, wrote.left_out) == (2, 1, {"incomplete": 1, "running": 2})
 
 
+def test_forks_and_replays_add_nothing_to_what_their_parents_wrote(store: TraceStore, path: Path, make: Any) -> None:
+    parent = make.write(store)
+    for fork in ({"turn": 0, "preference": "war"}, {"turn": None}, {"turn": None}):
+        make.write(store, make.run(parent_id=parent, fork=fork))
+    wrote = export_preferences(store, path)
+    assert (wrote.runs, wrote.left_out) == (1, {"edited": 1, "replayed": 2})
+    assert {row.run_id for row in read_preference_file(path)} == {str(parent)}
+
+
 def test_a_filter_says_which_runs(store: TraceStore, path: Path, make: Any) -> None:
     for split in ("train", "test", "train"):
         make.write(store, make.run(split=split))
