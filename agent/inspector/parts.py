@@ -22,6 +22,8 @@ from deeprec.agent.traces.render import Titles
 
 MAX_TITLE_CHARS = 160
 MAX_ID_CHARS = 60
+MAX_TEXT_CHARS = 1_200
+"""What is shown of a thought, a message or a note before the rest is folded away."""
 LONG_HISTORY = 20
 """From how many items on a history is folded away."""
 
@@ -91,8 +93,21 @@ def status_badges(trace: RunTrace) -> list[Html]:
 
 def facts(pairs: Sequence[tuple[str, str | Html | None]]) -> Html:
     """Short values under their names; those that are None are left out."""
-    shown = [element("div", element("dt", name), element("dd", value)) for name, value in pairs if value]
+    shown = [
+        element("div", element("dt", name), element("dd", value), class_="wide" if name == "model" else None)
+        for name, value in pairs
+        if value
+    ]
     return element("dl", shown, class_="facts")
+
+
+def long_text(value: str, class_: str, label: str | None = None) -> Html:
+    """A paragraph of somebody's words; of very long ones the rest is folded away."""
+    name = None if label is None else element("span", label, class_="label")
+    if len(value) <= MAX_TEXT_CHARS:
+        return element("p", name, said(value), class_=class_)
+    rest = element("details", element("summary", f"All {len(value):,} characters"), element("pre", as_written(value)))
+    return join(element("p", name, said(value, MAX_TEXT_CHARS), class_=class_), rest)
 
 
 def headline(view: RunView, outline: Outline) -> Html:
@@ -110,7 +125,8 @@ def headline(view: RunView, outline: Outline) -> Html:
     held_out = held_out_line(trace)
     return join(
         outline.heading(0, "Run ", element("code", view.name), status_badges(trace), class_="title"),
-        [element("p", said(told[0]), class_=told[1]) for told in warnings if told],
+        [long_text(told[0], told[1]) for told in warnings if told],
+        element("p", element("strong", "★ Held out: "), f"{held_out}.", class_="aim") if held_out else None,
         facts(
             [
                 ("model", said(model_name(trace), 120)),
@@ -121,7 +137,6 @@ def headline(view: RunView, outline: Outline) -> Html:
                 ("turns and searches", f"{len(turns)} and {len(trace.retrievals)}"),
                 ("tokens written", f"{wrote:,}"),
                 ("tokens read, over all turns", f"{read:,}"),
-                ("held-out item", None if held_out is None else badge(f"★ {held_out}", "aim")),
             ]
         ),
     )
@@ -142,7 +157,7 @@ def request_section(view: RunView, outline: Outline) -> Html:
     if run.user_id is not None:
         told.append(element("p", element("span", "user", class_="label"), said(run.user_id, 120)))
     if run.message:
-        told.append(element("p", element("span", "message", class_="label"), element("q", said(run.message))))
+        told.append(long_text(run.message, "thought", "message"))
     if run.target_id is not None:
         star = element("span", "★ held out: what the person chose next, unknown to the model", class_="label")
         told.append(element("p", star, element("span", item_cell(run.target_id, titles), class_="item")))
@@ -206,7 +221,7 @@ def _turn(
     ]
     told: list[Html | None] = [thought(turn), preference(turn)]
     if turn.detail:
-        told.append(element("p", said(turn.detail), class_="warn" if turn.action == "malformed" else "bad"))
+        told.append(long_text(turn.detail, "warn" if turn.action == "malformed" else "bad"))
     if turn.action == "malformed" and turn.text:
         told += [element("p", "What the model wrote, as it was:", class_="note"), element("pre", as_written(turn.text))]
     if turn.action == "recommend":
@@ -232,14 +247,14 @@ def thought(turn: TurnRecord) -> Html | None:
     """What the model thought."""
     if not turn.thought:
         return None
-    return element("p", element("span", "thought", class_="label"), said(turn.thought), class_="thought")
+    return long_text(turn.thought, "thought", "thought")
 
 
 def preference(turn: TurnRecord) -> Html | None:
     """What the model asked the recommender for."""
     if turn.preference is None:
         return None
-    return element("p", element("span", "preference", class_="label"), said(turn.preference), class_="preference")
+    return long_text(turn.preference, "preference", "preference")
 
 
 def _raw(turn: TurnRecord) -> Html | None:
@@ -291,5 +306,5 @@ def _retrieval(retrieval: RetrievalRecord, items: Sequence[FoundItem], view: Run
         element("p", "Not enforceable: ", said(", ".join(retrieval.unenforced)), class_="warn")
         if retrieval.unenforced
         else None,
-        element("p", said(retrieval.detail), class_="bad") if retrieval.detail else None,
+        long_text(retrieval.detail, "bad") if retrieval.detail else None,
     )

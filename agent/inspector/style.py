@@ -98,7 +98,7 @@ _RULES = """
 .deeprec .card:target{border-color:var(--accent);box-shadow:0 0 0 2px var(--accent)}
 .deeprec .muted,.deeprec .note{color:var(--muted)}
 .deeprec .note{font-size:.9em}
-.deeprec .jump{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.92rem;margin:0 0 1rem;padding:0;list-style:none}
+.deeprec .jump{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.92rem;margin:0;padding:0;list-style:none}
 .deeprec .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(9.5rem,100%),1fr));gap:.6rem 1.2rem;
  margin:0 0 .8rem}
 .deeprec .facts div{min-width:0}
@@ -106,6 +106,8 @@ _RULES = """
 .deeprec dd{margin:0;font-variant-numeric:tabular-nums}
 .deeprec .lineage dl{display:grid;grid-template-columns:minmax(6rem,12rem) 1fr;gap:.3rem 1rem;margin:.7rem 0 0;
  font-size:.9rem}
+.deeprec nav{margin:0 0 1rem}
+.deeprec .wide{grid-column:span 2}
 .deeprec .badge{display:inline-block;font-size:.8rem;line-height:1.35;font-weight:600;padding:.1rem .5rem;
  border-radius:99px;background:var(--bg);color:var(--muted);border:1px solid var(--line);letter-spacing:0}
 .deeprec .good{background:var(--good-soft);color:var(--good);border-color:transparent}
@@ -137,6 +139,7 @@ _RULES = """
  white-space:nowrap}
 .deeprec tr.old>*{color:var(--muted)}
 .deeprec tr.hit>*{background:var(--target-soft)}
+.deeprec table.small :is(th,td).n{width:auto}
 .deeprec td.marks{text-align:right;overflow-wrap:normal}
 .deeprec .marks .badge{margin:0 0 .1rem .2rem}
 .deeprec .item code{color:var(--muted);margin-left:.45em;font-size:.8em}
@@ -160,8 +163,7 @@ _RULES = """
  font-size:.84rem}
 .deeprec .legend .t{padding:.05rem .4rem .2rem}
 .deeprec .side{border-top:3px solid var(--line);padding-top:.5rem}
-.deeprec .mark{font-weight:700;background:var(--warn-soft);color:var(--warn);border-radius:3px;padding:0 .15em;
- text-decoration:underline}
+.deeprec .two>.side+.side{border-top-color:var(--accent)}
 @container (max-width:30rem){.deeprec .run{padding:.6rem}.deeprec .card{padding:.75rem .75rem}
  .deeprec .title{font-size:1.35rem}.deeprec .lineage dl{grid-template-columns:minmax(0,1fr);gap:0}
  .deeprec .lineage dd{margin-bottom:.5rem}.deeprec td.marks{max-width:6.2rem}}
