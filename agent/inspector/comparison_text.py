@@ -104,11 +104,11 @@ def render_comparison(left: RunTrace, right: RunTrace, titles: Titles | None = N
         parts += _turn(turn, titles)
     if comparison.moves:
         parts.append(_heading("The lists as shown, in B's order"))
-        rows = [
+        moves = [
             (_rank(move.left), _rank(move.right), _item(move.item_id, titles), move_text(move))
             for move in comparison.moves
         ]
-        parts.append(_table(("A", "B", "item", ""), rows))
+        parts.append(_table(("A", "B", "item", ""), moves))
     if comparison.rewards:
         parts.append(_heading("Rewards"))
         rewards = [
@@ -127,9 +127,7 @@ def difference_text(value: float) -> str:
 def _turn(turn: TurnComparison, titles: Titles | None) -> list[RenderableType]:
     same = "the same in both" if turn.same_tokens else "differs"
     parts: list[RenderableType] = [_heading(f"Turn {turn.position + 1}: {same}")]
-    sides = (("A", turn.left), ("B", turn.right))
-    if turn.same_tokens:
-        sides = (("A, B", turn.left),)
+    sides = [("A, B", turn.left)] if turn.same_tokens else [("A", turn.left), ("B", turn.right)]
     for name, side in sides:
         parts.append(Padding(Text(f"{name}: {_said(side)}"), (0, 0, 0, 2)))
     for items, words in (
