@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         ranks_from_reciprocals,
     )
     from deeprec.evals.statistics import holm, randomisation_test, smallest_difference
+    from deeprec.evals.suite import Entry, Suite, load_suite, packaged_suites, suite_cases
+    from deeprec.evals.suite_systems import AgentSystem, DerivedSystem, Setting
     from deeprec.evals.systems import System, make_system, make_trm_system
     from deeprec.evals.trm_eval import (
         SystemScores,
@@ -49,11 +51,16 @@ if TYPE_CHECKING:
 
 # Modules load on first use of a name: the retriever behind `trm_eval` brings torch, the metrics need numpy only.
 _HOMES = {
+    "AgentSystem": "suite_systems",
     "Case": "cases",
     "CoOccurrenceConfig": "baselines",
+    "DerivedSystem": "suite_systems",
+    "Entry": "suite",
     "Interval": "metrics",
     "MeasureList": "run_metrics",
     "Reward": "rewards",
+    "Setting": "suite_systems",
+    "Suite": "suite",
     "System": "systems",
     "SystemScores": "trm_eval",
     "TRMEvaluation": "trm_eval",
@@ -67,6 +74,7 @@ _HOMES = {
     "hit_reward": "rewards",
     "holm": "statistics",
     "invocation_reward": "rewards",
+    "load_suite": "suite",
     "make_cases": "cases",
     "make_cooccurrence_scorer": "baselines",
     "make_diversity_reward": "rewards",
@@ -80,6 +88,7 @@ _HOMES = {
     "measure_run": "run_metrics",
     "ndcg_at_k": "metrics",
     "ndcg_from_ranks": "metrics",
+    "packaged_suites": "suite",
     "paired_interval": "metrics",
     "randomisation_test": "statistics",
     "rank_reward": "rewards",
@@ -90,16 +99,22 @@ _HOMES = {
     "reciprocal_rank": "metrics",
     "score_run": "rewards",
     "smallest_difference": "statistics",
+    "suite_cases": "suite",
     "target_ranks": "metrics",
     "written_table": "written_preferences",
 }
 
 __all__ = [
+    "AgentSystem",
     "Case",
     "CoOccurrenceConfig",
+    "DerivedSystem",
+    "Entry",
     "Interval",
     "MeasureList",
     "Reward",
+    "Setting",
+    "Suite",
     "System",
     "SystemScores",
     "TRMEvaluation",
@@ -113,6 +128,7 @@ __all__ = [
     "hit_reward",
     "holm",
     "invocation_reward",
+    "load_suite",
     "make_cases",
     "make_cooccurrence_scorer",
     "make_diversity_reward",
@@ -126,6 +142,7 @@ __all__ = [
     "measure_run",
     "ndcg_at_k",
     "ndcg_from_ranks",
+    "packaged_suites",
     "paired_interval",
     "randomisation_test",
     "rank_reward",
@@ -136,6 +153,7 @@ __all__ = [
     "reciprocal_rank",
     "score_run",
     "smallest_difference",
+    "suite_cases",
     "target_ranks",
     "written_table",
 ]

@@ -1,0 +1,160 @@
+"""A suite: which systems are run, for whom, on which data. A small YAML file, read strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from deeprec.evals.cases import Case, make_cases
+from deeprec.trm_tool.dataset import Dataset
+from deeprec.trm_tool.errors import ConfigError
+
+EMBEDDED = "ml-100k"
+MAX_BYTES = 100_000
+_Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]*$")]
+
+
+class Entry(BaseModel):
+    """One system of a suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    system: str
+    """What it is: a name of `SYSTEMS`."""
+    name: _Name
+    """What its row is called; the system's own name unless given."""
+    model: str | None = None
+    """A model or a LoRA adapter of the server, by the name that it has there; None is the server's only model."""
+    seeds: tuple[int, ...] = ()
+    """Of the sampling, one run of every user each; empty takes the suite's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"system": value}
+        return {"name": value.get("system"), **value} if isinstance(value, dict) else value
+
+
+class Suite(BaseModel):
+    """What a suite's file says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: _Name
+    data: str = EMBEDDED
+    """`ml-100k`, the embedded data, or a folder of RecBole files; from the suite's own folder, where relative."""
+    split: Literal["test", "valid"] = "test"
+    users: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
+    """How many, drawn by `users_seed`, or all."""
+    users_seed: int = 0
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Items in a list."""
+    retrieve_k: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Items that one call of the recommender returns to an agent."""
+    max_history: Annotated[int, Field(ge=1)] = 20
+    max_retrievals: Annotated[int, Field(ge=1)] = 3
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    max_turn_tokens: Annotated[int, Field(ge=1)] = 512
+    seeds: tuple[int, ...] = (0,)
+    baseline: str
+    """The system that every other one is compared with."""
+    systems: tuple[Entry, ...]
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seed(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("give at least one seed")
+        return seeds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Suite:
+        names = [entry.name for entry in self.systems]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two systems are called {twice[0]!r}; give one of them another `name`")
+        if self.baseline not in names:
+            raise ValueError(f"the baseline {self.baseline!r} is none of the systems ({', '.join(names)})")
+        return self
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """Read a suite by the name of a packaged one (`packaged_suites`) or by its file.
+
+    Raises:
+        ConfigError: no such suite, or one that cannot be read: names the field and what is wrong with it.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in packaged_suites():
+        source, text = f"suite {name_or_path}", (files("deeprec.evals") / "suites" / f"{path}.yaml").read_text("utf-8")
+    elif path.is_file():
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; a suite is a small file. Name another one.")
+        try:
+            source, text = str(path), path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The suite {path} cannot be read: {error}.") from error
+    else:
+        known = ", ".join(packaged_suites())
+        raise ConfigError(f"There is no suite {str(name_or_path)[:200]!r}. Name a YAML file, or one of {known}.")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is no YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source} holds {type(content).__name__}, not the fields of a suite.")
+    try:
+        suite = Suite.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_fault(error)}") from error
+    if suite.data == EMBEDDED or Path(suite.data).is_absolute():
+        return suite
+    return suite.model_copy(update={"data": str(path.parent / suite.data)})
+
+
+def packaged_suites() -> list[str]:
+    """The names of the suites that come with the package."""
+    folder = files("deeprec.evals") / "suites"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def suite_cases(suite: Suite, dataset: Dataset) -> list[Case]:
+    """Whom the suite is run for: all users, or as many as it says, in the order of the data."""
+    cases = make_cases(dataset, suite.split)
+    if suite.users == "all" or suite.users >= len(cases):
+        return cases
+    drawn = set(random.Random(suite.users_seed).sample(range(len(cases)), suite.users))
+    return [case for place, case in enumerate(cases) if place in drawn]
+
+
+def suite_label(suite: Suite, dataset: Dataset, artifact_fingerprint: str) -> str:
+    """Under which name the runs are stored: the suite's, and a fingerprint of what makes them comparable.
+
+    The users, the data, the split, the settings and the recommender are in it, the list of systems is not: a system
+    added later joins those that ran before.
+    """
+    told = suite.model_dump(mode="json", exclude={"systems", "baseline", "data", "seeds"})
+    told |= {"data": dataset.fingerprint, "recommender": artifact_fingerprint}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return f"{suite.name}@{digest[:8]}"
+
+
+def entry_seeds(suite: Suite, entry: Entry) -> Sequence[int]:
+    """Of the sampling of one system."""
+    return entry.seeds or suite.seeds
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "the suite"
+    seen = "" if fault["type"] == "missing" else f"; found {fault['input']!r}"[:120]
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}{seen if fault['loc'] else ''}."
