@@ -56,6 +56,18 @@ def level(logprob: float) -> int | None:
     return next(position for position, (lowest, _) in enumerate(LEVELS) if probability >= lowest)
 
 
+def least_likely(logprobs: Sequence[float]) -> list[int]:
+    """Places, from 0, of the few tokens that the policy found least likely, the least likely first."""
+    known = [place for place, value in enumerate(logprobs) if not math.isnan(value)]
+    return sorted(known, key=lambda place: logprobs[place])[:LEAST_LIKELY]
+
+
+def percent(logprob: float) -> str:
+    """A probability in words."""
+    share = 100 * math.exp(min(0.0, logprob))
+    return f"{share:.0f}%" if share >= 10 else f"{share:.1f}%" if share >= 0.1 else "<0.1%"
+
+
 def token_texts(ids: Sequence[int], tokens: TokenTexts | None) -> list[str]:
     """The texts of ids, one each; the ids themselves, with a space, where no tokenizer is given."""
     if tokens is None:
@@ -93,7 +105,7 @@ def tokens_section(turn: TurnRecord, start: int | None, tokens: TokenTexts | Non
         element("p", where, " " if where else None, _GUIDED if guided else None, class_="note"),
         _LEGEND if known else None,
         element("p", _prompt(turn, tokens), Html(_written(texts, logprobs)), class_="chain"),
-        _least_likely(texts, logprobs),
+        _worst_table(texts, logprobs),
         class_="tokens",
     )
 
@@ -111,14 +123,13 @@ def _written(texts: Sequence[str], logprobs: Sequence[float]) -> str:
     spans = []
     for text, logprob in zip(texts, logprobs, strict=True):
         colour = level(logprob)
-        title = "" if colour is None else f' title="{logprob:.3f}, {_percent(logprob)}"'
+        title = "" if colour is None else f' title="{logprob:.3f}, {percent(logprob)}"'
         spans.append(f'<span class="t{"" if colour is None else f" k{colour}"}"{title}>{piece(text)}</span>')
     return "".join(spans)
 
 
-def _least_likely(texts: Sequence[str], logprobs: Sequence[float]) -> Html | None:
-    known = [position for position, value in enumerate(logprobs) if not math.isnan(value)]
-    worst = sorted(known, key=lambda position: logprobs[position])[:LEAST_LIKELY]
+def _worst_table(texts: Sequence[str], logprobs: Sequence[float]) -> Html | None:
+    worst = least_likely(logprobs)
     if not worst:
         return None
     rows = [
@@ -127,7 +138,7 @@ def _least_likely(texts: Sequence[str], logprobs: Sequence[float]) -> Html | Non
             element("td", f"{position + 1:,}", class_="n"),
             element("th", said(texts[position].strip() or repr(texts[position]), 60), scope="row"),
             element("td", f"{logprobs[position]:.3f}", class_="n"),
-            element("td", _percent(logprobs[position]), class_="n"),
+            element("td", percent(logprobs[position]), class_="n"),
         )
         for position in worst
     ]
@@ -139,11 +150,6 @@ def _least_likely(texts: Sequence[str], logprobs: Sequence[float]) -> Html | Non
         element("tbody", rows),
         class_="small",
     )
-
-
-def _percent(logprob: float) -> str:
-    percent = 100 * math.exp(min(0.0, logprob))
-    return f"{percent:.0f}%" if percent >= 10 else f"{percent:.1f}%" if percent >= 0.1 else "<0.1%"
 
 
 def _filled(ids: Sequence[int], texts: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deeprec.agent.inspector.cli import TokenizerOption, compare, tokens_for, write_html
 from deeprec.agent.traces.options import (
     DEFAULT_STORE,
     ArtifactOption,
@@ -28,6 +29,8 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.preference_file import FORMAT
 
 app = typer.Typer(help="Read logged runs.", no_args_is_help=True, add_completion=False)
+app.command("html")(write_html)
+app.command("compare")(compare)
 
 
 @app.command("ls")
@@ -59,15 +62,21 @@ def show_run(
     run: Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")],
     store: StoreOption = DEFAULT_STORE,
     artifact: ArtifactOption = None,
+    with_tokens: Annotated[
+        bool, typer.Option("--tokens", help="Show what the policy wrote token by token, coloured by logprob.")
+    ] = False,
+    tokenizer: TokenizerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one run: each turn, what came back, and the ranked list."""
+    """Show one run: each turn, what came back, the ranked list, rewards and lineage."""
     with TraceStore(store, create=False) as traces:
         trace = traces.run(run)
     if as_json:
         typer.echo(json.dumps(to_json(trace), indent=2))
         return
-    Console().print(render_run(trace, titles_for(artifact, trace)))
+    texts = tokens_for(tokenizer, trace) if with_tokens or tokenizer else None
+    page = render_run(trace, titles_for(artifact, trace), texts, show_tokens=with_tokens or tokenizer is not None)
+    Console().print(page)
 
 
 @app.command("export")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from rich import box
@@ -13,12 +13,26 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from deeprec.agent.traces.reading import (
+    FoundItem,
+    duration,
+    fork_line,
+    found_by_turn,
+    found_items,
+    held_out_line,
+    lineage,
+    model_name,
+    origin,
+    reward_text,
+)
 from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunTrace, TurnRecord
 
 # Control, format (bidi, zero width), surrogate, private use and unassigned characters; line and paragraph separators.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _STATUS_STYLES = {"finished": "green", "running": "cyan"}
 _HELD_OUT = " ★"
+# The likeliest first; black on light, which reads on a dark and on a light terminal.
+_TOKEN_STYLES = ("", "black on #fdecd2", "black on #f8cd92", "black on #f0a457", "bold black on #e0782c")
 _MAX_CHARS = 4_000
 _MAX_HISTORY = 20  # what a run shows its model unless it was configured otherwise
 
@@ -42,12 +56,20 @@ def visible(text: str, max_chars: int = _MAX_CHARS) -> str:
     return shown if len(shown) <= max_chars else shown[: max_chars - 1] + "…"
 
 
-def render_run(trace: RunTrace, titles: Titles | None = None) -> RenderableType:
+def render_run(
+    trace: RunTrace,
+    titles: Titles | None = None,
+    tokens: Callable[[Sequence[int]], list[str]] | None = None,
+    *,
+    show_tokens: bool = False,
+) -> RenderableType:
     """A run as one page: the request, each turn with what came back, and the ranked list with where it came from.
 
     Args:
         trace: the run.
         titles: what the items are called; without it (and for items it lacks) ids stand alone.
+        tokens: token ids to one text each, from `read_tokenizer`; without it the ids are shown.
+        show_tokens: show what the policy wrote token by token, coloured by logprob.
     """
     parts: list[RenderableType] = [_headline(trace), *_request(trace, titles)]
     if trace.run.history:
@@ -58,16 +80,19 @@ def render_run(trace: RunTrace, titles: Titles | None = None) -> RenderableType:
         for item_id in shown:
             history.add_row(_id(item_id), _title(item_id, titles))
         parts.append(Padding(history, (0, 0, 0, 2)))
-    found_in: dict[str, int] = {}
+    found = found_items(trace)
     for turn in trace.turns:
         parts += _turn(turn, len(trace.turns))
-        for retrieval in trace.retrievals:
-            if retrieval.turn == turn.position:
-                parts += _retrieval(retrieval, trace, found_in, titles)
+        if show_tokens and turn.completion_ids:
+            parts += _tokens(turn, tokens)
+        for retrieval in found_by_turn(trace, turn):
+            parts += _retrieval(retrieval, found[retrieval.position], trace, titles)
     parts += _lists(trace, titles)
     if trace.rewards:
         parts.append(_heading("Rewards"))
-        parts += [_line(f"{reward.scheme} {reward.component}: {reward.value:.4g}") for reward in trace.rewards]
+        parts += [_line(f"{reward.scheme} {reward.component}: {reward_text(reward.value)}") for reward in trace.rewards]
+    parts.append(_heading("Lineage"))
+    parts += [_line(f"{name}: {value}", style="dim") for name, value in lineage(trace)]
     return Group(*parts)
 
 
@@ -75,17 +100,18 @@ def _headline(trace: RunTrace) -> Text:
     status = Text(trace.status, style=_STATUS_STYLES.get(trace.status, "yellow"))
     if trace.incomplete:
         status.append(" (incomplete: the trace store failed, steps may be missing)", style="red")
+    for is_so, word in ((trace.pinned, "pinned"), (trace.redacted_at, "redacted")):
+        status.append(f", {word}" if is_so else "")
     started = trace.started_at.strftime("%Y-%m-%d %H:%M:%S UTC")
     return Text.assemble(("Run ", "bold"), (str(trace.run.run_id), "bold"), "  ", status, f"  {started}")
 
 
 def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
     run = trace.run
-    model = run.policy_model if run.adapter is None else f"{run.policy_model} + {run.adapter}"
     tokens = sum(turn.completion_tokens for turn in trace.turns)
     yield _line(
-        f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model}; {len(trace.turns)} turns, "
-        f"{len(trace.retrievals)} retrievals, {tokens} tokens written{_took(trace.latency_ms)}"
+        f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model_name(trace)}; "
+        f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, {tokens} tokens written{_took(trace.latency_ms)}"
     )
     if run.user_id is not None:
         yield _line(f"user {run.user_id}")
@@ -94,6 +120,9 @@ def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]
     if run.target_id is not None:
         held_out = Text("★ held out: ").append_text(_id(run.target_id)).append("  ")
         yield Padding(held_out.append_text(_title(run.target_id, titles)), (0, 0, 0, 2))
+        yield _line(f"  {held_out_line(trace)}")
+    if told := fork_line(trace):
+        yield _line(told, style="cyan")
     if trace.detail:
         yield _line(f"note: {trace.detail}", style="yellow")
 
@@ -115,25 +144,41 @@ def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
         yield _line(f"note: {turn.detail}", style="yellow")
 
 
+def _tokens(turn: TurnRecord, tokens: Callable[[Sequence[int]], list[str]] | None) -> Iterable[RenderableType]:
+    """What the policy wrote, token by token; the least likely in words too, for a terminal without colours."""
+    from deeprec.agent.inspector.tokens import LEVELS, least_likely, level, percent, token_texts
+
+    texts = token_texts(turn.completion_ids, tokens)
+    logprobs = [*turn.logprobs, *[math.nan] * len(texts)][: len(texts)]
+    legend = Text("probability: ", style="dim")
+    for (_, words), style in zip(LEVELS, _TOKEN_STYLES, strict=True):
+        legend.append(words, style=style).append("  ")
+    yield Padding(legend, (0, 0, 0, 2))
+    written = Text()
+    for text, logprob in zip(texts, logprobs, strict=True):
+        colour = level(logprob)
+        written.append(visible(text.replace("\n", "↵"), 200), style="" if colour is None else _TOKEN_STYLES[colour])
+    yield Padding(written, (0, 0, 0, 2))
+    worst = [
+        f"{texts[place].strip()!r} {percent(logprobs[place])} at place {place + 1}" for place in least_likely(logprobs)
+    ]
+    if worst:
+        yield _line(f"least likely: {', '.join(worst)}", style="dim")
+
+
 def _retrieval(
-    retrieval: RetrievalRecord, trace: RunTrace, found_in: dict[str, int], titles: Titles | None
+    retrieval: RetrievalRecord, items: Sequence[FoundItem], trace: RunTrace, titles: Titles | None
 ) -> Iterable[RenderableType]:
     table = _table("", "item", "", "score", "")
-    for rank, item in enumerate(retrieval.items, start=1):
-        if item.id in found_in:
-            note = Text(f"seen in turn {found_in[item.id]}", style="dim")
-        elif item.id in trace.run.history:
-            note = Text("in the history", style="dim")
-        else:
-            note = Text("new", style="green")
-        if item.id == trace.run.target_id:
+    for item in items:
+        note = Text(item.note, style="green" if item.is_new else "dim")
+        if item.is_target:
             note.append(_HELD_OUT, style="bold magenta")
-        found_in.setdefault(item.id, retrieval.turn + 1)
-        table.add_row(str(rank), _id(item.id), _title(item.id, titles), f"{item.score:.3f}", note)
+        table.add_row(str(item.rank), _id(item.item_id), _title(item.item_id, titles), f"{item.score:.3f}", note)
     target = trace.run.target_id
     if target is None:
         held_out = ""
-    elif target in {item.id for item in retrieval.items}:
+    elif any(item.is_target for item in items):
         held_out = "; the held-out item is among them"
     else:
         held_out = "; the held-out item is not among them"
@@ -161,7 +206,8 @@ def _lists(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
             if line.item_id == trace.run.target_id:
                 source.append(_HELD_OUT, style="bold magenta")
             score = "" if line.score is None else f"{line.score:.3f}"
-            cells = [_id(line.item_id), _title(line.item_id, titles), score, _origin(line, trace), source]
+            came = Text(origin(line, trace)) if line.retrieval is not None else Text("–", style="dim")
+            cells = [_id(line.item_id), _title(line.item_id, titles), score, came, source]
         table.add_row(str(rank), *cells, _written(written.get(rank)))
     yield Padding(table, (0, 0, 0, 2))
     if trace.ungrounded:
@@ -173,13 +219,6 @@ def _written(line: RecommendationRecord | None) -> Text:
         return Text("–", style="dim")
     text = Text(visible(line.item_id))
     return text if line.retrieval is not None else text.append(" (not retrieved)", style="yellow")
-
-
-def _origin(line: RecommendationRecord, trace: RunTrace) -> Text:
-    if line.retrieval is None:
-        return Text("–", style="dim")
-    turn = next((found.turn for found in trace.retrievals if found.position == line.retrieval), None)
-    return Text(f"retrieval {line.retrieval + 1}" if turn is None else f"turn {turn + 1}")
 
 
 def _id(item_id: str) -> Text:
@@ -216,9 +255,8 @@ def _line(text: str, style: str = "") -> Padding:
 
 
 def _took(latency_ms: float | None) -> str:
-    if latency_ms is None or math.isnan(latency_ms):
-        return ""
-    return f", {latency_ms:.0f} ms" if latency_ms < 1000 else f", {latency_ms / 1000:.2f} s"
+    told = duration(latency_ms)
+    return "" if told is None else f", {told}"
 
 
 def _escape(char: str) -> str:
