@@ -102,7 +102,7 @@ def give_back(store: TraceStore, *, thoroughly: bool = False) -> Reclaimed:
 
 
 def _vacuum_server(store: TraceStore) -> Reclaimed:
-    with store._database.readers.connect() as connection:
+    with store._database.writers.connect() as connection:
         free = connection.execution_options(isolation_level="AUTOCOMMIT")
         try:
             for table in run_tables():
