@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from types import ModuleType
@@ -191,7 +191,7 @@ def read_columns(
     finish: Callable[[Select[Any]], Select[Any]],
     *,
     categories: Mapping[str, Sequence[str]],
-    shared: Iterable[str] = (),
+    shared: frozenset[str],
 ) -> dict[str, Any]:
     """Run one query and type its columns by what the schema says of them.
 
@@ -206,10 +206,7 @@ def read_columns(
     Raises:
         TraceStoreError: a value that its column cannot hold; the database was damaged, or written by something else.
     """
-    columns = {
-        name: _column_for(name, column, categories=categories, shared=frozenset(shared))
-        for name, column in chosen.items()
-    }
+    columns = {name: _column_for(name, column, categories=categories, shared=shared) for name, column in chosen.items()}
     query = finish(select(*(_raw(column).label(name) for name, column in chosen.items())))
     for rows in connection.execution_options(yield_per=BLOCK).execute(query).partitions():
         for (name, column), values in zip(columns.items(), zip(*rows, strict=True), strict=True):

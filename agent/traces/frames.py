@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, Connection, Integer, Select, func, select
+from sqlalchemy.orm import QueryableAttribute
 
 from deeprec.agent.traces import schema
 from deeprec.agent.traces.columns import Shared, as_objects, read_columns, require_pandas
@@ -31,17 +32,23 @@ _CATEGORIES: dict[str, Sequence[str]] = {
     "source": get_args(Source),
     "status": get_args(Status),
 }
-_SHARED = (
-    "adapter",
-    "adapter_version",
-    "detail",
-    "group_id",
-    "item_id",
-    "policy_model",
-    "preference",
-    "prompt_version",
+_SHARED = frozenset(
+    {
+        "adapter",
+        "adapter_version",
+        "detail",
+        "group_id",
+        "item_id",
+        "policy_model",
+        "preference",
+        "prompt_version",
+        "split",
+        "suite",
+        "target_id",
+        "trm_fingerprint",
+        "user_id",
+    }
 )
-_SHARED += ("split", "suite", "target_id", "trm_fingerprint", "user_id")
 _RUN_COLUMNS = (
     "started_at",
     "finished_at",
@@ -280,7 +287,7 @@ def _counts() -> dict[str, ColumnElement[Any]]:
 
 
 def _steps_of(
-    query: Select[Any], run_id: ColumnElement[UUID], where: RunFilter | None, *order: ColumnElement[Any]
+    query: Select[Any], run_id: QueryableAttribute[UUID], where: RunFilter | None, *order: QueryableAttribute[Any]
 ) -> Select[Any]:
     """Steps of the runs that are meant, in the order of their key."""
     if where is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, select, type_coerce
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import QueryableAttribute, Session
 from sqlalchemy.types import NullType
 
 from deeprec.agent.traces import schema
@@ -122,8 +122,8 @@ def _load_retrievals(session: Session, ids: Sequence[UUID]) -> defaultdict[Any, 
     for run_id, position, item_id in _of(session, query, item.run_id, ids, item.position, item.rank):
         items[run_id, position].append(item_id)
     found: defaultdict[Any, list[RetrievalOutline]] = defaultdict(list)
-    query = select(_raw(call.run_id), call.position, call.turn)
-    for run_id, position, turn in _of(session, query, call.run_id, ids, call.position):
+    calls = select(_raw(call.run_id), call.position, call.turn)
+    for run_id, position, turn in _of(session, calls, call.run_id, ids, call.position):
         found[run_id].append(RetrievalOutline(position=position, turn=turn, items=tuple(items[run_id, position])))
     return found
 
@@ -137,7 +137,7 @@ def _load_lists(session: Session, ids: Sequence[UUID]) -> defaultdict[tuple[Any,
     return found
 
 
-def _raw(run_id: ColumnElement[UUID]) -> ColumnElement[Any]:
+def _raw(run_id: QueryableAttribute[UUID]) -> ColumnElement[Any]:
     """A run's id as the driver gives it: to find what belongs together, no object has to be made of each."""
     return type_coerce(run_id, NullType()).label("key")
 
