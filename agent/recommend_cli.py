@@ -140,8 +140,8 @@ async def _run(
     *,
     quiet: bool,
 ) -> AgentOutput:
-    sampling = {"temperature": config.temperature, "top_p": config.top_p}
-    async with open_policy(base_url, model, protocol=protocol.value, **sampling) as (name, policy):
+    asked = open_policy(base_url, model, protocol=protocol.value, temperature=config.temperature, top_p=config.top_p)
+    async with asked as (name, policy):
         with TraceStore(store) as traces:
             graph = build_graph(policy, retriever, protocol=protocol.value, config=config, recorder=SqlRecorder(traces))
             progress = Console(stderr=True)
