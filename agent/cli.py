@@ -25,6 +25,7 @@ from deeprec.trm_tool.text import plain
 _GROUPS = {
     "data": ("deeprec.trm_tool.data.cli", "Import, check and generate data to train on."),
     "demo": ("deeprec.evals.demo", "The whole way on the embedded defaults: train, serve, run, compare."),
+    "eval": ("deeprec.evals.cli", "Evaluate agents from their runs."),
     "llm": ("deeprec.agent.llm_cli", "The embedded language model, and vLLM with the flags that the agent needs."),
     "recommend": ("deeprec.agent.recommend_cli", "Run the agent for one person."),
     "traces": ("deeprec.agent.traces.cli", "Read logged runs."),

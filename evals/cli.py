@@ -1,4 +1,4 @@
-"""Commands of the evaluation package. `trm_eval` is attached to `deeprec trm` as `eval`."""
+"""Commands of the evaluation package: `deeprec eval`. `trm_eval` is attached to `deeprec trm` as `eval`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deeprec.evals.diagnosis_cli import diagnose_runs
 from deeprec.trm_tool.options import MAX_SEED, ColumnOption, DataOption, DropBadRows, TextColumns, read_data
 
 if TYPE_CHECKING:
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
     from deeprec.evals.metrics import Interval
     from deeprec.evals.trm_eval import TRMEvaluation
+
+app = typer.Typer(help="Evaluate agents from their runs.", no_args_is_help=True, add_completion=False)
+app.command("diagnose")(diagnose_runs)
+
+
+@app.callback()
+def _eval() -> None:
+    """Evaluate agents from their runs."""
 
 
 def trm_eval(

@@ -1,0 +1,74 @@
+"""What went right and wrong in many logged runs, from what the store has on them. No model is called."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from deeprec.agent import Traces, TraceStore
+from deeprec.agent.traces import RunFilter, read_outlines
+from deeprec.evals.diagnosis_figures import Diagnosis
+from deeprec.evals.diagnosis_tallies import (
+    CopyTally,
+    CostTally,
+    EndingTally,
+    Facts,
+    ListTally,
+    PositionTally,
+    PreferenceTally,
+    TargetTally,
+)
+from deeprec.evals.worth_reading import WorthReadingTally
+from deeprec.trm_tool.encoder import Encoder
+from deeprec.trm_tool.errors import ConfigError
+
+
+def diagnose(
+    source: TraceStore | Traces, where: RunFilter | None = None, *, encoder: Encoder | None = None, worth: int = 20
+) -> Diagnosis:
+    """Diagnose the runs of a store, read once, in memory that does not grow with them.
+
+    Forks and replays say what a person tried, not what the policy does: they are left out altogether. Runs that have
+    not ended, and those of which steps may be missing, count among the endings only.
+
+    Args:
+        source: a trace store, or the `Traces` on one.
+        where: which runs; None for all.
+        encoder: for the distance between preferences by their embeddings; None leaves it NaN.
+        worth: most runs to name as worth reading.
+    Raises:
+        TraceStoreError: the store cannot be read.
+    """
+    if worth < 0:
+        raise ConfigError(f"worth is {worth}. Give the most runs to name, 0 or more.")
+    store = source.store if isinstance(source, Traces) else source
+    endings, reading = EndingTally(), WorthReadingTally(worth)
+    target, preferences, copying = TargetTally(), PreferenceTally(encoder), CopyTally()
+    lists, positions, cost = ListTally(), PositionTally(), CostTally()
+    left_out = Counter({"forks": 0, "running": 0, "incomplete": 0})
+    runs = 0
+    for run in read_outlines(store, where):
+        runs += 1
+        if run.is_fork:
+            left_out["forks"] += 1
+            continue
+        endings.add(run)
+        if run.status == "running" or run.incomplete:
+            left_out["running" if run.status == "running" else "incomplete"] += 1
+            continue
+        facts = Facts(run)
+        for tally in (target, preferences, copying, lists, positions, cost, reading):
+            tally.add(facts)
+    return Diagnosis(
+        runs=runs,
+        counted=runs - left_out.total(),
+        left_out=dict(left_out),
+        endings=endings.endings(),
+        incomplete=endings.incomplete.interval(),
+        target=target.figures(),
+        preferences=preferences.figures(),
+        copying=copying.figures(),
+        lists=lists.figures(),
+        positions=positions.figures(),
+        cost=cost.figures(),
+        worth_reading=reading.chosen(),
+    )

@@ -1,0 +1,181 @@
+"""`deeprec eval diagnose`: what went right and wrong in many logged runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from deeprec.evals.diagnosis_figures import Diagnosis
+    from deeprec.evals.metrics import Interval
+    from deeprec.evals.tallies import Spread
+
+
+def diagnose_runs(
+    store: StoreOption = DEFAULT_STORE,
+    suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
+    split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Runs of this policy model only.")] = None,
+    adapter_version: Annotated[str | None, typer.Option(help="Runs of this adapter version only.")] = None,
+    worth: Annotated[int, typer.Option(min=0, help="Most runs to name as worth reading.")] = 10,
+    plots: Annotated[Path | None, typer.Option(help="A folder to write the figures to, as PNG.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Diagnose logged runs: how they end, what was found and listed, what is odd, what they cost, which to read."""
+    from deeprec.agent.traces import RunFilter, TraceStore
+    from deeprec.evals.diagnosis import diagnose
+
+    where = RunFilter(suite=suite, split=split, policy_model=policy, adapter_version=adapter_version)
+    with TraceStore(store, create=False) as traces:
+        diagnosis = diagnose(traces, where, worth=worth)
+    files = [] if plots is None else write_plots(diagnosis, plots)
+    if as_json:
+        typer.echo(json.dumps({**diagnosis.to_dict(), "plots": [str(file) for file in files]}, indent=2))
+        return
+    if not diagnosis.runs:
+        typer.echo("No run matches.")
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for table in tables(diagnosis):
+        console.print(table)
+        console.print()
+    for file in files:
+        console.print(f"Wrote {file}", markup=False, soft_wrap=True)
+
+
+def write_plots(diagnosis: Diagnosis, folder: Path) -> list[Path]:
+    """Write every figure of a diagnosis into a folder, as PNG."""
+    from deeprec.evals.diagnosis_plots import plot_diagnosis
+
+    figures = plot_diagnosis(diagnosis)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, figure in figures.items():
+        files.append(folder / f"{name}.png")
+        figure.savefig(files[-1], dpi=120)
+    return files
+
+
+def tables(diagnosis: Diagnosis) -> Iterable[Table]:
+    """A diagnosis for a terminal."""
+    from deeprec.agent import visible
+
+    left = ", ".join(f"{count:,} {name}" for name, count in diagnosis.left_out.items() if count)
+    ended = _table(f"{diagnosis.runs:,} runs" + (f"; left out below: {left}" if left else ""))
+    for ending in diagnosis.endings:
+        if not ending.runs and ending.status == "running":
+            continue
+        details = "; ".join(f"{visible(text, 100)} ({count:,})" for text, count in ending.details[:3])
+        ended.add_row(visible(ending.status, 20), _shown(ending.share), f"{ending.runs:,}", _text(details))
+    ended.add_row("incomplete", _shown(diagnosis.incomplete), "", "the trace store failed; steps may be missing")
+    yield ended
+
+    target, lists = diagnosis.target, diagnosis.lists
+    if target.found.n:
+        found = _table("The target")
+        for point in target.ceiling:
+            found.add_row(f"found by turn {point.turn}", _shown(point.found), f"{point.found.n:,}", "")
+        _rows(found, target, {"written": "in the list as written", "shown": "in the list as shown"})
+        _rows(found, target, {"written_of_found": "as written, where found"})
+        yield found
+
+    said = _table("What was searched for")
+    asked = diagnosis.preferences
+    floor = "at least " if asked.distinct_is_floor else ""
+    said.add_row("preferences", "", f"{asked.searches:,}", f"{floor}{asked.distinct:,} different")
+    _rows(said, asked, {"repeated": "repeated within the run", "items_seen": "items that were found before"})
+    _rows(said, asked, {"phrase_distance": "distance of phrases", "word_distance": "distance of words"})
+    if asked.cosine_distance.n:
+        _rows(said, asked, {"cosine_distance": "distance of embeddings"})
+    commonest = "; ".join(f"{visible(text, 40)} ({count:,})" for text, count in asked.commonest[:5])
+    said.add_row("commonest", "", "", _text(commonest))
+    yield said
+
+    wrote = _table("The list as the model wrote it")
+    _rows(wrote, lists, {"wrote": "runs that wrote one", "full": "as long as asked for"})
+    _rows(wrote, lists, {"ungrounded": "entries not found", "lists_ungrounded": "lists with one"})
+    _rows(wrote, lists, {"repeated": "entries repeated", "lists_repeated": "lists with one"})
+    copying, places = diagnosis.copying, diagnosis.positions
+    _rows(wrote, copying, {"same_first": "the first retrieval's order", "overlap_first": "items of its top"})
+    _rows(wrote, copying, {"same_fused": "the fused order", "overlap_fused": "items of its top"})
+    _rows(wrote, places, {"mean": "place among candidates", "first_choice": "of the first choice"})
+    wrote.add_row(
+        "from the first 5 candidates",
+        _shown(places.first_five),
+        f"{places.first_five.n:,}",
+        _text("" if math.isnan(places.first_five_by_chance) else f"{places.first_five_by_chance:.3f} by chance"),
+    )
+    yield wrote
+
+    cost = _table("What it took", "", "median", "p95", "largest", "n")
+    for name, (words, unit) in _COSTS.items():
+        cost.add_row(words, *_quantiles(getattr(diagnosis.cost, name), unit))
+    yield cost
+
+    if diagnosis.worth_reading:
+        worth = _table("Worth reading: deeprec traces show RUN", "run", "because", "")
+        for run in diagnosis.worth_reading:
+            worth.add_row(str(run.run_id)[:13], run.reason, _text(visible(run.why, 200)))
+        yield worth
+
+
+def _table(title: str, *headers: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in headers or ("", "share, 95% interval", "n", ""):
+        table.add_column(header, justify="right" if header in _NUMERIC else "left", overflow="fold")
+    return table
+
+
+_COSTS = {
+    "run_tokens": ("tokens written a run", 1),
+    "run_tokens_read": ("tokens read a run", 1),
+    "run_turns": ("turns a run", 1),
+    "run_retrievals": ("retrievals a run", 1),
+    "run_ms": ("seconds a run", 1000),
+    "turn_tokens": ("tokens written a turn", 1),
+    "turn_ms": ("seconds a turn", 1000),
+    "turn_tokens_per_second": ("tokens a second, in a turn", 1),
+}
+_NUMERIC = ("n", "median", "p95", "largest")
+
+
+def _rows(table: Table, figures: object, names: dict[str, str]) -> None:
+    """A row for each interval of a record."""
+    for name, words in names.items():
+        interval = getattr(figures, name)
+        table.add_row(words, _shown(interval), f"{interval.n:,}", "")
+
+
+def _shown(interval: Interval) -> str:
+    if math.isnan(interval.mean):
+        return "-"
+    if math.isnan(interval.low):
+        return f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f}  ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _quantiles(spread: Spread, unit: float) -> list[str]:
+    values = [value / unit for value in (spread.median, spread.p95, spread.largest)]
+    return ["-" if math.isnan(v) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in values] + [f"{spread.n:,}"]
+
+
+def _text(text: str) -> Text:
+    """Text of a database: no markup."""
+    from rich.text import Text
+
+    return Text(text)

@@ -1,0 +1,169 @@
+"""Figures of a diagnosis, drawn with matplotlib. Each call makes a figure of its own and touches no global state.
+
+They read in greyscale: light and dark greys, hatching and words, no meaning in hue.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from deeprec.agent import visible
+from deeprec.evals.diagnosis_figures import Diagnosis
+from deeprec.evals.diagnosis_tallies import FIRST
+from deeprec.evals.metrics import Interval
+from deeprec.evals.tallies import Spread
+from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DARK, _LIGHT, _EDGE = "0.35", "0.75", "0.15"
+
+
+def plot_diagnosis(diagnosis: Diagnosis) -> dict[str, Figure]:
+    """Every figure, by name: `endings`, `ceiling`, `positions`, `cost`.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    return {
+        "endings": plot_endings(diagnosis),
+        "ceiling": plot_ceiling(diagnosis),
+        "positions": plot_positions(diagnosis),
+        "cost": plot_cost(diagnosis),
+    }
+
+
+def plot_endings(diagnosis: Diagnosis) -> Figure:
+    """A bar for each way to end, with its 95% interval; dark where the model kept to the rules to the end."""
+    figure, axes = _figure(f"How {_runs(sum(ending.runs for ending in diagnosis.endings))} ended")
+    if not diagnosis.runs:
+        return _empty(figure, axes)
+    endings = [ending for ending in diagnosis.endings if ending.runs or ending.status != "running"]
+    names = [_label(ending.status) for ending in endings]
+    shares = [0.0 if math.isnan(ending.share.mean) else ending.share.mean for ending in endings]
+    bars = axes.bar(names, shares, color=_LIGHT, edgecolor=_EDGE)
+    for bar, ending in zip(bars, endings, strict=True):
+        if ending.status == "finished":
+            bar.set_facecolor(_DARK)
+        _interval(axes, bar.get_x() + bar.get_width() / 2, ending.share)
+        top = max(bar.get_height(), 0 if math.isnan(ending.share.high) else ending.share.high)
+        axes.annotate(f"{ending.runs:,}", (bar.get_x() + bar.get_width() / 2, top + 0.02), ha="center")
+    axes.set_ylim(0, 1.12)
+    axes.set_ylabel("share of runs")
+    return figure
+
+
+def plot_ceiling(diagnosis: Diagnosis) -> Figure:
+    """The share of runs in which the target had been retrieved, turn by turn, beside that in which it was listed."""
+    target = diagnosis.target
+    figure, axes = _figure(f"Was the target found, over {_runs(target.found.n)} with a target")
+    if not target.ceiling:
+        return _empty(figure, axes)
+    turns = [point.turn for point in target.ceiling]
+    axes.plot(turns, [point.found.mean for point in target.ceiling], "o-", color=_EDGE, label="retrieved by this turn")
+    axes.fill_between(
+        turns,
+        [point.found.low for point in target.ceiling],
+        [point.found.high for point in target.ceiling],
+        color=_LIGHT,
+        label="95% interval",
+    )
+    for interval, style, name in (
+        (target.shown, "--", "in the list as shown"),
+        (target.written, ":", "in the list as written"),
+    ):
+        axes.axhline(interval.mean, linestyle=style, color=_DARK, label=f"{name}: {interval.mean:.2f}")
+    axes.set_xticks(turns if len(turns) <= 20 else turns[:: len(turns) // 10])
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("turn")
+    axes.set_ylabel("share of runs")
+    axes.legend(frameon=False)
+    return figure
+
+
+def plot_positions(diagnosis: Diagnosis) -> Figure:
+    """Where the items that the model listed stood among the candidates, by tenths, beside what chance would give."""
+    positions = diagnosis.positions
+    chosen = sum(positions.histogram)
+    figure, axes = _figure(f"Where the {chosen:,} listed items stood among the candidates")
+    if not chosen:
+        return _empty(figure, axes)
+    width = 1 / len(positions.histogram)
+    axes.bar(
+        [width * place for place in range(len(positions.histogram))],
+        [count / chosen for count in positions.histogram],
+        width=width,
+        align="edge",
+        color=_LIGHT,
+        edgecolor=_EDGE,
+    )
+    axes.axhline(width, linestyle="--", color=_EDGE, label="position has no say")
+    axes.plot([], [], " ", label=f"from the first {FIRST}: {positions.first_five.mean:.2f}")
+    axes.plot([], [], " ", label=f"by chance: {positions.first_five_by_chance:.2f}")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("place among the candidates, 0 found first, 1 found last")
+    axes.set_ylabel("share of listed items")
+    axes.legend(frameon=False)
+    return figure
+
+
+def plot_cost(diagnosis: Diagnosis) -> Figure:
+    """Median and 95th percentile of what runs and turns take."""
+    cost = diagnosis.cost
+    panels: list[tuple[str, Spread, float]] = [
+        ("tokens written\na run", cost.run_tokens, 1),
+        ("tokens read\na run", cost.run_tokens_read, 1),
+        ("seconds\na run", cost.run_ms, 1000),
+        ("seconds\na turn", cost.turn_ms, 1000),
+    ]
+    figure, many = _figure(f"What {_runs(diagnosis.counted)} took", columns=len(panels))
+    for axes, (name, spread, unit) in zip(many, panels, strict=True):
+        axes.set_xlabel(name)
+        if not spread.n:
+            _empty(figure, axes)
+            continue
+        values = [spread.median / unit, spread.p95 / unit]
+        bars = axes.bar(["median", "p95"], values, color=[_DARK, _LIGHT], edgecolor=_EDGE)
+        axes.bar_label(bars, labels=[f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in values])
+        axes.margins(y=0.15)
+    return figure
+
+
+def _figure(title: str, columns: int = 1) -> tuple[Figure, Any]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "Plots need matplotlib, which is not installed. Install it with: pip install 'deeprec-agent[plots]'"
+        ) from error
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns)
+    figure.suptitle(title, fontsize=11)
+    for one in [axes] if columns == 1 else axes:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _interval(axes: Any, x: float, share: Interval) -> None:
+    if not math.isnan(share.low):
+        axes.vlines(x, share.low, share.high, color=_EDGE)
+
+
+def _empty(figure: Figure, axes: Any) -> Figure:
+    axes.text(0.5, 0.5, "nothing to show", ha="center", va="center", transform=axes.transAxes)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run" if count == 1 else f"{count:,} runs"
+
+
+def _label(text: str) -> str:
+    """Text of a database: no mathematics, and no letter that the font lacks."""
+    return visible(text, 20).encode("ascii", "replace").decode().replace("$", r"\$")
