@@ -1,0 +1,117 @@
+"""Sending spans to an OTLP endpoint over HTTP, without letting a dead one be felt."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from deeprec.agent.traces.otel import require_otel
+from deeprec.agent.traces.records import TraceStoreError
+from deeprec.trm_tool.errors import ConfigError
+
+EXPORT_TIMEOUT_S = 3.0
+"""For which a request is tried and repeated; spans that are not taken by then are dropped."""
+_PATH = "/v1/traces"
+_BATCH = 256
+_LOGGER = "opentelemetry"
+
+
+def make_provider(endpoint: str, *, timeout_s: float = EXPORT_TIMEOUT_S) -> Any:
+    """A tracer provider that sends spans in batches from a thread of its own. Call its `shutdown()` at the end.
+
+    Args:
+        endpoint: an OTLP/HTTP address, such as `http://localhost:4318`; the path `/v1/traces` is added where it is
+            missing. Headers (a key) come from `OTEL_EXPORTER_OTLP_HEADERS`.
+        timeout_s: for which a request is tried.
+    Raises:
+        ConfigError: the address is none, or OpenTelemetry is not installed.
+    """
+    exporter = _exporter(endpoint, timeout_s)
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=_resource())
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+class SpanSender:
+    """Collects spans (`provider` makes them) and sends them when told, so that a refusal is known."""
+
+    def __init__(self, endpoint: str, *, timeout_s: float = 5.0) -> None:
+        """Prepare to send; arguments and errors as for `make_provider`."""
+        self._exporter, self._endpoint = _exporter(endpoint, timeout_s), endpoint
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        self._made = InMemorySpanExporter()
+        self.provider = TracerProvider(resource=_resource())
+        self.provider.add_span_processor(SimpleSpanProcessor(self._made))
+
+    def send(self) -> int:
+        """Send what was collected; how many spans that was.
+
+        Raises:
+            TraceStoreError: the endpoint did not take them.
+        """
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        spans, log = self._made.get_finished_spans(), _LastWords()
+        logger = logging.getLogger(_LOGGER)
+        propagates, logger.propagate = logger.propagate, False
+        logger.addHandler(log)
+        try:
+            for start in range(0, len(spans), _BATCH):
+                if self._exporter.export(spans[start : start + _BATCH]) is not SpanExportResult.SUCCESS:
+                    raise TraceStoreError(
+                        f"{self._endpoint} took {start} of {len(spans)} spans: {log.said or 'no answer'}. "
+                        "See that a collector listens there for OTLP over HTTP."
+                    )
+        finally:
+            logger.removeHandler(log)
+            logger.propagate = propagates
+            self._exporter.shutdown()
+        self._made.clear()
+        return len(spans)
+
+
+class _LastWords(logging.Handler):
+    """Keeps what a library logged instead of printing it."""
+
+    said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = record.getMessage().splitlines()[0].partition(" encountered while ")[0].rstrip(".")
+        # The first names the cause, the last only that it was given up.
+        self.said = self.said or words[:300]
+
+
+def _exporter(endpoint: str, timeout_s: float) -> Any:
+    require_otel()
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "Sending spans needs OpenTelemetry's SDK and OTLP exporter. "
+            "Install them with: pip install 'deeprec-agent[otel]'"
+        ) from error
+    try:
+        parts = urlsplit(endpoint)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError(f"{endpoint!r} is no OTLP address. Give one such as http://localhost:4318.")
+    path = parts.path.rstrip("/")
+    if not path.endswith(_PATH):
+        path += _PATH
+    return OTLPSpanExporter(endpoint=parts._replace(path=path).geturl(), timeout=timeout_s)
+
+
+def _resource() -> Any:
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create({"service.name": "deeprec"})
