@@ -44,9 +44,7 @@ class Browser:
     def open(self, file: Path, *, width: int = 1280, dark: bool = False, media: str = "screen") -> None:
         """Load a file at a width, 800 px high, in a colour scheme, and wait until it is laid out."""
         mobile = width < 600
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=mobile
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=mobile)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.events.clear()

@@ -109,7 +109,7 @@ _RULES = """
 .deeprec nav{margin:0 0 1rem}
 .deeprec .wide{grid-column:span 2}
 .deeprec .badge{display:inline-block;font-size:.8rem;line-height:1.35;font-weight:600;padding:.1rem .5rem;
- border-radius:99px;background:var(--bg);color:var(--muted);border:1px solid var(--line);letter-spacing:0}
+ border-radius:.75rem;background:var(--bg);color:var(--muted);border:1px solid var(--line);letter-spacing:0}
 .deeprec .good{background:var(--good-soft);color:var(--good);border-color:transparent}
 .deeprec .warn{background:var(--warn-soft);color:var(--warn);border-color:transparent}
 .deeprec .bad{background:var(--bad-soft);color:var(--bad);border-color:transparent}
@@ -127,7 +127,7 @@ _RULES = """
  .deeprec .two.even{grid-template-columns:minmax(0,1fr) minmax(0,1fr)}}
 .deeprec table{border-collapse:collapse;border-spacing:0;width:100%;margin:0 0 .8rem;font-size:.92rem;
  color:inherit;background:none;border:0;table-layout:auto}
-.deeprec table.small{width:auto;font-size:.86rem}
+.deeprec table.small{width:auto;min-width:min(22rem,100%);font-size:.86rem}
 .deeprec caption{caption-side:top;text-align:left;font-size:.86rem;color:var(--muted);padding:0 0 .3rem}
 .deeprec tr,.deeprec tbody tr:nth-child(odd),.deeprec tbody tr:hover{background:none}
 .deeprec :is(th,td){padding:.3rem .5rem;text-align:left;vertical-align:top;border:0;border-top:1px solid var(--line);
@@ -142,6 +142,7 @@ _RULES = """
 .deeprec table.small :is(th,td).n{width:auto}
 .deeprec td.marks{text-align:right;overflow-wrap:normal}
 .deeprec .marks .badge{margin:0 0 .1rem .2rem}
+@container (min-width:40rem){.deeprec .marks .badge{white-space:nowrap}.deeprec .marks{width:1%}}
 .deeprec .item code{color:var(--muted);margin-left:.45em;font-size:.8em}
 .deeprec tr.hit code{color:var(--target)}
 .deeprec ol.history{margin:0;padding:0 0 0 1.6rem;font-size:.92rem}
@@ -166,7 +167,8 @@ _RULES = """
 .deeprec .two>.side+.side{border-top-color:var(--accent)}
 @container (max-width:30rem){.deeprec .run{padding:.6rem}.deeprec .card{padding:.75rem .75rem}
  .deeprec .title{font-size:1.35rem}.deeprec .lineage dl{grid-template-columns:minmax(0,1fr);gap:0}
- .deeprec .lineage dd{margin-bottom:.5rem}.deeprec td.marks{max-width:6.2rem}}
+ .deeprec .lineage dd{margin-bottom:.5rem}.deeprec td.marks{max-width:6.2rem}
+ .deeprec table.small .n{white-space:normal}}
 @media print{.deeprec .card{border:0;border-top:1px solid var(--line);border-radius:0;padding:.6rem 0}
  .deeprec .skip,.deeprec .jump{display:none}.deeprec tr,.deeprec .preference{break-inside:avoid}
  .deeprec :is(h1,h2,h3,h4){break-after:avoid}

@@ -111,7 +111,8 @@ def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]
     tokens = sum(turn.completion_tokens for turn in trace.turns)
     yield _line(
         f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model_name(trace)}; "
-        f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, {tokens} tokens written{_took(trace.latency_ms)}"
+        f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, "
+        f"{tokens} tokens written{_took(trace.latency_ms)}"
     )
     if run.user_id is not None:
         yield _line(f"user {run.user_id}")
