@@ -141,8 +141,7 @@ class Nodes:
         started = perf_counter()
         run_id, position = UUID(state["run_id"]), state["retrieval_count"]
         request, preference = state["request"], state["decision"]["preference"]
-        steps = await self.recorder.load_steps(run_id)
-        record = next((stored for stored in steps.retrievals if stored.position == position), None)
+        record = await self.recorder.load_retrieval(run_id, position)
         failure: str | None = None
         if record is None:
             found = Retrieved([])
@@ -255,8 +254,7 @@ class Nodes:
         """One call of the policy, from the log if it is there; a failure is logged as a turn too."""
         started = perf_counter()
         run_id, position = UUID(state["run_id"]), state["turn_count"]
-        steps = await self.recorder.load_steps(run_id)
-        record = next((stored for stored in steps.turns if stored.position == position), None)
+        record = await self.recorder.load_turn(run_id, position)
         failure = record.detail if record is not None and record.action == "unavailable" else None
         turn: Turn | None = None
         is_full = False
@@ -395,6 +393,7 @@ class Nodes:
             seed=lineage.get("seed"),
             split=lineage.get("split"),
             suite=lineage.get("suite"),
+            system=lineage.get("system"),
             group_id=lineage.get("group_id"),
             parent_id=UUID(parent) if parent else None,
             fork=lineage.get("fork"),

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, select, tuple_
+from sqlalchemy import Table, select
 
-from deeprec.agent.traces.filters import RunFilter, filtered
+from deeprec.agent.traces.filters import RunFilter, filtered, started_after
 from deeprec.agent.traces.schema import Base, Run
 from deeprec.agent.traces.sizes import run_tables
-from deeprec.agent.traces.store import TraceStore, _literals
+from deeprec.agent.traces.store import TraceStore
 from deeprec.trm_tool.errors import ConfigError
 
 Rows = dict[str, list[Mapping[str, Any]]]
@@ -38,7 +38,7 @@ def read_rows(store: TraceStore, where: RunFilter | None = None, *, batch: int =
     while True:
         chosen = filtered(runs, where)
         if after is not None:
-            chosen = chosen.where(tuple_(*key) > tuple_(*_literals(after)))
+            chosen = started_after(chosen, after)
         with store._read() as session:
             found: Rows = {"runs": [dict(row) for row in session.execute(chosen).mappings()]}
             if not found["runs"]:

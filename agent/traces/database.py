@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -14,9 +16,15 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from deeprec.agent.traces.records import TraceStoreError
+from deeprec.agent.traces.schema import Base
 
 VERSION_TABLE = "deeprec_traces_version"
 BUSY_TIMEOUT_MS = 10_000
+"""How long a write waits for another one."""
+CONNECT_TIMEOUT_S = 10
+PAGE_BYTES = 2048
+"""Of a new SQLite file. A turn takes some kilobytes, which waste less of small pages."""
+_LOCK_KEY = 0x0DEE9
 _WRITES = "deeprec_writes"
 
 
@@ -64,25 +72,19 @@ def open_database(target: str | Path, *, create: bool) -> Database:
     if url.get_backend_name() == "sqlite":
         path = _sqlite_path(url)
         name = str(path)
-        if not path.is_file():
-            if path.exists():
-                raise TraceStoreError(f"The trace store {path} is not a file. Name a SQLite file or a database URL.")
-            if not create:
-                raise TraceStoreError(
-                    f"There is no trace store at {path}. Run the agent first, or name it with --store."
-                )
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise TraceStoreError(f"The trace store {path} cannot be made: {error}.") from error
-    try:
-        readers = create_engine(url)
-    except (ArgumentError, ImportError) as error:
-        raise TraceStoreError(f"The trace store {name} cannot be opened: {first_line(error)}.") from error
-    if path is not None:
-        event.listen(readers, "connect", _set_pragmas)
-        event.listen(readers, "begin", _begin)
-    writers = readers.execution_options(**{_WRITES: True})
+        if path.exists() and not path.is_file():
+            raise TraceStoreError(f"The trace store {path} is not a file. Name a SQLite file or a database URL.")
+        if not path.exists() and not create:
+            raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name it with --store.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TraceStoreError(f"The trace store {path} cannot be made: {error}.") from error
+    engine = _engine(url, name)
+    readers, writers = engine, engine.execution_options(**{_WRITES: True})
+    if url.get_backend_name() == "postgresql":
+        # Several queries of one reader see one state of the database, as in SQLite.
+        readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     try:
         _migrate(readers, writers, name)
         if path is not None:
@@ -94,6 +96,31 @@ def open_database(target: str | Path, *, create: bool) -> Database:
         readers.dispose()
         raise
     return Database(readers, writers, path, 0 if path is None else path.stat().st_ino)
+
+
+def _engine(url: URL, name: str) -> Engine:
+    """A pool of connections, each set up as it opens."""
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url)
+            event.listen(engine, "connect", _set_pragmas)
+            event.listen(engine, "begin", _begin)
+        elif url.get_backend_name() == "postgresql":
+            # A server may restart between two steps of a run; a packet to one that is gone is not waited for.
+            timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": 3000 * CONNECT_TIMEOUT_S}
+            unsaid = {name: value for name, value in timeouts.items() if name not in url.query}
+            engine = create_engine(url, pool_pre_ping=True, connect_args=unsaid)
+            event.listen(engine, "connect", _set_lock_timeout)
+        else:
+            engine = create_engine(url)
+    except ImportError as error:
+        what = "its driver, psycopg, is not installed. Install it with: pip install 'deeprec-agent[postgres]'"
+        if "psycopg" not in str(error):
+            what = first_line(error)
+        raise TraceStoreError(f"The trace store {name} cannot be opened: {what}.") from error
+    except ArgumentError as error:
+        raise TraceStoreError(f"The trace store {name} cannot be opened: {first_line(error)}.") from error
+    return engine
 
 
 def first_line(error: BaseException) -> str:
@@ -114,9 +141,11 @@ def _url(target: str | Path) -> URL:
     if isinstance(target, Path) or "://" not in target:
         return URL.create("sqlite", database=str(Path(target).expanduser()))
     try:
-        return make_url(target)
+        url = make_url(target)
     except ArgumentError as error:
         raise TraceStoreError(f"{target!r} is no database URL: {first_line(error)}.") from error
+    # psycopg 3 under both names that servers hand out; SQLAlchemy before 2.1 takes the first for psycopg2.
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
 def _sqlite_path(url: URL) -> Path:
@@ -128,10 +157,19 @@ def _sqlite_path(url: URL) -> Path:
 def _set_pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # `_begin` says how each transaction starts, DDL included
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # what only a file that is still empty can be told
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")  # with WAL: a killed process loses nothing that was committed
     if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # it can be set before the first table only
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # pruning gives room back in steps, beside the writers
+
+
+def _set_lock_timeout(connection: Any, _: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    connection.commit()
 
 
 def _begin(connection: Connection) -> None:
@@ -144,8 +182,14 @@ def _use_wal(engine: Engine) -> None:
     connection = engine.raw_connection()
     try:
         cursor = connection.cursor()
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            cursor.execute("PRAGMA journal_mode=WAL")
+        patience = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                cursor.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:  # others who open it just now; SQLite does not wait for them here
+                if time.monotonic() > patience:
+                    raise
+                time.sleep(0.02)
         cursor.close()
     finally:
         connection.close()
@@ -159,6 +203,9 @@ def _migrate(readers: Engine, writers: Engine, name: str) -> None:
         if _revision(connection, scripts, name) == head:
             return
     with writers.begin() as connection:
+        if connection.dialect.name == "postgresql":  # SQLite's write lock is taken already
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
         if _revision(connection, scripts, name) != head:  # nobody else was faster
             command.upgrade(alembic_config(connection), "head")
 
@@ -167,10 +214,17 @@ def _revision(connection: Connection, scripts: ScriptDirectory, name: str) -> st
     """The revision that the database is at, None for an empty one."""
     tables = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:
-        if tables:
+        if connection.dialect.name == "sqlite" and tables:
             raise TraceStoreError(
                 f"{name} is not a trace store: it holds another program's tables ({', '.join(sorted(tables)[:3])}). "
                 "Nothing was changed; name another file."
+            )
+        taken = sorted(tables & set(Base.metadata.tables))
+        if taken:
+            raise TraceStoreError(
+                f"The database {name} has tables of another program under names that the trace store needs "
+                f"({', '.join(taken)}). Nothing was changed; make a schema for the traces and name it in the URL: "
+                "?options=-csearch_path%3Ddeeprec."
             )
         return None
     revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
@@ -54,6 +54,8 @@ class RunRecord:
     seed: int | None = None
     split: str | None = None
     suite: str | None = None
+    system: str | None = None
+    """Which system of the suite this is a run of."""
     group_id: str | None = None
     parent_id: UUID | None = None
     """The run that this one was forked from, or replays."""
@@ -142,14 +144,6 @@ class RunOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSteps:
-    """The steps of a run that are already down, each list by position."""
-
-    turns: list[TurnRecord] = field(default_factory=list)
-    retrievals: list[RetrievalRecord] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RewardRecord:
     """One component of a reward scheme. NaN where it could not be computed."""
 
@@ -180,6 +174,35 @@ class RunSummary:
     retrievals: int
     completion_tokens: int
     latency_ms: float | None
+
+
+class ChainTurn(NamedTuple):
+    """The tokens of one turn, packed as `encode_tokens` and `encode_logprobs` do."""
+
+    position: int
+    action: Action
+    chained: bool
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_ids: bytes
+    completion_ids: bytes
+    logprobs: bytes
+
+
+class RunChain(NamedTuple):
+    """The tokens of one run and what decides whether they may be trained on. Light: a store has very many."""
+
+    run_id: UUID
+    group_id: str | None
+    policy_model: str
+    adapter: str | None
+    adapter_version: str | None
+    guided: bool
+    fork: dict[str, Any] | None
+    status: Status
+    incomplete: bool
+    redacted_at: datetime | None
+    turns: tuple[ChainTurn, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

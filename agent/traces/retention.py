@@ -11,9 +11,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, not_, select, update
 
+from deeprec.agent.traces.filters import RunFilter, filtered, find_run
 from deeprec.agent.traces.schema import Run
 from deeprec.agent.traces.sizes import Reclaimed, bytes_scale, give_back, run_bytes
-from deeprec.agent.traces.store import RunFilter, TraceStore, _filtered, _find
+from deeprec.agent.traces.store import TraceStore
 from deeprec.trm_tool.errors import ConfigError
 
 ABANDONED_AFTER = timedelta(hours=1)
@@ -151,7 +152,7 @@ def pin_runs(store: TraceStore, runs: Sequence[UUID | str], *, pinned: bool = Tr
         RunNotFoundError: one of them names no run, or several.
     """
     with store._write() as session:
-        ids = [_find(session, run).run_id for run in runs]
+        ids = [find_run(session, run).run_id for run in runs]
         session.execute(update(Run).where(Run.run_id.in_(ids)).values(pinned=pinned))
     return ids
 
@@ -171,7 +172,7 @@ def _chosen(store: TraceStore, rules: PruneRules, now: datetime) -> list[tuple[_
     )
     cutoff = None if rules.older_than_days is None else now - timedelta(days=rules.older_than_days)
     columns: Any = select(Run.run_id, Run.started_at, Run.pinned, may_be_running(now), run_bytes())
-    query = _filtered(columns, where).order_by(Run.started_at, Run.run_id)
+    query = filtered(columns, where).order_by(Run.started_at, Run.run_id)
     if cutoff is not None and rules.max_runs is None and rules.max_bytes is None:
         query = query.where(Run.started_at < cutoff)
     with store._read() as session:

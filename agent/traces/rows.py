@@ -22,43 +22,64 @@ from deeprec.agent.traces.codec import (
     storable_json,
 )
 from deeprec.agent.traces.records import (
+    ChainTurn,
     LoggedPreference,
     RecommendationRecord,
     RetrievalRecord,
     RewardRecord,
+    RunChain,
     RunOutcome,
     RunPreferences,
     RunRecord,
     RunSummary,
     RunTrace,
+    TraceStoreError,
     TurnRecord,
 )
 from deeprec.trm_tool.retriever import ScoredItem
 
+_RUN = tuple(field.name for field in fields(RunRecord))
+_TURN = tuple(field.name for field in fields(TurnRecord))
+_PACKED = frozenset({"prompt_ids", "completion_ids", "logprobs"})
+_RETRIEVAL = tuple(field.name for field in fields(RetrievalRecord) if field.name != "items")
 
-def run_row(record: RunRecord, now: datetime) -> schema.Run:
-    """The row of a run that starts now."""
-    values = {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
-    return schema.Run(**values, status="running", incomplete=False, ungrounded=0, started_at=now)
+
+MAX_LABEL = 512
+"""Characters of what runs are found by: longer values do not fit into a server's index."""
+_LABELS = ("user_id", "group_id", "split", "suite", "policy_model", "adapter_version")
 
 
-def turn_row(run_id: UUID, turn: TurnRecord, now: datetime) -> schema.Turn:
+def run_values(record: RunRecord, now: datetime) -> dict[str, Any]:
+    """The row of a run that starts now.
+
+    Raises:
+        TraceStoreError: something that runs are found by is too long.
+    """
+    values = {name: _plain(getattr(record, name)) for name in _RUN}
+    for name in _LABELS:
+        if len(values[name] or "") > MAX_LABEL:
+            raise TraceStoreError(
+                f"The {name} of run {record.run_id} has {len(values[name]):,} characters, of which the trace store "
+                f"keeps at most {MAX_LABEL}, because runs are found by it. Pass a shorter one."
+            )
+    return {**values, "status": "running", "incomplete": False, "ungrounded": 0, "started_at": now}
+
+
+def turn_values(run_id: UUID, turn: TurnRecord, now: datetime) -> dict[str, Any]:
     """The row of a turn."""
-    packed = {
+    return {
+        "run_id": run_id,
+        "recorded_at": now,
+        **{name: _plain(getattr(turn, name)) for name in _TURN if name not in _PACKED},
         "prompt_ids": encode_tokens(turn.prompt_ids),
         "completion_ids": encode_tokens(turn.completion_ids),
         "logprobs": encode_logprobs(turn.logprobs),
     }
-    values = {field.name: _plain(getattr(turn, field.name)) for field in fields(turn) if field.name not in packed}
-    return schema.Turn(run_id=run_id, recorded_at=now, **packed, **values)
 
 
-def retrieval_row(run_id: UUID, retrieval: RetrievalRecord, now: datetime) -> schema.Retrieval:
+def retrieval_values(run_id: UUID, retrieval: RetrievalRecord, now: datetime) -> dict[str, Any]:
     """The row of a retrieval, its items apart."""
-    values = {
-        field.name: _plain(getattr(retrieval, field.name)) for field in fields(retrieval) if field.name != "items"
-    }
-    return schema.Retrieval(run_id=run_id, recorded_at=now, **values)
+    return {"run_id": run_id, "recorded_at": now, **{name: _plain(getattr(retrieval, name)) for name in _RETRIEVAL}}
 
 
 def item_values(run_id: UUID, retrieval: RetrievalRecord) -> list[dict[str, Any]]:
@@ -92,42 +113,71 @@ def recommendation_values(run_id: UUID, outcome: RunOutcome) -> list[dict[str, A
     ]
 
 
-def load_turns(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, list[TurnRecord]]:
-    """The turns of some runs, by position."""
-    found = session.scalars(
-        select(schema.Turn).where(schema.Turn.run_id.in_(run_ids)).order_by(schema.Turn.run_id, schema.Turn.position)
-    )
+def load_turns(session: Session, run_ids: Sequence[UUID], position: int | None = None) -> dict[UUID, list[TurnRecord]]:
+    """The turns of some runs, by position; only those at `position` where one is given.
+
+    Raises:
+        TraceStoreError: the tokens of a turn are damaged.
+    """
+    turn = schema.Turn
+    query = select(turn.run_id, *(getattr(turn, name) for name in _TURN)).where(turn.run_id.in_(run_ids))
+    if position is not None:
+        query = query.where(turn.position == position)
     turns: dict[UUID, list[TurnRecord]] = defaultdict(list)
-    for row in found:
-        values = {field.name: getattr(row, field.name) for field in fields(TurnRecord)}
-        values["prompt_ids"] = tuple(decode_tokens(row.prompt_ids).tolist())
-        values["completion_ids"] = tuple(decode_tokens(row.completion_ids).tolist())
-        values["logprobs"] = tuple(decode_logprobs(row.logprobs).tolist())
-        values["items"] = tuple(row.items)
-        turns[row.run_id].append(TurnRecord(**values))
+    for row in session.execute(query.order_by(turn.run_id, turn.position)).mappings():
+        values = {name: row[name] for name in _TURN}
+        try:
+            values["prompt_ids"] = tuple(decode_tokens(row["prompt_ids"]).tolist())
+            values["completion_ids"] = tuple(decode_tokens(row["completion_ids"]).tolist())
+            values["logprobs"] = tuple(decode_logprobs(row["logprobs"]).tolist())
+        except TraceStoreError as error:
+            raise TraceStoreError(f"Turn {row['position']} of run {row['run_id']} cannot be read: {error}") from error
+        values["items"] = tuple(row["items"])
+        turns[row["run_id"]].append(TurnRecord(**values))
     return turns
 
 
-def load_retrievals(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, list[RetrievalRecord]]:
-    """The retrievals of some runs, by position."""
-    item = schema.RetrievedItem
-    items: dict[tuple[UUID, int], list[ScoredItem]] = defaultdict(list)
-    for run_id, position, item_id, score in session.execute(
-        select(item.run_id, item.position, item.item_id, item.score)
-        .where(item.run_id.in_(run_ids))
-        .order_by(item.run_id, item.position, item.rank)
-    ):
-        items[run_id, position].append(ScoredItem(id=item_id, score=score))
-    retrieval = schema.Retrieval
-    found = session.scalars(
-        select(retrieval).where(retrieval.run_id.in_(run_ids)).order_by(retrieval.run_id, retrieval.position)
+def load_retrievals(
+    session: Session, run_ids: Sequence[UUID], position: int | None = None
+) -> dict[UUID, list[RetrievalRecord]]:
+    """The retrievals of some runs, by position; only those at `position` where one is given."""
+    item, retrieval = schema.RetrievedItem, schema.Retrieval
+    of_items = select(item.run_id, item.position, item.item_id, item.score).where(item.run_id.in_(run_ids))
+    of_retrievals = select(retrieval.run_id, *(getattr(retrieval, name) for name in _RETRIEVAL)).where(
+        retrieval.run_id.in_(run_ids)
     )
+    if position is not None:
+        of_items = of_items.where(item.position == position)
+        of_retrievals = of_retrievals.where(retrieval.position == position)
+    items: dict[tuple[UUID, int], list[ScoredItem]] = defaultdict(list)
+    for run_id, at, item_id, score in session.execute(of_items.order_by(item.run_id, item.position, item.rank)):
+        items[run_id, at].append(ScoredItem(id=item_id, score=score))
     retrievals: dict[UUID, list[RetrievalRecord]] = defaultdict(list)
-    for row in found:
-        values = {field.name: getattr(row, field.name) for field in fields(RetrievalRecord) if field.name != "items"}
-        values["unenforced"] = tuple(row.unenforced)
-        retrievals[row.run_id].append(RetrievalRecord(items=tuple(items[row.run_id, row.position]), **values))
+    for row in session.execute(of_retrievals.order_by(retrieval.run_id, retrieval.position)).mappings():
+        values = {name: row[name] for name in _RETRIEVAL}
+        values["unenforced"] = tuple(row["unenforced"])
+        found = tuple(items[row["run_id"], row["position"]])
+        retrievals[row["run_id"]].append(RetrievalRecord(items=found, **values))
     return retrievals
+
+
+def load_chains(session: Session, runs: Select[Any]) -> list[RunChain]:
+    """The tokens of some runs, in the order of `runs`, which selects `CHAIN_COLUMNS`. Nothing is decoded."""
+    turn = schema.Turn
+    found = session.execute(runs).all()
+    turns: dict[UUID, list[ChainTurn]] = defaultdict(list)
+    ids = [row[0] for row in found]
+    for run_id, *values in session.execute(
+        select(turn.run_id, *(getattr(turn, name) for name in ChainTurn._fields))
+        .where(turn.run_id.in_(ids))
+        .order_by(turn.run_id, turn.position)
+    ):
+        turns[run_id].append(ChainTurn(*values))
+    return [RunChain._make((*row, tuple(turns[row[0]]))) for row in found]
+
+
+CHAIN_COLUMNS = tuple(getattr(schema.Run, name) for name in RunChain._fields if name != "turns")
+"""Of `runs`, for `load_chains`; the run id comes first."""
 
 
 def load_preferences(session: Session, runs: Sequence[schema.Run]) -> list[RunPreferences]:
@@ -217,7 +267,7 @@ def load_summaries(session: Session, chosen: Select[Any]) -> list[RunSummary]:
 
 
 def _run_record(run: schema.Run) -> RunRecord:
-    values = {field.name: getattr(run, field.name) for field in fields(RunRecord)}
+    values = {name: getattr(run, name) for name in _RUN}
     values["history"] = tuple(run.history)
     return RunRecord(**values)
 

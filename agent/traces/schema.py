@@ -16,9 +16,30 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     TypeDecorator,
+    Uuid,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+
+class RunId(TypeDecorator[UUID]):
+    """A run's id in 16 bytes; as text it would be in every row of every table twice as long."""
+
+    impl = Uuid
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Bytes in SQLite, which has no type for it."""
+        return dialect.type_descriptor(LargeBinary(16) if dialect.name == "sqlite" else Uuid())
+
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | bytes | None:
+        """To bytes in SQLite."""
+        return value.bytes if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: UUID | bytes | None, dialect: Dialect) -> UUID | None:
+        """From bytes in SQLite."""
+        return UUID(bytes=value) if isinstance(value, bytes) else value
 
 
 class NanFloat(TypeDecorator[float]):
@@ -59,6 +80,7 @@ class Base(DeclarativeBase):
         list[Any]: JSON(none_as_null=True),
         datetime: UtcDateTime(),
         bytes: LargeBinary(),
+        UUID: RunId(),
     }
 
 
@@ -66,7 +88,13 @@ class Run(Base):
     """One request and its lineage. Its ending is filled in once."""
 
     __tablename__ = "runs"
-    __table_args__ = (Index("ix_runs_started_at_run_id", "started_at", "run_id"),)
+    # Listings are filtered inside one index, newest first, and only what they show is looked up.
+    __table_args__ = (
+        Index(
+            "ix_runs_listing",
+            *("started_at", "run_id", "status", "incomplete", "split", "suite", "policy_model", "adapter_version"),
+        ),
+    )
 
     run_id: Mapped[UUID] = mapped_column(primary_key=True)
     parent_id: Mapped[UUID | None] = mapped_column(index=True)  # no foreign key: a child outlives its parent
@@ -90,10 +118,11 @@ class Run(Base):
     seed: Mapped[int | None] = mapped_column(BigInteger)
     split: Mapped[str | None]
     suite: Mapped[str | None]
+    system: Mapped[str | None]
     group_id: Mapped[str | None] = mapped_column(index=True)
     versions: Mapped[dict[str, Any]]
     fork: Mapped[dict[str, Any] | None]
-    status: Mapped[str] = mapped_column(index=True)  # "running" until the run is finished
+    status: Mapped[str]  # "running" until the run is finished
     incomplete: Mapped[bool] = mapped_column(server_default=text("false"))
     detail: Mapped[str | None]
     ungrounded: Mapped[int] = mapped_column(server_default=text("0"))

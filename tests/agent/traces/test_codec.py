@@ -35,6 +35,24 @@ def test_an_id_takes_as_few_bytes_as_the_largest_needs(top: int, width: int) -> 
     assert len(encode_tokens([top, 1, 2])) == 2 + 3 * width
 
 
+@pytest.mark.parametrize("top", [300, 70_000, 2**25])
+def test_what_repeats_is_packed_and_comes_back(top: int) -> None:
+    ids = np.arange(2000) % 50 * (top // 50)
+    assert len(encode_tokens(ids)) < 1000
+    np.testing.assert_array_equal(decode_tokens(encode_tokens(ids)), ids)
+    logprobs = np.array([0.0, -0.5, -math.inf, math.nan] * 100, dtype=np.float32)
+    assert len(encode_logprobs(logprobs)) < 400
+    np.testing.assert_array_equal(decode_logprobs(encode_logprobs(logprobs)), logprobs)
+
+
+def test_columns_of_the_first_format_are_read() -> None:
+    plain = np.arange(300, dtype="<u2")
+    assert decode_tokens(b"\x01\x02" + plain.tobytes()).tolist() == plain.tolist()
+    assert decode_tokens(b"\x01\x03" + bytes((1, 0, 2) * 300)).tolist() == [0x020001] * 300
+    zeros = np.zeros(300, dtype="<f4")
+    np.testing.assert_array_equal(decode_logprobs(b"\x01" + zeros.tobytes()), zeros)
+
+
 def test_no_tokens_are_two_bytes() -> None:
     assert encode_tokens(()) == b"\x01\x02"
     assert decode_tokens(b"\x01\x02").size == 0
@@ -51,21 +69,33 @@ def test_an_id_out_of_range_is_refused(ids: list[int]) -> None:
         encode_tokens(ids)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x01", b"\x01\x05", b"\x01\x02\x00", b"\x00\x02", b"\x01\x03\x00\x00"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x01",
+        b"\x01\x05",
+        b"\x01\x02\x00",
+        b"\x00\x02",
+        b"\x01\x03\x00\x00",
+        b"\x02\x02",
+        b"\x02\x02\x78\x9c\x00",
+    ],
+)
 def test_damaged_tokens_are_refused(data: bytes) -> None:
     with pytest.raises(TraceStoreError, match="damaged"):
         decode_tokens(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", b"\x01\x00"])
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x01\x00", b"\x02", b"\x02abc"])
 def test_damaged_logprobs_are_refused(data: bytes) -> None:
     with pytest.raises(TraceStoreError, match="damaged"):
         decode_logprobs(data)
 
 
 def test_a_later_format_says_upgrade() -> None:
-    with pytest.raises(TraceStoreError, match=r"format 2.*Upgrade"):
-        decode_tokens(b"\x02\x02")
+    with pytest.raises(TraceStoreError, match=r"format 3.*Upgrade"):
+        decode_tokens(b"\x03\x02")
     with pytest.raises(TraceStoreError, match=r"format 9.*Upgrade"):
         decode_logprobs(b"\x09")
 

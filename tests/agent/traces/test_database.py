@@ -28,7 +28,7 @@ def run_sql(path: Path, *statements: str) -> list[Any]:
 def test_an_empty_place_becomes_a_store_in_wal_mode(tmp_path: Path) -> None:
     path = tmp_path / "new folder 100%" / "traces.db"
     TraceStore(path).close()
-    assert run_sql(path, "PRAGMA journal_mode", f"SELECT * FROM {VERSION_TABLE}") == [[("wal",)], [("0003",)]]
+    assert run_sql(path, "PRAGMA journal_mode", f"SELECT * FROM {VERSION_TABLE}") == [[("wal",)], [("0004",)]]
     assert run_sql(path, "PRAGMA integrity_check") == [[("ok",)]]
 
 
@@ -115,7 +115,7 @@ def test_a_newer_store_says_so(tmp_path: Path) -> None:
     path = tmp_path / "traces.db"
     TraceStore(path).close()
     run_sql(path, f"UPDATE {VERSION_TABLE} SET version_num = '0099'")
-    with pytest.raises(TraceStoreError, match=r"revision '0099'.*newest is '0003'.*Upgrade deeprec-agent"):
+    with pytest.raises(TraceStoreError, match=r"revision '0099'.*newest is '0004'.*Upgrade deeprec-agent"):
         TraceStore(path)
 
 

@@ -96,8 +96,8 @@ async def test_a_resumed_run_reads_what_is_down_and_goes_on(store: TraceStore, m
     await first.record_turn(run_id, make.turn(0))
     second = SqlRecorder(store)
     await second.start_run(make.run(run_id, parent_id=None))
-    steps = await second.load_steps(run_id)
-    assert (steps.turns, steps.retrievals) == ([make.turn(0)], [])
+    assert await second.load_turn(run_id, 0) == make.turn(0)
+    assert (await second.load_turn(run_id, 1), await second.load_retrieval(run_id, 0)) == (None, None)
     await record(second, make, run_id)
     trace = store.run(run_id)
     assert (trace.status, trace.incomplete, len(trace.turns)) == ("finished", False, 2)
@@ -115,7 +115,7 @@ async def test_many_runs_at_once(store: TraceStore, make: Any) -> None:
 async def test_a_null_recorder_keeps_nothing(make: Any) -> None:
     recorder = NullRecorder()
     await record(recorder, make, uuid4())
-    assert (await recorder.load_steps(uuid4())).turns == []
+    assert (await recorder.load_turn(uuid4(), 0), await recorder.load_retrieval(uuid4(), 0)) == (None, None)
 
 
 def limit_pages(path: Path, store: TraceStore, extra: int) -> None:
@@ -263,7 +263,7 @@ async def test_a_start_that_was_not_stored_never_writes_into_another_requests_ru
 async def test_abandoned_runs_are_forgotten_in_the_end(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deeprec.agent.traces.recorder.MAX_FAILED_RUNS", 3)
+    monkeypatch.setattr("deeprec.agent.traces.recorder.MAX_OPEN_RUNS", 3)
     with TraceStore(tmp_path / "there" / "traces.db") as store:
         recorder = SqlRecorder(store)
         await recorder.start_run(make.run())  # never finished, and nothing is kept of it

@@ -118,12 +118,13 @@ def test_a_run_resumed_with_another_policy_is_refused(store: TraceStore, make: A
 
 def test_steps_that_are_down_can_be_loaded(store: TraceStore, make: Any) -> None:
     run = make.run()
-    assert store.load_steps(run.run_id).turns == []
+    assert (store.load_turn(run.run_id, 0), store.load_retrieval(run.run_id, 0)) == (None, None)
     store.start_run(run)
-    store.record_turn(run.run_id, make.turn(0))
-    store.record_retrieval(run.run_id, make.retrieval(0))
-    steps = store.load_steps(run.run_id)
-    assert (steps.turns, steps.retrievals) == ([make.turn(0)], [make.retrieval(0)])
+    for position in (0, 1):
+        store.record_turn(run.run_id, make.turn(position))
+        store.record_retrieval(run.run_id, make.retrieval(position))
+    assert [store.load_turn(run.run_id, position) for position in (0, 1, 2)] == [make.turn(0), make.turn(1), None]
+    assert [store.load_retrieval(run.run_id, position) for position in (1, 2)] == [make.retrieval(1), None]
 
 
 @pytest.mark.parametrize("positions", [(0, 2), (1,)])

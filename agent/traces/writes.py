@@ -1,0 +1,175 @@
+"""Writing the parts of a run inside a transaction. What is there already with the same content is left alone.
+
+A part is inserted unless its key is taken; only then the stored one is read and compared. So a write is one statement
+as a rule, and of two writers who come at once the second sees what the first wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import CursorResult, Table, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from deeprec.agent.traces import rows
+from deeprec.agent.traces.codec import decode_logprobs, decode_tokens, storable
+from deeprec.agent.traces.filters import RunNotFoundError
+from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TraceStoreError, TurnRecord
+from deeprec.agent.traces.schema import Base, Recommendation, Retrieval, RetrievedItem, Reward, Run, Turn
+
+# What must not differ between the two halves of a resumed run: its tokens would come from two policies, or its rewards
+# would be another person's.
+_LINEAGE = (
+    "user_id",
+    "history",
+    "message",
+    "target_id",
+    "protocol",
+    "protocol_version",
+    "prompt_version",
+    "guided",
+    "k",
+    "seed",
+    "policy_model",
+    "adapter",
+    "adapter_version",
+    "trm_fingerprint",
+    "sampling",
+)
+_CLOCKS = frozenset({"latency_ms", "recorded_at"})
+
+
+class StepConflictError(TraceStoreError):
+    """A step that is already stored with other content: two writers, or a resumed run that did not read first."""
+
+
+def start_run(session: Session, record: RunRecord, now: datetime) -> bool:
+    """Open a run; whether it is new."""
+    values = rows.run_values(record, now)
+    if _insert_new(session, Run, values):
+        return True
+    stored = session.execute(
+        select(*(getattr(Run, name) for name in _LINEAGE)).where(Run.run_id == record.run_id)
+    ).one()
+    differing = [name for name in _LINEAGE if getattr(stored, name) != values[name]]
+    if differing:
+        raise StepConflictError(
+            f"The run id {record.run_id} is taken by another request: its {', '.join(differing)} differ. "
+            "Leave the id out or pass a new one; a run is resumed with all that it was started with."
+        )
+    return False
+
+
+def write_turn(session: Session, run_id: UUID, turn: TurnRecord, now: datetime) -> None:
+    """Write one turn."""
+    values = rows.turn_values(run_id, turn, now)
+    if not _insert_new(session, Turn, values) and not _same(session, Turn, values):
+        raise StepConflictError(f"Run {run_id} has another turn at position {turn.position} already.")
+
+
+def write_retrieval(session: Session, run_id: UUID, retrieval: RetrievalRecord, now: datetime) -> None:
+    """Write one retrieval and its items."""
+    values = rows.retrieval_values(run_id, retrieval, now)
+    items = rows.item_values(run_id, retrieval)
+    if _insert_new(session, Retrieval, values):
+        if items:
+            session.execute(insert(_table(RetrievedItem)), items)
+        return
+    of = session.scalars(
+        select(RetrievedItem.item_id)
+        .where(RetrievedItem.run_id == run_id, RetrievedItem.position == retrieval.position)
+        .order_by(RetrievedItem.rank)
+    )
+    if not _same(session, Retrieval, values) or list(of) != [item["item_id"] for item in items]:
+        raise StepConflictError(f"Run {run_id} has another retrieval at position {retrieval.position} already.")
+
+
+def finish_run(session: Session, run_id: UUID, outcome: RunOutcome, now: datetime) -> None:
+    """Close a run. One whose steps have a gap is marked incomplete."""
+    ending: dict[str, Any] = {
+        "status": outcome.status,
+        "detail": None if outcome.detail is None else storable(outcome.detail),
+        "ungrounded": outcome.ungrounded,
+        "latency_ms": outcome.latency_ms,
+        "finished_at": now,
+    }
+    if _has_gap(session, run_id, Turn) or _has_gap(session, run_id, Retrieval):
+        ending["incomplete"] = True
+    values = rows.recommendation_values(run_id, outcome)
+    closing = update(_table(Run)).where(Run.run_id == run_id, Run.status == "running").values(**ending)
+    if _count(session.execute(closing)):
+        if values:
+            session.execute(insert(_table(Recommendation)), values)
+        return
+    status = session.scalar(select(Run.status).where(Run.run_id == run_id))
+    if status is None:
+        raise RunNotFoundError(f"There is no run {run_id} to finish.")
+    line = Recommendation
+    written = session.execute(select(line.listing, line.rank, line.item_id).where(line.run_id == run_id))
+    stored = {tuple(row) for row in written}
+    if status != outcome.status or stored != {(v["listing"], v["rank"], v["item_id"]) for v in values}:
+        raise StepConflictError(f"Run {run_id} has ended already, with another outcome.")
+
+
+def mark_incomplete(session: Session, run_id: UUID) -> bool:
+    """Say of a run that steps may be missing; whether there is such a run."""
+    return bool(_count(session.execute(update(_table(Run)).where(Run.run_id == run_id).values(incomplete=True))))
+
+
+def write_rewards(session: Session, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
+    """Replace the components of one reward scheme."""
+    # The lock (a server's) makes two writers of one scheme come after one another.
+    if session.scalar(select(Run.run_id).where(Run.run_id == run_id).with_for_update()) is None:
+        raise RunNotFoundError(f"There is no run {run_id} to reward.")
+    key = {"run_id": run_id, "scheme": storable(scheme)}
+    session.execute(delete(_table(Reward)).where(Reward.run_id == run_id, Reward.scheme == key["scheme"]))
+    values = [{**key, "component": storable(name), "value": value} for name, value in components.items()]
+    if values:
+        session.execute(insert(_table(Reward)), values)
+
+
+def delete_run(session: Session, run_id: UUID) -> None:
+    """Delete a run with all its parts."""
+    if not _count(session.execute(delete(_table(Run)).where(Run.run_id == run_id))):
+        raise RunNotFoundError(f"There is no run {run_id} to delete.")
+
+
+def _insert_new(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:
+    """Insert a row unless its key is taken; whether it was inserted."""
+    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return bool(_count(session.execute(make(_table(of)).on_conflict_do_nothing(), [dict(values)])))
+
+
+def _same(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:
+    """Whether the row that is stored under the key of `values` says the same, clocks apart."""
+    table = _table(of)
+    key = [column == values[column.key] for column in table.primary_key.columns]
+    stored = session.execute(select(table).where(*key)).mappings().one()
+    return all(_equal(name, stored[name], value) for name, value in values.items() if name not in _CLOCKS)
+
+
+def _equal(name: str, stored: Any, given: Any) -> bool:
+    if not isinstance(given, bytes):
+        return bool(stored == given)
+    # Not the bytes: an earlier version may have packed them otherwise.
+    if name == "logprobs":
+        return np.array_equal(decode_logprobs(stored), decode_logprobs(given), equal_nan=True)
+    return np.array_equal(decode_tokens(stored), decode_tokens(given))
+
+
+def _has_gap(session: Session, run_id: UUID, of: type[Turn] | type[Retrieval]) -> bool:
+    count, last = session.execute(select(func.count(), func.max(of.position)).where(of.run_id == run_id)).one()
+    return bool(count) and last != count - 1
+
+
+def _table(of: type[Base]) -> Table:
+    return cast(Table, of.__table__)
+
+
+def _count(result: Any) -> int:
+    return cast(CursorResult[Any], result).rowcount
