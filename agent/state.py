@@ -22,6 +22,7 @@ class Lineage(TypedDict, total=False):
     seed: int
     split: str
     suite: str
+    system: str
     group_id: str
     parent_id: str
     fork: dict[str, Any]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deeprec.evals.baselines import CoOccurrenceConfig, make_cooccurrence_scorer, make_popularity_scorer
     from deeprec.evals.cases import Case, make_cases
+    from deeprec.evals.comparison import Difference, compare_all, compare_slices, compare_systems
     from deeprec.evals.diagnosis import diagnose
     from deeprec.evals.diagnosis_figures import Diagnosis, WorthReading
     from deeprec.evals.diagnosis_plots import (
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
         plot_endings,
         plot_positions,
     )
-    from deeprec.evals.comparison import Difference, compare_all, compare_slices, compare_systems
     from deeprec.evals.harness import ServerLostError, SuiteProgress, run_suite
-    from deeprec.evals.report import SuiteReport, key_plot, make_report, render_html
-    from deeprec.evals.results import SuiteResults, SystemResults, load_results
     from deeprec.evals.metrics import (
         Interval,
         clustered_interval,
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
         reciprocal_rank,
         target_ranks,
     )
+    from deeprec.evals.report import SuiteReport, key_plot, make_report, render_html
+    from deeprec.evals.results import SuiteResults, SystemResults, load_results
     from deeprec.evals.rewards import (
         Reward,
         format_fault,

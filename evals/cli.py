@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deeprec.evals import suite_cli
 from deeprec.evals.diagnosis_cli import diagnose_runs
 from deeprec.trm_tool.options import MAX_SEED, ColumnOption, DataOption, DropBadRows, TextColumns, read_data
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from deeprec.evals.trm_eval import TRMEvaluation
 
 app = typer.Typer(help="Evaluate agents from their runs.", no_args_is_help=True, add_completion=False)
+app.command("run")(suite_cli.run)
+app.command("compare")(suite_cli.compare)
+app.command("report")(suite_cli.report)
 app.command("diagnose")(diagnose_runs)
 
 

@@ -17,9 +17,11 @@ from deeprec.agent.traces import RunTrace
 from deeprec.evals.metrics import reciprocal_rank
 from deeprec.evals.rewards import format_fault
 from deeprec.trm_tool.artifact import Artifact
+from deeprec.trm_tool.catalogue import Catalogue
 
 SCHEME = "eval"
 """Under which name the measures are stored."""
+_SHORTEST_TITLE = 4
 MeasureList = Callable[[Sequence[str]], dict[str, float]]
 """A list of item ids -> what it is like, by name."""
 
@@ -41,6 +43,7 @@ def measure_run(trace: RunTrace, measure_list: MeasureList | None = None) -> dic
           first brought and no earlier one had.
         - `listed`, different items that the model wrote; `repeated`, `ungrounded`, entries beside those; `valid`, 1
           where the format held.
+        - `seen`, items of the shown list that are in the history: masked nowhere, or not as elsewhere.
         - `tokens`, written by the policy; `prompt_tokens`, of the whole chain before the last completion; `seconds`.
     """
     target = trace.run.target_id
@@ -66,6 +69,7 @@ def measure_run(trace: RunTrace, measure_list: MeasureList | None = None) -> dic
         "listed": float(len(set(written))),
         "repeated": float(len(written) - len(set(written))),
         "ungrounded": float(trace.ungrounded),
+        "seen": float(len(set(shown) & set(trace.run.history))),
         "valid": float(format_fault(trace) is None) if trace.turns else math.nan,
         "tokens": float(sum(turn.completion_tokens for turn in trace.turns)),
         "prompt_tokens": float(trace.turns[-1].prompt_tokens) if trace.turns else 0.0,
@@ -102,6 +106,27 @@ def make_list_measures(artifact: Artifact) -> MeasureList:
         }
 
     return measure
+
+
+def names_target(trace: RunTrace, titles: Catalogue) -> float:
+    """1 where a preference holds the title of the target although nothing had shown it: a leak, or a good memory.
+
+    Shown means: in the message, in the history, or found by an earlier retrieval, under any item of that title.
+    NaN for a run without a target or without a preference; titles of fewer than four letters are not looked for.
+    """
+    target = trace.run.target_id
+    said = [retrieval for retrieval in trace.retrievals if retrieval.preference]
+    if target is None or target not in titles or not said:
+        return math.nan
+    title = titles.item(target).title.casefold().strip()
+    if len(title) < _SHORTEST_TITLE or title in (trace.run.message or "").casefold():
+        return 0.0
+    shown = {titles.item(item).title.casefold() for item in trace.run.history if item in titles}
+    for retrieval in said:
+        if title not in shown and title in str(retrieval.preference).casefold():
+            return 1.0
+        shown |= {titles.item(item.id).title.casefold() for item in retrieval.items if item.id in titles}
+    return 0.0
 
 
 def ranks_from_reciprocals(reciprocals: ArrayLike) -> NDArray[np.float64]:

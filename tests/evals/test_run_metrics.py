@@ -5,8 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeprec.evals import make_list_measures, measure_run, ndcg_from_ranks, ranks_from_reciprocals, recall_from_ranks
-from deeprec.trm_tool import ScoredItem, load_artifact
+from deeprec.evals import (
+    make_list_measures,
+    measure_run,
+    names_target,
+    ndcg_from_ranks,
+    ranks_from_reciprocals,
+    recall_from_ranks,
+)
+from deeprec.trm_tool import Catalogue, ScoredItem, load_artifact
 from tests.evals.test_rewards import make_trace
 
 
@@ -30,6 +37,7 @@ def test_a_run_is_measured_as_a_person_would_count_it() -> None:
         "listed": 2.0,
         "repeated": 1.0,
         "ungrounded": 2.0,
+        "seen": 0.0,
         "valid": 0.0,
         "tokens": 20.0,
         "prompt_tokens": 21.0,
@@ -69,6 +77,23 @@ def test_diversity_and_popularity_of_a_list(artifact_folder: Path) -> None:
     assert found["popularity"] == pytest.approx(np.mean(below))
     assert math.isnan(measure(["900"])["diversity"])
     assert math.isnan(measure([])["popularity"])
+
+
+def test_a_preference_that_holds_the_targets_title_is_told(catalogue: Catalogue) -> None:
+    leaky = make_trace(target="893", searches=["something like toy story 2"])
+    nothing_found = tuple(replace(retrieval, items=()) for retrieval in leaky.retrievals)
+    assert names_target(replace(leaky, retrievals=nothing_found), catalogue) == 1.0
+    assert names_target(make_trace(target="893", searches=["Comedy"]), catalogue) == 0.0
+    assert math.isnan(names_target(make_trace(target=None), catalogue))
+    assert math.isnan(names_target(make_trace(searches=[]), catalogue))
+
+
+def test_a_title_that_was_shown_before_is_no_leak(catalogue: Catalogue) -> None:
+    found_first = make_trace(target="893", searches=["Comedy", "like Toy Story 2"])  # the first search finds 893
+    assert names_target(found_first, catalogue) == 0.0
+    asked = make_trace(target="893", searches=["like Toy Story 2"])
+    assert names_target(replace(asked, run=replace(asked.run, message="Toy Story 2 please")), catalogue) == 0.0
+    assert names_target(replace(asked, run=replace(asked.run, history=("893",))), catalogue) == 0.0
 
 
 def cosine_of(one: np.ndarray, other: np.ndarray) -> float:

@@ -1,0 +1,214 @@
+"""`deeprec eval run|compare|report`: suites from the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.options import DEFAULT_ARTIFACT
+
+if TYPE_CHECKING:
+    from deeprec.evals.comparison import Difference
+    from deeprec.evals.harness import SuiteProgress
+    from deeprec.evals.report import SuiteReport
+
+SuiteArgument = Annotated[str, typer.Argument(help="A suite: its file, or the name of one that comes with deeprec.")]
+
+
+def run(
+    suite: SuiteArgument,
+    artifact: Annotated[Path, typer.Option(help="The recommender of all systems.")] = DEFAULT_ARTIFACT,
+    store: StoreOption = DEFAULT_STORE,
+    base_url: Annotated[
+        str | None, typer.Option(envvar="DEEPREC_BASE_URL", help="The model's server; `deeprec llm serve` starts one.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the embedded model for as long as the suite runs.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Run this system only; may be given several times.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Agents at once.")] = 32,
+    as_json: JsonOption = False,
+) -> None:
+    """Run what of a suite is not stored yet. Stopped, it goes on where it was."""
+    from deeprec.agent import TraceStore, VllmServer, pull_embedded_model, wait_with_progress
+    from deeprec.evals.harness import run_suite
+    from deeprec.evals.report import make_report
+    from deeprec.evals.results import load_results
+    from deeprec.evals.suite import EMBEDDED, load_suite
+    from deeprec.trm_tool import embedded_ml100k, load_artifact, read_atomic_files
+
+    chosen = load_suite(suite)
+    if serve and base_url is not None:
+        raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
+    loaded = load_artifact(artifact)
+    dataset = read_atomic_files(embedded_ml100k() if chosen.data == EMBEDDED else Path(chosen.data))
+    console = Console(stderr=True)
+    server = None
+    if serve:
+        model = pull_embedded_model(Path(".deeprec/models/smollm2-135m-instruct"))
+        server = VllmServer(model, log=Path(".deeprec/logs/vllm.log"), max_num_seqs=concurrency)
+    with server or nullcontext():
+        if server is not None:
+            wait_with_progress(server, console)
+            base_url = server.base_url
+        with TraceStore(store) as traces, _progress(console) as show:
+            label = run_suite(
+                chosen,
+                traces,
+                dataset=dataset,
+                artifact=loaded,
+                base_url=base_url,
+                only=only or [],
+                max_concurrency=concurrency,
+                on_progress=show,
+            )
+            report = make_report(load_results(traces, label), baseline=chosen.baseline)
+    _show(report, as_json=as_json)
+
+
+def compare(
+    suite: SuiteArgument,
+    first: Annotated[str, typer.Argument(help="A system of the suite.")],
+    second: Annotated[str, typer.Argument(help="The system that it is compared with.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Two systems of a suite, paired by user, from stored runs alone."""
+    from deeprec.agent import TraceStore
+    from deeprec.evals.comparison import compare_slices, compare_systems
+    from deeprec.evals.report import protocol
+    from deeprec.evals.results import load_results
+
+    with TraceStore(store, create=False) as traces:
+        results = load_results(traces, _name_of(suite))
+    one, other = results.system(first), results.system(second)
+    names = [name for name in one.measures if "@" in name and name in other.measures]
+    found = compare_systems(one, other, names)
+    sliced = compare_slices(results, first, second, f"ndcg@{results.k} filled")
+    if as_json:
+        told = {"suite": results.label, "protocol": protocol(results)}
+        told |= {"differences": [d.to_dict() for d in found], "slices": [d.to_dict() for d in sliced]}
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    console.print(_table(f"{first} against {second}, {results.label}", "measure", found))
+    if sliced:
+        console.print(_table(f"ndcg@{results.k} filled, by slice", "slice", sliced))
+    console.print(protocol(results), soft_wrap=True, markup=False)
+
+
+def report(
+    suite: SuiteArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The page; the same name with .json gets the figures.")],
+    store: StoreOption = DEFAULT_STORE,
+    baseline: Annotated[str, typer.Option(help="The system that every other one is compared with.")] = "trm",
+    plot: Annotated[Path | None, typer.Option(help="Also write the main figure to this PNG file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One HTML page with plots, and JSON, from stored runs alone: no model is called."""
+    from deeprec.agent import TraceStore
+    from deeprec.evals.report import key_plot, make_report, render_html
+    from deeprec.evals.results import load_results
+
+    with TraceStore(store, create=False) as traces:
+        made = make_report(load_results(traces, _name_of(suite)), baseline=baseline)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(render_html(made), encoding="utf-8")
+        out.with_suffix(".json").write_text(json.dumps(made.to_dict(), indent=2, allow_nan=False) + "\n", "utf-8")
+        if plot is not None:
+            plot.write_bytes(key_plot(made))
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written: {error.strerror}. Name another place.") from error
+    _show(made, as_json=as_json)
+    if not as_json:
+        typer.echo(f"Written: {out} and {out.with_suffix('.json')}")
+
+
+def _name_of(suite: str) -> str:
+    """A suite's name in the store, for a file as for a name or a label."""
+    from deeprec.evals.suite import load_suite
+
+    return load_suite(suite).name if Path(suite).is_file() else suite
+
+
+def _show(made: SuiteReport, *, as_json: bool) -> None:
+    from deeprec.evals.metrics import mean_interval
+    from deeprec.evals.report import protocol, shown
+
+    if as_json:
+        typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
+        return
+    results = made.results
+    names = [f"{metric}@{results.k} {listing}" for listing in ("filled", "written") for metric in ("recall", "ndcg")]
+    table = Table("system", "users", *names, "ceiling", title=results.label)
+    for system in results.systems:
+        name = f"{system.name} (oracle)" if system.oracle else system.name
+        cells = [shown(mean_interval(system.measures[key])) for key in (*names, "found")]
+        table.add_row(name, str(len(system.users)), *cells)
+    console = Console(highlight=False)
+    console.print(table)
+    if made.differences:
+        console.print(_table(f"Against {made.baseline}, {made.measure}", "first", made.differences))
+    console.print(protocol(results), soft_wrap=True, markup=False)
+    for warning in made.warnings:
+        console.print(f"Note: {warning}", soft_wrap=True, markup=False, style="yellow")
+
+
+def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
+    """One line a difference; `label` is the field that names it."""
+    from deeprec.evals.report import shown
+
+    heads = ("users", "its mean", "other", "difference", "p", "p, corrected", "could show")
+    table = Table("system" if label == "first" else label, *heads, title=title)
+    for found in differences:
+        could = "–" if math.isnan(found.smallest) else f"{found.smallest:.3f}"
+        table.add_row(
+            str(getattr(found, label)),
+            str(found.interval.n),
+            f"{found.first_mean:.3f}",
+            f"{found.second_mean:.3f}",
+            shown(found.interval),
+            f"{found.p_value:.4f}",
+            f"{found.corrected_p:.4f}",
+            could,
+        )
+    return table
+
+
+class _progress:  # noqa: N801 (used like a function)
+    """A bar for each system, with the time left at the pace so far."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        self._progress, self._tasks = Progress(*columns, console=console), dict[str, int]()
+
+    def __enter__(self) -> _progress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, at: SuiteProgress) -> None:
+        left = "" if math.isnan(at.seconds_left) else f"{at.seconds_left / 60:.0f} min left"
+        task = self._tasks.get(at.system)
+        if task is None:
+            task = self._tasks[at.system] = self._progress.add_task(at.system, total=at.total, left=left)
+        self._progress.update(task, completed=at.done, left=left if at.done < at.total else "")  # type: ignore[arg-type]
