@@ -1,9 +1,8 @@
-"""`deeprec traces`: list logged runs, read one, export what they wrote."""
+"""`deeprec traces`: list logged runs and read one. The other commands of the group are registered here."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.agent.inspector.cli import TokenizerOption, compare, tokens_for, write_html
+from deeprec.agent.traces.keeping_cli import COMMANDS
 from deeprec.agent.traces.options import (
     DEFAULT_STORE,
     ArtifactOption,
@@ -21,16 +21,16 @@ from deeprec.agent.traces.options import (
     titles_for,
     to_json,
 )
-from deeprec.agent.traces.preferences import export_preferences
 from deeprec.agent.traces.records import RunSummary, Status
 from deeprec.agent.traces.render import render_run, visible
 from deeprec.agent.traces.store import RunFilter, TraceStore
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.preference_file import FORMAT
 
 app = typer.Typer(help="Read logged runs.", no_args_is_help=True, add_completion=False)
 app.command("html")(write_html)
 app.command("compare")(compare)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 @app.command("ls")
@@ -77,27 +77,6 @@ def show_run(
     texts = tokens_for(tokenizer, trace) if with_tokens or tokenizer else None
     page = render_run(trace, titles_for(artifact, trace), texts, show_tokens=with_tokens or tokenizer is not None)
     Console().print(page)
-
-
-@app.command("export")
-def export_runs(
-    preferences: Annotated[
-        Path, typer.Option("--preferences", help="A Parquet file to write, one row for each preference of a model.")
-    ],
-    store: StoreOption = DEFAULT_STORE,
-    split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
-    suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Export the preferences that logged runs wrote, to train the recommender on or to evaluate it with."""
-    with TraceStore(store, create=False) as traces:
-        wrote = export_preferences(traces, preferences, RunFilter(split=split, suite=suite))
-    if as_json:
-        typer.echo(json.dumps({"file": str(preferences), "format": FORMAT, **to_json(wrote)}, indent=2))
-        return
-    typer.echo(f"Wrote {wrote.preferences} preferences of {wrote.runs} runs to {preferences}.")
-    if wrote.left_out:
-        typer.echo("Runs left out: " + ", ".join(f"{count} {status}" for status, count in wrote.left_out.items()) + ".")
 
 
 def _listing(runs: list[RunSummary]) -> Table:

@@ -26,8 +26,8 @@ class Reclaimed:
     """In words."""
     bytes: int
     """By which the database shrank."""
-    complete: bool
-    """Whether nothing of what was deleted is left in the database's files (SQLite only)."""
+    done: bool
+    """Whether it could be done. In SQLite, thoroughly: nothing of what was deleted is left in the files."""
 
 
 def run_tables() -> list[Table]:
@@ -92,13 +92,13 @@ def give_back(store: TraceStore, *, thoroughly: bool = False) -> Reclaimed:
         busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         cursor.close()
     except sqlite3.Error as error:
-        return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, complete=False)
+        return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, done=False)
     finally:
         connection.close()
     after = sum(file.stat().st_size for file in files if file.exists())
     if busy:
         how += ", but a reader keeps the write-ahead log from being cut"
-    return Reclaimed(how=how, bytes=max(0, before - after), complete=thoroughly and not busy)
+    return Reclaimed(how=how, bytes=max(0, before - after), done=not busy)
 
 
 def _vacuum_server(store: TraceStore) -> Reclaimed:
@@ -108,8 +108,8 @@ def _vacuum_server(store: TraceStore) -> Reclaimed:
             for table in run_tables():
                 free.exec_driver_sql(f"VACUUM {table.name}")
         except SQLAlchemyError as error:
-            return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, complete=False)
-    return Reclaimed(how="a vacuum, which keeps the room for new runs", bytes=0, complete=False)
+            return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, done=False)
+    return Reclaimed(how="a vacuum, which keeps the room for new runs", bytes=0, done=True)
 
 
 def _row_bytes(table: Table) -> ColumnElement[int]:

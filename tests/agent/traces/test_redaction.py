@@ -18,7 +18,7 @@ KEPT = {
         *("run_id", "parent_id", "protocol", "protocol_version", "prompt_version", "guided", "k", "policy_model"),
         *("adapter", "adapter_version", "trm_fingerprint", "trm_holdout", "dataset_fingerprint", "sampling", "seed"),
         *("split", "suite", "versions", "status", "incomplete", "ungrounded", "latency_ms", "started_at"),
-        *("finished_at", "pinned", "redacted_at"),
+        *("finished_at", "pinned", "redacted_at", "system"),
     },
     "turns": {
         *("run_id", "position", "node", "chained", "action", "finish_reason", "prompt_tokens", "completion_tokens"),
@@ -213,7 +213,7 @@ def test_no_byte_stays_in_the_file(tmp_path: Path, make: Any) -> None:
                 store.delete_run(store.runs(1)[0].run_id)
         assert SECRET.encode() in file_bytes(path)
         report = redact_person(store, "zq", dry_run=False)
-        assert (report.runs, report.reclaimed and report.reclaimed.complete) == (45, True)
+        assert (report.runs, report.reclaimed and report.reclaimed.done) == (45, True)
         for word in (SECRET, "zq", "secret-181"):
             assert word.encode() not in file_bytes(path)
 
@@ -230,10 +230,10 @@ def test_a_reader_that_holds_the_old_file_is_told_of(
         reader.execute("SELECT count(*) FROM runs").fetchone()
         held = redact_person(store, "zq", dry_run=False)
         assert held.reclaimed is not None
-        assert not held.reclaimed.complete
+        assert not held.reclaimed.done
         assert held.runs == 1
         reader.execute("COMMIT")
         reader.close()
         again = redact_person(store, "zq", dry_run=False)
-        assert (again.runs, again.reclaimed and again.reclaimed.complete) == (0, True)
+        assert (again.runs, again.reclaimed and again.reclaimed.done) == (0, True)
         assert SECRET.encode() not in file_bytes(path)
