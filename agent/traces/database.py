@@ -144,6 +144,11 @@ def _url(target: str | Path) -> URL:
         url = make_url(target)
     except ArgumentError as error:
         raise TraceStoreError(f"{target!r} is no database URL: {first_line(error)}.") from error
+    kind, name = url.get_backend_name(), url.render_as_string(hide_password=True)
+    if kind not in ("sqlite", "postgresql", "postgres"):
+        raise TraceStoreError(f"{name} is in {kind!r}; a trace store is a SQLite file or a PostgreSQL database.")
+    if kind == "postgresql" and url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise TraceStoreError(f"{name} names another driver, and a trace store takes psycopg 3: write postgresql://.")
     # psycopg 3 under both names that servers hand out; SQLAlchemy before 2.1 takes the first for psycopg2.
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
@@ -159,11 +164,9 @@ def _set_pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # what only a file that is still empty can be told
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # pruning gives room back in steps, beside the writers
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")  # with WAL: a killed process loses nothing that was committed
-    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # it can be set before the first table only
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # pruning gives room back in steps, beside the writers
 
 
 def _set_lock_timeout(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -53,6 +53,7 @@ def start_run(session: Session, record: RunRecord, now: datetime) -> bool:
     values = rows.run_values(record, now)
     if _insert_new(session, Run, values):
         return True
+    _refuse_redacted(session, record.run_id)
     stored = session.execute(
         select(*(getattr(Run, name) for name in _LINEAGE)).where(Run.run_id == record.run_id)
     ).one()
@@ -67,6 +68,7 @@ def start_run(session: Session, record: RunRecord, now: datetime) -> bool:
 
 def write_turn(session: Session, run_id: UUID, turn: TurnRecord, now: datetime) -> None:
     """Write one turn."""
+    _refuse_redacted(session, run_id)
     values = rows.turn_values(run_id, turn, now)
     if not _insert_new(session, Turn, values) and not _same(session, Turn, values):
         raise StepConflictError(f"Run {run_id} has another turn at position {turn.position} already.")
@@ -74,6 +76,7 @@ def write_turn(session: Session, run_id: UUID, turn: TurnRecord, now: datetime) 
 
 def write_retrieval(session: Session, run_id: UUID, retrieval: RetrievalRecord, now: datetime) -> None:
     """Write one retrieval and its items."""
+    _refuse_redacted(session, run_id)
     values = rows.retrieval_values(run_id, retrieval, now)
     items = rows.item_values(run_id, retrieval)
     if _insert_new(session, Retrieval, values):
@@ -91,6 +94,7 @@ def write_retrieval(session: Session, run_id: UUID, retrieval: RetrievalRecord, 
 
 def finish_run(session: Session, run_id: UUID, outcome: RunOutcome, now: datetime) -> None:
     """Close a run. One whose steps have a gap is marked incomplete."""
+    _refuse_redacted(session, run_id)
     ending: dict[str, Any] = {
         "status": outcome.status,
         "detail": None if outcome.detail is None else storable(outcome.detail),
@@ -139,10 +143,19 @@ def delete_run(session: Session, run_id: UUID) -> None:
         raise RunNotFoundError(f"There is no run {run_id} to delete.")
 
 
+def _refuse_redacted(session: Session, run_id: UUID) -> None:
+    """A run that comes back after its person was taken out (ADR 8) must not put them in again."""
+    # The lock (a server's) waits for a redaction that is under way.
+    stored = select(Run.redacted_at).where(Run.run_id == run_id).with_for_update(read=True, key_share=True)
+    if session.scalar(stored) is not None:
+        raise StepConflictError(f"Run {run_id} was redacted. Nothing more is kept of it.")
+
+
 def _insert_new(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
     make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    return bool(_count(session.execute(make(_table(of)).on_conflict_do_nothing(), [dict(values)])))
+    statement = make(_table(of)).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return bool(_count(session.execute(statement, dict(values))))
 
 
 def _same(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:

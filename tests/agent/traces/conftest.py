@@ -14,6 +14,7 @@ from deeprec.agent.traces import (
     TurnRecord,
 )
 from deeprec.trm_tool.retriever import ScoredItem
+from tests.postgres_server import NoPostgresError, PostgresServer, serve_postgres
 
 
 class Make:
@@ -116,6 +117,35 @@ class Make:
 @pytest.fixture
 def make() -> type[Make]:
     return Make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, started once a session."""
+    try:
+        with serve_postgres() as server:
+            yield server
+    except NoPostgresError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'traces.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    made = server.database()
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture
+def any_store(url: str) -> Iterator[TraceStore]:
+    """A store in a database of each kind."""
+    with TraceStore(url) as opened:
+        yield opened
 
 
 @pytest.fixture

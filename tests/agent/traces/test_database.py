@@ -2,17 +2,24 @@ import os
 import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
 
-from deeprec.agent.traces import TraceStore, TraceStoreError
+from deeprec.agent.traces import RunNotFoundError, TraceStore, TraceStoreError, migrations
 from deeprec.agent.traces.database import VERSION_TABLE, alembic_config, open_database
 from deeprec.agent.traces.schema import Base
+from tests.postgres_server import PostgresServer
+
+HEAD = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head()
 
 
 def run_sql(path: Path, *statements: str) -> list[Any]:
@@ -28,42 +35,91 @@ def run_sql(path: Path, *statements: str) -> list[Any]:
 def test_an_empty_place_becomes_a_store_in_wal_mode(tmp_path: Path) -> None:
     path = tmp_path / "new folder 100%" / "traces.db"
     TraceStore(path).close()
-    assert run_sql(path, "PRAGMA journal_mode", f"SELECT * FROM {VERSION_TABLE}") == [[("wal",)], [("0004",)]]
+    assert run_sql(path, "PRAGMA journal_mode", f"SELECT * FROM {VERSION_TABLE}") == [[("wal",)], [(HEAD,)]]
     assert run_sql(path, "PRAGMA integrity_check") == [[("ok",)]]
 
 
-def test_the_migrations_make_what_the_classes_say(tmp_path: Path) -> None:
-    database = open_database(tmp_path / "traces.db", create=True)
+def test_a_new_file_is_made_to_give_room_back_and_keeps_small_pages(tmp_path: Path) -> None:
+    TraceStore(tmp_path / "traces.db").close()
+    assert run_sql(tmp_path / "traces.db", "PRAGMA page_size", "PRAGMA auto_vacuum") == [[(2048,)], [(2,)]]
+
+
+def test_the_migrations_make_what_the_classes_say(url: str) -> None:
+    database = open_database(url, create=True)
     with database.readers.connect() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
     database.readers.dispose()
 
 
-def test_the_first_migration_goes_back(tmp_path: Path) -> None:
-    database = open_database(tmp_path / "traces.db", create=True)
+def go_to(url: str, revision: str) -> None:
+    """Migrate back to a revision."""
+    database = open_database(url, create=True)
     with database.writers.begin() as connection:
-        command.downgrade(alembic_config(connection), "base")
+        command.downgrade(alembic_config(connection), revision)
     database.readers.dispose()
-    tables = run_sql(tmp_path / "traces.db", "SELECT name FROM sqlite_master WHERE type = 'table'")
-    assert tables == [[(VERSION_TABLE,)]]
-    TraceStore(tmp_path / "traces.db").close()
 
 
-def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path, make: Any) -> None:
+def test_the_first_migration_goes_back(url: str) -> None:
+    go_to(url, "base")
+    engine = create_engine(url)
+    assert inspect(engine).get_table_names() == [VERSION_TABLE]
+    engine.dispose()
+    TraceStore(url).close()
+
+
+ADDED = {
+    "0001": ("trm_holdout", "dataset_fingerprint", "fork"),
+    "0002": ("fork",),
+    "0003": (),
+    "0004": (),
+}
+"""Fields that runs lose on the way back to a revision."""
+
+
+@pytest.mark.parametrize("revision", sorted(ADDED))
+def test_runs_survive_the_way_back_and_forth(url: str, make: Any, revision: str) -> None:
+    with TraceStore(url) as store:
+        for number in range(5):
+            run = make.run(
+                trm_holdout=2, dataset_fingerprint="cd", fork={"turn": 1}, parent_id=None if number else uuid4()
+            )
+            store.write_rewards(make.write(store, run), "list", {"hit": 0.5})
+        store.start_run(make.run())
+        before = list(store.traces())
+    go_to(url, revision)
+    with TraceStore(url, create=False) as store:
+        after = list(store.traces())
+        lost: dict[str, Any] = dict.fromkeys(ADDED[revision])
+        assert after == [replace(trace, run=replace(trace.run, **lost)) for trace in before]
+        # Keys, cascades and indexes are there again.
+        assert store.run(before[0].run.run_id.hex[:12]) == after[0]
+        assert not store.start_run(after[1].run)
+        store.delete_run(before[0].run.run_id)
+        with pytest.raises(TraceStoreError, match=r"(?i)foreign key"):
+            store.record_turn(before[0].run.run_id, make.turn(0))
+        make.write(store)
+        assert len(store.runs()) == 6
+    database = open_database(url, create=False)
+    with database.readers.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM turns")).scalar() == 5 * 3
+        assert connection.execute(text("SELECT count(*) FROM retrieved_items")).scalar() == 5 * 6
+        names = {index["name"] for index in inspect(connection).get_indexes("runs")}
+        assert names == {f"ix_runs_{name}" for name in ("listing", "parent_id", "user_id", "group_id")}
+    database.readers.dispose()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "traces.db"
     with TraceStore(path) as store:
-        run_id = make.write(store, make.run(trm_holdout=2, dataset_fingerprint="cd" * 32))
-    database = open_database(path, create=True)
-    with database.writers.begin() as connection:
-        command.downgrade(alembic_config(connection), "0001")
-    database.readers.dispose()
-    with TraceStore(path) as store:
-        trace = store.run(run_id)
-        assert (trace.run.trm_holdout, trace.run.dataset_fingerprint) == (None, None)
-        assert len(trace.turns) == 3
-        other = store.run(make.write(store, make.run(trm_holdout=2, dataset_fingerprint="cd" * 32)))
-        assert (other.run.trm_holdout, other.run.dataset_fingerprint) == (2, "cd" * 32)
+        make.write(store)
+    go_to(f"sqlite:///{path}", "0003")
+    run_sql(path, "UPDATE runs SET parent_id = 'no id'")
+    before = run_sql(path, "SELECT * FROM runs", "SELECT * FROM turns", "SELECT name, sql FROM sqlite_master")
+    with pytest.raises(TraceStoreError, match="cannot be opened"):
+        TraceStore(path)
+    after = run_sql(path, "SELECT * FROM runs", "SELECT * FROM turns", "SELECT name, sql FROM sqlite_master")
+    assert after == before
 
 
 def test_connections_check_foreign_keys_and_wait(tmp_path: Path) -> None:
@@ -83,9 +139,13 @@ def test_a_file_may_be_named_by_path_or_url(tmp_path: Path, make: Any) -> None:
         assert store.run(run_id).status == "finished"
 
 
-def test_opening_twice_at_once_migrates_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_opening_twice_at_once_migrates_once(url: str, begun: bool) -> None:
+    if begun:
+        TraceStore(url).close()
+        go_to(url, "0002")
     with ThreadPoolExecutor(6) as pool:
-        stores = list(pool.map(lambda _: TraceStore(tmp_path / "traces.db"), range(6)))
+        stores = list(pool.map(lambda _: TraceStore(url), range(6)))
     for store in stores:
         assert store.runs() == []
         store.close()
@@ -111,12 +171,53 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_newer_store_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "traces.db"
-    TraceStore(path).close()
-    run_sql(path, f"UPDATE {VERSION_TABLE} SET version_num = '0099'")
-    with pytest.raises(TraceStoreError, match=r"revision '0099'.*newest is '0004'.*Upgrade deeprec-agent"):
-        TraceStore(path)
+def execute(url: str, *statements: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_servers_database_may_hold_other_tables(postgres: PostgresServer, make: Any) -> None:
+    url = postgres.database()
+    execute(url, "CREATE TABLE customers (id INTEGER)", "CREATE TABLE alembic_version (version_num TEXT)")
+    with TraceStore(url) as store:
+        run_id = make.write(store)
+    go_to(url, "base")
+    execute(url, "INSERT INTO customers VALUES (1)", "SELECT * FROM alembic_version")
+    with TraceStore(url) as store, pytest.raises(RunNotFoundError):
+        store.run(run_id)
+
+
+@pytest.mark.postgres
+def test_a_servers_database_with_tables_of_our_names_asks_for_a_schema(postgres: PostgresServer, make: Any) -> None:
+    url = postgres.database()
+    execute(url, "CREATE TABLE runs (id INTEGER)", "CREATE SCHEMA deeprec")
+    with pytest.raises(TraceStoreError, match=r"another program .*\(runs\).*make a schema .*search_path%3Ddeeprec"):
+        TraceStore(url)
+    with TraceStore(url + "&options=-csearch_path%3Ddeeprec") as store:
+        assert len(store.run(make.write(store)).turns) == 3
+    execute(url, "INSERT INTO runs VALUES (1)")
+
+
+@pytest.mark.postgres
+def test_every_name_of_a_server_means_psycopg_3(postgres: PostgresServer, make: Any) -> None:
+    url = postgres.database()
+    with TraceStore(url) as store:
+        make.write(store)
+        assert store._database.readers.dialect.driver == "psycopg"
+    for name in ("postgres", "postgresql+psycopg"):
+        with TraceStore(url.replace("postgresql", name)) as store:
+            assert len(store.runs()) == 1
+
+
+def test_a_newer_store_says_so(url: str) -> None:
+    TraceStore(url).close()
+    execute(url, f"UPDATE {VERSION_TABLE} SET version_num = '0099'")
+    with pytest.raises(TraceStoreError, match=rf"revision '0099'.*newest is '{HEAD}'.*Upgrade deeprec-agent"):
+        TraceStore(url)
 
 
 def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
@@ -146,10 +247,11 @@ def test_a_damaged_store_says_so(tmp_path: Path, make: Any) -> None:
         ("sqlite:///:memory:", "needs a file"),
         (":memory:", "needs a file"),
         ("", "needs a file|is not a file"),
-        ("nosuch://host/db", "cannot be opened: Can't load plugin"),
+        ("nosuch://host/db", "is in 'nosuch'; a trace store is"),
         ("://", "is no database URL"),
-        ("mysql+pymysql://localhost:1/x", "cannot be opened: No module named 'pymysql'"),
+        ("mysql+pymysql://localhost:1/x", "is in 'mysql'; a trace store is a SQLite file or a PostgreSQL database"),
         ("postgresql+psycopg://localhost:1/x", "cannot be opened: connection failed"),
+        ("postgresql+psycopg2://localhost:1/x", "takes psycopg 3: write postgresql://"),
     ],
 )
 def test_a_url_that_cannot_work_says_so(target: str, message: str) -> None:
