@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from deeprec.agent.grounding import fill_list, ground
     from deeprec.agent.inspector import compare_html, compare_runs, read_tokenizer, run_fragment, run_html
     from deeprec.agent.llm_cli import wait_with_progress
+    from deeprec.agent.model_server import ModelServer, open_model_server
     from deeprec.agent.nodes import RetrieverUnavailableError
     from deeprec.agent.policy import (
         Completion,
@@ -56,6 +57,7 @@ _HOMES = {
     "Completion": "policy",
     "CompletionPolicy": "policy",
     "Lineage": "state",
+    "ModelServer": "model_server",
     "NullRecorder": "traces",
     "OtelRecorder": "traces",
     "PolicyError": "policy",
@@ -87,6 +89,7 @@ _HOMES = {
     "import_jsonl": "traces",
     "make_chat_model": "chat",
     "make_recommend_tool": "tool",
+    "open_model_server": "model_server",
     "pin_runs": "traces",
     "prune_runs": "traces",
     "pull_embedded_model": "embedded_model",
@@ -112,6 +115,7 @@ __all__ = [
     "Completion",
     "CompletionPolicy",
     "Lineage",
+    "ModelServer",
     "NullRecorder",
     "OtelRecorder",
     "PolicyError",
@@ -143,6 +147,7 @@ __all__ = [
     "import_jsonl",
     "make_chat_model",
     "make_recommend_tool",
+    "open_model_server",
     "pin_runs",
     "prune_runs",
     "pull_embedded_model",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         plot_endings,
         plot_positions,
     )
+    from deeprec.evals.example_runs import make_example_runs
     from deeprec.evals.harness import ServerLostError, SuiteProgress, run_suite
     from deeprec.evals.metrics import (
         Interval,
@@ -107,6 +108,7 @@ _HOMES = {
     "make_cases": "cases",
     "make_cooccurrence_scorer": "baselines",
     "make_diversity_reward": "rewards",
+    "make_example_runs": "example_runs",
     "make_list_measures": "run_metrics",
     "make_popularity_scorer": "baselines",
     "make_report": "report",
@@ -185,6 +187,7 @@ __all__ = [
     "make_cases",
     "make_cooccurrence_scorer",
     "make_diversity_reward",
+    "make_example_runs",
     "make_list_measures",
     "make_popularity_scorer",
     "make_report",

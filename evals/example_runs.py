@@ -1,0 +1,76 @@
+"""A dozen runs to look at: the agent for people of the embedded data, held to the format and free."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from deeprec.agent import (
+    AgentConfig,
+    AgentInput,
+    CompletionPolicy,
+    Lineage,
+    SqlRecorder,
+    TraceStore,
+    build_graph,
+    run_many,
+)
+from deeprec.trm_tool import Dataset, Retriever
+
+SUITE = "examples"
+GUIDED = AgentConfig(guided=True, k=5, retrieve_k=5, max_history=10, min_retrievals=2, max_retrievals=3)
+FREE = AgentConfig(k=5, retrieve_k=5, max_history=10, max_turn_tokens=48, max_malformed=1)
+"""Short: a model that is too small for the format writes on and on."""
+
+
+async def make_example_runs(
+    store: TraceStore,
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    data: Dataset,
+    *,
+    guided: int = 9,
+    free: int = 3,
+    seed: int = 0,
+    on_update: Callable[[int, str, Mapping[str, Any]], None] | None = None,
+) -> list[UUID]:
+    """Run the agent for a few people of the test split, all at once, and log the runs.
+
+    Args:
+        store: where the runs go.
+        policy: the model.
+        retriever: a recommender of `data`.
+        data: the people and their histories; the last item of each is held out and logged as the target.
+        guided: runs in which the server holds the model to the format.
+        free: runs of the model alone.
+        seed: of the choice of people, and of the sampling.
+        on_update: as `run_many`; runs are counted over both kinds, the guided first.
+    Returns:
+        the ids of the runs, guided first.
+    """
+    people = random.Random(seed).sample(sorted(data.users), guided + free)
+
+    async def run(config: AgentConfig, start: int, stop: int) -> list[UUID]:
+        def tell(index: int, node: str, wrote: Mapping[str, Any]) -> None:
+            if on_update is not None:
+                on_update(start + index, node, wrote)
+
+        graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store))
+        outputs = await run_many(graph, _requests(data, people[start:stop], seed + start), on_update=tell)
+        return [UUID(output["run_id"]) for output in outputs]
+
+    held, alone = await asyncio.gather(run(GUIDED, 0, guided), run(FREE, guided, guided + free))
+    return held + alone
+
+
+def _requests(data: Dataset, people: Sequence[str], seed: int) -> list[AgentInput]:
+    return [
+        AgentInput(
+            history=list(data.history(user, 1)),
+            lineage=Lineage(user_id=user, target_id=data.target(user, 1), seed=seed + index, split="test", suite=SUITE),
+        )
+        for index, user in enumerate(people)
+    ]
