@@ -76,7 +76,9 @@ def move_text(move: ListMove) -> str:
     if move.right is None:
         return "only in A"
     by = move.left - move.right
-    return "same place" if by == 0 else f"up {by} from place {move.left}" if by > 0 else f"down {-by} from {move.left}"
+    if by == 0:
+        return "same place"
+    return f"{'up' if by > 0 else 'down'} {abs(by)} from place {move.left}"
 
 
 def setting_text(value: Any) -> str:
@@ -121,7 +123,7 @@ def render_comparison(left: RunTrace, right: RunTrace, titles: Titles | None = N
 
 def difference_text(value: float) -> str:
     """A difference with its sign; that of a missing score is missing."""
-    return "–" if math.isnan(value) else f"{value:+.4g}"
+    return "–" if math.isnan(value) else f"{value:+.4g}" if value else "0"
 
 
 def _turn(turn: TurnComparison, titles: Titles | None) -> list[RenderableType]:

@@ -58,7 +58,7 @@ def list_row(line: RecommendationRecord, titles: Titles | None, target: str | No
         "tr",
         element("td", str(line.rank), class_="n"),
         element("th", item_cell(line.item_id, titles), scope="row", class_="item"),
-        element("td", marks, badge("★ held out", "aim") if is_target else None, class_="marks"),
+        element("td", element("span", marks), badge("★ held out", "aim") if is_target else None, class_="marks"),
         class_="hit" if is_target else None,
     )
 

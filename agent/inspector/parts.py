@@ -72,8 +72,8 @@ class Outline:
 
 def section(view: RunView, outline: Outline, name: str, label: str, *parts: Part) -> Html:
     """A card with a name for those who jump from region to region."""
-    anchor = outline.anchor(view, name)
-    return element("section", *parts, class_="card", id=anchor, aria_label=label)
+    named = label if outline.level == 1 else f"{label} of run {view.name}"
+    return element("section", *parts, class_="card", id=outline.anchor(view, name), aria_label=named)
 
 
 def badge(text: str | Html, kind: str = "") -> Html:
@@ -288,7 +288,7 @@ def found_row(item: FoundItem, titles: Titles | None, marks: Sequence[Html]) -> 
         element("td", str(item.rank), class_="n"),
         element("th", item_cell(item.item_id, titles), scope="row", class_="item"),
         element("td", f"{item.score:.3f}", class_="n"),
-        element("td", marks, badge("★ held out", "aim") if item.is_target else None, class_="marks"),
+        element("td", element("span", marks), badge("★ held out", "aim") if item.is_target else None, class_="marks"),
         class_=" ".join(kinds) or None,
     )
 

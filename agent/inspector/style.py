@@ -115,7 +115,7 @@ _RULES = """
 .deeprec .bad{background:var(--bad-soft);color:var(--bad);border-color:transparent}
 .deeprec .aim{background:var(--target-soft);color:var(--target);border-color:transparent}
 .deeprec .call{background:var(--accent-soft);color:var(--accent);border-color:transparent}
-.deeprec p.warn,.deeprec p.bad,.deeprec p.aim{padding:.5rem .75rem;border-radius:6px;max-width:none}
+.deeprec :is(p.warn,p.bad,p.aim,p.call){padding:.5rem .75rem;border-radius:6px;max-width:none}
 .deeprec .thought{margin:0 0 .8rem;font-size:1.06rem;line-height:1.6;max-width:62ch}
 .deeprec .preference{margin:0 0 .8rem;padding:.55rem .75rem;border-left:4px solid var(--accent);
  background:var(--accent-soft);color:var(--ink);border-radius:0 6px 6px 0;font-size:1.04rem}
@@ -134,7 +134,7 @@ _RULES = """
  font-weight:400;max-width:none;white-space:normal;line-height:1.4;color:inherit;background:none}
 .deeprec :is(th,td):first-child{padding-left:0}
 .deeprec :is(th,td):last-child{padding-right:0}
-.deeprec thead th{border-top:0;font-size:.8rem;color:var(--muted);padding-top:0}
+.deeprec thead th{border-top:0;font-size:.8rem;color:var(--muted);padding-top:0;overflow-wrap:normal}
 .deeprec :is(th,td).n{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:normal;width:1%;
  white-space:nowrap}
 .deeprec tr.old>*{color:var(--muted)}
@@ -142,14 +142,15 @@ _RULES = """
 .deeprec table.small :is(th,td).n{width:auto}
 .deeprec td.marks{text-align:right;overflow-wrap:normal}
 .deeprec .marks .badge{margin:0 0 .1rem .2rem}
-@container (min-width:40rem){.deeprec .marks .badge{white-space:nowrap}.deeprec .marks{width:1%}}
+@container (min-width:40rem){.deeprec .marks{width:1%}.deeprec .marks :is(span,.badge){white-space:nowrap}}
 .deeprec .item code{color:var(--muted);margin-left:.45em;font-size:.8em}
 .deeprec tr.hit code{color:var(--target)}
-.deeprec ol.history{margin:0;padding:0 0 0 1.6rem;font-size:.92rem}
+.deeprec ol.history{margin:0;padding:0 0 0 2.6em;font-size:.92rem}
 .deeprec ol.history li{padding:.1rem 0}
 @container (min-width:72rem){.deeprec ol.history.long{columns:2;column-gap:2rem}}
 .deeprec details{margin:.8rem 0 0}
 .deeprec summary{cursor:pointer;color:var(--accent);font-size:.92rem;padding:.15rem 0}
+.deeprec details.lineage{margin:0}
 .deeprec details[open]>summary{margin-bottom:.4rem}
 .deeprec .chain{font:.84rem/1.75 ui-monospace,"SF Mono",Menlo,Consolas,"Liberation Mono",monospace;max-width:none;
  white-space:pre-wrap;padding:.6rem .75rem;background:var(--bg);border:1px solid var(--line);border-radius:6px;

@@ -134,7 +134,7 @@ def test_how_the_list_moved_and_what_it_earned() -> None:
     assert math.isnan(earned["paper", "judge"])
     assert math.isnan(earned["x", "y"])
     page = shown(made_run(), other(recommended=recommended, rewards=rewards))
-    for part in ("up 2 from place 3", "down 1 from 1", "only in B", "only in A", "-0.5", "not computable"):
+    for part in ("up 2 from place 3", "down 1 from place 1", "only in B", "only in A", "-0.5", "not computable"):
         assert part in page
 
 
