@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deeprec.agent.traces import RunFilter, RunTrace, TraceStore, TurnRecord
 from deeprec.trm_tool.errors import DeepRecError
 
-Reason = Literal["guided", "incomplete", "fallback", "broken chain", "no tokens"]
+Reason = Literal["redacted", "guided", "incomplete", "fallback", "broken chain", "no tokens"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,13 +59,15 @@ def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
         allow_guided: take runs with constrained sampling. Their tokens are good examples (SFT), but their logprobs
             belong to another distribution (not GRPO).
     Raises:
-        RolloutError: the run is guided, incomplete (also: still running), a fallback, has no tokens, or its turns do
-            not form one exact chain.
+        RolloutError: the run is redacted, guided, incomplete (also: still running), a fallback, has no tokens, or its
+            turns do not form one exact chain.
     """
 
     def refuse(reason: Reason, detail: str) -> RolloutError:
         return RolloutError(trace.run.run_id, reason, detail)
 
+    if trace.redacted_at is not None:
+        raise refuse("redacted", "Its person was taken out of the store, and their words with them.")
     if trace.incomplete:
         raise refuse("incomplete", "The trace store failed while it ran, so steps may be missing.")
     if trace.status == "running":

@@ -15,7 +15,7 @@ from deeprec.agent.traces.schema import Base, Run
 from deeprec.agent.traces.store import TraceStore
 
 _ROW_BYTES = 60  # keys, numbers and times of a row, roughly; what is counted is scaled to the real size anyway
-_PAGES_A_STEP = 500  # of an incremental vacuum: 2 MB, so that writers get their turn
+_PAGES_A_STEP = 500  # of an incremental vacuum: 1 MB, so that writers get their turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

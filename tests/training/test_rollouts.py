@@ -8,6 +8,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from deeprec.agent import redact_person
 from deeprec.agent.traces import RunFilter, RunOutcome, RunRecord, RunTrace, TraceStore, TurnRecord
 from deeprec.training import RolloutError, read_rollouts, rollout_from_run
 
@@ -116,6 +117,14 @@ def test_an_incomplete_run_is_refused(store: TraceStore) -> None:
     with pytest.raises(RolloutError) as caught:
         rollout_from_run(store.run(trace.run.run_id), allow_guided=True)
     assert caught.value.reason == "incomplete"
+
+
+def test_a_redacted_run_is_refused_by_name(store: TraceStore) -> None:
+    trace = write(store, user_id="ann")
+    redact_person(store, "ann", dry_run=False)
+    with pytest.raises(RolloutError, match="no rollout: redacted") as caught:
+        rollout_from_run(store.run(trace.run.run_id), allow_guided=True)
+    assert caught.value.reason == "redacted"
 
 
 @pytest.mark.parametrize("text_only", [True, False])

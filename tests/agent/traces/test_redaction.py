@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from deeprec.agent.traces import RunTrace, TraceStore, TraceStoreError, pin_runs, redact_person
+from deeprec.agent.traces import RunTrace, StepConflictError, TraceStore, TraceStoreError, pin_runs, redact_person
 from deeprec.agent.traces.redaction import ERASED, RENAMED, TRIMMED
 from deeprec.agent.traces.schema import Base, Run
 
@@ -200,6 +200,26 @@ def test_a_person_whose_run_goes_on_waits(store: TraceStore, make: Any) -> None:
         old = datetime.now(UTC) - timedelta(hours=2)
         session.execute(update(Run).where(Run.run_id == going.run_id).values(started_at=old))
     assert redact_person(store, "zq", dry_run=False).runs == 2
+
+
+def test_a_killed_run_that_comes_back_brings_nothing_in_again(store: TraceStore, make: Any) -> None:
+    for changes in ({}, {"user_id": None, "history": (), "message": None, "target_id": None}):
+        parent = write_secret(store, make)
+        store.start_run(killed := secret_run(make, **changes, parent_id=parent))
+        with store._write() as session:
+            old = datetime.now(UTC) - timedelta(hours=2)
+            session.execute(update(Run).where(Run.run_id == killed.run_id).values(started_at=old))
+        redact_person(store, "zq", dry_run=False)
+        was = repr(store.run(killed.run_id))
+        for write in (
+            lambda run=killed: store.start_run(run),
+            lambda run=killed: store.record_turn(run.run_id, make.turn(0, text=SECRET)),
+            lambda run=killed: store.record_retrieval(run.run_id, make.retrieval(0, preference=SECRET)),
+            lambda run=killed: store.finish_run(run.run_id, make.outcome(detail=SECRET)),
+        ):
+            with pytest.raises(StepConflictError, match="was redacted"):
+                write()
+        assert repr(store.run(killed.run_id)) == was
 
 
 def test_no_byte_stays_in_the_file(tmp_path: Path, make: Any) -> None:
