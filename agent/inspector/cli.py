@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -114,13 +113,11 @@ def _write(out: Path, page: str) -> None:
     """Write a file whole or not at all."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{out.name[:100]}-", dir=out.parent)
+        building = out.with_name(f".{out.name[:100]}.{os.getpid()}")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(page)
-            Path(name).replace(out)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            building.write_text(page, encoding="utf-8")
+            building.replace(out)
+        finally:
+            building.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}. Name another file.") from None

@@ -49,6 +49,8 @@ def test_html_writes_one_run_with_its_titles(
     assert f"r{RUN.hex}-turn-3" in page
     assert catalogue.item("851").title in page
     assert list(out.parent.iterdir()) == [out]
+    (tmp_path / "plain").touch()
+    assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_html_writes_several_runs_and_over_an_older_page(path: Path, tmp_path: Path) -> None:
