@@ -21,7 +21,9 @@ from deeprec.agent.live import DEFAULT_BASE_URL, BaseUrlOption, ModelOption, ope
 from deeprec.agent.run import run_many, step_text
 from deeprec.agent.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.traces.options import DEFAULT_STORE
-from deeprec.agent.traces.recorder import SqlRecorder
+from deeprec.agent.traces.otel import OtelRecorder
+from deeprec.agent.traces.otlp import SpanOptions, spans_to
+from deeprec.agent.traces.recorder import Recorder, SqlRecorder
 from deeprec.agent.traces.render import visible
 from deeprec.agent.traces.store import TraceStore
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
@@ -77,6 +79,10 @@ def recommend(
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of the sampling.")] = None,
     store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
+    otel_endpoint: Annotated[
+        str | None,
+        typer.Option(envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="Send spans of the run to this OTLP/HTTP address too."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Recommend items to one person, and log the run. The API key is read from DEEPREC_API_KEY or OPENAI_API_KEY."""
@@ -104,11 +110,12 @@ def recommend(
         items = split_names(history)
     lineage = Lineage(**_given(user_id=user, seed=seed))  # type: ignore[typeddict-item]
     request = AgentInput(history=list(items), message=message, lineage=lineage)
-    output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, quiet=as_json))
-    if as_json:
-        typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
-    else:
-        _print(output, k, artifact)
+    with spans_to(otel_endpoint) as spans:
+        output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, spans, quiet=as_json))
+        if as_json:
+            typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
+        else:
+            _print(output, k, artifact)
 
 
 def _check_data(dataset: Dataset, items: Sequence[str], retriever: Retriever, artifact: Path, *, named: bool) -> None:
@@ -137,13 +144,17 @@ async def _run(
     model: str | None,
     protocol: ProtocolName,
     store: str,
+    spans: SpanOptions | None,
     *,
     quiet: bool,
 ) -> AgentOutput:
     asked = open_policy(base_url, model, protocol=protocol.value, temperature=config.temperature, top_p=config.top_p)
     async with asked as (name, policy):
         with TraceStore(store) as traces:
-            graph = build_graph(policy, retriever, protocol=protocol.value, config=config, recorder=SqlRecorder(traces))
+            recorder: Recorder = SqlRecorder(traces)
+            if spans is not None:
+                recorder = OtelRecorder(recorder, spans.provider, with_content=spans.with_content)
+            graph = build_graph(policy, retriever, protocol=protocol.value, config=config, recorder=recorder)
             progress = Console(stderr=True)
             with nullcontext() if quiet else progress.status(f"{name} is reasoning…"):
                 [output] = await run_many(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from deeprec.agent.traces.otel import require_otel
 from deeprec.agent.traces.records import TraceStoreError
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.text import plain
 
 EXPORT_TIMEOUT_S = 3.0
 """For which a request is tried and repeated; spans that are not taken by then are dropped."""
 _PATH = "/v1/traces"
 _BATCH = 256
-_LOGGER = "opentelemetry"
 
 
 def make_provider(endpoint: str, *, timeout_s: float = EXPORT_TIMEOUT_S) -> Any:
@@ -34,6 +39,38 @@ def make_provider(endpoint: str, *, timeout_s: float = EXPORT_TIMEOUT_S) -> Any:
     provider = TracerProvider(resource=_resource())
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
+
+
+@dataclass(frozen=True, slots=True)
+class SpanOptions:
+    """How a command's runs make spans."""
+
+    provider: Any
+    with_content: bool
+    """From the variable that OpenTelemetry's own instrumentations read."""
+
+
+@contextmanager
+def spans_to(endpoint: str | None) -> Iterator[SpanOptions | None]:
+    """Send the spans that are made inside to an endpoint; None does nothing.
+
+    What cannot be sent is one line on stderr at the end. That takes `EXPORT_TIMEOUT_S` at most, and stops nothing.
+
+    Raises:
+        ConfigError: as for `make_provider`.
+    """
+    if endpoint is None:
+        yield None
+        return
+    content = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
+    provider = make_provider(endpoint)
+    with _last_words() as log:
+        try:
+            yield SpanOptions(provider, content.strip().lower() in ("true", "1", "span_only", "span_and_event"))
+        finally:
+            provider.shutdown()
+    if log.said:
+        print(plain(f"Note: not all spans reached {endpoint}: {log.said}.", 1000), file=sys.stderr)
 
 
 class SpanSender:
@@ -58,21 +95,17 @@ class SpanSender:
         """
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        spans, log = self._made.get_finished_spans(), _LastWords()
-        logger = logging.getLogger(_LOGGER)
-        propagates, logger.propagate = logger.propagate, False
-        logger.addHandler(log)
-        try:
-            for start in range(0, len(spans), _BATCH):
-                if self._exporter.export(spans[start : start + _BATCH]) is not SpanExportResult.SUCCESS:
-                    raise TraceStoreError(
-                        f"{self._endpoint} took {start} of {len(spans)} spans: {log.said or 'no answer'}. "
-                        "See that a collector listens there for OTLP over HTTP."
-                    )
-        finally:
-            logger.removeHandler(log)
-            logger.propagate = propagates
-            self._exporter.shutdown()
+        spans = self._made.get_finished_spans()
+        with _last_words() as log:
+            try:
+                for start in range(0, len(spans), _BATCH):
+                    if self._exporter.export(spans[start : start + _BATCH]) is not SpanExportResult.SUCCESS:
+                        raise TraceStoreError(
+                            f"{self._endpoint} took {start} of {len(spans)} spans: {log.said or 'no answer'}. "
+                            "See that a collector listens there for OTLP over HTTP."
+                        )
+            finally:
+                self._exporter.shutdown()
         self._made.clear()
         return len(spans)
 
@@ -86,6 +119,19 @@ class _LastWords(logging.Handler):
         words = record.getMessage().splitlines()[0].partition(" encountered while ")[0].rstrip(".")
         # The first names the cause, the last only that it was given up.
         self.said = self.said or words[:300]
+
+
+@contextmanager
+def _last_words() -> Iterator[_LastWords]:
+    """Keep what OpenTelemetry logs from the terminal."""
+    log, logger = _LastWords(), logging.getLogger("opentelemetry")
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(log)
+    try:
+        yield log
+    finally:
+        logger.removeHandler(log)
+        logger.propagate = propagates
 
 
 def _exporter(endpoint: str, timeout_s: float) -> Any:

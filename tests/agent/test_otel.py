@@ -28,6 +28,7 @@ from deeprec.agent import (
     TraceStoreError,
     build_graph,
 )
+from deeprec.agent.cli import main
 from deeprec.agent.traces import RunNotFoundError, StepConflictError, export_spans
 from deeprec.agent.traces.otlp import SpanSender, make_provider
 from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TurnRecord
@@ -431,3 +432,45 @@ def test_an_address_that_is_none(endpoint: str) -> None:
     for make in (make_provider, SpanSender):
         with pytest.raises(ConfigError, match="is no OTLP address"):
             make(endpoint)
+
+
+def recommend(artifact: Path, server: TinyServer, store: Path, *options: str) -> tuple[int, float]:
+    fixed = ("--history", "900,893", "--artifact", artifact, "--base-url", server.base_url, "--store", store)
+    started = time.perf_counter()
+    with pytest.raises(SystemExit) as ended:
+        main(["recommend", *map(str, fixed), "--json", *options])
+    return int(ended.value.code or 0), time.perf_counter() - started
+
+
+def test_recommend_sends_spans_and_a_dead_endpoint_is_one_line(
+    server: TinyServer,
+    artifact_folder: Path,
+    tmp_path: Path,
+    receiver: Receiver,
+    dead_endpoint: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code, plain_s = recommend(artifact_folder, server, tmp_path / "a.db", "--seed", "1")
+    assert code == 0
+    capsys.readouterr()
+    assert recommend(artifact_folder, server, tmp_path / "a.db", "--otel-endpoint", receiver.endpoint)[0] == 0
+    told = capsys.readouterr()
+    assert (json.loads(told.out)["recommendations"] != [], told.err) == (True, "")
+    [root] = receiver.named("invoke_agent deeprec")
+    assert attributes(root)["gen_ai.conversation.id"] == json.loads(told.out)["run_id"]
+    assert "gen_ai.output.messages" not in attributes(root)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
+    assert recommend(artifact_folder, server, tmp_path / "a.db")[0] == 0
+    assert "gen_ai.output.messages" in attributes(receiver.named("invoke_agent deeprec")[1])
+    capsys.readouterr()
+    code, dead_s = recommend(
+        artifact_folder, server, tmp_path / "a.db", "--seed", "1", "--otel-endpoint", dead_endpoint
+    )
+    told = capsys.readouterr()
+    assert (code, len(json.loads(told.out)["recommendations"])) == (0, 10)
+    assert len(told.err.splitlines()) == 1
+    assert told.err.startswith(f"Note: not all spans reached {dead_endpoint}: ")
+    assert dead_s - plain_s < 5
+    assert recommend(artifact_folder, server, tmp_path / "a.db", "--otel-endpoint", "nowhere")[0] == 2
