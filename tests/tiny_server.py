@@ -12,7 +12,7 @@ import random
 import re._constants as sre
 import re._parser as sre_parser
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -87,6 +87,8 @@ class TinyServer:
         self.rng = random.Random(0)
         self.lock = threading.Lock()
         self.base_url = ""
+        self.is_gone = False
+        self.close: Callable[[], None] = lambda: None
 
     @torch.no_grad()
     def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
@@ -195,6 +197,10 @@ def _handler(server: TinyServer) -> type[BaseHTTPRequestHandler]:
             self.answer(200, {"object": "list", "data": [card]})
 
         def do_POST(self) -> None:
+            if server.is_gone:
+                self.connection.close()
+                self.close_connection = True
+                return
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with server.lock:
                 server.requests.append({"path": self.path, **body})
@@ -225,9 +231,15 @@ def serve_tiny() -> Iterator[TinyServer]:
     server.base_url = f"http://127.0.0.1:{http.server_address[1]}/v1"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    try:
-        yield server
-    finally:
+
+    def close() -> None:
+        server.is_gone = True  # connections that are kept alive have threads of their own
         http.shutdown()
         http.server_close()
         thread.join()
+
+    server.close = close
+    try:
+        yield server
+    finally:
+        close()
