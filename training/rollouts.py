@@ -6,16 +6,24 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.agent.traces import RunFilter, RunTrace, TraceStore, TurnRecord
+from deeprec.agent.traces import (
+    RunChain,
+    RunFilter,
+    RunTrace,
+    TraceStore,
+    TraceStoreError,
+    decode_logprobs,
+    decode_tokens,
+)
 from deeprec.trm_tool.errors import DeepRecError
 
-Reason = Literal["redacted", "guided", "incomplete", "fallback", "broken chain", "no tokens"]
+Reason = Literal["redacted", "guided", "incomplete", "fallback", "edited", "broken chain", "no tokens", "damaged"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,49 +67,38 @@ def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
         allow_guided: take runs with constrained sampling. Their tokens are good examples (SFT), but their logprobs
             belong to another distribution (not GRPO).
     Raises:
-        RolloutError: the run is redacted, guided, incomplete (also: still running), a fallback, has no tokens, or its
-            turns do not form one exact chain.
+        RolloutError: the run is guided, incomplete (also: still running), redacted, a fallback, was edited by a person,
+            has no tokens, or its turns do not form one exact chain.
     """
-
-    def refuse(reason: Reason, detail: str) -> RolloutError:
-        return RolloutError(trace.run.run_id, reason, detail)
-
-    if trace.redacted_at is not None:
-        raise refuse("redacted", "Its person was taken out of the store, and their words with them.")
-    if trace.incomplete:
-        raise refuse("incomplete", "The trace store failed while it ran, so steps may be missing.")
-    if trace.status == "running":
-        raise refuse("incomplete", "It has not finished, or its process was killed.")
-    if trace.status == "fallback":
-        raise refuse("fallback", "Its list is the recommender's own ranking, not the policy's.")
-    if trace.run.guided and not allow_guided:
-        raise refuse("guided", "Constrained sampling is another distribution. Only SFT may use it: allow_guided=True.")
-    turns = [turn for turn in trace.turns if turn.prompt_ids or turn.completion_ids]
-    if not any(turn.completion_ids for turn in turns):
-        raise refuse("no tokens", "No completion token ids were logged (the tools protocol logs none).")
-    fault = _chain_fault(trace, turns)
-    if fault:
-        raise refuse("broken chain", fault)
-
-    tokens: list[NDArray[np.int64]] = []
-    logprobs: list[NDArray[np.float32]] = []
-    written: list[NDArray[np.int8]] = []
-    for turn in turns:
-        added, sampled = len(turn.prompt_ids), len(turn.completion_ids)
-        tokens += [np.array(turn.prompt_ids, dtype=np.int64), np.array(turn.completion_ids, dtype=np.int64)]
-        logprobs += [np.full(added, np.nan, dtype=np.float32), np.array(turn.logprobs, dtype=np.float32)]
-        written += [np.zeros(added, dtype=np.int8), np.ones(sampled, dtype=np.int8)]
-    return Rollout(
-        token_ids=np.concatenate(tokens),
-        env_mask=np.concatenate(written),
-        logprobs=np.concatenate(logprobs),
-        run_id=trace.run.run_id,
-        group_id=trace.run.group_id,
-        policy_model=trace.run.policy_model,
-        adapter=trace.run.adapter,
-        adapter_version=trace.run.adapter_version,
-        guided=trace.run.guided,
+    run = trace.run
+    head = RunChain(
+        run_id=run.run_id,
+        group_id=run.group_id,
+        policy_model=run.policy_model,
+        adapter=run.adapter,
+        adapter_version=run.adapter_version,
+        guided=run.guided,
+        fork=run.fork,
+        status=trace.status,
+        incomplete=trace.incomplete,
+        redacted_at=trace.redacted_at,
+        turns=(),
     )
+    _check_run(head, allow_guided=allow_guided)
+    turns = [
+        _Turn(
+            position=turn.position,
+            action=turn.action,
+            chained=turn.chained,
+            prompt_tokens=turn.prompt_tokens,
+            completion_tokens=turn.completion_tokens,
+            prompt_ids=np.array(turn.prompt_ids, dtype=np.int64),
+            completion_ids=np.array(turn.completion_ids, dtype=np.int64),
+            logprobs=np.array(turn.logprobs, dtype=np.float32),
+        )
+        for turn in trace.turns
+    ]
+    return _rollout(head, turns)
 
 
 def read_rollouts(
@@ -111,18 +108,20 @@ def read_rollouts(
     allow_guided: bool = False,
     on_refused: Callable[[RolloutError], Any] | None = None,
 ) -> Iterator[Rollout]:
-    """The rollouts of a store, oldest first, one at a time.
+    """The rollouts of a store, oldest first, one at a time; of each run only the tokens are read.
 
     Args:
         store: where to read.
         where: which runs; None for all.
-        allow_guided: as for `rollout_from_run`.
+        allow_guided: as for `rollout_from_run`, which refuses the same runs for the same reasons. A run with damaged
+            tokens is refused here; there it could not even be read.
         on_refused: called with each refusal. Without it the refusals are counted by reason in one log line at the end.
     """
     refused: Counter[str] = Counter()
-    for trace in store.traces(where):
+    for chain in store.chains(where):
         try:
-            rollout = rollout_from_run(trace, allow_guided=allow_guided)
+            _check_run(chain, allow_guided=allow_guided)
+            rollout = _rollout(chain, _decoded(chain))
         except RolloutError as error:
             refused[error.reason] += 1
             if on_refused is not None:
@@ -134,27 +133,104 @@ def read_rollouts(
         _log.warning("%d runs are no rollouts: %s.", refused.total(), counts)
 
 
-def _chain_fault(trace: RunTrace, turns: list[TurnRecord]) -> str | None:
-    """Why the turns are not one exact chain; None if they are."""
-    if [turn.position for turn in trace.turns] != list(range(len(trace.turns))):
-        return f"Its turns are at positions {', '.join(str(turn.position) for turn in trace.turns)}."
-    if trace.status == "finished" and trace.turns[-1].action != "recommend":
-        return f"It finished, but its last turn is {trace.turns[-1].action!r}, not the list."
+class _Turn(NamedTuple):
+    """`ChainTurn`, unpacked."""
+
+    position: int
+    action: str
+    chained: bool
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_ids: NDArray[np.int64]
+    completion_ids: NDArray[np.int64]
+    logprobs: NDArray[np.float32]
+
+
+def _decoded(chain: RunChain) -> list[_Turn]:
+    turns = []
+    for turn in chain.turns:
+        try:
+            tokens = decode_tokens(turn.prompt_ids), decode_tokens(turn.completion_ids), decode_logprobs(turn.logprobs)
+        except TraceStoreError as error:
+            raise RolloutError(chain.run_id, "damaged", f"Turn {turn.position}: {error}") from error
+        turns.append(_Turn(*turn[:5], *tokens))
+    return turns
+
+
+def _check_run(run: RunChain, *, allow_guided: bool) -> None:
+    """Refuse a run for what it is, whatever its tokens are."""
+
+    def refuse(reason: Reason, detail: str) -> RolloutError:
+        return RolloutError(run.run_id, reason, detail)
+
+    if run.redacted_at is not None:
+        raise refuse("redacted", "Its person was taken out of the store, and their words with them.")
+    if run.incomplete:
+        raise refuse("incomplete", "The trace store failed while it ran, so steps may be missing.")
+    if run.status == "running":
+        raise refuse("incomplete", "It has not finished, or its process was killed.")
+    if run.status == "fallback":
+        raise refuse("fallback", "Its list is the recommender's own ranking, not the policy's.")
+    if run.fork is not None and run.fork.get("turn") is not None:
+        raise refuse("edited", "A preference in it was written by a person, not by the policy.")
+    if run.guided and not allow_guided:
+        raise refuse("guided", "Constrained sampling is another distribution. Only SFT may use it: allow_guided=True.")
+
+
+def _rollout(run: RunChain, turns: list[_Turn]) -> Rollout:
+    """The tokens of the turns as one sequence, if they are one."""
+    full = [turn for turn in turns if turn.prompt_ids.size or turn.completion_ids.size]
+    if not any(turn.completion_ids.size for turn in full):
+        raise RolloutError(
+            run.run_id, "no tokens", "No completion token ids were logged (the tools protocol logs none)."
+        )
+    fault = _chain_fault(run, turns, full)
+    if fault:
+        raise RolloutError(run.run_id, "broken chain", fault)
+    token_ids = np.concatenate([part for turn in full for part in (turn.prompt_ids, turn.completion_ids)])
+    env_mask = np.zeros(token_ids.size, dtype=np.int8)
+    logprobs = np.full(token_ids.size, np.nan, dtype=np.float32)
+    end = 0
+    for turn in full:
+        start = end + turn.prompt_ids.size
+        end = start + turn.completion_ids.size
+        env_mask[start:end] = 1
+        logprobs[start:end] = turn.logprobs
+    return Rollout(
+        token_ids=token_ids,
+        env_mask=env_mask,
+        logprobs=logprobs,
+        run_id=run.run_id,
+        group_id=run.group_id,
+        policy_model=run.policy_model,
+        adapter=run.adapter,
+        adapter_version=run.adapter_version,
+        guided=run.guided,
+    )
+
+
+def _chain_fault(run: RunChain, turns: list[_Turn], full: list[_Turn]) -> str | None:
+    """Why the turns, of which some are `full` of tokens, are not one exact chain; None if they are."""
+    if any(turn.position != at for at, turn in enumerate(turns)):
+        return f"Its turns are at positions {', '.join(str(turn.position) for turn in turns)}."
+    if run.status == "finished" and turns[-1].action != "recommend":
+        return f"It finished, but its last turn is {turns[-1].action!r}, not the list."
     length = 0
-    for turn in turns:
+    for turn in full:
         at = f"Turn {turn.position}"
+        added, sampled = turn.prompt_ids.size, turn.completion_ids.size
         if not turn.chained:
             return f"{at} is not part of the chain."
-        if not turn.prompt_ids and turn.position == turns[0].position:
+        if not added and turn is full[0]:
             return f"{at} has no prompt."
-        length += len(turn.prompt_ids)
+        length += added
         if length != turn.prompt_tokens:
             return f"{at} was sampled after {turn.prompt_tokens} tokens, but {length} are stored before it."
-        if not turn.completion_ids:
+        if not sampled:
             return f"{at} has a prompt and no completion."
-        if len(turn.completion_ids) != turn.completion_tokens:
-            return f"{at} has {len(turn.completion_ids)} of {turn.completion_tokens} completion tokens."
-        if len(turn.logprobs) != len(turn.completion_ids) or np.isnan(turn.logprobs).any():
-            return f"{at} has {len(turn.logprobs)} logprobs for {len(turn.completion_ids)} tokens, or some are NaN."
-        length += len(turn.completion_ids)
+        if sampled != turn.completion_tokens:
+            return f"{at} has {sampled} of {turn.completion_tokens} completion tokens."
+        if turn.logprobs.size != sampled or np.isnan(turn.logprobs).any():
+            return f"{at} has {turn.logprobs.size} logprobs for {sampled} tokens, or some are NaN."
+        length += sampled
     return None

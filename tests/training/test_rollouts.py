@@ -1,16 +1,17 @@
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from deeprec.agent import redact_person
-from deeprec.agent.traces import RunFilter, RunOutcome, RunRecord, RunTrace, TraceStore, TurnRecord
-from deeprec.training import RolloutError, read_rollouts, rollout_from_run
+from deeprec.agent.traces import RunFilter, RunOutcome, RunRecord, RunTrace, TraceStore, TraceStoreError, TurnRecord
+from deeprec.training import Rollout, RolloutError, read_rollouts, rollout_from_run
 
 NAN = np.nan
 
@@ -170,6 +171,89 @@ def test_a_lost_first_turn_is_seen_even_without_the_mark(store: TraceStore) -> N
 def test_a_call_that_never_got_an_answer_leaves_the_chain_whole(store: TraceStore) -> None:
     silent = TurnRecord(position=2, node="reason", action="unavailable", latency_ms=1.0)
     assert rollout_from_run(write(store, [*turns(), silent], status="budget")).token_ids.size == 10
+
+
+def outcome_of(store: TraceStore, run_id: UUID, **options: Any) -> tuple[str, Any]:
+    """What reading one run from its trace comes to."""
+    try:
+        return "rollout", rollout_from_run(store.run(run_id), **options)
+    except RolloutError as error:
+        return error.reason, str(error)
+
+
+@pytest.mark.parametrize("allow_guided", [False, True])
+def test_streaming_and_reading_one_run_agree_on_good_and_bad_runs(store: TraceStore, allow_guided: bool) -> None:
+    first, second = turns()
+    silent = TurnRecord(position=2, node="reason", action="unavailable", latency_ms=1.0)
+    blank: Any = {"prompt_ids": (), "completion_ids": (), "logprobs": (), "chained": False}
+    steps: list[list[TurnRecord]] = [
+        [first, second],
+        [first, second, silent],
+        [replace(first, **blank), replace(second, **blank)],
+        [],
+        [first, replace(second, chained=False)],
+        [first, replace(second, prompt_tokens=10)],
+        [replace(first, logprobs=(-0.5,)), second],
+        [replace(first, logprobs=(-0.5, NAN)), second],
+        [replace(first, prompt_ids=(), prompt_tokens=0), second],
+        [first, replace(second, completion_ids=(), logprobs=(), completion_tokens=0)],
+        [first, replace(second, action="retrieve")],
+        [first, replace(second, completion_ids=(1, 2), logprobs=(-1.0, -1.0))],
+    ]
+    for turns_of in steps:
+        for status in ("finished", "budget"):
+            write(store, turns_of, status=status)
+    for changes in ({"guided": True}, {"fork": {"turn": 1, "preference": "new"}}, {"fork": {"turn": None}}):
+        write(store, **changes)
+    for status in ("running", "fallback", "malformed"):
+        write(store, status=status)
+    store.mark_incomplete(write(store).run.run_id)
+    write(store, user_id="ann")
+    redact_person(store, "ann", dry_run=False)
+
+    refused: dict[UUID, RolloutError] = {}
+    options = {"allow_guided": allow_guided}
+    found = {
+        rollout.run_id: rollout
+        for rollout in read_rollouts(store, on_refused=lambda e: refused.update({e.run_id: e}), **options)
+    }
+    ids = [run.run_id for run in store.runs(None)]
+    assert found.keys() | refused.keys() == set(ids)
+    for run_id in ids:
+        reason, expected = outcome_of(store, run_id, **options)
+        if reason != "rollout":
+            assert (refused[run_id].reason, str(refused[run_id])) == (reason, expected)
+            continue
+        for field in fields(Rollout):
+            got, want = getattr(found[run_id], field.name), getattr(expected, field.name)
+            if isinstance(want, np.ndarray):
+                assert got.dtype == want.dtype
+                np.testing.assert_array_equal(got, want)
+            else:
+                assert got == want
+    assert {error.reason for error in refused.values()} == {
+        *("redacted", "incomplete", "fallback", "edited", "broken chain", "no tokens"),
+        *(() if allow_guided else ("guided",)),
+    }
+
+
+def test_a_run_that_a_person_edited_is_refused_and_a_replay_is_not(store: TraceStore) -> None:
+    with pytest.raises(RolloutError, match="written by a person") as caught:
+        rollout_from_run(write(store, fork={"turn": 0, "preference": "new"}))
+    assert caught.value.reason == "edited"
+    assert rollout_from_run(write(store, fork={"turn": None})).token_ids.size == 10
+
+
+def test_damaged_tokens_cost_one_run_and_not_the_stream(store: TraceStore) -> None:
+    ids = [write(store).run.run_id for _ in range(3)]
+    with store._write() as session:
+        session.execute(text("UPDATE turns SET logprobs = x'0199' WHERE run_id = :id"), {"id": ids[1].bytes})
+    refused: list[RolloutError] = []
+    assert [rollout.run_id for rollout in read_rollouts(store, on_refused=refused.append)] == [ids[0], ids[2]]
+    assert [(error.run_id, error.reason) for error in refused] == [(ids[1], "damaged")]
+    with pytest.raises(TraceStoreError, match=rf"Turn 0 of run {ids[1]} cannot be read: .*damaged"):
+        store.run(ids[1])
+    assert len(store.runs()) == 3  # the listing needs no tokens
 
 
 def test_a_store_streams_its_rollouts_and_hands_over_what_it_refuses(store: TraceStore) -> None:
