@@ -73,13 +73,14 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
     from deeprec.agent import visible
 
     left = ", ".join(f"{count:,} {name}" for name, count in diagnosis.left_out.items() if count)
-    ended = _table(f"{diagnosis.runs:,} runs" + (f"; left out below: {left}" if left else ""))
+    title = f"{diagnosis.runs:,} runs" + (f"; left out below: {left}" if left else "")
+    ended = _table(title, "", "share, 95% interval", "runs", "the commonest details")
     for ending in diagnosis.endings:
         if not ending.runs and ending.status == "running":
             continue
         details = "; ".join(f"{visible(text, 100)} ({count:,})" for text, count in ending.details[:3])
         ended.add_row(visible(ending.status, 20), _shown(ending.share), f"{ending.runs:,}", _text(details))
-    ended.add_row("incomplete", _shown(diagnosis.incomplete), "", "the trace store failed; steps may be missing")
+    ended.add_row("incomplete", _shown(diagnosis.incomplete), "", "(the trace store failed; steps may be missing)")
     yield ended
 
     target, lists = diagnosis.target, diagnosis.lists
@@ -105,12 +106,14 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
 
     wrote = _table("The list as the model wrote it")
     _rows(wrote, lists, {"wrote": "runs that wrote one", "full": "as long as asked for"})
-    _rows(wrote, lists, {"ungrounded": "entries not found", "lists_ungrounded": "lists with one"})
-    _rows(wrote, lists, {"repeated": "entries repeated", "lists_repeated": "lists with one"})
+    _rows(
+        wrote, lists, {"ungrounded": "entries that name nothing found", "lists_ungrounded": "lists with such an entry"}
+    )
+    _rows(wrote, lists, {"repeated": "entries that repeat one", "lists_repeated": "lists with a repeat"})
     copying, places = diagnosis.copying, diagnosis.positions
-    _rows(wrote, copying, {"same_first": "the first retrieval's order", "overlap_first": "items of its top"})
-    _rows(wrote, copying, {"same_fused": "the fused order", "overlap_fused": "items of its top"})
-    _rows(wrote, places, {"mean": "place among candidates", "first_choice": "of the first choice"})
+    _rows(wrote, copying, {"same_first": "the first retrieval, copied", "overlap_first": "items from its top"})
+    _rows(wrote, copying, {"same_fused": "all retrievals fused, copied", "overlap_fused": "items from their top"})
+    _rows(wrote, places, {"mean": "place among candidates, 0 to 1", "first_choice": "place of the first choice"})
     wrote.add_row(
         "from the first 5 candidates",
         _shown(places.first_five),
@@ -151,7 +154,7 @@ _COSTS = {
     "turn_ms": ("seconds a turn", 1000),
     "turn_tokens_per_second": ("tokens a second, in a turn", 1),
 }
-_NUMERIC = ("n", "median", "p95", "largest")
+_NUMERIC = ("n", "runs", "median", "p95", "largest")
 
 
 def _rows(table: Table, figures: object, names: dict[str, str]) -> None:

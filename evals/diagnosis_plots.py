@@ -79,7 +79,7 @@ def plot_ceiling(diagnosis: Diagnosis) -> Figure:
     axes.set_ylim(0, 1)
     axes.set_xlabel("turn")
     axes.set_ylabel("share of runs")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -105,7 +105,7 @@ def plot_positions(diagnosis: Diagnosis) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_xlabel("place among the candidates, 0 found first, 1 found last")
     axes.set_ylabel("share of listed items")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -88,6 +88,8 @@ def wrote_most(facts: Facts) -> Shown | None:
     return (tokens, f"{tokens:,} tokens written in {len(facts.run.turns)} turns") if tokens else None
 
 
+MOST_OF_A_REASON = 3
+"""Runs that are named for one reason: there is always one that wrote the most tokens, and a fourth."""
 REASONS: dict[str, Callable[[Facts], Shown | None]] = {
     "found at once, not listed": found_but_not_listed,
     "found after refining": found_after_refining,
@@ -120,10 +122,10 @@ class WorthReadingTally:
                     heapq.heappop(best)
 
     def chosen(self) -> tuple[WorthReading, ...]:
-        """At most as many as were asked for, each run once: the best of every reason, then the second best, and on."""
+        """At most as many as were asked for, each run once: the best of every reason, the second of each, the third."""
         waiting = {reason: sorted(best, reverse=True) for reason, best in self._best.items()}
         taken: dict[UUID, WorthReading] = {}
-        while any(waiting.values()) and len(taken) < self._most:
+        for _ in range(MOST_OF_A_REASON):
             for reason, best in waiting.items():
                 while best and best[0][2] in taken:
                     best.pop(0)

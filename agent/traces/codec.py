@@ -20,6 +20,7 @@ from deeprec.agent.traces.records import TraceStoreError
 
 PLAIN, PACKED = 1, 2
 MAX_TOKEN_ID = 2**32 - 1
+_U2, _F4 = np.dtype("<u2"), np.dtype("<f4")
 
 
 def encode_tokens(ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> bytes:
@@ -55,7 +56,7 @@ def decode_tokens(data: bytes) -> npt.NDArray[np.int64]:
     if len(plain) % width:
         raise TraceStoreError(_unreadable("token ids", data))
     if width == 2:
-        return np.frombuffer(plain, dtype="<u2").astype(np.int64)
+        return np.frombuffer(plain, _U2).astype(np.int64)
     padded = np.zeros((len(plain) // width, 4), dtype=np.uint8)
     padded[:, :width] = np.frombuffer(plain, dtype=np.uint8).reshape(-1, width)
     return padded.view("<u4").reshape(-1).astype(np.int64)
@@ -80,14 +81,15 @@ def decode_logprobs(data: bytes) -> npt.NDArray[np.float32]:
         raise TraceStoreError(_unreadable("logprobs", data))
     if data[0] == PACKED:
         plain = np.frombuffer(plain, dtype=np.uint8).reshape(4, -1).T.tobytes()
-    return np.frombuffer(plain, dtype="<f4").astype(np.float32)
+    return np.frombuffer(plain, _F4).astype(np.float32)
 
 
 def _body(what: str, data: bytes, header: int) -> bytes:
     """What follows the header, unpacked."""
-    if data[:1] == bytes((PLAIN,)):
+    version = data[0] if data else None
+    if version == PLAIN:
         return data[header:]
-    if data[:1] != bytes((PACKED,)):
+    if version != PACKED:
         raise TraceStoreError(_unreadable(what, data))
     try:
         return zlib.decompress(data[header:])

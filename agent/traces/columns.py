@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, islice
 from types import ModuleType
 from typing import Any, Protocol
 from uuid import UUID
@@ -33,12 +34,13 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.types import JSON, NullType
 
 from deeprec.agent.traces.codec import decode_logprobs, decode_tokens
+from deeprec.agent.traces.database import first_line
 from deeprec.agent.traces.records import TraceStoreError
 from deeprec.agent.traces.schema import NanFloat, RunId, UtcDateTime
 from deeprec.trm_tool.errors import ConfigError
 
-BLOCK = 20_000
-"""Rows that are held as Python objects at once."""
+BLOCK = 500
+"""Rows that are held as Python objects at once: few enough to stay in the processor's cache."""
 
 
 def require_pandas() -> ModuleType:
@@ -75,6 +77,7 @@ class Shared:
         self._make = make
         self._index: defaultdict[Any, int] = defaultdict(count().__next__)
         self._blocks: list[npt.NDArray[np.int64]] = []
+        self._names: list[Any] = []
 
     def extend(self, values: Sequence[Any]) -> None:
         """Take the driver's values of one block."""
@@ -91,7 +94,9 @@ class Shared:
 
     def names(self) -> list[Any]:
         """What each code stands for; None for a missing value."""
-        return [None if value is None else self._make(value) for value in self._index]
+        new = islice(self._index, len(self._names), None)
+        self._names += [None if value is None else self._make(value) for value in new]
+        return self._names
 
     def series(self) -> npt.NDArray[np.object_]:
         """(rows,), objects shared between rows."""
@@ -208,7 +213,7 @@ def read_columns(
     """
     columns = {name: _column_for(name, column, categories=categories, shared=shared) for name, column in chosen.items()}
     query = finish(select(*(_raw(column).label(name) for name, column in chosen.items())))
-    for rows in connection.execution_options(yield_per=BLOCK).execute(query).partitions():
+    for rows in _blocks(connection, query):
         for (name, column), values in zip(columns.items(), zip(*rows, strict=True), strict=True):
             try:
                 column.extend(values)
@@ -220,8 +225,24 @@ def read_columns(
     return columns
 
 
+def _id_text(value: UUID | bytes) -> str:
+    digits = value.hex() if isinstance(value, bytes) else value.hex  # SQLite's bytes
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def _without_zone(value: datetime | str | None) -> datetime | str | None:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def _blocks(connection: Connection, query: Select[Any]) -> Iterator[list[tuple[Any, ...]]]:
+    """The driver's own rows, as many at once as are held: SQLAlchemy's would double the time."""
+    driver: Any = connection.dialect.dbapi
+    with closing(connection.execute(query)) as result:
+        try:
+            while rows := result.cursor.fetchmany(BLOCK):
+                yield rows
+        except driver.Error as error:
+            raise TraceStoreError(f"The trace store cannot be read: {first_line(error)}.") from error
 
 
 def _raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -236,7 +257,7 @@ def _column_for(
     if name in categories:
         return Category(categories[name])
     if isinstance(kind, RunId):
-        return Shared(lambda value: str(UUID(bytes=value) if isinstance(value, bytes) else value))
+        return Shared(_id_text)
     if isinstance(kind, UtcDateTime):
         return Times()
     if isinstance(kind, Boolean):

@@ -330,6 +330,8 @@ def test_reasons_take_turns_and_the_list_is_the_same_each_time(logged: Logged) -
     assert short[0].run_id == UUID(int=1)  # it was at rank 1
     assert short[1].run_id == late
     everything = diagnose(logged.store, worth=50).worth_reading
+    # In turns: 1, late, 2 for its tokens; 3, 4 for its tokens; 5.
+    assert [run.run_id.int for run in everything if run.reason.startswith("found at once")] == [1, 3, 5]
     assert len({run.run_id for run in everything}) == len(everything) == 6
     assert diagnose(logged.store, worth=50) == diagnose(logged.store, worth=50)
     assert diagnose(logged.store, worth=0).worth_reading == ()
