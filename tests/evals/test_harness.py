@@ -245,7 +245,7 @@ def test_differences_are_paired_by_user_and_other_targets_are_refused(
     [part] = compare_systems(oracle, fewer, ["ndcg@5 filled"])
     assert part.interval.mean == pytest.approx(by_hand[1:].mean())
     moved = replace(alone, targets=("other", *alone.targets[1:]))
-    with pytest.raises(ConfigError, match="has the target .* and 'other'"):
+    with pytest.raises(ConfigError, match=r"has the target .* and 'other'"):
         compare_systems(oracle, moved, ["ndcg@5 filled"])
     assert {difference.first for difference in compare_all(results, "trm", "ndcg@5 filled")} == set(QUICK) - {"trm"}
 
@@ -263,7 +263,7 @@ def test_the_report_is_made_from_the_store_alone_and_says_that_users_are_few(
 
 
 def test_what_is_not_there_says_so(store: TraceStore) -> None:
-    with pytest.raises(TraceStoreError, match="no runs of a suite 'tiny'.*deeprec eval run tiny"):
+    with pytest.raises(TraceStoreError, match=r"no runs of a suite 'tiny'.*deeprec eval run tiny"):
         load_results(store, "tiny")
 
 
