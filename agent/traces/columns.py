@@ -234,7 +234,7 @@ def _without_zone(value: datetime | str | None) -> datetime | str | None:
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
-def _blocks(connection: Connection, query: Select[Any]) -> Iterator[list[tuple[Any, ...]]]:
+def _blocks(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:
     """The driver's own rows, as many at once as are held: SQLAlchemy's would double the time."""
     driver: Any = connection.dialect.dbapi
     with closing(connection.execute(query)) as result:

@@ -18,8 +18,9 @@ CATALOGUE = Catalogue([Item(id="9", title="Alien"), Item(id="1", title="<b>Heat<
 
 
 @pytest.fixture
-def path(store: TraceStore, tmp_path: Path) -> Path:
-    return tmp_path / "traces.db"
+def store(any_store: TraceStore) -> TraceStore:
+    """A frame is the same from SQLite and from PostgreSQL."""
+    return any_store
 
 
 def test_runs_have_lineage_ending_and_counts(store: TraceStore, make: Any) -> None:
@@ -174,11 +175,11 @@ def test_more_rows_than_one_block_come_in_order(store: TraceStore, make: Any, mo
     pandas.testing.assert_frame_equal(traces.recommendations(), lists)
 
 
-def test_a_run_shows_itself_as_a_page_and_in_a_terminal(path: Path, store: TraceStore, make: Any) -> None:
+def test_a_run_shows_itself_as_a_page_and_in_a_terminal(url: str, store: TraceStore, make: Any) -> None:
     from rich.console import Console
 
     run_id = make.write(store)
-    with Traces(path, titles=CATALOGUE) as traces:
+    with Traces(url, titles=CATALOGUE) as traces:
         run = traces.run(str(run_id)[:8])
         page = run._repr_html_()
         assert "&lt;b&gt;Heat&lt;/b&gt;" in page
@@ -217,14 +218,16 @@ def test_a_missing_store_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_damaged_time_is_named(path: Path, store: TraceStore, make: Any) -> None:
-    make.write(store)
+def test_a_damaged_time_is_named(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "damaged.db"
+    with TraceStore(path) as store:
+        make.write(store)
     connection = sqlite3.connect(path)
     connection.execute("UPDATE runs SET started_at = 'yesterday'")
     connection.commit()
     connection.close()
-    with pytest.raises(TraceStoreError, match="'started_at'"):
-        Traces(store).runs()
+    with Traces(path) as traces, pytest.raises(TraceStoreError, match="'started_at'"):
+        traces.runs()
 
 
 def test_without_pandas_the_extra_is_named(store: TraceStore, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
