@@ -89,6 +89,7 @@ def open_database(target: str | Path, *, create: bool) -> Database:
         _migrate(readers, writers, name)
         if path is not None:
             _use_wal(readers)
+            readers.dispose()  # a connection that has migrated may keep a statement open, which stops a checkpoint
     except (SQLAlchemyError, sqlite3.Error) as error:
         readers.dispose()
         raise TraceStoreError(f"The trace store {name} cannot be opened: {first_line(error)}.") from error
@@ -188,7 +189,7 @@ def _use_wal(engine: Engine) -> None:
         patience = time.monotonic() + BUSY_TIMEOUT_MS / 1000
         while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             try:
-                cursor.execute("PRAGMA journal_mode=WAL")
+                cursor.execute("PRAGMA journal_mode=WAL").fetchall()
             except sqlite3.OperationalError:  # others who open it just now; SQLite does not wait for them here
                 if time.monotonic() > patience:
                     raise

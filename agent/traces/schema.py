@@ -88,11 +88,12 @@ class Run(Base):
     """One request and its lineage. Its ending is filled in once."""
 
     __tablename__ = "runs"
-    # Listings are filtered inside one index, newest first, and only what they show is looked up.
+    # Listings are filtered inside one index, newest first, and only the runs that they show are looked up.
     __table_args__ = (
         Index(
             "ix_runs_listing",
             *("started_at", "run_id", "status", "incomplete", "split", "suite", "policy_model", "adapter_version"),
+            *("protocol", "guided", "trm_fingerprint"),
         ),
     )
 

@@ -16,7 +16,10 @@ depends_on = None
 TABLES = ("runs", "turns", "retrievals", "retrieved_items", "recommendations", "rewards")
 KEYS = ("run_id", "parent_id")
 INDEXES = ("ix_runs_parent_id", "ix_runs_user_id", "ix_runs_group_id")
-LISTING = ("started_at", "run_id", "status", "incomplete", "split", "suite", "policy_model", "adapter_version")
+LISTING = (
+    *("started_at", "run_id", "status", "incomplete", "split", "suite", "policy_model", "adapter_version"),
+    *("protocol", "guided", "trm_fingerprint"),
+)
 
 
 def upgrade() -> None:
