@@ -99,5 +99,6 @@ def _differences(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     one, other = np.asarray(first, dtype=np.float64).ravel(), np.asarray(second, dtype=np.float64).ravel()
     if len(one) != len(other):
         raise ValueError(f"{len(one)} scores cannot be paired with {len(other)}. Score the same users, in one order.")
-    differences: NDArray[np.float64] = one - other
-    return differences[~np.isnan(differences)]
+    differences = one - other
+    present: NDArray[np.float64] = differences[~np.isnan(differences)]
+    return present

@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption
@@ -62,7 +62,7 @@ def run(
         if server is not None:
             wait_with_progress(server, console)
             base_url = server.base_url
-        with TraceStore(store) as traces, _progress(console) as show:
+        with TraceStore(store) as traces, _Bars(console) as bars:
             label = run_suite(
                 chosen,
                 traces,
@@ -71,7 +71,7 @@ def run(
                 base_url=base_url,
                 only=only or [],
                 max_concurrency=concurrency,
-                on_progress=show,
+                on_progress=bars.show,
             )
             report = make_report(load_results(traces, label), baseline=chosen.baseline)
     _show(report, as_json=as_json)
@@ -97,8 +97,12 @@ def compare(
     found = compare_systems(one, other, names)
     sliced = compare_slices(results, first, second, f"ndcg@{results.k} filled")
     if as_json:
-        told = {"suite": results.label, "protocol": protocol(results)}
-        told |= {"differences": [d.to_dict() for d in found], "slices": [d.to_dict() for d in sliced]}
+        told = {
+            "suite": results.label,
+            "protocol": protocol(results),
+            "differences": [difference.to_dict() for difference in found],
+            "slices": [difference.to_dict() for difference in sliced],
+        }
         typer.echo(json.dumps(told, indent=2, allow_nan=False))
         return
     console = Console(highlight=False)
@@ -187,7 +191,7 @@ def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
     return table
 
 
-class _progress:  # noqa: N801 (used like a function)
+class _Bars:
     """A bar for each system, with the time left at the pace so far."""
 
     def __init__(self, console: Console) -> None:
@@ -197,18 +201,18 @@ class _progress:  # noqa: N801 (used like a function)
             MofNCompleteColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        self._progress, self._tasks = Progress(*columns, console=console), dict[str, int]()
+        self._progress, self._tasks = Progress(*columns, console=console), dict[str, TaskID]()
 
-    def __enter__(self) -> _progress:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def __call__(self, at: SuiteProgress) -> None:
-        left = "" if math.isnan(at.seconds_left) else f"{at.seconds_left / 60:.0f} min left"
-        task = self._tasks.get(at.system)
-        if task is None:
-            task = self._tasks[at.system] = self._progress.add_task(at.system, total=at.total, left=left)
-        self._progress.update(task, completed=at.done, left=left if at.done < at.total else "")  # type: ignore[arg-type]
+    def show(self, at: SuiteProgress) -> None:
+        """Move a system's bar."""
+        left = "" if math.isnan(at.seconds_left) or at.done == at.total else f"{at.seconds_left / 60:.0f} min left"
+        if at.system not in self._tasks:
+            self._tasks[at.system] = self._progress.add_task(at.system, total=at.total, left=left)
+        self._progress.update(self._tasks[at.system], completed=at.done, left=left)
