@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
 
-.PHONY: setup demo test check lint types wheel wheel-check bench clean
+.PHONY: setup demo test notebooks check lint types wheel wheel-check bench clean
 
 # The two environments have nothing in common, so they are made at the same time.
 setup:
@@ -13,6 +13,10 @@ demo: setup
 
 test: setup lint types
 	.venv/bin/pytest
+
+# Every notebook from a clean kernel; fails on an error, and on an output that is empty where a figure belongs.
+notebooks: setup
+	.venv/bin/python -m deeprec.evals.notebooks
 
 # The inner loop: everything that answers within seconds.
 check: .venv/.ready lint types
