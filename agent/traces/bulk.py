@@ -40,19 +40,25 @@ def read_rows(store: TraceStore, where: RunFilter | None = None, *, batch: int =
         if after is not None:
             chosen = started_after(chosen, after)
         with store._read() as session:
-            found: Rows = {"runs": [dict(row) for row in session.execute(chosen).mappings()]}
+            found: Rows = {"runs": _dicts(session.execute(chosen))}
             if not found["runs"]:
                 return
             ids: list[UUID] = [row["run_id"] for row in found["runs"]]
             for table in run_tables():
                 if table.name != "runs":
                     part = select(table).where(table.c.run_id.in_(ids)).order_by(*table.primary_key.columns)
-                    found[table.name] = [dict(row) for row in session.execute(part).mappings()]
+                    found[table.name] = _dicts(session.execute(part))
         yield found
         if len(ids) < batch:
             return
         last = found["runs"][-1]
         after = last["started_at"], last["run_id"]
+
+
+def _dicts(result: Any) -> list[Mapping[str, Any]]:
+    """The rows of a result; by `mappings()` it would take twice as long."""
+    names = tuple(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result]
 
 
 @contextmanager

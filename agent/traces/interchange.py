@@ -192,32 +192,36 @@ def _write(store: TraceStore, batch: list[tuple[UUID, Rows]]) -> tuple[int, int,
     known, conflicts = 0, []
     with store._write() as session:
         connection = session.connection()
-        query = select(Run.run_id).where(Run.run_id.in_([run_id for run_id, _ in batch]))
-        taken = set(connection.scalars(query))
+        there = _stored(connection, [run_id for run_id, _ in batch])
         rows: Rows = {table.name: [] for table in run_tables()}
-        fresh: dict[UUID, Rows] = {}
+        new = 0
         for run_id, parts in batch:
-            if run_id not in taken and run_id not in fresh:
-                fresh[run_id] = parts
+            line = next(run_lines(parts))
+            if run_id not in there:
+                there[run_id] = line  # the file may name it again
+                new += 1
                 for name, values in parts.items():
                     rows[name] += values
-                continue
-            there = fresh[run_id] if run_id in fresh else _stored(connection, run_id)
-            if same_run(next(run_lines(parts)), next(run_lines(there))):
+            elif same_run(line, there[run_id]):
                 known += 1
             else:
                 conflicts.append(run_id)
         for table in run_tables():
             if rows[table.name]:
                 connection.execute(insert(table), rows[table.name])
-    return len(fresh), known, conflicts
+    return new, known, conflicts
 
 
-def _stored(connection: Any, run_id: UUID) -> Rows:
-    return {
-        table.name: [dict(row) for row in connection.execute(select(table).where(table.c.run_id == run_id)).mappings()]
+def _stored(connection: Any, run_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Those of the runs that are there, as `run_lines` has them."""
+    taken = connection.scalars(select(Run.run_id).where(Run.run_id.in_(run_ids))).all()
+    if not taken:
+        return {}
+    rows: Rows = {
+        table.name: [dict(row) for row in connection.execute(select(table).where(table.c.run_id.in_(taken))).mappings()]
         for table in run_tables()
     }
+    return {UUID(line["run"]["run_id"]): line for line in run_lines(rows)}
 
 
 def _check_target(path: Path) -> None:

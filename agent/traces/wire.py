@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, get_args
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Float, Integer, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, LargeBinary, String
 from sqlalchemy.types import TypeDecorator
 
 from deeprec.agent.traces.bulk import Rows, table_of
@@ -54,12 +55,10 @@ def run_lines(rows: Rows) -> Iterator[dict[str, Any]]:
     """The runs of one batch, each as an object of plain JSON values."""
     parts: dict[Any, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: {name: [] for name in PARTS})
     for name, table in PARTS.items():
-        columns = [column for column in table_of(table).c if column.name != "run_id"]
         for row in rows[table]:
-            parts[row["run_id"]][name].append({c.name: _to_json(c, row[c.name]) for c in columns})
+            parts[row["run_id"]][name].append(_plain_row(table, row))
     for row in rows["runs"]:
-        run = {column.name: _to_json(column, row[column.name]) for column in table_of("runs").c}
-        yield {"run": run, **parts[row["run_id"]]}
+        yield {"run": {"run_id": str(row["run_id"]), **_plain_row("runs", row)}, **parts[row["run_id"]]}
 
 
 def rows_of(line: Any) -> tuple[UUID, Rows]:
@@ -122,17 +121,44 @@ def _row(table: str, given: Any, run_id: UUID | None = None) -> dict[str, Any]:
     return row
 
 
-def _to_json(column: Column[Any], value: Any) -> Any:
-    if isinstance(value, bytes):
-        return _numbers(decode_logprobs(value)) if column.name == "logprobs" else decode_tokens(value).tolist()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        # NaN is what a missing number reads as.
-        return None if math.isnan(value) and isinstance(column.type, TypeDecorator) else _word(value)
-    return value
+def _plain_row(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a row but its run id as plain JSON values."""
+    plain = {}
+    for name, convert in _converters(table):
+        value = row[name]
+        plain[name] = value if value is None or convert is None else convert(value)
+    return plain
+
+
+@cache
+def _converters(table: str) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """Column -> what makes plain JSON of a value; None where it is plain already."""
+
+    def converter(column: Column[Any]) -> Callable[[Any], Any] | None:
+        kind = column.type
+        if isinstance(kind, LargeBinary):
+            return _logprobs if column.name == "logprobs" else _tokens
+        if isinstance(kind, RunId):
+            return str
+        if isinstance(kind, UtcDateTime):
+            return lambda time: time.astimezone(UTC).isoformat()
+        if isinstance(kind, Float | TypeDecorator):
+            is_missing = (
+                None if isinstance(kind, TypeDecorator) else "NaN"
+            )  # where NaN is what a missing number reads as
+            return lambda value: value if math.isfinite(value) else is_missing if math.isnan(value) else _word(value)
+        return None
+
+    return tuple((column.name, converter(column)) for column in table_of(table).c if column.name != "run_id")
+
+
+def _tokens(data: bytes) -> list[int]:
+    ids: list[int] = decode_tokens(data).tolist()
+    return ids
+
+
+def _logprobs(data: bytes) -> list[Any]:
+    return _numbers(decode_logprobs(data))
 
 
 def _numbers(values: np.ndarray[Any, np.dtype[np.float32]]) -> list[Any]:
@@ -167,8 +193,8 @@ def _from_json(table: str, column: Column[Any], value: Any) -> Any:
             return UUID(value)
         except (ValueError, AttributeError, TypeError):
             raise refuse("a run id") from None
-    if isinstance(kind, UtcDateTime | DateTime):
-        return _time(value, refuse("a time with its zone"))
+    if isinstance(kind, UtcDateTime):
+        return _time(value, refuse)
     if isinstance(kind, LargeBinary):
         return _packed(column.name, value, refuse)
     if isinstance(kind, JSON):
@@ -185,7 +211,7 @@ def _from_json(table: str, column: Column[Any], value: Any) -> Any:
             raise refuse(f"one of {', '.join(words)}")
         return storable(value)
     if isinstance(kind, Float | TypeDecorator):
-        return _number(value, refuse("a number"))
+        return _number(value, refuse, "a number")
     raise TypeError(f"no way is known to read the column {column.name!r} of {table}")
 
 
@@ -193,31 +219,33 @@ def _packed(name: str, value: Any, refuse: Any) -> bytes:
     if not isinstance(value, list):
         raise refuse("a list")
     if name == "logprobs":
-        return encode_logprobs([_number(part, refuse("a list of numbers")) for part in value])
+        return encode_logprobs([_number(part, refuse, "a list of numbers") for part in value])
     if not all(type(part) is int and 0 <= part <= MAX_TOKEN_ID for part in value):
         raise refuse("a list of token ids")
     return encode_tokens(value)
 
 
-def _number(value: Any, otherwise: WireError) -> float:
+def _number(value: Any, refuse: Callable[[str], WireError], wanted: str) -> float:
+    if type(value) is float:
+        return value
     if isinstance(value, str) and value in _ODD:
         return _ODD[value]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise otherwise
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refuse(wanted)
     try:
         return float(value)
     except OverflowError:
-        raise otherwise from None
+        raise refuse(wanted) from None
 
 
-def _time(value: Any, otherwise: WireError) -> datetime:
+def _time(value: Any, refuse: Callable[[str], WireError]) -> datetime:
     try:
         time = datetime.fromisoformat(value)
-        if time.tzinfo is None:
-            raise otherwise
-        return time.astimezone(UTC)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
-        raise otherwise from None
+        pass
+    raise refuse("a time with its zone")
 
 
 def _short(value: Any) -> str:
