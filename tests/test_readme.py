@@ -23,7 +23,17 @@ def test_the_picture_is_drawn_from_the_graph(retriever: Retriever) -> None:
     assert picture.split() == graph.get_graph().draw_mermaid().split()
 
 
-def test_the_example_runs(
+def run_block(text: str, folder: Path, artifact: Path, catalogue_ids: tuple[str, ...], base_url: str = "") -> None:
+    """Run an example in its folder, with the embedded things replaced by the tests' own."""
+    text = text.replace(".deeprec/trm/ml-100k", str(artifact)).replace("http://127.0.0.1:8000/v1", base_url)
+    text = text.replace('["50", "181", "172"]', str(list(catalogue_ids[:3])))
+    text = text.replace('["1"]', str(list(catalogue_ids[3:4])))
+    script = folder / "example.py"
+    script.write_text(text, encoding="utf-8")
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def test_the_examples_of_the_agent_and_of_its_traces_run(
     retriever: Retriever,
     artifact_folder: Path,
     tmp_path: Path,
@@ -31,18 +41,16 @@ def test_the_example_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    agent, traces, _ = blocks("python")
     with serve_tiny() as server:
-        text = blocks("python")[0].replace(".deeprec/trm/ml-100k", str(artifact_folder))
-        text = text.replace("http://127.0.0.1:8000/v1", server.base_url)
-        text = text.replace('["50", "181", "172"]', str(list(retriever.catalogue.ids[:3])))
-        script = tmp_path / "example.py"
-        script.write_text(text, encoding="utf-8")
-        runpy.run_path(str(script), run_name="__main__")
+        run_block(agent, tmp_path, artifact_folder, retriever.catalogue.ids, server.base_url)
     assert len(capsys.readouterr().out.splitlines()) == 5
     with TraceStore(tmp_path / ".deeprec/traces.db") as store:
         [run] = store.runs()
     assert run.message == "something lighter"
     assert run.policy_model == MODEL
+    run_block(traces, tmp_path, artifact_folder, retriever.catalogue.ids)
+    assert run.status in capsys.readouterr().out
 
 
 def test_the_example_of_the_recommender_runs(
@@ -53,11 +61,6 @@ def test_the_example_of_the_recommender_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = blocks("python")[1].replace(".deeprec/trm/ml-100k", str(artifact_folder))
-    text = text.replace('["50", "181", "172"]', str(list(retriever.catalogue.ids[:3])))
-    text = text.replace('["1"]', str(list(retriever.catalogue.ids[3:4])))
-    script = tmp_path / "example.py"
-    script.write_text(text, encoding="utf-8")
-    runpy.run_path(str(script), run_name="__main__")
+    run_block(blocks("python")[2], tmp_path, artifact_folder, retriever.catalogue.ids)
     assert capsys.readouterr().out.endswith("()\n")  # every constraint was held
     assert "new-1" in Retriever.load(tmp_path / "changed-artifact").catalogue
