@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -90,6 +91,8 @@ class SqlRecorder:
 
     def __init__(self, store: TraceStore) -> None:
         self._store = store
+        # Its own, so that a write does not queue behind slow calls of the recommender. SQLite has one writer at a time.
+        self._threads = ThreadPoolExecutor(store.max_writers, thread_name_prefix="deeprec-traces")
         # Runs that the store failed, the oldest first; a record where the start itself is not down yet.
         self._failed: dict[UUID, RunRecord | None] = {}
         # The steps of runs that are new: what may be down of them.
@@ -154,7 +157,7 @@ class SqlRecorder:
 
     async def _try(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None = None) -> None:
         try:
-            await asyncio.to_thread(self._write, run_id, write)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._write, run_id, write)
         except (SQLAlchemyError, OSError, TraceStoreError) as error:
             if start is not None and isinstance(error, StepConflictError):
                 raise

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, select
@@ -19,7 +19,6 @@ from deeprec.agent.traces import rows, schema, writes
 from deeprec.agent.traces.database import first_line, open_database
 from deeprec.agent.traces.filters import RunFilter, RunNotFoundError, filtered, find_run, started_after
 from deeprec.agent.traces.records import (
-    Outcome,
     RetrievalRecord,
     RunChain,
     RunOutcome,
@@ -33,6 +32,9 @@ from deeprec.agent.traces.records import (
 from deeprec.agent.traces.writes import StepConflictError
 
 __all__ = ["RunFilter", "RunNotFoundError", "StepConflictError", "TraceStore"]
+
+SERVER_WRITERS = 4
+"""Threads of one recorder that write to a server at once; its pool of connections has room for more."""
 
 _T = TypeVar("_T")
 
@@ -56,6 +58,11 @@ class TraceStore:
         self._database = open_database(target, create=create)
         # SQLite has one writer at a time. This process' writers wait here, because SQLite's own wait polls.
         self._lock: AbstractContextManager[Any] = nullcontext() if self._database.path is None else threading.Lock()
+
+    @property
+    def max_writers(self) -> int:
+        """How many threads can write at once: SQLite has one writer at a time."""
+        return 1 if self._database.path is not None else SERVER_WRITERS
 
     def close(self) -> None:
         """Close every connection."""
@@ -129,27 +136,7 @@ class TraceStore:
             StepConflictError: one of them is there already and differs; nothing is written.
         """
         with self._write() as session:
-            for trace in traces:
-                run_id = trace.run.run_id
-                writes.start_run(session, trace.run, trace.started_at)
-                for turn in trace.turns:
-                    writes.write_turn(session, run_id, turn, trace.started_at)
-                for retrieval in trace.retrievals:
-                    writes.write_retrieval(session, run_id, retrieval, trace.started_at)
-                ended = RunOutcome(
-                    status=cast(Outcome, trace.status),
-                    detail=trace.detail,
-                    written=trace.written,
-                    recommended=trace.recommended,
-                    ungrounded=trace.ungrounded,
-                    latency_ms=trace.latency_ms or 0.0,
-                )
-                writes.finish_run(session, run_id, ended, trace.finished_at or datetime.now(UTC))
-                schemes: dict[str, dict[str, float]] = {}
-                for reward in trace.rewards:
-                    schemes.setdefault(reward.scheme, {})[reward.component] = reward.value
-                for scheme, components in schemes.items():
-                    writes.write_rewards(session, run_id, scheme, components)
+            writes.write_runs(session, list(traces), datetime.now(UTC))
 
     def delete_run(self, run_id: UUID) -> None:
         """Delete a run with its steps, lists and rewards.

@@ -6,20 +6,30 @@ as a rule, and of two writers who come at once the second sees what the first wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import CursorResult, Table, delete, func, insert, select, update
+from sqlalchemy import CursorResult, Insert, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from deeprec.agent.traces import rows
 from deeprec.agent.traces.codec import decode_logprobs, decode_tokens, storable
 from deeprec.agent.traces.filters import RunNotFoundError
-from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TraceStoreError, TurnRecord
+from deeprec.agent.traces.records import (
+    Outcome,
+    RetrievalRecord,
+    RunOutcome,
+    RunRecord,
+    RunTrace,
+    TraceStoreError,
+    TurnRecord,
+)
 from deeprec.agent.traces.schema import Base, Recommendation, Retrieval, RetrievedItem, Reward, Run, Turn
 
 # What must not differ between the two halves of a resumed run: its tokens would come from two policies, or its rewards
@@ -81,7 +91,7 @@ def write_retrieval(session: Session, run_id: UUID, retrieval: RetrievalRecord, 
     items = rows.item_values(run_id, retrieval)
     if _insert_new(session, Retrieval, values):
         if items:
-            session.execute(insert(_table(RetrievedItem)), items)
+            session.connection().execute(insert(_table(RetrievedItem)), items)
         return
     of = session.scalars(
         select(RetrievedItem.item_id)
@@ -137,6 +147,54 @@ def write_rewards(session: Session, run_id: UUID, scheme: str, components: Mappi
         session.execute(insert(_table(Reward)), values)
 
 
+def write_runs(session: Session, traces: Sequence[RunTrace], now: datetime) -> None:
+    """Write whole runs: the new ones table by table, those that are there already part by part, to compare them."""
+    ids = [trace.run.run_id for trace in traces]
+    stored = set(session.scalars(select(Run.run_id).where(Run.run_id.in_(ids))))
+    tables: dict[type[Base], list[dict[str, Any]]] = {table: [] for table in (Run, Turn, Retrieval)}
+    tables |= {table: [] for table in (RetrievedItem, Recommendation, Reward)}
+    for trace in traces:
+        run_id, started, outcome = trace.run.run_id, trace.started_at, _outcome(trace)
+        rewards = [(reward.scheme, reward.component, reward.value) for reward in trace.rewards]
+        if run_id in stored:
+            start_run(session, trace.run, started)
+            for turn in trace.turns:
+                write_turn(session, run_id, turn, started)
+            for retrieval in trace.retrievals:
+                write_retrieval(session, run_id, retrieval, started)
+            finish_run(session, run_id, outcome, trace.finished_at or now)
+            for scheme in {scheme for scheme, _, _ in rewards}:
+                write_rewards(session, run_id, scheme, {name: value for own, name, value in rewards if own == scheme})
+            continue
+        ending = {"status": trace.status, "incomplete": trace.incomplete, "ungrounded": trace.ungrounded}
+        ending |= {"detail": None if trace.detail is None else storable(trace.detail), "latency_ms": trace.latency_ms}
+        finished = trace.finished_at or now
+        tables[Run].append({**rows.run_values(trace.run, started), **ending, "finished_at": finished})
+        tables[Turn] += [rows.turn_values(run_id, turn, started) for turn in trace.turns]
+        for retrieval in trace.retrievals:
+            tables[Retrieval].append(rows.retrieval_values(run_id, retrieval, started))
+            tables[RetrievedItem] += rows.item_values(run_id, retrieval)
+        tables[Recommendation] += rows.recommendation_values(run_id, outcome)
+        tables[Reward] += [
+            {"run_id": run_id, "scheme": storable(scheme), "component": storable(name), "value": value}
+            for scheme, name, value in rewards
+        ]
+    for table, values in tables.items():
+        if values:
+            session.execute(insert(_table(table)), values)
+
+
+def _outcome(trace: RunTrace) -> RunOutcome:
+    return RunOutcome(
+        status=cast(Outcome, trace.status),
+        detail=trace.detail,
+        written=trace.written,
+        recommended=trace.recommended,
+        ungrounded=trace.ungrounded,
+        latency_ms=math.nan if trace.latency_ms is None else trace.latency_ms,
+    )
+
+
 def delete_run(session: Session, run_id: UUID) -> None:
     """Delete a run with all its parts."""
     if not _count(session.execute(delete(_table(Run)).where(Run.run_id == run_id))):
@@ -145,17 +203,24 @@ def delete_run(session: Session, run_id: UUID) -> None:
 
 def _refuse_redacted(session: Session, run_id: UUID) -> None:
     """A run that comes back after its person was taken out (ADR 8) must not put them in again."""
-    # The lock (a server's) waits for a redaction that is under way.
-    stored = select(Run.redacted_at).where(Run.run_id == run_id).with_for_update(read=True, key_share=True)
-    if session.scalar(stored) is not None:
+    if session.connection().execute(_REDACTED, {"of": run_id}).scalar() is not None:
         raise StepConflictError(f"Run {run_id} was redacted. Nothing more is kept of it.")
+
+
+# The lock (a server's) waits for a redaction that is under way.
+_REDACTED = select(Run.redacted_at).where(Run.run_id == bindparam("of")).with_for_update(read=True, key_share=True)
 
 
 def _insert_new(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
-    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = make(_table(of)).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-    return bool(_count(session.execute(statement, dict(values))))
+    connection = session.connection()
+    return bool(_count(connection.execute(_new_row(connection.dialect.name, of), dict(values))))
+
+
+@cache
+def _new_row(dialect: str, of: type[Base]) -> Insert:
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return make(_table(of)).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def _same(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:

@@ -98,7 +98,7 @@ def measure(target: str, count: int, *, seed: int) -> dict[str, Any]:
         size = _bytes(store) - empty
     with TraceStore(target) as store:
         ids = [run.run_id for run in store.runs(None, RunFilter(user_id="17"))]
-        lists = {name: _times(lambda where=where: store.runs(50, where), REPEATS) for name, where in FILTERS.items()}
+        lists = {name: _each(lambda where: store.runs(50, where), [where] * REPEATS) for name, where in FILTERS.items()}
         found = {name: len(store.runs(50, where)) for name, where in FILTERS.items()}
         one = _each(store.run, ids[:50])
         prefix = _each(lambda run_id: store.run(run_id.hex[:12]), ids[:50])
@@ -176,10 +176,6 @@ def _bytes(store: TraceStore) -> int:
     finally:
         raw.close()
     return database.path.stat().st_size
-
-
-def _times(call: Callable[[], Any], repeats: int) -> dict[str, float]:
-    return _each(lambda _: call(), range(repeats))
 
 
 def _each(call: Callable[[Any], Any], values: Iterable[Any]) -> dict[str, float]:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -101,6 +102,39 @@ async def test_a_resumed_run_reads_what_is_down_and_goes_on(store: TraceStore, m
     await record(second, make, run_id)
     trace = store.run(run_id)
     assert (trace.status, trace.incomplete, len(trace.turns)) == ("finished", False, 2)
+
+
+async def test_of_a_run_that_is_new_only_what_was_written_is_read(
+    make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id, folder = uuid4(), tmp_path / "there"
+    with TraceStore(folder / "traces.db") as store:
+        recorder = SqlRecorder(store)
+        await recorder.start_run(make.run(run_id))
+        await recorder.record_turn(run_id, make.turn(0))
+        assert await recorder.load_turn(run_id, 0) == make.turn(0)  # a step that runs again after an interrupt
+        folder.rename(tmp_path / "away")  # no read could go unnoticed now
+        assert (await recorder.load_turn(run_id, 1), await recorder.load_retrieval(run_id, 0)) == (None, None)
+        assert caplog.records == []
+        assert await recorder.load_turn(run_id, 0) is None
+        assert "was removed or replaced" in caplog.text
+
+
+async def test_a_step_whose_task_was_cancelled_is_found_again(store: TraceStore, make: Any, tmp_path: Path) -> None:
+    run_id, recorder = uuid4(), SqlRecorder(store)
+    await recorder.start_run(make.run(run_id))
+    other = sqlite3.connect(tmp_path / "traces.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(recorder.record_turn(run_id, make.turn(0)))
+    await asyncio.sleep(0.2)  # its thread waits for the lock
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+    other.execute("ROLLBACK")
+    other.close()
+    assert await recorder.load_turn(run_id, 0) == make.turn(0)
+    await recorder.finish_run(run_id, make.outcome())
+    assert not store.run(run_id).incomplete
 
 
 async def test_many_runs_at_once(store: TraceStore, make: Any) -> None:
