@@ -1,5 +1,6 @@
 """The progress bar of a training, for every command that trains."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
 
         def show(progress: "TrainingProgress") -> None:
             score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
+            if not math.isnan(progress.told_ndcg_at_10):
+                score += f", told attributes {progress.told_ndcg_at_10:.4f}"
             stage = "Reading texts" if progress.stage == "encoding" else "Training"
             if progress.stage == "encoding":
                 done, total = progress.texts_done, progress.texts or None

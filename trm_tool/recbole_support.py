@@ -7,11 +7,9 @@ the NumPy names that it misses, files that it cannot misread, and a Trainer that
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -113,41 +111,22 @@ def make_config(model: str | type, folder: Path, *, max_length: int, **settings:
     return CleanConfig(model=model, dataset=NAME, config_dict=base | settings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochResult:
-    """One pass over the training windows and the validation after it."""
-
-    epoch: int
-    """1-based."""
-    loss: float
-    """Mean over the pass."""
-    recall_at_10: float
-    ndcg_at_10: float
-    seconds: float
-    """Since training began, validation included."""
-
-
 class QuietTrainer(Trainer):  # type: ignore[misc]
     """RecBole's Trainer that keeps the best weights in memory and writes no file.
 
     RecBole's own writes TensorBoard events into the working folder and its checkpoints as pickles.
     """
 
-    def __init__(
-        self, config: Config, model: torch.nn.Module, on_epoch: Callable[[EpochResult], None] | None = None
-    ) -> None:
+    def __init__(self, config: Config, model: torch.nn.Module) -> None:
         with _replaced(recbole_trainer, "get_tensorboard", lambda logger: _NullWriter()):
             super().__init__(config, model)
         self.logger = logging.getLogger(__name__)
-        self.on_epoch = on_epoch
         self.best_state: dict[str, Tensor] = {}
         self.best_epoch = 0
-        self._start = perf_counter()
         self.average: AveragedModel | None = None
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train as RecBole does; the clock of `EpochResult.seconds` starts here."""
-        self._start = perf_counter()
+        """Train as RecBole does, with a running average of the weights where the settings ask for one."""
         if self.config["weight_average"]:
             # Where an epoch has few steps, the average must not look back to when nothing was learned yet.
             decay = min(self.config["weight_average"], 1 - 1 / (AVERAGED_EPOCHS * len(train_data)))
@@ -173,16 +152,6 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         with self._averaged():
             score, result = super()._valid_epoch(valid_data, show_progress)
-        if self.on_epoch:
-            self.on_epoch(
-                EpochResult(
-                    epoch=len(self.train_loss_dict),
-                    loss=self._loss,
-                    recall_at_10=float(result["recall@10"]),
-                    ndcg_at_10=float(result["ndcg@10"]),
-                    seconds=perf_counter() - self._start,
-                )
-            )
         return score, result
 
     @contextmanager

@@ -26,7 +26,7 @@ from deeprec.trm_tool.trust import calibrate_trust, write_probes
 from deeprec.trm_tool.written_preferences import collect_training_texts
 
 if TYPE_CHECKING:
-    from deeprec.trm_tool.recbole_support import EpochResult
+    from deeprec.trm_tool.whole_sequences import EpochResult
 
 DEFAULT_EPOCHS = 28
 CALIBRATION_USERS = 2_000
@@ -46,7 +46,7 @@ class TrainingConfig:
     window_overlap: int = 0
     """Items that two neighbouring windows of a person share: context for the first positions of the later one."""
     patience: int = 8
-    """Epochs without a better validation NDCG@10 before training stops."""
+    """Epochs without a better validation (`run_recbole`) before training stops."""
     sampled_softmax: int = 20_000
     """Catalogues above this size are scored on the batch's targets and this many random items, not in full."""
     weight_average: float = 0.99
@@ -82,6 +82,8 @@ class TrainingProgress:
     recall_at_10: float = float("nan")
     """Of validation, seen items masked, without a preference."""
     ndcg_at_10: float = float("nan")
+    told_ndcg_at_10: float = float("nan")
+    """Told all phrases of each target. The epoch with the best mean of the two is kept."""
     texts_done: int = 0
     """Of the texts that are being encoded, those that have a vector."""
     texts: int = 0
@@ -106,11 +108,12 @@ def train_trm(
     cache: Path | None = None,
     written: Iterable[WrittenPreference] | None = None,
 ) -> dict[str, Any]:
-    """Train with RecBole's Trainer and Evaluator, stop early on validation NDCG@10, and write the artifact.
+    """Train with RecBole's Trainer and Evaluator, stop early on validation, and write the artifact.
 
-    The validation target is the item before the last of each person. The last item is never read at all. After
-    training, validation also says how far to trust a preference by default (`calibrate_trust`). Equal
-    arguments give equal weights on the same machine with the same number of threads.
+    The validation target is the item before the last of each person. The last item is never read at all. The epoch is
+    kept that has the best mean of NDCG@10 without a preference and told all phrases of the target. After training,
+    validation also says how far to trust a preference by default (`calibrate_trust`). Equal arguments give equal
+    weights on the same machine with the same number of threads.
 
     Args:
         dataset: Catalogue and sequences.
@@ -177,6 +180,7 @@ def train_trm(
                 loss=result.loss,
                 recall_at_10=result.recall_at_10,
                 ndcg_at_10=result.ndcg_at_10,
+                told_ndcg_at_10=result.told_ndcg_at_10,
                 seconds=perf_counter() - started,
             )
         )

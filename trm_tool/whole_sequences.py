@@ -5,7 +5,9 @@ Needs the extra `[trm]`; import it lazily.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from torch import Tensor
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.model import PADDING_ROW, PreferenceAwareTRM
 from deeprec.trm_tool.preferences import PreferencePool
-from deeprec.trm_tool.recbole_support import EpochResult, QuietTrainer, make_config, seeded, write_for_recbole
+from deeprec.trm_tool.recbole_support import QuietTrainer, make_config, seeded, write_for_recbole
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.train import TrainingConfig
@@ -170,10 +172,19 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         logits = query @ vectors.T / trm.config.temperature
         return F.cross_entropy(logits, targets)
 
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Tell all phrases of each target in every prediction for a while."""
+        self.told_attributes = True
+        try:
+            yield
+        finally:
+            self.told_attributes = False
+
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items, in RecBole's item numbers -> (batch, items with padding).
 
-        Without a preference, unless `told_attributes` is set: then with all phrases of each target.
+        Without a preference, unless inside `telling`: then with all phrases of each target.
         """
         preference = has = None
         if self.told_attributes:
@@ -182,6 +193,55 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         scores = self.trm.query(self.row_of[interaction[self.ITEM_SEQ]], preference, has) @ self.trm.item_vectors().T
         padding = torch.full((len(scores), 1), -torch.inf, device=scores.device)
         return torch.cat((padding, scores[:, self.row_of[1:]]), dim=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """One pass over the training windows and the validation after it."""
+
+    epoch: int
+    """1-based."""
+    loss: float
+    """Mean over the pass."""
+    recall_at_10: float
+    ndcg_at_10: float
+    told_ndcg_at_10: float
+    """Told all phrases of each target; NaN where no item has any."""
+
+
+class TwofoldTrainer(QuietTrainer):
+    """Keeps the epoch with the best mean of NDCG@10 without a preference and told all phrases of each target.
+
+    The preference side goes on learning after the rest has settled: by the first alone, chance cuts it short.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: PreferenceAwareRecommender,
+        on_epoch: Callable[[EpochResult], None] | None = None,
+    ) -> None:
+        super().__init__(config, model)
+        self.on_epoch = on_epoch
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        told = float("nan")
+        if self.model.pool.texts:
+            with self.model.telling():
+                told, _ = super()._valid_epoch(valid_data, show_progress)
+            score = (score + told) / 2
+        if self.on_epoch:
+            self.on_epoch(
+                EpochResult(
+                    epoch=len(self.train_loss_dict),
+                    loss=self._loss,
+                    recall_at_10=float(result["recall@10"]),
+                    ndcg_at_10=float(result["ndcg@10"]),
+                    told_ndcg_at_10=float(told),
+                )
+            )
+        return score, result
 
 
 def run_recbole(
@@ -238,7 +298,7 @@ def run_recbole(
         whole = WholeSequenceDataset(config, {(tokens[user], at): slot for (user, at), slot in pool.slots.items()})
         windows, validation = whole.build()
         model = PreferenceAwareRecommender(config, whole, trm, pool, seed).to(config["device"])
-        trainer = QuietTrainer(config, model, on_epoch)
+        trainer = TwofoldTrainer(config, model, on_epoch)
         seen_masked = SeenMaskedLoader(config, validation, None)
         plain = FullSortEvalDataLoader(config, validation, None)
         trainer.fit(
@@ -247,8 +307,8 @@ def run_recbole(
         model.load_state_dict(trainer.best_state)
         measured = {"masked": trainer.measure(seen_masked), "unmasked": trainer.measure(plain)}
         if pool.texts:
-            model.told_attributes = True
-            measured["masked, told all attributes of the target"] = trainer.measure(seen_masked)
+            with model.telling():
+                measured["masked, told all attributes of the target"] = trainer.measure(seen_masked)
     return trm.cpu().eval(), {
         "validation": measured,
         "users": len(validation),
