@@ -166,10 +166,15 @@ def write_runs(session: Session, traces: Sequence[RunTrace], now: datetime) -> N
             for scheme in {scheme for scheme, _, _ in rewards}:
                 write_rewards(session, run_id, scheme, {name: value for own, name, value in rewards if own == scheme})
             continue
-        ending = {"status": trace.status, "incomplete": trace.incomplete, "ungrounded": trace.ungrounded}
-        ending |= {"detail": None if trace.detail is None else storable(trace.detail), "latency_ms": trace.latency_ms}
-        finished = trace.finished_at or now
-        tables[Run].append({**rows.run_values(trace.run, started), **ending, "finished_at": finished})
+        ending: dict[str, Any] = {
+            "status": trace.status,
+            "incomplete": trace.incomplete,
+            "ungrounded": trace.ungrounded,
+            "detail": None if trace.detail is None else storable(trace.detail),
+            "latency_ms": trace.latency_ms,
+            "finished_at": trace.finished_at or now,
+        }
+        tables[Run].append({**rows.run_values(trace.run, started), **ending})
         tables[Turn] += [rows.turn_values(run_id, turn, started) for turn in trace.turns]
         for retrieval in trace.retrievals:
             tables[Retrieval].append(rows.retrieval_values(run_id, retrieval, started))
