@@ -6,6 +6,7 @@ They read in greyscale: light and dark greys, hatching and words, no meaning in 
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from deeprec.agent import visible
@@ -139,7 +140,14 @@ def _figure(title: str, columns: int = 1) -> tuple[Figure, Any]:
         raise ConfigError(
             "Plots need matplotlib, which is not installed. Install it with: pip install 'deeprec-agent[plots]'"
         ) from error
-    figure = Figure(figsize=(7, 4), layout="constrained")
+
+    class Picture(Figure):  # a notebook shows figures of pyplot only, unless they show themselves
+        def _repr_png_(self) -> bytes:
+            buffer = BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    figure = Picture(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns)
     figure.suptitle(title, fontsize=11)

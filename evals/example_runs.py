@@ -24,6 +24,8 @@ SUITE = "examples"
 GUIDED = AgentConfig(guided=True, k=5, retrieve_k=5, max_history=10, min_retrievals=2, max_retrievals=3)
 FREE = AgentConfig(k=5, retrieve_k=5, max_history=10, max_turn_tokens=48, max_malformed=1)
 """Short: a model that is too small for the format writes on and on."""
+LATEST = 10
+"""Items of a history that a run is given: what is shown of it should not carry the data away."""
 
 
 async def make_example_runs(
@@ -37,7 +39,7 @@ async def make_example_runs(
     seed: int = 0,
     on_update: Callable[[int, str, Mapping[str, Any]], None] | None = None,
 ) -> list[UUID]:
-    """Run the agent for a few people of the test split, all at once, and log the runs.
+    """Run the agent for the latest ten items of a few people, all at once, and log the runs.
 
     Args:
         store: where the runs go.
@@ -69,7 +71,7 @@ async def make_example_runs(
 def _requests(data: Dataset, people: Sequence[str], seed: int) -> list[AgentInput]:
     return [
         AgentInput(
-            history=list(data.history(user, 1)),
+            history=list(data.history(user, 1))[-LATEST:],
             lineage=Lineage(user_id=user, target_id=data.target(user, 1), seed=seed + index, split="test", suite=SUITE),
         )
         for index, user in enumerate(people)

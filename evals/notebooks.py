@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,6 +76,8 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
         raise ConfigError(f"There is no notebook in {FOLDER}/. Name one, or run this in the repository.")
     notebooks = {path: _read(path) for path in paths}
     faults = {path: source_faults(notebook) for path, notebook in notebooks.items()}
+    for path in paths:
+        _say(path, faults[path])
     ready = [path for path in paths if not faults[path]]
     if ready:
         artifact = _recommender(home)
@@ -85,23 +86,27 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
         try:
             for path in ready:
                 started = time.perf_counter()
-                executed = _execute(notebooks[path], home, artifact, server.base_url)
-                faults[path] = output_faults(executed, titles)
+                executed, ended = _execute(notebooks[path], home, artifact, server.base_url)
+                faults[path] = [*ended, *output_faults(executed, titles)]
                 console.print(f"{path.name}: {time.perf_counter() - started:.0f} s")
+                _say(path, faults[path])
                 if write and not faults[path]:
                     _write(executed, path)
         finally:
             server.stop()
-    for path, found in faults.items():
-        for fault in found:
-            console.print(Text(visible(f"{path.name}: {fault}"), style="red"), soft_wrap=True)
     return sum(bool(found) for found in faults.values())
 
 
-def _execute(notebook: Any, home: Path, artifact: Path, base_url: str) -> Any:
-    """Run all cells in a fresh kernel, beside an empty store; an error ends the run and stays in its cell."""
+def _execute(notebook: Any, home: Path, artifact: Path, base_url: str) -> tuple[Any, list[str]]:
+    """Run all cells in a fresh kernel, beside an empty store.
+
+    Returns:
+        the notebook as it may be committed, and what ended it early; an error of a cell stays in the cell's output.
+    """
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    ended: list[str] = []
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name).resolve()
@@ -116,14 +121,25 @@ def _execute(notebook: Any, home: Path, artifact: Path, base_url: str) -> Any:
             timeout=TIMEOUT_S,
             kernel_name="python3",
             record_timing=False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
             resources={"metadata": {"path": str(work / "notebooks")}},
         )
         environment = {**os.environ, "DEEPREC_BASE_URL": base_url}
-        with suppress(CellExecutionError):  # the cell's output tells
+        try:
             client.execute(env=environment)
-        return cleaned(
-            notebook, {str(work): "..", str(Path.cwd()): ".", sys.prefix: "the environment", str(Path.home()): "~"}
-        )
+        except CellExecutionError:
+            pass  # the cell's output tells
+        except DeadKernelError:
+            ended.append("the kernel died")
+        except CellTimeoutError:
+            ended.append(f"a cell took more than {TIMEOUT_S} s")
+        places = {str(work): "..", str(Path.cwd()): ".", sys.prefix: "the environment", str(Path.home()): "~"}
+        return cleaned(notebook, places), ended
+
+
+def _say(path: Path, faults: Collection[str]) -> None:
+    for fault in faults:
+        console.print(Text(visible(f"{path.name}: {fault}"), style="red"), soft_wrap=True)
 
 
 def _recommender(home: Path) -> Path:
