@@ -1,9 +1,8 @@
 """Held-out ways to say a preference: frames and words that the recommender's training never uses.
 
-Training says phrases of the catalogue in the frames of `deeprec.trm_tool.wordings`. To see whether it has learned what
-they mean and not how they sound, the same attributes are said here in other sentences, with other words for the
-embedded catalogue's genres, and with a decade named by a year, a nickname or a well-known title of that time.
-A test holds the two apart.
+Training says phrases of the catalogue in lists. To see whether it has learned what they mean and not how they sound,
+the same attributes are said here in sentences, with other words for the embedded catalogue's genres, and with a decade
+named by a year, a nickname or a well-known title of that time.
 """
 
 import re

@@ -31,7 +31,8 @@ so it flatters; `deeprec trm eval` measures on the last items.
 
 ## Limits
 
-Preferences in training were phrases of catalogue attributes and English sentences around them, some of them wrong.
+Preferences in training were lists of phrases of catalogue attributes, some of them wrong. In a
+sentence, the phrases that it names in the catalogue's own words count most.
 Unless the call says otherwise, a preference is trusted at {config["trust"]:g} of its training weight: so much that
 validation gains most over exact, partial and another person's preferences, and keeps most when it is wrong. The folder
 holds the catalogue's titles and texts: whatever terms the data came under hold for it too.

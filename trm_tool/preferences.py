@@ -12,7 +12,6 @@ from torch.nn.utils.rnn import pad_sequence
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.wordings import SentenceWriter
 from deeprec.trm_tool.written_preferences import Position
 
 SEPARATOR = "; "
@@ -34,27 +33,21 @@ class PreferenceConfig:
     """Share of the texts that hold one phrase which is not true of the item they were made for."""
     cold: float = 0.05
     """Share of the positions with a preference that are trained without their history."""
-    sentences: float = 0.75
-    """Share of the texts that say their phrases in a sentence (`SentenceWriter`) and not as a list."""
-    everyday: float = 0.5
-    """Share of the phrases in sentences that are said in everyday words, where some are known."""
     written: float = 0.5
     """Share of the preferences, at a position that logged runs wrote some for, that are one of those."""
     variants: int = 48
     """Texts written for each distinct set of phrases. Texts are encoded once: more cost encoding, not training."""
 
     def __post_init__(self) -> None:
-        for name in ("empty", "wrong", "noisy", "cold", "sentences", "everyday", "written"):
+        for name in ("empty", "wrong", "noisy", "cold", "written"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"PreferenceConfig.{name} is {getattr(self, name)}. Give a share from 0 to 1.")
         if self.variants < 1:
             raise ConfigError(f"PreferenceConfig.variants is {self.variants}. Set it to 1 or more.")
 
 
-def write_preferences(
-    catalogue: Catalogue, config: PreferenceConfig, seed: int, *, popularity: Sequence[float] | None = None
-) -> list[tuple[str, ...]]:
-    """Write preference texts for every item, from a random part of the phrases true of it.
+def write_preferences(catalogue: Catalogue, config: PreferenceConfig, seed: int) -> list[tuple[str, ...]]:
+    """Write preference texts for every item: lists of a random part of the phrases true of it.
 
     Items with the same phrases share their texts. The first text of an item lists all its phrases. An item without
     phrases gets no text. An item's own title is never among its phrases, also not as one borrowed from another item.
@@ -64,14 +57,11 @@ def write_preferences(
         catalogue: Knows the phrases.
         config: The shares to write by.
         seed: Of every draw.
-        popularity: Interactions of each item in training (items,): sentences name the better-known items. None takes
-            the catalogue's order for it.
 
     Returns:
         One tuple of texts an item, in catalogue order.
     """
     rng = np.random.default_rng(seed)
-    writer = SentenceWriter(catalogue, [0.0] * len(catalogue) if popularity is None else popularity, config.everyday)
     phrases = [catalogue.phrases_of(item_id) for item_id in catalogue.ids]
     # A wrong phrase is drawn as often as the catalogue says it, so that noise sounds like what is said.
     spoken = [phrase for own in phrases for phrase in own]
@@ -82,15 +72,13 @@ def write_preferences(
     texts: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
     for own in titles:
         variants = [SEPARATOR.join(own)] if own else []
-        unfit = writer.unfit(titles[own])
         while own and len(variants) < min(config.variants, count):
             chosen = [own[index] for index in rng.permutation(len(own))[: rng.integers(1, len(own) + 1)]]
             if rng.random() < config.noisy:
                 borrowed = spoken[rng.integers(len(spoken))]
                 if borrowed not in own and borrowed not in titles[own]:
                     chosen.insert(int(rng.integers(len(chosen) + 1)), borrowed)
-            sentence = rng.random() < config.sentences
-            variants.append(writer.write(chosen, rng, unfit) if sentence else SEPARATOR.join(chosen))
+            variants.append(SEPARATOR.join(chosen))
         texts[own] = tuple(variants)
     return [texts[own] for own in phrases]
 

@@ -166,7 +166,7 @@ def train_trm(
     catalogue = dataset.catalogue
     text_embeddings = torch.from_numpy(encoder.encode([item.text for item in catalogue]))
     popularity = count_interactions(learned, holdout)
-    texts = write_preferences(catalogue, preferences, seed, popularity=popularity.tolist())
+    texts = write_preferences(catalogue, preferences, seed)
     pool = PreferencePool(texts, encoder, catalogue, preferences, own.texts if own else None)
     encoding_s = perf_counter() - started
     tell(TrainingProgress(stage="training", epoch=0, epochs=epochs, seconds=encoding_s))

@@ -34,7 +34,7 @@ class CountingEncoder(HashingEncoder):
 
 
 def test_texts_are_parts_of_what_is_true_of_the_item(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(noisy=0, sentences=0), seed=1)
+    texts = write_preferences(catalogue, PreferenceConfig(noisy=0), seed=1)
     assert len(texts) == len(catalogue)
     for item_id, own in zip(catalogue.ids, texts, strict=True):
         true = set(catalogue.phrases_of(item_id))
@@ -49,7 +49,7 @@ def test_texts_are_parts_of_what_is_true_of_the_item(catalogue: Catalogue) -> No
 
 
 def test_a_noisy_text_holds_one_phrase_that_is_not_true(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=4, sentences=0), seed=1)
+    texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=4), seed=1)
     wrong = Counter(
         len(set(split(text)) - set(catalogue.phrases_of(item_id)))
         for item_id, own in zip(catalogue.ids, texts, strict=True)
@@ -69,32 +69,9 @@ def test_a_title_is_never_in_a_preference() -> None:
     ]
     catalogue = Catalogue(items, {"genre": "tags"})
     for seed in range(20):
-        texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=16, sentences=0), seed=seed)
+        texts = write_preferences(catalogue, PreferenceConfig(noisy=1, variants=16), seed=seed)
         assert not any("drama" in split(text) for text in texts[0])
         assert not any("heat" in split(text) for text in texts[1])
-
-
-def test_the_tiny_catalogue_has_no_title_in_any_text_of_its_item(catalogue: Catalogue) -> None:
-    """Nor one that holds it: it has Toy Story and Toy Story 2."""
-    texts = write_preferences(catalogue, PreferenceConfig(noisy=0.5, sentences=1, everyday=1), seed=2)
-    assert any("Toy Story" in text for own in texts for text in own)
-    for item, own in zip(catalogue, texts, strict=True):
-        assert not any(item.title in text for text in own), item
-
-
-def test_no_sentence_names_the_item_itself() -> None:
-    """Sentences name well-known items that are like the target; these are alike, and all of them are known."""
-    items = [
-        Item(
-            id=str(n), title=f"Film No. {n:02}", text="", attributes={"class": ("comedy",), "release_year": 1990.0 + n}
-        )
-        for n in range(20)
-    ]
-    catalogue = Catalogue(items, {"class": "tags", "release_year": "number"})
-    texts = write_preferences(catalogue, PreferenceConfig(sentences=1, everyday=1, variants=60), seed=2)
-    named = [{title for title in (item.title for item in items) if any(title in each for each in own)} for own in texts]
-    assert any(named)
-    assert not any(item.title in titles for item, titles in zip(items, named, strict=True))
 
 
 def test_a_huge_catalogue_gets_fewer_texts_for_each_set_of_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,13 +88,6 @@ def test_texts_depend_on_the_seed_alone(catalogue: Catalogue) -> None:
     first = write_preferences(catalogue, PreferenceConfig(), seed=1)
     assert first == write_preferences(catalogue, PreferenceConfig(), seed=1)
     assert first != write_preferences(catalogue, PreferenceConfig(), seed=2)
-
-
-def test_sentences_without_everyday_words_name_what_is_true(catalogue: Catalogue) -> None:
-    texts = write_preferences(catalogue, PreferenceConfig(sentences=1, everyday=0, noisy=0), seed=1)
-    for item_id, own in zip(catalogue.ids, texts, strict=True):
-        true = set(catalogue.phrases_of(item_id))
-        assert all(catalogue.spot(text) and set(catalogue.spot(text)) <= true for text in own)
 
 
 def test_a_preference_is_its_text_and_the_phrases_that_it_names(catalogue: Catalogue) -> None:
