@@ -20,6 +20,8 @@ from deeprec.agent.traces.records import TraceStoreError
 
 PLAIN, PACKED = 1, 2
 MAX_TOKEN_ID = 2**32 - 1
+MIN_PACKED_BYTES = 256
+"""Fewer bytes hardly compress and are not worth the attempt."""
 _U2, _F4 = np.dtype("<u2"), np.dtype("<f4")
 
 
@@ -40,8 +42,8 @@ def encode_tokens(ids: Sequence[int] | npt.NDArray[np.integer[Any]]) -> bytes:
         plain = wide.astype("<u2").tobytes()
     else:
         plain = wide.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :width].tobytes()  # (n, width)
-    packed = zlib.compress(plain)
-    return bytes((PACKED, width)) + packed if len(packed) < len(plain) else bytes((PLAIN, width)) + plain
+    packed = _pack(plain)
+    return bytes((PLAIN, width)) + plain if packed is None else bytes((PACKED, width)) + packed
 
 
 def decode_tokens(data: bytes) -> npt.NDArray[np.int64]:
@@ -66,8 +68,8 @@ def encode_logprobs(logprobs: Sequence[float] | npt.NDArray[np.floating[Any]]) -
     """Pack logprobs as float32, which is what a server computes them in. NaN and infinities survive."""
     with np.errstate(over="ignore"):
         single = np.asarray(logprobs, dtype=np.float64).astype("<f4")  # (n,)
-    packed = zlib.compress(single.view(np.uint8).reshape(-1, 4).T.tobytes())
-    return bytes((PACKED,)) + packed if len(packed) < single.nbytes else bytes((PLAIN,)) + single.tobytes()
+    packed = _pack(single.view(np.uint8).reshape(-1, 4).T.tobytes())
+    return bytes((PLAIN,)) + single.tobytes() if packed is None else bytes((PACKED,)) + packed
 
 
 def decode_logprobs(data: bytes) -> npt.NDArray[np.float32]:
@@ -82,6 +84,14 @@ def decode_logprobs(data: bytes) -> npt.NDArray[np.float32]:
     if data[0] == PACKED:
         plain = np.frombuffer(plain, dtype=np.uint8).reshape(4, -1).T.tobytes()
     return np.frombuffer(plain, _F4).astype(np.float32)
+
+
+def _pack(plain: bytes) -> bytes | None:
+    """Compressed, where that makes it smaller."""
+    if len(plain) < MIN_PACKED_BYTES:
+        return None
+    packed = zlib.compress(plain)
+    return packed if len(packed) < len(plain) else None
 
 
 def _body(what: str, data: bytes, header: int) -> bytes:

@@ -24,6 +24,8 @@ BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 10
 PAGE_BYTES = 2048
 """Of a new SQLite file. A turn takes some kilobytes, which waste less of small pages."""
+CHECKPOINT_PAGES = 4000
+"""After so many pages of log a writer folds it into the file, which waits for the disk."""
 _LOCK_KEY = 0x0DEE9
 _WRITES = "deeprec_writes"
 
@@ -168,6 +170,7 @@ def _set_pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # pruning gives room back in steps, beside the writers
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")  # with WAL: a killed process loses nothing that was committed
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
 
 def _set_lock_timeout(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -84,8 +84,8 @@ class TraceStore:
         Raises:
             StepConflictError: the run is there, but is another request's, or was made with another policy or prompt.
         """
-        with self._write() as session:
-            return writes.start_run(session, record, datetime.now(UTC))
+        with self._writing() as connection:
+            return writes.start_run(connection, record, datetime.now(UTC))
 
     def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
         """Write one turn.
@@ -93,8 +93,8 @@ class TraceStore:
         Raises:
             StepConflictError: another turn is stored at this position.
         """
-        with self._write() as session:
-            writes.write_turn(session, run_id, turn, datetime.now(UTC))
+        with self._writing() as connection:
+            writes.write_turn(connection, run_id, turn, datetime.now(UTC))
 
     def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
         """Write one retrieval and its items.
@@ -102,8 +102,8 @@ class TraceStore:
         Raises:
             StepConflictError: another retrieval is stored at this position.
         """
-        with self._write() as session:
-            writes.write_retrieval(session, run_id, retrieval, datetime.now(UTC))
+        with self._writing() as connection:
+            writes.write_retrieval(connection, run_id, retrieval, datetime.now(UTC))
 
     def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
         """Close a run. One whose steps have a gap is marked incomplete.
@@ -112,13 +112,13 @@ class TraceStore:
             RunNotFoundError: no such run.
             StepConflictError: the run is closed already, with another ending.
         """
-        with self._write() as session:
-            writes.finish_run(session, run_id, outcome, datetime.now(UTC))
+        with self._writing() as connection:
+            writes.finish_run(connection, run_id, outcome, datetime.now(UTC))
 
     def mark_incomplete(self, run_id: UUID) -> bool:
         """Say of a run that steps may be missing: it is never trained on. False if there is no such run."""
-        with self._write() as session:
-            return writes.mark_incomplete(session, run_id)
+        with self._writing() as connection:
+            return writes.mark_incomplete(connection, run_id)
 
     def write_rewards(self, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
         """Write the components of one reward scheme; what that scheme had for this run is replaced. NaN is kept.
@@ -126,8 +126,8 @@ class TraceStore:
         Raises:
             RunNotFoundError: no such run.
         """
-        with self._write() as session:
-            writes.write_rewards(session, run_id, scheme, components)
+        with self._writing() as connection:
+            writes.write_rewards(connection, run_id, scheme, components)
 
     def write_runs(self, traces: Iterable[RunTrace]) -> None:
         """Write whole runs that have ended, with their steps, lists and rewards, in one transaction.
@@ -135,8 +135,8 @@ class TraceStore:
         Raises:
             StepConflictError: one of them is there already and differs; nothing is written.
         """
-        with self._write() as session:
-            writes.write_runs(session, list(traces), datetime.now(UTC))
+        with self._writing() as connection:
+            writes.write_runs(connection, list(traces), datetime.now(UTC))
 
     def delete_run(self, run_id: UUID) -> None:
         """Delete a run with its steps, lists and rewards.
@@ -144,8 +144,8 @@ class TraceStore:
         Raises:
             RunNotFoundError: no such run.
         """
-        with self._write() as session:
-            writes.delete_run(session, run_id)
+        with self._writing() as connection:
+            writes.delete_run(connection, run_id)
 
     # Reading.
 
@@ -217,10 +217,18 @@ class TraceStore:
 
     @contextmanager
     def _write(self) -> Iterator[Session]:
+        """A session in `_writing`."""
+        with self._writing() as connection, Session(connection) as session:
+            yield session
+            session.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction that writes, committed at the end."""
         self._database.check_in_place()
         try:
-            with self._lock, Session(self._database.writers) as session, session.begin():
-                yield session
+            with self._lock, self._database.writers.begin() as connection:
+                yield connection
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise TraceStoreError(f"The trace store cannot be written: {first_line(error)}.") from error
 

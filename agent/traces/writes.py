@@ -14,9 +14,8 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import CursorResult, Insert, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, CursorResult, Insert, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from deeprec.agent.traces import rows
 from deeprec.agent.traces.codec import decode_logprobs, decode_tokens, storable
@@ -58,13 +57,13 @@ class StepConflictError(TraceStoreError):
     """A step that is already stored with other content: two writers, or a resumed run that did not read first."""
 
 
-def start_run(session: Session, record: RunRecord, now: datetime) -> bool:
+def start_run(connection: Connection, record: RunRecord, now: datetime) -> bool:
     """Open a run; whether it is new."""
     values = rows.run_values(record, now)
-    if _insert_new(session, Run, values):
+    if _insert_new(connection, Run, values):
         return True
-    _refuse_redacted(session, record.run_id)
-    stored = session.execute(
+    _refuse_redacted(connection, record.run_id)
+    stored = connection.execute(
         select(*(getattr(Run, name) for name in _LINEAGE)).where(Run.run_id == record.run_id)
     ).one()
     differing = [name for name in _LINEAGE if getattr(stored, name) != values[name]]
@@ -76,35 +75,35 @@ def start_run(session: Session, record: RunRecord, now: datetime) -> bool:
     return False
 
 
-def write_turn(session: Session, run_id: UUID, turn: TurnRecord, now: datetime) -> None:
+def write_turn(connection: Connection, run_id: UUID, turn: TurnRecord, now: datetime) -> None:
     """Write one turn."""
-    _refuse_redacted(session, run_id)
+    _refuse_redacted(connection, run_id)
     values = rows.turn_values(run_id, turn, now)
-    if not _insert_new(session, Turn, values) and not _same(session, Turn, values):
+    if not _insert_new(connection, Turn, values) and not _same(connection, Turn, values):
         raise StepConflictError(f"Run {run_id} has another turn at position {turn.position} already.")
 
 
-def write_retrieval(session: Session, run_id: UUID, retrieval: RetrievalRecord, now: datetime) -> None:
+def write_retrieval(connection: Connection, run_id: UUID, retrieval: RetrievalRecord, now: datetime) -> None:
     """Write one retrieval and its items."""
-    _refuse_redacted(session, run_id)
+    _refuse_redacted(connection, run_id)
     values = rows.retrieval_values(run_id, retrieval, now)
     items = rows.item_values(run_id, retrieval)
-    if _insert_new(session, Retrieval, values):
+    if _insert_new(connection, Retrieval, values):
         if items:
-            session.connection().execute(insert(_table(RetrievedItem)), items)
+            connection.execute(insert(_table(RetrievedItem)), items)
         return
-    of = session.scalars(
+    of = connection.scalars(
         select(RetrievedItem.item_id)
         .where(RetrievedItem.run_id == run_id, RetrievedItem.position == retrieval.position)
         .order_by(RetrievedItem.rank)
     )
-    if not _same(session, Retrieval, values) or list(of) != [item["item_id"] for item in items]:
+    if not _same(connection, Retrieval, values) or list(of) != [item["item_id"] for item in items]:
         raise StepConflictError(f"Run {run_id} has another retrieval at position {retrieval.position} already.")
 
 
-def finish_run(session: Session, run_id: UUID, outcome: RunOutcome, now: datetime) -> None:
+def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: datetime) -> None:
     """Close a run. One whose steps have a gap is marked incomplete."""
-    _refuse_redacted(session, run_id)
+    _refuse_redacted(connection, run_id)
     ending: dict[str, Any] = {
         "status": outcome.status,
         "detail": None if outcome.detail is None else storable(outcome.detail),
@@ -112,59 +111,61 @@ def finish_run(session: Session, run_id: UUID, outcome: RunOutcome, now: datetim
         "latency_ms": outcome.latency_ms,
         "finished_at": now,
     }
-    if _has_gap(session, run_id, Turn) or _has_gap(session, run_id, Retrieval):
+    if _has_gap(connection, run_id, Turn) or _has_gap(connection, run_id, Retrieval):
         ending["incomplete"] = True
     values = rows.recommendation_values(run_id, outcome)
     closing = update(_table(Run)).where(Run.run_id == run_id, Run.status == "running").values(**ending)
-    if _count(session.execute(closing)):
+    if _count(connection.execute(closing)):
         if values:
-            session.execute(insert(_table(Recommendation)), values)
+            connection.execute(insert(_table(Recommendation)), values)
         return
-    status = session.scalar(select(Run.status).where(Run.run_id == run_id))
+    status = connection.scalar(select(Run.status).where(Run.run_id == run_id))
     if status is None:
         raise RunNotFoundError(f"There is no run {run_id} to finish.")
     line = Recommendation
-    written = session.execute(select(line.listing, line.rank, line.item_id).where(line.run_id == run_id))
+    written = connection.execute(select(line.listing, line.rank, line.item_id).where(line.run_id == run_id))
     stored = {tuple(row) for row in written}
     if status != outcome.status or stored != {(v["listing"], v["rank"], v["item_id"]) for v in values}:
         raise StepConflictError(f"Run {run_id} has ended already, with another outcome.")
 
 
-def mark_incomplete(session: Session, run_id: UUID) -> bool:
+def mark_incomplete(connection: Connection, run_id: UUID) -> bool:
     """Say of a run that steps may be missing; whether there is such a run."""
-    return bool(_count(session.execute(update(_table(Run)).where(Run.run_id == run_id).values(incomplete=True))))
+    return bool(_count(connection.execute(update(_table(Run)).where(Run.run_id == run_id).values(incomplete=True))))
 
 
-def write_rewards(session: Session, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
+def write_rewards(connection: Connection, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
     """Replace the components of one reward scheme."""
     # The lock (a server's) makes two writers of one scheme come after one another.
-    if session.scalar(select(Run.run_id).where(Run.run_id == run_id).with_for_update()) is None:
+    if connection.scalar(select(Run.run_id).where(Run.run_id == run_id).with_for_update()) is None:
         raise RunNotFoundError(f"There is no run {run_id} to reward.")
     key = {"run_id": run_id, "scheme": storable(scheme)}
-    session.execute(delete(_table(Reward)).where(Reward.run_id == run_id, Reward.scheme == key["scheme"]))
+    connection.execute(delete(_table(Reward)).where(Reward.run_id == run_id, Reward.scheme == key["scheme"]))
     values = [{**key, "component": storable(name), "value": value} for name, value in components.items()]
     if values:
-        session.execute(insert(_table(Reward)), values)
+        connection.execute(insert(_table(Reward)), values)
 
 
-def write_runs(session: Session, traces: Sequence[RunTrace], now: datetime) -> None:
+def write_runs(connection: Connection, traces: Sequence[RunTrace], now: datetime) -> None:
     """Write whole runs: the new ones table by table, those that are there already part by part, to compare them."""
     ids = [trace.run.run_id for trace in traces]
-    stored = set(session.scalars(select(Run.run_id).where(Run.run_id.in_(ids))))
+    stored = set(connection.scalars(select(Run.run_id).where(Run.run_id.in_(ids))))
     tables: dict[type[Base], list[dict[str, Any]]] = {table: [] for table in (Run, Turn, Retrieval)}
     tables |= {table: [] for table in (RetrievedItem, Recommendation, Reward)}
     for trace in traces:
         run_id, started, outcome = trace.run.run_id, trace.started_at, _outcome(trace)
         rewards = [(reward.scheme, reward.component, reward.value) for reward in trace.rewards]
         if run_id in stored:
-            start_run(session, trace.run, started)
+            start_run(connection, trace.run, started)
             for turn in trace.turns:
-                write_turn(session, run_id, turn, started)
+                write_turn(connection, run_id, turn, started)
             for retrieval in trace.retrievals:
-                write_retrieval(session, run_id, retrieval, started)
-            finish_run(session, run_id, outcome, trace.finished_at or now)
+                write_retrieval(connection, run_id, retrieval, started)
+            finish_run(connection, run_id, outcome, trace.finished_at or now)
             for scheme in {scheme for scheme, _, _ in rewards}:
-                write_rewards(session, run_id, scheme, {name: value for own, name, value in rewards if own == scheme})
+                write_rewards(
+                    connection, run_id, scheme, {name: value for own, name, value in rewards if own == scheme}
+                )
             continue
         ending: dict[str, Any] = {
             "status": trace.status,
@@ -186,7 +187,7 @@ def write_runs(session: Session, traces: Sequence[RunTrace], now: datetime) -> N
         ]
     for table, values in tables.items():
         if values:
-            session.execute(insert(_table(table)), values)
+            connection.execute(insert(_table(table)), values)
 
 
 def _outcome(trace: RunTrace) -> RunOutcome:
@@ -200,15 +201,15 @@ def _outcome(trace: RunTrace) -> RunOutcome:
     )
 
 
-def delete_run(session: Session, run_id: UUID) -> None:
+def delete_run(connection: Connection, run_id: UUID) -> None:
     """Delete a run with all its parts."""
-    if not _count(session.execute(delete(_table(Run)).where(Run.run_id == run_id))):
+    if not _count(connection.execute(delete(_table(Run)).where(Run.run_id == run_id))):
         raise RunNotFoundError(f"There is no run {run_id} to delete.")
 
 
-def _refuse_redacted(session: Session, run_id: UUID) -> None:
+def _refuse_redacted(connection: Connection, run_id: UUID) -> None:
     """A run that comes back after its person was taken out (ADR 8) must not put them in again."""
-    if session.connection().execute(_REDACTED, {"of": run_id}).scalar() is not None:
+    if connection.execute(_REDACTED, {"of": run_id}).scalar() is not None:
         raise StepConflictError(f"Run {run_id} was redacted. Nothing more is kept of it.")
 
 
@@ -216,9 +217,8 @@ def _refuse_redacted(session: Session, run_id: UUID) -> None:
 _REDACTED = select(Run.redacted_at).where(Run.run_id == bindparam("of")).with_for_update(read=True, key_share=True)
 
 
-def _insert_new(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:
+def _insert_new(connection: Connection, of: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
-    connection = session.connection()
     return bool(_count(connection.execute(_new_row(connection.dialect.name, of), dict(values))))
 
 
@@ -228,11 +228,11 @@ def _new_row(dialect: str, of: type[Base]) -> Insert:
     return make(_table(of)).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
-def _same(session: Session, of: type[Base], values: Mapping[str, Any]) -> bool:
+def _same(connection: Connection, of: type[Base], values: Mapping[str, Any]) -> bool:
     """Whether the row that is stored under the key of `values` says the same, clocks apart."""
     table = _table(of)
     key = [column == values[column.key] for column in table.primary_key.columns]
-    stored = session.execute(select(table).where(*key)).mappings().one()
+    stored = connection.execute(select(table).where(*key)).mappings().one()
     return all(_equal(name, stored[name], value) for name, value in values.items() if name not in _CLOCKS)
 
 
@@ -245,8 +245,8 @@ def _equal(name: str, stored: Any, given: Any) -> bool:
     return np.array_equal(decode_tokens(stored), decode_tokens(given))
 
 
-def _has_gap(session: Session, run_id: UUID, of: type[Turn] | type[Retrieval]) -> bool:
-    count, last = session.execute(select(func.count(), func.max(of.position)).where(of.run_id == run_id)).one()
+def _has_gap(connection: Connection, run_id: UUID, of: type[Turn] | type[Retrieval]) -> bool:
+    count, last = connection.execute(select(func.count(), func.max(of.position)).where(of.run_id == run_id)).one()
     return bool(count) and last != count - 1
 
 
