@@ -38,7 +38,8 @@ def test_a_page_tells_the_run_in_order(store: TraceStore, make: Any) -> None:
     page = shown(store.run(run_id), Named("Film"))
     expected = [
         f"Run {run_id}  finished",
-        "tagged protocol, free, SmolLM2-135M-Instruct + deeprec, version 4; 3 turns, 2 retrievals, 9 tokens written, 900 ms",
+        "tagged protocol, free, SmolLM2-135M-Instruct + deeprec, version 4; "
+        "3 turns, 2 retrievals, 9 tokens written, 900 ms",
         "user 12",
         "message: something lighter",
         "held out: 1  Film 1",
