@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from deeprec.agent.inspector.comparison_text import render_comparison
 from deeprec.agent.inspector.page import runs_html
 from deeprec.agent.inspector.parts import RunView
 from deeprec.agent.inspector.tokens import TokenTexts, read_tokenizer
+from deeprec.agent.traces.bulk import staged
 from deeprec.agent.traces.options import (
     DEFAULT_STORE,
     ArtifactOption,
@@ -26,6 +26,7 @@ from deeprec.agent.traces.options import (
     to_json,
 )
 from deeprec.agent.traces.records import RunTrace
+from deeprec.agent.traces.render import visible
 from deeprec.agent.traces.store import TraceStore
 from deeprec.trm_tool.errors import ConfigError
 
@@ -61,7 +62,7 @@ def write_html(
     if as_json:
         typer.echo(json.dumps({"file": str(out), "runs": [str(run_id) for run_id in found]}, indent=2))
     else:
-        typer.echo(f"Wrote {len(views)} run{'s' if len(views) > 1 else ''} to {out} .")
+        typer.echo(f"Wrote {len(views)} run{'s' if len(views) > 1 else ''} to {visible(str(out))}.")
 
 
 def compare(
@@ -85,7 +86,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(to_json(compare_runs(one, other)), indent=2))
     elif out is not None:
-        typer.echo(f"Wrote the comparison to {out} .")
+        typer.echo(f"Wrote the comparison to {visible(str(out))}.")
     else:
         Console().print(render_comparison(one, other, titles))
 
@@ -111,13 +112,5 @@ def _check_out(out: Path) -> None:
 
 def _write(out: Path, page: str) -> None:
     """Write a file whole or not at all."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = out.with_name(f".{out.name[:100]}.{os.getpid()}")
-        try:
-            building.write_text(page, encoding="utf-8")
-            building.replace(out)
-        finally:
-            building.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}. Name another file.") from None
+    with staged(out) as staging:
+        staging.write_text(page, encoding="utf-8")

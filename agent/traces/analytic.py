@@ -19,6 +19,7 @@ from deeprec.agent.traces.schema import RunId, UtcDateTime
 from deeprec.agent.traces.sizes import run_tables
 from deeprec.agent.traces.store import RunFilter, TraceStore
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.folders import check_not_current
 
 FORMAT = 1
 """What the metadata field `deeprec` of each file says."""
@@ -112,7 +113,18 @@ def _check_target(folder: Path, names: set[str]) -> None:
         return
     if not folder.is_dir():
         raise ConfigError(f"{folder} is there and is no folder. A Parquet export is a folder of files; name another.")
-    there = {file.name for file in folder.iterdir()}
-    if there and not there <= names:
-        other = sorted(there - names)[0]
-        raise ConfigError(f"{folder} holds something else ({other!r}), so it stays. Name another folder.")
+    check_not_current(folder)
+    for file in sorted(folder.iterdir()):
+        if file.name not in names or not _is_exported(file):
+            raise ConfigError(f"{folder} holds something else ({file.name!r}), so it stays. Name another folder.")
+
+
+def _is_exported(file: Path) -> bool:
+    """Whether an export wrote this file: a user's own may well be called runs.parquet."""
+    import pyarrow.parquet as pq
+
+    try:
+        said = (pq.read_schema(file).metadata or {}).get(b"deeprec", b"{}")
+        return bool(json.loads(said)["kind"] == f"traces {file.stem}")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

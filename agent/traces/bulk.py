@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import uuid4
 
-from sqlalchemy import Table, select
+from sqlalchemy import Select, Table, select
+from sqlalchemy.orm import Session
 
-from deeprec.agent.traces.filters import RunFilter, filtered, started_after
+from deeprec.agent.traces.filters import RunFilter
 from deeprec.agent.traces.schema import Base, Run
 from deeprec.agent.traces.sizes import run_tables
 from deeprec.agent.traces.store import TraceStore
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.folders import replace_folder
 
 Rows = dict[str, list[Mapping[str, Any]]]
 """Table -> rows as column -> value, ordered by key."""
@@ -32,27 +33,18 @@ def read_rows(store: TraceStore, where: RunFilter | None = None, *, batch: int =
 
     No transaction stays open between two batches. Runs that start meanwhile come at the end.
     """
-    key = (Run.started_at, Run.run_id)
-    after: tuple[Any, Any] | None = None
-    runs: Any = select(Run.__table__).order_by(*key).limit(batch)
-    while True:
-        chosen = filtered(runs, where)
-        if after is not None:
-            chosen = started_after(chosen, after)
-        with store._read() as session:
-            found: Rows = {"runs": _dicts(session.execute(chosen))}
-            if not found["runs"]:
-                return
-            ids: list[UUID] = [row["run_id"] for row in found["runs"]]
-            for table in run_tables():
-                if table.name != "runs":
-                    part = select(table).where(table.c.run_id.in_(ids)).order_by(*table.primary_key.columns)
-                    found[table.name] = _dicts(session.execute(part))
-        yield found
-        if len(ids) < batch:
-            return
-        last = found["runs"][-1]
-        after = last["started_at"], last["run_id"]
+    return store._paged(_load_rows, where, batch)
+
+
+def _load_rows(session: Session, page: Select[Any]) -> list[Rows]:
+    """The rows of one page, as the one element of a list."""
+    found: Rows = {"runs": _dicts(session.execute(page.with_only_columns(*Run.__table__.c)))}
+    ids = [row["run_id"] for row in found["runs"]]
+    for table in run_tables():
+        if table.name != "runs":
+            part = select(table).where(table.c.run_id.in_(ids)).order_by(*table.primary_key.columns)
+            found[table.name] = _dicts(session.execute(part))
+    return [found]
 
 
 def _dicts(result: Any) -> list[Mapping[str, Any]]:
@@ -65,37 +57,33 @@ def _dicts(result: Any) -> list[Mapping[str, Any]]:
 def staged(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """A place beside `path` to write to; what is there moves to `path` when all went well, else it is removed.
 
+    Who may read it is decided by the user's umask, as for any other new file: it holds what people wrote.
+
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: it cannot be made, or cannot take the place of `path`.
     """
     try:
+        path = path.resolve() if folder else path
         path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.parent / f".{path.name[:100]}-{uuid4().hex}{path.suffix}"
         if folder:
-            staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            staging.mkdir()
         else:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=path.suffix, dir=path.parent)
-            os.close(handle)
-            staging = Path(name)
+            staging.touch(exist_ok=False)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}. Name another place.") from None
     try:
         yield staging
-        staging.chmod(0o755 if folder else 0o644)  # the temporary one is nobody else's to read
-        if folder and path.is_dir():
-            _remove(path)
-        staging.replace(path)
+        if folder:
+            replace_folder(staging, path)
+        else:
+            staging.replace(path)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror or error}. Free its disk, or name another."
         ) from None
     finally:
-        _remove(staging)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)
+        if folder:
+            shutil.rmtree(staging, ignore_errors=True)
+        else:
+            staging.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def test_html_writes_one_run_with_its_titles(
 ) -> None:
     out = tmp_path / "new" / "page.html"
     told = run(path, "html", "7c1", "-o", str(out), "--artifact", str(artifact_folder))
-    assert told == f"Wrote 1 run to {out} .\n"
+    assert told == f"Wrote 1 run to {out}.\n"
     page = out.read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert f"r{RUN.hex}-turn-3" in page
@@ -66,7 +66,7 @@ def test_compare_in_the_terminal_as_json_and_as_a_page(path: Path, tmp_path: Pat
     told = json.loads(run(path, "compare", "7c1", "0c1", "--json"))
     assert told["setting"] == [{"name": "seed", "left": 7, "right": 8}]
     out = tmp_path / "compare.html"
-    assert run(path, "compare", "7c1", "0c1", "-o", str(out)) == f"Wrote the comparison to {out} .\n"
+    assert run(path, "compare", "7c1", "0c1", "-o", str(out)) == f"Wrote the comparison to {out}.\n"
     assert "Two runs, side by side" in out.read_text(encoding="utf-8")
 
 

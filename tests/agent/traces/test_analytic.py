@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deeprec.agent.traces import RunFilter, TraceStore, export_parquet
+from deeprec.agent.traces import RunFilter, TraceStore, export_jsonl, export_parquet
 from deeprec.agent.traces.schema import Base
 from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.retriever import ScoredItem
@@ -104,7 +105,46 @@ def test_an_earlier_export_is_replaced_and_nothing_else(store: TraceStore, tmp_p
     (out / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds something else \('notes.txt'\), so it stays"):
         export_parquet(store, out)
+    for content in (b"mine", b""):
+        mine = tmp_path / "mine" / "runs.parquet"
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"holds something else \('runs.parquet'\), so it stays"):
+            export_parquet(store, mine.parent)
+        assert mine.read_bytes() == content
+    pq.write_table(pa.table({"a": [1]}), mine)
+    with pytest.raises(ConfigError, match="holds something else"):
+        export_parquet(store, mine.parent)
+    assert pq.read_table(mine).to_pydict() == {"a": [1]}
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError, match="is no folder"):
         export_parquet(store, tmp_path / "file")
-    assert sorted(path.name for path in tmp_path.iterdir() if "db" not in path.name) == ["file", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir() if "db" not in path.name) == ["file", "mine", "out"]
+
+
+def test_a_folder_one_stands_in_is_refused_and_a_link_is_followed(
+    store: TraceStore, tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.write(store)
+    export_parquet(store, tmp_path / "out")
+    (tmp_path / "link").symlink_to("out")
+    make.write(store)
+    export_parquet(store, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert len(read(tmp_path / "out")["runs"]) == 2
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(ConfigError, match="is the current working folder"):
+        export_parquet(store, ".")
+    assert len(read(tmp_path / "out")["runs"]) == 2
+
+
+def test_who_may_read_an_export_is_the_users_choice(store: TraceStore, tmp_path: Path, make: Any) -> None:
+    make.write(store)
+    before = os.umask(0o077)
+    try:
+        export_parquet(store, tmp_path / "out")
+        export_jsonl(store, tmp_path / "out.jsonl")
+    finally:
+        os.umask(before)
+    made = (tmp_path / "out", tmp_path / "out" / "runs.parquet", tmp_path / "out.jsonl")
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o700, 0o600, 0o600]
