@@ -26,13 +26,13 @@ def draw(curves: dict[str, list[float]], chosen: float, title: str, path: Path) 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5))
+    figure, axes = plt.subplots(figsize=(9, 4.5))
     for name, values in curves.items():
         axes.plot(TRUSTS, values, marker="o", markersize=3, label=name)
     axes.axhline(curves[next(iter(curves))][0], color="grey", linewidth=1, linestyle=":", label=NONE)
     axes.axvline(chosen, color="black", linewidth=1, linestyle="--", label="trust chosen on validation")
     axes.set(xlabel="trust in the preference", ylabel="Recall@10, seen items masked", title=title, ylim=(0, None))
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
