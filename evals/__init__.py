@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from deeprec.evals.baselines import CoOccurrenceConfig, make_cooccurrence_scorer, make_popularity_scorer
     from deeprec.evals.cases import Case, make_cases
     from deeprec.evals.comparison import Difference, compare_all, compare_slices, compare_systems
-    from deeprec.evals.diagnosis import diagnose
-    from deeprec.evals.diagnosis_figures import Diagnosis, WorthReading
-    from deeprec.evals.diagnosis_plots import (
+    from deeprec.evals.diagnosis.diagnose import diagnose
+    from deeprec.evals.diagnosis.figures import Diagnosis, WorthReading
+    from deeprec.evals.diagnosis.plots import (
         plot_ceiling,
         plot_cost,
         plot_diagnosis,
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
         ranks_from_reciprocals,
     )
     from deeprec.evals.statistics import holm, randomisation_test, smallest_difference
+    from deeprec.evals.streams import proportion_interval
     from deeprec.evals.suite import Entry, Suite, load_suite, packaged_suites, suite_cases
     from deeprec.evals.suite_systems import AgentSystem, DerivedSystem, Setting
     from deeprec.evals.systems import System, make_system, make_trm_system
-    from deeprec.evals.tallies import proportion_interval
     from deeprec.evals.trm_eval import (
         SystemScores,
         TRMEvaluation,
@@ -71,7 +71,7 @@ _HOMES = {
     "Case": "cases",
     "CoOccurrenceConfig": "baselines",
     "DerivedSystem": "suite_systems",
-    "Diagnosis": "diagnosis_figures",
+    "Diagnosis": "diagnosis.figures",
     "Difference": "comparison",
     "Entry": "suite",
     "Interval": "metrics",
@@ -87,13 +87,13 @@ _HOMES = {
     "SystemResults": "results",
     "SystemScores": "trm_eval",
     "TRMEvaluation": "trm_eval",
-    "WorthReading": "diagnosis_figures",
+    "WorthReading": "diagnosis.figures",
     "WrittenEvaluation": "written_preferences",
     "clustered_interval": "metrics",
     "compare_all": "comparison",
     "compare_slices": "comparison",
     "compare_systems": "comparison",
-    "diagnose": "diagnosis",
+    "diagnose": "diagnosis.diagnose",
     "evaluate_systems": "trm_eval",
     "evaluate_trm": "trm_eval",
     "evaluate_written": "written_preferences",
@@ -123,12 +123,12 @@ _HOMES = {
     "ndcg_from_ranks": "metrics",
     "packaged_suites": "suite",
     "paired_interval": "metrics",
-    "plot_ceiling": "diagnosis_plots",
-    "plot_cost": "diagnosis_plots",
-    "plot_diagnosis": "diagnosis_plots",
-    "plot_endings": "diagnosis_plots",
-    "plot_positions": "diagnosis_plots",
-    "proportion_interval": "tallies",
+    "plot_ceiling": "diagnosis.plots",
+    "plot_cost": "diagnosis.plots",
+    "plot_diagnosis": "diagnosis.plots",
+    "plot_endings": "diagnosis.plots",
+    "plot_positions": "diagnosis.plots",
+    "proportion_interval": "streams",
     "randomisation_test": "statistics",
     "rank_reward": "rewards",
     "ranks_from_reciprocals": "run_metrics",

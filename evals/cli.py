@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deeprec.evals import suite_cli
-from deeprec.evals.diagnosis_cli import diagnose_runs
+from deeprec.evals.diagnosis.cli import diagnose_runs
 from deeprec.trm_tool.options import MAX_SEED, ColumnOption, DataOption, DropBadRows, TextColumns, read_data
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from deeprec.agent import visible
-from deeprec.evals.diagnosis_figures import Diagnosis
-from deeprec.evals.diagnosis_tallies import FIRST
+from deeprec.evals.diagnosis.figures import Diagnosis
+from deeprec.evals.diagnosis.tallies import FIRST
 from deeprec.evals.metrics import Interval
-from deeprec.evals.tallies import Spread
+from deeprec.evals.streams import Spread
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:

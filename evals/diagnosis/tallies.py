@@ -13,7 +13,7 @@ import numpy as np
 
 from deeprec.agent.grounding import FUSION_CONSTANT
 from deeprec.agent.traces.outlines import RunOutline
-from deeprec.evals.diagnosis_figures import (
+from deeprec.evals.diagnosis.figures import (
     CeilingPoint,
     CopyFigures,
     CostFigures,
@@ -23,7 +23,7 @@ from deeprec.evals.diagnosis_figures import (
     PreferenceFigures,
     TargetFigures,
 )
-from deeprec.evals.tallies import Commonest, Proportion, Quantiles, Ratio, proportion_interval
+from deeprec.evals.streams import Commonest, Proportion, Quantiles, Ratio, proportion_interval
 from deeprec.trm_tool.encoder import Encoder
 
 STATUSES = ("finished", "malformed", "budget", "fallback", "running")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeprec.evals.metrics import Interval
-from deeprec.evals.tallies import EXACT, MAX_DISTINCT, Commonest, Quantiles, Ratio, proportion_interval
+from deeprec.evals.streams import EXACT, MAX_DISTINCT, Commonest, Quantiles, Ratio, proportion_interval
 
 
 def test_wilsons_interval_of_known_cases() -> None:
@@ -92,7 +92,7 @@ def test_many_values_stay_within_half_a_percent_in_little_memory() -> None:
 
 def test_texts_are_counted_apart_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_DISTINCT > 1_000
-    monkeypatch.setattr("deeprec.evals.tallies.MAX_DISTINCT", 2)
+    monkeypatch.setattr("deeprec.evals.streams.MAX_DISTINCT", 2)
     texts = Commonest()
     for text in ("b", "a", "a", "c", "b", "x" * 10_000):
         texts.add(text)

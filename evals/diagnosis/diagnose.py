@@ -6,8 +6,8 @@ from collections import Counter
 
 from deeprec.agent import Traces, TraceStore
 from deeprec.agent.traces import RunFilter, read_outlines
-from deeprec.evals.diagnosis_figures import Diagnosis
-from deeprec.evals.diagnosis_tallies import (
+from deeprec.evals.diagnosis.figures import Diagnosis
+from deeprec.evals.diagnosis.tallies import (
     CopyTally,
     CostTally,
     EndingTally,
@@ -17,7 +17,7 @@ from deeprec.evals.diagnosis_tallies import (
     PreferenceTally,
     TargetTally,
 )
-from deeprec.evals.worth_reading import WorthReadingTally
+from deeprec.evals.diagnosis.worth_reading import WorthReadingTally
 from deeprec.trm_tool.encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
 

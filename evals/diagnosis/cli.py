@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from deeprec.evals.diagnosis_figures import Diagnosis
+    from deeprec.evals.diagnosis.figures import Diagnosis
     from deeprec.evals.metrics import Interval
-    from deeprec.evals.tallies import Spread
+    from deeprec.evals.streams import Spread
 
 
 def diagnose_runs(
     store: StoreOption = DEFAULT_STORE,
     suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
     split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
-    policy: Annotated[str | None, typer.Option(help="Runs of this policy model only.")] = None,
+    model: Annotated[str | None, typer.Option(help="Runs of this policy model only.")] = None,
     adapter_version: Annotated[str | None, typer.Option(help="Runs of this adapter version only.")] = None,
     worth: Annotated[int, typer.Option(min=0, help="Most runs to name as worth reading.")] = 10,
     plots: Annotated[Path | None, typer.Option(help="A folder to write the figures to, as PNG.")] = None,
@@ -33,9 +33,9 @@ def diagnose_runs(
 ) -> None:
     """Diagnose logged runs: how they end, what was found and listed, what is odd, what they cost, which to read."""
     from deeprec.agent.traces import RunFilter, TraceStore
-    from deeprec.evals.diagnosis import diagnose
+    from deeprec.evals.diagnosis.diagnose import diagnose
 
-    where = RunFilter(suite=suite, split=split, policy_model=policy, adapter_version=adapter_version)
+    where = RunFilter(suite=suite, split=split, policy_model=model, adapter_version=adapter_version)
     with TraceStore(store, create=False) as traces:
         diagnosis = diagnose(traces, where, worth=worth)
     files = [] if plots is None else write_plots(diagnosis, plots)
@@ -57,7 +57,7 @@ def diagnose_runs(
 
 def write_plots(diagnosis: Diagnosis, folder: Path) -> list[Path]:
     """Write every figure of a diagnosis into a folder, as PNG."""
-    from deeprec.evals.diagnosis_plots import plot_diagnosis
+    from deeprec.evals.diagnosis.plots import plot_diagnosis
 
     figures = plot_diagnosis(diagnosis)
     folder.mkdir(parents=True, exist_ok=True)

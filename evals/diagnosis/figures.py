@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from deeprec.evals.metrics import Interval
-from deeprec.evals.tallies import Spread
+from deeprec.evals.streams import Spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
