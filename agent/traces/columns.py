@@ -71,7 +71,7 @@ class Column(Protocol):
 
 
 class Shared:
-    """Text that repeats, each value kept once: `codes` (rows,) point into `names`; -1 is missing."""
+    """Text that repeats, each value kept once: `codes` (rows,) point into `names()`, where None is missing."""
 
     def __init__(self, make: Callable[[Any], Any] = lambda value: value) -> None:
         self._make = make
@@ -228,10 +228,6 @@ def read_columns(
 def _id_text(value: UUID | bytes) -> str:
     digits = value.hex() if isinstance(value, bytes) else value.hex  # SQLite's bytes
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _without_zone(value: datetime | str | None) -> datetime | str | None:
-    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
 def _blocks(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Sequence[Any]]]:

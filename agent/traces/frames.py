@@ -253,8 +253,8 @@ class Traces:
     def _reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the store, whoever writes meanwhile."""
         require_pandas()  # before the work
-        with self.store._read() as session:
-            yield session.connection()
+        with self.store.reading() as connection:
+            yield connection
 
     def _read(
         self, connection: Connection, chosen: Mapping[str, Any], finish: Callable[[Select[Any]], Select[Any]]

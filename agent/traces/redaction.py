@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -102,10 +102,7 @@ def redact_person(store: TraceStore, user_id: str, *, dry_run: bool = True) -> R
             if with_zeros:
                 session.execute(text(f"PRAGMA secure_delete={int(before or 0)}"))
     reclaimed = give_back(store, thoroughly=True)
-    return RedactReport(**{name: getattr(report, name) for name in _COUNTS}, reclaimed=reclaimed)
-
-
-_COUNTS = ("dry_run", "runs", "turns", "children", "oldest", "newest")
+    return replace(report, reclaimed=reclaimed)
 
 
 def _runs_of(session: Session, person: str, now: datetime, *, lock: bool = False) -> list[Any]:

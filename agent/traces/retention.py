@@ -214,7 +214,8 @@ def _delete(store: TraceStore, run_ids: Sequence[UUID], now: datetime) -> set[UU
         batch = Run.run_id.in_(run_ids[start : start + BATCH])
         free = and_(batch, Run.pinned.is_(False), not_(may_be_running(now)))
         with store._write() as session:
-            ids = session.scalars(select(Run.run_id).where(free)).all()
+            # The lock (a server's): nobody pins one of them between the two statements.
+            ids = session.scalars(select(Run.run_id).where(free).with_for_update()).all()
             session.execute(delete(Run).where(Run.run_id.in_(ids)), execution_options={"synchronize_session": False})
         deleted.update(ids)
     return deleted

@@ -102,13 +102,13 @@ def give_back(store: TraceStore, *, thoroughly: bool = False) -> Reclaimed:
 
 
 def _vacuum_server(store: TraceStore) -> Reclaimed:
-    with store._database.writers.connect() as connection:
-        free = connection.execution_options(isolation_level="AUTOCOMMIT")
-        try:
+    try:
+        with store._database.writers.connect() as connection:
+            free = connection.execution_options(isolation_level="AUTOCOMMIT")
             for table in run_tables():
                 free.exec_driver_sql(f"VACUUM {table.name}")
-        except SQLAlchemyError as error:
-            return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, done=False)
+    except SQLAlchemyError as error:  # the runs are gone all the same, and the caller has to say so
+        return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, done=False)
     return Reclaimed(how="a vacuum, which keeps the room for new runs", bytes=0, done=True)
 
 

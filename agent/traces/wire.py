@@ -28,14 +28,8 @@ from deeprec.agent.traces.codec import (
 from deeprec.agent.traces.records import Action, Node, Source, Status
 from deeprec.agent.traces.schema import RunId, UtcDateTime
 
-PARTS = {
-    "turns": "turns",
-    "retrievals": "retrievals",
-    "retrieved_items": "retrieved_items",
-    "recommendations": "recommendations",
-    "rewards": "rewards",
-}
-"""Field of the line -> table; the run's own columns stand under "run"."""
+PARTS = ("turns", "retrievals", "retrieved_items", "recommendations", "rewards")
+"""Fields of the line, called as the tables are; the run's own columns stand under "run"."""
 _LISTS = {"history", "items", "unenforced", "messages"}
 _WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): get_args(Status),
@@ -54,9 +48,9 @@ class WireError(ValueError):
 def run_lines(rows: Rows) -> Iterator[dict[str, Any]]:
     """The runs of one batch, each as an object of plain JSON values."""
     parts: dict[Any, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: {name: [] for name in PARTS})
-    for name, table in PARTS.items():
-        for row in rows[table]:
-            parts[row["run_id"]][name].append(_plain_row(table, row))
+    for name in PARTS:
+        for row in rows[name]:
+            parts[row["run_id"]][name].append(_plain_row(name, row))
     for row in rows["runs"]:
         yield {"run": {"run_id": str(row["run_id"]), **_plain_row("runs", row)}, **parts[row["run_id"]]}
 
@@ -74,13 +68,13 @@ def rows_of(line: Any) -> tuple[UUID, Rows]:
         raise WireError(f"a run has no part {sorted(unknown)[0]!r} in this version; a newer one wrote it")
     run = _row("runs", line["run"])
     rows: Rows = {"runs": [run]}
-    for name, table in PARTS.items():
+    for name in PARTS:
         given = line.get(name, [])
         if not isinstance(given, list):
             raise WireError(f"{name} is no list")
-        rows[table] = [_row(table, part, run["run_id"]) for part in given]
-        keys = [column.name for column in table_of(table).primary_key.columns]
-        seen = [tuple(row[key] for key in keys) for row in rows[table]]
+        rows[name] = [_row(name, part, run["run_id"]) for part in given]
+        keys = [column.name for column in table_of(name).primary_key.columns]
+        seen = [tuple(row[key] for key in keys) for row in rows[name]]
         if len(set(seen)) < len(seen):
             raise WireError(f"{name} names one place twice")
     calls = {row["position"] for row in rows["retrievals"]}
