@@ -16,6 +16,7 @@ from deeprec.agent.traces.reading import (
     found_items,
     held_out_line,
     model_name,
+    score_text,
 )
 from deeprec.agent.traces.records import Action, RetrievalRecord, RunTrace, TurnRecord
 from deeprec.agent.traces.render import Titles
@@ -287,7 +288,7 @@ def found_row(item: FoundItem, titles: Titles | None, marks: Sequence[Html]) -> 
         "tr",
         element("td", str(item.rank), class_="n"),
         element("th", item_cell(item.item_id, titles), scope="row", class_="item"),
-        element("td", f"{item.score:.3f}", class_="n"),
+        element("td", score_text(item.score), class_="n"),
         element("td", element("span", marks), badge("★ held out", "aim") if item.is_target else None, class_="marks"),
         class_=" ".join(kinds) or None,
     )

@@ -26,11 +26,7 @@ from deeprec.agent.traces.render import render_run, visible
 from deeprec.agent.traces.store import RunFilter, TraceStore
 from deeprec.trm_tool.errors import ConfigError
 
-app = typer.Typer(help="Read logged runs.", no_args_is_help=True, add_completion=False)
-app.command("html")(write_html)
-app.command("compare")(compare)
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+app = typer.Typer(help="Read, compare, keep and move logged runs.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("ls")
@@ -77,6 +73,12 @@ def show_run(
     texts = tokens_for(tokenizer, trace) if with_tokens or tokenizer else None
     page = render_run(trace, titles_for(artifact, trace), texts, show_tokens=with_tokens or tokenizer is not None)
     Console().print(page)
+
+
+app.command("html")(write_html)
+app.command("compare")(compare)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def _listing(runs: list[RunSummary]) -> Table:

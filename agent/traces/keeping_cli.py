@@ -42,7 +42,7 @@ def export(
         typer.Option("--format", help="Whole runs: jsonl (a file, without loss) or parquet (a folder of tables)."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="With --format: where to. A name in .gz is compressed.")
+        Path | None, typer.Option("--out", "-o", help="With --format: where to. A name in .gz is compressed.")
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,

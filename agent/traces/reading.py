@@ -148,6 +148,11 @@ def duration(latency_ms: float | None) -> str | None:
     return f"{latency_ms:.0f} ms" if latency_ms < 1000 else f"{latency_ms / 1000:.2f} s"
 
 
+def score_text(value: float | None) -> str:
+    """The score of an item in words: one that is missing, or was taken out with its person, is not a number."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
 def reward_text(value: float) -> str:
     """A component of a reward in words: a missing one is not 0."""
     return "not computable" if math.isnan(value) else f"{value:.4g}"

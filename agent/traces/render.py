@@ -24,6 +24,7 @@ from deeprec.agent.traces.reading import (
     model_name,
     origin,
     reward_text,
+    score_text,
 )
 from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunTrace, TurnRecord
 
@@ -175,7 +176,7 @@ def _retrieval(
         note = Text(item.note, style="green" if item.is_new else "dim")
         if item.is_target:
             note.append(_HELD_OUT, style="bold magenta")
-        table.add_row(str(item.rank), _id(item.item_id), _title(item.item_id, titles), f"{item.score:.3f}", note)
+        table.add_row(str(item.rank), _id(item.item_id), _title(item.item_id, titles), score_text(item.score), note)
     target = trace.run.target_id
     if target is None:
         held_out = ""
@@ -206,9 +207,8 @@ def _lists(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
             source = Text(line.source)
             if line.item_id == trace.run.target_id:
                 source.append(_HELD_OUT, style="bold magenta")
-            score = "" if line.score is None else f"{line.score:.3f}"
             came = Text(origin(line, trace)) if line.retrieval is not None else Text("–", style="dim")
-            cells = [_id(line.item_id), _title(line.item_id, titles), score, came, source]
+            cells = [_id(line.item_id), _title(line.item_id, titles), score_text(line.score), came, source]
         table.add_row(str(rank), *cells, _written(written.get(rank)))
     yield Padding(table, (0, 0, 0, 2))
     if trace.ungrounded:
