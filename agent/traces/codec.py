@@ -68,6 +68,7 @@ def encode_logprobs(logprobs: Sequence[float] | npt.NDArray[np.floating[Any]]) -
     """Pack logprobs as float32, which is what a server computes them in. NaN and infinities survive."""
     with np.errstate(over="ignore"):
         single = np.asarray(logprobs, dtype=np.float64).astype("<f4")  # (n,)
+    single[np.isnan(single)] = np.nan  # there are millions of NaNs; one of them survives an exported file
     packed = _pack(single.view(np.uint8).reshape(-1, 4).T.tobytes())
     return bytes((PLAIN,)) + single.tobytes() if packed is None else bytes((PACKED,)) + packed
 

@@ -1,17 +1,21 @@
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
+from io import StringIO
 from itertools import pairwise
 from time import perf_counter
 from typing import Any
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 
 from deeprec.agent.inspector import RunView, compare_fragment, compare_html, run_fragment, run_html, runs_html
 from deeprec.agent.inspector.style import DARK, LIGHT, PAGE_STYLE, STYLE, style_source
-from deeprec.trm_tool import Catalogue, ConfigError
+from deeprec.agent.traces.render import render_run
+from deeprec.trm_tool import Catalogue, ConfigError, ScoredItem
 from tests.inspected_runs import HISTORY, HOSTILE, RUN, Named, hostile_run, made_run, made_turn
 
 TAG = re.compile(
@@ -129,6 +133,16 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
     ):
         assert part in Read(page).text
     assert "A replay of run" in run_html(made_run({"parent_id": UUID(int=5), "fork": {"turn": None}}))
+
+
+def test_a_score_that_is_missing_is_no_number() -> None:
+    run = made_run()
+    trace = replace(run, retrievals=(replace(run.retrievals[0], items=(ScoredItem("9", math.nan),)),), recommended=())
+    assert "nan" not in Read(run_html(trace)).text
+    assert "–" in Read(run_html(trace)).text
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(render_run(trace))
+    assert "nan" not in console.export_text()
 
 
 def test_a_run_without_a_step_shows() -> None:

@@ -126,3 +126,8 @@ def test_numpy_scalars_and_odd_objects_become_json() -> None:
         "x": "inf",
         "1": [2],
     }
+
+
+def test_every_nan_is_stored_as_the_same_one() -> None:
+    odd = np.array([0x7FC00000, 0xFFC00000, 0x7FC00123], dtype="<u4").view("<f4")
+    assert len({encode_logprobs([value]) for value in odd}) == 1
