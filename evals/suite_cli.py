@@ -42,6 +42,7 @@ def run(
 ) -> None:
     """Run what of a suite is not stored yet. Stopped, it goes on where it was."""
     from deeprec.agent import TraceStore, VllmServer, pull_embedded_model, wait_with_progress
+    from deeprec.agent.embedded_model import EMBEDDED_MODEL
     from deeprec.evals.harness import run_suite
     from deeprec.evals.report import make_report
     from deeprec.evals.results import load_results
@@ -56,7 +57,7 @@ def run(
     console = Console(stderr=True)
     server = None
     if serve:
-        model = pull_embedded_model(Path(".deeprec/models/smollm2-135m-instruct"))
+        model = pull_embedded_model(EMBEDDED_MODEL)
         server = VllmServer(model, log=Path(".deeprec/logs/vllm.log"), max_num_seqs=concurrency)
     with server or nullcontext():
         if server is not None:

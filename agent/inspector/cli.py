@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME
+from deeprec.agent.embedded_model import EMBEDDED_MODEL, EMBEDDED_MODEL_NAME
 from deeprec.agent.inspector.comparison import compare_runs
 from deeprec.agent.inspector.comparison_page import compare_html
 from deeprec.agent.inspector.comparison_text import render_comparison
@@ -30,7 +30,6 @@ from deeprec.agent.traces.render import visible
 from deeprec.agent.traces.store import TraceStore
 from deeprec.trm_tool.errors import ConfigError
 
-EMBEDDED_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
 """Where `deeprec llm pull` leaves the embedded model."""
 
 TokenizerOption = Annotated[

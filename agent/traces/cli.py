@@ -36,6 +36,10 @@ def list_runs(
         str | None, typer.Option(help="running, finished, malformed, budget, fallback or incomplete.")
     ] = None,
     user: Annotated[str | None, typer.Option(help="Runs for this user only.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
+    system: Annotated[str | None, typer.Option(help="Runs of this system of a suite only.")] = None,
+    split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
+    model: Annotated[str | None, typer.Option(help="Runs of this policy only.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to list.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,8 +47,9 @@ def list_runs(
     known = (*get_args(Status), "incomplete")
     if status is not None and status not in known:
         raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(known)}.")
+    chosen = RunFilter(status=status, user_id=user, suite=suite, system=system, split=split, policy_model=model)
     with TraceStore(store, create=False) as traces:
-        runs = traces.runs(limit, RunFilter(status=status, user_id=user))
+        runs = traces.runs(limit, chosen)
     if as_json:
         typer.echo(json.dumps([to_json(run) for run in runs], indent=2))
     elif runs:

@@ -199,14 +199,15 @@ def otel(
 ) -> None:
     """Send stored runs as OpenTelemetry spans to Phoenix, Langfuse or any other OTLP backend."""
     from deeprec.agent.traces.otel import export_spans
-    from deeprec.agent.traces.otlp import SpanSender
+    from deeprec.agent.traces.otlp import SpanSender, without_password
 
     sender = SpanSender(endpoint)
     with TraceStore(store, create=False) as traces:
         export_spans(traces, runs, sender.provider, with_content=content)
     spans = sender.send()
-    told = f"Sent {_runs(len(runs))} as {spans} spans to {visible(endpoint)}."
-    _tell(as_json, {"endpoint": endpoint, "runs": len(runs), "spans": spans, "content": content}, told)
+    place = without_password(endpoint)
+    told = f"Sent {_runs(len(runs))} as {spans} spans to {visible(place)}."
+    _tell(as_json, {"endpoint": place, "runs": len(runs), "spans": spans, "content": content}, told)
 
 
 COMMANDS: dict[str, Any] = {

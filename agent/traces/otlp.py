@@ -70,7 +70,14 @@ def spans_to(endpoint: str | None) -> Iterator[SpanOptions | None]:
         finally:
             provider.shutdown()
     if log.said:
-        print(plain(f"Note: not all spans reached {endpoint}: {log.said}.", 1000), file=sys.stderr)
+        print(plain(f"Note: not all spans reached {without_password(endpoint)}: {log.said}.", 1000), file=sys.stderr)
+
+
+def without_password(endpoint: str) -> str:
+    """An endpoint as it may be shown: without what stands before the host."""
+    scheme, separator, rest = endpoint.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
 
 
 class SpanSender:
@@ -78,7 +85,7 @@ class SpanSender:
 
     def __init__(self, endpoint: str, *, timeout_s: float = 5.0) -> None:
         """Prepare to send; arguments and errors as for `make_provider`."""
-        self._exporter, self._endpoint = _exporter(endpoint, timeout_s), endpoint
+        self._exporter, self._endpoint = _exporter(endpoint, timeout_s), without_password(endpoint)
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import SimpleSpanProcessor
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

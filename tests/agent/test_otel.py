@@ -30,7 +30,7 @@ from deeprec.agent import (
 )
 from deeprec.agent.cli import main
 from deeprec.agent.traces import RunNotFoundError, StepConflictError, export_spans
-from deeprec.agent.traces.otlp import SpanSender, make_provider
+from deeprec.agent.traces.otlp import SpanSender, make_provider, without_password
 from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TurnRecord
 from deeprec.agent.traces.schema import Retrieval, Run, Turn
 from deeprec.trm_tool import ConfigError, Retriever
@@ -474,3 +474,8 @@ def test_recommend_sends_spans_and_a_dead_endpoint_is_one_line(
     assert told.err.startswith(f"Note: not all spans reached {dead_endpoint}: ")
     assert dead_s - plain_s < 5
     assert recommend(artifact_folder, server, tmp_path / "a.db", "--otel-endpoint", "nowhere")[0] == 2
+
+
+def test_a_password_in_an_endpoint_is_not_shown() -> None:
+    assert without_password("https://me:secret@collector:4318/v1") == "https://collector:4318/v1"
+    assert without_password("http://collector:4318") == "http://collector:4318"

@@ -127,3 +127,8 @@ def test_a_mistake_is_one_clear_line(path: Path, command: list[str], message: st
     with pytest.raises(DeepRecError, match=message) as caught:
         CliRunner().invoke(app, command, catch_exceptions=False, env={"DEEPREC_STORE": str(path)})
     assert "\n" not in str(caught.value)
+
+
+def test_runs_are_listed_by_what_they_belong_to(path: Path) -> None:
+    for option in ("--suite", "--system", "--split", "--model"):
+        assert run("ls", "--store", str(path), option, "other") == "No run matches.\n"
