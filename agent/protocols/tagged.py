@@ -51,7 +51,7 @@ class TaggedProtocol:
     """
 
     name = "tagged"
-    version = "1"
+    version = "2"
 
     def __init__(
         self, policy: CompletionPolicy, *, sampling: SamplingConfig | None = None, guided: bool = False
@@ -124,11 +124,13 @@ class TaggedProtocol:
         while left and len(parts) < k:
             chain = [*conversation["chain"], *(token for part in parts for token in part.token_ids)]
             seed = None if allowance.seed is None else allowance.seed + len(parts)
+            # The last line closes the list, so that a guided chain is one that a free model could have written.
+            end = f"\n{END_LIST}" if len(left) == 1 or len(parts) == k - 1 else "\n"
             part = await self._policy.complete(
                 chain,
                 sampling=replace(sampling, seed=seed),
-                stop=["\n"],
-                regex=f"({'|'.join(map(str, left))})\n",
+                stop=[end.strip() or end],
+                regex=f"({'|'.join(map(str, left))}){end}",
                 timeout_s=allowance.timeout_s,
             )
             parts.append(part)
