@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deeprec.agent.adapters import load_adapter
     from deeprec.agent.chat import make_chat_model
     from deeprec.agent.config import AgentConfig
     from deeprec.agent.embedded_model import pull_embedded_model
@@ -87,6 +88,7 @@ _HOMES = {
     "fork_run": "what_if",
     "ground": "grounding",
     "import_jsonl": "traces",
+    "load_adapter": "adapters",
     "make_chat_model": "chat",
     "make_recommend_tool": "tool",
     "open_model_server": "model_server",
@@ -145,6 +147,7 @@ __all__ = [
     "fork_run",
     "ground",
     "import_jsonl",
+    "load_adapter",
     "make_chat_model",
     "make_recommend_tool",
     "open_model_server",

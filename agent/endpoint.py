@@ -82,7 +82,17 @@ class Endpoint:
             PolicyUnavailableError: no usable answer in time and within the retries.
             PolicyRejectedError: a 4xx that repeating cannot mend.
         """
-        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        return await self._within(
+            url, body, lambda text: check(_parse(text, answer)), self.timeout_s if timeout_s is None else timeout_s
+        )
+
+    async def tell(self, url: str, body: dict[str, Any]) -> str:
+        """POST `body` to `url` and return the answer as it stands, whatever it is. Raises as `ask`."""
+        return await self._within(url, body, lambda text: text, self.timeout_s)
+
+    async def _within(
+        self, url: str, body: dict[str, Any] | None, read: Callable[[str], Result], limit_s: float
+    ) -> Result:
         client = self._client()
         sent: list[float] = []
 
@@ -92,7 +102,7 @@ class Endpoint:
                 text = await client.get(url, cast_to=str, options={"timeout": None})
             else:
                 text = await client.post(url, cast_to=str, body=body, options={"timeout": None})
-            return check(_parse(text, answer))
+            return read(text)
 
         try:
             async with asyncio.timeout(limit_s):

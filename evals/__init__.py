@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         plot_positions,
     )
     from deeprec.evals.example_runs import make_example_runs
-    from deeprec.evals.harness import ServerLostError, SuiteProgress, run_suite
+    from deeprec.evals.harness import SuiteProgress, run_suite
     from deeprec.evals.metrics import (
         Interval,
         clustered_interval,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         names_target,
         ranks_from_reciprocals,
     )
+    from deeprec.evals.served_runs import ServerLostError, run_on_server
     from deeprec.evals.statistics import holm, randomisation_test, smallest_difference
     from deeprec.evals.streams import proportion_interval
     from deeprec.evals.suite import Entry, Suite, load_suite, packaged_suites, suite_cases
@@ -77,7 +78,7 @@ _HOMES = {
     "Interval": "metrics",
     "MeasureList": "run_metrics",
     "Reward": "rewards",
-    "ServerLostError": "harness",
+    "ServerLostError": "served_runs",
     "Setting": "suite_systems",
     "Suite": "suite",
     "SuiteProgress": "harness",
@@ -137,6 +138,7 @@ _HOMES = {
     "reciprocal_from_ranks": "metrics",
     "reciprocal_rank": "metrics",
     "render_html": "report",
+    "run_on_server": "served_runs",
     "run_suite": "harness",
     "score_run": "rewards",
     "smallest_difference": "statistics",
@@ -216,6 +218,7 @@ __all__ = [
     "reciprocal_from_ranks",
     "reciprocal_rank",
     "render_html",
+    "run_on_server",
     "run_suite",
     "score_run",
     "smallest_difference",

@@ -17,12 +17,10 @@ from deeprec.agent import (
     AgentInput,
     CompletionPolicy,
     Lineage,
-    PolicyError,
     RunTrace,
     SqlRecorder,
     TraceStore,
     build_graph,
-    run_many,
 )
 from deeprec.agent.traces import RecommendationRecord, RetrievalRecord, RewardRecord, RunRecord
 from deeprec.evals import rewards, run_metrics
@@ -30,19 +28,16 @@ from deeprec.evals.cases import Case
 from deeprec.evals.results import CASE_SCHEME, ORACLE, TRUE_OF, measured_runs
 from deeprec.evals.rewards import Reward, make_rewards, score_run
 from deeprec.evals.run_metrics import MeasureList, make_list_measures, measure_run, names_target
+from deeprec.evals.served_runs import run_on_server
 from deeprec.evals.suite import Entry, Suite, entry_seeds, suite_cases, suite_label
 from deeprec.evals.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem, Setting
 from deeprec.evals.systems import System
 from deeprec.evals.trm_eval import check_artifact
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, DeepRecError, Encoder, Retriever, ScoredItem, make_encoder
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever, ScoredItem, make_encoder
 from deeprec.trm_tool.ranking import best
 
 _NAMESPACE = UUID("6a3b8f0e-5d0c-4f6e-9d1b-2f6f7f0f4c11")
 _BATCH = 256
-
-
-class ServerLostError(DeepRecError):
-    """The model's server went away while a suite ran. What has finished is stored; run the suite again to go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,45 +217,15 @@ class _Harness:
         tell = self._teller(entry, len(pairs), len(pairs) - len(left))
         places = {case: place for place, case in enumerate(self.setting.cases)}
         requests = [self._request(entry, case, seed, places[case]) for case, seed in left]
-        fallen: list[UUID] = []
 
-        def ended(index: int, node: str, wrote: Mapping[str, Any]) -> None:
-            if node != "finish":
-                return
+        def ended(index: int, _: str) -> None:
             case, seed = left[index]
-            run_id = self._id(entry, case, seed)
-            if wrote["status"] == "fallback":
-                fallen.append(run_id)
-                if len(fallen) >= _MAX_FALLEN:
-                    raise ServerLostError(f"{len(fallen)} runs of {entry.name} fell back: {wrote['detail']}")
-            else:
-                self._measure(self.store.run(run_id), case)
+            self._measure(self.store.run(self._id(entry, case, seed)), case)
             tell(1)
 
-        try:
-            await run_many(graph, requests, max_concurrency=max_concurrency, on_update=ended)
-        except ServerLostError:
-            for run_id in fallen:
-                self.store.delete_run(run_id)  # not a result: the next session runs them again
-            raise
-        await self._keep_fallen(fallen, left, entry, policy)
-
-    async def _keep_fallen(
-        self, fallen: Sequence[UUID], pairs: Sequence[tuple[Case, int]], entry: Entry, policy: CompletionPolicy
-    ) -> None:
-        """Count runs that fell back as results if the server is still there; else they were its fault."""
-        try:
-            async with asyncio.timeout(30):
-                await policy.tokenize("still there?")
-        except (PolicyError, TimeoutError) as error:
-            for run_id in fallen:
-                self.store.delete_run(run_id)
-            if fallen:
-                raise ServerLostError(f"The server went away while {entry.name} ran: {error}") from error
-            return
-        case_of = {self._id(entry, case, seed): case for case, seed in pairs}
-        for run_id in fallen:
-            self._measure(self.store.run(run_id), case_of[run_id])
+        await run_on_server(
+            graph, requests, policy=policy, store=self.store, max_concurrency=max_concurrency, on_ended=ended
+        )
 
     def _request(self, entry: Entry, case: Case, seed: int, place: int) -> AgentInput:
         return AgentInput(
@@ -389,8 +354,6 @@ class _Harness:
         return tell
 
 
-_MAX_FALLEN = 16
-"""Runs of one system that may fall back before its server counts as lost."""
 _SEEDS_APART = 1_000_000
 
 

@@ -41,6 +41,7 @@ from deeprec.agent.traces.records import TurnRecord
 
 _TAGS = (BEGIN_THOUGHT, END_THOUGHT, BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_ITEMS, END_ITEMS, BEGIN_LIST, END_LIST)
 _LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
+_VERSIONED = re.compile(r"-v\d+$")  # how training names what it saves: one name, one set of weights
 
 
 class TaggedProtocol:
@@ -63,7 +64,13 @@ class TaggedProtocol:
     def lineage(self) -> dict[str, Any]:
         """The policy's part of a run's lineage."""
         sampling = {"temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
-        return {"policy_model": self._policy.model or "unknown", "adapter": self._policy.adapter, "sampling": sampling}
+        adapter = self._policy.adapter
+        return {
+            "policy_model": self._policy.model or "unknown",
+            "adapter": adapter,
+            "adapter_version": adapter if adapter and _VERSIONED.search(adapter) else None,
+            "sampling": sampling,
+        }
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation with the served model's own chat template."""
