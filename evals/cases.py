@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 
-SPLITS: Mapping[str, int] = {"test": 1, "valid": 2}
-"""Split -> which item from the end of a user's sequence is the target."""
+SPLITS: Mapping[str, int] = {"test": 1, "valid": 2, "train": 3}
+"""Split -> which item from the end of a user's sequence is the target; `train` is what policies are trained on."""
+TARGET_WORDS: Mapping[str, str] = {"test": "last item", "valid": "last item but one", "train": "last item but two"}
+"""`SPLITS` in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,7 @@ class Case:
 
 
 def make_cases(dataset: Dataset, split: str = "test", *, positions: int = 1) -> list[Case]:
-    """Cases of every user: `test` has the last item as its target, `valid` the one before.
+    """Cases of every user: `test` has the last item as its target, `valid` the one before, `train` the one before that.
 
     With `positions` above 1, that many items of each user are targets, counted backwards from the split's own, each
     with the history before it: a narrower interval, for models that have read none of them (`Dataset.without_last`).

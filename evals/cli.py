@@ -35,7 +35,9 @@ def _eval() -> None:
 def trm_eval(
     artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
     data: DataOption = None,
-    split: Annotated[str, typer.Option(help="Whose targets: test (the last items) or valid (those before).")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Whose targets: test (the last items), valid (those before) or train (before those).")
+    ] = "test",
     positions: Annotated[
         int, typer.Option(min=1, help="Targets of each user, counted backwards; needs `trm train --without-last`.")
     ] = 1,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deeprec.evals.cases import TARGET_WORDS
 from deeprec.evals.comparison import Difference, compare_all, compare_slices
 from deeprec.evals.metrics import Interval, mean_interval
 from deeprec.evals.results import REWARD, SuiteResults, SystemResults
@@ -112,7 +113,7 @@ def make_report(
 
 def protocol(results: SuiteResults) -> str:
     """What every figure must be read with."""
-    last = {"test": "last item", "valid": "last item but one"}.get(results.split, "target")
+    last = TARGET_WORDS.get(results.split, "target")
     return (
         f"Leave-one-out: the {last} of each person is the target, the history is all before it; ties in time go by the "
         f"order of the interaction file. Full catalogue, items seen before masked for every system alike. Hits are "

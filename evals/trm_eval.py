@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.evals.baselines import make_cooccurrence_scorer, make_popularity_scorer
-from deeprec.evals.cases import Case, check_split, make_cases
+from deeprec.evals.cases import TARGET_WORDS, Case, check_split, make_cases
 from deeprec.evals.metrics import Interval, mean_interval, ndcg_from_ranks, recall_from_ranks, target_ranks
 from deeprec.evals.preference_conditions import EXACT, ONE, make_conditions
 from deeprec.evals.systems import System, all_attributes, make_filter_system, make_system, make_trm_system, trust_of
@@ -99,7 +99,7 @@ def evaluate_trm(
     Args:
         artifact: What is evaluated. Its catalogue is what everybody ranks.
         dataset: Users and targets.
-        split: `test` or `valid`.
+        split: `test`, `valid` or `train`.
         positions: Targets of each user, counted backwards from the split's own. Above 1 the artifact must have been
             trained without them (`deeprec trm train --without-last`).
         conditions: Also evaluate preferences that are partial, reworded, half wrong or another user's
@@ -238,7 +238,7 @@ def check_artifact(artifact: Artifact, dataset: Dataset, split: str, *, position
 
 
 def _protocol(split: str, cases: Sequence[Case], positions: int, items: int, holdout: int) -> str:
-    last = {"test": "last item", "valid": "last item but one"}[split]
+    last = TARGET_WORDS[split]
     users = len({case.user for case in cases})
     if positions == 1:
         targets = f"the {last} of each is the target, the history is all before it"

@@ -49,7 +49,7 @@ def with_holdout(artifact: Artifact, holdout: int) -> Artifact:
 
 
 def test_a_case_ends_just_before_its_target(dataset: Dataset) -> None:
-    for split, holdout in (("test", 1), ("valid", 2)):
+    for split, holdout in (("test", 1), ("valid", 2), ("train", 3)):
         for case in make_cases(dataset, split):
             sequence = dataset.sequences[case.user]
             assert (*case.history, case.target) == sequence[: len(sequence) - holdout + 1]
@@ -118,7 +118,7 @@ def test_the_test_target_changes_no_baseline(artifact: Artifact, dataset: Datase
             assert (scores[0] == scores[1]).all()
 
 
-@pytest.mark.parametrize(("holdout", "split"), [(0, "test"), (1, "valid"), (0, "valid")])
+@pytest.mark.parametrize(("holdout", "split"), [(0, "test"), (1, "valid"), (0, "valid"), (2, "train")])
 def test_an_artifact_that_learned_the_targets_is_refused(
     artifact: Artifact, dataset: Dataset, holdout: int, split: str
 ) -> None:
@@ -126,7 +126,7 @@ def test_an_artifact_that_learned_the_targets_is_refused(
         evaluate_trm(with_holdout(artifact, holdout), dataset, split=split)
 
 
-@pytest.mark.parametrize(("holdout", "split"), [(1, "test"), (2, "test"), (2, "valid"), (3, "valid")])
+@pytest.mark.parametrize(("holdout", "split"), [(1, "test"), (2, "test"), (2, "valid"), (3, "valid"), (3, "train")])
 def test_an_artifact_that_did_not_is_evaluated(artifact: Artifact, dataset: Dataset, holdout: int, split: str) -> None:
     evaluation = evaluate_trm(with_holdout(artifact, holdout), dataset, split=split)
     assert (evaluation.split, evaluation.holdout) == (split, holdout)
@@ -210,7 +210,7 @@ class TestCommand:
 
     def test_a_mistake_is_named(self, app: typer.Typer, artifact_folder: Path, atomic_folder: Path) -> None:
         for arguments, kind, words in (
-            ([str(artifact_folder), "--data", str(atomic_folder), "--split", "train"], ConfigError, "no split 'train'"),
+            ([str(artifact_folder), "--data", str(atomic_folder), "--split", "dev"], ConfigError, "no split 'dev'"),
             ([str(artifact_folder), "--data", str(atomic_folder / "absent")], DataError, "does not exist"),
             ([str(atomic_folder), "--data", str(atomic_folder)], ArtifactError, "config.json"),
         ):
