@@ -10,16 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from deeprec.evals.cases import Case, make_cases
+from deeprec.evals.settings_file import parse_settings, read_settings_text
 from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 
 EMBEDDED = "ml-100k"
-MAX_BYTES = 100_000
-_Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]*$")]
+Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]*$")]
 
 
 class Entry(BaseModel):
@@ -29,7 +28,7 @@ class Entry(BaseModel):
 
     system: str
     """What it is: a name of `SYSTEMS`."""
-    name: _Name
+    name: Name
     """What its row is called; the system's own name unless given."""
     model: str | None = None
     """A model or a LoRA adapter of the server, by the name that it has there; None is the server's only model."""
@@ -49,7 +48,7 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: _Name
+    name: Name
     data: str = EMBEDDED
     """`ml-100k`, the embedded data, or a folder of RecBole files; from the suite's own folder, where relative."""
     split: Literal["test", "valid"] = "test"
@@ -97,25 +96,11 @@ def load_suite(name_or_path: str | Path) -> Suite:
     if str(name_or_path) in packaged_suites():
         source, text = f"suite {name_or_path}", (files("deeprec.evals") / "suites" / f"{path}.yaml").read_text("utf-8")
     elif path.is_file():
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; a suite is a small file. Name another one.")
-        try:
-            source, text = str(path), path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The suite {path} cannot be read: {error}.") from error
+        source, text = str(path), read_settings_text(path)
     else:
         known = ", ".join(packaged_suites())
         raise ConfigError(f"There is no suite {str(name_or_path)[:200]!r}. Name a YAML file, or one of {known}.")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is no YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{source} holds {type(content).__name__}, not the fields of a suite.")
-    try:
-        suite = Suite.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_fault(error)}") from error
+    suite = parse_settings(source, text, Suite)
     if suite.data == EMBEDDED or Path(suite.data).is_absolute():
         return suite
     return suite.model_copy(update={"data": str(path.parent / suite.data)})
@@ -151,10 +136,3 @@ def suite_label(suite: Suite, dataset: Dataset, artifact_fingerprint: str) -> st
 def entry_seeds(suite: Suite, entry: Entry) -> Sequence[int]:
     """Of the sampling of one system."""
     return entry.seeds or suite.seeds
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the suite"
-    seen = "" if fault["type"] == "missing" else f"; found {fault['input']!r}"[:120]
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}{seen if fault['loc'] else ''}."
