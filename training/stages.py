@@ -25,6 +25,8 @@ COMPONENTS: Mapping[Stage, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What each stage rewards in the paper."""
+KNOWN_COMPONENTS: tuple[str, ...] = tuple(dict.fromkeys(name for names in COMPONENTS.values() for name in names))
+"""All that `deeprec.evals` computes."""
 GOALS = ("hit", "rank")
 """Components that say whether the target was recommended; the others only lead there."""
 REWARD = "reward"
@@ -71,6 +73,10 @@ class StageReward:
             if weight and name != FORMAT:
                 parts[name] = weight * components.get(name, math.nan)
         return parts
+
+    def lacks(self, components: Mapping[str, float]) -> tuple[str, ...]:
+        """Components that count and that nobody has computed, which is not the same as NaN."""
+        return tuple(name for name, weight in self.weights.items() if weight and name not in components)
 
     def compose(self, components: Mapping[str, float]) -> float:
         """The reward of a run, unitless; NaN where a component that counts is NaN and the format held."""

@@ -44,6 +44,8 @@ _PACKED = frozenset({"prompt_ids", "completion_ids", "logprobs"})
 _RETRIEVAL = tuple(field.name for field in fields(RetrievalRecord) if field.name != "items")
 
 
+_MOST_IDS = 500
+"""Run ids in one query: databases bound how many values it may hold."""
 MAX_LABEL = 512
 """Characters of what runs are found by: longer values do not fit into a server's index."""
 _LABELS = ("user_id", "group_id", "split", "suite", "policy_model", "adapter_version")
@@ -201,6 +203,20 @@ def load_preferences(session: Session, runs: Sequence[schema.Run]) -> list[RunPr
         )
         for run in runs
     ]
+
+
+def load_rewards(session: Session, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
+    """The components of one reward scheme for some runs, by name; a run without any is missing."""
+    reward = schema.Reward
+    found: dict[UUID, dict[str, float]] = defaultdict(dict)
+    for start in range(0, len(run_ids), _MOST_IDS):
+        some = run_ids[start : start + _MOST_IDS]
+        query = select(reward.run_id, reward.component, reward.value).where(
+            reward.run_id.in_(some), reward.scheme == storable(scheme)
+        )
+        for run_id, component, value in session.execute(query):
+            found[run_id][component] = value
+    return dict(found)
 
 
 def load_traces(session: Session, runs: Sequence[schema.Run]) -> list[RunTrace]:

@@ -197,6 +197,11 @@ class TraceStore:
             lambda session, page: rows.load_chains(session, page.with_only_columns(*rows.CHAIN_COLUMNS)), where, batch
         )
 
+    def rewards(self, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
+        """What `write_rewards` wrote under one scheme: run -> component -> value. Runs that have none are missing."""
+        with self._read() as session:
+            return rows.load_rewards(session, run_ids, scheme)
+
     def _paged(
         self, load: Callable[[Session, Select[Any]], list[_T]], where: RunFilter | None, batch: int
     ) -> Iterator[_T]:
