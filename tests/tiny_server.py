@@ -7,11 +7,13 @@ Logprobs are always the Llama's own, so that a trainer's can be compared with th
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re._constants as sre
 import re._parser as sre_parser
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,23 +88,37 @@ class TinyServer:
         self.requests: list[dict[str, Any]] = []
         self.rng = random.Random(0)
         self.lock = threading.Lock()
+        self.adapters: dict[str, Any] = {}
         self.base_url = ""
         self.is_gone = False
         self.close: Callable[[], None] = lambda: None
 
+    def load_adapter(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """As vLLM does: a name is loaded once."""
+        from peft import PeftModel
+
+        name = body["lora_name"]
+        if name in self.adapters:
+            return 400, {"message": f"The lora adapter '{name}' has already been loaded."}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            self.adapters[name] = PeftModel.from_pretrained(copy.deepcopy(self.model), body["lora_path"]).eval()
+        return 200, f"Success: LoRA adapter '{name}' added successfully."
+
     @torch.no_grad()
-    def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
+    def logprobs(self, prompt: list[int], completion: list[int], name: str = MODEL) -> list[float]:
         ids = torch.tensor([[*prompt, *completion]])
-        logits = self.model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        logits = self.adapters.get(name, self.model)(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         return [float(logits[at, token]) for at, token in enumerate(completion)]
 
     @torch.no_grad()
-    def sample(self, prompt: list[int], max_tokens: int, rng: random.Random) -> list[int]:
+    def sample(self, prompt: list[int], max_tokens: int, rng: random.Random, name: str) -> list[int]:
+        model = self.adapters.get(name, self.model)
         ids, past = torch.tensor([prompt]), None
         chosen: list[int] = []
         generator = torch.Generator().manual_seed(rng.randrange(2**31))
         while len(chosen) < max_tokens and EOS not in chosen:
-            out = self.model(ids, past_key_values=past, use_cache=True)
+            out = model(ids, past_key_values=past, use_cache=True)
             past = out.past_key_values
             token = int(torch.multinomial(out.logits[0, -1].softmax(-1), 1, generator=generator))
             chosen.append(token)
@@ -117,7 +133,7 @@ class TinyServer:
         elif regex is not None:
             ids = encode(sample_regex(regex, self._rng(body)))
         else:
-            ids = self.sample(prompt, min(body["max_tokens"], 24), self._rng(body))
+            ids = self.sample(prompt, min(body["max_tokens"], 24), self._rng(body), body["model"])
         ids, reason = self._end(ids, body)
         choice = {
             "index": 0,
@@ -127,7 +143,7 @@ class TinyServer:
             "prompt_token_ids": prompt,
             "logprobs": {
                 "tokens": [str(token) for token in ids],
-                "token_logprobs": self.logprobs(prompt, ids) if ids else [],
+                "token_logprobs": self.logprobs(prompt, ids, body["model"]) if ids else [],
                 "top_logprobs": None,
                 "text_offset": [0] * len(ids),
             },
@@ -194,7 +210,8 @@ def _handler(server: TinyServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             card = {"id": MODEL, "object": "model", "max_model_len": server.max_model_len, "root": MODEL}
-            self.answer(200, {"object": "list", "data": [card]})
+            loaded = [{"id": name, "object": "model", "parent": MODEL} for name in server.adapters]
+            self.answer(200, {"object": "list", "data": [card, *loaded]})
 
         def do_POST(self) -> None:
             if server.is_gone:
@@ -215,6 +232,8 @@ def _handler(server: TinyServer) -> type[BaseHTTPRequestHandler]:
                     self.answer(200, {"prompt": decode(body["tokens"])})
                 elif server.script and callable(server.script[0]):
                     server.script.pop(0)(self)
+                elif self.path == "/v1/load_lora_adapter":
+                    self.answer(*server.load_adapter(body))
                 elif self.path == "/v1/completions":
                     self.answer(200, server.complete(body))
                 else:
