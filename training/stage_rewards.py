@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
 from deeprec.agent.traces import RunFilter, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
 from deeprec.agent.traces.filters import filtered, started_after
@@ -202,8 +202,8 @@ def read_scored(
 def _ended_runs(store: TraceStore, where: RunFilter | None) -> Iterator[list[UUID]]:
     """Runs that can be scored, oldest first, page by page; no transaction stays open between two."""
     key = (Run.started_at, Run.run_id)
-    ended: Select[Any] = select(*key).where(Run.status != "running", Run.redacted_at.is_(None))
-    query = filtered(ended, where).order_by(*key).limit(_PAGE)
+    ended = filtered(select(Run), where).where(Run.status != "running", Run.redacted_at.is_(None))
+    query = ended.with_only_columns(*key).order_by(*key).limit(_PAGE)
     after = None
     while True:
         with store.reading() as connection:

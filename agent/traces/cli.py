@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich import box
@@ -15,16 +15,24 @@ from deeprec.agent.inspector.cli import TokenizerOption, compare, tokens_for, wr
 from deeprec.agent.traces.keeping_cli import COMMANDS
 from deeprec.agent.traces.options import (
     DEFAULT_STORE,
+    AdapterVersionOption,
     ArtifactOption,
     JsonOption,
+    ModelOption,
+    SinceOption,
+    SplitOption,
+    StatusOption,
     StoreOption,
+    SuiteOption,
+    SystemOption,
+    UntilOption,
+    known_status,
     titles_for,
     to_json,
 )
-from deeprec.agent.traces.records import RunSummary, Status
+from deeprec.agent.traces.records import RunSummary
 from deeprec.agent.traces.render import render_run, visible
 from deeprec.agent.traces.store import RunFilter, TraceStore
-from deeprec.trm_tool.errors import ConfigError
 
 app = typer.Typer(help="Read, compare, keep and move logged runs.", no_args_is_help=True, add_completion=False)
 
@@ -32,22 +40,30 @@ app = typer.Typer(help="Read, compare, keep and move logged runs.", no_args_is_h
 @app.command("ls")
 def list_runs(
     store: StoreOption = DEFAULT_STORE,
-    status: Annotated[
-        str | None, typer.Option(help="running, finished, malformed, budget, fallback or incomplete.")
-    ] = None,
+    status: StatusOption = None,
     user: Annotated[str | None, typer.Option(help="Runs for this user only.")] = None,
-    suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
-    system: Annotated[str | None, typer.Option(help="Runs of this system of a suite only.")] = None,
-    split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
-    model: Annotated[str | None, typer.Option(help="Runs of this policy only.")] = None,
+    suite: SuiteOption = None,
+    system: SystemOption = None,
+    split: SplitOption = None,
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Most runs to list.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first."""
-    known = (*get_args(Status), "incomplete")
-    if status is not None and status not in known:
-        raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(known)}.")
-    chosen = RunFilter(status=status, user_id=user, suite=suite, system=system, split=split, policy_model=model)
+    chosen = RunFilter(
+        status=known_status(status),
+        user_id=user,
+        suite=suite,
+        system=system,
+        split=split,
+        policy_model=model,
+        adapter_version=adapter_version,
+        since=since,
+        until=until,
+    )
     with TraceStore(store, create=False) as traces:
         runs = traces.runs(limit, chosen)
     if as_json:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
 from deeprec.agent.traces.interchange import export_jsonl, import_jsonl
-from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption, to_json
+from deeprec.agent.traces.options import (
+    DEFAULT_STORE,
+    STATUSES,
+    JsonOption,
+    SplitOption,
+    StatusOption,
+    StoreOption,
+    SuiteOption,
+    known_status,
+    to_json,
+)
 from deeprec.agent.traces.preferences import export_preferences
-from deeprec.agent.traces.records import Status
 from deeprec.agent.traces.redaction import redact_person
 from deeprec.agent.traces.render import visible
 from deeprec.agent.traces.retention import PruneReport, PruneRules, pin_runs, prune_runs
@@ -22,7 +31,6 @@ from deeprec.trm_tool.preference_file import FORMAT
 
 RunsArgument = Annotated[list[str], typer.Argument(help="Run ids, or as much of their beginnings as is unique.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without it the command only says what it would do.")]
-_STATUSES = (*get_args(Status), "incomplete")
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
 
 
@@ -45,9 +53,9 @@ def export(
         Path | None, typer.Option("--out", "-o", help="With --format: where to. A name in .gz is compressed.")
     ] = None,
     store: StoreOption = DEFAULT_STORE,
-    split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
-    suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
-    status: Annotated[str | None, typer.Option(help=f"Runs of this status only: {', '.join(_STATUSES)}.")] = None,
+    split: SplitOption = None,
+    suite: SuiteOption = None,
+    status: StatusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export runs, or the preferences that they wrote (to train the recommender on or to evaluate it with)."""
@@ -55,7 +63,7 @@ def export(
         raise ConfigError("Say what to export: either --preferences FILE, or --format jsonl|parquet with -o.")
     if (out is None) != (how is None):
         raise ConfigError("--format and -o go together: --format jsonl -o runs.jsonl, --format parquet -o FOLDER.")
-    where = RunFilter(split=split, suite=suite, status=_known(status))
+    where = RunFilter(split=split, suite=suite, status=known_status(status))
     with TraceStore(store, create=False) as traces:
         if preferences is not None:
             _export_preferences(traces, preferences, where, as_json)
@@ -96,7 +104,7 @@ def prune(
     max_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Keep the newest that take no more: 500MB, 2GB.")
     ] = None,
-    status: Annotated[str | None, typer.Option(help=f"Only runs that ended so: {', '.join(_STATUSES)}.")] = None,
+    status: Annotated[str | None, typer.Option(help=f"Only runs that ended so: {', '.join(STATUSES)}.")] = None,
     model: Annotated[str | None, typer.Option(help="Only runs of this policy model.")] = None,
     adapter_version: Annotated[str | None, typer.Option(help="Only runs of this version of the adapter.")] = None,
     suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
@@ -109,7 +117,7 @@ def prune(
         older_than_days=older_than,
         max_runs=max_runs,
         max_bytes=None if max_size is None else _bytes(max_size),
-        status=_known(status),
+        status=known_status(status),
         policy_model=model,
         adapter_version=adapter_version,
         suite=suite,
@@ -255,12 +263,6 @@ def _pruned(report: PruneReport) -> str:
 
 def _tell(as_json: bool, data: Any, text: str) -> None:
     typer.echo(json.dumps(data, indent=2, allow_nan=False) if as_json else text)
-
-
-def _known(status: str | None) -> str | None:
-    if status is not None and status not in _STATUSES:
-        raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(_STATUSES)}.")
-    return status
 
 
 def _bytes(size: str) -> int:

@@ -6,13 +6,13 @@ import dataclasses
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 from uuid import UUID
 
 import typer
 
-from deeprec.agent.traces.records import RunTrace
-from deeprec.trm_tool.errors import ArtifactError
+from deeprec.agent.traces.records import RunTrace, Status
+from deeprec.trm_tool.errors import ArtifactError, ConfigError
 from deeprec.trm_tool.options import DEFAULT_ARTIFACT
 
 if TYPE_CHECKING:
@@ -23,11 +23,32 @@ DEFAULT_STORE = ".deeprec/traces.db"
 StoreOption = Annotated[
     str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
 ]
+STATUSES = (*get_args(Status), "incomplete")
+"""What `--status` takes."""
+StatusOption = Annotated[str | None, typer.Option(help=f"Runs of this status only: {', '.join(STATUSES)}.")]
+SplitOption = Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")]
+SuiteOption = Annotated[str | None, typer.Option(help="Runs of this suite only.")]
+SystemOption = Annotated[str | None, typer.Option(help="Runs of this system of a suite only.")]
+ModelOption = Annotated[str | None, typer.Option(help="Runs of this policy model only.")]
+AdapterVersionOption = Annotated[str | None, typer.Option(help="Runs of this adapter version only.")]
+SinceOption = Annotated[datetime | None, typer.Option(help="Runs that started then or later, by the machine's clock.")]
+UntilOption = Annotated[datetime | None, typer.Option(help="Runs that started before then.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 ArtifactOption = Annotated[
     Path | None,
     typer.Option("--artifact", help="A TRM artifact whose catalogue has the titles. Else the default, where it fits."),
 ]
+
+
+def known_status(status: str | None) -> str | None:
+    """`status`, if runs can have it.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if status is not None and status not in STATUSES:
+        raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(STATUSES)}.")
+    return status
 
 
 def titles_for(artifact: Path | None, *traces: RunTrace) -> Catalogue | None:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.agent.traces.options import (
+    DEFAULT_STORE,
+    AdapterVersionOption,
+    JsonOption,
+    ModelOption,
+    SplitOption,
+    StoreOption,
+    SuiteOption,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,10 +31,10 @@ if TYPE_CHECKING:
 
 def diagnose_runs(
     store: StoreOption = DEFAULT_STORE,
-    suite: Annotated[str | None, typer.Option(help="Runs of this suite only.")] = None,
-    split: Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")] = None,
-    model: Annotated[str | None, typer.Option(help="Runs of this policy model only.")] = None,
-    adapter_version: Annotated[str | None, typer.Option(help="Runs of this adapter version only.")] = None,
+    suite: SuiteOption = None,
+    split: SplitOption = None,
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
     worth: Annotated[int, typer.Option(min=0, help="Most runs to name as worth reading.")] = 10,
     plots: Annotated[Path | None, typer.Option(help="A folder to write the figures to, as PNG.")] = None,
     as_json: JsonOption = False,
