@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from deeprec.evals.example_runs import make_example_runs
     from deeprec.evals.harness import SuiteProgress, run_suite
+    from deeprec.evals.leaks import check_disjoint
     from deeprec.evals.metrics import (
         Interval,
         clustered_interval,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
         reciprocal_rank,
         target_ranks,
     )
-    from deeprec.evals.report import SuiteReport, key_plot, make_report, render_html
+    from deeprec.evals.order_dependence import OrderDependence, ShownRun, measure_order
+    from deeprec.evals.report import SuiteReport, make_report
+    from deeprec.evals.report_page import key_plot, render_html
     from deeprec.evals.results import SuiteResults, SystemResults, load_results
     from deeprec.evals.rewards import (
         Reward,
@@ -77,9 +80,11 @@ _HOMES = {
     "Entry": "suite",
     "Interval": "metrics",
     "MeasureList": "run_metrics",
+    "OrderDependence": "order_dependence",
     "Reward": "rewards",
     "ServerLostError": "served_runs",
     "Setting": "suite_systems",
+    "ShownRun": "order_dependence",
     "Suite": "suite",
     "SuiteProgress": "harness",
     "SuiteReport": "report",
@@ -90,6 +95,7 @@ _HOMES = {
     "TRMEvaluation": "trm_eval",
     "WorthReading": "diagnosis.figures",
     "WrittenEvaluation": "written_preferences",
+    "check_disjoint": "leaks",
     "clustered_interval": "metrics",
     "compare_all": "comparison",
     "compare_slices": "comparison",
@@ -103,7 +109,7 @@ _HOMES = {
     "hit_reward": "rewards",
     "holm": "statistics",
     "invocation_reward": "rewards",
-    "key_plot": "report",
+    "key_plot": "report_page",
     "load_results": "results",
     "load_suite": "suite",
     "make_cases": "cases",
@@ -118,6 +124,7 @@ _HOMES = {
     "make_system": "systems",
     "make_trm_system": "systems",
     "mean_interval": "metrics",
+    "measure_order": "order_dependence",
     "measure_run": "run_metrics",
     "names_target": "run_metrics",
     "ndcg_at_k": "metrics",
@@ -137,7 +144,7 @@ _HOMES = {
     "recall_from_ranks": "metrics",
     "reciprocal_from_ranks": "metrics",
     "reciprocal_rank": "metrics",
-    "render_html": "report",
+    "render_html": "report_page",
     "run_on_server": "served_runs",
     "run_suite": "harness",
     "score_run": "rewards",
@@ -157,9 +164,11 @@ __all__ = [
     "Entry",
     "Interval",
     "MeasureList",
+    "OrderDependence",
     "Reward",
     "ServerLostError",
     "Setting",
+    "ShownRun",
     "Suite",
     "SuiteProgress",
     "SuiteReport",
@@ -170,6 +179,7 @@ __all__ = [
     "TRMEvaluation",
     "WorthReading",
     "WrittenEvaluation",
+    "check_disjoint",
     "clustered_interval",
     "compare_all",
     "compare_slices",
@@ -198,6 +208,7 @@ __all__ = [
     "make_system",
     "make_trm_system",
     "mean_interval",
+    "measure_order",
     "measure_run",
     "names_target",
     "ndcg_at_k",

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.evals.metrics import Interval, paired_interval
-from deeprec.evals.results import TRUE_OF, SuiteResults, SystemResults
+from deeprec.evals.result_rows import TRUE_OF
+from deeprec.evals.results import SuiteResults, SystemResults
 from deeprec.evals.statistics import FEW_USERS, holm, randomisation_test, smallest_difference
 from deeprec.trm_tool.errors import ConfigError
 
@@ -55,16 +56,23 @@ def compare_systems(
     """Pair two systems by user, on the users that both ran for. The p-values are corrected over the measures.
 
     Raises:
-        ConfigError: they share no user, a user has another target in one than in the other, or one of them lacks a
-            measure.
+        ConfigError: they share no user, a user has another target in one than in the other, one of them lacks a
+            measure, or one masks seen items and the other does not.
     """
     return _corrected([_difference(first, second, measure, seed=seed) for measure in measures])
 
 
 def compare_all(results: SuiteResults, baseline: str, measure: str, *, seed: int = 0) -> list[Difference]:
-    """Every system of a suite against one of them, on one measure; the p-values are corrected over all of them."""
+    """Every system of a suite against one of them, on one measure; the p-values are corrected over all of them.
+
+    Systems that mask seen items otherwise than the baseline are left out.
+    """
     against = results.system(baseline)
-    others = [system for system in results.systems if system.name != baseline and measure in system.measures]
+    others = [
+        system
+        for system in results.systems
+        if system.name != baseline and measure in system.measures and masks_alike(system, against)
+    ]
     return _corrected([_difference(system, against, measure, seed=seed) for system in others])
 
 
@@ -77,6 +85,16 @@ def compare_slices(results: SuiteResults, first: str, second: str, measure: str,
         if len(held) >= MIN_SLICE:
             found.append(_difference(one, other, measure, seed=seed, users=held, slice_name=name))
     return _corrected(found)
+
+
+def lists_seen(system: SystemResults) -> bool:
+    """Whether a list of the system holds an item of the user's history: then nothing masked it."""
+    return bool(np.nansum(system.measures.get("seen", np.zeros(1))) > 0)
+
+
+def masks_alike(first: SystemResults, second: SystemResults) -> bool:
+    """Whether seen items are masked for both or for neither: a list that may hold them has less room for the target."""
+    return lists_seen(first) == lists_seen(second)
 
 
 def slices(results: SuiteResults) -> dict[str, set[str]]:
@@ -120,6 +138,12 @@ def paired_values(
         if measure not in system.measures:
             known = ", ".join(name for name in system.measures if "@" in name)
             raise ConfigError(f"{system.name} has no measure {measure!r}. Choose one of {known}.")
+    if not masks_alike(first, second):
+        unmasked, masked = (first, second) if lists_seen(first) else (second, first)
+        raise ConfigError(
+            f"{unmasked.name} lists items of the history and {masked.name} does not: seen items are masked for one of "
+            "them only, so their figures do not compare. Mask them in both."
+        )
     of_first = {user: place for place, user in enumerate(first.users)}
     of_second = {user: place for place, user in enumerate(second.users)}
     both = [user for user in first.users if user in of_second and (users is None or user in users)]

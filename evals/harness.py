@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -25,11 +24,14 @@ from deeprec.agent import (
 from deeprec.agent.traces import RecommendationRecord, RetrievalRecord, RewardRecord, RunRecord
 from deeprec.evals import rewards, run_metrics
 from deeprec.evals.cases import Case
-from deeprec.evals.results import CASE_SCHEME, ORACLE, TRUE_OF, measured_runs
+from deeprec.evals.leaks import check_cases, check_disjoint, evaluated_pairs, learned_pairs, weak_points
+from deeprec.evals.result_rows import CASE_SCHEME, ORACLE, TRUE_OF
+from deeprec.evals.results import measured_runs
 from deeprec.evals.rewards import Reward, make_rewards, score_run
 from deeprec.evals.run_metrics import MeasureList, make_list_measures, measure_run, names_target
 from deeprec.evals.served_runs import run_on_server
 from deeprec.evals.suite import Entry, Suite, entry_seeds, suite_cases, suite_label
+from deeprec.evals.suite_retrievers import HistoryOnly, ShuffledHistoryOnly
 from deeprec.evals.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem, Setting
 from deeprec.evals.systems import System
 from deeprec.evals.trm_eval import check_artifact
@@ -97,10 +99,11 @@ def run_suite(
         ServerLostError: the server went away.
     """
     check_artifact(artifact, dataset, suite.split)
+    cases = suite_cases(suite, dataset)
+    check_cases(cases, dataset, suite.split)
+    check_disjoint(evaluated_pairs(cases), learned_pairs(artifact, dataset), by="the recommender")
     encoder = encoder or make_encoder(str(artifact.config["encoder_id"]))
-    setting = Setting(
-        suite=suite, dataset=dataset, artifact=artifact, encoder=encoder, cases=suite_cases(suite, dataset)
-    )
+    setting = Setting(suite=suite, dataset=dataset, artifact=artifact, encoder=encoder, cases=cases)
     label = suite_label(suite, dataset, artifact.fingerprint)
     made = _made(suite, setting, systems, only)
     harness = _Harness(
@@ -110,6 +113,7 @@ def run_suite(
         done=measured_runs(store, label),
         rewards=make_rewards(artifact, encoder),
         measure_list=make_list_measures(artifact),
+        weak_points=weak_points(artifact, dataset, cases),
         on_progress=on_progress or (lambda _: None),
     )
     for entry, system in made:
@@ -158,6 +162,7 @@ class _Harness:
     """Runs that are stored and measured."""
     rewards: Mapping[str, Reward]
     measure_list: MeasureList
+    weak_points: Mapping[str, float]
     on_progress: Callable[[SuiteProgress], None]
 
     def run_scored(self, entry: Entry, system: System) -> None:
@@ -205,27 +210,36 @@ class _Harness:
     async def _run_agent(
         self, entry: Entry, system: AgentSystem, policy: CompletionPolicy, max_concurrency: int
     ) -> None:
-        kind = Retriever if system.hears_preference else _HistoryOnly
-        graph = build_graph(
-            policy,
-            kind(self.setting.artifact, self.setting.encoder),
-            config=system.config,
-            recorder=SqlRecorder(self.store),
-        )
         pairs = [(case, seed) for seed in entry_seeds(self.setting.suite, entry) for case in self.setting.cases]
         left = [pair for pair in pairs if self._id(entry, *pair) not in self.done]
         tell = self._teller(entry, len(pairs), len(pairs) - len(left))
         places = {case: place for place, case in enumerate(self.setting.cases)}
-        requests = [self._request(entry, case, seed, places[case]) for case, seed in left]
+        for seed in entry_seeds(self.setting.suite, entry):
+            cases = [case for case, of in left if of == seed]
 
-        def ended(index: int, _: str) -> None:
-            case, seed = left[index]
-            self._measure(self.store.run(self._id(entry, case, seed)), case)
-            tell(1)
+            def ended(index: int, _: str, seed: int = seed, cases: Sequence[Case] = cases) -> None:
+                self._measure(self.store.run(self._id(entry, cases[index], seed)), cases[index])
+                tell(1)
 
-        await run_on_server(
-            graph, requests, policy=policy, store=self.store, max_concurrency=max_concurrency, on_ended=ended
-        )
+            await run_on_server(
+                build_graph(
+                    policy,
+                    self._retriever(system, seed),
+                    config=system.config,
+                    recorder=SqlRecorder(self.store),
+                ),
+                [self._request(entry, case, seed, places[case]) for case in cases],
+                policy=policy,
+                store=self.store,
+                max_concurrency=max_concurrency,
+                on_ended=ended,
+            )
+
+    def _retriever(self, system: AgentSystem, seed: int) -> Retriever:
+        artifact, encoder = self.setting.artifact, self.setting.encoder
+        if system.is_shuffled:
+            return ShuffledHistoryOnly(artifact, encoder, seed=seed)
+        return Retriever(artifact, encoder) if system.hears_preference else HistoryOnly(artifact, encoder)
 
     def _request(self, entry: Entry, case: Case, seed: int, place: int) -> AgentInput:
         return AgentInput(
@@ -302,7 +316,7 @@ class _Harness:
             recommended=places,
             rewards=(),
         )
-        schemes = {run_metrics.SCHEME: measure_run(trace, self.measure_list), CASE_SCHEME: self._case(case)}
+        schemes = {run_metrics.SCHEME: self._measures(trace), CASE_SCHEME: self._case(case)}
         return replace(
             trace,
             rewards=tuple(
@@ -316,10 +330,13 @@ class _Harness:
         run_id = trace.run.run_id
         self.store.write_rewards(run_id, rewards.SCHEME, score_run(trace, self.rewards))
         self.store.write_rewards(run_id, CASE_SCHEME, self._case(case))
-        measures = measure_run(trace, self.measure_list)
-        measures["names_target"] = names_target(trace, self.setting.artifact.catalogue)
-        self.store.write_rewards(run_id, run_metrics.SCHEME, measures)  # the last: with it, the run counts as done
+        # The last: with it, the run counts as done.
+        self.store.write_rewards(run_id, run_metrics.SCHEME, self._measures(trace))
         self.done.add(run_id)
+
+    def _measures(self, trace: RunTrace) -> dict[str, float]:
+        named = names_target(trace, self.setting.artifact.catalogue)
+        return measure_run(trace, self.measure_list) | {"names_target": named}
 
     def _case(self, case: Case) -> dict[str, float]:
         catalogue = self.setting.artifact.catalogue
@@ -327,6 +344,7 @@ class _Harness:
         return {
             "target_popularity": float(self.setting.artifact.popularity[row]),
             "history_length": float(len(case.history)),
+            **self.weak_points,
             **{TRUE_OF + phrase: 1.0 for phrase in catalogue.phrases_of(case.target)},
         }
 
@@ -372,11 +390,3 @@ async def _policy_of(base_url: str, name: str | None) -> CompletionPolicy:
         await policy.aclose()
         raise
     return policy
-
-
-class _HistoryOnly(Retriever):
-    """The recommender, deaf to preferences."""
-
-    def retrieve(self, history: Sequence[str], preference: str | None = None, **settings: Any) -> Any:
-        """Find what fits the history, whatever is said."""
-        return super().retrieve(history, None, **settings)

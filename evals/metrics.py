@@ -11,6 +11,8 @@ from deeprec.trm_tool.errors import ConfigError
 
 _CHUNK = 2_000_000
 """Random draws held in memory at once."""
+_FEW_DISTINCT, _GATHERED = 1_000, 200_000
+"""Distinct values whose counts are drawn. With more, the values are: so many at once as the processor's cache holds."""
 
 
 def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
@@ -159,7 +161,8 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int
 
     Source:
         Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13. Counts of the distinct values are drawn
-        instead of the values: the same distribution, in time that does not grow with n for rank metrics.
+        instead of the values, where those are few: the same distribution, in time that does not grow with n for rank
+        metrics.
     """
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence is {confidence}. Give a share between 0 and 1, such as 0.95.")
@@ -173,14 +176,16 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int
     if len(distinct) < 2:
         return Interval(mean, math.nan, math.nan, n)
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // len(distinct))
-    means = np.concatenate(
-        [
-            rng.multinomial(n, counts / n, size=min(step, resamples - start)) @ distinct / n
-            for start in range(0, _positive(resamples, "resamples"), step)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    is_few = len(distinct) <= _FEW_DISTINCT
+    step = max(1, _CHUNK // len(distinct) if is_few else _GATHERED // n)
+    means = []
+    for start in range(0, _positive(resamples, "resamples"), step):
+        size = min(step, resamples - start)
+        if is_few:
+            means.append(rng.multinomial(n, counts / n, size=size) @ distinct / n)
+        else:
+            means.append(present[rng.integers(n, size=(size, n), dtype=np.int32)].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(mean, float(low), float(high), n)
 
 

@@ -43,7 +43,8 @@ def measure_run(trace: RunTrace, measure_list: MeasureList | None = None) -> dic
           first brought and no earlier one had.
         - `listed`, different items that the model wrote; `repeated`, `ungrounded`, entries beside those; `valid`, 1
           where the format held.
-        - `seen`, items of the shown list that are in the history: masked nowhere, or not as elsewhere.
+        - `seen`, items of either list that are in the history: masked nowhere, or not as elsewhere.
+        - `in_history`, 1 where the target itself is: shown from the start, and masked.
         - `tokens`, written by the policy; `prompt_tokens`, of the whole chain before the last completion; `seconds`.
     """
     target = trace.run.target_id
@@ -69,7 +70,8 @@ def measure_run(trace: RunTrace, measure_list: MeasureList | None = None) -> dic
         "listed": float(len(set(written))),
         "repeated": float(len(written) - len(set(written))),
         "ungrounded": float(trace.ungrounded),
-        "seen": float(len(set(shown) & set(trace.run.history))),
+        "seen": float(len({*shown, *written} & set(trace.run.history))),
+        "in_history": math.nan if target is None else float(target in trace.run.history),
         "valid": float(format_fault(trace) is None) if trace.turns else math.nan,
         "tokens": float(sum(turn.completion_tokens for turn in trace.turns)),
         "prompt_tokens": float(trace.turns[-1].prompt_tokens) if trace.turns else 0.0,

@@ -123,7 +123,8 @@ def report(
 ) -> None:
     """One HTML page with plots, and JSON, from stored runs alone: no model is called."""
     from deeprec.agent import TraceStore
-    from deeprec.evals.report import key_plot, make_report, render_html
+    from deeprec.evals.report import make_report
+    from deeprec.evals.report_page import key_plot, render_html
     from deeprec.evals.results import load_results
 
     with TraceStore(store, create=False) as traces:
@@ -150,7 +151,8 @@ def _name_of(suite: str) -> str:
 
 def _show(made: SuiteReport, *, as_json: bool) -> None:
     from deeprec.evals.metrics import mean_interval
-    from deeprec.evals.report import protocol, shown
+    from deeprec.evals.report import protocol
+    from deeprec.evals.report_page import shown
 
     if as_json:
         typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
@@ -173,7 +175,7 @@ def _show(made: SuiteReport, *, as_json: bool) -> None:
 
 def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
     """One line a difference; `label` is the field that names it."""
-    from deeprec.evals.report import shown
+    from deeprec.evals.report_page import shown
 
     heads = ("users", "its mean", "other", "difference", "p", "p, corrected", "could show")
     table = Table("system" if label == "first" else label, *heads, title=title)

@@ -7,16 +7,17 @@ that is read out of the runs of another system (`DerivedSystem`), so that it cos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deeprec.agent import AgentConfig, RunTrace
 from deeprec.agent.grounding import merge_candidates
 from deeprec.agent.state import Candidate
 from deeprec.evals.baselines import make_cooccurrence_scorer, make_popularity_scorer
 from deeprec.evals.cases import Case
+from deeprec.evals.result_rows import SHUFFLED
 from deeprec.evals.suite import Suite
 from deeprec.evals.systems import System, all_attributes, make_system, make_trm_system
-from deeprec.trm_tool import Artifact, Dataset, Encoder
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder
 
 _PATIENCE_S = 7_200.0
 """Wall time of one run: many agents wait for one slow server, and the clock is not what is compared."""
@@ -40,6 +41,12 @@ class AgentSystem:
     config: AgentConfig
     hears_preference: bool = True
     """False: whatever the model writes, the recommender gets the history alone."""
+    is_shuffled: bool = False
+    """The model is shown what it finds in an order drawn for each user and seed; only where it hears no preference."""
+
+    def __post_init__(self) -> None:
+        if self.is_shuffled and self.hears_preference:
+            raise ConfigError("A system with is_shuffled hears preferences: set hears_preference=False.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +92,11 @@ def one_retrieval(setting: Setting) -> AgentSystem:
     return AgentSystem(config=_config(setting.suite, retrievals=1), hears_preference=False)
 
 
+def one_retrieval_shuffled(setting: Setting) -> AgentSystem:
+    """`one-retrieval`, its candidates shown in a drawn order: how much of its ranking is the order it was shown?"""
+    return replace(one_retrieval(setting), is_shuffled=True)
+
+
 def deeprec_one_turn(setting: Setting) -> AgentSystem:
     """One preference, one retrieval, and the ranking."""
     return AgentSystem(config=_config(setting.suite, retrievals=1))
@@ -111,6 +123,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "trm": trm,
     "trm-oracle": trm_oracle,
     "one-retrieval": one_retrieval,
+    "one-retrieval" + SHUFFLED: one_retrieval_shuffled,
     "deeprec-one-turn": deeprec_one_turn,
     "deeprec-guided": deeprec_guided,
     "deeprec-free": deeprec_free,

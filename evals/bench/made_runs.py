@@ -76,9 +76,9 @@ def _make_run(random: np.random.Generator, number: int, shape: RunShape) -> Made
     run = RunRecord(
         run_id=UUID(bytes=random.bytes(16), version=4),
         user_id=str(number % 943 + 1),
-        history=_ids(random, int(random.integers(10, 60))),
+        history=ids(random, int(random.integers(10, 60))),
         message="something lighter for the evening" if number % 4 == 0 else None,
-        target_id=_ids(random, 1)[0],
+        target_id=ids(random, 1)[0],
         protocol="tagged",
         protocol_version="1",
         prompt_version="1",
@@ -140,7 +140,7 @@ def _make_run(random: np.random.Generator, number: int, shape: RunShape) -> Made
                 thought=thought,
                 action="recommend" if is_last else "retrieve",
                 preference=preference,
-                items=_ids(random, shape.k) if is_last else (),
+                items=ids(random, shape.k) if is_last else (),
                 finish_reason="stop",
                 prompt_tokens=length + added,
                 completion_tokens=wrote,
@@ -150,8 +150,8 @@ def _make_run(random: np.random.Generator, number: int, shape: RunShape) -> Made
         length += added + wrote
         if not is_last:
             scores = -np.sort(-random.normal(size=shape.retrieve_k))
-            ids = _ids(random, shape.retrieve_k)
-            found = tuple(ScoredItem(*pair) for pair in zip(ids, scores.tolist(), strict=True))
+            items = ids(random, shape.retrieve_k)
+            found = tuple(ScoredItem(*pair) for pair in zip(items, scores.tolist(), strict=True))
             retrievals.append(
                 RetrievalRecord(
                     position=position,
@@ -196,7 +196,8 @@ def _tokens(random: np.random.Generator, count: int, vocabulary: int) -> tuple[i
     return tuple(np.searchsorted(_cumulated(vocabulary), random.random(count)).tolist())
 
 
-def _ids(random: np.random.Generator, count: int) -> tuple[str, ...]:
+def ids(random: np.random.Generator, count: int) -> tuple[str, ...]:
+    """Different item ids."""
     return tuple(str(item) for item in random.choice(ITEMS, size=count, replace=False) + 1)
 
 

@@ -38,6 +38,7 @@ def test_a_run_is_measured_as_a_person_would_count_it() -> None:
         "repeated": 1.0,
         "ungrounded": 2.0,
         "seen": 0.0,
+        "in_history": 0.0,
         "valid": 0.0,
         "tokens": 20.0,
         "prompt_tokens": 21.0,
@@ -48,7 +49,10 @@ def test_a_run_is_measured_as_a_person_would_count_it() -> None:
 def test_what_a_run_does_not_have_is_missing_and_not_zero() -> None:
     measures = measure_run(make_trace(target=None, searches=[], turns=()))
     missing = {name for name, value in measures.items() if math.isnan(value)}
-    assert missing == {"rr_written", "rr_filled", "found", "found_in", "new_per_call", "valid", "seconds"}
+    assert missing == {
+        *("rr_written", "rr_filled", "found", "found_in"),
+        *("in_history", "new_per_call", "valid", "seconds"),
+    }
 
 
 def test_a_target_that_is_not_listed_has_reciprocal_rank_zero() -> None:
