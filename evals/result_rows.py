@@ -121,7 +121,7 @@ def read_scores(connection: Connection, label: str) -> StoredScores:
 
     There may be millions of numbers: they come as the driver's own rows, and each goes to its place at once.
     """
-    chosen = {"run": Reward.run_id, "scheme": Reward.scheme, "component": Reward.component, "value": Reward.value}
+    chosen = {name: Reward.__table__.c[name] for name in ("run_id", "scheme", "component", "value")}
     schemes = (run_metrics.SCHEME, rewards.SCHEME)
     found = read_columns(
         connection,
@@ -132,10 +132,10 @@ def read_scores(connection: Connection, label: str) -> StoredScores:
         categories={},
         shared=frozenset({"scheme", "component"}),
     )
-    run, scheme, component = (found[name].codes for name in ("run", "scheme", "component"))
+    run, scheme, component = (found[name].codes for name in ("run_id", "scheme", "component"))
     names = found["component"].names()
     pairs, column = np.unique(scheme * max(len(names), 1) + component, return_inverse=True)
-    values = np.full((len(found["run"].names()), len(pairs)), np.nan)
+    values = np.full((len(found["run_id"].names()), len(pairs)), np.nan)
     is_stored = np.zeros(values.shape, dtype=np.bool_)
     values[run, column] = found["value"].array()
     is_stored[run, column] = True
@@ -144,8 +144,8 @@ def read_scores(connection: Connection, label: str) -> StoredScores:
         for place, pair in enumerate(pairs.tolist())
     }
     measures = [place for (scheme_name, _), place in columns.items() if scheme_name == run_metrics.SCHEME]
-    is_measured = is_stored[:, measures].any(axis=1)
-    rows = {run_id: line for line, run_id in enumerate(found["run"].names()) if is_measured[line]}
+    is_measured: NDArray[np.bool_] = np.any(is_stored[:, measures], axis=1)
+    rows = {run_id: line for line, run_id in enumerate(found["run_id"].names()) if is_measured[line]}
     return StoredScores(rows=rows, columns=columns, values=values, is_stored=is_stored)
 
 
@@ -181,15 +181,15 @@ def _lists(
     """Run id -> item ids by rank."""
     found = read_columns(
         connection,
-        {"run": of.run_id, "item": of.item_id},
+        {name: of.__table__.c[name] for name in ("run_id", "item_id")},
         lambda query: query.join(Run, Run.run_id == of.run_id).where(*conditions).order_by(of.run_id, of.rank),
         categories={},
-        shared=frozenset({"item"}),
+        shared=frozenset({"item_id"}),
     )
-    items = found["item"].series()
-    starts = np.flatnonzero(np.diff(found["run"].codes, prepend=-1))
+    items = found["item_id"].series()
+    starts = np.flatnonzero(np.diff(found["run_id"].codes, prepend=-1))
     lists = np.split(items, starts[1:])
-    return dict(zip(found["run"].names(), (tuple(own) for own in lists), strict=False))
+    return dict(zip(found["run_id"].names(), (tuple(own) for own in lists), strict=False))
 
 
 def read_coverage(connection: Connection, label: str) -> dict[str, int]:
