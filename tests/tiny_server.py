@@ -89,6 +89,7 @@ class TinyServer:
         self.rng = random.Random(0)
         self.lock = threading.Lock()
         self.adapters: dict[str, Any] = {}
+        self.writer: Callable[[str, random.Random], str] | None = None  # prompt -> what a free completion says
         self.base_url = ""
         self.is_gone = False
         self.close: Callable[[], None] = lambda: None
@@ -130,6 +131,8 @@ class TinyServer:
         regex = (body.get("structured_outputs") or {}).get("regex")
         if self.script:
             ids = encode(self.script.pop(0))
+        elif self.writer is not None and regex is None:
+            ids = encode(self.writer(decode(prompt), self._rng(body)))
         elif regex is not None:
             ids = encode(sample_regex(regex, self._rng(body)))
         else:

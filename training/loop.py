@@ -1,0 +1,420 @@
+"""The loop that closes: collect, reward, train, save an adapter, load it into the running server, look, and again.
+
+Every version of the policy is an adapter `rec-vN` with a folder of its own. All that happened is on disk: the runs in
+the trace store, the trainer's state in its checkpoints, the versions in `loop.json`. A loop that was killed goes on
+from there when it is started again with the same settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeprec.agent import CompletionPolicy, TraceStore, VllmServer, load_adapter
+from deeprec.agent.traces.filters import RunFilter
+from deeprec.evals import load_results, run_suite
+from deeprec.evals.rewards import make_rewards
+from deeprec.evals.suite import Entry, Suite
+from deeprec.training.adapter_lineage import AdapterLineage, write_lineage
+from deeprec.training.collect import Collection, collect_groups
+from deeprec.training.groups import ScoredRollout
+from deeprec.training.grpo import train_grpo
+from deeprec.training.instances import Instance, Selection, select_instances
+from deeprec.training.loop_config import LoopConfig, StagePlan, WarmStart
+from deeprec.training.policy_model import fingerprint_base
+from deeprec.training.sft import train_sft
+from deeprec.training.stage_rewards import read_rewarded, read_scored, score_stored_runs
+from deeprec.training.stages import stage_reward
+from deeprec.training.step_report import StepReport
+from deeprec.training.trainer_config import GrpoConfig, SftConfig
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever
+
+STATE_FILE, CONFIG_FILE, ADAPTERS = "loop.json", "config.json", "adapters"
+UNTRAINED = "untrained"
+"""The name in validation of the policy without an adapter."""
+_KEPT_ADAPTERS = 3
+"""Newest versions whose folders stay, beside the best."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LoopState:
+    """What a loop has come to. Version 0 is the model without an adapter."""
+
+    version: int = 0
+    validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """Name of a policy -> its measures on the validation targets."""
+    best: str | None = None
+    """The version with the highest NDCG@10 of the list as written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopResult:
+    """What a finished loop leaves."""
+
+    best: str | None
+    adapter: Path | None
+    """The folder of the best version."""
+    validation: dict[str, dict[str, float | None]]
+
+
+def run_loop(
+    config: LoopConfig,
+    out: Path,
+    *,
+    store: TraceStore,
+    dataset: Dataset,
+    artifact: Artifact,
+    encoder: Encoder,
+    base: Path | str,
+    base_url: str | None = None,
+    say: Callable[[str], None] = print,
+) -> LoopResult:
+    """Train a policy from its own runs, and go on where an earlier call was stopped.
+
+    Args:
+        config: what to do.
+        out: the folder of this loop: adapters, checkpoints, logs, state.
+        store: where all runs go.
+        dataset: people and targets.
+        artifact: the recommender, trained with `--holdout 3`.
+        encoder: the artifact's own.
+        base: the language model's folder or id.
+        base_url: a vLLM server that serves `base` with LoRA and sees `out`; None starts one for as long as the loop
+            runs. It is not restarted for an update.
+        say: called with a line for each thing that happened.
+
+    Raises:
+        ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
+        ServerLostError: the server went away; start the loop again to go on.
+    """
+    _keep_config(config, out)
+    with ExitStack() as stack:
+        if base_url is None:
+            server = VllmServer(
+                base, log=out / "vllm.log", max_num_seqs=config.concurrency, extra_args=config.server_args
+            )
+            stack.enter_context(server)
+            server.wait_healthy(on_progress=say)
+            base_url = server.base_url
+        loop = _Loop(
+            config=config,
+            out=out,
+            store=store,
+            dataset=dataset,
+            artifact=artifact,
+            encoder=encoder,
+            base=base,
+            base_url=base_url,
+            say=say,
+            selection=select_instances(
+                dataset,
+                artifact,
+                encoder,
+                max_rank=config.max_rank,
+                interaction_share=config.interaction_share,
+                seed=config.seed,
+            ),
+            state=_read_state(out),
+        )
+        return loop.run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loop:
+    config: LoopConfig
+    out: Path
+    store: TraceStore
+    dataset: Dataset
+    artifact: Artifact
+    encoder: Encoder
+    base: Path | str
+    base_url: str
+    say: Callable[[str], None]
+    selection: Selection
+    state: LoopState
+
+    def run(self) -> LoopResult:
+        self.validate(0)
+        versions = 0
+        if self.config.warm_start is not None:
+            versions = 1
+            if not (self.folder(1) / "deeprec.json").is_file():
+                self.warm_start(self.config.warm_start)
+            self.admit(1)
+            self.validate(1)
+        for plan in self.config.stages:
+            self.train_stage(plan, first=versions)
+            versions += plan.steps
+        best = self.state.best
+        return LoopResult(
+            best=best,
+            adapter=None if best in (None, UNTRAINED) else self.out / ADAPTERS / str(best),
+            validation=self.state.validation,
+        )
+
+    def warm_start(self, plan: WarmStart) -> None:
+        """Version 1: the format, from the best runs of the guided model."""
+        label = f"{self.config.name}/warm-start"
+        instances = self.selection.of("interaction")[: plan.users]
+        self.collect(label, instances, plan.group_size, version=0, guided=True)
+        reward = stage_reward("recommendation")
+        score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards(), stage=reward)
+        rewarded = list(read_rewarded(self.store, RunFilter(suite=label), stage=reward, allow_guided=True))
+        usable = sorted(
+            (each for each in rewarded if np.isfinite(each.reward)),
+            key=lambda each: (-each.reward, each.rollout.run_id),
+        )
+        chosen = [each.rollout for each in usable[: plan.best]]
+        if not chosen:
+            raise ConfigError(f"None of the guided runs under {label} can be trained on. See `deeprec train check`.")
+        self.say(f"warm start on {len(chosen)} of {len(rewarded)} guided runs")
+        trained = train_sft(
+            chosen,
+            base=self.base,
+            out=self.out / "warm-start",
+            config=SftConfig(
+                epochs=plan.epochs,
+                learning_rate=plan.learning_rate,
+                seed=self.config.seed,
+                device=self.config.device,
+            ),
+        )
+        shutil.copytree(trained, self.folder(1), dirs_exist_ok=True)
+        self.describe(1, method="sft", stage=None, step=0, suite=label, settings=plan.model_dump())
+
+    def train_stage(self, plan: StagePlan, *, first: int) -> None:
+        """`plan.steps` versions after `first`, each from runs of the one before it."""
+        instances = self.selection.of(plan.stage)
+        out, last = self.out / plan.stage, first + plan.steps
+        if self.state.version >= last and self.name(last) in self.state.validation:
+            return
+
+        def source(step: int) -> list[ScoredRollout]:
+            label = f"{self.config.name}/{plan.stage}/{step:04d}"
+            asked = [instances[(step * plan.users + place) % len(instances)] for place in range(plan.users)]
+            self.collect(label, asked, plan.group_size, version=first + step, guided=False)
+            score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards(), stage=plan.reward())
+            scored = read_scored(self.store, RunFilter(suite=label), stage=plan.reward())
+            # Runs start in any order; sums of floats, and so a resumed training, depend on it.
+            return sorted(scored, key=lambda each: each.rollout.run_id)
+
+        def stepped(report: StepReport) -> None:
+            number = first + report.steps_done
+            report.save_adapter(self.folder(number))
+            suite = f"{self.config.name}/{plan.stage}/{report.steps_done - 1:04d}"
+            told = plan.model_dump(mode="json")
+            self.describe(number, method="grpo", stage=plan.stage, step=report.steps_done, suite=suite, settings=told)
+            self.admit(number)
+            self.say(f"{self.name(number)}: {_line({key: report.metrics.get(key) for key in _TOLD})}")
+            if report.steps_done % self.config.validation.every == 0 or report.steps_done == plan.steps:
+                self.validate(number)
+            self.forget()
+
+        train_grpo(
+            source,
+            base=self.base,
+            start=self.folder(first) if first else None,
+            out=out,
+            config=GrpoConfig(
+                steps=plan.steps,
+                learning_rate=plan.learning_rate,
+                seed=self.config.seed,
+                device=self.config.device,
+            ),
+            version=lambda step: first + step,
+            on_step=stepped,
+        )
+
+    def collect(
+        self, label: str, instances: Sequence[Instance], group_size: int, *, version: int, guided: bool
+    ) -> None:
+        async def collected() -> None:
+            async with CompletionPolicy(self.base_url, adapter=self.name(version) if version else None) as policy:
+                await collect_groups(
+                    policy,
+                    Retriever(self.artifact, self.encoder),
+                    self.store,
+                    instances,
+                    Collection(
+                        label=label,
+                        system="collect",
+                        group_size=group_size,
+                        config=self.config.agent.config(guided=guided),
+                        seed=self.config.seed,
+                    ),
+                    max_concurrency=self.config.concurrency,
+                )
+
+        if version:
+            self.admit(version)
+        asyncio.run(collected())
+
+    def admit(self, number: int) -> None:
+        """Have the server load a version, if it has not."""
+        asyncio.run(load_adapter(self.base_url, self.name(number), self.folder(number)))
+        if number > self.state.version:
+            self.state.version = number
+            self.keep_state()
+
+    def validate(self, number: int) -> None:
+        """Measure a version on validation targets, through the evaluation's own harness."""
+        name = self.name(number) if number else UNTRAINED
+        if name in self.state.validation:
+            return
+        plan, agent = self.config.validation, self.config.agent
+        suite = Suite(
+            name=f"{self.config.name}-valid",
+            data=self.config.data,
+            split="valid",
+            users=plan.users,
+            baseline="trm",
+            systems=(
+                Entry(system="trm", name="trm"),
+                Entry(system="deeprec-free", name=name, model=self.name(number) if number else None),
+            ),
+            **agent.model_dump(),
+        )
+        label = run_suite(
+            suite,
+            self.store,
+            dataset=self.dataset,
+            artifact=self.artifact,
+            encoder=self.encoder,
+            base_url=self.base_url,
+            max_concurrency=self.config.concurrency,
+        )
+        results = load_results(self.store, label)
+        for system in (name, "trm"):
+            measures = results.system(system).measures
+            self.state.validation[system] = {
+                measure: _mean(measures[measure]) for measure in _SHOWN if measure in measures
+            }
+        at = f"ndcg@{min(agent.k, 10)} written"
+        policies = {known: told.get(at) or 0.0 for known, told in self.state.validation.items() if known != "trm"}
+        self.state.best = max(policies, key=lambda known: policies[known])
+        self.keep_state()
+        self.say(
+            f"{name} on {len(results.system(name).users)} validation targets: {_line(self.state.validation[name])}"
+        )
+
+    def forget(self) -> None:
+        """Delete the folders of versions that nothing will ask for again."""
+        numbers = sorted(int(path.name.removeprefix("rec-v")) for path in (self.out / ADAPTERS).glob("rec-v*"))
+        firsts = {1, *np.cumsum([bool(self.config.warm_start), *(plan.steps for plan in self.config.stages)]).tolist()}
+        for number in numbers[:-_KEPT_ADAPTERS]:
+            if self.name(number) != self.state.best and number not in firsts:
+                shutil.rmtree(self.folder(number), ignore_errors=True)
+
+    def describe(
+        self, number: int, *, method: Any, stage: str | None, step: int, suite: str, settings: dict[str, Any]
+    ) -> None:
+        write_lineage(
+            self.folder(number),
+            AdapterLineage(
+                name=self.name(number),
+                parent=self.name(number - 1) if number > 1 else None,
+                base=str(self.base),
+                base_fingerprint=fingerprint_base(self.base),
+                method=method,
+                stage=stage,
+                step=step,
+                suite=suite,
+                dataset_fingerprint=self.dataset.fingerprint,
+                trm_fingerprint=self.artifact.fingerprint,
+                settings=settings,
+                versions={name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")},
+            ),
+        )
+
+    def rewards(self) -> Any:
+        return make_rewards(self.artifact, self.encoder)
+
+    def name(self, number: int) -> str:
+        return f"rec-v{number}"
+
+    def folder(self, number: int) -> Path:
+        return self.out / ADAPTERS / self.name(number)
+
+    def keep_state(self) -> None:
+        _write_json(self.out / STATE_FILE, asdict(self.state))
+
+
+_SHOWN = (
+    "ndcg@10 written",
+    "ndcg@10 filled",
+    "recall@10 written",
+    "recall@10 filled",
+    "found",
+    "valid",
+    "calls",
+    "new_per_call",
+    "tokens",
+)
+"""Measures of a validation that are kept."""
+
+
+_TOLD = ("reward", "format_valid", "advantage/std", "entropy", "ratio/max", "grad_norm", "wait_seconds", "step_time")
+"""Metrics of a step that are told; all of them are in the trainer's log."""
+
+
+def _keep_config(config: LoopConfig, out: Path) -> None:
+    """Write the settings into the loop's folder, or check that they are those that it was begun with."""
+    told = config.model_dump(mode="json")
+    path = out / CONFIG_FILE
+    if not path.is_file():
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{out} cannot be written: {error.strerror}. Name another folder.") from error
+        _write_json(path, told)
+        return
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
+    changed = sorted(key for key in told.keys() | before.keys() if told.get(key) != before.get(key))
+    if changed:
+        raise ConfigError(
+            f"{out} holds a loop that was begun with other settings ({', '.join(changed)} changed). "
+            "Go on with those, or name another folder."
+        )
+
+
+def _read_state(out: Path) -> LoopState:
+    path = out / STATE_FILE
+    try:
+        return LoopState(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return LoopState()
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
+
+
+def _write_json(path: Path, told: Any) -> None:
+    """Write as a whole or not at all."""
+    staged = path.with_suffix(".part")
+    try:
+        staged.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error.strerror}. What was there before is untouched.") from error
+
+
+def _mean(values: Any) -> float | None:
+    """None where nobody has a value, which is what JSON has for it."""
+    kept = np.asarray(values)[~np.isnan(values)]
+    return float(kept.mean()) if kept.size else None
+
+
+def _line(measures: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in measures.items() if value is not None)

@@ -1,0 +1,131 @@
+"""What a training loop is made of: a small YAML file, read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from deeprec.agent import AgentConfig
+from deeprec.evals.settings_file import parse_settings, read_settings_text
+from deeprec.evals.suite import EMBEDDED, Name
+from deeprec.training.stages import Stage, StageReward, stage_reward
+from deeprec.trm_tool import ConfigError
+
+_Count = Annotated[int, Field(ge=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AgentPlan(_Strict):
+    """How the agent runs, in collection and in validation alike."""
+
+    k: _Count = 10
+    retrieve_k: _Count = 20
+    max_history: _Count = 20
+    max_retrievals: _Count = 8
+    max_turn_tokens: _Count = 512
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+
+    def config(self, *, guided: bool) -> AgentConfig:
+        """As the graph takes it."""
+        return AgentConfig(guided=guided, min_retrievals=min(2, self.max_retrievals), **self.model_dump())
+
+
+class WarmStart(_Strict):
+    """Supervised training on the best guided runs, for a model that does not find the format by itself."""
+
+    users: _Count
+    """Of the first stage; each has `group_size` guided runs."""
+    group_size: _Count
+    best: _Count
+    """Runs that are trained on: those with the highest reward of the stage `recommendation`."""
+    epochs: _Count = 1
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+
+
+class StagePlan(_Strict):
+    """One stage of GRPO."""
+
+    stage: Stage
+    steps: _Count
+    users: _Count
+    """Of one step; each is a group."""
+    group_size: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weights: Mapping[str, float] = {}
+    """Of the reward's components, where not 1."""
+
+    def reward(self) -> StageReward:
+        """What the stage rewards."""
+        return stage_reward(self.stage, self.weights)
+
+
+class ValidationPlan(_Strict):
+    """When and for how many people the policy is looked at. The adapter that does best is kept."""
+
+    users: _Count
+    every: _Count
+    """Steps of a stage; each stage's last step is looked at in any case."""
+
+
+class LoopConfig(_Strict):
+    """What a loop's file says."""
+
+    name: Name
+    """Of the loop; its runs are stored under it."""
+    data: str = EMBEDDED
+    """`ml-100k`, the embedded data, or a folder of RecBole files."""
+    artifact: str
+    """A recommender that was trained with `--holdout 3`."""
+    base: str | None = None
+    """The language model: a folder or a Hugging Face id; None is the embedded one."""
+    seed: int = 0
+    agent: AgentPlan
+    warm_start: WarmStart | None = None
+    stages: tuple[StagePlan, ...]
+    validation: ValidationPlan
+    max_rank: _Count = 100
+    """People whose target the recommender ranks below this are left out as too hard."""
+    interaction_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Of the people, for the stage `interaction`; the others are for `recommendation`."""
+    server_args: tuple[str, ...] = ()
+    """Further flags of vLLM, where the loop starts it."""
+    concurrency: _Count = 32
+    device: Literal["auto", "cpu"] = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LoopConfig:
+        names = [plan.stage for plan in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the stage {max(names, key=names.count)!r} is there twice; give it its steps at once")
+        if not self.stages and self.warm_start is None:
+            raise ValueError("there is nothing to train: give a warm start or a stage")
+        return self
+
+
+def load_loop_config(name_or_path: str | Path) -> LoopConfig:
+    """Read a loop's settings by the name of packaged ones (`packaged_loops`) or by their file.
+
+    Raises:
+        ConfigError: no such settings, or ones that cannot be read: names the field and what is wrong with it.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in packaged_loops():
+        text = (files("deeprec.training") / "loops" / f"{path}.yaml").read_text("utf-8")
+        return parse_settings(f"loop {name_or_path}", text, LoopConfig)
+    if not path.is_file():
+        known = ", ".join(packaged_loops())
+        raise ConfigError(f"There is no loop {str(name_or_path)[:200]!r}. Name a YAML file, or one of {known}.")
+    return parse_settings(str(path), read_settings_text(path), LoopConfig)
+
+
+def packaged_loops() -> list[str]:
+    """The names of the loops that come with the package."""
+    folder = files("deeprec.training") / "loops"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
