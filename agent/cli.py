@@ -29,6 +29,7 @@ _GROUPS = {
     "llm": ("deeprec.agent.llm_cli", "The embedded language model, and vLLM with the flags that the agent needs."),
     "recommend": ("deeprec.agent.recommend_cli", "Run the agent for one person."),
     "traces": ("deeprec.agent.traces.cli", "Read, compare, keep and move logged runs."),
+    "train": ("deeprec.training.cli", "Train the policy on logged runs."),
     "trm": ("deeprec.trm_tool.cli", "Train, evaluate and search the preference-aware recommender."),
 }
 # Commands that join a group from a module that the group's own does not import.

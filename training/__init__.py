@@ -5,15 +5,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deeprec.training.groups import GroupFaults, RewardedRollout, ScoredRollout, advantages, score_groups
+    from deeprec.training.grpo import train_grpo
     from deeprec.training.instances import Instance, Selection, select_instances
+    from deeprec.training.logprob_gap import load_current_policy
     from deeprec.training.own_rewards import load_rewards
+    from deeprec.training.policy_model import save_adapter
     from deeprec.training.rollouts import Rollout, RolloutError, read_rollouts, rollout_from_run
+    from deeprec.training.sft import train_sft
     from deeprec.training.stage_rewards import ScoringReport, read_rewarded, read_scored, score_stored_runs
     from deeprec.training.stages import StageReward, stage_reward
+    from deeprec.training.step_report import StepReport, TrainingError
+    from deeprec.training.store_figures import StoreReport
+    from deeprec.training.store_report import report_store
+    from deeprec.training.trainer_config import AdapterConfig, GrpoConfig, SftConfig
 
 # Modules load on first use of a name: torch and the trainers take seconds, and few callers need them all.
 _HOMES = {
+    "AdapterConfig": "trainer_config",
     "GroupFaults": "groups",
+    "GrpoConfig": "trainer_config",
     "Instance": "instances",
     "RewardedRollout": "groups",
     "Rollout": "rollouts",
@@ -21,21 +31,32 @@ _HOMES = {
     "ScoredRollout": "groups",
     "ScoringReport": "stage_rewards",
     "Selection": "instances",
+    "SftConfig": "trainer_config",
     "StageReward": "stages",
+    "StoreReport": "store_figures",
+    "StepReport": "step_report",
+    "TrainingError": "step_report",
     "advantages": "groups",
+    "load_current_policy": "logprob_gap",
     "load_rewards": "own_rewards",
     "read_rewarded": "stage_rewards",
     "read_rollouts": "rollouts",
     "read_scored": "stage_rewards",
+    "report_store": "store_report",
     "rollout_from_run": "rollouts",
+    "save_adapter": "policy_model",
     "score_groups": "groups",
     "score_stored_runs": "stage_rewards",
     "select_instances": "instances",
     "stage_reward": "stages",
+    "train_grpo": "grpo",
+    "train_sft": "sft",
 }
 
 __all__ = [
+    "AdapterConfig",
     "GroupFaults",
+    "GrpoConfig",
     "Instance",
     "RewardedRollout",
     "Rollout",
@@ -43,17 +64,26 @@ __all__ = [
     "ScoredRollout",
     "ScoringReport",
     "Selection",
+    "SftConfig",
     "StageReward",
+    "StepReport",
+    "StoreReport",
+    "TrainingError",
     "advantages",
+    "load_current_policy",
     "load_rewards",
     "read_rewarded",
     "read_rollouts",
     "read_scored",
+    "report_store",
     "rollout_from_run",
+    "save_adapter",
     "score_groups",
     "score_stored_runs",
     "select_instances",
     "stage_reward",
+    "train_grpo",
+    "train_sft",
 ]
 
 

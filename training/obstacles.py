@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from uuid import UUID
 
 from deeprec.agent.traces import RunFilter
-from deeprec.training.groups import RewardedRollout
 from deeprec.training.stages import StageReward
 
 
@@ -16,6 +15,10 @@ from deeprec.training.stages import StageReward
 class RewardCounts:
     """What the rewards of some rollouts come to."""
 
+    stage: StageReward
+    unscored: int
+    """Rollouts that lack a component."""
+    unscored_example: UUID | None
     with_reward: int
     groups_that_differ: int
     """Groups with two different rewards."""
@@ -23,16 +26,17 @@ class RewardCounts:
     """Component -> in how many rollouts it counts and is NaN."""
 
 
-def not_computable(each: RewardedRollout, stage: StageReward) -> list[str]:
+def not_computable(components: Mapping[str, float], stage: StageReward) -> list[str]:
     """Components that count, were looked at and are NaN."""
-    return [name for name, part in stage.parts(each.components).items() if math.isnan(part) and name in each.components]
+    return [name for name, part in stage.parts(components).items() if math.isnan(part) and name in components]
 
 
-def unscored_message(unscored: Sequence[UUID], rollouts: int, stage: StageReward) -> str:
+def unscored_message(counts: RewardCounts, rollouts: int) -> str:
     """What to do where some of the rollouts have not been scored."""
+    needed = ", ".join(name for name, weight in counts.stage.weights.items() if weight)
     return (
-        f"{len(unscored)} of {rollouts} rollouts have not been scored for {_and(stage.weights)} (such as "
-        f"{unscored[0]}). Score them: `deeprec train score --stage {stage.stage}`."
+        f"{counts.unscored} of {rollouts} rollouts have not been scored for {needed} (such as run "
+        f"{counts.unscored_example}). Score them: `deeprec train score --stage {counts.stage.stage}`."
     )
 
 
@@ -66,6 +70,8 @@ def obstacle(
             f"None of {sum(refused.values())} runs can be trained on: {told}. GRPO takes free runs of the tagged "
             "protocol that have ended; guided ones are for SFT."
         )
+    if rewards is not None and rewards.unscored:
+        return unscored_message(rewards, rollouts)
     if rewards is not None and not rewards.with_reward:
         why = ", ".join(f"{name} (in {count})" for name, count in rewards.not_computable.items())
         return (
@@ -83,8 +89,3 @@ def obstacle(
             "temperature above 0, take larger groups, or begin with `deeprec train sft` where no run keeps the format."
         )
     return None
-
-
-def _and(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

@@ -17,7 +17,7 @@ from deeprec.agent.traces.filters import filtered, started_after
 from deeprec.agent.traces.schema import Run
 from deeprec.evals.rewards import SCHEME, Reward, score_run
 from deeprec.training.groups import GroupFaults, RewardedRollout, Scale, ScoredRollout, group_key, score_groups
-from deeprec.training.obstacles import RewardCounts, not_computable, obstacle, unscored_message
+from deeprec.training.obstacles import RewardCounts, not_computable, obstacle
 from deeprec.training.rollouts import RolloutError, read_rollouts
 from deeprec.training.stages import REWARD, StageReward
 from deeprec.trm_tool.errors import ConfigError
@@ -178,36 +178,38 @@ def read_scored(
     listen = refuse if strict or on_refused is not None else None
     rewarded = list(read_rewarded(store, where, stage=stage, on_refused=listen))
     unscored = [each.rollout.run_id for each in rewarded if stage.lacks(each.components)]
-    if unscored:
-        raise ConfigError(unscored_message(unscored, len(rewarded), stage))
-    scored = score_groups(rewarded, scale=scale, on_faults=on_faults)
-    if strict:
-        sizes = Counter(group_key(each.rollout) for each in scored)
-        fault = obstacle(
-            where=where,
-            rollouts=len(rewarded),
-            refused=refused,
-            groups_of_two=sum(size > 1 for size in sizes.values()),
-            rewards=RewardCounts(
-                with_reward=len(scored),
-                groups_that_differ=len({group_key(each.rollout) for each in scored if each.advantage}),
-                not_computable=Counter(name for each in rewarded for name in not_computable(each, stage)),
-            ),
-        )
-        if fault is not None:
-            raise ConfigError(fault)
+    scored = [] if unscored else score_groups(rewarded, scale=scale, on_faults=on_faults)
+    sizes = Counter(group_key(each.rollout) for each in scored)
+    counts = RewardCounts(
+        stage=stage,
+        unscored=len(unscored),
+        unscored_example=next(iter(unscored), None),
+        with_reward=len(scored),
+        groups_that_differ=len({group_key(each.rollout) for each in scored if each.advantage}),
+        not_computable=Counter(name for each in rewarded for name in not_computable(each.components, stage)),
+    )
+    fault = obstacle(
+        where=where,
+        rollouts=len(rewarded),
+        refused=refused,
+        groups_of_two=sum(size > 1 for size in sizes.values()),
+        rewards=counts,
+    )
+    if fault is not None and (strict or unscored):
+        raise ConfigError(fault)
     return scored
 
 
 def _ended_runs(store: TraceStore, where: RunFilter | None) -> Iterator[list[UUID]]:
     """Runs that can be scored, oldest first, page by page; no transaction stays open between two."""
     key = (Run.started_at, Run.run_id)
-    ended = filtered(select(Run), where).where(Run.status != "running", Run.redacted_at.is_(None))
-    query = ended.with_only_columns(*key).order_by(*key).limit(_PAGE)
+    page = filtered(select(Run), where).where(Run.status != "running", Run.redacted_at.is_(None))
+    page = page.order_by(*key).limit(_PAGE)
     after = None
     while True:
+        later = page if after is None else started_after(page, after)
         with store.reading() as connection:
-            rows = connection.execute(query if after is None else started_after(query, after)).all()
+            rows = connection.execute(later.with_only_columns(*key)).all()
         if rows:
             yield [run_id for _, run_id in rows]
         if len(rows) < _PAGE:
