@@ -78,7 +78,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
     def feed(self, source: Source, version: Callable[[int], int | None]) -> None:
         """Say where rollouts come from. Has to be called before `run`."""
         self._source, self._version = source, version
-        self._has_learned = False
+        self._has_learned, self._tally = False, TokenTally()
 
     def work(self, step: int) -> Work:
         """The rollouts that the source gives for a step. Those without an advantage count in its means, unread."""

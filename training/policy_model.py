@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import replace_folder
@@ -78,7 +79,7 @@ def load_policy(
     try:
         model = AutoModelForCausalLM.from_pretrained(str(base), dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(str(base))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(
             f"{base} cannot be loaded as a language model with its tokenizer: {str(error).splitlines()[0]} Name a "
             "folder with config.json, tokenizer and safetensors."
@@ -154,8 +155,6 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 def _write_fault(error: Exception) -> str | None:
     """What is wrong with the disk, if that is what an error says; safetensors has an error of its own."""
-    from safetensors import SafetensorError
-
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error) if isinstance(error, SafetensorError) else None

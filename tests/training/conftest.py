@@ -1,0 +1,29 @@
+"""What the tests of the trainers share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from transformers import LlamaForCausalLM
+from transformers.utils import logging
+
+from tests.training.tiny_policy import write_tiny_base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_bars() -> Iterator[None]:
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model's folder: the tiny server's random Llama."""
+    return write_tiny_base(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_base: Path) -> LlamaForCausalLM:
+    model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(tiny_base).eval()
+    return model
