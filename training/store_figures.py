@@ -113,7 +113,7 @@ class StoreReport:
     lengths: Mapping[str, Spread]
     """`prompt`, `tool`, `policy` and `total` tokens a rollout."""
     policies: tuple[PolicyRuns, ...]
-    """Oldest first."""
+    """Oldest first, by their last run."""
     recommenders: tuple[RecommenderRuns, ...]
     rewards: RewardFigures | None
     distance: Distance | None
