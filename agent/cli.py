@@ -38,6 +38,10 @@ _ADDED = {
         ("fork", "deeprec.agent.what_if_cli", "fork"),
         ("replay", "deeprec.agent.what_if_cli", "replay"),
     ],
+    "train": [
+        ("grpo", "deeprec.training.train_cli", "grpo"),
+        ("sft", "deeprec.training.train_cli", "sft"),
+    ],
     "trm": [("eval", "deeprec.evals.cli", "trm_eval")],
 }
 # Modules of extras, and the extra that brings them.

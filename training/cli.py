@@ -78,7 +78,7 @@ def check(
         raise ConfigError(f"--adapter {adapter} needs the model that it was trained on. Name it with --base.")
     if weight and stage is None:
         raise ConfigError("--weight is of a stage's reward. Name the stage with --stage.")
-    where = _filter(split, suite, system, status, model, adapter_version, since, until)
+    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
     reward = None if stage is None else make_stage(stage, weight)
 
     from rich.console import Console
@@ -101,8 +101,10 @@ def check(
         typer.echo(json.dumps(to_json(report), indent=2, allow_nan=False))
         return
     console = Console(highlight=False)
-    for table in store_tables(report) if report.runs else ():
-        console.print(table)
+    for title, table in store_tables(report) if report.runs else ():
+        console.print(title, style="bold", soft_wrap=True, markup=False)
+        if table is not None:
+            console.print(table)
         console.print()
     for note in report.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False, style="yellow")
@@ -145,7 +147,7 @@ def score(
 
     own = load_rewards(reward or ())
     chosen = make_stage(stage, weight, own=tuple(own))
-    where = _filter(split, suite, system, status, model, adapter_version, since, until)
+    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
     loaded = load_artifact(artifact)
     rewards = {**make_rewards(loaded, make_encoder(str(loaded.config["encoder_id"]))), **own}
     with TraceStore(store, create=False) as traces, Console(stderr=True).status("Scoring …") as told:
@@ -192,7 +194,7 @@ def make_stage(stage: str, weights: Sequence[str] | None, *, own: Sequence[str] 
     return stage_reward(check_stage(stage), told)
 
 
-def _filter(
+def run_filter(
     split: str | None,
     suite: str | None,
     system: str | None,
@@ -202,6 +204,7 @@ def _filter(
     since: datetime | None,
     until: datetime | None,
 ) -> RunFilter:
+    """The filter that the options of a command mean."""
     from deeprec.agent.traces import RunFilter
 
     return RunFilter(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deeprec.training.alarms import Alarm
 from deeprec.trm_tool.errors import DeepRecError
+
+LOG = "log.jsonl"
 
 
 class TrainingError(DeepRecError):
@@ -29,3 +33,18 @@ class StepReport:
     """Why training ends here, before its last step; None where it goes on."""
     save_adapter: Callable[[Path], None]
     """Write the policy as it is after this step into a folder that is not there, or is replaced as a whole."""
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines of a training's log: one for each optimizer step, and one for each validation.
+
+    What a kill left half written is passed over.
+    """
+    path = out / LOG
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines

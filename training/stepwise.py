@@ -33,10 +33,10 @@ from deeprec.training.checkpoints import (
     save_checkpoint,
 )
 from deeprec.training.policy_model import PolicyModel, save_adapter, save_model
-from deeprec.training.step_report import StepReport, TrainingError
+from deeprec.training.step_report import LOG, StepReport, TrainingError, read_log
 from deeprec.training.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
 
-CHECKPOINTS, LOG, ADAPTER, MODEL = "checkpoints", "log.jsonl", "adapter", "model"
+CHECKPOINTS, ADAPTER, MODEL = "checkpoints", "adapter", "model"
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Stepwise:
             the folder of the trained adapter, or of the whole model.
         """
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
-        self._log_lines = _resume_log(self._out / LOG, 0 if checkpoint is None else read_state(checkpoint)["step"])
+        self._log_lines = _resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
         self.remove_callback(PrinterCallback)  # what transformers has for who switches its bars off
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         result = self._out / (MODEL if self._config.lora is None else ADAPTER)
@@ -271,16 +271,9 @@ def _peak_memory_gb(*, on_gpu: bool) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _resume_log(path: Path, step: int) -> list[dict[str, Any]]:
+def _resume_log(out: Path, step: int) -> list[dict[str, Any]]:
     """The log up to a step; what came after it, in a training that was killed, is cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            told = json.loads(line)
-        except ValueError:  # the kill came while it was written
-            continue
-        if told["step"] <= step:
-            kept.append(told)
-    path.write_text("".join(json.dumps(told) + "\n" for told in kept), encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    kept = [line for line in read_log(out) if line["step"] <= step]
+    (out / LOG).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     return kept
