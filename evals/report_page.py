@@ -12,7 +12,7 @@ import numpy as np
 from deeprec.evals.comparison import Difference
 from deeprec.evals.metrics import Interval, mean_interval
 from deeprec.evals.report import SuiteReport, protocol
-from deeprec.evals.results import REWARD, SuiteResults, SystemResults
+from deeprec.evals.results import REWARD, SuiteResults, SystemResults, cutoffs
 from deeprec.evals.statistics import FEW_USERS
 from deeprec.trm_tool.errors import ConfigError
 
@@ -120,7 +120,7 @@ def _short(value: float, digits: int) -> str:
 
 def _results_table(report: SuiteReport) -> str:
     k = report.results.k
-    cuts = [cut for cut in (1, 5, 10, 20) if cut <= k][-2:]
+    cuts = cutoffs(k)[-2:]
     names = [f"{metric}@{cut} {listing}" for cut in cuts for metric in ("recall", "ndcg") for listing in ("filled",)]
     names += [f"recall@{k} written", f"ndcg@{k} written", "found"]
     ordered = sorted(

@@ -112,7 +112,7 @@ def read_runs(connection: Connection, label: str) -> list[SuiteRun]:
             started=row.started_at.timestamp(),
             seconds=(row.latency_ms or 0.0) / 1000,
         )
-        for row in connection.execution_options(yield_per=_BLOCK).execute(chosen)
+        for row in connection.execute(chosen, execution_options={"yield_per": _BLOCK})  # not the connection's: it lasts
     ]
 
 

@@ -33,7 +33,7 @@ REWARD = "reward "
 """Before the name of a reward component among the measures."""
 LISTINGS = ("written", "filled")
 """The list as the model wrote it, and as a person sees it."""
-CUTOFFS = (1, 5, 10, 20)
+_CUTOFFS = (1, 5, 10, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,11 @@ class SuiteResults:
                 return system
         known = ", ".join(system.name for system in self.systems)
         raise TraceStoreError(f"The suite {self.label} has no runs of {name!r}; it has runs of {known}.")
+
+
+def cutoffs(k: int) -> list[int]:
+    """Places from the top at which lists of `k` items are measured; the last is `k`."""
+    return [*(cutoff for cutoff in _CUTOFFS if cutoff < k), k]
 
 
 def load_results(store: TraceStore, suite: str) -> SuiteResults:
@@ -180,7 +185,7 @@ def _per_run(rows: Sequence[SuiteRun], scores: StoredScores) -> dict[str, NDArra
     }
     for listing in LISTINGS:
         ranks = ranks_from_reciprocals(values[f"rr_{listing}"])
-        for k in (cutoff for cutoff in CUTOFFS if cutoff <= rows[0].k):
+        for k in cutoffs(rows[0].k):
             values[f"recall@{k} {listing}"] = recall_from_ranks(ranks, k)
             values[f"ndcg@{k} {listing}"] = ndcg_from_ranks(ranks, k)
             values[f"mrr@{k} {listing}"] = reciprocal_from_ranks(ranks, k)

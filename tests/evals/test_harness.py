@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,18 +44,6 @@ def artifact(artifact_folder: Path) -> Artifact:
     return load_artifact(artifact_folder)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(tmp_path / "traces.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def server() -> Iterator[TinyServer]:
-    with serve_tiny() as running:
-        yield running
-
-
 def run(suite: Suite, store: TraceStore, dataset: Dataset, artifact: Artifact, **settings: Any) -> SuiteResults:
     label = run_suite(suite, store, dataset=dataset, artifact=artifact, encoder=HashingEncoder(), **settings)
     return load_results(store, label)
@@ -86,18 +73,6 @@ def test_systems_without_a_model_are_stored_and_measured_by_id(
             assert target == dataset.target(user, 1)
             assert recall == recall_at_k(lists[user], {target}, 5)
             assert ndcg == pytest.approx(ndcg_at_k(lists[user], {target}, 5), abs=1e-12)
-
-
-def test_no_system_lists_an_item_of_the_history_and_a_system_that_does_is_told(
-    store: TraceStore, dataset: Dataset, artifact: Artifact
-) -> None:
-    results = run(make_suite(), store, dataset, artifact)
-    assert all(system.measures["seen"].sum() == 0 for system in results.systems)
-    for trace in store.traces():
-        assert not {place.item_id for place in trace.recommended} & set(trace.run.history)
-    unmasked = replace(results.systems[0], measures={**results.systems[0].measures, "seen": np.ones(12)})
-    report = make_report(replace(results, systems=(unmasked, *results.systems[1:])))
-    assert any("popularity listed items that were in the history" in warning for warning in report.warnings)
 
 
 def test_a_suite_that_has_run_is_not_run_again_and_a_new_system_joins_it(
@@ -217,14 +192,6 @@ def test_a_suite_that_cannot_run_says_what_to_do(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         run(suite, store, dataset, artifact, **settings)
-
-
-def test_a_recommender_that_was_trained_on_the_targets_is_refused(
-    store: TraceStore, dataset: Dataset, artifact: Artifact
-) -> None:
-    leaky = replace(artifact, config={**artifact.config, "holdout": 0})
-    with pytest.raises(ConfigError, match="holdout 0"):
-        run(make_suite(), store, dataset, leaky)
 
 
 def test_differences_are_paired_by_user_and_other_targets_are_refused(
