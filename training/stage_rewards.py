@@ -23,6 +23,8 @@ from deeprec.training.stages import REWARD, StageReward
 from deeprec.trm_tool.errors import ConfigError
 
 _PAGE = 256
+_NO_MODEL = "none"
+"""The protocol of lists that no language model wrote: baselines of a suite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class ScoringReport:
     """What `score_stored_runs` did."""
 
     runs: int
-    """That match and have ended. Those of people who were taken out of the store are not among them."""
+    """That match and have ended. People who were taken out of the store are not among them, nor lists of no model."""
     scored: int
     """Of those, how many lacked a component."""
     composed: int
@@ -204,7 +206,7 @@ def _ended_runs(store: TraceStore, where: RunFilter | None) -> Iterator[list[UUI
     """Runs that can be scored, oldest first, page by page; no transaction stays open between two."""
     key = (Run.started_at, Run.run_id)
     page = filtered(select(Run), where).where(Run.status != "running", Run.redacted_at.is_(None))
-    page = page.order_by(*key).limit(_PAGE)
+    page = page.where(Run.protocol != _NO_MODEL).order_by(*key).limit(_PAGE)
     after = None
     while True:
         later = page if after is None else started_after(page, after)

@@ -15,31 +15,35 @@ from deeprec.evals.streams import Spread
 from deeprec.training.store_figures import Distance, GroupSizes, PolicyRuns, RewardFigures, StoreReport
 
 _SIZES_SHOWN = 8
+_POLICIES_SHOWN = 12
 
 
-def store_tables(report: StoreReport) -> Iterator[Table]:
-    """The figures of a report, table by table; what there is none of is left out."""
-    runs = _table(f"{report.runs:,} runs, {report.rollouts:,} of them rollouts", "refused", "runs", "such as")
+def store_tables(report: StoreReport) -> Iterator[tuple[str, Table | None]]:
+    """The figures of a report, as titles with their tables; what there is none of is left out."""
+    refused = _table("refused", "runs", "such as")
     for refusal in report.refused:
-        runs.add_row(refusal.reason, f"{refusal.runs:,}", str(refusal.example))
-    yield runs
+        refused.add_row(refusal.reason, f"{refusal.runs:,}", str(refusal.example))
+    yield f"{report.runs:,} runs, {report.rollouts:,} of them rollouts", refused if report.refused else None
     if report.policies:
-        yield _policies(report.policies)
+        older = len(report.policies) - _POLICIES_SHOWN
+        title = "Policies, oldest first" + (f"; {older:,} older ones are left out" if older > 0 else "")
+        yield title, _policies(report.policies[-_POLICIES_SHOWN:])
     if report.groups is None:
         return
-    yield _groups(report.groups, report.rewards)
-    lengths = _table("Tokens a rollout", "", "median", "p95", "largest", "mean")
+    yield f"{report.groups.groups:,} groups", _groups(report.groups, report.rewards)
+    lengths = _table("", "median", "p95", "largest", "mean")
     for name, spread in report.lengths.items():
         lengths.add_row(name, *_spread(spread))
-    yield lengths
+    yield "Tokens a rollout", lengths
     if report.rewards is not None:
-        yield _rewards(report.rewards)
+        yield _reward_title(report.rewards), _rewards(report.rewards)
     if report.distance is not None:
-        yield _distance(report.distance)
+        title = "Logged log-probabilities of free runs beside the current policy's, nats a token"
+        yield title, _distance(report.distance)
 
 
 def _policies(policies: tuple[PolicyRuns, ...]) -> Table:
-    table = _table("Policies, oldest first", "model", "adapter", "version", "", "runs", "rollouts", "last")
+    table = _table("model", "adapter", "version", "", "runs", "rollouts", "last")
     now = datetime.now(UTC)
     for each in policies:
         table.add_row(
@@ -55,7 +59,7 @@ def _policies(policies: tuple[PolicyRuns, ...]) -> Table:
 
 
 def _groups(groups: GroupSizes, rewards: RewardFigures | None) -> Table:
-    table = _table(f"{groups.groups:,} groups", "rollouts", "groups")
+    table = _table("rollouts", "groups")
     commonest = sorted(groups.sizes.items(), key=lambda pair: -pair[1])[:_SIZES_SHOWN]
     for size, count in sorted(commonest):
         table.add_row(f"{size:,}", f"{count:,}")
@@ -69,18 +73,18 @@ def _groups(groups: GroupSizes, rewards: RewardFigures | None) -> Table:
     return table
 
 
-def _rewards(rewards: RewardFigures) -> Table:
+def _reward_title(rewards: RewardFigures) -> str:
     variance = rewards.variance
     where = "within groups" if variance.within_groups else "over all, because no group has two rewards"
-    table = _table(
+    return (
         f"Reward of the stage {rewards.stage} in {rewards.with_reward:,} rollouts: mean {_number(rewards.mean)}, "
-        f"deviation {_number(variance.deviation)} {where}; the format held in {_share(rewards.format_held)}",
-        "component",
-        "weight",
-        "mean",
-        "NaN",
-        "share of the variance",
+        f"deviation {_number(variance.deviation)} {where}; the format held in {_share(rewards.format_held)}"
     )
+
+
+def _rewards(rewards: RewardFigures) -> Table:
+    variance = rewards.variance
+    table = _table("component", "weight", "mean", "NaN", "share of the variance")
     for name in (*rewards.weights, *(name for name in rewards.components if name not in rewards.weights)):
         table.add_row(
             _text(name),
@@ -94,7 +98,7 @@ def _rewards(rewards: RewardFigures) -> Table:
 
 def _distance(distance: Distance) -> Table:
     gap = distance.gap
-    table = _table("Logged log-probabilities beside the current policy's, nats a token", "", "")
+    table = _table("", "")
     table.add_row("mean difference", _number(gap.mean))
     table.add_row("largest", _number(gap.largest) if gap.at is None else f"{_number(gap.largest)}, in run {gap.at}")
     table.add_row("over", f"{gap.tokens:,} tokens of {gap.rollouts:,} rollouts")
@@ -103,8 +107,8 @@ def _distance(distance: Distance) -> Table:
     return table
 
 
-def _table(title: str, *headers: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+def _table(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(headers))
     for place, header in enumerate(headers):
         table.add_column(header, justify="left" if place == 0 or header in _WORDS else "right", overflow="fold")
     return table

@@ -45,7 +45,7 @@ class StoreTally:
         self.misfits: dict[str, tuple[int, UUID]] = {}
         """Why a rollout does not fit the current policy -> how many, and one of them."""
         self.sample: list[Rollout] = []
-        """Of those that fit it."""
+        """Of the free ones that fit it."""
         self._stage, self._policy, self._size, self._random = stage, policy, sample, random
         self._groups: dict[str, _Group] = {}
         self._fitting = 0
@@ -152,6 +152,8 @@ class StoreTally:
             count, example = self.misfits.get(misfit, (0, rollout.run_id))
             self.misfits[misfit] = (count + 1, example)
             return
+        if rollout.guided:
+            return  # its log-probabilities are those of constrained sampling
         self._fitting += 1
         if len(self.sample) < self._size:
             self.sample.append(rollout)

@@ -110,16 +110,17 @@ def test_a_run_without_a_target_gets_nan_and_is_counted(store: TraceStore, artif
     assert score(store, artifact).composed == 0  # NaN is stored and compared as such
 
 
-def test_runs_that_have_not_ended_or_are_redacted_or_not_asked_for_are_left_alone(
+def test_runs_that_have_not_ended_or_are_redacted_or_no_models_or_not_asked_for_are_left_alone(
     store: TraceStore, artifact: Artifact
 ) -> None:
     running = made_run(run={"user_id": "u2"})
     store.start_run(running.run)
     store_runs(store, made_run(run={"user_id": "gone"}), made_run(run={"split": "test"}))
     redact_person(store, "gone", dry_run=False)
+    [baseline] = store_runs(store, made_run(run={"protocol": "none"}, turns=()))
     assert score(store, artifact, where=RunFilter(split="train")).runs == 0
     assert score(store, artifact).runs == 1
-    assert store.rewards([running.run.run_id], SCHEME) == {}
+    assert store.rewards([running.run.run_id, baseline.run.run_id], SCHEME) == {}
 
 
 def test_more_runs_than_a_page_are_each_scored_once(store: TraceStore, artifact: Artifact) -> None:

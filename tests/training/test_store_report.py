@@ -236,6 +236,18 @@ def test_check_tells_people_and_machines(store: TraceStore, file: Path, capsys: 
     assert weighted["rewards"]["variance"]["shares"]["rank"] == pytest.approx(1)
 
 
+def test_check_shows_the_newest_policies(store: TraceStore, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    versions = [f"rec-v{number}" for number in range(1, 16)]
+    store_runs(
+        store,
+        *(made_run(minute=at, run={"adapter": name, "adapter_version": name}) for at, name in enumerate(versions)),
+    )
+    told = run_command(capsys, "check", file)
+    assert "Policies, oldest first; 3 older ones are left out" in told
+    assert [version for version in versions if f" {version} " in told] == versions[3:]
+    assert len(json.loads(run_command(capsys, "check", file, "--json"))["policies"]) == 15
+
+
 def test_check_of_nothing_says_so(store: TraceStore, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "The store has no runs" in run_command(capsys, "check", file)
     filled(store)

@@ -1,5 +1,6 @@
 import json
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -50,6 +51,13 @@ def test_ls_filters_and_limits(path: Path) -> None:
     assert len(json.loads(run("ls", *store, "--user", "12"))) == 2
     assert json.loads(run("ls", *store, "--user", "nobody")) == []
     assert "No run matches" in run("ls", "--store", str(path), "--user", "nobody")
+    assert json.loads(run("ls", *store, "--adapter-version", "none such")) == []
+    newest, *_, oldest = json.loads(run("ls", *store))
+    moment = f"{datetime.fromisoformat(newest['started_at']).astimezone():%Y-%m-%dT%H:%M:%S}"
+    assert newest in json.loads(run("ls", *store, "--since", moment))
+    assert json.loads(run("ls", *store, "--since", "2999-01-01")) == []
+    assert oldest in json.loads(run("ls", *store, "--until", "2999-01-01"))
+    assert json.loads(run("ls", *store, "--until", "1999-01-01")) == []
 
 
 def test_ls_json_is_complete(path: Path) -> None:

@@ -194,6 +194,8 @@ def test_rewards_keep_nan_and_are_replaced_by_scheme(store: TraceStore, make: An
     store.write_rewards(run_id, "list", {"hit": 3.0})
     rewards = {(reward.scheme, reward.component): reward.value for reward in store.run(run_id).rewards}
     assert rewards == {("list", "hit"): 3.0, ("talk", "turns"): 0.5}
+    assert store.rewards([run_id, FIRST], "list") == {run_id: {"hit": 3.0}}
+    assert store.rewards([], "list") == store.rewards([run_id], "other") == {}
     with pytest.raises(RunNotFoundError):
         store.write_rewards(FIRST, "list", {"hit": 1.0})
 
