@@ -87,9 +87,7 @@ async def collect_groups(
 
     graph = build_graph(policy, retriever, config=collection.config, recorder=SqlRecorder(store))
     requests = [_request(collection, pairs[place][0], ids[place], place) for place in left]
-    await run_on_server(
-        graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=tell
-    )
+    await run_on_server(graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=tell)
     return ids
 
 
