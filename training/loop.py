@@ -25,6 +25,7 @@ from deeprec.evals import load_results, run_suite
 from deeprec.evals.rewards import make_rewards
 from deeprec.evals.suite import Entry, Suite
 from deeprec.training.adapter_lineage import AdapterLineage, write_lineage
+from deeprec.training.choice import best_rollouts
 from deeprec.training.collect import Collection, collect_groups
 from deeprec.training.groups import ScoredRollout
 from deeprec.training.grpo import train_grpo
@@ -169,11 +170,7 @@ class _Loop:
         reward = stage_reward("recommendation")
         score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards(), stage=reward)
         rewarded = list(read_rewarded(self.store, RunFilter(suite=label), stage=reward, allow_guided=True))
-        usable = sorted(
-            (each for each in rewarded if np.isfinite(each.reward)),
-            key=lambda each: (-each.reward, each.rollout.run_id),
-        )
-        chosen = [each.rollout for each in usable[: plan.best]]
+        chosen = best_rollouts(rewarded, best=plan.best)
         if not chosen:
             raise ConfigError(f"None of the guided runs under {label} can be trained on. See `deeprec train check`.")
         self.say(f"warm start on {len(chosen)} of {len(rewarded)} guided runs")
