@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -35,7 +36,7 @@ from deeprec.evals.suite_retrievers import HistoryOnly, ShuffledHistoryOnly
 from deeprec.evals.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem, Setting
 from deeprec.evals.systems import System
 from deeprec.evals.trm_eval import check_artifact
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever, ScoredItem, make_encoder
+from deeprec.trm_tool import Artifact, CachedEncoder, ConfigError, Dataset, Encoder, Retriever, ScoredItem, make_encoder
 from deeprec.trm_tool.ranking import best
 
 _NAMESPACE = UUID("6a3b8f0e-5d0c-4f6e-9d1b-2f6f7f0f4c11")
@@ -70,6 +71,7 @@ def run_suite(
     artifact: Artifact,
     base_url: str | None = None,
     encoder: Encoder | None = None,
+    cache: Path | None = None,
     only: Sequence[str] = (),
     max_concurrency: int = 32,
     on_progress: Callable[[SuiteProgress], None] | None = None,
@@ -86,6 +88,8 @@ def run_suite(
         artifact: The recommender of all systems.
         base_url: A vLLM server, for the agents; None where the suite has none.
         encoder: The artifact's own; None makes it by its id.
+        cache: Folder that keeps text embeddings, for the systems without a language model: an encoder that has nothing
+            to encode is not even loaded. None keeps nothing.
         only: Names of entries to run; empty runs all.
         max_concurrency: Agents at once.
         on_progress: Called after each run, or batch of runs.
@@ -103,12 +107,14 @@ def run_suite(
     check_cases(cases, dataset, suite.split)
     check_disjoint(evaluated_pairs(cases), learned_pairs(artifact, dataset), by="the recommender")
     encoder = encoder or make_encoder(str(artifact.config["encoder_id"]))
-    setting = Setting(suite=suite, dataset=dataset, artifact=artifact, encoder=encoder, cases=cases)
+    kept = encoder if cache is None else CachedEncoder(encoder, cache)
+    setting = Setting(suite=suite, dataset=dataset, artifact=artifact, encoder=kept, cases=cases)
     label = suite_label(suite, dataset, artifact.fingerprint)
     made = _made(suite, setting, systems, only)
     harness = _Harness(
         label=label,
         setting=setting,
+        encoder=encoder,
         store=store,
         done=measured_runs(store, label),
         rewards=make_rewards(artifact, encoder),
@@ -157,6 +163,8 @@ def _made(
 class _Harness:
     label: str
     setting: Setting
+    encoder: Encoder
+    """Of the agents, who encode a phrase at a time and would read a cache's files for each."""
     store: TraceStore
     done: set[UUID]
     """Runs that are stored and measured."""
@@ -236,7 +244,7 @@ class _Harness:
             )
 
     def _retriever(self, system: AgentSystem, seed: int) -> Retriever:
-        artifact, encoder = self.setting.artifact, self.setting.encoder
+        artifact, encoder = self.setting.artifact, self.encoder
         if system.is_shuffled:
             return ShuffledHistoryOnly(artifact, encoder, seed=seed)
         return Retriever(artifact, encoder) if system.hears_preference else HistoryOnly(artifact, encoder)

@@ -11,7 +11,7 @@ from deeprec.trm_tool.errors import ConfigError
 
 _CHUNK = 2_000_000
 """Random draws held in memory at once."""
-_FEW_DISTINCT, _GATHERED = 1_000, 200_000
+_FEW_DISTINCT, _GATHERED = 500, 200_000
 """Distinct values whose counts are drawn. With more, the values are: so many at once as the processor's cache holds."""
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.options import DEFAULT_ARTIFACT, DEFAULT_CACHE
 
 if TYPE_CHECKING:
     from deeprec.evals.comparison import Difference
@@ -70,6 +70,7 @@ def run(
                 dataset=dataset,
                 artifact=loaded,
                 base_url=base_url,
+                cache=DEFAULT_CACHE,
                 only=only or [],
                 max_concurrency=concurrency,
                 on_progress=bars.show,

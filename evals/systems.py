@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -67,6 +68,12 @@ def make_trm_system(
     with torch.inference_mode():
         items = model.item_vectors()  # (items, width)
 
+    @cache
+    def encoded() -> dict[str, NDArray[np.float32]]:
+        """Every wish and its vector, encoded together: once, and not before somebody scores."""
+        texts = ["", *dict.fromkeys((wishes or {}).values())]
+        return dict(zip(texts, encode_preferences(encoder, catalogue, texts), strict=True))
+
     def score(cases: Sequence[Case]) -> NDArray[np.floating]:
         length = model.config.max_length
         rows = torch.full((len(cases), length), PADDING_ROW)
@@ -76,7 +83,7 @@ def make_trm_system(
         said = [(wishes or {}).get(case, "") for case in cases]
         preference, has = None, None
         if any(said):
-            preference = torch.from_numpy(encode_preferences(encoder, catalogue, said)).to(items.device)
+            preference = torch.from_numpy(np.stack([encoded()[wish] for wish in said])).to(items.device)
             has = torch.tensor([bool(wish) for wish in said], device=items.device)
         with torch.inference_mode():
             query = model.query(rows.to(items.device), preference, has, weight)

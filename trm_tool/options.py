@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 """Where the demo leaves its recommender, and where every command looks for one."""
 DEFAULT_CACHE = Path(".deeprec/cache/embeddings")
-"""Where every command that trains keeps text embeddings; delete it to forget them."""
+"""Where commands keep text embeddings; delete it to forget them."""
 MAX_SEED = 2**32 - 1
 """Every generator of random numbers that is used here takes seeds from 0 to this."""
 

@@ -116,11 +116,15 @@ def _unreadable(what: str, data: bytes) -> str:
 
 def storable(text: str) -> str:
     r"""Text that every database takes: NUL becomes ``\x00``, a lone surrogate its escape (``\udc80``)."""
+    if text.isascii() and "\x00" not in text:  # most of what is stored, item ids above all
+        return text
     return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def storable_json(value: Any) -> Any:
     """A copy of `value` that is strict JSON: storable text, lists for sequences, text for whatever JSON lacks."""
+    if type(value) is str:
+        return storable(value)
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int):

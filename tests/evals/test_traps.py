@@ -296,8 +296,16 @@ class TestSeenItemsAreMaskedForAllAlike:
 
     @pytest.mark.parametrize("baseline", ["trm", "unmasked"])
     def test_a_system_that_masks_otherwise_is_named_and_compared_with_none(
-        self, baseline: str, store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+        self,
+        baseline: str,
+        store: TraceStore,
+        dataset: Dataset,
+        artifact: Artifact,
+        server: TinyServer,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr("deeprec.evals.comparison.MIN_SLICE", 2)
+
         def unmasked(_: Any) -> DerivedSystem:
             return DerivedSystem(source="one-retrieval", rank=lambda trace: list(trace.run.history))
 
@@ -310,6 +318,7 @@ class TestSeenItemsAreMaskedForAllAlike:
         report = make_report(results, baseline=baseline)
         compared = {difference.first for difference in (*report.differences, *report.sliced)}
         assert compared == ({"popularity", "one-retrieval"} if baseline == "trm" else set())
+        assert bool(report.sliced) == (baseline == "trm")
         assert [line for line in report.warnings if line.startswith("unmasked listed items that were in the history")]
 
 
