@@ -149,7 +149,7 @@ class Stepwise:
             "wait_seconds": self._began - asked,
             "padding_waste": work.padding.waste,
             "num_tokens": float(self.state.num_input_tokens_seen),
-            "peak_memory_gb": _peak_memory_gb(on_gpu=self._policy.on_gpu),
+            "peak_memory_gb": peak_memory_gb(on_gpu=self._policy.on_gpu),
             **({"tokens_per_second": work.padding.tokens / seconds} if work.batches else {}),
         }
         figures = self._metrics["train"]
@@ -263,7 +263,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _peak_memory_gb(*, on_gpu: bool) -> float:
+def peak_memory_gb(*, on_gpu: bool) -> float:
     """Of the step on a GPU; on a CPU of the process so far."""
     if on_gpu:
         return torch.cuda.max_memory_allocated() / 1e9
