@@ -11,6 +11,8 @@ from deeprec.trm_tool.errors import ConfigError
 
 FEW_USERS = 100
 """Below this many users a result says in its own line that they are too few."""
+_CHUNK = 2_000_000
+"""Random draws held in memory at once."""
 
 
 def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 20_000, seed: int = 0) -> float:
@@ -43,8 +45,11 @@ def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 
     if not len(sizes):
         return 1.0
     rng = np.random.default_rng(seed)
-    signed = 2.0 * rng.binomial(counts, 0.5, size=(resamples, len(counts))) - counts  # (resamples, distinct sizes)
-    as_far = int((np.abs(signed @ sizes) >= seen * (1 - 1e-12)).sum())  # sums in another order round otherwise
+    as_far, step = 0, max(1, _CHUNK // len(counts))
+    for start in range(0, resamples, step):
+        drawn = rng.binomial(counts, 0.5, size=(min(step, resamples - start), len(counts)))  # (draws, distinct sizes)
+        sums = (2.0 * drawn - counts) @ sizes
+        as_far += int((np.abs(sums) >= seen * (1 - 1e-12)).sum())  # sums in another order round otherwise
     return (as_far + 1) / (resamples + 1)
 
 

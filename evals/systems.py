@@ -71,8 +71,9 @@ def make_trm_system(
     @cache
     def encoded() -> dict[str, NDArray[np.float32]]:
         """Every wish and its vector, encoded together: once, and not before somebody scores."""
-        texts = ["", *dict.fromkeys((wishes or {}).values())]
-        return dict(zip(texts, encode_preferences(encoder, catalogue, texts), strict=True))
+        texts = list(dict.fromkeys(filter(None, (wishes or {}).values())))
+        vectors = encode_preferences(encoder, catalogue, texts)
+        return dict(zip(texts, vectors, strict=True)) | {"": np.zeros_like(vectors[0])}
 
     def score(cases: Sequence[Case]) -> NDArray[np.floating]:
         length = model.config.max_length

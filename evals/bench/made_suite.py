@@ -26,16 +26,18 @@ _GENRES = ("action", "adventure", "comedy", "crime", "drama", "horror", "romance
 def make_suite_runs(users: int, *, seed: int, suite: str = "made@00000000", k: int = 10) -> Iterator[RunTrace]:
     """Make whole, measured runs of a suite: ten systems, each for every user, with the scores that a harness stores.
 
-    They have no turns, which no report reads; every list is of `k` items, and every agent makes one search.
+    They have no turns, which no report reads; every list is of `k` items, and every agent makes one search, which finds
+    the same items whatever the agent.
     """
     random = np.random.default_rng(seed)
     started = datetime(2026, 1, 1, tzinfo=UTC)
     cases = [_make_case(random) for _ in range(users)]
     targets = [ids(random, 1)[0] for _ in range(users)]
+    candidates = [ids(random, k) for _ in range(users)]
     for place, system in enumerate(SYSTEMS):
-        for user, (case, target) in enumerate(zip(cases, targets, strict=True)):
+        for user, (case, target, items) in enumerate(zip(cases, targets, candidates, strict=True)):
             now = started + timedelta(seconds=place * users + user)
-            yield _make_suite_run(random, system, str(user), target, case, now, suite=suite, k=k)
+            yield _make_suite_run(random, system, str(user), target, items, case, now, suite=suite)
 
 
 def _make_case(random: np.random.Generator) -> dict[str, float]:
@@ -51,14 +53,15 @@ def _make_suite_run(
     system: str,
     user: str,
     target: str,
+    items: tuple[str, ...],
     case: Mapping[str, float],
     now: datetime,
     *,
     suite: str,
-    k: int,
 ) -> RunTrace:
-    speaks = SYSTEMS.index(system) >= 4
-    items = ids(random, k)
+    speaks, k = SYSTEMS.index(system) >= 4, len(items)
+    if not speaks or system.endswith(SHUFFLED):
+        items = tuple(items[index] for index in random.permutation(k))
     found = tuple(ScoredItem(item, 1 / place) for place, item in enumerate(items, start=1))
     listed = tuple(items[index] for index in random.permutation(k)) if speaks else items
     places = tuple(

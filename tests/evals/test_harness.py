@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from deeprec.agent import AgentConfig, TraceStore
 from deeprec.agent.traces import RunFilter, RunTrace, TraceStoreError
@@ -28,7 +30,7 @@ from deeprec.evals import (
 )
 from deeprec.evals.results import SuiteResults
 from deeprec.evals.suite_systems import SYSTEMS, fused_ranking
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, TextRole, load_artifact
 from tests.tiny_server import TinyServer, serve_tiny
 
 QUICK = ("popularity", "co-occurrence", "trm", "trm-oracle")
@@ -91,6 +93,22 @@ def test_a_suite_that_has_run_is_not_run_again_and_a_new_system_joins_it(
         ("popularity", 0, 12),
         ("popularity", 12, 12),
     ]
+
+
+def test_kept_embeddings_are_not_encoded_again(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, tmp_path: Path
+) -> None:
+    class Silent(HashingEncoder):
+        def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
+            raise AssertionError(f"asked to encode {texts}")
+
+    with TraceStore(tmp_path / "another.db") as another:
+        first = run(make_suite(), another, dataset, artifact, cache=tmp_path / "kept")
+    label = run_suite(
+        make_suite(), store, dataset=dataset, artifact=artifact, encoder=Silent(), cache=tmp_path / "kept"
+    )
+    oracle = load_results(store, label).system("trm-oracle")
+    np.testing.assert_array_equal(oracle.measures["rr_filled"], first.system("trm-oracle").measures["rr_filled"])
 
 
 def test_agents_run_at_once_and_their_runs_are_rewarded(

@@ -141,6 +141,15 @@ def test_the_interval_agrees_with_the_normal_one_on_many_values() -> None:
     assert interval.high == pytest.approx(0.2 + half, abs=0.003)
 
 
+def test_the_interval_of_values_that_all_differ_is_the_normal_one_too() -> None:
+    values = np.random.default_rng(2).normal(3.0, 1.0, 2000)
+    interval = mean_interval(values)
+    half = 1.96 * values.std() / math.sqrt(2000)
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.004)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.004)
+    assert interval == mean_interval(values)
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(5)
     intervals = [mean_interval(rng.normal(3.0, 1.0, 100), resamples=400, seed=draw) for draw in range(300)]

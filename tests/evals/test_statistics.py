@@ -26,6 +26,13 @@ def test_a_test_of_equal_systems_raises_false_alarms_as_often_as_it_says() -> No
     assert np.mean(alarms) == pytest.approx(0.05, abs=0.03)
 
 
+def test_a_test_drawn_in_parts_is_the_same_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = np.random.default_rng(3).random((2, 300))
+    whole = randomisation_test(first, second)
+    monkeypatch.setattr("deeprec.evals.statistics._CHUNK", 7_000)
+    assert randomisation_test(first, second) == whole
+
+
 def test_nothing_to_compare_and_no_difference() -> None:
     assert math.isnan(randomisation_test([], []))
     assert math.isnan(randomisation_test([math.nan], [1.0]))
