@@ -20,7 +20,7 @@ from deeprec.training.policy_model import PolicyModel
 from deeprec.training.policy_positions import only_policy_positions
 from deeprec.training.step_metrics import TokenTally, rollout_metrics
 from deeprec.training.step_report import StepReport
-from deeprec.training.stepwise import Stepwise, Work, training_arguments
+from deeprec.training.stepwise import Stepwise, Work, on_one_device, training_arguments
 from deeprec.training.trainer_config import FULL_WEIGHTS_LEARNING_RATE, GRPO_LORA_LEARNING_RATE, GrpoConfig
 from deeprec.trm_tool.errors import ConfigError
 
@@ -61,7 +61,7 @@ def make_grpo_trainer(
     trainer = LoggedGrpoTrainer(
         model=policy.model,
         reward_funcs=_no_reward,
-        args=args,
+        args=on_one_device(args),
         train_dataset=Dataset.from_dict({"prompt": [""]}),
         processing_class=policy.tokenizer,
     )

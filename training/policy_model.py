@@ -75,7 +75,7 @@ def load_policy(
                 f"{start} is an adapter, but all weights are to be trained. Train an adapter, or merge this one into "
                 "a base model first."
             )
-    dtype = torch.bfloat16 if on_gpu and lora is not None else torch.float32
+    dtype = torch.bfloat16 if lora is not None and uses_bfloat16(on_gpu=on_gpu) else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(str(base), dtype=dtype, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(str(base))
@@ -86,15 +86,20 @@ def load_policy(
         ) from error
     if lora is not None:
         model = _with_adapter(model, lora, start, seed)
-    config = model.config
+    text = model.config.get_text_config()
     return PolicyModel(
         model=model,
         tokenizer=tokenizer,
-        vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
-        fingerprint=fingerprint_base(base, config),
+        vocabulary=text.vocab_size,
+        context=text.max_position_embeddings,
+        fingerprint=fingerprint_base(base, model.config),
         on_gpu=on_gpu,
     )
+
+
+def uses_bfloat16(*, on_gpu: bool) -> bool:
+    """Whether training computes in bfloat16: on a GPU that has it. On CPUs it is slower, where it is there at all."""
+    return on_gpu and torch.cuda.is_bf16_supported()
 
 
 def save_adapter(model: Any, folder: Path) -> None:

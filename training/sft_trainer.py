@@ -18,7 +18,7 @@ from deeprec.training.policy_model import PolicyModel
 from deeprec.training.policy_positions import only_policy_positions
 from deeprec.training.rollouts import Rollout
 from deeprec.training.step_report import StepReport
-from deeprec.training.stepwise import Stepwise, Work, training_arguments
+from deeprec.training.stepwise import Stepwise, Work, on_one_device, training_arguments
 from deeprec.training.trainer_config import SFT_LEARNING_RATE, SFT_LORA_LEARNING_RATE, SftConfig
 
 
@@ -50,7 +50,7 @@ def make_sft_trainer(
     )
     trainer = RolloutSftTrainer(
         model=policy.model,
-        args=args,
+        args=on_one_device(args),
         train_dataset=_dataset([rollouts[at] for at in training]),
         eval_dataset=_dataset([rollouts[at] for at in validation]) if held_out else None,
         processing_class=policy.tokenizer,

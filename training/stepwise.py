@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import resource
 import sys
 import time
@@ -32,9 +33,10 @@ from deeprec.training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from deeprec.training.policy_model import PolicyModel, save_adapter, save_model
+from deeprec.training.policy_model import PolicyModel, save_adapter, save_model, uses_bfloat16
 from deeprec.training.step_report import LOG, StepReport, TrainingError, read_log
 from deeprec.training.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
+from deeprec.trm_tool.errors import ConfigError
 
 CHECKPOINTS, ADAPTER, MODEL = "checkpoints", "adapter", "model"
 
@@ -233,7 +235,15 @@ def training_arguments(
         out: The folder of the training.
         steps: Optimizer steps.
         learning_rate: Where the settings name none.
+
+    Raises:
+        ConfigError: the process was started as one of several.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "Training was started in several processes, but takes one. Call `deeprec train` without accelerate launch "
+            "or torchrun; CUDA_VISIBLE_DEVICES chooses the GPU."
+        )
     return {
         "output_dir": str(out),
         "max_steps": steps,
@@ -241,7 +251,7 @@ def training_arguments(
         "max_grad_norm": config.max_grad_norm,
         "seed": config.seed,
         "use_cpu": not policy.on_gpu,
-        "bf16": policy.on_gpu,
+        "bf16": uses_bfloat16(on_gpu=policy.on_gpu),
         "activation_checkpointing": policy.on_gpu,
         "gradient_accumulation_steps": 1,  # a step's micro-batches are cut in `Stepwise.training_step`
         "logging_steps": 1,
@@ -251,6 +261,12 @@ def training_arguments(
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
+
+
+def on_one_device(args: Any) -> Any:
+    """Arguments of a trainer that leaves further GPUs alone: transformers would copy the model onto all of them."""
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
 
 
 def _first(items: Sequence[Any]) -> Any:

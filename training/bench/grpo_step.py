@@ -4,9 +4,9 @@
     python -m deeprec.training.bench.grpo_step --base MODEL --store .deeprec/traces.db --rollouts 8
 
 Plain TRL gets the rollouts from a `rollout_func`, makes its own advantages of the same rewards, and has micro-batches
-of as many rollouts as fit into the same bound of tokens. Each side trains in a process of its own, in turn, so that peak
-memory is its own; the first step warms up. Both begin with equal adapters, so equal gradient norms show equal work.
-CPU seconds are reported beside seconds: on a busy machine only they can be compared.
+of as many rollouts as fit into the same bound of tokens. Each side trains in a process of its own, in turn, so that
+peak memory is its own; the first step warms up. Both begin with equal adapters, so equal gradient norms show equal
+work. CPU seconds are reported beside seconds: on a busy machine only they can be compared.
 """
 
 from __future__ import annotations
