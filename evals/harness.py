@@ -26,7 +26,7 @@ from deeprec.agent.traces import RecommendationRecord, RetrievalRecord, RewardRe
 from deeprec.evals import rewards, run_metrics
 from deeprec.evals.cases import Case
 from deeprec.evals.leaks import check_cases, check_disjoint, evaluated_pairs, learned_pairs, weak_points
-from deeprec.evals.result_rows import CASE_SCHEME, ORACLE, TRUE_OF
+from deeprec.evals.result_rows import CASE_SCHEME, ORACLE, TRUE_OF, model_name, models_of
 from deeprec.evals.results import measured_runs
 from deeprec.evals.rewards import Reward, make_rewards, score_run
 from deeprec.evals.run_metrics import MeasureList, make_list_measures, measure_run, names_target
@@ -133,10 +133,9 @@ def run_suite(
         )
     if agents:
         asyncio.run(harness.run_agents(agents, str(base_url), max_concurrency))
-    sources = {entry.system: entry for entry in suite.systems}
     for entry, system in made:
         if isinstance(system, DerivedSystem):
-            harness.run_derived(entry, system, sources[system.source])
+            harness.run_derived(entry, system, _source(suite, entry, system))
     return label
 
 
@@ -152,11 +151,26 @@ def _made(
         if entry.system not in systems:
             raise ConfigError(f"{entry.system!r} is no system. Choose one of {', '.join(systems)}.")
         system = systems[entry.system](setting)
-        if isinstance(system, DerivedSystem) and system.source not in {other.system for other in suite.systems}:
-            raise ConfigError(f"{entry.name} is read out of the runs of {system.source}: add that to the suite.")
+        if isinstance(system, DerivedSystem):
+            _source(suite, entry, system)
         if not only or entry.name in only:
             made.append((entry, system))
     return made
+
+
+def _source(suite: Suite, entry: Entry, system: DerivedSystem) -> Entry:
+    """The entry whose runs are read: the one of that name, else the only one of that system."""
+    found = [other for other in suite.systems if other.name == system.source]
+    found = found or [other for other in suite.systems if other.system == system.source]
+    if not found:
+        raise ConfigError(f"{entry.name} is read out of the runs of {system.source}: add that to the suite.")
+    if len(found) > 1:
+        names = ", ".join(other.name for other in found)
+        raise ConfigError(
+            f"{entry.name} is read out of the runs of {system.source}, and the suite has {len(found)} of that system "
+            f"({names}). Call the one that is meant {system.source}."
+        )
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,11 +214,11 @@ class _Harness:
             parent = self._id(source, case, seed)
             if parent not in self.done:
                 continue  # its source did not end; the next session may have it
-            began = time.perf_counter()
-            ranked = system.rank(self.store.run(parent))[: self.setting.suite.k]
+            run = self.store.run(parent)
+            ranked = system.rank(run)[: self.setting.suite.k]
             listed = [(item_id, 1 / place) for place, item_id in enumerate(ranked, start=1)]
-            each_ms = (time.perf_counter() - began) * 1000
-            self.store.write_runs([self._listed(entry, case, listed, each_ms, seed=seed, parent=parent)])
+            made = self._listed(entry, case, listed, run.latency_ms or 0.0, seed=seed, source=run)
+            self.store.write_runs([made])
             tell(1)
 
     async def run_agents(
@@ -213,7 +227,18 @@ class _Harness:
         """The graph, for many users at once."""
         for entry, system in agents:
             async with await _policy_of(base_url, entry.model) as policy:
+                self._check_model(entry, policy)
                 await self._run_agent(entry, system, policy, max_concurrency)
+
+    def _check_model(self, entry: Entry, policy: CompletionPolicy) -> None:
+        """One row is one model: runs of another one neither count as this one's nor are mixed with them."""
+        name = model_name(str(policy.model), policy.adapter)
+        others = models_of(self.store, self.label, entry.name) - {name}
+        if others:
+            raise ConfigError(
+                f"The stored runs of {entry.name} were written by {', '.join(sorted(others))}, and the server has "
+                f"{name}. Serve the same model, or give {name} an entry of its own (`name: …`, `model: {name}`)."
+            )
 
     async def _run_agent(
         self, entry: Entry, system: AgentSystem, policy: CompletionPolicy, max_concurrency: int
@@ -272,9 +297,9 @@ class _Harness:
         *,
         oracle: bool = False,
         seed: int = 0,
-        parent: UUID | None = None,
+        source: RunTrace | None = None,
     ) -> RunTrace:
-        """A run without a language model: one retrieval, and its list."""
+        """A run without a language model: one retrieval, and its list; or what its source searched, found and took."""
         places = tuple(
             RecommendationRecord(rank=rank, item_id=item_id, retrieval=0, score=score, source="written")
             for rank, (item_id, score) in enumerate(listed, start=1)
@@ -299,12 +324,12 @@ class _Harness:
                 split=self.setting.suite.split,
                 suite=self.label,
                 system=entry.name + (ORACLE if oracle else ""),
-                parent_id=parent,
+                parent_id=None if source is None else source.run.run_id,
             ),
             status="finished",
             incomplete=False,
             detail=None,
-            started_at=now,
+            started_at=now if source is None else source.started_at,
             finished_at=now,
             latency_ms=latency_ms,
             ungrounded=0,
@@ -319,12 +344,18 @@ class _Harness:
                     items=tuple(ScoredItem(item_id, score) for item_id, score in listed),
                     latency_ms=latency_ms,
                 ),
-            ),
+            )
+            if source is None
+            else source.retrievals,
             written=places,
             recommended=places,
             rewards=(),
         )
-        schemes = {run_metrics.SCHEME: self._measures(trace), CASE_SCHEME: self._case(case)}
+        measures = self._measures(trace)
+        if source is not None:
+            told = measure_run(source)
+            measures |= {name: told[name] for name in ("tokens", "prompt_tokens")}
+        schemes = {run_metrics.SCHEME: measures, CASE_SCHEME: self._case(case)}
         return replace(
             trace,
             rewards=tuple(

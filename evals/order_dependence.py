@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ class OrderDependence:
     own: Interval
     """The same where the recommender's own order was shown; a ranking that agrees with the recommender has it too."""
     agreement: Interval
-    """Kendall's tau of the two written lists: 1 where the order decides nothing, 0 where they agree as by chance.
+    """Kendall's tau-b of the two written lists: 1 where the order decides nothing, 0 where they agree as by chance.
     Sampling at a temperature lowers it as well."""
     overlaps: tuple[Overlap, ...]
     copied: Interval
@@ -91,8 +90,9 @@ def measure_order(own: Sequence[ShownRun], drawn: Sequence[ShownRun], *, seed: i
         The figures over the pairs of one user and seed; NaN where there is no pair.
 
     Source:
-        Kendall 1938, doi:10.1093/biomet/30.1-2.81; an item that was not written stands below those that were, and
-        pairs that this leaves tied are not counted (Goodman & Kruskal 1954, doi:10.1080/01621459.1954.10501231).
+        Kendall 1938, doi:10.1093/biomet/30.1-2.81; an item that was not written stands below those that were. Of what
+        was shown and written, pairs that this leaves tied are not counted; for two written lists, both of which have
+        ties, it is tau-b (Kendall 1945, doi:10.1093/biomet/33.3.239).
     """
     partners = {(run.user, run.seed): _distinct(run) for run in own}
     pairs = []
@@ -127,7 +127,7 @@ def measure_order(own: Sequence[ShownRun], drawn: Sequence[ShownRun], *, seed: i
         drawn=interval(taus),
         p_value=permutation_test(taus, sizes, seed=seed),
         own=interval([shown_written_tau(run) for run, _ in pairs]),
-        agreement=interval([list_tau(one.written, other.written) for one, other in pairs]),
+        agreement=interval([list_tau(one.written, other.written, len(other.shown)) for one, other in pairs]),
         overlaps=tuple(overlaps),
         copied=interval([float(run.written == run.shown[: len(run.written)]) for _, run in pairs]),
         copied_chance=_mean([1 / math.perm(len(run.shown), len(run.written)) for _, run in pairs]),
@@ -139,8 +139,7 @@ def shown_written_tau(run: ShownRun) -> float:
 
     1: the list is the first candidates as shown. Its expectation is 0 where the order shown was drawn at random.
     """
-    n, m = len(run.shown), len(run.written)
-    counted = m * n - m * (m + 1) // 2  # pairs of which one was written
+    counted = _ordered_pairs(len(run.written), len(run.shown))
     if not counted:
         return math.nan
     place = {item: index for index, item in enumerate(run.shown)}
@@ -151,16 +150,28 @@ def shown_written_tau(run: ShownRun) -> float:
     return 1 - 2 * discordant / counted
 
 
-def list_tau(first: Sequence[str], second: Sequence[str]) -> float:
-    """Kendall's tau, in [-1, 1], of two lists of the same candidates; NaN where no pair is ordered by both."""
-    places = [{item: index for index, item in enumerate(listed)} for listed in (first, second)]
-    concordant = discordant = 0
-    for one, other in combinations(dict.fromkeys((*first, *second)), 2):
-        differences = [place.get(one, len(place)) - place.get(other, len(place)) for place in places]
-        product = differences[0] * differences[1]
-        concordant += product > 0
-        discordant += product < 0
-    return (concordant - discordant) / (concordant + discordant) if concordant + discordant else math.nan
+def list_tau(first: Sequence[str], second: Sequence[str], candidates: int) -> float:
+    """Kendall's tau-b of two lists out of the same candidates; NaN where one of them orders no pair.
+
+    Candidates that neither list names count too: both lists set what they share above them. So the expectation is 0
+    where one of the lists was drawn at random, however short they are.
+
+    Args:
+        first: Different items, best first.
+        second: The same of the other list.
+        candidates: How many items the lists were made from.
+    """
+    ordered = math.sqrt(_ordered_pairs(len(first), candidates) * _ordered_pairs(len(second), candidates))
+    if not ordered:
+        return math.nan
+    names = list(dict.fromkeys((*first, *second)))
+    places = []
+    for listed in (first, second):
+        place = {item: index for index, item in enumerate(listed)}
+        places.append(np.array([place.get(item, len(listed)) for item in names]))
+    signs = [np.sign(place[:, None] - place[None, :]) for place in places]
+    above_unnamed = len(set(first) & set(second)) * (candidates - len(names))
+    return float((signs[0] * signs[1]).sum() / 2 + above_unnamed) / ordered
 
 
 def permutation_test(
@@ -190,6 +201,11 @@ def permutation_test(
         totals += rng.multinomial(count, chances, size=resamples) @ values
     seen = abs(float(np.sum(taus)))
     return (int((np.abs(totals) >= seen - 1e-9).sum()) + 1) / (resamples + 1)
+
+
+def _ordered_pairs(written: int, candidates: int) -> int:
+    """Pairs of candidates of which a list names at least one."""
+    return written * candidates - written * (written + 1) // 2
 
 
 def _null_taus(n: int, m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

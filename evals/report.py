@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +81,8 @@ def make_report(
         results: From `load_results`.
         baseline: The system that every other one is compared with.
         measure: What by; None is the NDCG of the filled list at the suite's length.
-        slice_of: The system that is compared with the baseline in each slice; None is the best one that is no oracle
-            and not the baseline.
+        slice_of: The system that is compared with the baseline in each slice; None is the agent whose own lists are the
+            best (written, not filled: a list that is filled with the recommender's says nothing of an agent).
 
     Raises:
         TraceStoreError: the suite has no runs of the baseline.
@@ -100,7 +101,8 @@ def make_report(
     orders = {name: (results.system(name), results.system(name + SHUFFLED)) for name in results.orders}
     agents = [system for system in rivals if np.nanmean(system.measures["tokens"]) > 0] or rivals
     if slice_of is None and agents:
-        slice_of = max(agents, key=lambda system: np.nan_to_num(np.nanmean(system.measures[measure]))).name
+        own = measure.replace(" filled", " written")
+        slice_of = max(agents, key=lambda system: np.nan_to_num(np.nanmean(system.measures[own]))).name
     return SuiteReport(
         results=results,
         baseline=baseline,
@@ -112,7 +114,7 @@ def make_report(
             for name, (own, drawn) in orders.items()
             if masks_alike(own, drawn) and set(own.users) & set(drawn.users)
         },
-        warnings=_warnings(results),
+        warnings=weaknesses(results),
     )
 
 
@@ -130,7 +132,8 @@ def protocol(results: SuiteResults) -> str:
     )
 
 
-def _warnings(results: SuiteResults) -> list[str]:
+def weaknesses(results: SuiteResults) -> list[str]:
+    """What a reader of the figures must know, a sentence each."""
     warnings = []
     most = max(len(system.users) for system in results.systems)
     if most < FEW_USERS:
@@ -142,6 +145,17 @@ def _warnings(results: SuiteResults) -> list[str]:
         if ended.get("fallback", 0):
             share = f"{ended['fallback']} of {system.runs} runs of {system.name}"
             warnings.append(f"{share} fell back to the recommender's own list; their written list counts as empty.")
+        if len(system.made_by) > 1:
+            makers = "; ".join(system.made_by)
+            warnings.append(
+                f"The runs of {system.name} were made by several models or prompts ({makers}): its row is a mix."
+            )
+        unwritten = int((system.measures["listed"] == 0).sum())
+        if unwritten:
+            warnings.append(
+                f"For {unwritten} of {len(system.users)} users {system.name} wrote no item: what its list is filled "
+                "with there is not its own, so read the written one."
+            )
         if ended.get("incomplete", 0):
             warnings.append(f"{ended['incomplete']} runs of {system.name} are incomplete: the trace store failed them.")
         if lists_seen(system):
@@ -156,6 +170,11 @@ def _warnings(results: SuiteResults) -> list[str]:
                 "which nothing had shown: look at those for a leak, or for a model that knows the data by heart."
             )
     return warnings + _weak_points(results) + _order_warnings(results)
+
+
+def p_text(value: float) -> str:
+    """A p-value in words: never 0, which no test by resampling can find."""
+    return "–" if math.isnan(value) else "< .0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _weak_points(results: SuiteResults) -> list[str]:
@@ -180,7 +199,7 @@ def _weak_points(results: SuiteResults) -> list[str]:
 def _order_warnings(results: SuiteResults) -> list[str]:
     return [
         f"The order in which candidates are shown decides part of the ranking of {name}: where it was drawn at random, "
-        f"Kendall's tau of place shown and place written is {found.drawn.mean:.2f} (p = {found.p_value:.4f})."
+        f"Kendall's tau of place shown and place written is {found.drawn.mean:.2f} (p {p_text(found.p_value)})."
         for name, found in results.orders.items()
         if found.p_value < _SIGNIFICANT
     ]

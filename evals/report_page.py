@@ -11,7 +11,7 @@ import numpy as np
 
 from deeprec.evals.comparison import Difference
 from deeprec.evals.metrics import Interval, mean_interval
-from deeprec.evals.report import SuiteReport, protocol
+from deeprec.evals.report import SuiteReport, p_text, protocol
 from deeprec.evals.results import REWARD, SuiteResults, SystemResults, cutoffs
 from deeprec.evals.statistics import FEW_USERS
 from deeprec.trm_tool.errors import ConfigError
@@ -92,8 +92,7 @@ def key_plot(report: SuiteReport) -> bytes:
         ceiling = float(np.nanmean(system.measures["found"]))
         axes.plot(ceiling, place, marker="|", color="0.45", markersize=14, linestyle="none")
     axes.plot([], [], marker="|", color="0.45", linestyle="none", label="target was retrieved at all")
-    names = [f"{system.name} (oracle)" if system.oracle else system.name for system in systems]
-    axes.set_yticks(range(len(systems)), names)
+    axes.set_yticks(range(len(systems)), [system_title(system) for system in systems])
     axes.set_xlim(left=0)
     axes.grid(axis="x", alpha=0.3)
     axes.set_title(f"{report.results.label}, {len(systems[0].users)} users, 95% intervals", fontsize=10)
@@ -127,7 +126,7 @@ def _results_table(report: SuiteReport) -> str:
         report.results.systems, key=lambda s: -float(np.nan_to_num(np.nanmean(s.measures[report.measure])))
     )
     rows = [
-        [_name(system), str(len(system.users)), *(shown(mean_interval(system.measures[name])) for name in names)]
+        [system_title(system), str(len(system.users)), *(shown(mean_interval(system.measures[name])) for name in names)]
         for system in ordered
     ]
     return _table(["system", "users", *(TRAITS.get(name, name) for name in names)], rows)
@@ -144,8 +143,8 @@ def _differences_table(differences: Sequence[Difference]) -> str:
                 _short(found.first_mean, 3),
                 _short(found.second_mean, 3),
                 shown(found.interval),
-                f"{found.p_value:.4f}",
-                f"{found.corrected_p:.4f}",
+                p_text(found.p_value),
+                p_text(found.corrected_p),
                 _short(found.smallest, 3) if not math.isnan(found.smallest) else "–",
             ]
         )
@@ -161,14 +160,14 @@ def _traits_table(results: SuiteResults) -> str:
         tokens = float(np.nansum(system.measures["tokens"]))
         pace = f"{tokens / system.seconds:.1f}" if tokens and system.seconds > 0 else "–"
         ended = ", ".join(f"{count} {status}" for status, count in sorted(system.statuses.items()))
-        rows.append([_name(system), ended, *own, str(system.coverage), pace])
+        rows.append([system_title(system), ended, *own, str(system.coverage), pace])
     return _table(["system", "ended", *(TRAITS[name] for name in names), "different items", "tokens/s"], rows)
 
 
 def _rewards_table(results: SuiteResults) -> str:
     scored = [system for system in results.systems if any(name.startswith(REWARD) for name in system.measures)]
     names = sorted({name for system in scored for name in system.measures if name.startswith(REWARD)})
-    rows = [[_name(system), *(_trait(system, name) for name in names)] for system in scored]
+    rows = [[system_title(system), *(_trait(system, name) for name in names)] for system in scored]
     return _table(["system", *(name.removeprefix(REWARD) for name in names)], rows) if rows else ""
 
 
@@ -182,12 +181,12 @@ def _orders_table(report: SuiteReport) -> str:
                 name,
                 f"{found.pairs}; {found.left_out} without a partner",
                 shown(found.drawn),
-                f"{found.p_value:.4f}",
+                p_text(found.p_value),
                 shown(found.own),
                 shown(found.agreement),
                 *overlaps,
                 f"{shown(found.copied)}; by chance {found.copied_chance:.2g}",
-                "–" if worth is None else f"{shown(worth.interval)}, p {worth.p_value:.4f}",
+                "–" if worth is None else f"{shown(worth.interval)}, p {p_text(worth.p_value)}",
             ]
         )
     if not rows:
@@ -210,7 +209,8 @@ def _trait(system: SystemResults, name: str) -> str:
     return _short(float(np.nanmean(values)), 2 if np.nanmax(np.abs(values)) > 2 else 3)
 
 
-def _name(system: SystemResults) -> str:
+def system_title(system: SystemResults) -> str:
+    """Its name, an oracle marked as one."""
     return f"{system.name} (oracle)" if system.oracle else system.name
 
 

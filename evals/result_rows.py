@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from deeprec.agent.traces import TraceStoreError
+from deeprec.agent.traces import TraceStore, TraceStoreError
 from deeprec.agent.traces.columns import read_columns
 from deeprec.agent.traces.schema import Recommendation, RetrievedItem, Reward, Run
 from deeprec.evals import rewards, run_metrics
@@ -42,6 +42,8 @@ class SuiteRun:
     k: int
     seed: int | None
     oracle: bool
+    made_by: str
+    """What wrote it: model and adapter, protocol and prompt with their versions."""
     started: float
     """Seconds since 1970."""
     seconds: float
@@ -81,12 +83,28 @@ def newest_label(connection: Connection, suite: str) -> str:
     return str(label)
 
 
+def model_name(model: str, adapter: str | None) -> str:
+    """What a server calls the model that writes: the adapter, if there is one on it."""
+    return adapter or model
+
+
+def models_of(store: TraceStore, label: str, system: str) -> set[str]:
+    """Which models wrote the stored runs of a system."""
+    chosen = select(Run.policy_model, Run.adapter).distinct().where(Run.suite == label, Run.system == system)
+    with store.reading() as connection:
+        return {model_name(row.policy_model, row.adapter) for row in connection.execute(chosen)}
+
+
 def read_runs(connection: Connection, label: str) -> list[SuiteRun]:
     """The runs of a suite that have ended, oldest first."""
     columns = (
         Run.run_id,
         Run.system,
         Run.policy_model,
+        Run.adapter,
+        Run.protocol,
+        Run.protocol_version,
+        Run.prompt_version,
         Run.user_id,
         Run.target_id,
         Run.status,
@@ -109,6 +127,10 @@ def read_runs(connection: Connection, label: str) -> list[SuiteRun]:
             k=row.k,
             seed=row.seed,
             oracle=bool(row.system) and row.system.endswith(ORACLE),
+            made_by=(
+                f"{model_name(row.policy_model, row.adapter)}, {row.protocol} {row.protocol_version}, prompt "
+                f"{row.prompt_version}"
+            ),
             started=row.started_at.timestamp(),
             seconds=(row.latency_ms or 0.0) / 1000,
         )

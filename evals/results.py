@@ -50,11 +50,13 @@ class SystemResults:
     statuses: Mapping[str, int]
     """How the runs ended; an incomplete run is counted as that."""
     measures: Mapping[str, NDArray[np.float64]]
-    """Name -> (users,), the mean over a user's runs; NaN where it cannot be computed."""
+    """Name -> (users,), the mean over a user's runs that have it; NaN where none has."""
     coverage: int
     """Different items in all shown lists together."""
     seconds: float
-    """From the first start to the last end."""
+    """During which at least one of the runs was under way: the pauses of a suite that was stopped do not count."""
+    made_by: tuple[str, ...]
+    """Model, adapter and prompt of the runs, each different one; one system should have one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,6 @@ def _system(name: str, rows: Sequence[SuiteRun], scores: StoredScores, coverage:
     place = {user: index for index, user in enumerate(users)}
     owner = np.array([place[row.user] for row in rows])  # (runs,)
     per_run = _per_run(rows, scores)
-    counts = np.bincount(owner)
     return SystemResults(
         name=name,
         oracle=rows[0].oracle,
@@ -167,10 +168,29 @@ def _system(name: str, rows: Sequence[SuiteRun], scores: StoredScores, coverage:
         targets=tuple(target_of[user] for user in users),
         runs=len(rows),
         statuses=Counter(row.status for row in rows),
-        measures={key: np.bincount(owner, weights=values) / counts for key, values in per_run.items()},
+        measures={key: _user_means(values, owner) for key, values in per_run.items()},
         coverage=coverage,
-        seconds=max(row.started + row.seconds for row in rows) - min(row.started for row in rows),
+        seconds=_busy_seconds(rows),
+        made_by=tuple(sorted({row.made_by for row in rows})),
     )
+
+
+def _user_means(values: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Means (users,) of the values (runs,) that are there; a missing one does not take a user's others with it."""
+    there = ~np.isnan(values)
+    counts = np.bincount(owner, weights=there)
+    sums = np.bincount(owner, weights=np.where(there, values, 0.0))
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return means
+
+
+def _busy_seconds(rows: Sequence[SuiteRun]) -> float:
+    """Length of the union of the times of the runs."""
+    total, until = 0.0, -np.inf
+    for started, ended in sorted((row.started, row.started + row.seconds) for row in rows):
+        total += max(0.0, ended - max(started, until))
+        until = max(until, ended)
+    return float(total)
 
 
 def _per_run(rows: Sequence[SuiteRun], scores: StoredScores) -> dict[str, NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from deeprec.agent import AgentInput, CompletionPolicy, PolicyError, TraceStore,
 from deeprec.trm_tool.errors import DeepRecError
 
 _MAX_FALLEN = 16
-"""Runs that may fall back before the server counts as lost."""
+"""Runs that may fall back, one after another, before the server counts as lost."""
 
 
 class ServerLostError(DeepRecError):
@@ -31,7 +31,8 @@ async def run_on_server(
     """Run the agent for every request; each carries a run id in its lineage.
 
     A run that falls back may be the server's fault or its own. It counts as ended when the server still answers after
-    the last run; else it is deleted, so that the next session runs it again.
+    the last run; else it is deleted, so that the next session runs it again. Runs that fall back one after another, and
+    none that does not between them, are the server's fault.
 
     Args:
         graph: the agent, which logs to `store`.
@@ -44,16 +45,20 @@ async def run_on_server(
         ServerLostError: the server went away.
     """
     fallen: list[int] = []
+    in_a_row = 0
 
     def ended(index: int, node: str, wrote: Mapping[str, Any]) -> None:
+        nonlocal in_a_row
         if node != "finish":
             return
         if wrote["status"] != "fallback":
+            in_a_row = 0
             on_ended(index, wrote["status"])
             return
         fallen.append(index)
-        if len(fallen) >= _MAX_FALLEN:
-            raise ServerLostError(f"{len(fallen)} runs fell back, the last: {wrote['detail']}")
+        in_a_row += 1
+        if in_a_row >= _MAX_FALLEN:
+            raise ServerLostError(f"{in_a_row} runs fell back one after another, the last: {wrote['detail']}")
 
     try:
         await run_many(graph, requests, max_concurrency=max_concurrency, on_update=ended)

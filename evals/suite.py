@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from deeprec.evals.cases import Case, make_cases
 from deeprec.evals.settings_file import parse_settings, read_settings_text
@@ -19,6 +19,15 @@ from deeprec.trm_tool.errors import ConfigError
 
 EMBEDDED = "ml-100k"
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]*$")]
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed stands there twice, and would draw the same runs again; name each once")
+    return seeds
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=10**9)], ...], AfterValidator(_each_once)]
 
 
 class Entry(BaseModel):
@@ -32,7 +41,7 @@ class Entry(BaseModel):
     """What its row is called; the system's own name unless given."""
     model: str | None = None
     """A model or a LoRA adapter of the server, by the name that it has there; None is the server's only model."""
-    seeds: tuple[int, ...] = ()
+    seeds: Seeds = ()
     """Of the sampling, one run of every user each; empty takes the suite's."""
 
     @model_validator(mode="before")
@@ -63,7 +72,7 @@ class Suite(BaseModel):
     max_retrievals: Annotated[int, Field(ge=1)] = 3
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     max_turn_tokens: Annotated[int, Field(ge=1)] = 512
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
     baseline: str
     """The system that every other one is compared with."""
     systems: tuple[Entry, ...]

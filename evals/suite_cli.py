@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
@@ -89,7 +90,8 @@ def compare(
     """Two systems of a suite, paired by user, from stored runs alone."""
     from deeprec.agent import TraceStore
     from deeprec.evals.comparison import compare_slices, compare_systems
-    from deeprec.evals.report import protocol
+    from deeprec.evals.report import protocol, weaknesses
+    from deeprec.evals.report_page import system_title
     from deeprec.evals.results import load_results
 
     with TraceStore(store, create=False) as traces:
@@ -102,16 +104,18 @@ def compare(
         told = {
             "suite": results.label,
             "protocol": protocol(results),
+            "warnings": weaknesses(results),
             "differences": [difference.to_dict() for difference in found],
             "slices": [difference.to_dict() for difference in sliced],
         }
         typer.echo(json.dumps(told, indent=2, allow_nan=False))
         return
     console = Console(highlight=False)
-    console.print(_table(f"{first} against {second}, {results.label}", "measure", found))
+    title = f"{system_title(one)} against {system_title(other)}, {results.label}"
+    console.print(_table(title, "measure", found))
     if sliced:
         console.print(_table(f"ndcg@{results.k} filled, by slice", "slice", sliced))
-    console.print(protocol(results), soft_wrap=True, markup=False)
+    _print_notes(console, protocol(results), weaknesses(results))
 
 
 def report(
@@ -153,43 +157,48 @@ def _name_of(suite: str) -> str:
 def _show(made: SuiteReport, *, as_json: bool) -> None:
     from deeprec.evals.metrics import mean_interval
     from deeprec.evals.report import protocol
-    from deeprec.evals.report_page import shown
+    from deeprec.evals.report_page import shown, system_title
 
     if as_json:
         typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
         return
     results = made.results
     names = [f"{metric}@{results.k} {listing}" for listing in ("filled", "written") for metric in ("recall", "ndcg")]
-    table = Table("system", "users", *names, "ceiling", title=results.label)
+    table = Table("system", "users", *names, "ceiling", title=escape(results.label))
     for system in results.systems:
-        name = f"{system.name} (oracle)" if system.oracle else system.name
         cells = [shown(mean_interval(system.measures[key])) for key in (*names, "found")]
-        table.add_row(name, str(len(system.users)), *cells)
+        table.add_row(escape(system_title(system)), str(len(system.users)), *cells)
     console = Console(highlight=False)
     console.print(table)
     if made.differences:
         console.print(_table(f"Against {made.baseline}, {made.measure}", "first", made.differences))
-    console.print(protocol(results), soft_wrap=True, markup=False)
-    for warning in made.warnings:
+    _print_notes(console, protocol(results), made.warnings)
+
+
+def _print_notes(console: Console, protocol: str, warnings: Sequence[str]) -> None:
+    console.print(protocol, soft_wrap=True, markup=False)
+    for warning in warnings:
         console.print(f"Note: {warning}", soft_wrap=True, markup=False, style="yellow")
 
 
 def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
-    """One line a difference; `label` is the field that names it."""
+    """One line a difference; `label` is the field that names it. Names and attributes come from files: no markup."""
+    from deeprec.evals.report import p_text
     from deeprec.evals.report_page import shown
+    from deeprec.evals.statistics import FEW_USERS
 
     heads = ("users", "its mean", "other", "difference", "p", "p, corrected", "could show")
-    table = Table("system" if label == "first" else label, *heads, title=title)
+    table = Table("system" if label == "first" else label, *heads, title=escape(title))
     for found in differences:
         could = "–" if math.isnan(found.smallest) else f"{found.smallest:.3f}"
         table.add_row(
-            str(getattr(found, label)),
-            str(found.interval.n),
+            escape(str(getattr(found, label))),
+            f"{found.interval.n}, too few" if found.interval.n < FEW_USERS else str(found.interval.n),
             f"{found.first_mean:.3f}",
             f"{found.second_mean:.3f}",
             shown(found.interval),
-            f"{found.p_value:.4f}",
-            f"{found.corrected_p:.4f}",
+            p_text(found.p_value),
+            p_text(found.corrected_p),
             could,
         )
     return table

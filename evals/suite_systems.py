@@ -51,10 +51,10 @@ class AgentSystem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedSystem:
-    """A list made from a stored run of another system of the suite."""
+    """A list made from a stored run of another system of the suite; that run's searches and cost are its own too."""
 
     source: str
-    """The system whose runs are read."""
+    """The system whose runs are read, by the name of its row; or the only one of the suite that is this system."""
     rank: Callable[[RunTrace], list[str]]
     """A run -> item ids, best first."""
 

@@ -7,9 +7,10 @@ if TYPE_CHECKING:
     from deeprec.training.groups import GroupFaults, RewardedRollout, ScoredRollout, advantages, score_groups
     from deeprec.training.grpo import train_grpo
     from deeprec.training.instances import Instance, Selection, select_instances
-    from deeprec.training.logprob_gap import load_current_policy
+    from deeprec.training.logprob_gap import importance_ratios, load_current_policy
     from deeprec.training.own_rewards import load_rewards
     from deeprec.training.policy_model import save_adapter
+    from deeprec.training.rollout_page import rollout_fragment
     from deeprec.training.rollouts import Rollout, RolloutError, read_rollouts, rollout_from_run
     from deeprec.training.sft import train_sft
     from deeprec.training.stage_rewards import ScoringReport, read_rewarded, read_scored, score_stored_runs
@@ -37,12 +38,14 @@ _HOMES = {
     "StepReport": "step_report",
     "TrainingError": "step_report",
     "advantages": "groups",
+    "importance_ratios": "logprob_gap",
     "load_current_policy": "logprob_gap",
     "load_rewards": "own_rewards",
     "read_rewarded": "stage_rewards",
     "read_rollouts": "rollouts",
     "read_scored": "stage_rewards",
     "report_store": "store_report",
+    "rollout_fragment": "rollout_page",
     "rollout_from_run": "rollouts",
     "save_adapter": "policy_model",
     "score_groups": "groups",
@@ -70,12 +73,14 @@ __all__ = [
     "StoreReport",
     "TrainingError",
     "advantages",
+    "importance_ratios",
     "load_current_policy",
     "load_rewards",
     "read_rewarded",
     "read_rollouts",
     "read_scored",
     "report_store",
+    "rollout_fragment",
     "rollout_from_run",
     "save_adapter",
     "score_groups",

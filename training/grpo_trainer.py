@@ -116,7 +116,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
                 f"The logged log-probabilities of step {step + 1} are {gap:.2f} nats per token from the policy's own; "
                 f"max_logprob_gap is {bound}."
             )
-            if not self._has_learned:
+            if not self._has_learned and not any(line.get("rollouts/trained") for line in self.history):
                 raise ConfigError(
                     f"{seen} These runs are another policy's, or were sampled at another temperature than 1. Start "
                     "from the adapter that made them, or collect runs with this one."

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deeprec.training.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
@@ -76,15 +77,7 @@ def measure_gap(rollouts: Iterable[Rollout], policy: CurrentPolicy) -> LogprobGa
     """
     total, tokens, count, largest, at = 0.0, 0, 0, -math.inf, None
     for rollout in rollouts:
-        if policy.misfit(rollout) is not None:
-            raise ConfigError(
-                f"Run {rollout.run_id} has tokens up to {rollout.token_ids.max()} in a sequence of "
-                f"{rollout.token_ids.size}; the model knows {policy.vocabulary} tokens and reads {policy.context}. "
-                "Name the model that wrote it."
-            )
-        own = np.flatnonzero(rollout.env_mask)
-        logged = rollout.logprobs[own].astype(np.float64)
-        away = np.abs(logged - _logprobs(policy.model, rollout.token_ids, own))
+        away = np.abs(_moved(rollout, policy))
         count += 1
         tokens += away.size
         total += float(away.sum())
@@ -97,6 +90,33 @@ def measure_gap(rollouts: Iterable[Rollout], policy: CurrentPolicy) -> LogprobGa
         largest=largest if tokens else math.nan,
         at=at,
     )
+
+
+def importance_ratios(rollout: Rollout, policy: CurrentPolicy) -> NDArray[np.float64]:
+    """How likely each token that the policy wrote is now, over how likely it was when it was sampled.
+
+    Returns:
+        (n,), a ratio for each token of the rollout: 1 where nothing moved, NaN where `env_mask` is 0.
+
+    Raises:
+        ConfigError: the rollout does not fit the model (`CurrentPolicy.misfit`).
+    """
+    ratios = np.full(rollout.token_ids.size, math.nan)
+    ratios[rollout.env_mask == 1] = np.exp(_moved(rollout, policy))
+    return ratios
+
+
+def _moved(rollout: Rollout, policy: CurrentPolicy) -> NDArray[np.float64]:
+    """Log-probability now minus that logged, of the policy's own tokens in their order."""
+    if policy.misfit(rollout) is not None:
+        raise ConfigError(
+            f"Run {rollout.run_id} has tokens up to {rollout.token_ids.max()} in a sequence of "
+            f"{rollout.token_ids.size}; the model knows {policy.vocabulary} tokens and reads {policy.context}. "
+            "Name the model that wrote it."
+        )
+    own = np.flatnonzero(rollout.env_mask)
+    now: NDArray[np.float64] = _logprobs(policy.model, rollout.token_ids, own)
+    return now - rollout.logprobs[own].astype(np.float64)
 
 
 @torch.inference_mode()

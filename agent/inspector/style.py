@@ -29,6 +29,9 @@ LIGHT = {
     "k2": "#f8cd92",
     "k3": "#f0a457",
     "k4": "#e0782c",
+    "u2": "#c3e0f8",
+    "u3": "#84bdee",
+    "u4": "#4795da",
     "k-ink": "#18120a",
 }
 DARK = {
@@ -51,6 +54,9 @@ DARK = {
     "k2": "#593f16",
     "k3": "#7a5416",
     "k4": "#9c4f10",
+    "u2": "#143451",
+    "u3": "#174c7c",
+    "u4": "#1a65ab",
     "k-ink": "#fff4e4",
 }
 
@@ -161,9 +167,12 @@ _RULES = """
 .deeprec .k2{background:var(--k2);color:var(--k-ink);box-shadow:inset 0 -2px var(--k-ink)}
 .deeprec .k3{background:var(--k3);color:var(--k-ink);box-shadow:inset 0 -3px var(--k-ink)}
 .deeprec .k4{background:var(--k4);color:var(--k-ink);box-shadow:inset 0 -4px var(--k-ink);font-weight:700}
+.deeprec .u2{background:var(--u2);color:var(--k-ink);box-shadow:inset 0 2px var(--k-ink)}
+.deeprec .u3{background:var(--u3);color:var(--k-ink);box-shadow:inset 0 3px var(--k-ink)}
+.deeprec .u4{background:var(--u4);color:var(--k-ink);box-shadow:inset 0 4px var(--k-ink);font-weight:700}
 .deeprec .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem .9rem;margin:0 0 .4rem;padding:0;
  font-size:.84rem}
-.deeprec .legend .t{padding:.05rem .4rem .2rem}
+.deeprec .legend .t{padding:.2rem .4rem}
 .deeprec .side{border-top:3px solid var(--line);padding-top:.5rem}
 .deeprec .two>.side+.side{border-top-color:var(--accent)}
 @container (max-width:30rem){.deeprec .run{padding:.6rem}.deeprec .card{padding:.75rem .75rem}

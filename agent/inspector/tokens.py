@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from deeprec.agent.inspector.markup import Html, element, piece, said
+from deeprec.agent.inspector.markup import Html, Part, element, piece, said
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.trm_tool.errors import ConfigError
 
@@ -18,6 +18,15 @@ LEVELS = ((0.9, "at least 90%"), (0.5, "50% to 90%"), (0.2, "20% to 50%"), (0.05
 """Lowest probability and words of each colour, the likeliest first."""
 LEAST_LIKELY = 5
 """Tokens that a turn names in words, for those who do not see colours."""
+
+
+class Mark(NamedTuple):
+    """How one token is shown."""
+
+    colour: str | None
+    """A class of the style sheet, such as `k1`; None for no colour."""
+    told: str | None
+    """What it says when it is pointed at."""
 
 
 def read_tokenizer(folder: Path) -> TokenTexts:
@@ -104,51 +113,84 @@ def tokens_section(turn: TurnRecord, start: int | None, tokens: TokenTexts | Non
         element("summary", f"Tokens: {read:,} put before the model, {wrote:,} written{mean}"),
         element("p", where, " " if where else None, _GUIDED if guided else None, class_="note"),
         _LEGEND if known else None,
-        element("p", _prompt(turn, tokens), Html(_written(texts, logprobs)), class_="chain"),
+        chain(
+            given_text("".join(token_texts(turn.prompt_ids, tokens))) if turn.prompt_ids else None,
+            written_tokens(texts, [_mark(value) for value in logprobs]),
+        ),
         _worst_table(texts, logprobs),
         class_="tokens",
     )
 
 
-def _prompt(turn: TurnRecord, tokens: TokenTexts | None) -> Html | None:
-    if not turn.prompt_ids:
-        return None
-    text = piece("".join(token_texts(turn.prompt_ids, tokens)), 200_000)
+def chain(*parts: Part) -> Html:
+    """A paragraph of tokens: what `given_text` and `written_tokens` return."""
+    return element("p", *parts, class_="chain")
+
+
+def given_text(text: Html | str) -> Html:
+    """Text between the policy's own, told apart for the eye and for the ear. Plain text is escaped."""
+    shown = text if isinstance(text, Html) else Html(piece(text, 200_000))
     label = element("span", "[not written by the policy] ", class_="hidden")
     end = element("span", " [written by the policy] ", class_="hidden")
-    return Html(f'{label}<span class="given">{text}</span>{end}')
+    return Html(f'{label}<span class="given">{shown}</span>{end}')
 
 
-def _written(texts: Sequence[str], logprobs: Sequence[float]) -> str:
+def written_tokens(texts: Sequence[str], marks: Sequence[Mark]) -> Html:
+    """The policy's tokens, each with its mark."""
     spans = []
-    for text, logprob in zip(texts, logprobs, strict=True):
-        colour = level(logprob)
-        title = "" if colour is None else f' title="{logprob:.3f}, {percent(logprob)}"'
-        spans.append(f'<span class="t{"" if colour is None else f" k{colour}"}"{title}>{piece(text)}</span>')
-    return "".join(spans)
+    for text, mark in zip(texts, marks, strict=True):
+        colour = "" if mark.colour is None else f" {mark.colour}"
+        title = "" if mark.told is None else f' title="{piece(mark.told)}"'
+        spans.append(f'<span class="t{colour}"{title}>{piece(text)}</span>')
+    return Html("".join(spans))
+
+
+def legend(colours: Sequence[tuple[str, str]], label: str) -> Html:
+    """What the colours of a chain mean: (class, words) of each, and the words for all of them."""
+    return element(
+        "ul",
+        element("li", element("span", "prompt and tool text", class_="given")),
+        [element("li", element("span", words, class_=f"t {colour}")) for colour, words in colours],
+        class_="legend",
+        aria_label=label,
+    )
+
+
+def token_table(caption: str, columns: Sequence[str], rows: Sequence[tuple[int, str, Sequence[str]]]) -> Html:
+    """Some tokens in words: place from 1, text, and figures under the `columns` after those two."""
+    body = [
+        element(
+            "tr",
+            element("td", f"{place:,}", class_="n"),
+            element("th", said(text.strip() or repr(text), 60), scope="row"),
+            [element("td", figure, class_="n") for figure in figures],
+        )
+        for place, text, figures in rows
+    ]
+    names = ("place", "token", *columns)
+    heads = [element("th", name, scope="col", class_=None if name == "token" else "n") for name in names]
+    return element(
+        "table",
+        element("caption", caption),
+        element("thead", element("tr", heads)),
+        element("tbody", body),
+        class_="small",
+    )
+
+
+def _mark(logprob: float) -> Mark:
+    colour = level(logprob)
+    return Mark(None, None) if colour is None else Mark(f"k{colour}", f"{logprob:.3f}, {percent(logprob)}")
 
 
 def _worst_table(texts: Sequence[str], logprobs: Sequence[float]) -> Html | None:
     worst = least_likely(logprobs)
     if not worst:
         return None
-    rows = [
-        element(
-            "tr",
-            element("td", f"{position + 1:,}", class_="n"),
-            element("th", said(texts[position].strip() or repr(texts[position]), 60), scope="row"),
-            element("td", f"{logprobs[position]:.3f}", class_="n"),
-            element("td", percent(logprobs[position]), class_="n"),
-        )
-        for position in worst
-    ]
-    heads = [element("th", name, scope="col", class_=None if name == "token" else "n") for name in _COLUMNS]
-    return element(
-        "table",
-        element("caption", f"The {len(worst)} least likely of the {len(texts):,} tokens written"),
-        element("thead", element("tr", heads)),
-        element("tbody", rows),
-        class_="small",
+    return token_table(
+        f"The {len(worst)} least likely of the {len(texts):,} tokens written",
+        ("logprob", "probability"),
+        [(at + 1, texts[at], (f"{logprobs[at]:.3f}", percent(logprobs[at]))) for at in worst],
     )
 
 
@@ -157,12 +199,8 @@ def _filled(ids: Sequence[int], texts: list[str]) -> list[str]:
     return [text or f"⟨{i}⟩" for i, text in zip(ids, texts, strict=True)]
 
 
-_COLUMNS = ("place", "token", "logprob", "probability")
 _GUIDED = "Guided: the policy was held to a format, so that a token may have been the only one allowed."
-_LEGEND = element(
-    "ul",
-    element("li", element("span", "prompt and tool text", class_="given")),
-    [element("li", element("span", words, class_=f"t k{number}")) for number, (_, words) in enumerate(LEVELS)],
-    class_="legend",
-    aria_label="Colours: the probability that the policy gave each token it wrote",
+_LEGEND = legend(
+    [(f"k{number}", words) for number, (_, words) in enumerate(LEVELS)],
+    "Colours: the probability that the policy gave each token it wrote",
 )

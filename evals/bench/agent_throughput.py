@@ -64,12 +64,14 @@ class StepLock:
         self._running, self._waiting, self._passed = running, 0, asyncio.Event()
 
     async def finish_step(self) -> None:
+        """Return when everybody who still runs has called this."""
         self._waiting += 1
         passed = self._passed
         self._release()
         await passed.wait()
 
     def leave(self) -> None:
+        """Run no further: the others no longer wait for this one."""
         self._running -= 1
         self._release()
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -127,6 +128,8 @@ def test_agents_run_at_once_and_their_runs_are_rewarded(
     sources = {trace.run.run_id: trace for trace in traces_of(store, "deeprec-guided")}
     for trace in traces_of(store, "fused"):
         assert [place.item_id for place in trace.written] == fused_ranking(sources[trace.run.parent_id])[:5]  # type: ignore[index]
+    for name in ("found", "calls", "items_found", "tokens", "prompt_tokens"):  # it searched what its source searched
+        assert fused.measures[name].tolist() == guided.measures[name].tolist(), name
     seeds = [trace.run.seed for trace in sources.values()]
     assert len(set(seeds)) == len(seeds)
 
@@ -201,6 +204,11 @@ def test_a_system_of_ones_own_is_one_function(
     [
         (make_suite("trm", "gone"), {}, "'gone' is no system. Choose one of popularity"),
         (make_suite("trm", "fused"), {}, "read out of the runs of deeprec-guided: add that"),
+        (
+            make_suite("trm", *({"system": "deeprec-guided", "name": name} for name in ("one", "two")), "fused"),
+            {},
+            r"the suite has 2 of that system \(one, two\). Call the one that is meant deeprec-guided",
+        ),
         (make_suite("trm", "deeprec-guided"), {}, "need a model. Start one with `deeprec llm serve`"),
         (make_suite(), {"only": ["gone"]}, "has no system 'gone'"),
     ],
@@ -270,3 +278,72 @@ def test_several_seeds_of_a_user_count_as_one(
     assert (guided.runs, len(guided.users)) == (24, 12)
     assert set(np.unique(guided.measures["recall@5 filled"])) <= {0.0, 0.5, 1.0}
     assert not math.isnan(guided.measures["ndcg@5 written"].mean())
+
+
+def test_a_derived_system_reads_the_row_of_that_name_and_no_other_of_the_same_system(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+) -> None:
+    tuned = {"system": "deeprec-guided", "name": "tuned", "seeds": [7]}
+    suite = make_suite("trm", "deeprec-guided", tuned, "fused", users=2, max_retrievals=2)
+    run(suite, store, dataset, artifact, base_url=server.base_url)
+    sources = {trace.run.run_id for trace in traces_of(store, "deeprec-guided")}
+    assert {trace.run.parent_id for trace in traces_of(store, "fused")} == sources
+
+
+def test_runs_of_another_model_are_neither_taken_over_nor_mixed(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+) -> None:
+    suite = make_suite("trm", "deeprec-one-turn", users=2)
+    label = run(suite, store, dataset, artifact, base_url=server.base_url).label
+    assert not any("several models" in line for line in make_report(load_results(store, label)).warnings)
+    [first, *_] = traces_of(store, "deeprec-one-turn")
+    store.write_runs([replace(first, run=replace(first.run, run_id=uuid4(), policy_model="another"))])
+    with pytest.raises(ConfigError, match="deeprec-one-turn were written by another, and the server has tiny"):
+        run(suite, store, dataset, artifact, base_url=server.base_url)
+    [line] = [line for line in make_report(load_results(store, label)).warnings if "several models" in line]
+    assert line.startswith("The runs of deeprec-one-turn were made by several models or prompts (another, tagged")
+
+
+def test_a_missing_score_of_one_seed_does_not_take_the_others_with_it(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+) -> None:
+    suite = make_suite("trm", {"system": "deeprec-one-turn", "seeds": [0, 1]}, users=1)
+    label = run(suite, store, dataset, artifact, base_url=server.base_url).label
+    for trace, value in zip(traces_of(store, "deeprec-one-turn"), (math.nan, 1.0), strict=True):
+        told = {reward.component: reward.value for reward in trace.rewards if reward.scheme == "eval"}
+        store.write_rewards(trace.run.run_id, "eval", told | {"names_target": value, "found_in": math.nan})
+    results = load_results(store, label)
+    assert results.system("deeprec-one-turn").measures["names_target"].tolist() == [1.0]
+    assert math.isnan(results.system("deeprec-one-turn").measures["found_in"][0])
+    assert any("holds the target's title" in line for line in make_report(results).warnings)
+
+
+def test_the_night_between_two_sessions_is_no_time_of_a_system(
+    store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    label = run(make_suite("trm"), store, dataset, artifact).label
+    [first, *_] = store.traces()
+    later = replace(first, run=replace(first.run, run_id=uuid4()), started_at=first.started_at + timedelta(days=1))
+    store.write_runs([later])
+    assert load_results(store, label).system("trm").seconds < 3_600
+
+
+def test_a_list_that_only_the_recommender_made_is_told_and_is_not_the_best_agent(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeprec.evals.comparison.MIN_SLICE", 2)
+    results = run(
+        make_suite("trm", "deeprec-free", "deeprec-one-turn"), store, dataset, artifact, base_url=server.base_url
+    )
+    free, guided = results.system("deeprec-free"), results.system("deeprec-one-turn")
+    assert free.measures["listed"].sum() == 0
+    ndcg = {"ndcg@5 filled": np.full(12, 0.5), "ndcg@5 written": np.zeros(12)}
+    good = {"ndcg@5 filled": np.full(12, 0.4), "ndcg@5 written": np.full(12, 0.4)}
+    systems = (
+        results.system("trm"),
+        replace(free, measures={**free.measures, **ndcg}),
+        replace(guided, measures={**guided.measures, **good}),
+    )
+    report = make_report(replace(results, systems=systems))
+    assert {difference.first for difference in report.sliced} == {"deeprec-one-turn"}
+    assert any(line.startswith("For 12 of 12 users deeprec-free wrote no item") for line in report.warnings)

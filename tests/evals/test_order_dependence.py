@@ -39,7 +39,7 @@ def test_tau_of_whole_lists_is_scipys() -> None:
         run = make_run("".join(ITEMS[i] for i in shown), "".join(ITEMS[i] for i in written))
         expected = kendalltau(np.argsort(shown), np.argsort(written)).statistic
         assert shown_written_tau(run) == pytest.approx(expected, abs=1e-12)
-        assert list_tau(run.shown, run.written) == pytest.approx(expected, abs=1e-12)
+        assert list_tau(run.shown, run.written, 10) == pytest.approx(expected, abs=1e-12)
 
 
 def test_tau_of_short_lists_by_hand() -> None:
@@ -47,8 +47,26 @@ def test_tau_of_short_lists_by_hand() -> None:
     assert shown_written_tau(make_run("abcd", "dc")) == -1.0
     assert shown_written_tau(make_run("abcd", "ba")) == pytest.approx(3 / 5)  # of 5 pairs with a or b, one is turned
     assert math.isnan(shown_written_tau(make_run("a", "a")))
-    assert list_tau("ab", "cb") == pytest.approx(-1.0)  # what is not written stands below: all three pairs are turned
-    assert math.isnan(list_tau("a", "a"))
+    # What is not written stands below. Of abc all pairs are turned; with d beside them, b stands above it in both.
+    assert list_tau("ab", "cb", 3) == pytest.approx(-1.0)
+    assert list_tau("ab", "cb", 4) == pytest.approx(-2 / 5)
+    assert list_tau("ab", "ab", 9) == pytest.approx(1.0)
+    assert math.isnan(list_tau("a", "a", 1))
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 1), (2, 2), (3, 1), (4, 2)])
+def test_short_lists_agree_by_chance_exactly_as_often_as_they_differ(first: int, second: int) -> None:
+    lists = list(itertools.permutations("abcd", second))
+    taus = [list_tau("abcd"[:first], "".join(listed), 4) for listed in lists]
+    assert sum(taus) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tau_of_two_short_lists_is_scipys_tau_b(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lists = [list(rng.permutation(list(ITEMS))[:length]) for length in (4, 6)]
+    places = [[listed.index(item) if item in listed else len(listed) for item in ITEMS] for listed in lists]
+    assert list_tau(*lists, 10) == pytest.approx(kendalltau(*places).statistic, abs=1e-12)
 
 
 def test_a_tau_under_a_random_order_is_as_likely_as_counting_says() -> None:

@@ -53,6 +53,9 @@ def test_data_is_named_from_the_folder_of_the_suite(tmp_path: Path) -> None:
         (SMALL.replace("baseline: trm\n", ""), "baseline: Field required"),
         (SMALL.replace("name: small", "name: ../../etc"), "name: String should match"),
         (SMALL + "seeds: []\n", "give at least one seed"),
+        (SMALL + "seeds: [3, 3]\n", "a seed stands there twice"),
+        (SMALL.replace("[1, 2]", "[1, 1]"), "a seed stands there twice"),
+        (SMALL + "seeds: [-1]\n", "greater than or equal to 0"),
         ("a: &a [x]\n" + SMALL + "x: !!python/object/apply:os.getcwd []\n", "is no YAML"),
     ],
 )

@@ -1,17 +1,39 @@
 """The pages in a real Chromium: nothing runs, nothing is fetched, nothing sticks out, everything can be read."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
-from deeprec.agent.inspector import RunView, compare_html, run_fragment, run_html, runs_html
+from deeprec.agent.inspector import RunView, TokenTexts, compare_html, run_fragment, run_html, runs_html
+from deeprec.training import Rollout, rollout_fragment
 from tests.browser import Browser, chromium
 from tests.inspected_runs import HOSTILE, MARKUP, Named, hostile_run, made_run
 
 pytestmark = pytest.mark.browser
+
+
+def rollouts(tokens: TokenTexts) -> str:
+    """A rollout in each of its colours."""
+    ratios = np.array([math.nan, math.nan, 3, 1.5, 1.1, 1, 0.9, 0.6, 0.1, 0])
+    rollout = Rollout(
+        token_ids=np.arange(ratios.size),
+        env_mask=np.isfinite(ratios).astype(np.int8),
+        logprobs=np.where(np.isfinite(ratios), -0.5, math.nan).astype(np.float32),
+        run_id=UUID(int=5),
+        group_id="g",
+        policy_model="tiny",
+        adapter=None,
+        adapter_version=None,
+        guided=True,
+    )
+    parts = [rollout_fragment(rollout, tokens), rollout_fragment(rollout, tokens, ratios=ratios)]
+    return "".join([*parts, *(rollout_fragment(rollout, tokens, advantage=each, max_given=1) for each in (-1, 0, 1))])
+
 
 PAGES: dict[str, Any] = {
     "run": lambda trace, titles: run_html(trace, titles, lambda ids: ["a token <b> \n"] * len(ids)),
@@ -23,8 +45,8 @@ PAGES: dict[str, Any] = {
     "notebook": lambda trace, titles: (
         "<!DOCTYPE html><html lang=en><meta name=viewport content=width=device-width><title>Notebook</title>"
         "<body data-jp-theme-light=THEME style='margin:0'>"
-        + run_fragment(trace, titles, lambda ids: [HOSTILE] * len(ids))
-        * 2
+        + run_fragment(trace, titles, lambda ids: [HOSTILE] * len(ids)) * 2
+        + rollouts(lambda ids: [HOSTILE] * len(ids))
     ),
 }
 OPEN_ALL = "document.querySelectorAll('details').forEach(part => { part.open = true })"

@@ -1,0 +1,57 @@
+"""Suites from the command line, on stored runs: what is shown came from files, and is text."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deeprec.agent import TraceStore
+from deeprec.agent.cli import app
+from deeprec.evals.report import p_text
+from deeprec.trm_tool import Artifact, Dataset, load_artifact
+from tests.evals.test_harness import make_suite, run
+
+
+@pytest.fixture(scope="module")
+def artifact(artifact_folder: Path) -> Artifact:
+    return load_artifact(artifact_folder)
+
+
+def invoke(*words: str) -> str:
+    result = CliRunner().invoke(app, ["eval", *words], catch_exceptions=False, env={"COLUMNS": "250"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_compare_tells_few_users_weak_points_and_attributes_as_they_are(
+    tmp_path: Path, store: TraceStore, dataset: Dataset, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeprec.evals.comparison.MIN_SLICE", 2)
+    run(make_suite(split="valid"), store, dataset, artifact)
+    for trace in store.traces():
+        case = {reward.component: reward.value for reward in trace.rewards if reward.scheme == "case"}
+        store.write_rewards(trace.run.run_id, "case", case | {"is: [/b] [red]noir": 1.0})
+    told = ("compare", "tiny", "trm-oracle", "trm", "--store", str(tmp_path / "traces.db"))
+    shown = invoke(*told)
+    assert "trm-oracle (oracle) against trm" in shown
+    assert "target is [/b] [red]noir" in shown
+    assert "12, too few" in shown
+    assert "Note: Training chose the recommender's epoch" in shown
+    assert any("chose the recommender's epoch" in line for line in json.loads(invoke(*told, "--json"))["warnings"])
+
+
+def test_the_report_is_written_beside_its_figures(
+    tmp_path: Path, store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    results = run(make_suite(), store, dataset, artifact)
+    page = tmp_path / "out" / "report.html"
+    shown = invoke("report", "tiny", "-o", str(page), "--store", str(tmp_path / "traces.db"))
+    assert "Note: 12 users are too few" in shown
+    assert results.label in page.read_text(encoding="utf-8")
+    assert json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["suite"] == results.label
+
+
+def test_no_p_value_is_written_as_zero() -> None:
+    assert [p_text(value) for value in (1 / 20_001, 0.0001, 0.04, 1.0)] == ["< .0001", "0.0001", "0.0400", "1.0000"]
+    assert p_text(float("nan")) == "–"
