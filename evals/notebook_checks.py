@@ -21,7 +21,7 @@ SHORTEST_TITLE = 8
 """A shorter title may stand in any text by chance, so it is not looked for."""
 FIGURE = "figure"
 """The tag of a cell that has to show a figure."""
-PUBLIC = ("deeprec.agent", "deeprec.evals", "deeprec.trm_tool")
+PUBLIC = tuple(f"deeprec.{layer}" for layer in ("agent", "evals", "training", "trm_tool"))
 
 _HOMES = re.compile(r"(?:/home|/root|/Users|/tmp|/private|/workspace|/mnt)/[\w.-]+|[A-Z]:\\\\Users\\\\\w+")
 _TAGS = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL)

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,9 @@ FOLDER = Path("notebooks")
 TIMEOUT_S = 600
 """Of one cell."""
 QUICK_EPOCHS = 4
-"""Of the recommender that is trained where there is none: enough to look at, and kept apart from those for use."""
+"""Of a recommender that is trained where there is none: enough to look at, and kept apart from those for use."""
+RECOMMENDERS = {"ml-100k": 2, "ml-100k-holdout3": 3}
+"""Folder -> how many of each person's last items the recommender has not seen: to recommend with, and to train on."""
 
 console = Console(highlight=False)
 
@@ -80,13 +82,13 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
         _say(path, faults[path])
     ready = [path for path in paths if not faults[path]]
     if ready:
-        artifact = _recommender(home)
-        titles = {item.title for item in load_artifact(artifact).catalogue}
+        artifacts = {name: _recommender(home, name) for name in RECOMMENDERS}
+        titles = {item.title for item in load_artifact(artifacts["ml-100k"]).catalogue}
         server = open_model_server(home=home, on_progress=lambda line: console.print(f"  {line}", style="dim"))
         try:
             for path in ready:
                 started = time.perf_counter()
-                executed, ended = _execute(notebooks[path], home, artifact, server.base_url)
+                executed, ended = _execute(notebooks[path], home, artifacts, server.base_url)
                 faults[path] = [*ended, *output_faults(executed, titles)]
                 console.print(f"{path.name}: {time.perf_counter() - started:.0f} s")
                 _say(path, faults[path])
@@ -97,7 +99,7 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
     return sum(bool(found) for found in faults.values())
 
 
-def _execute(notebook: Any, home: Path, artifact: Path, base_url: str) -> tuple[Any, list[str]]:
+def _execute(notebook: Any, home: Path, artifacts: Mapping[str, Path], base_url: str) -> tuple[Any, list[str]]:
     """Run all cells in a fresh kernel, beside an empty store.
 
     Returns:
@@ -112,7 +114,8 @@ def _execute(notebook: Any, home: Path, artifact: Path, base_url: str) -> tuple[
         work = Path(name).resolve()
         (work / "notebooks").mkdir()
         (work / ".deeprec" / "trm").mkdir(parents=True)
-        (work / ".deeprec" / "trm" / "ml-100k").symlink_to(artifact.resolve())
+        for folder, artifact in artifacts.items():
+            (work / ".deeprec" / "trm" / folder).symlink_to(artifact.resolve())
         for folder in ("models", "logs"):
             (home / folder).mkdir(parents=True, exist_ok=True)
             (work / ".deeprec" / folder).symlink_to((home / folder).resolve())
@@ -142,18 +145,28 @@ def _say(path: Path, faults: Collection[str]) -> None:
         console.print(Text(visible(f"{path.name}: {fault}"), style="red"), soft_wrap=True)
 
 
-def _recommender(home: Path) -> Path:
-    """The demo's recommender where it is there; else one that is trained quickly, and kept for further runs."""
+def _recommender(home: Path, name: str) -> Path:
+    """The user's own recommender of that name where it is there; else one that is trained quickly, and kept."""
     data = read_atomic_files(embedded_ml100k())
-    for folder in (home / "trm" / "ml-100k", quick := home / "trm" / "notebooks"):
+    holdout = RECOMMENDERS[name]
+    for folder in (home / "trm" / name, quick := home / "trm" / f"{name}-quick"):
         try:
-            if load_artifact(folder).config["dataset_fingerprint"] == data.fingerprint:
-                return folder
+            config = load_artifact(folder).config
         except ArtifactError:
             continue
-    console.print("There is no recommender of the embedded data yet; training one quickly.")
+        if (config["dataset_fingerprint"], config["holdout"]) == (data.fingerprint, holdout):
+            return folder
+    console.print(f"There is no recommender {home / 'trm' / name} of the embedded data yet; training one quickly.")
     with training_bar(console) as show:
-        train_trm(data, quick, encoder=make_encoder(None), epochs=QUICK_EPOCHS, cache=DEFAULT_CACHE, on_progress=show)
+        train_trm(
+            data,
+            quick,
+            encoder=make_encoder(None),
+            holdout=holdout,
+            epochs=QUICK_EPOCHS,
+            cache=DEFAULT_CACHE,
+            on_progress=show,
+        )
     return quick
 
 

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 import torch
 
+from deeprec.agent import VllmServer, pull_embedded_model
 from deeprec.trm_tool import (
     Catalogue,
     Dataset,
@@ -152,3 +153,17 @@ def artifact_folder(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def retriever(artifact_folder: Path) -> Retriever:
     return Retriever.load(artifact_folder)
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """A real vLLM CPU server with SmolLM2, started once a session; the model's folder is kept under .deeprec."""
+    root = Path(__file__).parents[1]
+    model = pull_embedded_model(root / ".deeprec/models/smollm2-135m-instruct")
+    log = tmp_path_factory.mktemp("vllm") / "vllm.log"
+    python = root / ".venv-server/bin/python"
+    if not python.is_file():
+        pytest.skip("needs the server's environment: make setup")
+    with VllmServer(model, log=log, python=python, max_model_len=4096) as server:
+        server.wait_healthy()
+        yield server

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deeprec.training.collect import Collection, collect_groups
     from deeprec.training.groups import GroupFaults, RewardedRollout, ScoredRollout, advantages, score_groups
     from deeprec.training.grpo import train_grpo
     from deeprec.training.instances import Instance, Selection, select_instances
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Modules load on first use of a name: torch and the trainers take seconds, and few callers need them all.
 _HOMES = {
     "AdapterConfig": "trainer_config",
+    "Collection": "collect",
     "GroupFaults": "groups",
     "GrpoConfig": "trainer_config",
     "Instance": "instances",
@@ -38,6 +40,7 @@ _HOMES = {
     "StepReport": "step_report",
     "TrainingError": "step_report",
     "advantages": "groups",
+    "collect_groups": "collect",
     "importance_ratios": "logprob_gap",
     "load_current_policy": "logprob_gap",
     "load_rewards": "own_rewards",
@@ -58,6 +61,7 @@ _HOMES = {
 
 __all__ = [
     "AdapterConfig",
+    "Collection",
     "GroupFaults",
     "GrpoConfig",
     "Instance",
@@ -73,6 +77,7 @@ __all__ = [
     "StoreReport",
     "TrainingError",
     "advantages",
+    "collect_groups",
     "importance_ratios",
     "load_current_policy",
     "load_rewards",

@@ -8,11 +8,10 @@ from there when it is started again with the same settings.
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from deeprec.training.groups import ScoredRollout
 from deeprec.training.grpo import train_grpo
 from deeprec.training.instances import Instance, Selection, select_instances
 from deeprec.training.loop_config import LoopConfig, StagePlan, WarmStart
+from deeprec.training.loop_state import LoopState, keep_config, read_state, write_state
 from deeprec.training.policy_model import fingerprint_base
 from deeprec.training.sft import train_sft
 from deeprec.training.stage_rewards import read_rewarded, read_scored, score_stored_runs
@@ -39,22 +39,11 @@ from deeprec.training.step_report import StepReport
 from deeprec.training.trainer_config import GrpoConfig, SftConfig
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever
 
-STATE_FILE, CONFIG_FILE, ADAPTERS = "loop.json", "config.json", "adapters"
+ADAPTERS = "adapters"
 UNTRAINED = "untrained"
 """The name in validation of the policy without an adapter."""
 _KEPT_ADAPTERS = 3
 """Newest versions whose folders stay, beside the best."""
-
-
-@dataclass(slots=True, kw_only=True)
-class LoopState:
-    """What a loop has come to. Version 0 is the model without an adapter."""
-
-    version: int = 0
-    validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    """Name of a policy -> its measures on the validation targets."""
-    best: str | None = None
-    """The version with the highest NDCG@10 of the list as written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +86,7 @@ def run_loop(
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server went away; start the loop again to go on.
     """
-    _keep_config(config, out)
+    keep_config(config, out)
     with ExitStack() as stack:
         if base_url is None:
             server = VllmServer(
@@ -124,7 +113,7 @@ def run_loop(
                 interaction_share=config.interaction_share,
                 seed=config.seed,
             ),
-            state=_read_state(out),
+            state=read_state(out),
         )
         return loop.run()
 
@@ -180,6 +169,7 @@ class _Loop:
             out=self.out / "warm-start",
             config=SftConfig(
                 epochs=plan.epochs,
+                batch_size=plan.batch_size,
                 learning_rate=plan.learning_rate,
                 seed=self.config.seed,
                 device=self.config.device,
@@ -342,7 +332,7 @@ class _Loop:
         return self.out / ADAPTERS / self.name(number)
 
     def keep_state(self) -> None:
-        _write_json(self.out / STATE_FILE, asdict(self.state))
+        write_state(self.state, self.out)
 
 
 _SHOWN = (
@@ -361,50 +351,6 @@ _SHOWN = (
 
 _TOLD = ("reward", "format_valid", "advantage/std", "entropy", "ratio/max", "grad_norm", "wait_seconds", "step_time")
 """Metrics of a step that are told; all of them are in the trainer's log."""
-
-
-def _keep_config(config: LoopConfig, out: Path) -> None:
-    """Write the settings into the loop's folder, or check that they are those that it was begun with."""
-    told = config.model_dump(mode="json")
-    path = out / CONFIG_FILE
-    if not path.is_file():
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{out} cannot be written: {error.strerror}. Name another folder.") from error
-        _write_json(path, told)
-        return
-    try:
-        before = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
-    changed = sorted(key for key in told.keys() | before.keys() if told.get(key) != before.get(key))
-    if changed:
-        raise ConfigError(
-            f"{out} holds a loop that was begun with other settings ({', '.join(changed)} changed). "
-            "Go on with those, or name another folder."
-        )
-
-
-def _read_state(out: Path) -> LoopState:
-    path = out / STATE_FILE
-    try:
-        return LoopState(**json.loads(path.read_text("utf-8")))
-    except FileNotFoundError:
-        return LoopState()
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
-
-
-def _write_json(path: Path, told: Any) -> None:
-    """Write as a whole or not at all."""
-    staged = path.with_suffix(".part")
-    try:
-        staged.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        staged.replace(path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise ConfigError(f"{path} cannot be written: {error.strerror}. What was there before is untouched.") from error
 
 
 def _mean(values: Any) -> float | None:

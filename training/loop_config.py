@@ -46,6 +46,8 @@ class WarmStart(_Strict):
     best: _Count
     """Runs that are trained on: those with the highest reward of the stage `recommendation`."""
     epochs: _Count = 1
+    batch_size: _Count = 16
+    """Runs an optimizer step; a small one for few runs, which are few steps else."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
 
 

@@ -100,7 +100,8 @@ class Stepwise:
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
         self._log_lines = _resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
         self.remove_callback(PrinterCallback)  # what transformers has for who switches its bars off
-        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with torch.autograd.set_detect_anomaly(False):  # RecBole leaves it on for whoever imports its SASRec
+            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         result = self._out / (MODEL if self._config.lora is None else ADAPTER)
         self._save_policy(result)
         return result

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from langchain_openai import ChatOpenAI
 
-from deeprec.agent import CompletionPolicy, TraceStore, VllmServer, make_chat_model, pull_embedded_model
+from deeprec.agent import CompletionPolicy, TraceStore, make_chat_model
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
 
 
@@ -34,17 +34,3 @@ async def chat(server: TinyServer) -> AsyncIterator[ChatOpenAI]:
 def store(tmp_path: Path) -> Iterator[TraceStore]:
     with TraceStore(tmp_path / "traces.db") as traces:
         yield traces
-
-
-@pytest.fixture(scope="session")
-def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    """A real vLLM CPU server with SmolLM2, started once a session; the model's folder is kept under .deeprec."""
-    root = Path(__file__).parents[2]
-    model = pull_embedded_model(root / ".deeprec/models/smollm2-135m-instruct")
-    log = tmp_path_factory.mktemp("vllm") / "vllm.log"
-    python = root / ".venv-server/bin/python"
-    if not python.is_file():
-        pytest.skip("needs the server's environment: make setup")
-    with VllmServer(model, log=log, python=python, max_model_len=4096) as server:
-        server.wait_healthy()
-        yield server
