@@ -39,6 +39,7 @@ wheel-check: wheel
 	build/empty/bin/pip install --quiet --constraint requirements/constraints.txt torch
 	build/empty/bin/pip install --quiet --constraint requirements/constraints.txt dist/*.whl
 	cd build && empty/bin/python -c "from deeprec import agent, evals, trm_tool, training; [getattr(p, n) for p in (agent, evals, trm_tool, training) for n in p.__all__]"
+	cd build && empty/bin/python -c "from deeprec.evals import packaged_suites; from deeprec.training import packaged_loops; assert packaged_suites() and packaged_loops()"
 	cd build && empty/bin/deeprec --version
 
 # torch comes first and alone: named by another package, pip would take a build with gigabytes of CUDA libraries.

@@ -125,7 +125,8 @@ class CompletionPolicy:
 
     Args:
         base_url: with or without the closing `/v1`.
-        model: the name under which the server has it; None takes the only one that it has.
+        model: the name under which the server has it; None takes the only one that it has. The name of a loaded
+            adapter is taken for `adapter`.
         api_key: else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
         timeout_s: the longest that one call may take, its retries included.
         max_retries: further requests after a failed first one: no call sends more than 1 + `max_retries`.
@@ -289,16 +290,19 @@ class CompletionPolicy:
                     f"No model is named, and the server at {self.base_url} has {_names(models)}. Name one of those."
                 )
             [self._model] = models
+        if self._model not in models and self._model in adapters and self.adapter in (None, self._model):
+            self.adapter = self._model
+            known = adapters[self.adapter].parent  # as it was told when it was loaded: need not be a served name
+            self._model = known if known in models else next(iter(models), self.adapter)
         for kind, wanted, served in (("model", self._model, models | adapters), ("adapter", self.adapter, adapters)):
             if wanted is not None and wanted not in served:
                 raise ConfigError(
                     f"The server at {self.base_url} has no {kind} {wanted!r}; it has {_names(served)}. "
                     "Name one of those."
                 )
-        card = models.get(self._model) or models.get(adapters[self._model].parent or "")
         return ServedModel(
             name=self.adapter or self._model,
-            max_model_len=card.max_model_len if card else None,
+            max_model_len=models[self._model].max_model_len,
             models=tuple(models),
             adapters=tuple(adapters),
         )

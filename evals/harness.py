@@ -415,15 +415,9 @@ _SEEDS_APART = 1_000_000
 
 
 async def _policy_of(base_url: str, name: str | None) -> CompletionPolicy:
-    """A client of the server's only model, of the model of that name, or of the adapter of that name."""
+    """A client of the server's only model, or of the model or the adapter of that name."""
     policy = CompletionPolicy(base_url, name)
     try:
-        await policy.connect()
-    except ConfigError:
-        await policy.aclose()
-        if name is None:
-            raise
-        policy = CompletionPolicy(base_url, adapter=name)
         await policy.connect()
     except BaseException:
         await policy.aclose()

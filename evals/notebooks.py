@@ -1,7 +1,8 @@
 """Execute the notebooks from a clean kernel and check them: `python -m deeprec.evals.notebooks [--write] [FILE…]`.
 
 They run beside links to what `.deeprec` has already (recommender, model), with an empty trace store, so that nothing of
-a user's is read or changed. A model server that runs is used; else one is started, and stopped at the end.
+a user's is read or changed. A model server that runs is used (05 leaves two small adapters loaded there); else one is
+started, and stopped at the end.
 """
 
 from __future__ import annotations

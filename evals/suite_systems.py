@@ -19,7 +19,7 @@ from deeprec.evals.suite import Suite
 from deeprec.evals.systems import System, all_attributes, make_system, make_trm_system
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder
 
-_PATIENCE_S = 7_200.0
+PATIENCE_S = 7_200.0
 """Wall time of one run: many agents wait for one slow server, and the clock is not what is compared."""
 
 
@@ -149,5 +149,5 @@ def _config(suite: Suite, *, retrievals: int, guided: bool = True) -> AgentConfi
         min_retrievals=min(2, retrievals),
         max_retrievals=retrievals,
         max_turn_tokens=suite.max_turn_tokens,
-        max_seconds=_PATIENCE_S,
+        max_seconds=PATIENCE_S,
     )

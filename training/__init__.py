@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from deeprec.training.grpo import train_grpo
     from deeprec.training.instances import Instance, Selection, select_instances
     from deeprec.training.logprob_gap import importance_ratios, load_current_policy
+    from deeprec.training.loop import LoopResult, run_loop
+    from deeprec.training.loop_config import LoopConfig, load_loop_config, packaged_loops
     from deeprec.training.own_rewards import load_rewards
     from deeprec.training.policy_model import save_adapter
     from deeprec.training.rollout_page import rollout_fragment
@@ -28,6 +30,8 @@ _HOMES = {
     "GroupFaults": "groups",
     "GrpoConfig": "trainer_config",
     "Instance": "instances",
+    "LoopConfig": "loop_config",
+    "LoopResult": "loop",
     "RewardedRollout": "groups",
     "Rollout": "rollouts",
     "RolloutError": "rollouts",
@@ -43,13 +47,16 @@ _HOMES = {
     "collect_groups": "collect",
     "importance_ratios": "logprob_gap",
     "load_current_policy": "logprob_gap",
+    "load_loop_config": "loop_config",
     "load_rewards": "own_rewards",
+    "packaged_loops": "loop_config",
     "read_rewarded": "stage_rewards",
     "read_rollouts": "rollouts",
     "read_scored": "stage_rewards",
     "report_store": "store_report",
     "rollout_fragment": "rollout_page",
     "rollout_from_run": "rollouts",
+    "run_loop": "loop",
     "save_adapter": "policy_model",
     "score_groups": "groups",
     "score_stored_runs": "stage_rewards",
@@ -65,6 +72,8 @@ __all__ = [
     "GroupFaults",
     "GrpoConfig",
     "Instance",
+    "LoopConfig",
+    "LoopResult",
     "RewardedRollout",
     "Rollout",
     "RolloutError",
@@ -80,13 +89,16 @@ __all__ = [
     "collect_groups",
     "importance_ratios",
     "load_current_policy",
+    "load_loop_config",
     "load_rewards",
+    "packaged_loops",
     "read_rewarded",
     "read_rollouts",
     "read_scored",
     "report_store",
     "rollout_fragment",
     "rollout_from_run",
+    "run_loop",
     "save_adapter",
     "score_groups",
     "score_stored_runs",

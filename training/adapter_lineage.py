@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.folders import write_file
 
 LINEAGE_FILE = "deeprec.json"
 
@@ -37,9 +38,13 @@ class AdapterLineage:
 
 
 def write_lineage(folder: Path, lineage: AdapterLineage) -> None:
-    """Put a lineage beside an adapter's weights."""
+    """Put a lineage beside an adapter's weights.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
     text = json.dumps(asdict(lineage), indent=2) + "\n"
-    (folder / LINEAGE_FILE).write_text(text, encoding="utf-8")
+    write_file(folder / LINEAGE_FILE, text)
 
 
 def read_lineage(folder: Path) -> AdapterLineage:

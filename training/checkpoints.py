@@ -98,9 +98,11 @@ def find_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint holds beside tensors."""
     try:
-        state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        state: dict[str, Any] = dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise _damaged(checkpoint, error) from error
+    if missing := {"identity", "step"} - state.keys():
+        raise _damaged(checkpoint, KeyError(*missing))
     return state
 
 

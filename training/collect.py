@@ -71,8 +71,14 @@ async def collect_groups(
         the ids of all runs of the collection, group by group.
 
     Raises:
+        ConfigError: an instance is given twice.
         ServerLostError: the server went away. What has ended is stored.
     """
+    if len(set(instances)) < len(instances):
+        raise ConfigError(
+            f"{len(instances) - len(set(instances))} of {len(instances)} instances are given twice. Give each once, "
+            "and a larger group_size for more runs of it."
+        )
     pairs = [(instance, sample) for instance in instances for sample in range(collection.group_size)]
     ids = [_run_id(collection, *pair) for pair in pairs]
     ended = _ended(store, collection.label)

@@ -24,6 +24,7 @@ def train_grpo(
     out: Path,
     config: GrpoConfig | None = None,
     version: Callable[[int], int | None] | None = None,
+    data: str | None = None,
     on_step: Callable[[StepReport], Any] | None = None,
 ) -> Path:
     """Improve a policy by policy gradient on scored rollouts, with TRL's GRPO losses.
@@ -44,6 +45,8 @@ def train_grpo(
         version: Step -> version of the policy that takes it, as adapters are counted in "rec-v3", or None where it is
             not known. Rollouts of a policy further behind than `max_staleness` are left out by it. None knows of no
             version: then the distance of the log-probabilities alone is watched.
+        data: What tells the rollouts of this training from those of another, so that a checkpoint is not taken for
+            one of these; None leaves that to the caller.
         on_step: Told after each step, before the next one is asked for, and before the checkpoint: after a kill in
             between, the same step is told again.
 
@@ -63,6 +66,7 @@ def train_grpo(
         "method": "grpo",
         "base": policy.fingerprint,
         "start": None if start is None else fingerprint_adapter(start),
+        "data": data,
         **config.identity(),
     }
     trainer = make_grpo_trainer(

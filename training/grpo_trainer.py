@@ -78,7 +78,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
     def feed(self, source: Source, version: Callable[[int], int | None]) -> None:
         """Say where rollouts come from. Has to be called before `run`."""
         self._source, self._version = source, version
-        self._has_learned, self._tally = False, TokenTally()
+        self._tally = TokenTally()
 
     def work(self, step: int) -> Work:
         """The rollouts that the source gives for a step. Those without an advantage count in its means, unread."""
@@ -116,19 +116,22 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
                 f"The logged log-probabilities of step {step + 1} are {gap:.2f} nats per token from the policy's own; "
                 f"max_logprob_gap is {bound}."
             )
-            if not self._has_learned and not any(line.get("rollouts/trained") for line in self.history):
+            if not self._has_learned():
                 raise ConfigError(
                     f"{seen} These runs are another policy's, or were sampled at another temperature than 1. Start "
                     "from the adapter that made them, or collect runs with this one."
                 )
             self.stop(f"{seen} The policy has moved away from these runs: collect new ones with it.")
-        self._has_learned = self._has_learned or bool(self._learned)
         return metrics | {"alarms": float(len(self._alarms))}
+
+    def _has_learned(self) -> bool:
+        """Whether a step before this one had something to learn from, also in what was resumed."""
+        return any(line.get("rollouts/trained") for line in self.history)
 
     def _tell_what_is_missing(self, step: int, given: int) -> None:
         if self._admitted.refused:
             _log.warning("Step %d leaves out %s.", step + 1, self._admitted)
-        if given and not self._admitted.rollouts and not self._has_learned:
+        if given and not self._admitted.rollouts and not self._has_learned():
             raise ConfigError(
                 f"None of the {given} rollouts of step {step + 1} can be learned from: {self._admitted}. Collect runs "
                 "with the policy that is trained, or start from the adapter that made these."

@@ -21,22 +21,24 @@ import numpy as np
 from deeprec.agent import CompletionPolicy, TraceStore, VllmServer, load_adapter
 from deeprec.agent.traces.filters import RunFilter
 from deeprec.evals import load_results, run_suite
-from deeprec.evals.rewards import make_rewards
+from deeprec.evals.rewards import Reward, make_rewards
 from deeprec.evals.suite import Entry, Suite
 from deeprec.training.adapter_lineage import AdapterLineage, write_lineage
+from deeprec.training.admission import policy_version
 from deeprec.training.choice import best_rollouts
 from deeprec.training.collect import Collection, collect_groups
 from deeprec.training.groups import ScoredRollout
 from deeprec.training.grpo import train_grpo
 from deeprec.training.instances import Instance, Selection, select_instances
 from deeprec.training.loop_config import LoopConfig, StagePlan, WarmStart
-from deeprec.training.loop_state import LoopState, keep_config, read_state, write_state
-from deeprec.training.policy_model import fingerprint_base
+from deeprec.training.loop_state import LoopState, course_id, keep_course, read_state, write_state
+from deeprec.training.own_rewards import load_rewards
+from deeprec.training.policy_model import fingerprint_base, load_config, write_folder
 from deeprec.training.sft import train_sft
-from deeprec.training.stage_rewards import read_rewarded, read_scored, score_stored_runs
+from deeprec.training.stage_rewards import check_computed, read_rewarded, read_scored, score_stored_runs
 from deeprec.training.stages import stage_reward
-from deeprec.training.step_report import StepReport
-from deeprec.training.trainer_config import GrpoConfig, SftConfig
+from deeprec.training.step_report import StepReport, TrainingError
+from deeprec.training.trainer_config import SftConfig
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever
 
 ADAPTERS = "adapters"
@@ -86,7 +88,30 @@ def run_loop(
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server went away; start the loop again to go on.
     """
-    keep_config(config, out)
+    own = load_rewards(config.rewards)
+    selection = select_instances(
+        dataset,
+        artifact,
+        encoder,
+        max_rank=config.max_rank,
+        interaction_share=config.interaction_share,
+        seed=config.seed,
+    )
+    for plan in config.stages:
+        if plan.users > len(selection.of(plan.stage)):
+            raise ConfigError(
+                f"The stage {plan.stage} asks for {plan.users} users a step, and has {len(selection.of(plan.stage))}. "
+                "Ask for fewer, change interaction_share, or bring more data."
+            )
+        check_computed(plan.reward(tuple(own)), {**make_rewards(artifact, encoder), **own})
+    course = {
+        **config.course(),
+        "dataset_fingerprint": dataset.fingerprint,
+        "trm_fingerprint": artifact.fingerprint,
+        "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
+    }
+    if keep_course(course, out) and base_url is not None:
+        asyncio.run(_check_no_versions(base_url))
     with ExitStack() as stack:
         if base_url is None:
             server = VllmServer(
@@ -105,14 +130,10 @@ def run_loop(
             base=base,
             base_url=base_url,
             say=say,
-            selection=select_instances(
-                dataset,
-                artifact,
-                encoder,
-                max_rank=config.max_rank,
-                interaction_share=config.interaction_share,
-                seed=config.seed,
-            ),
+            label=f"{config.name}-{course_id(course)}",
+            base_fingerprint=course["base_fingerprint"],
+            own=own,
+            selection=selection,
             state=read_state(out),
         )
         return loop.run()
@@ -129,6 +150,10 @@ class _Loop:
     base: Path | str
     base_url: str
     say: Callable[[str], None]
+    label: str
+    """What the suites of all its runs begin with."""
+    base_fingerprint: str
+    own: Mapping[str, Reward]
     selection: Selection
     state: LoopState
 
@@ -153,7 +178,7 @@ class _Loop:
 
     def warm_start(self, plan: WarmStart) -> None:
         """Version 1: the format, from the best runs of the guided model."""
-        label = f"{self.config.name}/warm-start"
+        label = f"{self.label}/warm-start"
         instances = self.selection.of("interaction")[: plan.users]
         self.collect(label, instances, plan.group_size, version=0, guided=True)
         reward = stage_reward("recommendation")
@@ -175,29 +200,35 @@ class _Loop:
                 device=self.config.device,
             ),
         )
-        shutil.copytree(trained, self.folder(1), dirs_exist_ok=True)
+
+        def copy(staged: Path) -> None:
+            shutil.copytree(trained, staged, dirs_exist_ok=True)
+
+        write_folder(self.folder(1), copy)
         self.describe(1, method="sft", stage=None, step=0, suite=label, settings=plan.model_dump())
 
     def train_stage(self, plan: StagePlan, *, first: int) -> None:
         """`plan.steps` versions after `first`, each from runs of the one before it."""
         instances = self.selection.of(plan.stage)
-        out, last = self.out / plan.stage, first + plan.steps
+        out, last, reward = self.out / plan.stage, first + plan.steps, plan.reward(tuple(self.own))
         if self.state.version >= last and self.name(last) in self.state.validation:
             return
 
         def source(step: int) -> list[ScoredRollout]:
-            label = f"{self.config.name}/{plan.stage}/{step:04d}"
+            label = f"{self.label}/{plan.stage}/{step:04d}"
             asked = [instances[(step * plan.users + place) % len(instances)] for place in range(plan.users)]
             self.collect(label, asked, plan.group_size, version=first + step, guided=False)
-            score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards(), stage=plan.reward())
-            scored = read_scored(self.store, RunFilter(suite=label), stage=plan.reward())
+            score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards(), stage=reward)
+            scored = read_scored(self.store, RunFilter(suite=label), stage=reward)
             # Runs start in any order; sums of floats, and so a resumed training, depend on it.
             return sorted(scored, key=lambda each: each.rollout.run_id)
 
         def stepped(report: StepReport) -> None:
             number = first + report.steps_done
+            if report.stopped:
+                raise TrainingError(f"{self.name(number)} could not be trained. {report.stopped}")
             report.save_adapter(self.folder(number))
-            suite = f"{self.config.name}/{plan.stage}/{report.steps_done - 1:04d}"
+            suite = f"{self.label}/{plan.stage}/{report.steps_done - 1:04d}"
             told = plan.model_dump(mode="json")
             self.describe(number, method="grpo", stage=plan.stage, step=report.steps_done, suite=suite, settings=told)
             self.admit(number)
@@ -211,12 +242,7 @@ class _Loop:
             base=self.base,
             start=self.folder(first) if first else None,
             out=out,
-            config=GrpoConfig(
-                steps=plan.steps,
-                learning_rate=plan.learning_rate,
-                seed=self.config.seed,
-                device=self.config.device,
-            ),
+            config=self.config.trainer(plan),
             version=lambda step: first + step,
             on_step=stepped,
         )
@@ -259,7 +285,7 @@ class _Loop:
             return
         plan, agent = self.config.validation, self.config.agent
         suite = Suite(
-            name=f"{self.config.name}-valid",
+            name=f"{self.label}-valid",
             data=self.config.data,
             split="valid",
             users=plan.users,
@@ -282,11 +308,9 @@ class _Loop:
         results = load_results(self.store, label)
         for system in (name, "trm"):
             measures = results.system(system).measures
-            self.state.validation[system] = {
-                measure: _mean(measures[measure]) for measure in _SHOWN if measure in measures
-            }
-        at = f"ndcg@{min(agent.k, 10)} written"
-        policies = {known: told.get(at) or 0.0 for known, told in self.state.validation.items() if known != "trm"}
+            self.state.validation[system] = {measure: _mean(measures[measure]) for measure in _shown(agent.k)}
+        at = _shown(agent.k)[0]
+        policies = {known: told[at] or 0.0 for known, told in self.state.validation.items() if known != "trm"}
         self.state.best = max(policies, key=lambda known: policies[known])
         self.keep_state()
         self.say(
@@ -310,7 +334,7 @@ class _Loop:
                 name=self.name(number),
                 parent=self.name(number - 1) if number > 1 else None,
                 base=str(self.base),
-                base_fingerprint=fingerprint_base(self.base),
+                base_fingerprint=self.base_fingerprint,
                 method=method,
                 stage=stage,
                 step=step,
@@ -322,8 +346,8 @@ class _Loop:
             ),
         )
 
-    def rewards(self) -> Any:
-        return make_rewards(self.artifact, self.encoder)
+    def rewards(self) -> Mapping[str, Reward]:
+        return {**make_rewards(self.artifact, self.encoder), **self.own}
 
     def name(self, number: int) -> str:
         return f"rec-v{number}"
@@ -335,18 +359,22 @@ class _Loop:
         write_state(self.state, self.out)
 
 
-_SHOWN = (
-    "ndcg@10 written",
-    "ndcg@10 filled",
-    "recall@10 written",
-    "recall@10 filled",
-    "found",
-    "valid",
-    "calls",
-    "new_per_call",
-    "tokens",
-)
-"""Measures of a validation that are kept."""
+def _shown(k: int) -> tuple[str, ...]:
+    """Measures of a validation that are kept; the first decides which version is best."""
+    at = min(k, 10)
+    lists = [f"{metric}@{at} {listing}" for metric in ("ndcg", "recall") for listing in ("written", "filled")]
+    return (*lists, "found", "valid", "calls", "new_per_call", "tokens")
+
+
+async def _check_no_versions(base_url: str) -> None:
+    """A name on a server stands for one set of weights: those of another loop would be taken for this one's."""
+    async with CompletionPolicy(base_url) as policy:
+        loaded = [name for name in (await policy.connect()).adapters if policy_version(name) is not None]
+    if loaded:
+        raise ConfigError(
+            f"The server at {base_url} has {', '.join(loaded)} of another loop loaded, which this one's versions would "
+            "be taken for. Start the server anew, or let the loop start one."
+        )
 
 
 _TOLD = ("reward", "format_valid", "advantage/std", "entropy", "ratio/max", "grad_norm", "wait_seconds", "step_time")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deeprec.agent import AgentConfig
 from deeprec.evals.settings_file import parse_settings, read_settings_text
 from deeprec.evals.suite import EMBEDDED, Name
+from deeprec.evals.suite_systems import PATIENCE_S
 from deeprec.training.stages import Stage, StageReward, stage_reward
+from deeprec.training.trainer_config import GrpoConfig
 from deeprec.trm_tool import ConfigError
 
 _Count = Annotated[int, Field(ge=1)]
+_OWN_FIELDS = {"steps", "learning_rate", "seed", "device", "lora"}
+"""Of `GrpoConfig`: set by a stage or the loop, or, for the adapter, by the server's slots."""
 
 
 class _Strict(BaseModel):
@@ -30,11 +35,15 @@ class AgentPlan(_Strict):
     max_history: _Count = 20
     max_retrievals: _Count = 8
     max_turn_tokens: _Count = 512
-    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
 
     def config(self, *, guided: bool) -> AgentConfig:
-        """As the graph takes it."""
-        return AgentConfig(guided=guided, min_retrievals=min(2, self.max_retrievals), **self.model_dump())
+        """As the graph takes it, at temperature 1, which is what training compares with."""
+        return AgentConfig(
+            guided=guided,
+            min_retrievals=min(2, self.max_retrievals),
+            max_seconds=PATIENCE_S,
+            **self.model_dump(),
+        )
 
 
 class WarmStart(_Strict):
@@ -63,9 +72,9 @@ class StagePlan(_Strict):
     weights: Mapping[str, float] = {}
     """Of the reward's components, where not 1."""
 
-    def reward(self) -> StageReward:
-        """What the stage rewards."""
-        return stage_reward(self.stage, self.weights)
+    def reward(self, own: Sequence[str] = ()) -> StageReward:
+        """What the stage rewards; `own` are the names of rewards that are not deeprec's."""
+        return stage_reward(self.stage, {**dict.fromkeys(own, 1.0), **self.weights})
 
 
 class ValidationPlan(_Strict):
@@ -79,8 +88,8 @@ class ValidationPlan(_Strict):
 class LoopConfig(_Strict):
     """What a loop's file says."""
 
-    name: Name
-    """Of the loop; its runs are stored under it."""
+    name: Annotated[Name, Field(max_length=40)]
+    """Of the loop; its runs are stored under it and a fingerprint of these settings."""
     data: str = EMBEDDED
     """`ml-100k`, the embedded data, or a folder of RecBole files."""
     artifact: str
@@ -91,6 +100,10 @@ class LoopConfig(_Strict):
     agent: AgentPlan
     warm_start: WarmStart | None = None
     stages: tuple[StagePlan, ...]
+    rewards: tuple[str, ...] = ()
+    """Rewards of your own, each `module:function` or `path.py:function`; they count 1 where a stage names no weight."""
+    grpo: Mapping[str, Any] = {}
+    """Further settings of `GrpoConfig`, such as `loss_type`, `micro_batch_tokens` or `report_to`."""
     validation: ValidationPlan
     max_rank: _Count = 100
     """People whose target the recommender ranks below this are left out as too hard."""
@@ -101,6 +114,19 @@ class LoopConfig(_Strict):
     concurrency: _Count = 32
     device: Literal["auto", "cpu"] = "auto"
 
+    def trainer(self, plan: StagePlan) -> GrpoConfig:
+        """How a stage is trained."""
+        told: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in self.grpo.items()
+        }
+        return GrpoConfig(
+            steps=plan.steps, learning_rate=plan.learning_rate, seed=self.seed, device=self.device, **told
+        )
+
+    def course(self) -> dict[str, Any]:
+        """The settings that decide what comes of the loop, as JSON; not those of the machine that it runs on."""
+        return self.model_dump(mode="json", exclude={"concurrency", "server_args", "device"})
+
     @model_validator(mode="after")
     def _consistent(self) -> LoopConfig:
         names = [plan.stage for plan in self.stages]
@@ -108,6 +134,14 @@ class LoopConfig(_Strict):
             raise ValueError(f"the stage {max(names, key=names.count)!r} is there twice; give it its steps at once")
         if not self.stages and self.warm_start is None:
             raise ValueError("there is nothing to train: give a warm start or a stage")
+        named = {field.name for field in fields(GrpoConfig)} - _OWN_FIELDS
+        if unknown := sorted(self.grpo.keys() - named):
+            raise ValueError(f"grpo: there is no setting {unknown[0]!r}; choose from {', '.join(sorted(named))}")
+        try:
+            for plan in self.stages:
+                self.trainer(plan)
+        except (ConfigError, TypeError) as error:
+            raise ValueError(f"grpo: {error}") from error
         return self
 
 

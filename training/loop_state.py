@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deeprec.training.loop_config import LoopConfig
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.folders import write_file
 
 STATE_FILE, CONFIG_FILE = "loop.json", "config.json"
 
@@ -21,34 +23,42 @@ class LoopState:
     validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Name of a policy -> its measures on the validation targets."""
     best: str | None = None
-    """The version with the highest NDCG@10 of the list as written."""
+    """The version with the highest NDCG of the list as written."""
 
 
-def keep_config(config: LoopConfig, out: Path) -> None:
-    """Write the settings into the loop's folder, or check that they are those that it was begun with.
+def course_id(course: Mapping[str, Any]) -> str:
+    """8 hex digits of what decides a loop's course: in the labels of its runs, they keep it apart from other loops."""
+    return hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def keep_course(course: Mapping[str, Any], out: Path) -> bool:
+    """Write what decides a loop's course into its folder, or check that it is what the loop was begun with.
+
+    Args:
+        course: settings and fingerprints, as JSON.
+        out: the folder.
+
+    Returns:
+        whether the loop is new.
 
     Raises:
-        ConfigError: they are others, or the folder cannot be read or written.
+        ConfigError: it is another course, or the folder cannot be read or written.
     """
-    told = config.model_dump(mode="json")
     path = out / CONFIG_FILE
     if not path.is_file():
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{out} cannot be written: {error.strerror}. Name another folder.") from error
-        _write_json(path, told)
-        return
+        write_file(path, json.dumps(course, indent=2) + "\n")
+        return True
     try:
-        before = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        before = dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
-    changed = sorted(key for key in told.keys() | before.keys() if told.get(key) != before.get(key))
+    changed = sorted(key for key in course.keys() | before.keys() if course.get(key) != before.get(key))
     if changed:
         raise ConfigError(
             f"{out} holds a loop that was begun with other settings ({', '.join(changed)} changed). "
             "Go on with those, or name another folder."
         )
+    return False
 
 
 def read_state(out: Path) -> LoopState:
@@ -67,20 +77,9 @@ def read_state(out: Path) -> LoopState:
 
 
 def write_state(state: LoopState, out: Path) -> None:
-    """Keep what a loop has come to, as a whole or not at all.
+    """Keep what a loop has come to.
 
     Raises:
         ConfigError: the folder cannot be written; what was there stays.
     """
-    _write_json(out / STATE_FILE, asdict(state))
-
-
-def _write_json(path: Path, told: Any) -> None:
-    """Write as a whole or not at all."""
-    staged = path.with_suffix(".part")
-    try:
-        staged.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        staged.replace(path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise ConfigError(f"{path} cannot be written: {error.strerror}. What was there before is untouched.") from error
+    write_file(out / STATE_FILE, json.dumps(asdict(state), indent=2) + "\n")

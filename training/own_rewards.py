@@ -85,10 +85,16 @@ def _from_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
+    beside = str(path.absolute().parent)
+    sys.modules[spec.name] = module  # dataclasses look for the module that they stand in
+    sys.path.insert(0, beside)  # what stands beside the file
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[spec.name]
         raise _import_error(str(path), error) from error
+    finally:
+        sys.path.remove(beside)
     return module
 
 

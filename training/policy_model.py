@@ -172,6 +172,23 @@ def check_adapter_folder(folder: Path) -> None:
         raise ConfigError(f"{folder} is no LoRA adapter: it has no {missing[0]}. Name a folder that PEFT saved.")
 
 
+def load_config(base: Path | str) -> Any:
+    """A base model's configuration, without its weights.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    require_trl()
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(base))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{base} has no configuration of a model: {str(error).splitlines()[0]} Name a folder or an id that has."
+        ) from error
+
+
 def fingerprint_base(base: Path | str, config: Any = None) -> str:
     """Tell base models apart without reading them whole.
 
@@ -248,7 +265,10 @@ def _with_adapter(model: Any, lora: AdapterConfig, start: Path | None, seed: int
                 return get_peft_model(model, settings)
         except ValueError as error:
             raise ConfigError(f"No adapter fits onto this model: {str(error).splitlines()[0]}") from error
-    told = json.loads((start / "adapter_config.json").read_text(encoding="utf-8"))
+    try:
+        told = dict(json.loads((start / "adapter_config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"The adapter {start} is damaged: adapter_config.json: {error}. Name another one.") from error
     if told.get("peft_type") != "LORA" or told.get("lora_dropout"):
         raise ConfigError(
             f"{start} is an adapter of type {told.get('peft_type')} with dropout {told.get('lora_dropout')}; only LoRA "
@@ -259,6 +279,8 @@ def _with_adapter(model: Any, lora: AdapterConfig, start: Path | None, seed: int
             warnings.filterwarnings("ignore", message=_PEFT_ASKS)
             warnings.filterwarnings("error", message="Found missing adapter keys")
             return PeftModel.from_pretrained(model, str(start), is_trainable=True)
+    except SafetensorError as error:
+        raise ConfigError(f"The adapter {start} is damaged: {error}. Name another one.") from error
     except (RuntimeError, ValueError, UserWarning) as error:
         raise ConfigError(
             f"The adapter {start} does not fit onto this base model: {str(error).splitlines()[0]} It was trained on "

@@ -37,6 +37,7 @@ from deeprec.training.policy_model import PolicyModel, save_adapter, save_model,
 from deeprec.training.step_report import LOG, StepReport, TrainingError, read_log
 from deeprec.training.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.folders import write_file
 
 CHECKPOINTS, ADAPTER, MODEL = "checkpoints", "adapter", "model"
 
@@ -175,8 +176,14 @@ class Stepwise:
         if self._stopped and is_step:
             line["stopped"] = self._stopped
         self._log_lines.append(line)
-        with (self._out / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with (self._out / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise ConfigError(
+                f"{self._out / LOG} cannot be written: {error.strerror}. Make room and start again: training goes on "
+                "from its last checkpoint."
+            ) from error
         if self._on_step is not None and is_step:
             self._on_step(
                 StepReport(
@@ -290,7 +297,6 @@ def peak_memory_gb(*, on_gpu: bool) -> float:
 
 def _resume_log(out: Path, step: int) -> list[dict[str, Any]]:
     """The log up to a step; what came after it, in a training that was killed, is cut off."""
-    out.mkdir(parents=True, exist_ok=True)
     kept = [line for line in read_log(out) if line["step"] <= step]
-    (out / LOG).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in kept))
     return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from random import Random
@@ -129,6 +129,25 @@ def recommender_runs(store: TraceStore, where: RunFilter | None = None) -> tuple
     )
 
 
+def leaks(recommenders: Iterable[RecommenderRuns]) -> Iterator[str]:
+    """Why a policy that learns from some runs could not be believed, one sentence each."""
+    found = list(recommenders)
+    told = [each for each in found if each.split == SPLIT and each.holdout != SPLITS[SPLIT]]
+    if told:
+        yield (
+            f"{sum(each.runs for each in told)} runs of the split {SPLIT} searched with a recommender of holdout "
+            f"{told[0].holdout} (such as {told[0].fingerprint[:12]}), which had learned their targets, or is not known "
+            f"not to have. Collect with one of `deeprec trm train --holdout {SPLITS[SPLIT]}`."
+        )
+    held_out = [each for each in found if each.split in SPLITS and each.split != SPLIT]
+    if held_out:
+        splits = " and ".join(sorted({str(each.split) for each in held_out}))
+        yield (
+            f"{sum(each.runs for each in held_out)} runs are of the split {splits}: whoever trains on them cannot be "
+            f"evaluated there. Choose --split {SPLIT}."
+        )
+
+
 def _distance(store: TraceStore, policy: CurrentPolicy, tally: StoreTally) -> Distance:
     with store.reading() as connection:
         ids = [rollout.run_id for rollout in tally.sample]
@@ -155,20 +174,7 @@ def _notes(report: StoreReport) -> Iterator[str]:
             f"{groups.of_several_policies} groups have rollouts of several policies, so that their advantages compare "
             "policies. Choose the runs of one with --model, --adapter-version or --since."
         )
-    told = [each for each in report.recommenders if each.split == SPLIT and each.holdout != SPLITS[SPLIT]]
-    if told:
-        yield (
-            f"{sum(each.runs for each in told)} runs of the split {SPLIT} searched with a recommender of holdout "
-            f"{told[0].holdout} (such as {told[0].fingerprint[:12]}), which had learned their targets, or is not known "
-            f"not to have. Collect with one of `deeprec trm train --holdout {SPLITS[SPLIT]}`."
-        )
-    held_out = [each for each in report.recommenders if each.split in SPLITS and each.split != SPLIT]
-    if held_out:
-        splits = " and ".join(sorted({str(each.split) for each in held_out}))
-        yield (
-            f"{sum(each.runs for each in held_out)} runs are of the split {splits}: whoever trains on them cannot be "
-            f"evaluated there. Choose --split {SPLIT}."
-        )
+    yield from leaks(report.recommenders)
     if rewards is not None:
         if rewards.not_computable:
             why = ", ".join(f"{name} in {count}" for name, count in rewards.not_computable.items())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -29,6 +31,9 @@ from deeprec.training.trainer_config import AdapterConfig, GrpoConfig, SftConfig
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
+    from deeprec.agent.traces import RunFilter, TraceStore
+    from deeprec.training.groups import ScoredRollout
+    from deeprec.training.stages import StageReward
     from deeprec.training.step_report import StepReport
 
 _SFT, _GRPO, _LORA = SftConfig(), GrpoConfig(), AdapterConfig()
@@ -66,6 +71,9 @@ EveryOption = Annotated[int, typer.Option(min=1, help="Steps between two checkpo
 ReportOption = Annotated[
     list[str] | None, typer.Option("--report-to", help="Also log there, such as tensorboard; may be given again.")
 ]
+LeaksOption = Annotated[
+    bool, typer.Option("--allow-leaks", help="Also runs whose targets are held out, or known to their recommender.")
+]
 CpuOption = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")]
 
 
@@ -89,6 +97,7 @@ def sft(
     checkpoint_every: EveryOption = 1,
     report_to: ReportOption = None,
     cpu: CpuOption = False,
+    allow_leaks: LeaksOption = False,
     split: SplitOption = None,
     suite: SuiteOption = None,
     system: SystemOption = None,
@@ -123,6 +132,7 @@ def sft(
 
     require_trl()
     with TraceStore(store, create=False) as traces:
+        _check_leaks(traces, where, allowed=allow_leaks)
         rewarded = list(read_rewarded(traces, where, stage=reward, allow_guided=True))
     if best is None and min_reward is None:
         rollouts = [each.rollout for each in rewarded]
@@ -178,6 +188,7 @@ def grpo(
     checkpoint_every: EveryOption = 1,
     report_to: ReportOption = None,
     cpu: CpuOption = False,
+    allow_leaks: LeaksOption = False,
     split: SplitOption = None,
     suite: SuiteOption = None,
     system: SystemOption = None,
@@ -216,6 +227,7 @@ def grpo(
 
     require_trl()
     with TraceStore(store, create=False) as traces:
+        _check_leaks(traces, where, allowed=allow_leaks)
         scored = read_scored(traces, where, stage=reward, scale=scale, strict=True)  # type: ignore[arg-type]  # checked there
     source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=seed)
     version = _version_of(start)
@@ -227,9 +239,26 @@ def grpo(
             out=out,
             config=GrpoConfig(steps=steps or one_pass, **settings),
             version=lambda step: version,
+            data=_digest(scored, reward, scale, groups_a_step),
             on_step=bar.show,
         )
     _tell(trained, out, f"{len(scored)} runs", as_json=as_json)
+
+
+def _check_leaks(store: TraceStore, where: RunFilter, *, allowed: bool) -> None:
+    """Refuse runs that a policy must not learn from, if it is to be evaluated."""
+    from deeprec.training.store_report import leaks, recommender_runs
+
+    found = [] if allowed else list(leaks(recommender_runs(store, where)))
+    if found:
+        raise ConfigError(f"{' '.join(found)} Or pass --allow-leaks, and evaluate on other people.")
+
+
+def _digest(scored: Sequence[ScoredRollout], stage: StageReward, scale: str, groups_a_step: int) -> str:
+    """16 hex digits over what the steps are made of."""
+    runs = sorted((str(each.rollout.run_id), each.reward, each.advantage) for each in scored)
+    told = json.dumps([stage.stage, dict(stage.weights), scale, groups_a_step, runs])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _lora(rank: int, full_weights: bool) -> AdapterConfig | None:

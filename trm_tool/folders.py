@@ -1,4 +1,4 @@
-"""Folders that are replaced as a whole: by renaming, one writer at a time, and never at the cost of what was there."""
+"""Folders and files that are replaced as a whole: by renaming, and never at the cost of what was there."""
 
 import os
 import shutil
@@ -90,3 +90,20 @@ def one_writer(parent: Path) -> Iterator[None]:
 
 def _cannot_be_written(target: Path, error: OSError) -> ConfigError:
     return ConfigError(f"{target} cannot be written: {error.strerror or error}. Name another folder.")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Put a text file, in UTF-8, in the place of another or where there is none; folders above it are made.
+
+    Raises:
+        ConfigError: it cannot be written. What was there before is untouched.
+    """
+    staged = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+        raise _cannot_be_written(path, error) from None

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from deeprec.agent import TraceStore
-from deeprec.agent.traces import RunFilter
+from deeprec.agent import TraceStore, load_adapter
 from deeprec.training.adapter_lineage import read_lineage
 from deeprec.training.loop import LoopResult, run_loop
 from deeprec.training.loop_config import LoopConfig, load_loop_config, packaged_loops
+from deeprec.training.step_report import TrainingError
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
 from tests.tiny_server import TinyServer, serve_tiny
 from tests.training.tiny_policy import write_tiny_base
@@ -78,6 +79,11 @@ def make_config(**changed: object) -> LoopConfig:
     return LoopConfig.model_validate(told | changed)
 
 
+def labels(store: TraceStore) -> set[str]:
+    """The suites of all runs, without the fingerprint of the settings."""
+    return {str(trace.run.suite) for trace in store.traces()}
+
+
 def run(
     out: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact, **settings: object
 ) -> LoopResult:
@@ -102,31 +108,33 @@ def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_i
     result = run(out, server, base, dataset, artifact)
     assert list(server.adapters) == ["rec-v1", "rec-v2", "rec-v3", "rec-v4"]
     with TraceStore(out.with_suffix(".db")) as store:
-        wrote = {
-            label: {trace.run.adapter_version for trace in store.traces(RunFilter(suite=label))}
-            for label in (
-                "tiny/warm-start",
-                "tiny/interaction/0000",
-                "tiny/interaction/0001",
-                "tiny/recommendation/0000",
-            )
-        }
+        wrote: dict[str, set[str | None]] = {}
+        for trace in store.traces():
+            label = re.fullmatch(r"tiny-[0-9a-f]{8}(?:/|-valid@\w+$)(.*)", str(trace.run.suite))
+            assert label is not None, trace.run.suite
+            wrote.setdefault(label[1], set()).add(trace.run.adapter_version)
         people = {
             stage: {trace.run.user_id for trace in store.traces() if f"/{stage}/" in str(trace.run.suite)}
             for stage in ("interaction", "recommendation")
         }
         scored = [
-            {each.scheme for each in t.rewards} for t in store.traces(RunFilter(suite="tiny/recommendation/0000"))
+            {each.scheme for each in trace.rewards}
+            for trace in store.traces()
+            if str(trace.run.suite).endswith("/recommendation/0000")
         ]
     assert wrote == {
-        "tiny/warm-start": {None},
-        "tiny/interaction/0000": {"rec-v1"},
-        "tiny/interaction/0001": {"rec-v2"},
-        "tiny/recommendation/0000": {"rec-v3"},
+        "": {None, "rec-v1", "rec-v3", "rec-v4"},  # validation
+        "warm-start": {None},
+        "interaction/0000": {"rec-v1"},
+        "interaction/0001": {"rec-v2"},
+        "recommendation/0000": {"rec-v3"},
     }
     assert not people["interaction"] & people["recommendation"]
     assert all({"deeprec", "stage-recommendation"} <= schemes for schemes in scored)
     assert set(result.validation) == {"untrained", "trm", "rec-v1", "rec-v3", "rec-v4"}
+    ndcg = {name: told["ndcg@3 written"] for name, told in result.validation.items() if name != "trm"}
+    assert None not in ndcg.values()
+    assert ndcg[str(result.best)] == max(ndcg.values())  # type: ignore[type-var]
     lineage = read_lineage(out / "adapters" / "rec-v4")
     assert (lineage.parent, lineage.method, lineage.stage) == ("rec-v3", "grpo", "recommendation")
     assert lineage.trm_fingerprint == artifact.fingerprint
@@ -163,14 +171,92 @@ def test_a_loop_that_is_killed_goes_on_to_the_same_end(
         assert all((one[key] == other[key]).all() for key in one)
 
 
-def test_a_folder_of_another_loop_is_refused_by_the_setting_that_changed(
+SMALL = make_config(stages=[], warm_start={"users": 1, "group_size": 1, "best": 1})
+
+
+def test_a_folder_of_another_loop_is_refused_by_what_changed(
     tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
 ) -> None:
     out = tmp_path / "loop"
-    out.mkdir()
-    (out / "config.json").write_text(json.dumps(make_config().model_dump(mode="json")))
+    run(out, server, base, dataset, artifact, config=SMALL)
     with pytest.raises(ConfigError, match=r"other settings \(seed changed\)"):
-        run(out, server, base, dataset, artifact, config=make_config(seed=1))
+        run(out, server, base, dataset, artifact, config=SMALL.model_copy(update={"seed": 1}))
+    with pytest.raises(ConfigError, match=r"other settings \(trm_fingerprint changed\)"):
+        run(out, server, base, dataset, dataclasses.replace(artifact, fingerprint="another"), config=SMALL)
+    run(out, server, base, dataset, artifact, config=SMALL.model_copy(update={"concurrency": 1}))  # of the machine
+
+
+def test_a_second_loop_does_not_take_the_runs_of_the_first_for_its_own(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    """Same name, same store, another learning rate."""
+    other = SMALL.warm_start.model_copy(update={"learning_rate": 0.01})  # type: ignore[union-attr]
+    told = {"dataset": dataset, "artifact": artifact, "encoder": HashingEncoder(), "base": base}
+    with TraceStore(tmp_path / "one.db") as store:
+        first = {"store": store, "base_url": server.base_url}
+        run_loop(SMALL, tmp_path / "one", **first, **told)  # type: ignore[arg-type]
+        before = labels(store)
+        second = SMALL.model_copy(update={"warm_start": other})
+        with pytest.raises(ConfigError, match="has rec-v1 of another loop loaded"):
+            run_loop(second, tmp_path / "two", **first, **told)  # type: ignore[arg-type]
+        shutil.rmtree(tmp_path / "two")
+        with serve_tiny() as fresh:
+            fresh.writer = speak
+            run_loop(second, tmp_path / "two", store=store, base_url=fresh.base_url, **told)  # type: ignore[arg-type]
+        assert len(labels(store)) == 2 * len(before)
+
+
+def test_more_users_than_there_are_and_unknown_rewards_are_refused_before_anything_starts(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    many = [{"stage": "interaction", "steps": 1, "users": 99, "group_size": 2}]
+    with pytest.raises(ConfigError, match="interaction asks for 99 users a step, and has"):
+        run(tmp_path / "a", server, base, dataset, artifact, config=make_config(stages=many))
+    mine = [{"stage": "interaction", "steps": 1, "users": 1, "group_size": 2, "weights": {"mine": 1}}]
+    with pytest.raises(ConfigError, match="'mine', which nothing computes"):
+        run(tmp_path / "b", server, base, dataset, artifact, config=make_config(stages=mine))
+    assert not server.requests
+    assert not list(tmp_path.glob("*/config.json"))
+
+
+def test_a_reward_of_ones_own_is_learned_from(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    file = tmp_path / "rewards.py"
+    file.write_text("def turns(trace):\n    return float(len(trace.turns))\n")
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    run(
+        tmp_path / "loop",
+        server,
+        base,
+        dataset,
+        artifact,
+        config=make_config(stages=stage, rewards=[f"{file}:turns"], grpo={"loss_type": "grpo", "report_to": []}),
+    )
+    with TraceStore(tmp_path / "loop.db") as store:
+        [trace, *_] = [trace for trace in store.traces() if "/interaction/" in str(trace.run.suite)]
+    assert {each.component: each.value for each in trace.rewards}["turns"] == len(trace.turns)
+
+
+def test_a_policy_that_left_its_runs_ends_the_loop_by_name(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that goes on with the first version's weights, whatever it is told to load."""
+
+    async def stale(base_url: str, name: str, folder: Path) -> None:
+        await load_adapter(base_url, name, folder.parent / "rec-v1")
+
+    monkeypatch.setattr("deeprec.training.loop.load_adapter", stale)
+    stage = [{"stage": "interaction", "steps": 4, "users": 2, "group_size": 3, "learning_rate": 0.5}]
+    config = make_config(warm_start=None, stages=stage, grpo={"max_logprob_gap": 0.01})
+    with pytest.raises(TrainingError, match=r"^rec-v3 could not be trained.*nats per token from the policy's own"):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=config)
+    assert not (tmp_path / "loop" / "adapters" / "rec-v3").exists()
 
 
 @pytest.mark.parametrize("name", packaged_loops())
@@ -192,6 +278,16 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
         (
             "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 1}]",
             "group_size",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
+            "validation: {users: 1, every: 1}\ngrpo: {loss: grpo}",
+            "there is no setting 'loss'; choose from checkpoint_every",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
+            "validation: {users: 1, every: 1}\ngrpo: {loss_type: best}",
+            "GrpoConfig.loss_type is 'best'",
         ),
     ],
 )

@@ -43,7 +43,7 @@ def logged_run(model: LlamaForCausalLM, seed: int, group: str, **changes: Any) -
                 latency_ms=1.0,
             )
         )
-    run = {"run_id": UUID(int=seed + 1), **changes}
+    run = {"run_id": UUID(int=seed + 1), "trm_holdout": 3, **changes}
     return made_run(group=group, minute=seed, run=run, turns=tuple(turns))
 
 
@@ -102,6 +102,42 @@ def test_sft_takes_the_best_runs_guided_ones_included(
     assert len(told["validation"]) == 1
     assert call("sft", *flags(tiny_base, filled, tmp_path / "some"), "--min-reward", "2", "--system", "guided") == 0
     assert "2 of 4 runs, 2 steps," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "test"}, "1 runs are of the split test: whoever trains on them cannot be evaluated there"),
+        ({"split": "valid"}, "Choose --split train"),
+        ({"trm_holdout": 2}, "searched with a recommender of holdout 2"),
+    ],
+)
+def test_runs_that_give_held_out_targets_away_are_refused_unless_allowed(
+    tiny_base: Path,
+    tiny_model: LlamaForCausalLM,
+    filled: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    with TraceStore(filled) as store:
+        [trace] = store_runs(store, logged_run(tiny_model, 30, "g0", **changes))
+        store.write_rewards(trace.run.run_id, "deeprec", COMPONENTS | {"hit": 1.0})
+    for asked in (["sft", "--best", "3"], ["grpo", "--stage", "recommendation"]):
+        assert call(*asked, *flags(tiny_base, filled, tmp_path / asked[0])) == 2
+        assert message in capsys.readouterr().err
+    few = ["sft", "--epochs", "1", "--validation", "0"]
+    assert call(*few, *flags(tiny_base, filled, tmp_path / "out"), "--allow-leaks") == 0
+
+
+def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
+    tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["grpo", "--stage", "recommendation", *flags(tiny_base, filled, tmp_path / "out"), "--groups-a-step", "1"]
+    assert call(*asked) == 0
+    assert call(*asked, "--weight", "hit=3") == 2
+    assert "is a checkpoint of another training: data was" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
