@@ -408,3 +408,12 @@ async def test_the_chat_model_asks_for_logprobs_on_demand(server: Scripted) -> N
     assert server.requests[0][1]["logprobs"] is True
     await model.root_async_client.close()
     model.root_client.close()
+
+
+@pytest.mark.parametrize("parent", ["base", "org/base-as-it-was-loaded"])
+async def test_an_adapter_that_is_named_as_the_model_is_asked_as_an_adapter(server: Scripted, parent: str) -> None:
+    """Traces name the base model and the adapter, however it was asked for."""
+    server.answer(200, {"data": [CARDS["data"][0], {"id": "base-v2", "parent": parent}]})
+    async with CompletionPolicy(server.url, "base-v2") as policy:
+        served = await policy.connect()
+        assert (policy.model, policy.adapter, served.name, served.max_model_len) == ("base", "base-v2", "base-v2", 64)

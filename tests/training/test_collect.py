@@ -111,6 +111,13 @@ def test_a_group_of_none_is_refused() -> None:
         collection(group_size=0)
 
 
+async def test_an_instance_that_is_given_twice_is_refused(retriever: Retriever, store: TraceStore) -> None:
+    twice = [Instance(user="u0", history=("900",), target="893", trm_rank=1)] * 2
+    async with CompletionPolicy("http://127.0.0.1:9/v1") as policy:
+        with pytest.raises(ConfigError, match="1 of 2 instances are given twice"):
+            await collect_groups(policy, retriever, store, twice, collection())
+
+
 def _started(store: TraceStore) -> dict[UUID, object]:
     return {trace.run.run_id: trace.started_at for trace in store.traces()}
 

@@ -255,6 +255,16 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path, tiny_base: Path,
         train_grpo(steps_of(tiny_model), base=tiny_base, start=adapter, out=tmp_path / "two", config=config(lora=None))
 
 
+@pytest.mark.parametrize(("name", "content"), [("adapter_config.json", b"[1"), ("adapter_model.safetensors", b"half")])
+def test_a_damaged_adapter_is_named(
+    tmp_path: Path, tiny_base: Path, tiny_model: LlamaForCausalLM, name: str, content: bytes
+) -> None:
+    adapter = train_grpo(steps_of(tiny_model), base=tiny_base, out=tmp_path / "one", config=config(steps=1))
+    (adapter / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=r"The adapter .* is damaged"):
+        train_grpo(steps_of(tiny_model), base=tiny_base, start=adapter, out=tmp_path / "two", config=config())
+
+
 def test_a_step_without_anything_to_learn_changes_nothing_and_is_named(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -266,3 +266,15 @@ def test_what_nothing_can_be_learned_from_says_why(
     with pytest.raises(ConfigError, match=why):
         read_scored(store, where, stage=STAGE, strict=True)
     assert not any(each.advantage for each in read_scored(store, where, stage=STAGE))
+
+
+def test_a_file_of_rewards_may_hold_dataclasses_and_import_what_stands_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "words_beside.py").write_text("LONG = 3\n")
+    file = tmp_path / "rewards.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom words_beside import LONG\n"
+        "@dataclass\nclass Limit:\n    turns: int\n"
+        "def short(trace):\n    return float(len(trace.turns) < Limit(LONG).turns)\n"
+    )
+    [reward] = load_rewards([f"{file}:short"]).values()
+    assert reward(replace(made_run(), turns=())) == 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deeprec.trm_tool import ConfigError
-from deeprec.trm_tool.folders import one_writer, replace_folder
+from deeprec.trm_tool.folders import one_writer, replace_folder, write_file
 
 
 @pytest.fixture
@@ -107,3 +107,21 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     assert inside.wait(10)
     other.join()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "state.json"
+    write_file(path, "old")
+    write_file(path, "new")
+    assert path.read_text() == "new"
+
+    def full(self: Path, text: str, encoding: str) -> int:
+        with self.open("w") as file:
+            file.write(text[:1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ConfigError, match=r"state\.json cannot be written: No space left on device"):
+        write_file(path, "newest")
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
