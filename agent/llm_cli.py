@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -13,8 +14,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from deeprec.agent.adapters import load_adapter
 from deeprec.agent.embedded_model import EMBEDDED_MODEL, pull_embedded_model
 from deeprec.agent.endpoint import is_loopback
+from deeprec.agent.live import DEFAULT_BASE_URL, BaseUrlOption
 from deeprec.agent.serving import VllmServer
 from deeprec.agent.traces.render import visible
 
@@ -68,6 +71,20 @@ def serve(
             server.wait()
         except KeyboardInterrupt:
             console.print("Stopping.")
+
+
+@app.command()
+def load(
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder, such as OUT/adapters/rec-v60.")],
+    name: Annotated[
+        str | None, typer.Option(help="What requests and traces call it; the folder's name by default.")
+    ] = None,
+    base_url: BaseUrlOption = DEFAULT_BASE_URL,
+) -> None:
+    """Load a trained adapter into a server that runs, which sees the folder. A name that it has is left as it is."""
+    called = name or adapter.resolve().name
+    asyncio.run(load_adapter(base_url, called, adapter))
+    typer.echo(f"{base_url} has {called}. Ask it with `deeprec recommend --free --model {called}`.")
 
 
 def wait_with_progress(server: VllmServer, console: Console) -> None:

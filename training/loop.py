@@ -136,6 +136,7 @@ def run_loop(
             selection=selection,
             state=read_state(out),
         )
+        say(f"runs are stored under {loop.label}, those of validation under {loop.label}-valid")
         return loop.run()
 
 

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from deeprec.agent import CompletionPolicy, PolicyRejectedError, PolicyUnavailableError, SamplingConfig, load_adapter
+from deeprec.agent.cli import main
 from deeprec.trm_tool import ConfigError
 from tests.tiny_server import TinyServer, serve_tiny, tiny_llama
 
@@ -73,3 +74,17 @@ async def test_a_server_that_is_away_is_named(adapter: Path) -> None:
         url = running.base_url
     with pytest.raises(PolicyUnavailableError, match="cannot be reached"):
         await load_adapter(url, "rec-v1", adapter)
+
+
+def test_an_adapter_is_loaded_from_the_command_line(
+    server: TinyServer, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["llm", "load", str(adapter), "--base-url", server.base_url])
+    assert ended.value.code == 0
+    assert list(server.adapters) == ["rec-v1"]
+    assert "--free --model rec-v1" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["llm", "load", str(tmp_path), "--base-url", server.base_url])
+    assert ended.value.code == 2
+    assert "is no LoRA adapter" in capsys.readouterr().err
