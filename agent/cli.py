@@ -41,6 +41,7 @@ _ADDED = {
     "train": [
         ("grpo", "deeprec.training.train_cli", "grpo"),
         ("loop", "deeprec.training.loop_cli", "loop"),
+        ("curves", "deeprec.training.loop_cli", "curves"),
         ("sft", "deeprec.training.train_cli", "sft"),
     ],
     "trm": [("eval", "deeprec.evals.cli", "trm_eval")],

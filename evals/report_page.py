@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from html import escape
@@ -10,6 +9,7 @@ from html import escape
 import numpy as np
 
 from deeprec.evals.comparison import Difference
+from deeprec.evals.figures import new_figure, png
 from deeprec.evals.metrics import Interval, mean_interval
 from deeprec.evals.report import SuiteReport, p_text, protocol
 from deeprec.evals.results import REWARD, SuiteResults, SystemResults, cutoffs
@@ -64,14 +64,8 @@ def key_plot(report: SuiteReport) -> bytes:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ConfigError("Plots need matplotlib: pip install 'deeprec-agent[plots]'.") from None
     systems = sorted(report.results.systems, key=lambda system: float(np.nanmean(system.measures[report.measure])))
-    figure = Figure(figsize=(8, 0.55 * len(systems) + 1.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((8, 0.55 * len(systems) + 1.4))
     axes = figure.subplots()
     metric = report.measure.rsplit(" ", 1)[0]
     shown = (("filled", "o", 0.14, "#1b6ca8"), ("written", "s", -0.14, "#c4571b"))
@@ -97,9 +91,7 @@ def key_plot(report: SuiteReport) -> bytes:
     axes.grid(axis="x", alpha=0.3)
     axes.set_title(f"{report.results.label}, {len(systems[0].users)} users, 95% intervals", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure, dpi=110)
 
 
 def shown(interval: Interval, digits: int = 3) -> str:

@@ -31,6 +31,7 @@ from deeprec.training.groups import ScoredRollout
 from deeprec.training.grpo import train_grpo
 from deeprec.training.instances import Instance, Selection, select_instances
 from deeprec.training.loop_config import LoopConfig, StagePlan, WarmStart
+from deeprec.training.loop_curves import WARM_START
 from deeprec.training.loop_state import LoopState, course_id, keep_course, read_state, write_state
 from deeprec.training.own_rewards import load_rewards
 from deeprec.training.policy_model import fingerprint_base, load_config, write_folder
@@ -179,7 +180,7 @@ class _Loop:
 
     def warm_start(self, plan: WarmStart) -> None:
         """Version 1: the format, from the best runs of the guided model."""
-        label = f"{self.label}/warm-start"
+        label = f"{self.label}/{WARM_START}"
         instances = self.selection.of("interaction")[: plan.users]
         self.collect(label, instances, plan.group_size, version=0, guided=True)
         reward = stage_reward("recommendation")
@@ -192,7 +193,7 @@ class _Loop:
         trained = train_sft(
             chosen,
             base=self.base,
-            out=self.out / "warm-start",
+            out=self.out / WARM_START,
             config=SftConfig(
                 epochs=plan.epochs,
                 batch_size=plan.batch_size,

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.trm_tool.errors import ConfigError
 
 
 def loop(
@@ -58,3 +59,19 @@ def loop(
         typer.echo("No version did better on validation than the model without an adapter.")
     else:
         typer.echo(f"The best by validation is {result.best}: {result.adapter}")
+
+
+def curves(
+    loop_out: Annotated[Path, typer.Argument(metavar="OUT", help="A loop's folder, of one that still runs too.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file.")],
+) -> None:
+    """How a loop went, as a figure: loss, reward and format by step, validation by version."""
+    from deeprec.evals.figures import png
+    from deeprec.training.loop_curves import plot_loop
+
+    picture = png(plot_loop(loop_out))
+    try:
+        out.write_bytes(picture)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}. Name another file.") from error
+    typer.echo(out)

@@ -6,15 +6,14 @@ They read in greyscale: light and dark greys, hatching and words, no meaning in 
 from __future__ import annotations
 
 import math
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from deeprec.agent import visible
 from deeprec.evals.diagnosis.figures import Diagnosis
 from deeprec.evals.diagnosis.tallies import FIRST
+from deeprec.evals.figures import new_figure
 from deeprec.evals.metrics import Interval
 from deeprec.evals.streams import Spread
-from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -133,22 +132,7 @@ def plot_cost(diagnosis: Diagnosis) -> Figure:
 
 
 def _figure(title: str, columns: int = 1) -> tuple[Figure, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "Plots need matplotlib, which is not installed. Install it with: pip install 'deeprec-agent[plots]'"
-        ) from error
-
-    class Picture(Figure):  # a notebook shows figures of pyplot only, unless they show themselves
-        def _repr_png_(self) -> bytes:
-            buffer = BytesIO()
-            self.savefig(buffer, format="png")
-            return buffer.getvalue()
-
-    figure = Picture(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((7, 4))
     axes = figure.subplots(1, columns)
     figure.suptitle(title, fontsize=11)
     for one in [axes] if columns == 1 else axes:

@@ -16,6 +16,7 @@ from deeprec.agent import TraceStore, load_adapter
 from deeprec.training.adapter_lineage import read_lineage
 from deeprec.training.loop import LoopResult, run_loop
 from deeprec.training.loop_config import LoopConfig, load_loop_config, packaged_loops
+from deeprec.training.loop_curves import plot_loop
 from deeprec.training.step_report import TrainingError
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
 from tests.tiny_server import TinyServer, serve_tiny
@@ -140,6 +141,19 @@ def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_i
     assert lineage.trm_fingerprint == artifact.fingerprint
     weights = [load_file(out / "adapters" / f"rec-v{n}" / "adapter_model.safetensors") for n in (1, 4)]
     assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
+
+
+def test_the_curves_of_a_loop_are_drawn_from_its_folder(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    run(tmp_path / "loop", server, base, dataset, artifact)
+    warm, steps, validation = plot_loop(tmp_path / "loop").axes
+    assert len(warm.lines[0].get_xdata()) == 1
+    assert [list(line.get_xdata()) for line in steps.lines[:1]] == [[1, 2]]
+    assert [text.get_text() for text in steps.texts] == ["interaction", "recommendation"]
+    assert list(validation.lines[0].get_xdata()) == ["untrained", "rec-v1", "rec-v3", "rec-v4"]
+    with pytest.raises(ConfigError, match="holds no loop"):
+        plot_loop(tmp_path)
 
 
 class KilledError(Exception):
