@@ -61,7 +61,7 @@ def _plot_steps(axes: Any, logs: dict[str, list[dict[str, Any]]]) -> None:
         axes.plot(places, [line["format_valid"] for line in told], "s--", color=_MIDDLE, markersize=3)
         if first:
             axes.axvline(first + 0.5, color=_LIGHT, linewidth=1)
-        axes.annotate(stage, (first + 0.6, 1.02), xycoords=("data", "axes fraction"), fontsize=8)
+        axes.annotate(stage, (places[0], 1.02), xycoords=("data", "axes fraction"), fontsize=8)
         first += max(line["step"] for line in told)
     axes.plot([], [], "o-", color=_DARK, label="reward, mean of the step's runs")
     axes.plot([], [], "s--", color=_MIDDLE, label="share in the format")
