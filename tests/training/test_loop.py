@@ -234,18 +234,23 @@ def test_more_users_than_there_are_and_unknown_rewards_are_refused_before_anythi
 
 
 def test_a_reward_of_ones_own_is_learned_from(
-    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    file = tmp_path / "rewards.py"
-    file.write_text("def turns(trace):\n    return float(len(trace.turns))\n")
-    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    monkeypatch.chdir(tmp_path)  # the path is one of the settings, which the draws depend on
+    Path("rewards.py").write_text("def turns(trace):\n    return float(len(trace.turns))\n")
+    stage = [{"stage": "interaction", "steps": 2, "users": 2, "group_size": 4}]
     run(
         tmp_path / "loop",
         server,
         base,
         dataset,
         artifact,
-        config=make_config(stages=stage, rewards=[f"{file}:turns"], grpo={"loss_type": "grpo", "report_to": []}),
+        config=make_config(stages=stage, rewards=["rewards.py:turns"], grpo={"loss_type": "grpo", "report_to": []}),
     )
     with TraceStore(tmp_path / "loop.db") as store:
         [trace, *_] = [trace for trace in store.traces() if "/interaction/" in str(trace.run.suite)]
