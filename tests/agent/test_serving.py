@@ -170,9 +170,11 @@ def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: py
 def test_a_parent_that_dies_takes_its_server_along(tmp_path: Path, ending: signal.Signals) -> None:
     python = write_stand_in(tmp_path)
     script = f"""
+        import signal
         import time
         from pathlib import Path
         from deeprec.agent import VllmServer
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background start with it ignored
         with VllmServer("org/model", log=Path({str(tmp_path / "log")!r}), python=Path({str(python)!r})) as server:
             server.wait_healthy(30)
             print(server.process_group, flush=True)
