@@ -31,8 +31,15 @@ from deeprec.training.groups import ScoredRollout
 from deeprec.training.grpo import train_grpo
 from deeprec.training.instances import Instance, Selection, select_instances
 from deeprec.training.loop_config import LoopConfig, StagePlan, WarmStart
-from deeprec.training.loop_curves import WARM_START
-from deeprec.training.loop_state import LoopState, course_id, keep_course, read_state, write_state
+from deeprec.training.loop_state import (
+    CONFIG_FILE,
+    WARM_START,
+    LoopState,
+    course_id,
+    keep_course,
+    read_state,
+    write_state,
+)
 from deeprec.training.own_rewards import load_rewards
 from deeprec.training.policy_model import fingerprint_base, load_config, write_folder
 from deeprec.training.sft import train_sft
@@ -90,6 +97,7 @@ def run_loop(
         ServerLostError: the server went away; start the loop again to go on.
     """
     own = load_rewards(config.rewards)
+    rewards = {**make_rewards(artifact, encoder), **own}
     selection = select_instances(
         dataset,
         artifact,
@@ -104,15 +112,16 @@ def run_loop(
                 f"The stage {plan.stage} asks for {plan.users} users a step, and has {len(selection.of(plan.stage))}. "
                 "Ask for fewer, change interaction_share, or bring more data."
             )
-        check_computed(plan.reward(tuple(own)), {**make_rewards(artifact, encoder), **own})
+        check_computed(plan.reward(tuple(own)), rewards)
     course = {
         **config.course(),
         "dataset_fingerprint": dataset.fingerprint,
         "trm_fingerprint": artifact.fingerprint,
         "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
     }
-    if keep_course(course, out) and base_url is not None:
+    if base_url is not None and not (out / CONFIG_FILE).is_file():
         asyncio.run(_check_no_versions(base_url))
+    keep_course(course, out)
     with ExitStack() as stack:
         if base_url is None:
             server = VllmServer(
@@ -133,7 +142,8 @@ def run_loop(
             say=say,
             label=f"{config.name}-{course_id(course)}",
             base_fingerprint=course["base_fingerprint"],
-            own=own,
+            own=tuple(own),
+            rewards=rewards,
             selection=selection,
             state=read_state(out),
         )
@@ -155,7 +165,9 @@ class _Loop:
     label: str
     """What the suites of all its runs begin with."""
     base_fingerprint: str
-    own: Mapping[str, Reward]
+    own: tuple[str, ...]
+    """Names of the rewards that are not deeprec's."""
+    rewards: Mapping[str, Reward]
     selection: Selection
     state: LoopState
 
@@ -184,7 +196,7 @@ class _Loop:
         instances = self.selection.of("interaction")[: plan.users]
         self.collect(label, instances, plan.group_size, version=0, guided=True)
         reward = stage_reward("recommendation")
-        score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards(), stage=reward)
+        score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
         rewarded = list(read_rewarded(self.store, RunFilter(suite=label), stage=reward, allow_guided=True))
         chosen = best_rollouts(rewarded, best=plan.best)
         if not chosen:
@@ -212,7 +224,7 @@ class _Loop:
     def train_stage(self, plan: StagePlan, *, first: int) -> None:
         """`plan.steps` versions after `first`, each from runs of the one before it."""
         instances = self.selection.of(plan.stage)
-        out, last, reward = self.out / plan.stage, first + plan.steps, plan.reward(tuple(self.own))
+        out, last, reward = self.out / plan.stage, first + plan.steps, plan.reward(self.own)
         if self.state.version >= last and self.name(last) in self.state.validation:
             return
 
@@ -220,7 +232,7 @@ class _Loop:
             label = f"{self.label}/{plan.stage}/{step:04d}"
             asked = [instances[(step * plan.users + place) % len(instances)] for place in range(plan.users)]
             self.collect(label, asked, plan.group_size, version=first + step, guided=False)
-            score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards(), stage=reward)
+            score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
             scored = read_scored(self.store, RunFilter(suite=label), stage=reward)
             # Runs start in any order; sums of floats, and so a resumed training, depend on it.
             return sorted(scored, key=lambda each: each.rollout.run_id)
@@ -347,9 +359,6 @@ class _Loop:
                 versions={name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")},
             ),
         )
-
-    def rewards(self) -> Mapping[str, Reward]:
-        return {**make_rewards(self.artifact, self.encoder), **self.own}
 
     def name(self, number: int) -> str:
         return f"rec-v{number}"

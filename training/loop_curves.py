@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprec.evals.figures import new_figure
-from deeprec.training.loop_state import CONFIG_FILE, read_state
+from deeprec.training.loop_state import CONFIG_FILE, WARM_START, read_state
 from deeprec.training.step_report import read_log
 from deeprec.trm_tool import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WARM_START = "warm-start"
 _DARK, _MIDDLE, _LIGHT = "0.15", "0.45", "0.7"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.folders import write_file
 
-STATE_FILE, CONFIG_FILE = "loop.json", "config.json"
+STATE_FILE, CONFIG_FILE, WARM_START = "loop.json", "config.json", "warm-start"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,15 +31,12 @@ def course_id(course: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def keep_course(course: Mapping[str, Any], out: Path) -> bool:
+def keep_course(course: Mapping[str, Any], out: Path) -> None:
     """Write what decides a loop's course into its folder, or check that it is what the loop was begun with.
 
     Args:
         course: settings and fingerprints, as JSON.
         out: the folder.
-
-    Returns:
-        whether the loop is new.
 
     Raises:
         ConfigError: it is another course, or the folder cannot be read or written.
@@ -47,7 +44,7 @@ def keep_course(course: Mapping[str, Any], out: Path) -> bool:
     path = out / CONFIG_FILE
     if not path.is_file():
         write_file(path, json.dumps(course, indent=2) + "\n")
-        return True
+        return
     try:
         before = dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -58,7 +55,6 @@ def keep_course(course: Mapping[str, Any], out: Path) -> bool:
             f"{out} holds a loop that was begun with other settings ({', '.join(changed)} changed). "
             "Go on with those, or name another folder."
         )
-    return False
 
 
 def read_state(out: Path) -> LoopState:
