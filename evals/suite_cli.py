@@ -42,7 +42,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run what of a suite is not stored yet. Stopped, it goes on where it was."""
-    from deeprec.agent import TraceStore, VllmServer, pull_embedded_model, wait_with_progress
+    from deeprec.agent import TraceStore, make_server, pull_embedded_model, wait_with_progress
     from deeprec.agent.embedded_model import EMBEDDED_MODEL
     from deeprec.evals.harness import run_suite
     from deeprec.evals.report import make_report
@@ -59,7 +59,7 @@ def run(
     server = None
     if serve:
         model = pull_embedded_model(EMBEDDED_MODEL)
-        server = VllmServer(model, log=Path(".deeprec/logs/vllm.log"), max_num_seqs=concurrency)
+        server = make_server(model, log=Path(".deeprec/logs/server.log"), max_num_seqs=concurrency)
     with server or nullcontext():
         if server is not None:
             wait_with_progress(server, console)

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 import torch
 
-from deeprec.agent import VllmServer, pull_embedded_model
+from deeprec.agent import ServerProcess, VllmServer, pull_embedded_model
+from deeprec.agent.transformers_server import TransformersServer
 from deeprec.trm_tool import (
     Catalogue,
     Dataset,
@@ -167,3 +168,22 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer
     with VllmServer(model, log=log, python=python, max_model_len=4096) as server:
         server.wait_healthy()
         yield server
+
+
+@pytest.fixture(scope="session")
+def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersServer]:
+    """The same model behind transformers."""
+    model = pull_embedded_model(Path(__file__).parents[1] / ".deeprec/models/smollm2-135m-instruct")
+    log = tmp_path_factory.mktemp("transformers") / "server.log"
+    with TransformersServer(model, log=log, max_model_len=4096) as server:
+        server.wait_healthy()
+        yield server
+
+
+@pytest.fixture(
+    params=[pytest.param("vllm", marks=pytest.mark.vllm), pytest.param("transformers", marks=pytest.mark.slow)]
+)
+def model_server(request: pytest.FixtureRequest) -> ServerProcess:
+    """Each server that the agent and its training may rely on."""
+    server: ServerProcess = request.getfixturevalue(f"{request.param}_server")
+    return server

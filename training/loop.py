@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from deeprec.agent import CompletionPolicy, TraceStore, VllmServer, load_adapter
+from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
 from deeprec.agent.traces.filters import RunFilter
 from deeprec.evals import load_results, run_suite
 from deeprec.evals.rewards import Reward, make_rewards
@@ -88,8 +88,8 @@ def run_loop(
         artifact: the recommender, trained with `--holdout 3`.
         encoder: the artifact's own.
         base: the language model's folder or id.
-        base_url: a vLLM server that serves `base` with LoRA and sees `out`; None starts one for as long as the loop
-            runs. It is not restarted for an update.
+        base_url: a server that serves `base` with LoRA and sees `out`; None starts one for as long as the loop runs,
+            as `make_server` chooses. It is not restarted for an update.
         say: called with a line for each thing that happened.
 
     Raises:
@@ -124,8 +124,8 @@ def run_loop(
     keep_course(course, out)
     with ExitStack() as stack:
         if base_url is None:
-            server = VllmServer(
-                base, log=out / "vllm.log", max_num_seqs=config.concurrency, extra_args=config.server_args
+            server = make_server(
+                base, log=out / "server.log", max_num_seqs=config.concurrency, vllm_args=config.server_args
             )
             stack.enter_context(server)
             server.wait_healthy(on_progress=say)

@@ -159,7 +159,7 @@ def test_a_start_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deeprec.agent.serving.GRACE_S", -7.5)  # and 8 s on top in stop()
+    monkeypatch.setattr("deeprec.agent.server_process.GRACE_S", -7.5)  # and 8 s on top in stop()
     with make_server(tmp_path, "--stubborn") as server:
         group = server.process_group or 0
         server.wait_healthy(30)

@@ -1,4 +1,4 @@
-"""The promise that training rests on, against a real vLLM server: a logged run is one exact token chain."""
+"""The promise that training rests on, against real servers: a logged run is one exact token chain."""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from deeprec.agent import (
     AgentConfig,
     AgentInput,
     CompletionPolicy,
+    ServerProcess,
     SqlRecorder,
     TraceStore,
     VllmServer,
@@ -21,8 +22,6 @@ from deeprec.agent import (
 )
 from deeprec.training import Rollout, rollout_from_run
 from deeprec.trm_tool import Retriever
-
-pytestmark = pytest.mark.vllm
 
 GUIDED = AgentConfig(guided=True, k=3, retrieve_k=4, min_retrievals=2, max_retrievals=2, max_turn_tokens=96)
 FREE = AgentConfig(k=3, retrieve_k=4, max_turn_tokens=24, max_malformed=2)
@@ -35,9 +34,11 @@ async def run(policy: Any, retriever: Retriever, store: TraceStore, config: Agen
     return [UUID(output["run_id"]) for output in outputs]
 
 
-async def test_a_guided_run_is_one_exact_chain(vllm_server: VllmServer, retriever: Retriever, tmp_path: Path) -> None:
+async def test_a_guided_run_is_one_exact_chain(
+    model_server: ServerProcess, retriever: Retriever, tmp_path: Path
+) -> None:
     with TraceStore(tmp_path / "t.db") as store:
-        async with CompletionPolicy(vllm_server.base_url) as policy:
+        async with CompletionPolicy(model_server.base_url) as policy:
             for run_id in await run(policy, retriever, store, GUIDED, n=2):
                 trace = store.run(run_id)
                 rollout = rollout_from_run(trace, allow_guided=True)
@@ -50,18 +51,19 @@ async def test_a_guided_run_is_one_exact_chain(vllm_server: VllmServer, retrieve
 
 
 async def test_a_trainer_sees_the_logprobs_that_the_policy_had(
-    vllm_server: VllmServer, retriever: Retriever, tmp_path: Path
+    model_server: ServerProcess, retriever: Retriever, tmp_path: Path
 ) -> None:
     with TraceStore(tmp_path / "t.db") as store:
-        async with CompletionPolicy(vllm_server.base_url) as policy:
+        async with CompletionPolicy(model_server.base_url) as policy:
             [run_id] = await run(policy, retriever, store, FREE)
         rollout = rollout_from_run(store.run(run_id))
     policy_tokens = rollout.env_mask == 1
-    gap = np.abs(trainer_logprobs(Path(vllm_server.model), rollout)[policy_tokens] - rollout.logprobs[policy_tokens])
+    gap = np.abs(trainer_logprobs(Path(model_server.model), rollout)[policy_tokens] - rollout.logprobs[policy_tokens])
     assert policy_tokens.sum() > 24  # more than one turn, so that a splice would show
     assert gap.max() < 1e-2
 
 
+@pytest.mark.vllm
 async def test_the_tools_protocol_runs_on_vllm(vllm_server: VllmServer, retriever: Retriever, tmp_path: Path) -> None:
     model = make_chat_model(vllm_server.base_url, vllm_server.model_name)
     with TraceStore(tmp_path / "t.db") as store:

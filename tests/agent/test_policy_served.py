@@ -1,4 +1,4 @@
-"""What the agent and its training rely on in vLLM, asked of a real CPU server with the embedded model."""
+"""What the agent and its training rely on in a server, asked of real ones with the embedded model."""
 
 import asyncio
 import json
@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from deeprec.agent import CompletionPolicy, PolicyRejectedError, SamplingConfig, VllmServer
+from deeprec.agent import CompletionPolicy, PolicyRejectedError, SamplingConfig, ServerProcess
 from deeprec.trm_tool import ConfigError
-
-pytestmark = pytest.mark.vllm
 
 GREEDY = SamplingConfig(temperature=0, max_tokens=30)
 END_OF_TURN = 2
@@ -22,8 +20,8 @@ ANSWER = "The capital of France is Paris."
 
 
 @pytest.fixture
-async def real(vllm_server: VllmServer) -> AsyncIterator[CompletionPolicy]:
-    async with CompletionPolicy(vllm_server.base_url) as policy:
+async def real(model_server: ServerProcess) -> AsyncIterator[CompletionPolicy]:
+    async with CompletionPolicy(model_server.base_url) as policy:
         yield policy
 
 
@@ -41,10 +39,12 @@ async def test_the_embedded_model_came_out_of_its_wheel_whole(real: CompletionPo
     )
 
 
-async def test_tokens_are_those_of_the_models_own_tokenizer(real: CompletionPolicy, vllm_server: VllmServer) -> None:
+async def test_tokens_are_those_of_the_models_own_tokenizer(
+    real: CompletionPolicy, model_server: ServerProcess
+) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(vllm_server.model)
+    tokenizer = AutoTokenizer.from_pretrained(model_server.model)
     for text in ("\n<|end_of_item_list|>\n", "a  1990 é 🎬\t", "[12] Amélie (2001)"):
         ids = await real.tokenize(text)
         assert ids == tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -98,22 +98,22 @@ async def test_a_prompt_beyond_the_context_is_refused_with_the_servers_words(rea
         await real.complete([100], sampling=GREEDY, regex="([")
 
 
-async def test_an_adapter_is_loaded_while_the_server_runs(vllm_server: VllmServer, tmp_path: Path) -> None:
+async def test_an_adapter_is_loaded_while_the_server_runs(model_server: ServerProcess, tmp_path: Path) -> None:
     write_adapter(tmp_path / "policy-v1")
     body = json.dumps({"lora_name": "policy-v1", "lora_path": str(tmp_path / "policy-v1")}).encode()
     request = urllib.request.Request(
-        f"{vllm_server.base_url}/load_lora_adapter", body, {"Content-Type": "application/json"}
+        f"{model_server.base_url}/load_lora_adapter", body, {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
-    async with CompletionPolicy(vllm_server.base_url, vllm_server.model_name, adapter="policy-v1") as adapted:
+    async with CompletionPolicy(model_server.base_url, model_server.model_name, adapter="policy-v1") as adapted:
         served = await adapted.connect()
         assert served.name == "policy-v1"
         assert served.adapters == ("policy-v1",)
         assert served.max_model_len == 4096
         done = await adapted.complete(await adapted.tokenize_chat(QUESTION), sampling=GREEDY)
         assert done.text != ANSWER  # it is the adapter that answered
-    async with CompletionPolicy(vllm_server.base_url, adapter="policy-v2") as missing:
+    async with CompletionPolicy(model_server.base_url, adapter="policy-v2") as missing:
         with pytest.raises(ConfigError, match="policy-v2"):
             await missing.connect()
 

@@ -1,4 +1,4 @@
-"""What a real vLLM server samples with an adapter has the probabilities that the trainer gives it."""
+"""What a real server samples with an adapter has the probabilities that the trainer gives it."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from deeprec.agent import (
     AgentConfig,
     AgentInput,
     CompletionPolicy,
+    ServerProcess,
     SqlRecorder,
     TraceStore,
-    VllmServer,
     build_graph,
     load_adapter,
     run_many,
@@ -19,7 +19,7 @@ from deeprec.agent import (
 from deeprec.training import importance_ratios, load_current_policy, read_rollouts, save_adapter
 from deeprec.trm_tool import Retriever
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")]
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 FREE = AgentConfig(k=3, retrieve_k=4, max_turn_tokens=24, max_malformed=1)
 
 
@@ -35,12 +35,12 @@ def write_random_adapter(base: Path, folder: Path) -> Path:
 
 
 async def test_an_adapter_loaded_into_a_running_server_is_the_trainers_policy(
-    vllm_server: VllmServer, retriever: Retriever, tmp_path: Path
+    model_server: ServerProcess, retriever: Retriever, tmp_path: Path
 ) -> None:
-    base, adapter = Path(vllm_server.model), write_random_adapter(Path(vllm_server.model), tmp_path / "rec-v1")
-    await load_adapter(vllm_server.base_url, "rec-v1", adapter)
+    base, adapter = Path(model_server.model), write_random_adapter(Path(model_server.model), tmp_path / "rec-v1")
+    await load_adapter(model_server.base_url, "rec-v1", adapter)
     with TraceStore(tmp_path / "t.db") as store:
-        async with CompletionPolicy(vllm_server.base_url, adapter="rec-v1") as policy:
+        async with CompletionPolicy(model_server.base_url, adapter="rec-v1") as policy:
             graph = build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store))
             await run_many(graph, [AgentInput(history=list(retriever.catalogue.ids[:3]), lineage={"seed": 0})])
         [rollout] = read_rollouts(store)
