@@ -59,7 +59,9 @@ def train_grpo(
         TrainingError: the loss is no number.
     """
     config = config or GrpoConfig()
-    policy = load_policy(base, lora=config.lora, start=start, device=config.device, seed=config.seed)
+    policy = load_policy(
+        base, lora=config.lora, start=start, device=config.device, dtype=config.dtype, seed=config.seed
+    )
     from deeprec.training.grpo_trainer import make_grpo_trainer
 
     identity = {

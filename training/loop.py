@@ -212,6 +212,7 @@ class _Loop:
                 learning_rate=plan.learning_rate,
                 seed=self.config.seed,
                 device=self.config.device,
+                dtype=self.config.dtype,
             ),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,11 +15,11 @@ from deeprec.evals.settings_file import parse_settings, read_settings_text
 from deeprec.evals.suite import EMBEDDED, Name
 from deeprec.evals.suite_systems import PATIENCE_S
 from deeprec.training.stages import Stage, StageReward, stage_reward
-from deeprec.training.trainer_config import GrpoConfig
+from deeprec.training.trainer_config import Device, Dtype, GrpoConfig
 from deeprec.trm_tool import ConfigError
 
 _Count = Annotated[int, Field(ge=1)]
-_OWN_FIELDS = {"steps", "learning_rate", "seed", "device", "lora"}
+_OWN_FIELDS = {"steps", "learning_rate", "seed", "device", "dtype", "lora"}
 """Of `GrpoConfig`: set by a stage or the loop, or, for the adapter, by the server's slots."""
 
 
@@ -112,7 +112,9 @@ class LoopConfig(_Strict):
     server_args: tuple[str, ...] = ()
     """Further flags of vLLM, where the loop starts it."""
     concurrency: _Count = 32
-    device: Literal["auto", "cpu"] = "auto"
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    """What the trainer computes in (`OptimizerConfig.dtype`)."""
 
     def trainer(self, plan: StagePlan) -> GrpoConfig:
         """How a stage is trained."""
@@ -120,7 +122,12 @@ class LoopConfig(_Strict):
             name: tuple(value) if isinstance(value, list) else value for name, value in self.grpo.items()
         }
         return GrpoConfig(
-            steps=plan.steps, learning_rate=plan.learning_rate, seed=self.seed, device=self.device, **told
+            steps=plan.steps,
+            learning_rate=plan.learning_rate,
+            seed=self.seed,
+            device=self.device,
+            dtype=self.dtype,
+            **told,
         )
 
     def course(self) -> dict[str, Any]:

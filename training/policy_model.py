@@ -19,7 +19,7 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import replace_folder
 
 if TYPE_CHECKING:
-    from deeprec.training.trainer_config import AdapterConfig, Device
+    from deeprec.training.trainer_config import AdapterConfig, Device, Dtype
 
 _PEFT_ASKS = "`is_gradient_checkpointing` is deprecated"
 """PEFT 0.21 reads what transformers 5 warns about."""
@@ -40,6 +40,8 @@ class PolicyModel:
     fingerprint: str
     """Of the base model: `fingerprint_base`."""
     on_gpu: bool
+    in_bfloat16: bool
+    """Whether it computes in bfloat16."""
 
 
 def load_policy(
@@ -48,6 +50,7 @@ def load_policy(
     lora: AdapterConfig | None,
     start: Path | None = None,
     device: Device = "auto",
+    dtype: Dtype = "auto",
     seed: int = 0,
 ) -> PolicyModel:
     """Load what is to be trained.
@@ -56,8 +59,9 @@ def load_policy(
         base: A model's folder, or a Hugging Face id. Only safetensors are read, and no code from the folder runs.
         lora: The adapter to train, new and without effect; None for all weights.
         start: An adapter to go on from. Its own rank and layers count, not those of `lora`.
-        device: "auto" takes a GPU where there is one. There the weights under an adapter are bfloat16; whatever is
-            trained is float32 anywhere, because a step of 1e-6 is lost in bfloat16.
+        device: "auto" takes a GPU where there is one.
+        dtype: as `OptimizerConfig.dtype`. In bfloat16 the weights under an adapter are stored so; whatever is trained
+            is float32 anywhere, because a step of 1e-6 is lost in bfloat16.
         seed: Of a new adapter.
 
     Raises:
@@ -75,9 +79,10 @@ def load_policy(
                 f"{start} is an adapter, but all weights are to be trained. Train an adapter, or merge this one into "
                 "a base model first."
             )
-    dtype = torch.bfloat16 if lora is not None and uses_bfloat16(on_gpu=on_gpu) else torch.float32
+    in_bfloat16 = on_gpu and torch.cuda.is_bf16_supported() if dtype == "auto" else dtype == "bfloat16"
+    stored = torch.bfloat16 if lora is not None and in_bfloat16 else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(base), dtype=dtype, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(str(base), dtype=stored, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(str(base))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(
@@ -94,12 +99,8 @@ def load_policy(
         context=text.max_position_embeddings,
         fingerprint=fingerprint_base(base, model.config),
         on_gpu=on_gpu,
+        in_bfloat16=in_bfloat16,
     )
-
-
-def uses_bfloat16(*, on_gpu: bool) -> bool:
-    """Whether training computes in bfloat16: on a GPU that has it. On CPUs it is slower, where it is there at all."""
-    return on_gpu and torch.cuda.is_bf16_supported()
 
 
 def save_adapter(model: Any, folder: Path) -> None:

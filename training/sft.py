@@ -50,7 +50,9 @@ def train_sft(
     config = config or SftConfig()
     if not rollouts:
         raise ConfigError("There is no run to train on. Name a store and a filter that find some, or collect runs.")
-    policy = load_policy(base, lora=config.lora, start=start, device=config.device, seed=config.seed)
+    policy = load_policy(
+        base, lora=config.lora, start=start, device=config.device, dtype=config.dtype, seed=config.seed
+    )
     for rollout in rollouts:
         check_tokens(rollout, policy.vocabulary)
     rollouts = _short_enough(rollouts, policy.context)

@@ -33,7 +33,7 @@ from deeprec.training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from deeprec.training.policy_model import PolicyModel, save_adapter, save_model, uses_bfloat16
+from deeprec.training.policy_model import PolicyModel, save_adapter, save_model
 from deeprec.training.step_report import LOG, StepReport, TrainingError, read_log
 from deeprec.training.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
 from deeprec.trm_tool.errors import ConfigError
@@ -259,7 +259,7 @@ def training_arguments(
         "max_grad_norm": config.max_grad_norm,
         "seed": config.seed,
         "use_cpu": not policy.on_gpu,
-        "bf16": uses_bfloat16(on_gpu=policy.on_gpu),
+        "bf16": policy.in_bfloat16,
         "activation_checkpointing": policy.on_gpu,
         "gradient_accumulation_steps": 1,  # a step's micro-batches are cut in `Stepwise.training_step`
         "logging_steps": 1,

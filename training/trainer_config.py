@@ -12,6 +12,7 @@ from deeprec.trm_tool.errors import ConfigError
 LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo", "luspo", "cispo", "sapo", "vespo"]
 RatioLevel = Literal["token", "sequence"]
 Device = Literal["auto", "cpu"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 
 FULL_WEIGHTS_LEARNING_RATE = 1e-6
 """The paper's, for GRPO on all weights."""
@@ -66,11 +67,15 @@ class OptimizerConfig:
     """Where transformers' integrations report to beside `log.jsonl`, such as ("tensorboard",)."""
     device: Device = "auto"
     """A CUDA GPU where there is one; "cpu" never takes it."""
+    dtype: Dtype = "auto"
+    """What the model computes in. "auto" is bfloat16 on a GPU that has it, and float32 on a CPU, where bfloat16 is 1.4
+    times as fast at best and its log-probabilities are further from the logged ones."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "checkpoint_every")
         _above_zero(self, "learning_rate", "max_grad_norm", "micro_batch_tokens")
         _one_of(self, "device", Device)
+        _one_of(self, "dtype", Dtype)
 
     def identity(self) -> dict[str, Any]:
         """The settings on which the course of a training depends, as JSON: a resumed one must have the same."""

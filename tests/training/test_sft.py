@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
 from deeprec.training import Rollout, SftConfig, StepReport, train_sft
@@ -168,3 +169,18 @@ def test_runs_that_do_not_fit_are_named(
     wrong = replace(rollouts[3], token_ids=rollouts[3].token_ids + 250)
     with pytest.raises(ConfigError, match=f"Run {wrong.run_id} has the token"):
         train_sft([*rollouts, wrong], base=tiny_base, out=tmp_path / "two", config=config())
+
+
+def test_bfloat16_learns_the_same_with_an_adapter_in_float32(
+    tiny_base: Path, rollouts: list[Rollout], tmp_path: Path
+) -> None:
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        chosen = config(dtype=dtype, validation=0.0, epochs=1)
+        adapter = train_sft(rollouts, base=tiny_base, out=tmp_path / dtype, config=chosen)
+        assert {tensor.dtype for tensor in load_file(adapter / "adapter_model.safetensors").values()} == {torch.float32}
+        losses[dtype] = [line["loss"] for line in log_of(tmp_path / dtype) if "loss" in line]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] != losses["float32"]
+    with pytest.raises(ConfigError, match="dtype"):
+        config(dtype="float16")
