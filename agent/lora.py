@@ -51,6 +51,8 @@ def read_adapter(folder: Path, model: Any) -> dict[str, LoraLayer]:
         settings = json.loads((folder / "adapter_config.json").read_text("utf-8"))
         tensors = load_file(folder / "adapter_model.safetensors")
         rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
+        if rank < 1:
+            raise ValueError(f"r is {rank}")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ConfigError(
             f"{folder} has no adapter that can be read: {error}. Name a folder that PEFT saved."

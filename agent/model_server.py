@@ -13,8 +13,7 @@ from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME, pull_embedded_mode
 from deeprec.agent.live import DEFAULT_BASE_URL
 from deeprec.agent.policy import CompletionPolicy, PolicyUnavailableError, ServedModel
 from deeprec.agent.server_process import ServerProcess
-from deeprec.agent.serving import VllmServer, has_vllm
-from deeprec.agent.transformers_server import TransformersServer
+from deeprec.agent.serving import TransformersServer, VllmServer, has_vllm
 
 Engine = Literal["auto", "vllm", "transformers"]
 
@@ -55,7 +54,7 @@ def make_server(
     Raises:
         ConfigError: a setting that cannot work.
     """
-    if engine == "vllm" or (engine == "auto" and ("DEEPREC_SERVER_PYTHON" in os.environ or has_vllm())):
+    if engine == "vllm" or (engine == "auto" and (os.environ.get("DEEPREC_SERVER_PYTHON") or has_vllm())):
         return VllmServer(
             model,
             log=log,
@@ -86,7 +85,7 @@ def open_model_server(
         home: the folder of the embedded model and of the server's log.
         on_progress: called with a line for each stage of a start.
     Raises:
-        ConfigError: what answers serves several models.
+        ConfigError: DEEPREC_SERVER_PYTHON names an interpreter without vLLM, or what answers serves several models.
         PolicyRejectedError: what answers refuses, for instance the key.
         ServerError: the server died, or was not healthy in time.
     """

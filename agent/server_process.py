@@ -57,7 +57,8 @@ class ServerProcess(ABC):
         host: what the server listens on. Anybody who reaches it can load adapters from its disk: keep it local.
         max_model_len: prompt and completion together, in tokens; None is the model's own limit.
         max_num_seqs: requests that run at once; others wait.
-        api_key: what requests to `/v1` must carry; else the environment's DEEPREC_API_KEY, else none.
+        api_key: what requests must carry (vLLM asks for it under `/v1` alone); else the environment's DEEPREC_API_KEY,
+            else none.
     Raises:
         ConfigError: a setting that cannot work.
     """

@@ -1,4 +1,4 @@
-"""vLLM as a server's process, with the flags that the agent and its training need."""
+"""The model servers as processes, with what the agent and its training need: vLLM, and transformers without it."""
 
 import json
 import os
@@ -117,6 +117,36 @@ class VllmServer(ServerProcess):
             env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._kv_cache_gib))
             # vLLM keeps a core to itself for all that is not the model; of two cores that is half of the speed.
             env.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
+        return env
+
+
+class TransformersServer(ServerProcess):
+    """A model served by transformers in a process of its own, on a CUDA GPU where there is one.
+
+    Arguments as for `ServerProcess`.
+    """
+
+    engine = "transformers"
+    stages = ((re.compile(r"^loading the weights"), "loading the weights"),)
+
+    def _interpreter(self) -> Path:
+        return Path(sys.executable)
+
+    def _flags(self) -> list[str]:
+        flags = ["-m", "deeprec.agent.transformers_server", "--model", str(self.model), "--name", self.model_name]
+        flags += ["--host", self.host, "--port", str(self.port), "--max-num-seqs", str(self._max_num_seqs)]
+        if self._max_model_len is not None:
+            flags += ["--max-model-len", str(self._max_model_len)]
+        return flags
+
+    def _environment(self) -> dict[str, str]:
+        env = dict(os.environ)
+        env.pop("DEEPREC_API_KEY", None)
+        env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow a trainer beside it ten times
+        if self._api_key:
+            env["DEEPREC_API_KEY"] = self._api_key
+        if self._folder is not None:
+            env.setdefault("HF_HUB_OFFLINE", "1")
         return env
 
 

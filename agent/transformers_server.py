@@ -11,57 +11,28 @@ import hmac
 import json
 import os
 import re
+import select
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from jinja2 import TemplateError
 from pydantic import BaseModel, Field, ValidationError
 
 from deeprec.agent.generation import GenerationError, Generator, Request
-from deeprec.agent.server_process import ServerProcess
 from deeprec.trm_tool.errors import ConfigError
 
 _LONGEST_BODY = 32 * 2**20
-_REQUEST_S = 3600
-"""A request that nobody could still wait for."""
+_POLL_S = 0.5
+"""How often it is seen whether a client still waits."""
+_IDLE_S = 600
+"""How long a connection may say nothing."""
 _TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=2**20)]
-
-
-class TransformersServer(ServerProcess):
-    """A model served by transformers in a process of its own, on a CUDA GPU where there is one.
-
-    Arguments as for `ServerProcess`.
-    """
-
-    engine = "transformers"
-    stages = (
-        (re.compile(r"^loading the weights"), "loading the weights"),
-        (re.compile(r"^serving"), "opening the routes"),
-    )
-
-    def _interpreter(self) -> Path:
-        return Path(sys.executable)
-
-    def _flags(self) -> list[str]:
-        flags = ["-m", "deeprec.agent.transformers_server", "--model", str(self.model), "--name", self.model_name]
-        flags += ["--host", self.host, "--port", str(self.port), "--max-num-seqs", str(self._max_num_seqs)]
-        if self._max_model_len is not None:
-            flags += ["--max-model-len", str(self._max_model_len)]
-        return flags
-
-    def _environment(self) -> dict[str, str]:
-        env = dict(os.environ)
-        env.pop("DEEPREC_API_KEY", None)
-        env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow a trainer beside it ten times
-        if self._api_key:
-            env["DEEPREC_API_KEY"] = self._api_key
-        if self._folder is not None:
-            env.setdefault("HF_HUB_OFFLINE", "1")
-        return env
 
 
 class _StructuredOutputs(BaseModel):
@@ -107,17 +78,22 @@ class _LoadAdapter(BaseModel):
 
 
 class _Routes:
-    """What each address answers: a body in, a JSON object or a text out."""
+    """What each address answers: a body, and whether the client still waits, in; what JSON can hold out."""
 
     def __init__(self, generator: Generator, name: str) -> None:
         self._generator = generator
         self._name = name
-        self.posts: Mapping[str, Callable[[bytes], Any]] = {
+        self.posts: Mapping[str, Callable[[bytes, Callable[[], bool]], Any]] = {
             "/v1/completions": self.complete,
             "/v1/load_lora_adapter": self.load_adapter,
             "/tokenize": self.tokenize,
             "/detokenize": self.detokenize,
         }
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        """Whether requests can be answered."""
+        failure = self._generator.failure
+        return (200, {}) if failure is None else (503, _problem(503, str(failure)))
 
     def models(self) -> dict[str, Any]:
         """The model, and the adapters as its children."""
@@ -125,7 +101,7 @@ class _Routes:
         adapters = [{"id": name, "object": "model", "parent": self._name} for name in self._generator.adapters]
         return {"object": "list", "data": [card, *adapters]}
 
-    def complete(self, body: bytes) -> dict[str, Any]:
+    def complete(self, body: bytes, is_waiting: Callable[[], bool]) -> dict[str, Any]:
         asked = _Completion.model_validate_json(body)
         request = Request(
             prompt=asked.prompt,
@@ -137,7 +113,13 @@ class _Routes:
             regex=asked.structured_outputs.pattern(),
             adapter=None if asked.model == self._name else asked.model,
         )
-        done = self._generator.submit(request).result(timeout=_REQUEST_S)
+        answer = self._generator.submit(request)
+        while not answer.done():
+            wait([answer], timeout=_POLL_S)
+            if not is_waiting():
+                answer.cancel()
+                raise ConnectionAbortedError("the client went away")
+        done = answer.result()
         choice = {
             "index": 0,
             "text": done.text,
@@ -148,7 +130,7 @@ class _Routes:
         }
         return {"object": "text_completion", "model": asked.model, "choices": [choice]}
 
-    def tokenize(self, body: bytes) -> dict[str, Any]:
+    def tokenize(self, body: bytes, _: Callable[[], bool]) -> dict[str, Any]:
         asked = _Tokenize.model_validate_json(body)
         if (asked.prompt is None) == (asked.messages is None):
             raise GenerationError("Give a prompt or messages.")
@@ -157,16 +139,20 @@ class _Routes:
             ids = tokenizer(asked.prompt, add_special_tokens=asked.add_special_tokens)["input_ids"]
         else:
             messages = [message.model_dump() for message in asked.messages]
-            ids = tokenizer.apply_chat_template(
-                messages, add_generation_prompt=asked.add_generation_prompt, return_dict=True
-            )["input_ids"]
+            try:
+                ids = tokenizer.apply_chat_template(
+                    messages, add_generation_prompt=asked.add_generation_prompt, return_dict=True
+                )["input_ids"]
+            except (ValueError, TemplateError) as error:  # there is no template, or it refuses a role
+                raise GenerationError(f"The model's chat template cannot be used: {str(error)[:300]}") from error
         return {"tokens": ids, "count": len(ids), "max_model_len": self._generator.context}
 
-    def detokenize(self, body: bytes) -> dict[str, Any]:
+    def detokenize(self, body: bytes, _: Callable[[], bool]) -> dict[str, Any]:
         tokens = _Detokenize.model_validate_json(body).tokens
+        self._generator.check_tokens(tokens)
         return {"prompt": self._generator.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)}
 
-    def load_adapter(self, body: bytes) -> str:
+    def load_adapter(self, body: bytes, _: Callable[[], bool]) -> str:
         asked = _LoadAdapter.model_validate_json(body)
         self._generator.add_adapter(asked.lora_name, Path(asked.lora_path))
         return f"Success: LoRA adapter '{asked.lora_name}' added successfully."
@@ -181,13 +167,14 @@ class _HttpServer(ThreadingHTTPServer):
 def _handler(routes: _Routes, key: str | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout: ClassVar[int] = _REQUEST_S
+        timeout: ClassVar[int] = _IDLE_S
+        wbufsize: ClassVar[int] = -1  # an answer goes out in one piece
 
         def log_message(self, *_: Any) -> None: ...
 
         def do_GET(self) -> None:
             if self.path == "/health":
-                self._answer(200, {})
+                self._answer(*routes.health())
             elif self.path != "/v1/models":
                 self._refuse(404, f"There is nothing at {self.path}.")
             elif self._has_key():
@@ -206,16 +193,27 @@ def _handler(routes: _Routes, key: str | None) -> type[BaseHTTPRequestHandler]:
             elif route is None:
                 self._refuse(404, f"There is nothing at {self.path}; a transformers server has no chat and no tools.")
             elif self._has_key():
-                try:
-                    self._answer(200, route(body))
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    self._refuse(400, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}")
-                except (GenerationError, ConfigError) as error:
-                    self._refuse(400, str(error))
-                except Exception as error:
-                    print(f"{self.path}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-                    self._refuse(500, f"{type(error).__name__}: {str(error)[:300]}")
+                self._answer(*self._answer_of(route, body))
+
+        def _answer_of(self, route: Callable[[bytes, Callable[[], bool]], Any], body: bytes) -> tuple[int, Any]:
+            try:
+                return 200, route(body, self._is_waiting)
+            except ValidationError as error:
+                first = error.errors()[0]
+                return 400, _problem(400, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}")
+            except (GenerationError, ConfigError) as error:
+                return 400, _problem(400, str(error))
+            except ConnectionError:
+                self.close_connection = True
+                return 499, _problem(499, "Nobody waits for this.")
+            except Exception as error:
+                print(f"{self.path}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                return 500, _problem(500, f"{type(error).__name__}: {str(error)[:300]}")
+
+        def _is_waiting(self) -> bool:
+            said = select.poll()
+            said.register(self.connection, select.POLLIN)
+            return not said.poll(0) or bool(self.connection.recv(1, socket.MSG_PEEK))
 
         def _has_key(self) -> bool:
             given = self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -225,17 +223,27 @@ def _handler(routes: _Routes, key: str | None) -> type[BaseHTTPRequestHandler]:
             return False
 
         def _refuse(self, status: int, message: str) -> None:
-            self._answer(status, {"error": {"message": message, "type": "BadRequestError", "code": status}})
+            self._answer(status, _problem(status, message))
 
         def _answer(self, status: int, content: Any) -> None:
             data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                if self.close_connection:
+                    self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(data)
+                self.wfile.flush()
+            except ConnectionError:
+                self.close_connection = True
 
     return Handler
+
+
+def _problem(status: int, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "BadRequestError", "code": status}}
 
 
 def make_http_server(generator: Generator, name: str, *, host: str, port: int, key: str | None) -> ThreadingHTTPServer:
@@ -260,7 +268,8 @@ def serve(
     if max_model_len is not None:
         generator.context = min(generator.context, max_model_len)
     with make_http_server(generator, name, host=host, port=port, key=key) as http:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        # At once: an interpreter that is taken down under a thread that computes may crash on its way.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         print(f"serving {name} on {'a GPU' if on_gpu else 'the CPU'}", flush=True)
         http.serve_forever()
 
@@ -282,7 +291,7 @@ def main() -> None:
         port=asked.port,
         max_num_seqs=asked.max_num_seqs,
         max_model_len=asked.max_model_len,
-        key=os.environ.get("DEEPREC_API_KEY"),
+        key=os.environ.get("DEEPREC_API_KEY") or None,
     )
 
 

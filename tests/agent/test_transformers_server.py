@@ -12,7 +12,8 @@ import pytest
 
 from deeprec.agent import CompletionPolicy, PolicyRejectedError, SamplingConfig, make_server
 from deeprec.agent.generation import Generator
-from deeprec.agent.transformers_server import TransformersServer, make_http_server
+from deeprec.agent.serving import TransformersServer
+from deeprec.agent.transformers_server import make_http_server
 from deeprec.trm_tool import ConfigError
 from tests.agent.test_generation import ByteTokenizer
 from tests.tiny_server import MODEL, tiny_llama
