@@ -27,6 +27,7 @@ from deeprec.training.adapter_lineage import AdapterLineage, write_lineage
 from deeprec.training.admission import policy_version
 from deeprec.training.choice import best_rollouts
 from deeprec.training.collect import Collection, collect_groups
+from deeprec.training.fused_lists import with_fused_list
 from deeprec.training.groups import ScoredRollout
 from deeprec.training.grpo import train_grpo
 from deeprec.training.instances import Instance, Selection, select_instances
@@ -42,6 +43,7 @@ from deeprec.training.loop_state import (
 )
 from deeprec.training.own_rewards import load_rewards
 from deeprec.training.policy_model import fingerprint_base, load_config, write_folder
+from deeprec.training.rollouts import Rollout
 from deeprec.training.sft import train_sft
 from deeprec.training.stage_rewards import check_computed, read_rewarded, read_scored, score_stored_runs
 from deeprec.training.stages import stage_reward
@@ -201,6 +203,8 @@ class _Loop:
         chosen = best_rollouts(rewarded, best=plan.best)
         if not chosen:
             raise ConfigError(f"None of the guided runs under {label} can be trained on. See `deeprec train check`.")
+        if plan.lists == "fused":
+            chosen = self.fused(chosen)
         self.say(f"warm start on {len(chosen)} of {len(rewarded)} guided runs")
         trained = train_sft(
             chosen,
@@ -221,6 +225,14 @@ class _Loop:
 
         write_folder(self.folder(1), copy)
         self.describe(1, method="sft", stage=None, step=0, suite=label, settings=plan.model_dump())
+
+    def fused(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
+        """Runs with the lists of plain fusion; those that wrote none are left out."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(str(self.base))
+        made = [with_fused_list(rollout, self.store.run(rollout.run_id), tokenizer) for rollout in rollouts]
+        return [rollout for rollout in made if rollout is not None]
 
     def train_stage(self, plan: StagePlan, *, first: int) -> None:
         """`plan.steps` versions after `first`, each from runs of the one before it."""

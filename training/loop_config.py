@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -54,6 +54,8 @@ class WarmStart(_Strict):
     group_size: _Count
     best: _Count
     """Runs that are trained on: those with the highest reward of the stage `recommendation`."""
+    lists: Literal["written", "fused"] = "written"
+    """Whether their lists are the model's own, or what plain fusion makes of their searches (`with_fused_list`)."""
     epochs: _Count = 1
     batch_size: _Count = 16
     """Runs an optimizer step; a small one for few runs, which are few steps else."""

@@ -65,7 +65,7 @@ def make_config(**changed: object) -> LoopConfig:
         "data": "tiny",
         "artifact": "tiny",
         "agent": {"k": 3, "retrieve_k": 4, "max_history": 3, "max_retrievals": 2, "max_turn_tokens": 200},
-        "warm_start": {"users": 2, "group_size": 2, "best": 3, "epochs": 1},
+        "warm_start": {"users": 2, "group_size": 2, "best": 3, "epochs": 1, "lists": "fused"},
         "stages": [
             {"stage": "interaction", "steps": 2, "users": 2, "group_size": 3},
             {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3},
