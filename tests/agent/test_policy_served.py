@@ -109,7 +109,7 @@ async def test_an_adapter_is_loaded_while_the_server_runs(model_server: ServerPr
     async with CompletionPolicy(model_server.base_url, model_server.model_name, adapter="policy-v1") as adapted:
         served = await adapted.connect()
         assert served.name == "policy-v1"
-        assert served.adapters == ("policy-v1",)
+        assert "policy-v1" in served.adapters  # the server is shared, and may have others
         assert served.max_model_len == 4096
         done = await adapted.complete(await adapted.tokenize_chat(QUESTION), sampling=GREEDY)
         assert done.text != ANSWER  # it is the adapter that answered
