@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deeprec.agent.state import Candidate
@@ -24,6 +24,14 @@ def merge_candidates(candidates: Sequence[Candidate], record: RetrievalRecord) -
             fused=old["fused"] + 1 / (FUSION_CONSTANT + rank),
         )
     return list(merged.values())
+
+
+def fused_candidates(retrievals: Iterable[RetrievalRecord]) -> list[tuple[int, Candidate]]:
+    """What a run's retrievals found, with its numbers, by reciprocal rank fusion; ties by when it was found."""
+    candidates: list[Candidate] = []
+    for record in retrievals:
+        candidates = merge_candidates(candidates, record)
+    return sorted(enumerate(candidates, start=1), key=lambda numbered: -numbered[1]["fused"])
 
 
 def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[list[RecommendationRecord], int]:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deeprec.agent import AgentConfig, RunTrace
-from deeprec.agent.grounding import merge_candidates
-from deeprec.agent.state import Candidate
+from deeprec.agent.grounding import fused_candidates
 from deeprec.evals.baselines import make_cooccurrence_scorer, make_popularity_scorer
 from deeprec.evals.cases import Case
 from deeprec.evals.result_rows import SHUFFLED
@@ -133,10 +132,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
 
 def fused_ranking(trace: RunTrace) -> list[str]:
     """Everything that a run retrieved, by reciprocal rank fusion; ties by when it was found."""
-    candidates: list[Candidate] = []
-    for retrieval in trace.retrievals:
-        candidates = merge_candidates(candidates, retrieval)
-    return [candidate["item_id"] for candidate in sorted(candidates, key=lambda candidate: -candidate["fused"])]
+    return [candidate["item_id"] for _, candidate in fused_candidates(trace.retrievals)]
 
 
 def _config(suite: Suite, *, retrievals: int, guided: bool = True) -> AgentConfig:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from deeprec.agent.grounding import merge_candidates
+from deeprec.agent.grounding import fused_candidates
 from deeprec.agent.prompts import END_LIST
-from deeprec.agent.state import Candidate
 from deeprec.agent.traces import RunTrace
 from deeprec.training.rollouts import Rollout
 
@@ -31,13 +30,10 @@ def with_fused_list(rollout: Rollout, trace: RunTrace, tokenizer: Any) -> Rollou
         turn, or found nothing.
     """
     last = trace.turns[-1] if trace.turns else None
-    candidates: list[Candidate] = []
-    for retrieval in trace.retrievals:
-        candidates = merge_candidates(candidates, retrieval)
-    if last is None or last.node != "rank" or not last.text.endswith(END_LIST) or not candidates:
+    numbers = [number for number, _ in fused_candidates(trace.retrievals)]
+    if last is None or last.node != "rank" or not last.text.endswith(END_LIST) or not numbers:
         return None
-    order = sorted(range(len(candidates)), key=lambda place: -candidates[place]["fused"])
-    text = "".join(f"{place + 1}\n" for place in order[: trace.run.k]) + END_LIST
+    text = "".join(f"{number}\n" for number in numbers[: trace.run.k]) + END_LIST
     ids = np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=rollout.token_ids.dtype)
     kept = rollout.token_ids.size - len(last.completion_ids)
     return replace(
