@@ -316,6 +316,7 @@ class _Loop:
             data=self.config.data,
             split="valid",
             users=plan.users,
+            temperature=plan.temperature,
             baseline="trm",
             systems=(
                 Entry(system="trm", name="trm"),

@@ -85,6 +85,8 @@ class ValidationPlan(_Strict):
     users: _Count
     every: _Count
     """Steps of a stage; each stage's last step is looked at in any case."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """What validation samples at; 0 is how most would use the policy, and says the same twice."""
 
 
 class LoopConfig(_Strict):

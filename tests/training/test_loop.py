@@ -70,7 +70,7 @@ def make_config(**changed: object) -> LoopConfig:
             {"stage": "interaction", "steps": 2, "users": 2, "group_size": 3},
             {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3},
         ],
-        "validation": {"users": 3, "every": 2},
+        "validation": {"users": 3, "every": 2, "temperature": 0},
         "max_rank": 50,
         "interaction_share": 0.4,
         "concurrency": 4,
@@ -109,10 +109,13 @@ def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_i
     assert list(server.adapters) == ["rec-v1", "rec-v2", "rec-v3", "rec-v4"]
     with TraceStore(out.with_suffix(".db")) as store:
         wrote: dict[str, set[str | None]] = {}
+        sampled_at: dict[str, set[object]] = {}
         for trace in store.traces():
             label = re.fullmatch(r"tiny-[0-9a-f]{8}(?:/|-valid@\w+$)(.*)", str(trace.run.suite))
             assert label is not None, trace.run.suite
             wrote.setdefault(label[1], set()).add(trace.run.adapter_version)
+            if trace.turns:
+                sampled_at.setdefault(label[1], set()).add(trace.run.config["temperature"])
         people = {
             stage: {trace.run.user_id for trace in store.traces() if f"/{stage}/" in str(trace.run.suite)}
             for stage in ("interaction", "recommendation")
@@ -129,6 +132,7 @@ def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_i
         "interaction/0001": {"rec-v2"},
         "recommendation/0000": {"rec-v3"},
     }
+    assert sampled_at == {label: {0 if label == "" else 1} for label in wrote}
     assert not people["interaction"] & people["recommendation"]
     assert all({"deeprec", "stage-recommendation"} <= schemes for schemes in scored)
     assert set(result.validation) == {"untrained", "trm", "rec-v1", "rec-v3", "rec-v4"}
