@@ -19,7 +19,7 @@ from deeprec.agent.embedded_model import EMBEDDED_MODEL, pull_embedded_model
 from deeprec.agent.endpoint import is_loopback
 from deeprec.agent.live import DEFAULT_BASE_URL, BaseUrlOption
 from deeprec.agent.model_server import Engine, make_server
-from deeprec.agent.server_process import ServerProcess
+from deeprec.agent.server_process import Dtype, ServerProcess
 from deeprec.agent.traces.render import visible
 
 DEFAULT_PORT = 8000
@@ -53,6 +53,9 @@ def serve(
     engine: Annotated[
         Engine, typer.Option(help="auto takes vLLM where it is installed; transformers is slower and has no tools.")
     ] = "auto",
+    dtype: Annotated[
+        Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, as stored on a GPU.")
+    ] = "auto",
     log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/server.log"),
 ) -> None:
     """Serve a model until Ctrl-C."""
@@ -67,7 +70,9 @@ def serve(
         console.print(
             f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to ask for it."
         )
-    server = make_server(named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key)
+    server = make_server(
+        named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key, dtype=dtype
+    )
     with server:
         console.print(
             f"Starting {server.engine} with {server.model_name}; a small model takes about a minute. Log: {log}"

@@ -12,7 +12,7 @@ from deeprec.agent.background import run_blocking
 from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME, pull_embedded_model
 from deeprec.agent.live import DEFAULT_BASE_URL
 from deeprec.agent.policy import CompletionPolicy, PolicyUnavailableError, ServedModel
-from deeprec.agent.server_process import ServerProcess
+from deeprec.agent.server_process import Dtype, ServerProcess
 from deeprec.agent.serving import TransformersServer, VllmServer, has_vllm
 
 Engine = Literal["auto", "vllm", "transformers"]
@@ -43,6 +43,7 @@ def make_server(
     max_model_len: int | None = None,
     max_num_seqs: int = 32,
     api_key: str | None = None,
+    dtype: Dtype = "auto",
     vllm_args: Sequence[str] = (),
 ) -> ServerProcess:
     """A server that is to be started: vLLM where it is installed, transformers elsewhere, or the one that is named.
@@ -63,10 +64,18 @@ def make_server(
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
             api_key=api_key,
+            dtype=dtype,
             extra_args=vllm_args,
         )
     return TransformersServer(
-        model, log=log, port=port, host=host, max_model_len=max_model_len, max_num_seqs=max_num_seqs, api_key=api_key
+        model,
+        log=log,
+        port=port,
+        host=host,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        api_key=api_key,
+        dtype=dtype,
     )
 
 

@@ -16,10 +16,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, ClassVar, NoReturn, Self
+from typing import IO, ClassVar, Literal, NoReturn, Self
 
 from deeprec.agent.keeper import GRACE_S, group_members
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
+
+Dtype = Literal["auto", "float32", "bfloat16"]
 
 _TAIL_LINES = 15
 _DEATH_S = 10.0
@@ -59,6 +61,7 @@ class ServerProcess(ABC):
         max_num_seqs: requests that run at once; others wait.
         api_key: what requests must carry (vLLM asks for it under `/v1` alone); else the environment's DEEPREC_API_KEY,
             else none.
+        dtype: what the model computes in; auto is float32 on a CPU, and as the weights are stored on a GPU.
     Raises:
         ConfigError: a setting that cannot work.
     """
@@ -78,6 +81,7 @@ class ServerProcess(ABC):
         max_model_len: int | None = None,
         max_num_seqs: int = 32,
         api_key: str | None = None,
+        dtype: Dtype = "auto",
     ) -> None:
         if port is not None and not 0 < port < 65536:
             raise ConfigError(f"The port is {port}; choose one from 1 to 65535.")
@@ -95,6 +99,7 @@ class ServerProcess(ABC):
         self.model = model
         self._max_model_len = max_model_len
         self._max_num_seqs = max_num_seqs
+        self._dtype = dtype
         self._api_key = api_key or os.environ.get("DEEPREC_API_KEY")
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()

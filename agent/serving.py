@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from deeprec.agent.server_process import ServerProcess
+from deeprec.agent.server_process import Dtype, ServerProcess
 from deeprec.trm_tool.errors import ConfigError
 
 _DEVICE_TIMEOUT_S = 60.0
@@ -29,6 +29,7 @@ class VllmServer(ServerProcess):
         max_num_seqs: requests that run at once; others wait.
         lora: keep slots for two adapters of rank 16, loaded while the server runs.
         api_key: what requests to `/v1` must carry; else the environment's DEEPREC_API_KEY, else none.
+        dtype: what the model computes in; auto is float32 on a CPU, and as the weights are stored on a GPU.
         kv_cache_gib: memory for the key-value cache of a CPU server.
         extra_args: further flags of vLLM, which win over the ones set here.
     Raises:
@@ -57,6 +58,7 @@ class VllmServer(ServerProcess):
         max_num_seqs: int = 32,
         lora: bool = True,
         api_key: str | None = None,
+        dtype: Dtype = "auto",
         kv_cache_gib: int = 2,
         extra_args: Sequence[str] = (),
     ) -> None:
@@ -68,6 +70,7 @@ class VllmServer(ServerProcess):
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
             api_key=api_key,
+            dtype=dtype,
         )
         self._python = python
         self._lora = lora
@@ -97,9 +100,11 @@ class VllmServer(ServerProcess):
             flags += ["--max-model-len", str(self._max_model_len)]
         if self._lora:
             flags += ["--enable-lora", "--max-lora-rank", "16", "--max-loras", "2"]
-        if self._on_cpu():
-            # Eager: compiling costs seconds at each start and gains nothing that could be measured at this size.
-            flags += ["--dtype", "float32", "--enforce-eager"]
+        on_cpu = self._on_cpu()
+        flags += ["--dtype", "float32" if on_cpu and self._dtype == "auto" else self._dtype]
+        if on_cpu:
+            # Compiling costs seconds at each start and gains nothing that could be measured at this size.
+            flags += ["--enforce-eager"]
             # vLLM 0.32 dies of a seeded request whose prompt is taken in parts ("CPU Generator does not use offset").
             flags += ["--no-enable-chunked-prefill"]
         return [*flags, *self._extra_args]
@@ -135,6 +140,7 @@ class TransformersServer(ServerProcess):
     def _flags(self) -> list[str]:
         flags = ["-m", "deeprec.agent.transformers_server", "--model", str(self.model), "--name", self.model_name]
         flags += ["--host", self.host, "--port", str(self.port), "--max-num-seqs", str(self._max_num_seqs)]
+        flags += ["--dtype", self._dtype]
         if self._max_model_len is not None:
             flags += ["--max-model-len", str(self._max_model_len)]
         return flags

@@ -19,12 +19,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 from jinja2 import TemplateError
 from pydantic import BaseModel, Field, ValidationError
 
 from deeprec.agent.generation import GenerationError, Generator, Request
+from deeprec.agent.server_process import Dtype
 from deeprec.trm_tool.errors import ConfigError
 
 _LONGEST_BODY = 32 * 2**20
@@ -253,17 +254,25 @@ def make_http_server(generator: Generator, name: str, *, host: str, port: int, k
 
 
 def serve(
-    model: str, name: str, *, host: str, port: int, max_num_seqs: int, max_model_len: int | None, key: str | None
+    model: str,
+    name: str,
+    *,
+    host: str,
+    port: int,
+    max_num_seqs: int,
+    max_model_len: int | None,
+    dtype: Dtype,
+    key: str | None,
 ) -> None:
-    """Serve a model until SIGTERM or Ctrl-C. On a CPU the weights are float32, on a GPU as they are stored."""
+    """Serve a model until SIGTERM or Ctrl-C. `auto` is float32 on a CPU, and as the weights are stored on a GPU."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     print("loading the weights", flush=True)
     on_gpu = torch.cuda.is_available()
-    loaded = AutoModelForCausalLM.from_pretrained(
-        model, dtype="auto" if on_gpu else torch.float32, use_safetensors=True
-    ).to("cuda" if on_gpu else "cpu")
+    computed = torch.float32 if dtype == "auto" and not on_gpu else dtype
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=computed, use_safetensors=True)
+    loaded = loaded.to("cuda" if on_gpu else "cpu")
     generator = Generator(loaded, AutoTokenizer.from_pretrained(model), max_batch=max_num_seqs)
     if max_model_len is not None:
         generator.context = min(generator.context, max_model_len)
@@ -283,6 +292,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-num-seqs", type=int, default=32)
     parser.add_argument("--max-model-len", type=int)
+    parser.add_argument("--dtype", default="auto", choices=get_args(Dtype))
     asked = parser.parse_args()
     serve(
         asked.model,
@@ -291,6 +301,7 @@ def main() -> None:
         port=asked.port,
         max_num_seqs=asked.max_num_seqs,
         max_model_len=asked.max_model_len,
+        dtype=asked.dtype,
         key=os.environ.get("DEEPREC_API_KEY") or None,
     )
 

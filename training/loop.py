@@ -127,7 +127,11 @@ def run_loop(
     with ExitStack() as stack:
         if base_url is None:
             server = make_server(
-                base, log=out / "server.log", max_num_seqs=config.concurrency, vllm_args=config.server_args
+                base,
+                log=out / "server.log",
+                max_num_seqs=config.concurrency,
+                dtype=config.dtype,
+                vllm_args=config.server_args,
             )
             stack.enter_context(server)
             server.wait_healthy(on_progress=say)

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deeprec.agent import AgentConfig
+from deeprec.agent.server_process import Dtype
 from deeprec.evals.settings_file import parse_settings, read_settings_text
 from deeprec.evals.suite import EMBEDDED, Name
 from deeprec.evals.suite_systems import PATIENCE_S
 from deeprec.training.stages import Stage, StageReward, stage_reward
-from deeprec.training.trainer_config import Device, Dtype, GrpoConfig
+from deeprec.training.trainer_config import Device, GrpoConfig
 from deeprec.trm_tool import ConfigError
 
 _Count = Annotated[int, Field(ge=1)]
@@ -118,7 +119,7 @@ class LoopConfig(_Strict):
     concurrency: _Count = 32
     device: Device = "auto"
     dtype: Dtype = "auto"
-    """What the trainer computes in (`OptimizerConfig.dtype`)."""
+    """What the trainer computes in (`OptimizerConfig.dtype`), and the server, where the loop starts it."""
 
     def trainer(self, plan: StagePlan) -> GrpoConfig:
         """How a stage is trained."""

@@ -19,7 +19,8 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import replace_folder
 
 if TYPE_CHECKING:
-    from deeprec.training.trainer_config import AdapterConfig, Device, Dtype
+    from deeprec.agent.server_process import Dtype
+    from deeprec.training.trainer_config import AdapterConfig, Device
 
 _PEFT_ASKS = "`is_gradient_checkpointing` is deprecated"
 """PEFT 0.21 reads what transformers 5 warns about."""

@@ -7,12 +7,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from deeprec.agent.server_process import Dtype
 from deeprec.trm_tool.errors import ConfigError
 
 LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo", "luspo", "cispo", "sapo", "vespo"]
 RatioLevel = Literal["token", "sequence"]
 Device = Literal["auto", "cpu"]
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 FULL_WEIGHTS_LEARNING_RATE = 1e-6
 """The paper's, for GRPO on all weights."""

@@ -96,6 +96,15 @@ def test_the_flags_are_those_that_training_needs(server: VllmServer) -> None:
         assert flag in told
 
 
+def test_a_server_computes_in_what_it_is_told_to(tmp_path: Path) -> None:
+    python = write_stand_in(tmp_path)
+    with VllmServer("org/model", log=tmp_path / "log", python=python, dtype="bfloat16") as server:
+        server.wait_healthy(30)
+    told = server.log.read_text(encoding="utf-8")
+    assert "'--dtype', 'bfloat16'" in told
+    assert "float32" not in told
+
+
 def test_a_gpu_build_gets_no_cpu_flags_and_the_key_stays_off_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +118,7 @@ def test_a_gpu_build_gets_no_cpu_flags_and_the_key_stays_off_the_command_line(
     assert "chunked" not in told
     assert "--enable-lora" not in told
     assert "'--max-model-len', '512'" in told
+    assert "'--dtype', 'auto'" in told
     assert "secret-key" in told  # the stand-in prints its environment's
     assert b"secret-key" not in command
 
