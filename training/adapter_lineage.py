@@ -25,11 +25,12 @@ class AdapterLineage:
     """The adapter that it was trained from; None for the base model."""
     base: str
     base_fingerprint: str
-    method: Literal["sft", "grpo"]
+    method: Literal["sft", "grpo", "given"]
+    """`given` is one that a loop began with."""
     stage: str | None
     step: int
     """Optimizer steps of its stage."""
-    suite: str
+    suite: str | None
     """Of the store's runs that its last step learned from."""
     dataset_fingerprint: str
     trm_fingerprint: str

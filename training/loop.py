@@ -23,7 +23,7 @@ from deeprec.agent.traces.filters import RunFilter
 from deeprec.evals import load_results, run_suite
 from deeprec.evals.rewards import Reward, make_rewards
 from deeprec.evals.suite import Entry, Suite
-from deeprec.training.adapter_lineage import AdapterLineage, write_lineage
+from deeprec.training.adapter_lineage import LINEAGE_FILE, AdapterLineage, write_lineage
 from deeprec.training.admission import policy_version
 from deeprec.training.choice import best_rollouts
 from deeprec.training.collect import Collection, collect_groups
@@ -42,7 +42,14 @@ from deeprec.training.loop_state import (
     write_state,
 )
 from deeprec.training.own_rewards import load_rewards
-from deeprec.training.policy_model import fingerprint_base, load_config, write_folder
+from deeprec.training.policy_model import (
+    ADAPTER_FILES,
+    check_adapter_folder,
+    fingerprint_adapter,
+    fingerprint_base,
+    load_config,
+    write_folder,
+)
 from deeprec.training.rollouts import Rollout
 from deeprec.training.sft import train_sft
 from deeprec.training.stage_rewards import check_computed, read_rewarded, read_scored, score_stored_runs
@@ -98,6 +105,8 @@ def run_loop(
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server went away; start the loop again to go on.
     """
+    if config.start is not None and not (out / ADAPTERS / "rec-v1").is_dir():
+        check_adapter_folder(config.start)
     own = load_rewards(config.rewards)
     rewards = {**make_rewards(artifact, encoder), **own}
     selection = select_instances(
@@ -180,10 +189,13 @@ class _Loop:
     def run(self) -> LoopResult:
         self.validate(0)
         versions = 0
-        if self.config.warm_start is not None:
+        if self.config.begins_with_adapter:
             versions = 1
-            if not (self.folder(1) / "deeprec.json").is_file():
-                self.warm_start(self.config.warm_start)
+            if not (self.folder(1) / LINEAGE_FILE).is_file():
+                if self.config.start is not None:
+                    self.take_over(self.config.start)
+                if self.config.warm_start is not None:
+                    self.warm_start(self.config.warm_start)
             self.admit(1)
             self.validate(1)
         for plan in self.config.stages:
@@ -195,6 +207,12 @@ class _Loop:
             adapter=None if best in (None, UNTRAINED) else self.out / ADAPTERS / str(best),
             validation=self.state.validation,
         )
+
+    def take_over(self, start: Path) -> None:
+        """Version 1: an adapter that was there before."""
+        self.copy_adapter(start)
+        settings = {"start": str(start), "fingerprint": fingerprint_adapter(start)}
+        self.describe(1, method="given", stage=None, step=0, suite=None, settings=settings)
 
     def warm_start(self, plan: WarmStart) -> None:
         """Version 1: the format, from the best runs of the guided model."""
@@ -224,11 +242,17 @@ class _Loop:
             ),
         )
 
+        self.copy_adapter(trained)
+        self.describe(1, method="sft", stage=None, step=0, suite=label, settings=plan.model_dump())
+
+    def copy_adapter(self, adapter: Path) -> None:
+        """Make it version 1, without the lineage that it may have."""
+
         def copy(staged: Path) -> None:
-            shutil.copytree(trained, staged, dirs_exist_ok=True)
+            for name in ADAPTER_FILES:
+                shutil.copyfile(adapter / name, staged / name)
 
         write_folder(self.folder(1), copy)
-        self.describe(1, method="sft", stage=None, step=0, suite=label, settings=plan.model_dump())
 
     def fused(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
         """Runs with the lists of plain fusion; those that wrote none are left out."""
@@ -352,13 +376,14 @@ class _Loop:
     def forget(self) -> None:
         """Delete the folders of versions that nothing will ask for again."""
         numbers = sorted(int(path.name.removeprefix("rec-v")) for path in (self.out / ADAPTERS).glob("rec-v*"))
-        firsts = {1, *np.cumsum([bool(self.config.warm_start), *(plan.steps for plan in self.config.stages)]).tolist()}
+        steps = [self.config.begins_with_adapter, *(plan.steps for plan in self.config.stages)]
+        firsts = {1, *np.cumsum(steps).tolist()}
         for number in numbers[:-_KEPT_ADAPTERS]:
             if self.name(number) != self.state.best and number not in firsts:
                 shutil.rmtree(self.folder(number), ignore_errors=True)
 
     def describe(
-        self, number: int, *, method: Any, stage: str | None, step: int, suite: str, settings: dict[str, Any]
+        self, number: int, *, method: Any, stage: str | None, step: int, suite: str | None, settings: dict[str, Any]
     ) -> None:
         write_lineage(
             self.folder(number),

@@ -104,6 +104,9 @@ class LoopConfig(_Strict):
     seed: int = 0
     agent: AgentPlan
     warm_start: WarmStart | None = None
+    start: Path | None = None
+    """An adapter of the base model to begin with in place of a warm start, such as `train sft` leaves; it becomes
+    version 1."""
     stages: tuple[StagePlan, ...]
     rewards: tuple[str, ...] = ()
     """Rewards of your own, each `module:function` or `path.py:function`; they count 1 where a stage names no weight."""
@@ -120,6 +123,11 @@ class LoopConfig(_Strict):
     device: Device = "auto"
     dtype: Dtype = "auto"
     """What the trainer computes in (`OptimizerConfig.dtype`), and the server, where the loop starts it."""
+
+    @property
+    def begins_with_adapter(self) -> bool:
+        """Whether version 1 is there before the stages."""
+        return self.start is not None or self.warm_start is not None
 
     def trainer(self, plan: StagePlan) -> GrpoConfig:
         """How a stage is trained."""
@@ -144,7 +152,9 @@ class LoopConfig(_Strict):
         names = [plan.stage for plan in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"the stage {max(names, key=names.count)!r} is there twice; give it its steps at once")
-        if not self.stages and self.warm_start is None:
+        if self.start is not None and self.warm_start is not None:
+            raise ValueError("there are a start and a warm_start; version 1 can be one of them")
+        if not self.stages and not self.begins_with_adapter:
             raise ValueError("there is nothing to train: give a warm start or a stage")
         named = {field.name for field in fields(GrpoConfig)} - _OWN_FIELDS
         if unknown := sorted(self.grpo.keys() - named):

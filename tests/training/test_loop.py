@@ -16,7 +16,9 @@ from deeprec.training.adapter_lineage import read_lineage
 from deeprec.training.loop import LoopResult, run_loop
 from deeprec.training.loop_config import LoopConfig, load_loop_config, packaged_loops
 from deeprec.training.loop_curves import plot_loop
+from deeprec.training.policy_model import load_policy, save_adapter
 from deeprec.training.step_report import TrainingError
+from deeprec.training.trainer_config import AdapterConfig
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
 from tests.tiny_server import TinyServer, serve_tiny
 from tests.training.tiny_policy import write_tiny_base
@@ -281,6 +283,32 @@ def test_a_policy_that_left_its_runs_ends_the_loop_by_name(
     assert not (tmp_path / "loop" / "adapters" / "rec-v3").exists()
 
 
+def test_a_loop_begins_with_an_adapter_that_is_given(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    adapter = tmp_path / "given"
+    save_adapter(load_policy(base, lora=AdapterConfig(), seed=5).model, adapter)
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    config = make_config(warm_start=None, start=adapter, stages=stage)
+    result = run(tmp_path / "loop", server, base, dataset, artifact, config=config)
+    assert list(server.adapters) == ["rec-v1", "rec-v2"]
+    assert {"rec-v1", "rec-v2"} < set(result.validation)
+    first, second = (read_lineage(tmp_path / "loop" / "adapters" / f"rec-v{n}") for n in (1, 2))
+    assert (first.method, first.settings["start"], first.parent) == ("given", str(adapter), None)
+    assert (second.method, second.parent) == ("grpo", "rec-v1")
+    taken = tmp_path / "loop" / "adapters" / "rec-v1" / "adapter_model.safetensors"
+    assert taken.read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="is no LoRA adapter"):
+        run(
+            tmp_path / "other",
+            server,
+            base,
+            dataset,
+            artifact,
+            config=make_config(name="other", warm_start=None, start=tmp_path, stages=stage),
+        )
+
+
 @pytest.mark.parametrize("name", packaged_loops())
 def test_the_loops_that_come_along_can_be_read(name: str) -> None:
     assert load_loop_config(name).name == name
@@ -293,6 +321,11 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
         ("- a", "holds list"),
         ("name: [", "is no YAML"),
         ("name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}", "nothing to train"),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c\n"
+            "warm_start: {users: 1, group_size: 1, best: 1}",
+            "version 1 can be one of them",
+        ),
         (
             "name: a\nartifact: b\nagent: {}\nstages: [{stage: play, steps: 1, users: 1, group_size: 2}]",
             "stages.0.stage",
