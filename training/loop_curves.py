@@ -18,7 +18,7 @@ _DARK, _MIDDLE, _LIGHT = "0.15", "0.45", "0.7"
 
 
 def plot_loop(out: Path) -> Figure:
-    """The loss of the warm start, reward and format of each step, and validation by version, side by side.
+    """The loss of the warm start where there was one, reward and format of each step, and validation by version.
 
     Args:
         out: the loop's folder; it may still run.
@@ -27,14 +27,16 @@ def plot_loop(out: Path) -> Figure:
         ConfigError: the folder holds no loop, or matplotlib is not installed.
     """
     try:
-        stages = [plan["stage"] for plan in json.loads((out / CONFIG_FILE).read_text("utf-8"))["stages"]]
+        course = json.loads((out / CONFIG_FILE).read_text("utf-8"))
+        stages, warmed = [plan["stage"] for plan in course["stages"]], course["warm_start"] is not None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{out} holds no loop that can be read ({error}). Name the --out of `train loop`.") from error
-    figure = new_figure((12, 3.6))
-    warm, steps, validation = figure.subplots(1, 3)
-    for axes in (warm, steps, validation):
+    figure = new_figure((12 if warmed else 8, 3.6))
+    *first, steps, validation = figure.subplots(1, 3 if warmed else 2)
+    for axes in (*first, steps, validation):
         axes.spines[["top", "right"]].set_visible(False)
-    _plot_warm_start(warm, read_log(out / WARM_START))
+    for axes in first:
+        _plot_warm_start(axes, read_log(out / WARM_START))
     _plot_steps(steps, {stage: read_log(out / stage) for stage in stages})
     _plot_validation(validation, read_state(out).validation)
     return figure

@@ -293,6 +293,7 @@ def test_a_loop_begins_with_an_adapter_that_is_given(
     result = run(tmp_path / "loop", server, base, dataset, artifact, config=config)
     assert list(server.adapters) == ["rec-v1", "rec-v2"]
     assert {"rec-v1", "rec-v2"} < set(result.validation)
+    assert [axes.get_title() for axes in plot_loop(tmp_path / "loop").axes] == ["GRPO", "validation targets"]
     first, second = (read_lineage(tmp_path / "loop" / "adapters" / f"rec-v{n}") for n in (1, 2))
     assert (first.method, first.settings["start"], first.parent) == ("given", str(adapter), None)
     assert (second.method, second.parent) == ("grpo", "rec-v1")
