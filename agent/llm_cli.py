@@ -54,7 +54,7 @@ def serve(
         Engine, typer.Option(help="auto takes vLLM where it is installed; transformers is slower and has no tools.")
     ] = "auto",
     dtype: Annotated[
-        Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, as stored on a GPU.")
+        Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, the engine's choice on a GPU.")
     ] = "auto",
     log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/server.log"),
 ) -> None:
@@ -87,7 +87,7 @@ def serve(
 
 @app.command()
 def load(
-    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder, such as OUT/adapters/rec-v60.")],
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder, such as OUT/adapters/rec-v61.")],
     name: Annotated[
         str | None, typer.Option(help="What requests and traces call it; the folder's name by default.")
     ] = None,

@@ -61,7 +61,7 @@ class ServerProcess(ABC):
         max_num_seqs: requests that run at once; others wait.
         api_key: what requests must carry (vLLM asks for it under `/v1` alone); else the environment's DEEPREC_API_KEY,
             else none.
-        dtype: what the model computes in; auto is float32 on a CPU, and as the weights are stored on a GPU.
+        dtype: what the model computes in; auto is float32 on a CPU, and what the engine chooses on a GPU.
     Raises:
         ConfigError: a setting that cannot work.
     """

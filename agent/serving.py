@@ -12,6 +12,8 @@ from pathlib import Path
 from deeprec.agent.server_process import Dtype, ServerProcess
 from deeprec.trm_tool.errors import ConfigError
 
+MAX_LORA_RANK = 16
+"""Of the adapters that a vLLM server keeps slots for."""
 _DEVICE_TIMEOUT_S = 60.0
 
 
@@ -29,7 +31,7 @@ class VllmServer(ServerProcess):
         max_num_seqs: requests that run at once; others wait.
         lora: keep slots for two adapters of rank 16, loaded while the server runs.
         api_key: what requests to `/v1` must carry; else the environment's DEEPREC_API_KEY, else none.
-        dtype: what the model computes in; auto is float32 on a CPU, and as the weights are stored on a GPU.
+        dtype: what the model computes in; auto is float32 on a CPU, and what the engine chooses on a GPU.
         kv_cache_gib: memory for the key-value cache of a CPU server.
         extra_args: further flags of vLLM, which win over the ones set here.
     Raises:
@@ -99,7 +101,7 @@ class VllmServer(ServerProcess):
         if self._max_model_len is not None:
             flags += ["--max-model-len", str(self._max_model_len)]
         if self._lora:
-            flags += ["--enable-lora", "--max-lora-rank", "16", "--max-loras", "2"]
+            flags += ["--enable-lora", "--max-lora-rank", str(MAX_LORA_RANK), "--max-loras", "2"]
         on_cpu = self._on_cpu()
         flags += ["--dtype", "float32" if on_cpu and self._dtype == "auto" else self._dtype]
         if on_cpu:

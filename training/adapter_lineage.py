@@ -22,11 +22,12 @@ class AdapterLineage:
     name: str
     """Under which a server has it, and traces name it: one name, one set of weights."""
     parent: str | None
-    """The adapter that it was trained from; None for the base model."""
+    """The adapter that it was trained from; None for the base model, and for one that was given."""
     base: str
     base_fingerprint: str
     method: Literal["sft", "grpo", "given"]
-    """`given` is one that a loop began with."""
+    """`given` is one that a loop began with; the fingerprints below are then the loop's, and `settings` has what the
+    adapter said of itself."""
     stage: str | None
     step: int
     """Optimizer steps of its stage."""

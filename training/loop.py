@@ -28,6 +28,7 @@ from deeprec.training.admission import policy_version
 from deeprec.training.choice import best_rollouts
 from deeprec.training.collect import Collection, collect_groups
 from deeprec.training.fused_lists import with_fused_list
+from deeprec.training.given_adapter import check_given_adapter, take_over
 from deeprec.training.groups import ScoredRollout
 from deeprec.training.grpo import train_grpo
 from deeprec.training.instances import Instance, Selection, select_instances
@@ -42,14 +43,7 @@ from deeprec.training.loop_state import (
     write_state,
 )
 from deeprec.training.own_rewards import load_rewards
-from deeprec.training.policy_model import (
-    ADAPTER_FILES,
-    check_adapter_folder,
-    fingerprint_adapter,
-    fingerprint_base,
-    load_config,
-    write_folder,
-)
+from deeprec.training.policy_model import fingerprint_adapter, fingerprint_base, load_config
 from deeprec.training.rollouts import Rollout
 from deeprec.training.sft import train_sft
 from deeprec.training.stage_rewards import check_computed, read_rewarded, read_scored, score_stored_runs
@@ -98,15 +92,13 @@ def run_loop(
         encoder: the artifact's own.
         base: the language model's folder or id.
         base_url: a server that serves `base` with LoRA and sees `out`; None starts one for as long as the loop runs,
-            as `make_server` chooses. It is not restarted for an update.
+            as `make_server` chooses. It is not restarted for an update, and computes in `config.dtype`.
         say: called with a line for each thing that happened.
 
     Raises:
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server went away; start the loop again to go on.
     """
-    if config.start is not None and not (out / ADAPTERS / "rec-v1").is_dir():
-        check_adapter_folder(config.start)
     own = load_rewards(config.rewards)
     rewards = {**make_rewards(artifact, encoder), **own}
     selection = select_instances(
@@ -124,15 +116,23 @@ def run_loop(
                 "Ask for fewer, change interaction_share, or bring more data."
             )
         check_computed(plan.reward(tuple(own)), rewards)
-    course = {
-        **config.course(),
+    fingerprints = {
         "dataset_fingerprint": dataset.fingerprint,
         "trm_fingerprint": artifact.fingerprint,
         "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
     }
+    course: dict[str, Any] = {**config.course(), **fingerprints}
+    first = out / ADAPTERS / "rec-v1"
+    if config.start is not None:
+        taken = (first / LINEAGE_FILE).is_file()
+        if not taken:
+            check_given_adapter(config.start, base, fingerprints["base_fingerprint"])
+        course["start_fingerprint"] = fingerprint_adapter(first if taken else config.start)
     if base_url is not None and not (out / CONFIG_FILE).is_file():
         asyncio.run(_check_no_versions(base_url))
     keep_course(course, out)
+    if base_url is not None and config.dtype != "auto":
+        say(f"the server at {base_url} has to compute in {config.dtype} as well")
     with ExitStack() as stack:
         if base_url is None:
             server = make_server(
@@ -156,7 +156,7 @@ def run_loop(
             base_url=base_url,
             say=say,
             label=f"{config.name}-{course_id(course)}",
-            base_fingerprint=course["base_fingerprint"],
+            fingerprints=fingerprints,
             own=tuple(own),
             rewards=rewards,
             selection=selection,
@@ -179,7 +179,8 @@ class _Loop:
     say: Callable[[str], None]
     label: str
     """What the suites of all its runs begin with."""
-    base_fingerprint: str
+    fingerprints: Mapping[str, str]
+    """Of data, recommender and base model, as a lineage names them."""
     own: tuple[str, ...]
     """Names of the rewards that are not deeprec's."""
     rewards: Mapping[str, Reward]
@@ -187,15 +188,15 @@ class _Loop:
     state: LoopState
 
     def run(self) -> LoopResult:
+        if self.config.start is not None and not (self.folder(1) / LINEAGE_FILE).is_file():
+            told = {"start": str(self.config.start)}
+            take_over(self.config.start, self.folder(1), self.lineage(1, method="given", settings=told))
         self.validate(0)
         versions = 0
         if self.config.begins_with_adapter:
             versions = 1
-            if not (self.folder(1) / LINEAGE_FILE).is_file():
-                if self.config.start is not None:
-                    self.take_over(self.config.start)
-                if self.config.warm_start is not None:
-                    self.warm_start(self.config.warm_start)
+            if self.config.warm_start is not None and not (self.folder(1) / LINEAGE_FILE).is_file():
+                self.warm_start(self.config.warm_start)
             self.admit(1)
             self.validate(1)
         for plan in self.config.stages:
@@ -207,12 +208,6 @@ class _Loop:
             adapter=None if best in (None, UNTRAINED) else self.out / ADAPTERS / str(best),
             validation=self.state.validation,
         )
-
-    def take_over(self, start: Path) -> None:
-        """Version 1: an adapter that was there before."""
-        self.copy_adapter(start)
-        settings = {"start": str(start), "fingerprint": fingerprint_adapter(start)}
-        self.describe(1, method="given", stage=None, step=0, suite=None, settings=settings)
 
     def warm_start(self, plan: WarmStart) -> None:
         """Version 1: the format, from the best runs of the guided model."""
@@ -242,17 +237,7 @@ class _Loop:
             ),
         )
 
-        self.copy_adapter(trained)
-        self.describe(1, method="sft", stage=None, step=0, suite=label, settings=plan.model_dump())
-
-    def copy_adapter(self, adapter: Path) -> None:
-        """Make it version 1, without the lineage that it may have."""
-
-        def copy(staged: Path) -> None:
-            for name in ADAPTER_FILES:
-                shutil.copyfile(adapter / name, staged / name)
-
-        write_folder(self.folder(1), copy)
+        take_over(trained, self.folder(1), self.lineage(1, method="sft", suite=label, settings=plan.model_dump()))
 
     def fused(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
         """Runs with the lists of plain fusion; those that wrote none are left out."""
@@ -285,7 +270,10 @@ class _Loop:
             report.save_adapter(self.folder(number))
             suite = f"{self.label}/{plan.stage}/{report.steps_done - 1:04d}"
             told = plan.model_dump(mode="json")
-            self.describe(number, method="grpo", stage=plan.stage, step=report.steps_done, suite=suite, settings=told)
+            lineage = self.lineage(
+                number, method="grpo", stage=plan.stage, step=report.steps_done, suite=suite, settings=told
+            )
+            write_lineage(self.folder(number), lineage)
             self.admit(number)
             self.say(f"{self.name(number)}: {_line({key: report.metrics.get(key) for key in _TOLD})}")
             if report.steps_done % self.config.validation.every == 0 or report.steps_done == plan.steps:
@@ -382,25 +370,27 @@ class _Loop:
             if self.name(number) != self.state.best and number not in firsts:
                 shutil.rmtree(self.folder(number), ignore_errors=True)
 
-    def describe(
-        self, number: int, *, method: Any, stage: str | None, step: int, suite: str | None, settings: dict[str, Any]
-    ) -> None:
-        write_lineage(
-            self.folder(number),
-            AdapterLineage(
-                name=self.name(number),
-                parent=self.name(number - 1) if number > 1 else None,
-                base=str(self.base),
-                base_fingerprint=self.base_fingerprint,
-                method=method,
-                stage=stage,
-                step=step,
-                suite=suite,
-                dataset_fingerprint=self.dataset.fingerprint,
-                trm_fingerprint=self.artifact.fingerprint,
-                settings=settings,
-                versions={name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")},
-            ),
+    def lineage(
+        self,
+        number: int,
+        *,
+        method: Any,
+        settings: dict[str, Any],
+        stage: str | None = None,
+        step: int = 0,
+        suite: str | None = None,
+    ) -> AdapterLineage:
+        return AdapterLineage(
+            name=self.name(number),
+            parent=self.name(number - 1) if number > 1 else None,
+            base=str(self.base),
+            method=method,
+            stage=stage,
+            step=step,
+            suite=suite,
+            settings=settings,
+            versions={name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")},
+            **self.fingerprints,
         )
 
     def name(self, number: int) -> str:

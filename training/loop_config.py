@@ -105,8 +105,8 @@ class LoopConfig(_Strict):
     agent: AgentPlan
     warm_start: WarmStart | None = None
     start: Path | None = None
-    """An adapter of the base model to begin with in place of a warm start, such as `train sft` leaves; it becomes
-    version 1."""
+    """The folder of a LoRA adapter of the base model, of rank 16 at most, to begin with in place of a warm start; such
+    as `train sft` leaves. It becomes version 1."""
     stages: tuple[StagePlan, ...]
     rewards: tuple[str, ...] = ()
     """Rewards of your own, each `module:function` or `path.py:function`; they count 1 where a stage names no weight."""
@@ -144,8 +144,12 @@ class LoopConfig(_Strict):
         )
 
     def course(self) -> dict[str, Any]:
-        """The settings that decide what comes of the loop, as JSON; not those of the machine that it runs on."""
-        return self.model_dump(mode="json", exclude={"concurrency", "server_args", "device"})
+        """The settings that decide what comes of the loop, as JSON; not those of the machine that it runs on.
+
+        Of `start` the weights decide, not where they were.
+        """
+        left_out = {"concurrency", "server_args", "device", "start"}
+        return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> LoopConfig:
@@ -154,7 +158,9 @@ class LoopConfig(_Strict):
             raise ValueError(f"the stage {max(names, key=names.count)!r} is there twice; give it its steps at once")
         if self.start is not None and self.warm_start is not None:
             raise ValueError("there are a start and a warm_start; version 1 can be one of them")
-        if not self.stages and not self.begins_with_adapter:
+        if any(flag.split("=")[0] == "--dtype" for flag in self.server_args):
+            raise ValueError("server_args: there is --dtype; say `dtype: …`, which the trainer and the server take")
+        if not self.stages and self.warm_start is None:
             raise ValueError("there is nothing to train: give a warm start or a stage")
         named = {field.name for field in fields(GrpoConfig)} - _OWN_FIELDS
         if unknown := sorted(self.grpo.keys() - named):

@@ -28,7 +28,7 @@ def plot_loop(out: Path) -> Figure:
     """
     try:
         course = json.loads((out / CONFIG_FILE).read_text("utf-8"))
-        stages, warmed = [plan["stage"] for plan in course["stages"]], course["warm_start"] is not None
+        stages, warmed = [plan["stage"] for plan in course["stages"]], course.get("warm_start") is not None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{out} holds no loop that can be read ({error}). Name the --out of `train loop`.") from error
     figure = new_figure((12 if warmed else 8, 3.6))

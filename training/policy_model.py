@@ -174,6 +174,27 @@ def check_adapter_folder(folder: Path) -> None:
         raise ConfigError(f"{folder} is no LoRA adapter: it has no {missing[0]}. Name a folder that PEFT saved.")
 
 
+def read_start(folder: Path) -> dict[str, Any]:
+    """The settings of an adapter that training can go on from.
+
+    Raises:
+        ConfigError: there is none, or it is none that can be trained on.
+    """
+    check_adapter_folder(folder)
+    try:
+        told = dict(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"The adapter {folder} is damaged: adapter_config.json: {error}. Name another one."
+        ) from error
+    if told.get("peft_type") != "LORA" or told.get("lora_dropout"):
+        raise ConfigError(
+            f"{folder} is an adapter of type {told.get('peft_type')} with dropout {told.get('lora_dropout')}; only "
+            "LoRA without dropout can be trained on. Start from a new adapter."
+        )
+    return told
+
+
 def load_config(base: Path | str) -> Any:
     """A base model's configuration, without its weights.
 
@@ -267,15 +288,7 @@ def _with_adapter(model: Any, lora: AdapterConfig, start: Path | None, seed: int
                 return get_peft_model(model, settings)
         except ValueError as error:
             raise ConfigError(f"No adapter fits onto this model: {str(error).splitlines()[0]}") from error
-    try:
-        told = dict(json.loads((start / "adapter_config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"The adapter {start} is damaged: adapter_config.json: {error}. Name another one.") from error
-    if told.get("peft_type") != "LORA" or told.get("lora_dropout"):
-        raise ConfigError(
-            f"{start} is an adapter of type {told.get('peft_type')} with dropout {told.get('lora_dropout')}; only LoRA "
-            "without dropout can be trained on. Start from a new adapter."
-        )
+    told = read_start(start)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=_PEFT_ASKS)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deeprec.agent.server_process import Dtype
 from deeprec.agent.traces.options import (
     DEFAULT_STORE,
     AdapterVersionOption,
@@ -75,6 +76,7 @@ LeaksOption = Annotated[
     bool, typer.Option("--allow-leaks", help="Also runs whose targets are held out, or known to their recommender.")
 ]
 CpuOption = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")]
+DtypeOption = Annotated[Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, bfloat16 on a GPU.")]
 
 
 def sft(
@@ -97,6 +99,7 @@ def sft(
     checkpoint_every: EveryOption = 1,
     report_to: ReportOption = None,
     cpu: CpuOption = False,
+    dtype: DtypeOption = "auto",
     allow_leaks: LeaksOption = False,
     split: SplitOption = None,
     suite: SuiteOption = None,
@@ -120,6 +123,7 @@ def sft(
         checkpoint_every=checkpoint_every,
         report_to=tuple(report_to or ()),
         device="cpu" if cpu else "auto",
+        dtype=dtype,
     )
     reward = make_stage(stage, weight)
     where = run_filter(split, suite, system, status, model, adapter_version, since, until)
@@ -188,6 +192,7 @@ def grpo(
     checkpoint_every: EveryOption = 1,
     report_to: ReportOption = None,
     cpu: CpuOption = False,
+    dtype: DtypeOption = "auto",
     allow_leaks: LeaksOption = False,
     split: SplitOption = None,
     suite: SuiteOption = None,
@@ -216,6 +221,7 @@ def grpo(
         "checkpoint_every": checkpoint_every,
         "report_to": tuple(report_to or ()),
         "device": "cpu" if cpu else "auto",
+        "dtype": dtype,
     }
     GrpoConfig(**settings)  # what is wrong is said before the store is read
 

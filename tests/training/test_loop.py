@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from deeprec.agent import TraceStore, load_adapter
-from deeprec.training.adapter_lineage import read_lineage
+from deeprec.training.adapter_lineage import AdapterLineage, read_lineage, write_lineage
 from deeprec.training.loop import LoopResult, run_loop
 from deeprec.training.loop_config import LoopConfig, load_loop_config, packaged_loops
 from deeprec.training.loop_curves import plot_loop
@@ -299,15 +303,114 @@ def test_a_loop_begins_with_an_adapter_that_is_given(
     assert (second.method, second.parent) == ("grpo", "rec-v1")
     taken = tmp_path / "loop" / "adapters" / "rec-v1" / "adapter_model.safetensors"
     assert taken.read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
-    with pytest.raises(ConfigError, match="is no LoRA adapter"):
-        run(
-            tmp_path / "other",
-            server,
-            base,
-            dataset,
-            artifact,
-            config=make_config(name="other", warm_start=None, start=tmp_path, stages=stage),
+    shutil.rmtree(adapter)  # the loop has its own
+    assert run(tmp_path / "loop", server, base, dataset, artifact, config=config).validation == result.validation
+
+
+def test_what_another_adapter_of_the_same_path_began_is_another_loop(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    adapter = tmp_path / "given"
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    config = make_config(warm_start=None, start=adapter, stages=stage)
+    told = {"dataset": dataset, "artifact": artifact, "encoder": HashingEncoder(), "base": base}
+    with TraceStore(tmp_path / "one.db") as store:
+        for seed in (5, 6):
+            save_adapter(load_policy(base, lora=AdapterConfig(), seed=seed).model, adapter)
+            with serve_tiny() as fresh:
+                fresh.writer = speak
+                run_loop(config, tmp_path / str(seed), store=store, base_url=fresh.base_url, **told)  # type: ignore[arg-type]
+        assert len({label.split("/")[0] for label in labels(store) if "/" in label}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lora_dropout": 0.1}, "with dropout 0.1"),
+        ({"rank": 32}, "has rank 32; servers keep slots for 16"),
+        ({"files": ()}, "is no LoRA adapter"),
+        ({"base": 2}, "it is of another base model"),
+        ({"lineage": "0123"}, "trained on another base model: 0123"),
+    ],
+)
+def test_an_adapter_that_cannot_be_begun_with_is_refused_before_anything_starts(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    change: dict[str, Any],
+    told: str,
+) -> None:
+    adapter, of = tmp_path / "given", base
+    if "base" in change:
+        of = write_tiny_base(tmp_path / "base")
+        settings = json.loads((of / "config.json").read_text())
+        wide = LlamaConfig(**settings | {"hidden_size": 2 * settings["hidden_size"]})
+        LlamaForCausalLM(wide).save_pretrained(of)
+    if "files" not in change:
+        rank = change.get("rank", 16)
+        save_adapter(load_policy(of, lora=AdapterConfig(rank=rank)).model, adapter)
+        file = adapter / "adapter_config.json"
+        if "lora_dropout" in change:
+            file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    if "lineage" in change:
+        lineage = AdapterLineage(
+            name="a",
+            parent=None,
+            base="b",
+            base_fingerprint=change["lineage"],
+            method="sft",
+            stage=None,
+            step=0,
+            suite=None,
+            dataset_fingerprint="d",
+            trm_fingerprint="t",
         )
+        write_lineage(adapter, lineage)
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    config = make_config(warm_start=None, start=adapter, stages=stage)
+    with pytest.raises(ConfigError, match=told):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=config)
+    assert not (tmp_path / "loop").exists()
+
+
+def test_the_server_that_a_loop_starts_computes_in_its_dtype(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Started:
+        base_url = server.base_url
+
+        def wait_healthy(self, on_progress: Any) -> None: ...
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def make_server(*_: Any, **settings: Any) -> Started:
+        asked.update(settings)
+        return Started()
+
+    monkeypatch.setattr("deeprec.training.loop.make_server", make_server)
+    config = make_config(stages=[], dtype="bfloat16", server_args=["--seed", "3"])
+    with TraceStore(tmp_path / "one.db") as store:
+        run_loop(
+            config,
+            tmp_path / "loop",
+            store=store,
+            dataset=dataset,
+            artifact=artifact,
+            encoder=HashingEncoder(),
+            base=base,
+        )
+    assert (asked["dtype"], asked["vllm_args"]) == ("bfloat16", ("--seed", "3"))
 
 
 @pytest.mark.parametrize("name", packaged_loops())
@@ -326,6 +429,15 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
             "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c\n"
             "warm_start: {users: 1, group_size: 1, best: 1}",
             "version 1 can be one of them",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c",
+            "nothing to train",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\n"
+            "warm_start: {users: 1, group_size: 1, best: 1}\nserver_args: [--dtype=bfloat16]",
+            "say `dtype: …`",
         ),
         (
             "name: a\nartifact: b\nagent: {}\nstages: [{stage: play, steps: 1, users: 1, group_size: 2}]",

@@ -71,7 +71,7 @@ def call(*arguments: str) -> int:
 
 
 def flags(base: Path, store: str, out: Path) -> list[str]:
-    return ["--cpu", "--base", str(base), "--store", store, "--out", str(out)]
+    return ["--cpu", "--dtype", "float32", "--base", str(base), "--store", store, "--out", str(out)]
 
 
 def test_grpo_trains_on_the_groups_that_differ(

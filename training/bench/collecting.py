@@ -2,8 +2,8 @@
 
     python -m deeprec.training.bench.collecting --adapter OUT/adapters/rec-v1 --artifact .deeprec/trm/ml-100k-holdout3
 
-Each engine serves in turn, as a loop would start it; of each round the groups are of other people. The runs draw with
-the same seeds on both sides, and write nearly the same.
+Each engine serves in turn, as a loop would start it; of each round the groups are of other people. Runs draw with the
+same seeds on both sides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from deeprec.agent import (
-    AgentConfig,
     CompletionPolicy,
     TraceStore,
     load_adapter,
@@ -36,16 +35,19 @@ from deeprec.agent.model_server import Engine
 from deeprec.agent.server_process import Dtype
 from deeprec.training.collect import Collection, collect_groups
 from deeprec.training.instances import Instance, select_instances
+from deeprec.training.loop_config import load_loop_config
 from deeprec.trm_tool import Retriever, embedded_ml100k, load_artifact, make_encoder, read_atomic_files
 
 ENGINES: tuple[Engine, ...] = ("vllm", "transformers")
 NAME = "rec-v1"
+LOOP = "smollm2-ml-100k"
+"""Whose agents run."""
 
 
 async def _collect(
     base_url: str, retriever: Retriever, people: Sequence[Instance], options: argparse.Namespace, label: str
 ) -> dict[str, float]:
-    config = AgentConfig(k=10, retrieve_k=10, max_history=5, max_retrievals=3, max_turn_tokens=96, max_seconds=7_200.0)
+    config = load_loop_config(LOOP).agent.config(guided=False)
     plan = Collection(label=label, system="bench", group_size=options.group_size, config=config)
     with tempfile.TemporaryDirectory() as folder, TraceStore(Path(folder) / "traces.db") as store:
         async with CompletionPolicy(base_url, adapter=NAME) as policy:
@@ -81,7 +83,7 @@ def main() -> None:
             asyncio.run(load_adapter(s.base_url, NAME, options.adapter))
             for number in range(options.rounds):
                 chosen = people[number * options.users : (number + 1) * options.users]
-                made = asyncio.run(_collect(s.base_url, retriever, chosen, options, f"{engine}/{number}"))
+                made = asyncio.run(_collect(s.base_url, retriever, chosen, options, f"round-{number}"))
                 sides.setdefault(engine, []).append(made)
                 table.add_row(
                     engine,
@@ -99,7 +101,8 @@ def main() -> None:
         f"transformers / vLLM, tokens a second, {options.users} groups of {options.group_size}, {options.dtype}: "
         f"median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f} over {len(ratios)} rounds"
     )
-    result: dict[str, Any] = {"dtype": options.dtype, "ratios": ratios, "sides": sides, "cores": os.cpu_count()}
+    asked = {name: str(value) for name, value in vars(options).items() if name != "out"}
+    result: dict[str, Any] = {"options": asked, "ratios": ratios, "sides": sides, "cores": os.cpu_count()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({**result, "machine": platform.machine()}, indent=2) + "\n", encoding="utf-8")
 
