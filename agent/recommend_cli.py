@@ -66,12 +66,14 @@ def recommend(
     text_columns: TextColumns = None,
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
     model: ModelOption = None,
-    protocol: Annotated[ProtocolName, typer.Option(help="tagged needs vLLM; tools any server.")] = ProtocolName.TAGGED,
+    protocol: Annotated[
+        ProtocolName, typer.Option(help="tagged needs a server of `llm serve`; tools any server.")
+    ] = ProtocolName.TAGGED,
     guided: Annotated[
         bool | None,
         typer.Option(
             "--guided/--free",
-            help="Whether vLLM holds the model to the format.",
+            help="Whether the server holds the model to the format.",
             show_default="guided for tagged, free for tools",
         ),
     ] = None,

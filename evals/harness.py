@@ -86,7 +86,7 @@ def run_suite(
         store: Where every run goes, under the label that is returned.
         dataset: The suite's data.
         artifact: The recommender of all systems.
-        base_url: A vLLM server, for the agents; None where the suite has none.
+        base_url: A model server, for the agents; None where the suite has none.
         encoder: The artifact's own; None makes it by its id.
         cache: Folder that keeps text embeddings, for the systems without a language model: an encoder that has nothing
             to encode is not even loaded. None keeps nothing.
@@ -129,7 +129,7 @@ def run_suite(
     if agents and base_url is None:
         raise ConfigError(
             f"The suite {suite.name} has agents ({', '.join(entry.name for entry, _ in agents)}), which need a model. "
-            "Start one with `deeprec llm serve`, or run the other systems with --only."
+            "Start one with --serve, name one that runs with --base-url, or run the other systems with --only."
         )
     if agents:
         asyncio.run(harness.run_agents(agents, str(base_url), max_concurrency))

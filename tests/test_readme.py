@@ -1,13 +1,14 @@
 """The README's examples run, and its picture is the graph."""
 
+import dataclasses
 import re
 import runpy
 from pathlib import Path
 
 import pytest
 
-from deeprec.agent import CompletionPolicy, TraceStore, build_graph
-from deeprec.trm_tool import Retriever
+from deeprec.agent import CompletionPolicy, RunFilter, TraceStore, build_graph
+from deeprec.trm_tool import Dataset, Retriever, load_artifact
 from tests.tiny_server import MODEL, serve_tiny
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -41,7 +42,7 @@ def test_the_examples_of_the_agent_and_of_its_traces_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    agent, traces, _ = blocks("python")
+    agent, traces, *_ = blocks("python")
     with serve_tiny() as server:
         run_block(agent, tmp_path, artifact_folder, retriever.catalogue.ids, server.base_url)
     assert len(capsys.readouterr().out.splitlines()) == 5
@@ -53,6 +54,22 @@ def test_the_examples_of_the_agent_and_of_its_traces_run(
     assert run.status in capsys.readouterr().out
 
 
+def test_the_example_of_collecting_runs(
+    dataset: Dataset, artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_artifact(artifact_folder)
+    artifact = dataclasses.replace(loaded, config=loaded.config | {"holdout": 3})
+    monkeypatch.setattr("deeprec.trm_tool.load_artifact", lambda _: artifact)
+    monkeypatch.setattr("deeprec.trm_tool.read_atomic_files", lambda _: dataset)
+    monkeypatch.chdir(tmp_path)
+    with serve_tiny() as server:
+        run_block(blocks("python")[2], tmp_path, artifact_folder, (), server.base_url)
+    with TraceStore(tmp_path / "STORE") as store:
+        collected = store.runs(where=RunFilter(suite="guided", guided=True))
+        assert collected
+        assert len(collected) == len(store.runs())
+
+
 def test_the_example_of_the_recommender_runs(
     retriever: Retriever,
     artifact_folder: Path,
@@ -61,6 +78,6 @@ def test_the_example_of_the_recommender_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run_block(blocks("python")[2], tmp_path, artifact_folder, retriever.catalogue.ids)
+    run_block(blocks("python")[3], tmp_path, artifact_folder, retriever.catalogue.ids)
     assert capsys.readouterr().out.endswith("()\n")  # every constraint was held
     assert "new-1" in Retriever.load(tmp_path / "changed-artifact").catalogue

@@ -21,7 +21,7 @@ def loop(
         str | None,
         typer.Option(
             envvar="DEEPREC_BASE_URL",
-            help="A vLLM server of the base model that sees OUT and loads adapters; else one is started.",
+            help="A server of the base model that sees OUT and loads adapters; else one is started.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -31,6 +31,8 @@ def plot_loop(out: Path) -> Figure:
         stages, warmed = [plan["stage"] for plan in course["stages"]], course.get("warm_start") is not None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{out} holds no loop that can be read ({error}). Name the --out of `train loop`.") from error
+    if not (read_state(out).validation or read_log(out / WARM_START)):
+        raise ConfigError(f"The loop in {out} has nothing to draw yet. Come back after its first validation.")
     figure = new_figure((12 if warmed else 8, 3.6))
     *first, steps, validation = figure.subplots(1, 3 if warmed else 2)
     for axes in (*first, steps, validation):

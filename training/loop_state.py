@@ -43,6 +43,8 @@ def keep_course(course: Mapping[str, Any], out: Path) -> None:
     """
     path = out / CONFIG_FILE
     if not path.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise ConfigError(f"{out} is a folder of other files. Name a new or an empty one, or that of a loop.")
         write_file(path, json.dumps(course, indent=2) + "\n")
         return
     try:

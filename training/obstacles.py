@@ -68,7 +68,7 @@ def obstacle(
         told = ", ".join(f"{count} {reason}" for reason, count in refused.items())
         return (
             f"None of {sum(refused.values())} runs can be trained on: {told}. GRPO takes free runs of the tagged "
-            "protocol that have ended; guided ones are for SFT."
+            "protocol that have ended; guided ones are for SFT (`train check --guided` counts them)."
         )
     if rewards is not None and rewards.unscored:
         return unscored_message(rewards, rollouts)

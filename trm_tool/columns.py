@@ -12,7 +12,7 @@ ColumnType = Literal["token", "token_seq", "float", "float_seq"]
 
 _USER = ("user_id", "user", "uid", "userid", "reviewer_id", "customer_id", "session_id")
 _ITEM = ("item_id", "item", "iid", "itemid", "movie_id", "product_id", "asin", "business_id", "track_id", "book_id")
-_TIME = ("timestamp", "time", "unix_time", "unixreviewtime", "date", "datetime")
+_TIME = ("timestamp", "time", "unix_time", "unixreviewtime", "date", "datetime", "created_at", "ordered_at")
 _TITLE = ("title", "movie_title", "item_title", "product_title", "book_title", "name", "item_name", "product_name")
 _PROSE = ("description", "text", "review", "overview", "synopsis", "summary", "plot", "abstract", "body", "content")
 
@@ -63,7 +63,7 @@ def choose(
     if role == "title":
         return None
     raise DataError(
-        f"{file}:1 has no {role} column that is known by name ({', '.join(known[:3])}, …); it has "
+        f"{file}:1 has no {role} column that is known by name ({', '.join(known)}); it has "
         f"{', '.join(names)}. Name the column with --{role}-column."
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, literal, select, tuple_
+from sqlalchemy import Select, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from deeprec.agent.traces import schema
@@ -33,6 +33,7 @@ class RunFilter:
     """Forks and replays of this run."""
     split: str | None = None
     suite: str | None = None
+    """A label of runs; the bare name of a suite means all that it was run as (`NAME@…`)."""
     system: str | None = None
     protocol: str | None = None
     guided: bool | None = None
@@ -58,6 +59,9 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
             query = query.where(run.started_at >= value)
         elif field.name == "until":
             query = query.where(run.started_at < value)
+        elif field.name == "suite" and "@" not in value:
+            versions = f"{storable(value)}@"
+            query = query.where(or_(run.suite == storable(value), func.substr(run.suite, 1, len(versions)) == versions))
         elif field.name == "status" and value == "incomplete":
             query = query.where(run.incomplete)
         else:

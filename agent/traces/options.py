@@ -27,7 +27,9 @@ STATUSES = (*get_args(Status), "incomplete")
 """What `--status` takes."""
 StatusOption = Annotated[str | None, typer.Option(help=f"Runs of this status only: {', '.join(STATUSES)}.")]
 SplitOption = Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")]
-SuiteOption = Annotated[str | None, typer.Option(help="Runs of this suite only.")]
+SuiteOption = Annotated[
+    str | None, typer.Option(help="Runs of this suite only: its name, or NAME@… for one version of it.")
+]
 SystemOption = Annotated[str | None, typer.Option(help="Runs of this system of a suite only.")]
 ModelOption = Annotated[str | None, typer.Option(help="Runs of this policy model only.")]
 AdapterVersionOption = Annotated[str | None, typer.Option(help="Runs of this adapter version only.")]

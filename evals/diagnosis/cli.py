@@ -18,6 +18,7 @@ from deeprec.agent.traces.options import (
     SplitOption,
     StoreOption,
     SuiteOption,
+    SystemOption,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 def diagnose_runs(
     store: StoreOption = DEFAULT_STORE,
     suite: SuiteOption = None,
+    system: SystemOption = None,
     split: SplitOption = None,
     model: ModelOption = None,
     adapter_version: AdapterVersionOption = None,
@@ -43,10 +45,10 @@ def diagnose_runs(
     from deeprec.agent.traces import RunFilter, TraceStore
     from deeprec.evals.diagnosis.diagnose import diagnose
 
-    where = RunFilter(suite=suite, split=split, policy_model=model, adapter_version=adapter_version)
+    where = RunFilter(suite=suite, system=system, split=split, policy_model=model, adapter_version=adapter_version)
     with TraceStore(store, create=False) as traces:
         diagnosis = diagnose(traces, where, worth=worth)
-    files = [] if plots is None else write_plots(diagnosis, plots)
+    files = [] if plots is None or not diagnosis.runs else write_plots(diagnosis, plots)
     if as_json:
         typer.echo(json.dumps({**diagnosis.to_dict(), "plots": [str(file) for file in files]}, indent=2))
         return

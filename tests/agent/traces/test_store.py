@@ -414,3 +414,10 @@ def test_two_processes_make_one_database_and_write_the_same_runs(url: str) -> No
     assert len(traces) == 12 + 12 + 4
     assert not any(trace.incomplete for trace in traces)
     assert {(len(trace.turns), len(trace.retrievals), len(trace.rewards)) for trace in traces} == {(3, 2, 2)}
+
+
+def test_the_bare_name_of_a_suite_means_all_its_versions(store: TraceStore, make: Any) -> None:
+    for suite in ("smoke", "smoke@1", "smoke@2", "Smoke@1", "smoke2@1", "smo%@1", None):
+        make.write(store, make.run(suite=suite))
+    counts = {name: len(store.runs(where=RunFilter(suite=name))) for name in ("smoke", "smoke@1", "smo%", "smo")}
+    assert counts == {"smoke": 3, "smoke@1": 1, "smo%": 1, "smo": 0}
