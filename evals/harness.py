@@ -129,7 +129,8 @@ def run_suite(
     if agents and base_url is None:
         raise ConfigError(
             f"The suite {suite.name} has agents ({', '.join(entry.name for entry, _ in agents)}), which need a model. "
-            "Start one with --serve, name one that runs with --base-url, or run the other systems with --only."
+            "Start one with `deeprec llm serve` and name it with --base-url, let --serve start one, or run the other "
+            "systems with --only."
         )
     if agents:
         asyncio.run(harness.run_agents(agents, str(base_url), max_concurrency))
