@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from deeprec.agent.background import run_blocking
 from deeprec.agent.embedded_model import EMBEDDED_MODEL_NAME, pull_embedded_model
@@ -55,28 +55,18 @@ def make_server(
     Raises:
         ConfigError: a setting that cannot work.
     """
+    settings: dict[str, Any] = {
+        "log": log,
+        "port": port,
+        "host": host,
+        "max_model_len": max_model_len,
+        "max_num_seqs": max_num_seqs,
+        "api_key": api_key,
+        "dtype": dtype,
+    }
     if engine == "vllm" or (engine == "auto" and (os.environ.get("DEEPREC_SERVER_PYTHON") or has_vllm())):
-        return VllmServer(
-            model,
-            log=log,
-            port=port,
-            host=host,
-            max_model_len=max_model_len,
-            max_num_seqs=max_num_seqs,
-            api_key=api_key,
-            dtype=dtype,
-            extra_args=vllm_args,
-        )
-    return TransformersServer(
-        model,
-        log=log,
-        port=port,
-        host=host,
-        max_model_len=max_model_len,
-        max_num_seqs=max_num_seqs,
-        api_key=api_key,
-        dtype=dtype,
-    )
+        return VllmServer(model, extra_args=vllm_args, **settings)
+    return TransformersServer(model, **settings)
 
 
 def open_model_server(

@@ -31,16 +31,17 @@ def plot_loop(out: Path) -> Figure:
         stages, warmed = [plan["stage"] for plan in course["stages"]], course.get("warm_start") is not None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{out} holds no loop that can be read ({error}). Name the --out of `train loop`.") from error
-    if not (read_state(out).validation or read_log(out / WARM_START)):
+    warm_log, validated = read_log(out / WARM_START), read_state(out).validation
+    if not (warm_log or validated):
         raise ConfigError(f"The loop in {out} has nothing to draw yet. Come back after its first validation.")
     figure = new_figure((12 if warmed else 8, 3.6))
     *first, steps, validation = figure.subplots(1, 3 if warmed else 2)
     for axes in (*first, steps, validation):
         axes.spines[["top", "right"]].set_visible(False)
     for axes in first:
-        _plot_warm_start(axes, read_log(out / WARM_START))
+        _plot_warm_start(axes, warm_log)
     _plot_steps(steps, {stage: read_log(out / stage) for stage in stages})
-    _plot_validation(validation, read_state(out).validation)
+    _plot_validation(validation, validated)
     return figure
 
 
