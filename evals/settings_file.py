@@ -41,7 +41,10 @@ def parse_settings(source: str, text: str, kind: type[Settings]) -> Settings:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is no YAML: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigError(
+            f"{source} is no YAML: {' '.join(str(error).split())[:200]}. Mend that place; text that has : or # in it "
+            "needs quotes."
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source} holds {type(content).__name__}, not fields with their values.")
     try:
@@ -52,6 +55,8 @@ def parse_settings(source: str, text: str, kind: type[Settings]) -> Settings:
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
+    if fault["type"] == "missing":
+        return f"the field {'.'.join(str(part) for part in fault['loc'])} is missing. Add it."
     where = ".".join(str(part) for part in fault["loc"]) or "the settings"
-    seen = "" if fault["type"] == "missing" else f"; found {fault['input']!r}"[:120]
+    seen = f"; found {fault['input']!r}"[:120]
     return f"{where}: {fault['msg'].removeprefix('Value error, ')}{seen if fault['loc'] else ''}."

@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
 from deeprec.agent.traces.options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.evals.terminal_table import terminal_table
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.options import DEFAULT_ARTIFACT, DEFAULT_CACHE
+from deeprec.trm_tool.progress import StepProgress
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from deeprec.evals.comparison import Difference
     from deeprec.evals.harness import SuiteProgress
+    from deeprec.evals.metrics import Interval
     from deeprec.evals.report import SuiteReport
 
 SuiteArgument = Annotated[str, typer.Argument(help="A suite: its file, or the name of one that comes with deeprec.")]
@@ -114,6 +118,7 @@ def compare(
     title = f"{system_title(one)} against {system_title(other)}, {results.label}"
     console.print(_table(title, "measure", found))
     if sliced:
+        console.print()
         console.print(_table(f"ndcg@{results.k} filled, by slice", "slice", sliced))
     _print_notes(console, protocol(results), weaknesses(results))
 
@@ -157,20 +162,21 @@ def _name_of(suite: str) -> str:
 def _show(made: SuiteReport, *, as_json: bool) -> None:
     from deeprec.evals.metrics import mean_interval
     from deeprec.evals.report import protocol
-    from deeprec.evals.report_page import shown, system_title
+    from deeprec.evals.report_page import system_title
 
     if as_json:
         typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
         return
     results = made.results
     names = [f"{metric}@{results.k} {listing}" for listing in ("filled", "written") for metric in ("recall", "ndcg")]
-    table = Table("system", "users", *names, "ceiling", title=escape(results.label))
+    table = terminal_table(results.label, "system", "users", *names, "ceiling")
     for system in results.systems:
-        cells = [shown(mean_interval(system.measures[key])) for key in (*names, "found")]
+        cells = [_two_lines(mean_interval(system.measures[key])) for key in (*names, "found")]
         table.add_row(escape(system_title(system)), str(len(system.users)), *cells)
     console = Console(highlight=False)
     console.print(table)
     if made.differences:
+        console.print()
         console.print(_table(f"Against {made.baseline}, {made.measure}", "first", made.differences))
     _print_notes(console, protocol(results), made.warnings)
 
@@ -184,11 +190,10 @@ def _print_notes(console: Console, protocol: str, warnings: Sequence[str]) -> No
 def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
     """One line a difference; `label` is the field that names it. Names and attributes come from files: no markup."""
     from deeprec.evals.report import p_text
-    from deeprec.evals.report_page import shown
     from deeprec.evals.statistics import FEW_USERS
 
     heads = ("users", "its mean", "other", "difference", "p", "p, corrected", "could show")
-    table = Table("system" if label == "first" else label, *heads, title=escape(title))
+    table = terminal_table(title, "system" if label == "first" else label, *heads)
     for found in differences:
         could = "–" if math.isnan(found.smallest) else f"{found.smallest:.3f}"
         table.add_row(
@@ -196,7 +201,7 @@ def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
             f"{found.interval.n}, too few" if found.interval.n < FEW_USERS else str(found.interval.n),
             f"{found.first_mean:.3f}",
             f"{found.second_mean:.3f}",
-            shown(found.interval),
+            _two_lines(found.interval),
             p_text(found.p_value),
             p_text(found.corrected_p),
             could,
@@ -204,17 +209,24 @@ def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
     return table
 
 
+def _two_lines(interval: Interval) -> str:
+    """The interval under its mean, so that the tables are no wider than a terminal."""
+    from deeprec.evals.report_page import shown
+
+    return shown(interval).replace(" (", "\n(")
+
+
 class _Bars:
     """A bar for each system, with the time left at the pace so far."""
 
     def __init__(self, console: Console) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        self._progress, self._tasks = Progress(*columns, console=console), dict[str, TaskID]()
+        self._progress, self._tasks = StepProgress(*columns, console=console), dict[str, TaskID]()
 
     def __enter__(self) -> Self:
         self._progress.start()

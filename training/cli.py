@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +51,8 @@ RewardOption = Annotated[
 @app.callback()
 def _train() -> None:
     """Train the policy on logged runs."""
+    if not sys.stderr.isatty():  # in a log, transformers' bars are one line of thousands of characters
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @app.command()
@@ -120,7 +124,8 @@ def score(
     weight: WeightOption = None,
     reward: RewardOption = None,
     artifact: Annotated[
-        Path, typer.Option(help="The recommender whose vectors say how alike two items are.")
+        Path,
+        typer.Option(help="The recommender that the runs asked; for training, of `trm train --holdout 3`."),
     ] = DEFAULT_ARTIFACT,
     again: Annotated[
         bool, typer.Option("--again", help="Also what is scored, as after a change of your own reward.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from deeprec.agent.server_process import Dtype
 from deeprec.agent.traces.options import (
@@ -30,6 +30,7 @@ from deeprec.agent.traces.options import (
 from deeprec.training.cli import WeightOption, make_stage, run_filter
 from deeprec.training.trainer_config import AdapterConfig, GrpoConfig, SftConfig
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.progress import StepProgress
 
 if TYPE_CHECKING:
     from deeprec.agent.traces import RunFilter, TraceStore
@@ -299,7 +300,7 @@ class _Bar:
             TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True, highlight=False))
+        self._progress = StepProgress(*columns, console=Console(stderr=True, highlight=False))
         self._task = self._progress.add_task("steps", total=None, figures="")
 
     def __enter__(self) -> Self:

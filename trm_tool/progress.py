@@ -1,28 +1,51 @@
-"""The progress bar of a training, for every command that trains."""
+"""Progress of long commands: a bar on a terminal, lines in a log."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.train import TrainingProgress
 
 
+class StepProgress(Progress):
+    """A bar for each task; where the console is a file or a pipe, a line at each tenth of a task instead."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        super().__init__(*columns, console=console, disable=console.quiet or not console.is_terminal)
+        self._told = set[tuple[TaskID, str, int]]()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Move a task's bar; see `rich.progress.Progress.update`."""
+        super().update(task_id, **changes)
+        if not self.disable:
+            return
+        [task] = (task for task in self.tasks if task.id == task_id)
+        at = (task_id, task.description, int(10 * task.completed / task.total) if task.total else 0)
+        if at not in self._told:
+            self._told.add(at)
+            parts = (
+                str(column(task))
+                for column in self.columns
+                if isinstance(column, ProgressColumn) and not isinstance(column, BarColumn)
+            )
+            self.console.print("  ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
+
+
 @contextmanager
 def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], None]]:
     """Show a bar on `console` and give what `train_trm` wants as `on_progress`."""
-    bar = Progress(
+    bar = StepProgress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[score]}"),
         console=console,
-        disable=console.quiet,
     )
     with bar:
         task = bar.add_task("Reading texts", total=None, score="", unit="")

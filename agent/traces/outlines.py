@@ -56,6 +56,7 @@ class RunOutline:
     """One run; steps and lists in their order."""
 
     run_id: UUID
+    system: str | None
     target_id: str | None
     k: int
     status: Status
@@ -80,7 +81,7 @@ def read_outlines(store: TraceStore, where: RunFilter | None = None, *, batch: i
     return store._paged(_load_outlines, where, batch)
 
 
-_RUN_COLUMNS = ("run_id", "target_id", "k", "status", "incomplete", "detail", "ungrounded", "latency_ms")
+_RUN_COLUMNS = ("run_id", "system", "target_id", "k", "status", "incomplete", "detail", "ungrounded", "latency_ms")
 
 
 def _load_outlines(session: Session, page: Select[Any]) -> list[RunOutline]:

@@ -20,6 +20,7 @@ from deeprec.agent.traces.options import (
     SuiteOption,
     SystemOption,
 )
+from deeprec.evals.terminal_table import terminal_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,7 +58,13 @@ def diagnose_runs(
         return
     from rich.console import Console
 
+    from deeprec.agent import visible
+
     console = Console(highlight=False)
+    if len(diagnosis.systems) > 1:
+        pooled = ", ".join(f"{visible(name, 40) or 'none named'} ({n:,})" for name, n in diagnosis.systems.items())
+        note = f"Note: runs of several systems, all taken together; --system picks one: {pooled}"
+        console.print(note, soft_wrap=True, markup=False, style="yellow")
     for table in tables(diagnosis):
         console.print(table)
         console.print()
@@ -82,9 +89,9 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
     """A diagnosis for a terminal."""
     from deeprec.agent import visible
 
-    left = ", ".join(f"{count:,} {name}" for name, count in diagnosis.left_out.items() if count)
+    left = ", ".join(f"{count:,} {_LEFT_OUT[name]}" for name, count in diagnosis.left_out.items() if count)
     title = f"{diagnosis.runs:,} runs" + (f"; left out below: {left}" if left else "")
-    ended = _table(title, "", "share, 95% interval", "runs", "the commonest details")
+    ended = terminal_table(title, "", "share, 95% interval", "runs", "the commonest details")
     for ending in diagnosis.endings:
         if not ending.runs and ending.status == "running":
             continue
@@ -95,14 +102,14 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
 
     target, lists = diagnosis.target, diagnosis.lists
     if target.found.n:
-        found = _table("The target")
+        found = terminal_table("The target", *_SHARES)
         for point in target.ceiling:
             found.add_row(f"found by turn {point.turn}", _shown(point.found), f"{point.found.n:,}", "")
         _rows(found, target, {"written": "in the list as written", "shown": "in the list as shown"})
         _rows(found, target, {"written_of_found": "as written, where found"})
         yield found
 
-    said = _table("What was searched for")
+    said = terminal_table("What was searched for", *_SHARES)
     asked = diagnosis.preferences
     floor = "at least " if asked.distinct_is_floor else ""
     said.add_row("preferences", "", f"{asked.searches:,}", f"{floor}{asked.distinct:,} different")
@@ -114,7 +121,7 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
     said.add_row("commonest", "", "", _text(commonest))
     yield said
 
-    wrote = _table("The list as the model wrote it")
+    wrote = terminal_table("The list as the model wrote it", *_SHARES)
     _rows(wrote, lists, {"wrote": "runs that wrote one", "full": "as long as asked for"})
     _rows(
         wrote, lists, {"ungrounded": "entries that name nothing found", "lists_ungrounded": "lists with such an entry"}
@@ -132,28 +139,20 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
     )
     yield wrote
 
-    cost = _table("What it took", "", "median", "p95", "largest", "n")
+    cost = terminal_table("What it took", "", "median", "p95", "largest", "n")
     for name, (words, unit) in _COSTS.items():
         cost.add_row(words, *_quantiles(getattr(diagnosis.cost, name), unit))
     yield cost
 
     if diagnosis.worth_reading:
-        worth = _table("Worth reading: deeprec traces show RUN", "run", "because", "")
+        worth = terminal_table("Worth reading: deeprec traces show RUN", "run", "because", "")
         for run in diagnosis.worth_reading:
             worth.add_row(str(run.run_id)[:13], run.reason, _text(visible(run.why, 200)))
         yield worth
 
 
-def _table(title: str, *headers: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers or ("", "share, 95% interval", "n", ""):
-        table.add_column(header, justify="right" if header in _NUMERIC else "left", overflow="fold")
-    return table
-
-
+_LEFT_OUT = {"forks": "forks and replays", "running": "still running", "incomplete": "incomplete"}
+_SHARES = ("", "share, 95% interval", "n", "")
 _COSTS = {
     "run_tokens": ("tokens written a run", 1),
     "run_tokens_read": ("tokens read a run", 1),
@@ -164,7 +163,6 @@ _COSTS = {
     "turn_ms": ("seconds a turn", 1000),
     "turn_tokens_per_second": ("tokens a second, in a turn", 1),
 }
-_NUMERIC = ("n", "runs", "median", "p95", "largest")
 
 
 def _rows(table: Table, figures: object, names: dict[str, str]) -> None:

@@ -45,12 +45,13 @@ def diagnose(
     target, preferences, copying = TargetTally(), PreferenceTally(encoder), CopyTally()
     lists, positions, cost = ListTally(), PositionTally(), CostTally()
     left_out = Counter({"forks": 0, "running": 0, "incomplete": 0})
-    runs = 0
+    runs, systems = 0, Counter[str | None]()
     for run in read_outlines(store, where):
         runs += 1
         if run.is_fork:
             left_out["forks"] += 1
             continue
+        systems[run.system] += 1
         endings.add(run)
         if run.status == "running" or run.incomplete:
             left_out["running" if run.status == "running" else "incomplete"] += 1
@@ -62,6 +63,7 @@ def diagnose(
         runs=runs,
         counted=runs - left_out.total(),
         left_out=dict(left_out),
+        systems={name or "": count for name, count in systems.most_common()},
         endings=endings.endings(),
         incomplete=endings.incomplete.interval(),
         target=target.figures(),

@@ -167,6 +167,8 @@ class Diagnosis:
     """Whole runs that have ended and are no forks."""
     left_out: Mapping[str, int]
     """`forks`, `running`, `incomplete` -> runs that are not among `counted`."""
+    systems: Mapping[str, int]
+    """System -> its runs, forks left out; "" for runs that name none."""
     endings: tuple[Ending, ...]
     incomplete: Interval
     """Share of all but forks in which the store failed. It has no say in how a run ended."""

@@ -100,6 +100,8 @@ async def test_a_prompt_beyond_the_context_is_refused_with_the_servers_words(rea
 
 async def test_an_adapter_is_loaded_while_the_server_runs(model_server: ServerProcess, tmp_path: Path) -> None:
     write_adapter(tmp_path / "policy-v1")
+    async with CompletionPolicy(model_server.base_url, model_server.model_name) as policy:
+        before = (await policy.connect()).adapters  # the server is shared
     body = json.dumps({"lora_name": "policy-v1", "lora_path": str(tmp_path / "policy-v1")}).encode()
     request = urllib.request.Request(
         f"{model_server.base_url}/load_lora_adapter", body, {"Content-Type": "application/json"}
@@ -109,7 +111,7 @@ async def test_an_adapter_is_loaded_while_the_server_runs(model_server: ServerPr
     async with CompletionPolicy(model_server.base_url, model_server.model_name, adapter="policy-v1") as adapted:
         served = await adapted.connect()
         assert served.name == "policy-v1"
-        assert "policy-v1" in served.adapters  # the server is shared, and may have others
+        assert sorted(set(served.adapters) - set(before)) == ["policy-v1"]
         assert served.max_model_len == 4096
         done = await adapted.complete(await adapted.tokenize_chat(QUESTION), sampling=GREEDY)
         assert done.text != ANSWER  # it is the adapter that answered

@@ -123,6 +123,20 @@ def logged(path: Path) -> Iterator[Logged]:
         yield Logged(store)
 
 
+def test_systems_that_are_taken_together_are_told(
+    logged: Logged, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged.run(("x", ["a"]), system="trm")
+    logged.run(("x", ["a"]), system="mine")
+    logged.run(("x", ["a"]), system="mine")
+    logged.run(("x", ["a"]), system="gone", fork={"turn": None})
+    assert diagnose(logged.store).systems == {"mine": 2, "trm": 1}
+    shown = " ".join(run_command(capsys, "eval", "diagnose", "--store", path).split())
+    assert "left out below: 1 forks and replays" in shown
+    assert "--system picks one: mine (2), trm (1)" in shown
+    assert "several systems" not in run_command(capsys, "eval", "diagnose", "--store", path, "--system", "mine")
+
+
 def test_endings_are_shares_of_all_runs_with_their_commonest_details(logged: Logged) -> None:
     for tokens in ("1,000", "2000"):
         logged.run(("x", ["a"]), status="budget", detail=f"all {tokens} tokens spent")

@@ -50,7 +50,7 @@ def test_data_is_named_from_the_folder_of_the_suite(tmp_path: Path) -> None:
         (SMALL + "colour: red\n", "colour: Extra inputs are not permitted; found 'red'"),
         (SMALL.replace("users: 5", "users: none"), "users"),
         (SMALL.replace("name: tuned", "name: trm"), "two systems are called 'trm'"),
-        (SMALL.replace("baseline: trm\n", ""), "baseline: Field required"),
+        (SMALL.replace("baseline: trm\n", ""), "the field baseline is missing"),
         (SMALL.replace("name: small", "name: ../../etc"), "name: String should match"),
         (SMALL + "seeds: []\n", "give at least one seed"),
         (SMALL + "seeds: [3, 3]\n", "a seed stands there twice"),

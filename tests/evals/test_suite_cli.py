@@ -18,8 +18,8 @@ def artifact(artifact_folder: Path) -> Artifact:
     return load_artifact(artifact_folder)
 
 
-def invoke(*words: str) -> str:
-    result = CliRunner().invoke(app, ["eval", *words], catch_exceptions=False, env={"COLUMNS": "250"})
+def invoke(*words: str, columns: int = 250) -> str:
+    result = CliRunner().invoke(app, ["eval", *words], catch_exceptions=False, env={"COLUMNS": str(columns)})
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -50,6 +50,18 @@ def test_the_report_is_written_beside_its_figures(
     assert "Note: 12 users are too few" in shown
     assert results.label in page.read_text(encoding="utf-8")
     assert json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["suite"] == results.label
+
+
+def test_tables_fit_a_terminal_of_80_columns(
+    tmp_path: Path, store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    run(make_suite(), store, dataset, artifact)
+    place = ("--store", str(tmp_path / "traces.db"))
+    for words in (("compare", "tiny", "trm-oracle", "trm"), ("report", "tiny", "-o", str(tmp_path / "page.html"))):
+        shown = invoke(*words, *place, columns=80)
+        for head in ("difference", "corrected", "could", "trm-oracle"):
+            assert head in shown
+        assert "…" not in shown
 
 
 def test_no_p_value_is_written_as_zero() -> None:

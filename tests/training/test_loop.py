@@ -421,7 +421,7 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name: a", "artifact: Field required"),
+        ("name: a", "the field artifact is missing"),
         ("- a", "holds list"),
         ("name: [", "is no YAML"),
         ("name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}", "nothing to train"),

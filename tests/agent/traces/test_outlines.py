@@ -20,6 +20,7 @@ def test_an_outline_is_a_run_without_tokens_and_texts(any_store: TraceStore, mak
     asked = {"preference": "sci-fi; 1980s", "completion_tokens": 3, "latency_ms": 120.5}
     assert outline == RunOutline(
         run_id=run.run_id,
+        system=run.system,
         target_id="1",
         k=3,
         status="finished",

@@ -1,0 +1,31 @@
+from io import StringIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+from deeprec.trm_tool.progress import StepProgress
+
+
+def follow(console: Console) -> None:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with StepProgress(*columns, console=console) as bar:
+        task = bar.add_task("steps [b]", total=200)
+        for step in range(1, 201):
+            bar.update(task, completed=step)
+
+
+def test_a_log_gets_a_line_for_each_tenth() -> None:
+    log = StringIO()
+    follow(Console(file=log, width=20))
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "steps [b]    1/200"
+    assert [line.split()[-1] for line in lines[1:]] == [f"{20 * tenth}/200" for tenth in range(1, 11)]
+
+
+def test_a_terminal_gets_a_bar_and_a_quiet_console_nothing() -> None:
+    log = StringIO()
+    follow(Console(file=log, force_terminal=True))
+    assert "━" in log.getvalue()
+    log = StringIO()
+    follow(Console(file=log, quiet=True))
+    assert not log.getvalue()
