@@ -20,6 +20,9 @@ class AgentConfig:
     """Items in the recommended list."""
     retrieve_k: int = 10
     """Items that one call of the recommender returns."""
+    trust: float | None = None
+    """How far the recommender trusts a preference, 0 to 1; None is what its training found, for preferences that are
+    true. What a model guesses from a history that the recommender reads as well deserves less."""
     max_history: int = 20
     """Latest items of the history that the prompt shows; the recommender always gets the whole history."""
     min_retrievals: int = 2
@@ -52,5 +55,7 @@ class AgentConfig:
             raise ConfigError(
                 f"AgentConfig.temperature is {self.temperature} and top_p {self.top_p}; use 0 to 2, and above 0 to 1."
             )
+        if self.trust is not None and not 0 <= self.trust <= 1:
+            raise ConfigError(f"AgentConfig.trust is {self.trust}; use 0 to 1, or None for the recommender's own.")
         if not self.max_seconds > 0:
             raise ConfigError(f"AgentConfig.max_seconds is {self.max_seconds}; no step would have time to run.")

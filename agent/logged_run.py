@@ -34,6 +34,10 @@ def load_ended(store: TraceStore, run_id: UUID | str) -> RunTrace:
     return trace
 
 
+_CAME_LATER = {"trust"}
+"""Settings that older runs do not name; what they do without one is their default."""
+
+
 def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
     """The settings that a run was made with, and its constraints on the catalogue.
 
@@ -42,7 +46,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
     """
     stored = dict(trace.run.config)
     where = stored.pop("where", None)
-    odd = sorted(set(stored) ^ {field.name for field in fields(AgentConfig)})
+    odd = sorted((set(stored) ^ {field.name for field in fields(AgentConfig)}) - _CAME_LATER)
     if odd:
         raise TraceStoreError(
             f"Run {trace.run.run_id} was logged by a version with other settings ({', '.join(odd)[:200]}). It "

@@ -322,7 +322,9 @@ class Nodes:
     async def _retrieve(self, history: Sequence[str], preference: str | None, where: Any, k: int) -> Retrieved:
         for attempt in range(1, RETRIEVER_ATTEMPTS + 1):
             try:
-                return await asyncio.to_thread(self.retriever.retrieve, history, preference, k=k, where=where)
+                return await asyncio.to_thread(
+                    self.retriever.retrieve, history, preference, k=k, trust=self.config.trust, where=where
+                )
             except RETRIEVER_FAULTS as error:
                 if attempt == RETRIEVER_ATTEMPTS:
                     raise RetrieverUnavailableError(

@@ -78,6 +78,10 @@ def recommend(
         ),
     ] = None,
     max_retrievals: Annotated[int, typer.Option(min=2, help="Calls of the recommender, at most.")] = 4,
+    trust: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of the model's preferences.", show_default="the recommender's own"),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of the sampling.")] = None,
     store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
@@ -94,7 +98,7 @@ def recommend(
         )
     if guided is None:
         guided = protocol is ProtocolName.TAGGED
-    config = AgentConfig(k=k, guided=guided, temperature=temperature, max_retrievals=max_retrievals)
+    config = AgentConfig(k=k, guided=guided, temperature=temperature, max_retrievals=max_retrievals, trust=trust)
     retriever = Retriever.load(artifact)
     if user is not None:
         dataset = read_data(

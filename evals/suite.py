@@ -68,6 +68,8 @@ class Suite(BaseModel):
     """Items in a list."""
     retrieve_k: Annotated[int, Field(ge=1, le=1000)] = 10
     """Items that one call of the recommender returns to an agent."""
+    trust: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of an agent's preferences; without it the recommender's own."""
     max_history: Annotated[int, Field(ge=1)] = 20
     max_retrievals: Annotated[int, Field(ge=1)] = 3
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
@@ -136,7 +138,7 @@ def suite_label(suite: Suite, dataset: Dataset, artifact_fingerprint: str) -> st
     The users, the data, the split, the settings and the recommender are in it, the list of systems is not: a system
     added later joins those that ran before.
     """
-    told = suite.model_dump(mode="json", exclude={"systems", "baseline", "data", "seeds"})
+    told = suite.model_dump(mode="json", exclude={"systems", "baseline", "data", "seeds"}, exclude_none=True)
     told |= {"data": dataset.fingerprint, "recommender": artifact_fingerprint}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return f"{suite.name}@{digest[:8]}"

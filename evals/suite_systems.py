@@ -141,6 +141,7 @@ def _config(suite: Suite, *, retrievals: int, guided: bool = True) -> AgentConfi
         temperature=suite.temperature,
         k=suite.k,
         retrieve_k=suite.retrieve_k,
+        trust=suite.trust,
         max_history=suite.max_history,
         min_retrievals=min(2, retrievals),
         max_retrievals=retrievals,

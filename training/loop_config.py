@@ -33,6 +33,8 @@ class AgentPlan(_Strict):
 
     k: _Count = 10
     retrieve_k: _Count = 20
+    trust: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of its preferences; without it the recommender's own."""
     max_history: _Count = 20
     max_retrievals: _Count = 8
     max_turn_tokens: _Count = 512

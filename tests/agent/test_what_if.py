@@ -22,6 +22,7 @@ from deeprec.agent import (
     make_chat_model,
     replay_run,
 )
+from deeprec.agent.logged_run import config_of
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.training import RolloutError, rollout_from_run
 from deeprec.trm_tool import ConfigError, Retriever
@@ -280,6 +281,16 @@ async def test_a_preference_that_cannot_stand_in_a_turn_is_refused(
     with pytest.raises(ConfigError, match=said):
         await fork_run(store, original.run.run_id, turn=0, preference=preference, policy=policy, retriever=retriever)
     assert len(store.runs()) == 1
+
+
+async def test_a_run_from_before_there_was_trust_is_run_again(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore
+) -> None:
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")] * 2
+    whole = await logged(policy, retriever, store, FREE)
+    settings = {name: value for name, value in whole.run.config.items() if name != "trust"}
+    old = replace(whole.run, run_id=uuid4(), config=settings)
+    assert config_of(replace(whole, run=old)) == config_of(whole)
 
 
 async def test_runs_that_are_not_whole_are_refused(

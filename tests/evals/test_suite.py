@@ -90,4 +90,5 @@ def test_the_label_changes_with_what_makes_runs_comparable_only(tmp_path: Path, 
     assert label.startswith("small@")
     assert suite_label(suite.model_copy(update={"systems": suite.systems[:1]}), dataset, "f") == label
     assert suite_label(suite.model_copy(update={"k": 5}), dataset, "f") != label
+    assert suite_label(suite.model_copy(update={"trust": 0.2}), dataset, "f") != label
     assert suite_label(suite, dataset, "g") != label
