@@ -343,7 +343,8 @@ def _tell(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
     for name, label in _TOLD.items():
         figures = [line[name] for line in lines if isinstance(line.get(name), float)]
         if figures:
-            typer.echo(f"{label}: {figures[0]:.3f} at first, {figures[-1]:.3f} at last")
+            last = f", {figures[-1]:.3f} at last" if len(figures) > 1 else ""
+            typer.echo(f"{label}: {figures[0]:.3f} at first{last}")
     for line in steps[-1].get("warnings", ()):
         typer.echo(f"Warning: {line}")
     if "stopped" in steps[-1]:
