@@ -132,6 +132,7 @@ def headline(view: RunView, outline: Outline) -> Html:
             [
                 ("model", said(model_name(trace), 120)),
                 ("protocol", join(said(run.protocol, 40), ", guided" if run.guided else ", free")),
+                ("trust in preferences", None if (trust := run.config.get("trust")) is None else said(str(trust), 20)),
                 ("seed", None if run.seed is None else str(run.seed)),
                 ("started", f"{trace.started_at:%d %b %Y, %H:%M:%S} UTC"),
                 ("took", duration(trace.latency_ms)),

@@ -110,10 +110,12 @@ def _headline(trace: RunTrace) -> Text:
 def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
     run = trace.run
     tokens = sum(turn.completion_tokens for turn in trace.turns)
+    trust = run.config.get("trust")
+    trusted = "" if trust is None else f"; preferences trusted {visible(str(trust), 20)}"
     yield _line(
         f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model_name(trace)}; "
         f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, "
-        f"{tokens} tokens written{_took(trace.latency_ms)}"
+        f"{tokens} tokens written{_took(trace.latency_ms)}{trusted}"
     )
     if run.user_id is not None:
         yield _line(f"user {run.user_id}")

@@ -145,6 +145,11 @@ def test_a_score_that_is_missing_is_no_number() -> None:
     assert "nan" not in console.export_text()
 
 
+def test_trust_is_told_where_the_agent_set_it() -> None:
+    assert "trust in preferences 0.15" in Read(run_html(made_run({"config": {"trust": 0.15}}))).text
+    assert "trust in preferences" not in Read(run_html(made_run({"config": {"trust": None}}))).text
+
+
 def test_a_run_without_a_step_shows() -> None:
     trace = made_run(
         {"history": (), "user_id": None, "message": None, "target_id": None, "seed": None},

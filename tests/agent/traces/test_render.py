@@ -86,6 +86,12 @@ def test_a_list_says_where_each_item_came_from(store: TraceStore, make: Any) -> 
     assert ["3", "77", "(not", "retrieved)"] in rows
 
 
+def test_trust_is_told_where_the_agent_set_it(store: TraceStore, make: Any) -> None:
+    for config, said in (({}, False), ({"trust": None}, False), ({"trust": 0.15}, True)):
+        page = shown(store.run(make.write(store, make.run(config=config))), None)
+        assert ("preferences trusted 0.15" in page) is said
+
+
 def test_a_run_without_any_step_shows(store: TraceStore, make: Any) -> None:
     store.start_run(run := make.run(history=(), message=None, target_id=None, user_id=None, adapter=None))
     assert "running" in shown(store.run(run.run_id))
