@@ -110,8 +110,7 @@ def recommend(
             title_column=title_column,
             text_columns=text_columns,
         )
-        items = dataset.history(user)
-        _check_data(dataset, items, retriever, artifact, named=data is not None)
+        items = _history(user, dataset, retriever, artifact, named=data is not None)
     else:
         items = split_names(history)
     lineage = Lineage(**_given(user_id=user, seed=seed))  # type: ignore[typeddict-item]
@@ -124,15 +123,17 @@ def recommend(
             _print(output, k, artifact)
 
 
-def _check_data(dataset: Dataset, items: Sequence[str], retriever: Retriever, artifact: Path, *, named: bool) -> None:
-    """Refuse data that cannot be the recommender's; say when data that was named is not what it was trained on."""
-    if dataset.fingerprint == retriever.dataset_fingerprint:
-        return
-    if not named:
+def _history(user: str, dataset: Dataset, retriever: Retriever, artifact: Path, *, named: bool) -> Sequence[str]:
+    """A user's items. Refuses data that cannot be the recommender's, and says when it is not what it was trained on."""
+    is_its_own = dataset.fingerprint == retriever.dataset_fingerprint
+    if not is_its_own and not named:
         raise ConfigError(
             f"{artifact} was not trained on the embedded {dataset.name} as it is read here. "
             "Name its data with --data (and the options of its training), or give a --history."
         )
+    items = dataset.history(user)
+    if is_its_own:
+        return items
     unknown = [item for item in items if item not in retriever.catalogue]
     if unknown:
         raise ConfigError(
@@ -140,6 +141,7 @@ def _check_data(dataset: Dataset, items: Sequence[str], retriever: Retriever, ar
             f"trained on other data than {dataset.name}. Name its own data with --data, or train on this one."
         )
     typer.echo(f"Note: {artifact} was trained on other data than {dataset.name}, but knows these items.", err=True)
+    return items
 
 
 async def _run(

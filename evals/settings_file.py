@@ -54,7 +54,7 @@ def parse_settings(source: str, text: str, kind: type[Settings]) -> Settings:
 
 
 def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
+    fault = next((each for each in error.errors() if each["type"] == "extra_forbidden"), error.errors()[0])
     if fault["type"] == "missing":
         return f"the field {'.'.join(str(part) for part in fault['loc'])} is missing. Add it."
     where = ".".join(str(part) for part in fault["loc"]) or "the settings"

@@ -80,4 +80,4 @@ def test_the_example_of_the_recommender_runs(
     monkeypatch.chdir(tmp_path)
     run_block(blocks("python")[3], tmp_path, artifact_folder, retriever.catalogue.ids)
     assert capsys.readouterr().out.endswith("()\n")  # every constraint was held
-    assert "new-1" in Retriever.load(tmp_path / "changed-artifact").catalogue
+    assert "new-1" in Retriever.load(tmp_path / ".deeprec/trm/changed").catalogue

@@ -26,6 +26,8 @@ def plot_loop(out: Path) -> Figure:
     Raises:
         ConfigError: the folder holds no loop, or matplotlib is not installed.
     """
+    if not (out / CONFIG_FILE).is_file():
+        raise ConfigError(f"{out} is no folder of a loop: it has no {CONFIG_FILE}. Name the --out of `train loop`.")
     try:
         course = json.loads((out / CONFIG_FILE).read_text("utf-8"))
         stages, warmed = [plan["stage"] for plan in course["stages"]], course.get("warm_start") is not None

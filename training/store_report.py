@@ -176,6 +176,11 @@ def _notes(report: StoreReport) -> Iterator[str]:
         )
     yield from leaks(report.recommenders)
     if rewards is not None:
+        if rewards.unscored and report.obstacle is None:
+            yield (
+                f"{rewards.unscored} rollouts have not been scored, and show no reward: `deeprec train score --stage "
+                f"{rewards.stage}`."
+            )
         if rewards.not_computable:
             why = ", ".join(f"{name} in {count}" for name, count in rewards.not_computable.items())
             yield f"{report.rollouts - rewards.with_reward} rollouts have no reward and are left out: NaN is {why}."

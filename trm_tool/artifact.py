@@ -210,7 +210,9 @@ def load_artifact(folder: Path) -> Artifact:
     folder = Path(folder)
     if not folder.is_dir():
         seen = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ArtifactError(f"{folder} {seen}. Name an artifact, or make one with `deeprec trm train`.")
+        raise ArtifactError(
+            f"{folder} {seen}. Name an artifact, or make one with `deeprec trm train` (of ml-100k: `deeprec demo`)."
+        )
     config = _read_config(folder / CONFIG)
     architecture = _read_architecture(folder / CONFIG, config["architecture"])
     catalogue = Catalogue.from_parquet(folder / ITEMS)

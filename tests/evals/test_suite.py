@@ -48,6 +48,7 @@ def test_data_is_named_from_the_folder_of_the_suite(tmp_path: Path) -> None:
         ("- a", "holds list"),
         (SMALL.replace("baseline: trm", "baseline: gone"), "baseline 'gone' is none of the systems"),
         (SMALL + "colour: red\n", "colour: Extra inputs are not permitted; found 'red'"),
+        (SMALL.replace("baseline: trm\n", "") + "colour: red\n", "colour: Extra inputs are not permitted"),
         (SMALL.replace("users: 5", "users: none"), "users"),
         (SMALL.replace("name: tuned", "name: trm"), "two systems are called 'trm'"),
         (SMALL.replace("baseline: trm\n", ""), "the field baseline is missing"),

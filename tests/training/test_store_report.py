@@ -262,10 +262,15 @@ def test_score_writes_what_check_then_reads(
 ) -> None:
     store_runs(store, made_run(), made_run(("893", "886", "879"), minute=1))
     (tmp_path / "own.py").write_text("def short(trace):\n    return -len(trace.turns)\n", encoding="utf-8")
+    unscored = run_command(capsys, "check", file, "--guided", "--stage", "recommendation")
+    assert "2 rollouts have not been scored" in unscored
+    assert "train score --stage recommendation" in unscored
     arguments = (file, "--artifact", artifact_folder, "--reward", "own.py:short", "--weight", "short=0.5")
     told = run_command(capsys, "score", *arguments)
     assert "2 runs: 2 lacked a component and were scored, of 2 the reward" in told
     assert "2 runs searched with another recommender" in told
+    assert "--artifact ARTIFACT --again" in told
+    assert "stays; --again" in run_command(capsys, "score", *arguments)
     again = json.loads(run_command(capsys, "score", *arguments, "--json"))
     assert (again["runs"], again["scored"], again["composed"], again["unreadable"]) == (2, 0, 0, [])
     report = json.loads(
