@@ -292,7 +292,7 @@ def test_a_loop_begins_with_an_adapter_that_is_given(
 ) -> None:
     adapter = tmp_path / "given"
     save_adapter(load_policy(base, lora=AdapterConfig(), seed=5).model, adapter)
-    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 8}]
     config = make_config(warm_start=None, start=adapter, stages=stage)
     result = run(tmp_path / "loop", server, base, dataset, artifact, config=config)
     assert list(server.adapters) == ["rec-v1", "rec-v2"]
@@ -311,7 +311,7 @@ def test_what_another_adapter_of_the_same_path_began_is_another_loop(
     tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
 ) -> None:
     adapter = tmp_path / "given"
-    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 8}]
     config = make_config(warm_start=None, start=adapter, stages=stage)
     told = {"dataset": dataset, "artifact": artifact, "encoder": HashingEncoder(), "base": base}
     with TraceStore(tmp_path / "one.db") as store:
@@ -368,7 +368,7 @@ def test_an_adapter_that_cannot_be_begun_with_is_refused_before_anything_starts(
             trm_fingerprint="t",
         )
         write_lineage(adapter, lineage)
-    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 3}]
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 8}]
     config = make_config(warm_start=None, start=adapter, stages=stage)
     with pytest.raises(ConfigError, match=told):
         run(tmp_path / "loop", server, base, dataset, artifact, config=config)
