@@ -18,7 +18,7 @@ from deeprec.evals.cases import SPLITS
 from deeprec.evals.rewards import SCHEME
 from deeprec.training.instances import SPLIT
 from deeprec.training.logprob_gap import FOREIGN_TOKEN, TOO_LONG, CurrentPolicy, measure_gap
-from deeprec.training.obstacles import obstacle
+from deeprec.training.obstacles import obstacle, unscored_message
 from deeprec.training.rollouts import RolloutError, read_rollouts
 from deeprec.training.stages import StageReward
 from deeprec.training.store_figures import Distance, PolicyRuns, RecommenderRuns, Refusals, StoreReport
@@ -72,12 +72,13 @@ def report_store(
         if on_progress is not None:
             on_progress(tally.rollouts + sum(count for count, _ in refused.values()))
     refusals = [Refusals(reason=reason, runs=count, example=run) for reason, (count, run) in refused.items()]
+    counts = tally.reward_counts()
     stopped = obstacle(
         where=where,
         rollouts=tally.rollouts,
         refused={each.reason: each.runs for each in refusals},
         groups_of_two=tally.groups_of_two,
-        rewards=tally.reward_counts(),
+        rewards=counts,
     )
     report = StoreReport(
         runs=tally.rollouts + sum(each.runs for each in refusals),
@@ -93,7 +94,8 @@ def report_store(
         obstacle=None if allow_guided and tally.rollouts else stopped,
         notes=(),
     )
-    return replace(report, notes=tuple(_notes(report)))
+    unscored = [] if report.obstacle or not (counts and counts.unscored) else [unscored_message(counts, tally.rollouts)]
+    return replace(report, notes=(*unscored, *_notes(report)))
 
 
 def _policies(store: TraceStore, where: RunFilter | None, tally: StoreTally) -> tuple[PolicyRuns, ...]:
@@ -176,11 +178,6 @@ def _notes(report: StoreReport) -> Iterator[str]:
         )
     yield from leaks(report.recommenders)
     if rewards is not None:
-        if rewards.unscored and report.obstacle is None:
-            yield (
-                f"{rewards.unscored} rollouts have not been scored, and show no reward: `deeprec train score --stage "
-                f"{rewards.stage}`."
-            )
         if rewards.not_computable:
             why = ", ".join(f"{name} in {count}" for name, count in rewards.not_computable.items())
             yield f"{report.rollouts - rewards.with_reward} rollouts have no reward and are left out: NaN is {why}."

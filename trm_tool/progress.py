@@ -17,6 +17,7 @@ class StepProgress(Progress):
 
     def __init__(self, *columns: ProgressColumn, console: Console) -> None:
         super().__init__(*columns, console=console, disable=console.quiet or not console.is_terminal)
+        self._in_words = [column for column in columns if not isinstance(column, BarColumn)]
         self._told = set[tuple[TaskID, str, int]]()
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
@@ -28,11 +29,7 @@ class StepProgress(Progress):
         at = (task_id, task.description, int(10 * task.completed / task.total) if task.total else 0)
         if at not in self._told:
             self._told.add(at)
-            parts = (
-                str(column(task))
-                for column in self.columns
-                if isinstance(column, ProgressColumn) and not isinstance(column, BarColumn)
-            )
+            parts = (str(column(task)) for column in self._in_words)
             self.console.print("  ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
 
 
