@@ -178,7 +178,7 @@ def score(
     if others:
         typer.echo(
             f"Note: {others:,} runs searched with another recommender than {artifact}, whose vectors their lists are "
-            "compared by. If that is not meant, score them with theirs: --artifact ARTIFACT --again."
+            "compared by. If that is not meant, choose them (--suite, --since) and score: --artifact ARTIFACT --again."
         )
 
 
