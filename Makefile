@@ -11,8 +11,10 @@ setup:
 demo: setup
 	.venv/bin/deeprec demo
 
+# The tests with a server come last and one by one: each takes all the cores and some gigabytes.
 test: setup lint types
-	.venv/bin/pytest
+	.venv/bin/pytest -m "not vllm" --numprocesses auto --maxprocesses 4
+	.venv/bin/pytest -m vllm
 
 # Every notebook from a clean kernel; fails on an error, and on an output that is empty where a figure belongs.
 notebooks: setup

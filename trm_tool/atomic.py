@@ -7,7 +7,16 @@ from importlib import metadata
 from pathlib import Path
 
 from deeprec.trm_tool.catalogue import AttributeKind, AttributeValue, Catalogue, Item, encoder_text
-from deeprec.trm_tool.columns import Column, ColumnNames, choose, is_number, kind_of, split_tags, tag_separator
+from deeprec.trm_tool.columns import (
+    Column,
+    ColumnNames,
+    choose,
+    choose_event,
+    is_number,
+    kind_of,
+    split_tags,
+    tag_separator,
+)
 from deeprec.trm_tool.dataset import MIN_INTERACTIONS, Dataset
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.rows import AtomicFile, BadRows, SeenLines
@@ -150,9 +159,7 @@ def _read_interactions(
     path: Path, item_file: str, catalogue: Catalogue, names: ColumnNames, dropped: Counter[str], drop: bool
 ) -> Dataset:
     rows = AtomicFile(path)
-    user_at = choose(rows.columns, names.user, "user", rows.name) or 0
-    item_at = choose(rows.columns, names.item, "item", rows.name) or 0
-    time_at = choose(rows.columns, names.time, "time", rows.name) or 0
+    user_at, item_at, time_at = choose_event(rows.columns, names, rows.name)
     counts = dropped if drop else None
     repeated, unknown, short = (BadRows(kind, counts) for kind in ("duplicate_rows", "unknown_items", "short_users"))
     seen = SeenLines()

@@ -1,17 +1,29 @@
 """Which column of an atomic file means what: named by the user, or found by name and content."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from deeprec.trm_tool.catalogue import AttributeKind
 from deeprec.trm_tool.errors import DataError
 
 ColumnType = Literal["token", "token_seq", "float", "float_seq"]
 
-_USER = ("user_id", "user", "uid", "userid", "reviewer_id", "customer_id", "session_id")
-_ITEM = ("item_id", "item", "iid", "itemid", "movie_id", "product_id", "asin", "business_id", "track_id", "book_id")
+_USER = ("user_id", "user", "uid", "userid", "reviewer_id", "customer_id", "customer", "session_id")
+_ITEM = (
+    "item_id",
+    "item",
+    "iid",
+    "itemid",
+    "movie_id",
+    "product_id",
+    "product",
+    "asin",
+    "business_id",
+    "track_id",
+    "book_id",
+)
 _TIME = ("timestamp", "time", "unix_time", "unixreviewtime", "date", "datetime", "created_at", "ordered_at")
 _TITLE = ("title", "movie_title", "item_title", "product_title", "book_title", "name", "item_name", "product_name")
 _PROSE = ("description", "text", "review", "overview", "synopsis", "summary", "plot", "abstract", "body", "content")
@@ -66,6 +78,29 @@ def choose(
         f"{file}:1 has no {role} column that is known by name ({', '.join(known)}); it has "
         f"{', '.join(names)}. Name the column with --{role}-column."
     )
+
+
+def choose_event(
+    columns: Sequence[Any], names: ColumnNames, file: str, find: Callable[..., int | None] = choose
+) -> tuple[int, int, int]:
+    """Indices of the columns of user, item and time. `find` looks for each, in columns of the kind that it takes.
+
+    Raises:
+        DataError: one is missing; the others that are missing too are named beside it.
+    """
+    places, first, others = [], "", []
+    for role, named in (("user", names.user), ("item", names.item), ("time", names.time)):
+        try:
+            places.append(find(columns, named, role, file) or 0)
+        except DataError as error:
+            if first:
+                others.append(role)
+            first = first or str(error)
+    if first:
+        also = f" Name {' and '.join(f'--{role}-column' for role in others)} too." if others else ""
+        raise DataError(first + also)
+    user, item, time = places
+    return user, item, time
 
 
 def is_number(value: str) -> bool:

@@ -19,6 +19,7 @@ class StepProgress(Progress):
         super().__init__(*columns, console=console, disable=console.quiet or not console.is_terminal)
         self._in_words = [column for column in columns if not isinstance(column, BarColumn)]
         self._told = set[tuple[TaskID, str, int]]()
+        self._untold = ""
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Move a task's bar; see `rich.progress.Progress.update`."""
@@ -27,10 +28,21 @@ class StepProgress(Progress):
             return
         [task] = (task for task in self.tasks if task.id == task_id)
         at = (task_id, task.description, int(10 * task.completed / task.total) if task.total else 0)
+        parts = (str(column(task)) for column in self._in_words)
+        self._untold = "  ".join(filter(None, parts))
         if at not in self._told:
             self._told.add(at)
-            parts = (str(column(task)) for column in self._in_words)
-            self.console.print("  ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
+            self._tell()
+
+    def stop(self) -> None:
+        """End; a log is told where a task stood that ended before its time."""
+        super().stop()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._untold:
+            self.console.print(self._untold, soft_wrap=True, markup=False, highlight=False)
+            self._untold = ""
 
 
 @contextmanager

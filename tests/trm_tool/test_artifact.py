@@ -238,6 +238,11 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
         load_artifact(tmp_path)
 
 
+def test_others_may_read_an_artifact(folder: Path) -> None:
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
+
+
 def test_an_artifact_replaces_an_artifact(folder: Path) -> None:
     artifact = load_artifact(folder)
     save_again(artifact, folder, seed=99)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deeprec.trm_tool.atomic import DETECT
-from deeprec.trm_tool.columns import Column, ColumnNames, ColumnType, choose
+from deeprec.trm_tool.columns import Column, ColumnNames, ColumnType, choose, choose_event
 from deeprec.trm_tool.data.interactions import Event
 from deeprec.trm_tool.data.items import TITLE, ItemRow, Value, header_name
 from deeprec.trm_tool.data.sources import ItemFile, Source, id_of, make_event
@@ -42,9 +42,7 @@ def tables(interactions: Path, items: Path | None, options: TableOptions) -> Sou
     """
     names = _columns_of(interactions, options)
     file, columns = interactions.name, options.columns
-    user = _find(names, columns.user, "user", file)
-    item = _find(names, columns.item, "item", file)
-    time = _find(names, columns.time, "time", file)
+    user, item, time = choose_event(names, columns, file, _find)
     rating = _find_rating(names, options.rating, file)
     wanted = [names[at] for at in (user, item, time, rating) if at is not None]
     return Source(

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from deeprec.trm_tool.atomic import parse_time_stamp
-from deeprec.trm_tool.columns import ColumnNames, choose, is_number
+from deeprec.trm_tool.columns import ColumnNames, choose, choose_event, is_number
 from deeprec.trm_tool.dataset import MIN_INTERACTIONS
 from deeprec.trm_tool.errors import DataError
 from deeprec.trm_tool.rows import AtomicFile, SeenLines
@@ -89,9 +89,7 @@ def _check_interactions(
 ) -> None:
     try:
         file = AtomicFile(path)
-        user_at = choose(file.columns, names.user, "user", file.name) or 0
-        item_at = choose(file.columns, names.item, "item", file.name) or 0
-        time_at = choose(file.columns, names.time, "time", file.name) or 0
+        user_at, item_at, time_at = choose_event(file.columns, names, file.name)
     except DataError as error:
         found.add("files that cannot be read", str(error))
         return
