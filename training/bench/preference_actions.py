@@ -110,11 +110,16 @@ def learn(train: Payoffs, valid: Payoffs, test: Payoffs, *, seed: int = 0) -> Le
             for step in range(1, STEPS + 1):
                 loss = -(torch.softmax(policy(seen["train"]), dim=1) * advantages).sum(dim=1).mean()
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 if step % CHECKED == 0:
                     reached = float(_of(valid.ndcg, _choose(policy, seen["valid"])).mean())
-                    settings = {"hidden": hidden, "decay": decay, "payoff": payoff, "steps": step}
+                    settings: dict[str, float | str] = {
+                        "hidden": hidden,
+                        "decay": decay,
+                        "payoff": payoff,
+                        "steps": step,
+                    }
                     choices = _choose(policy, seen["test"])
                     fits.append(Learned(choices=choices, settings=settings, validation=reached))
     return max(fits, key=lambda fit: fit.validation)
@@ -136,7 +141,8 @@ def _choose(policy: nn.Module, features: Tensor) -> NDArray[np.int64]:
 
 def _of(payoffs: Array, choices: NDArray[np.int64]) -> Array:
     """The payoff of each case's choice (cases,)."""
-    return payoffs[np.arange(len(payoffs)), choices]
+    own: Array = payoffs[np.arange(len(payoffs)), choices]
+    return own
 
 
 def compare(train: Payoffs, valid: Payoffs, test: Payoffs, *, seed: int = 0) -> tuple[dict[str, Array], Learned]:
