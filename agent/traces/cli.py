@@ -108,7 +108,7 @@ def _listing(runs: list[RunSummary]) -> Table:
     for header, width in (("run", digits), ("started, UTC", 12), ("status", 9), ("user", 4)):
         table.add_column(header, no_wrap=True, min_width=width)
     table.add_column("model", overflow="ellipsis")  # the one that gives way on a narrow terminal
-    for header in ("turns", "tokens", "seconds", "target"):
+    for header in ("turns", "tokens", "seconds", "target at"):
         table.add_column(header, justify="right", no_wrap=True)
     for run in runs:
         place = "" if run.target_id is None else str(run.target_rank or "–")
