@@ -13,7 +13,7 @@ demo: setup
 
 # The tests with a server come last and one by one: each takes all the cores and some gigabytes.
 test: setup lint types
-	.venv/bin/pytest -m "not vllm" --numprocesses auto --maxprocesses 4
+	.venv/bin/pytest -m "not vllm" --numprocesses auto --maxprocesses 4 --dist worksteal
 	.venv/bin/pytest -m vllm
 
 # Every notebook from a clean kernel; fails on an error, and on an output that is empty where a figure belongs.

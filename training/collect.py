@@ -65,7 +65,7 @@ async def collect_groups(
         instances: whom to run for.
         collection: how often, under which name, and how.
         max_concurrency: runs in flight at once.
-        on_ended: called after each run with the number of runs that have ended, and of all.
+        on_ended: called with the number of runs that have ended, and of all: at the start, and after each run.
 
     Returns:
         the ids of all runs of the collection, group by group.
@@ -84,6 +84,9 @@ async def collect_groups(
     ended = _ended(store, collection.label)
     left = [place for place, run_id in enumerate(ids) if run_id not in ended]
     done = len(ids) - len(left)
+
+    if on_ended is not None:
+        on_ended(done, len(ids))
 
     def tell(_: int, __: str) -> None:
         nonlocal done

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -45,10 +45,15 @@ def collection(**changed: object) -> Collection:
 
 
 async def collect(
-    server: TinyServer, retriever: Retriever, store: TraceStore, instances: list[Instance], plan: Collection
+    server: TinyServer,
+    retriever: Retriever,
+    store: TraceStore,
+    instances: list[Instance],
+    plan: Collection,
+    on_ended: Callable[[int, int], None] | None = None,
 ) -> list[UUID]:
     async with CompletionPolicy(server.base_url, timeout_s=5, max_retries=0) as policy:
-        return await collect_groups(policy, retriever, store, instances, plan, max_concurrency=4)
+        return await collect_groups(policy, retriever, store, instances, plan, max_concurrency=4, on_ended=on_ended)
 
 
 async def test_every_instance_gets_a_group_of_runs_that_can_be_trained_on(
@@ -74,8 +79,10 @@ async def test_what_has_ended_is_not_run_again(
 ) -> None:
     first = await collect(server, retriever, store, instances[:2], collection())
     started = {trace.run.run_id: trace.started_at for trace in store.traces()}
-    again = await collect(server, retriever, store, instances, collection())
+    told: list[tuple[int, int]] = []
+    again = await collect(server, retriever, store, instances, collection(), lambda *counts: told.append(counts))
     assert again[: len(first)] == first
+    assert told == [(done, len(again)) for done in range(len(first), len(again) + 1)]
     assert {run_id: at for run_id, at in _started(store).items() if run_id in started} == started
 
 

@@ -86,7 +86,7 @@ def with_tokens(model: LlamaForCausalLM, *, minute: int, temperature: float = 1.
 def test_runs_groups_lengths_and_policies_are_counted(store: TraceStore) -> None:
     report = report_store(filled(store))
     assert (report.runs, report.rollouts, report.guided) == (9, 6, 0)
-    assert {each.reason: each.runs for each in report.refused} == {"guided": 1, "no tokens": 1, "incomplete": 1}
+    assert {each.reason: each.runs for each in report.refused} == {"guided": 1, "no tokens": 1, "unfinished": 1}
     assert all(store.run(each.example) for each in report.refused)
     groups = report.groups
     assert groups is not None
@@ -143,6 +143,11 @@ def test_memory_does_not_grow_with_the_pages(store: TraceStore) -> None:
     [
         ([], {}, "The store has no runs"),
         ([{"group": "a"}, {"group": "b"}], {}, "Every group has one rollout"),
+        (
+            [{}, {"status": "running"}],
+            {},
+            "Every group has one rollout (1 in all), so that none is better than another. 1 runs have not ended",
+        ),
         ([{}, {}], {}, "In each of 1 groups all rewards are equal"),
         ([{}, {}], {"hit": NAN}, "None of 2 rollouts has a reward; not computable: hit (in 2)"),
         ([{}, {}], None, "2 of 2 rollouts have not been scored for format, similarity, hit, rank"),
