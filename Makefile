@@ -11,7 +11,7 @@ setup:
 demo: setup
 	.venv/bin/deeprec demo
 
-# The tests with a server come last and one by one: each takes all the cores and some gigabytes.
+# vLLM takes all the cores, so its tests come last and one by one.
 test: setup lint types
 	.venv/bin/pytest -m "not vllm" --numprocesses auto --maxprocesses 4 --dist worksteal
 	.venv/bin/pytest -m vllm

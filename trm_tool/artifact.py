@@ -187,7 +187,7 @@ def _write(folder: Path, artifact: Artifact, over: Collection[str] | None = None
         _write_json(staging / METRICS, dict(artifact.metrics))
         write_model_card(staging / CARD, folder.name, config, artifact.metrics)
         fingerprint = fingerprint_of(config["files"] | digests_of(staging, (CONFIG,)))
-        staging.chmod(0o755)  # mkdtemp makes folders that nobody else can read, safetensors files
+        staging.chmod(0o755)  # mkdtemp and safetensors write what nobody else can read
         for file in staging.iterdir():
             file.chmod(0o644)
         with one_writer(folder.parent):

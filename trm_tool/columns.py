@@ -97,7 +97,7 @@ def choose_event(
                 others.append(role)
             first = first or str(error)
     if first:
-        also = f" Name {' and '.join(f'--{role}-column' for role in others)} too." if others else ""
+        also = f" Give {' and '.join(f'--{role}-column' for role in others)} too." if others else ""
         raise DataError(first + also)
     user, item, time = places
     return user, item, time

@@ -45,7 +45,7 @@ def migrate(target: str | Path, to: str = "head", *, dry_run: bool = False) -> M
         path = database._sqlite_path(url)
         name = str(path)
         if not path.is_file():
-            raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name it with --store.")
+            raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name another one.")
     engine = database._engine(url, name)
     writers = engine.execution_options(**{database._WRITES: True})
     try:

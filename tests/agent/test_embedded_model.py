@@ -1,6 +1,7 @@
 """The embedded model's folder, written once into a temporary place (about five seconds)."""
 
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def test_a_folder_that_lost_a_file_is_made_again(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     pull_embedded_model(folder)
     assert {file.name for file in folder.iterdir()} == FILES
+
+
+def test_a_model_that_another_process_has_made_meanwhile_is_left_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "smollm2"
+    monkeypatch.setattr("deeprec.agent.embedded_model._write_weights", lambda *_: shutil.copytree(folder, target))
+    assert pull_embedded_model(target) == target
+    assert {file.name for file in target.iterdir()} == FILES
+    assert [path.name for path in tmp_path.iterdir()] == ["smollm2"]
 
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_memory_does_not_grow_with_the_pages(store: TraceStore) -> None:
         (
             [{}, {"status": "running"}],
             {},
-            "Every group has one rollout (1 in all), so that none is better than another. 1 runs have not ended",
+            "several times under one group id. Not ended, of these: 1. Collect on under the same label",
         ),
         ([{}, {}], {}, "In each of 1 groups all rewards are equal"),
         ([{}, {}], {"hit": NAN}, "None of 2 rollouts has a reward; not computable: hit (in 2)"),

@@ -25,15 +25,28 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from deeprec.evals import Case, Interval, make_cases, mean_interval, ndcg_from_ranks, paired_interval
+from deeprec.evals import Case, make_cases, mean_interval, ndcg_from_ranks, paired_interval
+from deeprec.evals.report_page import shown
 from deeprec.evals.trm_eval import check_artifact
-from deeprec.trm_tool import Query, Retriever, embedded_ml100k, load_artifact, make_encoder, read_atomic_files
+from deeprec.trm_tool import (
+    ConfigError,
+    Query,
+    Retriever,
+    embedded_ml100k,
+    load_artifact,
+    make_encoder,
+    read_atomic_files,
+)
 
 NONE = ""
 K = 10
 READ = 20
 """Items of the recommender's own list that a policy reads."""
-HIDDEN, DECAYS, STEPS, CHECKED = (0, 64), (1e-3, 1e-2, 1e-1, 1.0), 300, 10
+HIDDEN = (0, 64)
+"""Units of a policy's one hidden layer; 0 is a linear policy."""
+DECAYS = (1e-3, 1e-2, 1e-1, 1.0)
+STEPS, CHECKED = 300, 10
+"""Steps of a policy on all training targets at once, and after how many each it is measured on validation."""
 Array: TypeAlias = NDArray[np.float64]
 
 
@@ -46,11 +59,18 @@ class Payoffs:
     uncut: Array
     """The same without the cut at ten, (cases, actions): a payoff for every rank, so easier to learn from."""
     features: Array
-    """(cases, features): how often each phrase is true of the history, its last five, its last item, and the list."""
+    """(cases, 4 · phrases): share of the history, its last five, its last item and the list that has each phrase."""
 
 
 def weigh(retriever: Retriever, cases: Sequence[Case], actions: Sequence[str], trust: float) -> Payoffs:
-    """Ask for every action in every case; `actions` begin with no preference."""
+    """Ask for every action in every case.
+
+    Args:
+        retriever: Has not learned the targets.
+        cases: Histories and targets.
+        actions: No preference, then the phrases.
+        trust: Of every search, 0 to 1.
+    """
     catalogue = retriever.catalogue
     true_of = {item_id: catalogue.phrases_of(item_id) for item_id in catalogue.ids}
     place = {phrase: at for at, phrase in enumerate(actions[1:])}
@@ -86,13 +106,21 @@ class Learned:
     settings: Mapping[str, float | str]
     validation: float
     """Mean NDCG@10 there: too high a figure, since it was chosen by it."""
+    of: int
+    """Policies that were measured there."""
 
 
 def learn(train: Payoffs, valid: Payoffs, test: Payoffs, *, seed: int = 0) -> Learned:
     """Train softmax policies by the exact gradient of their expected payoff, and keep the best on validation.
 
-    Of every number of hidden units, weight decay and payoff, each ten steps; the advantage of an action is its payoff
-    less that of no preference.
+    One for every number of hidden units, weight decay and payoff (`HIDDEN`, `DECAYS`, with the cut at ten and without),
+    measured every `CHECKED` steps. The advantage of an action is its payoff less that of no preference.
+
+    Args:
+        train: What is learned from.
+        valid: What chooses among the policies, by NDCG@10.
+        test: Whose features the chosen policy answers; its payoffs are not looked at.
+        seed: Of the weights and of dropout.
     """
     mean, spread = train.features.mean(axis=0), train.features.std(axis=0) + 1e-6
     seen = {
@@ -120,9 +148,9 @@ def learn(train: Payoffs, valid: Payoffs, test: Payoffs, *, seed: int = 0) -> Le
                         "payoff": payoff,
                         "steps": step,
                     }
-                    choices = _choose(policy, seen["test"])
-                    fits.append(Learned(choices=choices, settings=settings, validation=reached))
-    return max(fits, key=lambda fit: fit.validation)
+                    fits.append((reached, settings, _choose(policy, seen["test"])))
+    validation, settings, choices = max(fits, key=lambda fit: fit[0])
+    return Learned(choices=choices, settings=settings, validation=validation, of=len(fits))
 
 
 def _policy(width: int, hidden: int, actions: int) -> nn.Module:
@@ -145,27 +173,29 @@ def _of(payoffs: Array, choices: NDArray[np.int64]) -> Array:
     return own
 
 
+def everybody(train: Payoffs, valid: Payoffs) -> int:
+    """The action that brings most where everybody gets the same."""
+    return int(np.concatenate((train.ndcg, valid.ndcg)).mean(axis=0).argmax())
+
+
 def compare(train: Payoffs, valid: Payoffs, test: Payoffs, *, seed: int = 0) -> tuple[dict[str, Array], Learned]:
-    """Policy in words -> NDCG@10 of each test case (cases,); and the learned policy itself."""
+    """Policy in words -> NDCG@10 of each test case (cases,); and the learned policy itself.
+
+    Args as of `learn`. The best one for everybody is chosen on training and validation together.
+    """
     learned, phrases = learn(train, valid, test, seed=seed), test.features.shape[1] // 4
     favourite = 1 + test.features[:, :phrases].argmax(axis=1)
     latest = 1 + test.features[:, phrases : 2 * phrases].argmax(axis=1)
     surprising = 1 + (test.features[:, 3 * phrases :] - test.features[:, :phrases]).argmax(axis=1)
-    known = np.concatenate((train.ndcg, valid.ndcg))
-    everybody = np.full(len(test.ndcg), known.mean(axis=0).argmax())
     return {
         "no preference": test.ndcg[:, 0],
         "what the history holds most": _of(test.ndcg, favourite),
         "what its last five hold most": _of(test.ndcg, latest),
         "what the list holds more than the history": _of(test.ndcg, surprising),
-        "the best one for everybody": _of(test.ndcg, everybody),
+        "the best one for everybody": test.ndcg[:, everybody(train, valid)],
         "learned": _of(test.ndcg, learned.choices),
         "the best for each, in hindsight (oracle)": test.ndcg.max(axis=1),
     }, learned
-
-
-def _words(interval: Interval) -> str:
-    return f"{interval.mean:.4f} ({interval.low:.4f} to {interval.high:.4f})"
 
 
 def main() -> None:
@@ -174,12 +204,18 @@ def main() -> None:
     parser.add_argument("--artifact", type=Path, required=True, help="trained with --without-last POSITIONS + 1")
     parser.add_argument("--data", type=Path, help="atomic files; the embedded ml-100k if left out")
     parser.add_argument("--positions", type=int, default=5, help="training targets of each person")
-    parser.add_argument("--trusts", type=float, nargs="+", default=[0.15, 0.5])
+    parser.add_argument("--trusts", type=float, nargs="+", default=[0.15, 0.3, 0.5])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("training/bench/results/preference_actions.json"))
     options = parser.parse_args()
     dataset, artifact = read_atomic_files(options.data or embedded_ml100k()), load_artifact(options.artifact)
     check_artifact(artifact, dataset, "train", positions=options.positions)
+    unread = int(artifact.config["without_last"])
+    if artifact.config["dataset_fingerprint"] != dataset.fingerprint or unread < options.positions + 1:
+        raise ConfigError(
+            f"The artifact is of other data than {dataset.name}, or has read the targets ({unread} of each person's "
+            f"last items left out). Train one: `deeprec trm train --without-last {options.positions + 1}`."
+        )
     retriever = Retriever(artifact, make_encoder(str(artifact.config["encoder_id"])))
     actions = (NONE, *artifact.catalogue.phrases())
     cases = {
@@ -196,7 +232,7 @@ def main() -> None:
         rows = {}
         for name, values in scores.items():
             own, gain = mean_interval(values, seed=options.seed), paired_interval(values, alone, seed=options.seed)
-            table.add_row(name, _words(own), "" if values is alone else _words(gain))
+            table.add_row(name, shown(own, 4), shown(gain, 4))
             rows[name] = {"ndcg@10": own.to_dict(), "gain": gain.to_dict()}
         asked = [actions[choice] or "nothing" for choice in learned.choices]
         often = {name: asked.count(name) for name in sorted(set(asked), key=asked.count, reverse=True)}
@@ -204,10 +240,21 @@ def main() -> None:
         console.print(f"{len(actions) - 1} phrases; seen masked, 95% intervals")
         console.print(table)
         console.print(f"learned: {dict(learned.settings)}; it asks for {often}", highlight=False)
-        settings = {**learned.settings, "validation ndcg@10": learned.validation}
-        result[f"{trust:g}"] = {"policies": rows, "learned": settings, "asked": often}
+        settings = {**learned.settings, "of": learned.of, "validation ndcg@10": learned.validation}
+        unasked = float(payoffs[1].ndcg[:, 0].mean())
+        known = {
+            "validation ndcg@10 without a preference": unasked,
+            "the best one for everybody": actions[everybody(*payoffs[:2])],
+        }
+        result[f"{trust:g}"] = {"policies": rows, "learned": settings, "asked": often, **known}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    data = {"dataset": dataset.name, "artifact": artifact.fingerprint, "positions": options.positions}
+    sizes = {split: len(own) for split, own in cases.items()}
+    data = {
+        "dataset": dataset.name,
+        "artifact": artifact.fingerprint,
+        "trust": artifact.config["trust"],
+        "cases": sizes,
+    }
     written = {**data, "seed": options.seed, "actions": actions[1:], "by trust": result}
     options.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 

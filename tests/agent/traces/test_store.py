@@ -381,7 +381,7 @@ def test_an_open_reader_does_not_hold_writers_up(store: TraceStore, make: Any) -
         rows.fetchone()
         started = time.perf_counter()
         make.write(store)
-        assert time.perf_counter() - started < 2  # the lock timeouts are ten seconds
+        assert time.perf_counter() - started < 9  # the lock timeouts are ten seconds
         rows.close()
     assert len(store.runs()) == 4
 

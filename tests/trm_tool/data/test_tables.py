@@ -38,7 +38,7 @@ def test_columns_may_be_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match=r"log.csv:1 has no user column that is known by name .* it has who, what, when, liked. Name the column "
-        r"with --user-column. Name --item-column and --time-column too.",
+        r"with --user-column. Give --item-column and --time-column too.",
     ):
         import_data(path, tmp_path / "out")
     names = ColumnNames(user="who", item="what", time="when")
