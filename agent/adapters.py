@@ -11,7 +11,7 @@ from deeprec.trm_tool.errors import ConfigError
 _TIMEOUT_S = 120.0
 
 
-async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key: str | None = None) -> None:
+async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key: str | None = None) -> bool:
     """Have a server load an adapter from its disk. A name that it has already is left as it is.
 
     A name stands for one set of weights for good: a server keeps what it has cached under a name, so new weights get a
@@ -24,6 +24,9 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         folder: an adapter as PEFT saves it; the server reads it, so the path is the server's.
         api_key: else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY.
 
+    Returns:
+        whether it was loaded; False where the server has the name already, whatever weights that stands for.
+
     Raises:
         ConfigError: there is no adapter in the folder.
         PolicyRejectedError: the server refuses: loading is switched off, or the adapter is of another model.
@@ -35,7 +38,7 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         raise ConfigError(f"{folder} is no LoRA adapter: it has no {missing[0]}. Name a folder that PEFT saved.")
     async with CompletionPolicy(base_url, api_key=api_key) as policy:
         if name in (await policy.connect()).adapters:
-            return
+            return False
     endpoint = Endpoint(base_url, api_key=api_key, timeout_s=_TIMEOUT_S, max_retries=2, retry_wait_s=0.5)
     try:
         await endpoint.tell(f"{endpoint.base_url}/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
@@ -47,3 +50,4 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         ) from error
     finally:
         await endpoint.aclose()
+    return True

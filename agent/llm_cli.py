@@ -95,8 +95,9 @@ def load(
 ) -> None:
     """Load a trained adapter into a server that runs, which sees the folder. A name that it has is left as it is."""
     called = name or adapter.resolve().name
-    asyncio.run(load_adapter(base_url, called, adapter))
-    typer.echo(f"{base_url} has {called}. Ask it with `deeprec recommend --free --model {called}`.")
+    loaded = asyncio.run(load_adapter(base_url, called, adapter))
+    already = "" if loaded else " already, and keeps it: other weights need another --name"
+    typer.echo(f"{base_url} has {called}{already}. Ask it with `deeprec recommend --free --model {called}`.")
 
 
 def wait_with_progress(server: ServerProcess, console: Console) -> None:

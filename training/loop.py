@@ -213,7 +213,8 @@ class _Loop:
         """Version 1: the format, from the best runs of the guided model."""
         label = f"{self.label}/{WARM_START}"
         instances = self.selection.of("interaction")[: plan.users]
-        self.collect(label, instances, plan.group_size, version=0, guided=True)
+        told = _tenths(self.say, "guided runs")
+        self.collect(label, instances, plan.group_size, version=0, guided=True, on_ended=told)
         reward = stage_reward("recommendation")
         score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
         rewarded = list(read_rewarded(self.store, RunFilter(suite=label), stage=reward, allow_guided=True))
@@ -223,6 +224,7 @@ class _Loop:
         if plan.lists == "fused":
             chosen = self.fused(chosen)
         self.say(f"warm start on {len(chosen)} of {len(rewarded)} guided runs")
+        told = _tenths(self.say, "steps of the warm start")
         trained = train_sft(
             chosen,
             base=self.base,
@@ -235,6 +237,7 @@ class _Loop:
                 device=self.config.device,
                 dtype=self.config.dtype,
             ),
+            on_step=lambda report: told(report.steps_done, report.steps),
         )
 
         take_over(trained, self.folder(1), self.lineage(1, method="sft", suite=label, settings=plan.model_dump()))
@@ -291,7 +294,14 @@ class _Loop:
         )
 
     def collect(
-        self, label: str, instances: Sequence[Instance], group_size: int, *, version: int, guided: bool
+        self,
+        label: str,
+        instances: Sequence[Instance],
+        group_size: int,
+        *,
+        version: int,
+        guided: bool,
+        on_ended: Callable[[int, int], None] | None = None,
     ) -> None:
         async def collected() -> None:
             async with CompletionPolicy(self.base_url, adapter=self.name(version) if version else None) as policy:
@@ -308,6 +318,7 @@ class _Loop:
                         seed=self.config.seed,
                     ),
                     max_concurrency=self.config.concurrency,
+                    on_ended=on_ended,
                 )
 
         if version:
@@ -401,6 +412,20 @@ class _Loop:
 
     def keep_state(self) -> None:
         write_state(self.state, self.out)
+
+
+def _tenths(say: Callable[[str], None], what: str) -> Callable[[int, int], None]:
+    """Say how many of them are done, of all, at each tenth."""
+    last = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        at = 10 * done // max(total, 1)
+        if at > last:
+            last = at
+            say(f"{what}: {done} of {total}")
+
+    return tell
 
 
 def _shown(k: int) -> tuple[str, ...]:

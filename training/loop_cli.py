@@ -40,18 +40,22 @@ def loop(
     artifact = load_artifact(Path(config.artifact))
     dataset = read_atomic_files(embedded_ml100k() if config.data == EMBEDDED else Path(config.data))
     console = Console(stderr=True, highlight=False)
-    with TraceStore(store) as traces:
-        result = run_loop(
-            config,
-            out,
-            store=traces,
-            dataset=dataset,
-            artifact=artifact,
-            encoder=make_encoder(str(artifact.config["encoder_id"])),
-            base=pull_embedded_model(EMBEDDED_MODEL) if config.base is None else config.base,
-            base_url=base_url,
-            say=lambda line: console.print(line, soft_wrap=True, markup=False),
-        )
+    try:
+        with TraceStore(store) as traces:
+            result = run_loop(
+                config,
+                out,
+                store=traces,
+                dataset=dataset,
+                artifact=artifact,
+                encoder=make_encoder(str(artifact.config["encoder_id"])),
+                base=pull_embedded_model(EMBEDDED_MODEL) if config.base is None else config.base,
+                base_url=base_url,
+                say=lambda line: console.print(line, soft_wrap=True, markup=False),
+            )
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on from here.")
+        raise
     if as_json:
         told = {"best": result.best, "adapter": str(result.adapter or ""), "validation": result.validation}
         typer.echo(json.dumps(told, indent=2, allow_nan=False))

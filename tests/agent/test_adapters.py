@@ -47,8 +47,8 @@ async def test_a_loaded_adapter_is_another_policy_on_the_same_server(server: Tin
 
 
 async def test_a_name_is_loaded_once(server: TinyServer, adapter: Path) -> None:
-    await load_adapter(server.base_url, "rec-v1", adapter)
-    await load_adapter(server.base_url, "rec-v1", adapter)
+    assert await load_adapter(server.base_url, "rec-v1", adapter)
+    assert not await load_adapter(server.base_url, "rec-v1", adapter)
     assert [request["path"] for request in server.requests].count("/v1/load_lora_adapter") == 1
 
 

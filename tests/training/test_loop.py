@@ -169,7 +169,9 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", ["rec-v1 on", "rec-v2:", "rec-v3 on", "rec-v4:"])
+@pytest.mark.parametrize(
+    "at", ["guided runs: 1 of", "steps of the warm start: 1 of", "rec-v1 on", "rec-v2:", "rec-v3 on", "rec-v4:"]
+)
 def test_a_loop_that_is_killed_goes_on_to_the_same_end(
     tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact, at: str
 ) -> None:
