@@ -97,7 +97,9 @@ def load(
     called = name or adapter.resolve().name
     loaded = asyncio.run(load_adapter(base_url, called, adapter))
     already = "" if loaded else " already, and keeps it: other weights need another --name"
-    typer.echo(f"{base_url} has {called}{already}. Ask it with `deeprec recommend --free --model {called}`.")
+    typer.echo(
+        f"{base_url} has {called}{already}. Ask it with `deeprec recommend --free --model {called} --history ID,ID`."
+    )
 
 
 def wait_with_progress(server: ServerProcess, console: Console) -> None:

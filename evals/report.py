@@ -138,6 +138,10 @@ def weaknesses(results: SuiteResults) -> list[str]:
     most = max(len(system.users) for system in results.systems)
     if most < FEW_USERS:
         warnings.append(f"{most} users are too few to tell systems apart: read the intervals, not the means.")
+    warnings += [
+        f"Not ended: {count} of the runs of {system}. `deeprec eval run` goes on with them, and with systems to come."
+        for system, count in results.unfinished.items()
+    ]
     for system in results.systems:
         ended = dict(system.statuses)
         if len(system.users) < most:

@@ -95,6 +95,12 @@ def models_of(store: TraceStore, label: str, system: str) -> set[str]:
         return {model_name(row.policy_model, row.adapter) for row in connection.execute(chosen)}
 
 
+def count_unfinished(connection: Connection, label: str) -> dict[str, int]:
+    """System -> its runs in a suite that still run, or whose process was killed."""
+    chosen = select(Run.system, func.count()).where(Run.suite == label, Run.status == "running").group_by(Run.system)
+    return {(system or "").removesuffix(ORACLE): count for system, count in connection.execute(chosen)}
+
+
 def read_runs(connection: Connection, label: str) -> list[SuiteRun]:
     """The runs of a suite that have ended, oldest first."""
     columns = (

@@ -20,6 +20,7 @@ from deeprec.evals.result_rows import (
     SHUFFLED,
     StoredScores,
     SuiteRun,
+    count_unfinished,
     newest_label,
     read_cases,
     read_coverage,
@@ -71,6 +72,8 @@ class SuiteResults:
     """User -> what the case is like: `target_popularity`, `history_length`, and 1 for each `is: PHRASE`."""
     orders: Mapping[str, OrderDependence] = field(default_factory=dict)
     """System -> what the order of its candidates decides; of those that ran with a drawn order too."""
+    unfinished: Mapping[str, int] = field(default_factory=dict)
+    """System -> runs that have not ended, and are left out."""
 
     def system(self, name: str) -> SystemResults:
         """One system by its name.
@@ -114,6 +117,7 @@ def load_results(store: TraceStore, suite: str) -> SuiteResults:
         coverage = read_coverage(connection, label)
         cases = read_cases(connection, measured)
         orders = _orders(connection, label, by_system)
+        unfinished = count_unfinished(connection, label)
     return SuiteResults(
         label=label,
         split=listed[0].split,
@@ -121,6 +125,7 @@ def load_results(store: TraceStore, suite: str) -> SuiteResults:
         systems=tuple(_system(name, rows, scores, coverage.get(name, 0)) for name, rows in by_system.items()),
         cases=cases,
         orders=orders,
+        unfinished=unfinished,
     )
 
 

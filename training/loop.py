@@ -351,6 +351,7 @@ class _Loop:
             ),
             **agent.model_dump(),
         )
+        told = _tenths(self.say, f"validation of {name}")
         label = run_suite(
             suite,
             self.store,
@@ -359,6 +360,7 @@ class _Loop:
             encoder=self.encoder,
             base_url=self.base_url,
             max_concurrency=self.config.concurrency,
+            on_progress=lambda at: told(at.done, at.total) if at.system == name else None,
         )
         results = load_results(self.store, label)
         for system in (name, "trm"):

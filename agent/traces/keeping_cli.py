@@ -99,7 +99,9 @@ def import_runs(
 
 
 def prune(
-    older_than: Annotated[float | None, typer.Option(metavar="DAYS", help="Delete runs that started before.")] = None,
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Delete runs that started so many days ago.")
+    ] = None,
     max_runs: Annotated[int | None, typer.Option(min=0, help="Keep this many, the newest.")] = None,
     max_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Keep the newest that take no more: 500MB, 2GB.")

@@ -1,7 +1,9 @@
 """Suites from the command line, on stored runs: what is shown came from files, and is text."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from typer.testing import CliRunner
@@ -45,9 +47,12 @@ def test_the_report_is_written_beside_its_figures(
     tmp_path: Path, store: TraceStore, dataset: Dataset, artifact: Artifact
 ) -> None:
     results = run(make_suite(), store, dataset, artifact)
+    killed = next(trace.run for trace in store.traces() if trace.run.system == "trm")
+    store.start_run(replace(killed, run_id=uuid4()))
     page = tmp_path / "out" / "report.html"
     shown = invoke("report", "tiny", "-o", str(page), "--store", str(tmp_path / "traces.db"))
     assert "Note: 12 users are too few" in shown
+    assert "Note: Not ended: 1 of the runs of trm. `deeprec eval run` goes on" in shown
     assert results.label in page.read_text(encoding="utf-8")
     assert json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["suite"] == results.label
 
