@@ -64,7 +64,7 @@ def obstacle(
             if chosen
             else "The store has no runs. Collect some with the agent, several for each person under one group id."
         )
-    left = refused.get("unfinished", 0)
+    left = refused.get("running", 0)
     to_be_ended = f" Not ended, of these: {left}. Collect on under the same label, then score." if left else ""
     if not rollouts:
         told = ", ".join(f"{count} {reason}" for reason, count in refused.items())

@@ -24,7 +24,7 @@ from deeprec.agent.traces import (
 from deeprec.trm_tool.errors import DeepRecError
 
 Reason = Literal[
-    "redacted", "guided", "unfinished", "incomplete", "fallback", "edited", "broken chain", "no tokens", "damaged"
+    "redacted", "guided", "running", "incomplete", "fallback", "edited", "broken chain", "no tokens", "damaged"
 ]
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
         allow_guided: take runs with constrained sampling. Their tokens are good examples (SFT), but their logprobs
             belong to another distribution (not GRPO).
     Raises:
-        RolloutError: the run is guided, unfinished, incomplete, redacted, a fallback, was edited by a person,
+        RolloutError: the run is guided, still running, incomplete, redacted, a fallback, was edited by a person,
             has no tokens, or its turns do not form one exact chain.
     """
     run = trace.run
@@ -170,7 +170,7 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
     if run.incomplete:
         raise refuse("incomplete", "The trace store failed while it ran, so steps may be missing.")
     if run.status == "running":
-        raise refuse("unfinished", "It still runs, or its process was killed.")
+        raise refuse("running", "It still runs, or its process was killed.")
     if run.status == "fallback":
         raise refuse("fallback", "Its list is the recommender's own ranking, not the policy's.")
     if run.fork is not None and run.fork.get("turn") is not None:

@@ -103,7 +103,7 @@ def test_a_guided_run_is_for_sft_only(store: TraceStore) -> None:
 
 
 @pytest.mark.parametrize("guided", [False, True])
-@pytest.mark.parametrize(("status", "reason"), [("running", "unfinished"), ("fallback", "fallback")])
+@pytest.mark.parametrize(("status", "reason"), [("running", "running"), ("fallback", "fallback")])
 def test_runs_without_the_policys_own_ending_are_refused(
     store: TraceStore, status: str, reason: str, guided: bool
 ) -> None:
@@ -232,7 +232,7 @@ def test_streaming_and_reading_one_run_agree_on_good_and_bad_runs(store: TraceSt
             else:
                 assert got == want
     assert {error.reason for error in refused.values()} == {
-        *("redacted", "unfinished", "incomplete", "fallback", "edited", "broken chain", "no tokens"),
+        *("redacted", "running", "incomplete", "fallback", "edited", "broken chain", "no tokens"),
         *(() if allow_guided else ("guided",)),
     }
 
@@ -275,4 +275,4 @@ def test_refusals_nobody_asked_for_are_counted_in_the_log(store: TraceStore, cap
     write(store, guided=True)
     write(store, status="running")
     assert len(list(read_rollouts(store))) == 1
-    assert caplog.messages == ["3 runs are no rollouts: guided 2, unfinished 1."]
+    assert caplog.messages == ["3 runs are no rollouts: guided 2, running 1."]

@@ -86,7 +86,7 @@ def with_tokens(model: LlamaForCausalLM, *, minute: int, temperature: float = 1.
 def test_runs_groups_lengths_and_policies_are_counted(store: TraceStore) -> None:
     report = report_store(filled(store))
     assert (report.runs, report.rollouts, report.guided) == (9, 6, 0)
-    assert {each.reason: each.runs for each in report.refused} == {"guided": 1, "no tokens": 1, "unfinished": 1}
+    assert {each.reason: each.runs for each in report.refused} == {"guided": 1, "no tokens": 1, "running": 1}
     assert all(store.run(each.example) for each in report.refused)
     groups = report.groups
     assert groups is not None
