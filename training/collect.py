@@ -85,18 +85,17 @@ async def collect_groups(
     left = [place for place, run_id in enumerate(ids) if run_id not in ended]
     done = len(ids) - len(left)
 
-    if on_ended is not None:
-        on_ended(done, len(ids))
+    tell = on_ended or (lambda done, total: None)
+    tell(done, len(ids))
 
-    def tell(_: int, __: str) -> None:
+    def count(_: int, __: str) -> None:
         nonlocal done
         done += 1
-        if on_ended is not None:
-            on_ended(done, len(ids))
+        tell(done, len(ids))
 
     graph = build_graph(policy, retriever, config=collection.config, recorder=SqlRecorder(store))
     requests = [_request(collection, pairs[place][0], ids[place], place) for place in left]
-    await run_on_server(graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=tell)
+    await run_on_server(graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=count)
     return ids
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.folders import replace_folder
+from deeprec.trm_tool.folders import let_others_read, replace_folder
 
 if TYPE_CHECKING:
     from deeprec.agent.server_process import Dtype
@@ -143,9 +143,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         write(staged)
-        for file in staged.iterdir():
-            file.chmod(0o644)  # safetensors writes 0600, and the server may be another user's
-        staged.chmod(0o755)
+        let_others_read(staged)  # the server may be another user's
         replace_folder(staged, folder)
     except Exception as error:
         full = _write_fault(error)

@@ -31,7 +31,7 @@ from deeprec.trm_tool.artifact_folder import (
 )
 from deeprec.trm_tool.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
-from deeprec.trm_tool.folders import one_writer, replace_folder
+from deeprec.trm_tool.folders import let_others_read, one_writer, replace_folder
 from deeprec.trm_tool.model import PreferenceAwareTRM, TRMConfig
 from deeprec.trm_tool.model_card import write_model_card
 from deeprec.trm_tool.weightless import weightless
@@ -187,9 +187,7 @@ def _write(folder: Path, artifact: Artifact, over: Collection[str] | None = None
         _write_json(staging / METRICS, dict(artifact.metrics))
         write_model_card(staging / CARD, folder.name, config, artifact.metrics)
         fingerprint = fingerprint_of(config["files"] | digests_of(staging, (CONFIG,)))
-        staging.chmod(0o755)  # mkdtemp and safetensors write what nobody else can read
-        for file in staging.iterdir():
-            file.chmod(0o644)
+        let_others_read(staging)
         with one_writer(folder.parent):
             check_destination(folder)  # somebody may have put something there meanwhile
             if over is not None:

@@ -88,17 +88,17 @@ def choose_event(
     Raises:
         DataError: one is missing; the others that are missing too are named beside it.
     """
-    places, first, others = [], "", []
+    places: list[int] = []
+    missing: dict[str, str] = {}  # role -> what is wrong
     for role, named in (("user", names.user), ("item", names.item), ("time", names.time)):
         try:
             places.append(find(columns, named, role, file) or 0)
         except DataError as error:
-            if first:
-                others.append(role)
-            first = first or str(error)
-    if first:
+            missing[role] = str(error)
+    if missing:
+        [first, *others] = missing
         also = f" Give {' and '.join(f'--{role}-column' for role in others)} too." if others else ""
-        raise DataError(first + also)
+        raise DataError(missing[first] + also)
     user, item, time = places
     return user, item, time
 

@@ -56,6 +56,13 @@ def replace_folder(staged: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def let_others_read(staged: Path) -> None:
+    """Open a staged folder and its files to other users: `mkdtemp` and safetensors write for the owner alone."""
+    staged.chmod(0o755)
+    for file in staged.iterdir():
+        file.chmod(0o644)
+
+
 def check_not_current(target: Path) -> None:
     """Raise ConfigError when replacing `target` would leave this process, and its shell, in a folder that is gone."""
     try:

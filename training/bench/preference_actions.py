@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -235,7 +236,7 @@ def main() -> None:
             table.add_row(name, shown(own, 4), shown(gain, 4))
             rows[name] = {"ndcg@10": own.to_dict(), "gain": gain.to_dict()}
         asked = [actions[choice] or "nothing" for choice in learned.choices]
-        often = {name: asked.count(name) for name in sorted(set(asked), key=asked.count, reverse=True)}
+        often = dict(Counter(asked).most_common())
         console.print(f"\nTrust {trust:g}: {len(alone)} test targets, {len(payoffs[0].ndcg)} of training, ", end="")
         console.print(f"{len(actions) - 1} phrases; seen masked, 95% intervals")
         console.print(table)
