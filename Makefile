@@ -18,7 +18,7 @@ test: setup lint types
 
 # Every notebook from a clean kernel; fails on an error, and on an output that is empty where a figure belongs.
 notebooks: setup
-	.venv/bin/python -m deeprec.evals.notebooks
+	.venv/bin/python -m tools.notebooks
 
 # The inner loop: everything that answers within seconds.
 check: .venv/.ready lint types

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deeprec.agent import ServerProcess, VllmServer, pull_embedded_model
-from deeprec.agent.serving import TransformersServer
+from deeprec.agent.serving.servers import TransformersServer
 from deeprec.trm_tool import (
     Catalogue,
     Dataset,

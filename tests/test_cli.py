@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deeprec.agent.cli import main
+from deeprec.agent.cli.main import main
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
 
 WriteAtomic = Callable[..., Path]
@@ -256,7 +256,7 @@ def test_the_embedded_data_is_not_taken_for_another_recommenders(
     refusal: Refusal, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch, write_atomic: WriteAtomic
 ) -> None:
     embedded = write_atomic(inter=[f"1\t{900 - 7 * row}\t1\t{row}" for row in range(4)])
-    monkeypatch.setattr("deeprec.trm_tool.atomic.embedded_ml100k", lambda: embedded)
+    monkeypatch.setattr("deeprec.trm_tool.data.atomic_files.embedded_ml100k", lambda: embedded)
     told = refusal("recommend", "--user", "1", "--artifact", artifact_folder)
     assert "was not trained on the embedded tiny" in told
     assert "--data" in told

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from deeprec.trm_tool.train import TrainingProgress
+    from deeprec.trm_tool.trm.training.train import TrainingProgress
 
 
 class StepProgress(Progress):

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, field_validator
 
+from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.filters import Where
-from deeprec.trm_tool.retriever import Retriever
 from deeprec.trm_tool.text import neutralise, plain
+from deeprec.trm_tool.trm.retriever import Retriever
 
 if TYPE_CHECKING:
     from langchain_core.tools import StructuredTool

@@ -1,17 +1,6 @@
 """How the model calls the recommender: tags in plain text, or OpenAI tool calling."""
 
-from deeprec.agent.protocols.tagged import TaggedProtocol, read_tagged
-from deeprec.agent.protocols.tools import ToolsProtocol, read_tool_calls
-from deeprec.agent.protocols.turn import AgentProtocol, Allowance, Briefing, Decision, Turn
+import lazy_loader
 
-__all__ = [
-    "AgentProtocol",
-    "Allowance",
-    "Briefing",
-    "Decision",
-    "TaggedProtocol",
-    "ToolsProtocol",
-    "Turn",
-    "read_tagged",
-    "read_tool_calls",
-]
+# Public names are in `__init__.pyi` and load on first use, so that `deeprec --help` needs no torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from deeprec.agent.policy import Completion, CompletionPolicy, PolicyRejectedError, SamplingConfig
-from deeprec.agent.prompts import (
+from deeprec.agent.policy.completion import Completion, CompletionPolicy, PolicyRejectedError, SamplingConfig
+from deeprec.agent.protocols.prompts import (
     BEGIN_ITEMS,
     BEGIN_LIST,
     BEGIN_PREFERENCE,

@@ -29,8 +29,8 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
-from deeprec.agent.policy import PolicyUnavailableError
-from deeprec.agent.prompts import TOOLS_CORRECTION, TOOLS_SYSTEM, items_text, person_text
+from deeprec.agent.policy.completion import PolicyUnavailableError
+from deeprec.agent.protocols.prompts import TOOLS_CORRECTION, TOOLS_SYSTEM, items_text, person_text
 from deeprec.agent.protocols.turn import (
     Allowance,
     Briefing,
@@ -42,8 +42,8 @@ from deeprec.agent.protocols.turn import (
     read_preference,
     thought_regex,
 )
-from deeprec.agent.traces.codec import storable
 from deeprec.agent.traces.records import TurnRecord
+from deeprec.agent.traces.store.codec import storable
 
 _log = logging.getLogger(__name__)
 

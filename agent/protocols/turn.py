@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from deeprec.agent.policy import PolicyError
+from deeprec.agent.policy.completion import PolicyError
 from deeprec.agent.traces.records import Node, TurnRecord
 
 Conversation = Mapping[str, Any]

@@ -6,8 +6,7 @@ from collections import Counter
 
 from deeprec.agent import Traces, TraceStore
 from deeprec.agent.traces import RunFilter, read_outlines
-from deeprec.evals.diagnosis.figures import Diagnosis
-from deeprec.evals.diagnosis.tallies import (
+from deeprec.evals.diagnosis.counters import (
     CopyTally,
     CostTally,
     EndingTally,
@@ -17,8 +16,9 @@ from deeprec.evals.diagnosis.tallies import (
     PreferenceTally,
     TargetTally,
 )
+from deeprec.evals.diagnosis.records import Diagnosis
 from deeprec.evals.diagnosis.worth_reading import WorthReadingTally
-from deeprec.trm_tool.encoder import Encoder
+from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
 
 

@@ -9,11 +9,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from deeprec.agent import visible
-from deeprec.evals.diagnosis.figures import Diagnosis
-from deeprec.evals.diagnosis.tallies import FIRST
-from deeprec.evals.figures import new_figure
-from deeprec.evals.metrics import Interval
-from deeprec.evals.streams import Spread
+from deeprec.evals.diagnosis.counters import FIRST
+from deeprec.evals.diagnosis.records import Diagnosis
+from deeprec.evals.metrics.ranking import Interval
+from deeprec.evals.metrics.streaming import Spread
+from deeprec.evals.plotting import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from deeprec.agent import visible
-from deeprec.evals.diagnosis.figures import WorthReading
-from deeprec.evals.diagnosis.tallies import Facts
+from deeprec.evals.diagnosis.counters import Facts
+from deeprec.evals.diagnosis.records import WorthReading
 
 Shown = tuple[float, str]
 """How much a run shows of a reason, more is more, and what it shows, in words."""

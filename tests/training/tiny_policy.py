@@ -13,7 +13,7 @@ from tokenizers.models import WordLevel
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from deeprec.training import Rollout, ScoredRollout, score_groups
-from deeprec.training.groups import RewardedRollout
+from deeprec.training.rollouts.advantages import RewardedRollout
 from tests.tiny_server import BOS, EOS, tiny_llama
 
 VOCABULARY = 258

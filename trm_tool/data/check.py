@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from deeprec.trm_tool.atomic import DETECT, find_files, read_atomic_files
-from deeprec.trm_tool.catalogue import Catalogue
-from deeprec.trm_tool.columns import ColumnNames
+from deeprec.trm_tool.catalogue.catalogue import Catalogue
+from deeprec.trm_tool.data.atomic_files import DETECT, find_files, read_atomic_files
+from deeprec.trm_tool.data.columns import ColumnNames
+from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.data.folder import is_synthetic
 from deeprec.trm_tool.data.problems import Findings, Problem, find_problems
-from deeprec.trm_tool.dataset import Dataset
 from deeprec.trm_tool.errors import DataError
 
 HOLDOUT = 2

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from deeprec.trm_tool.atomic import parse_time_stamp
-from deeprec.trm_tool.columns import ColumnNames, choose, choose_event, is_number
-from deeprec.trm_tool.dataset import MIN_INTERACTIONS
+from deeprec.trm_tool.data.atomic_files import parse_time_stamp
+from deeprec.trm_tool.data.atomic_rows import AtomicFile, SeenLines
+from deeprec.trm_tool.data.columns import ColumnNames, choose, choose_event, is_number
+from deeprec.trm_tool.data.dataset import MIN_INTERACTIONS
 from deeprec.trm_tool.errors import DataError
-from deeprec.trm_tool.rows import AtomicFile, SeenLines
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from deeprec.agent.traces import (
     TraceStore,
     TurnRecord,
 )
-from deeprec.trm_tool.retriever import ScoredItem
+from deeprec.trm_tool.trm.retriever import ScoredItem
 from tests.postgres_server import NoPostgresError, PostgresServer, serve_postgres
 
 

@@ -1,0 +1,49 @@
+from .cli.llm import wait_with_progress as wait_with_progress
+from .graph.build import build_graph as build_graph
+from .graph.config import AgentConfig as AgentConfig
+from .graph.grounding import fill_list as fill_list, ground as ground
+from .graph.many_runs import run_many as run_many, step_text as step_text
+from .graph.nodes import RetrieverUnavailableError as RetrieverUnavailableError
+from .graph.recommend_tool import make_recommend_tool as make_recommend_tool
+from .graph.state import (
+    AgentInput as AgentInput,
+    AgentOutput as AgentOutput,
+    AgentState as AgentState,
+    Lineage as Lineage,
+)
+from .policy.chat_model import make_chat_model as make_chat_model
+from .policy.completion import (
+    Completion as Completion,
+    CompletionPolicy as CompletionPolicy,
+    PolicyError as PolicyError,
+    PolicyRejectedError as PolicyRejectedError,
+    PolicyUnavailableError as PolicyUnavailableError,
+    SamplingConfig as SamplingConfig,
+    ServedModel as ServedModel,
+)
+from .protocols.tagged import TaggedProtocol as TaggedProtocol, read_tagged as read_tagged
+from .protocols.tools import ToolsProtocol as ToolsProtocol, read_tool_calls as read_tool_calls
+from .replay.replay import Replay as Replay, fork_run as fork_run, replay_run as replay_run
+from .serving.adapter_loading import load_adapter as load_adapter
+from .serving.model_server import (
+    ModelServer as ModelServer,
+    make_server as make_server,
+    open_model_server as open_model_server,
+)
+from .serving.server_process import ServerError as ServerError, ServerProcess as ServerProcess
+from .serving.servers import VllmServer as VllmServer
+from .serving.smollm2 import pull_embedded_model as pull_embedded_model
+from .traces.admin.redaction import redact_person as redact_person
+from .traces.admin.retention import PruneRules as PruneRules, pin_runs as pin_runs, prune_runs as prune_runs
+from .traces.export.json_lines import export_jsonl as export_jsonl, import_jsonl as import_jsonl
+from .traces.export.otel import OtelRecorder as OtelRecorder, export_spans as export_spans
+from .traces.export.parquet import export_parquet as export_parquet
+from .traces.frames.traces import Traces as Traces
+from .traces.records import RunTrace as RunTrace, TraceStoreError as TraceStoreError
+from .traces.store.recorder import NullRecorder as NullRecorder, SqlRecorder as SqlRecorder
+from .traces.store.store import RunFilter as RunFilter, TraceStore as TraceStore
+from .views.comparison import compare_runs as compare_runs
+from .views.html.comparison_page import compare_html as compare_html
+from .views.html.page import run_fragment as run_fragment, run_html as run_html
+from .views.html.tokens import read_tokenizer as read_tokenizer
+from .views.text.run import render_run as render_run, visible as visible

@@ -1,0 +1,1 @@
+"""The command `deeprec`, and the command groups of this package."""

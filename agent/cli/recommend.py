@@ -1,0 +1,203 @@
+"""`deeprec recommend`: run the agent for one person."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption, ModelOption, open_policy
+from deeprec.agent.cli.trace_options import DEFAULT_STORE
+from deeprec.agent.graph.build import build_graph
+from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.many_runs import run_many, step_text
+from deeprec.agent.graph.state import AgentInput, AgentOutput, Lineage
+from deeprec.agent.traces.export.otel import OtelRecorder
+from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
+from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
+from deeprec.agent.traces.store.store import TraceStore
+from deeprec.agent.views.text.run import visible
+from deeprec.trm_tool import ConfigError, Dataset, Retriever
+from deeprec.trm_tool.cli.options import (
+    DEFAULT_ARTIFACT,
+    MAX_SEED,
+    ColumnOption,
+    DataOption,
+    DropBadRows,
+    TextColumns,
+    read_data,
+    split_names,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+class ProtocolName(StrEnum):
+    """How the model calls the recommender."""
+
+    TAGGED = "tagged"
+    TOOLS = "tools"
+
+
+@app.command()
+def recommend(
+    user: Annotated[str | None, typer.Option(help="A user of --data: the whole history counts.")] = None,
+    history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
+    message: Annotated[str | None, typer.Option(help='What the person asks for: "something lighter".')] = None,
+    k: Annotated[int, typer.Option(min=1, help="Items in the list.")] = 10,
+    artifact: Annotated[
+        Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")
+    ] = DEFAULT_ARTIFACT,
+    data: DataOption = None,
+    drop_bad_rows: DropBadRows = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
+    base_url: BaseUrlOption = DEFAULT_BASE_URL,
+    model: ModelOption = None,
+    protocol: Annotated[
+        ProtocolName, typer.Option(help="tagged needs a server of `llm serve`; tools any server.")
+    ] = ProtocolName.TAGGED,
+    guided: Annotated[
+        bool | None,
+        typer.Option(
+            "--guided/--free",
+            help="Whether the server holds the model to the format.",
+            show_default="guided for tagged, free for tools",
+        ),
+    ] = None,
+    max_retrievals: Annotated[int, typer.Option(min=2, help="Calls of the recommender, at most.")] = 4,
+    trust: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of the model's preferences.", show_default="the recommender's own"),
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of the sampling.")] = None,
+    store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
+    otel_endpoint: Annotated[
+        str | None,
+        typer.Option(envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="Send spans of the run to this OTLP/HTTP address too."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Recommend items to one person, and log the run. The API key is read from DEEPREC_API_KEY or OPENAI_API_KEY."""
+    if (user is None) == (history is None):
+        raise ConfigError(
+            "Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger)."
+        )
+    if guided is None:
+        guided = protocol is ProtocolName.TAGGED
+    config = AgentConfig(k=k, guided=guided, temperature=temperature, max_retrievals=max_retrievals, trust=trust)
+    retriever = Retriever.load(artifact)
+    if user is not None:
+        dataset = read_data(
+            data,
+            drop_bad_rows=drop_bad_rows,
+            user_column=user_column,
+            item_column=item_column,
+            time_column=time_column,
+            title_column=title_column,
+            text_columns=text_columns,
+        )
+        items = _history(user, dataset, retriever, artifact, named=data is not None)
+    else:
+        items = split_names(history)
+    lineage = Lineage(**_given(user_id=user, seed=seed))  # type: ignore[typeddict-item]
+    request = AgentInput(history=list(items), message=message, lineage=lineage)
+    with spans_to(otel_endpoint) as spans:
+        output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, spans, quiet=as_json))
+        if as_json:
+            typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
+        else:
+            _print(output, k, artifact)
+
+
+def _history(user: str, dataset: Dataset, retriever: Retriever, artifact: Path, *, named: bool) -> Sequence[str]:
+    """A user's items. Refuses data that cannot be the recommender's, and says when it is not what it was trained on."""
+    is_its_own = dataset.fingerprint == retriever.dataset_fingerprint
+    if not is_its_own and not named:
+        raise ConfigError(
+            f"{artifact} was not trained on the embedded {dataset.name} as it is read here. "
+            "Name its data with --data (and the options of its training), or give a --history."
+        )
+    items = dataset.history(user)
+    if is_its_own:
+        return items
+    unknown = [item for item in items if item not in retriever.catalogue]
+    if unknown:
+        raise ConfigError(
+            f"The history has {len(unknown)} items that {artifact} does not know, such as {unknown[0]!r}: it was "
+            f"trained on other data than {dataset.name}. Name its own data with --data, or train on this one."
+        )
+    typer.echo(f"Note: {artifact} was trained on other data than {dataset.name}, but knows these items.", err=True)
+    return items
+
+
+async def _run(
+    request: AgentInput,
+    retriever: Retriever,
+    config: AgentConfig,
+    base_url: str,
+    model: str | None,
+    protocol: ProtocolName,
+    store: str,
+    spans: SpanOptions | None,
+    *,
+    quiet: bool,
+) -> AgentOutput:
+    asked = open_policy(base_url, model, protocol=protocol.value, temperature=config.temperature, top_p=config.top_p)
+    async with asked as (name, policy):
+        with TraceStore(store) as traces:
+            recorder: Recorder = SqlRecorder(traces)
+            if spans is not None:
+                recorder = OtelRecorder(recorder, spans.provider, with_content=spans.with_content)
+            graph = build_graph(policy, retriever, protocol=protocol.value, config=config, recorder=recorder)
+            progress = Console(stderr=True)
+            with nullcontext() if quiet else progress.status(f"{name} is reasoning…"):
+                [output] = await run_many(
+                    graph, [request], on_update=None if quiet else lambda _, *step: _tell(progress, *step)
+                )
+        return output
+
+
+def _tell(console: Console, node: str, wrote: Any) -> None:
+    if line := step_text(node, wrote):
+        console.print(Text(visible(f"  {line}"), style="dim"))
+
+
+def _print(output: AgentOutput, k: int, artifact: Path) -> None:
+    table = Table("", "Item", "Title", "Found by", box=None)
+    for place in output["recommendations"]:
+        found = f"search {place['retrieval'] + 1}" if place["retrieval"] is not None else "the recommender alone"
+        origin = found if place["source"] != "filled" else f"{found}, not ranked by the model"
+        table.add_row(str(place["rank"]), Text(visible(place["item_id"])), Text(visible(place["title"])), origin)
+    console = Console()
+    console.print(table)
+    if output["status"] != "finished":
+        console.print(Text(visible(f"The run ended as {output['status']}: {output['detail']}"), style="yellow"))
+    for name in output["unenforced"]:
+        console.print(Text(visible(f"The catalogue cannot enforce the constraint on {name}."), style="yellow"))
+    if len(output["recommendations"]) < k:
+        few = f"{len(output['recommendations'])} of {k} items: the searches found no more."
+        console.print(Text(few, style="yellow"))
+    console.print(
+        Text(
+            f"deeprec traces show {output['run_id'][:8]} --artifact {artifact}   shows how it came about", style="dim"
+        ),
+        soft_wrap=True,
+    )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

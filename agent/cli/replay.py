@@ -1,0 +1,115 @@
+"""`deeprec traces fork` and `deeprec traces replay`: a logged run again, with a preference edited or as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption, open_policy
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, JsonOption, StoreOption, to_json
+from deeprec.agent.traces.store.store import TraceStore
+from deeprec.agent.views.text.run import visible
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, MAX_SEED
+
+RunArgument = Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")]
+RecommenderOption = Annotated[Path, typer.Option("--artifact", help="The recommender that the run was made with.")]
+OwnModelOption = Annotated[
+    str | None, typer.Option("--model", envvar="DEEPREC_MODEL", help="Another name of the model; else the run's own.")
+]
+OtherModelOption = Annotated[
+    bool, typer.Option("--allow-other-model", help="Let another model, or other sampling, go on.")
+]
+
+
+def fork(
+    run: RunArgument,
+    turn: Annotated[int, typer.Option(min=1, help="A turn that searched, counted from 1 as `traces show` does.")],
+    preference: Annotated[str, typer.Option(help="What it searches for instead; phrases separated by ';'.")],
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Of the sampling from there on; else the run's own.")
+    ] = None,
+    artifact: RecommenderOption = DEFAULT_ARTIFACT,
+    base_url: BaseUrlOption = DEFAULT_BASE_URL,
+    model: OwnModelOption = None,
+    allow_other_model: OtherModelOption = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Edit the preference of one turn of a run, and let the model go on from there."""
+    edit = {"turn": turn - 1, "preference": preference, "seed": seed}
+    asyncio.run(_again(run, edit, artifact, base_url, model, allow_other_model, store, as_json))
+
+
+def replay(
+    run: RunArgument,
+    artifact: RecommenderOption = DEFAULT_ARTIFACT,
+    base_url: BaseUrlOption = DEFAULT_BASE_URL,
+    model: OwnModelOption = None,
+    allow_other_model: OtherModelOption = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a run again as it was, and say where it differs."""
+    asyncio.run(_again(run, None, artifact, base_url, model, allow_other_model, store, as_json))
+
+
+async def _again(
+    run: str,
+    edit: dict[str, Any] | None,
+    artifact: Path,
+    base_url: str,
+    model: str | None,
+    allow_other_model: bool,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Fork a run with an edit, or replay it; then show the child beside it."""
+    from deeprec.agent.graph.many_runs import step_text
+    from deeprec.agent.replay.preconditions import checked_preference, load_ended, searched
+    from deeprec.agent.replay.replay import fork_run, replay_run
+    from deeprec.agent.views import compare_runs, render_comparison
+    from deeprec.trm_tool import Retriever
+
+    progress = Console(stderr=True)
+
+    def tell(node: str, wrote: Mapping[str, Any]) -> None:
+        if not as_json and (line := step_text(node, wrote)):
+            progress.print(Text(visible(f"  {line}"), style="dim"))
+
+    with TraceStore(store, create=False) as traces:
+        original = load_ended(traces, run)  # a mistake is told before the server is asked
+        if edit is not None:
+            searched(original, edit["turn"])
+            checked_preference(edit["preference"])
+        made = original.run
+        if model is None and not allow_other_model:
+            model = made.policy_model
+        sampling = {name: float(made.config.get(name, 1.0)) for name in ("temperature", "top_p")}
+        adapter = None if allow_other_model else made.adapter
+        retriever = Retriever.load(artifact)
+        async with open_policy(base_url, model, protocol=made.protocol, adapter=adapter, **sampling) as (name, policy):
+            live: Any = {"policy": policy, "retriever": retriever, "allow_other_model": allow_other_model}
+            with nullcontext() if as_json else progress.status(f"{name} is reasoning…"):
+                if edit is None:
+                    child = (await replay_run(traces, made.run_id, on_update=tell, **live)).child
+                else:
+                    child = await fork_run(traces, made.run_id, on_update=tell, **edit, **live)
+    comparison = compare_runs(original, child)
+    if as_json:
+        told = {"is_same": comparison.is_same, "comparison": to_json(comparison), "run": to_json(child)}
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        return
+    console = Console()
+    console.print(render_comparison(original, child, retriever.catalogue))
+    console.print(
+        Text(f"deeprec traces show {str(child.run.run_id)[:8]} --store {store}   shows the new run", style="dim"),
+        soft_wrap=True,
+    )

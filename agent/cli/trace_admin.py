@@ -1,0 +1,288 @@
+"""`deeprec traces export|import|prune|pin|unpin|redact|migrate|otel`: what keeps, moves and clears logged runs."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deeprec.agent.cli.trace_options import (
+    DEFAULT_STORE,
+    STATUSES,
+    JsonOption,
+    SplitOption,
+    StatusOption,
+    StoreOption,
+    SuiteOption,
+    known_status,
+    to_json,
+)
+from deeprec.agent.traces.admin.redaction import redact_person
+from deeprec.agent.traces.admin.retention import PruneReport, PruneRules, pin_runs, prune_runs
+from deeprec.agent.traces.export.json_lines import export_jsonl, import_jsonl
+from deeprec.agent.traces.export.preferences import export_preferences
+from deeprec.agent.traces.store.store import RunFilter, TraceStore
+from deeprec.agent.views.text.run import visible
+from deeprec.trm_tool.data.preference_file import FORMAT
+from deeprec.trm_tool.errors import ConfigError
+
+RunsArgument = Annotated[list[str], typer.Argument(help="Run ids, or as much of their beginnings as is unique.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without it the command only says what it would do.")]
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+
+
+class ExportFormat(StrEnum):
+    """How whole runs are written."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+def export(
+    preferences: Annotated[
+        Path | None, typer.Option(help="A Parquet file to write, one row for each preference of a model.")
+    ] = None,
+    how: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="Whole runs: jsonl (a file, without loss) or parquet (a folder of tables)."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="With --format: where to. A name in .gz is compressed.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    split: SplitOption = None,
+    suite: SuiteOption = None,
+    status: StatusOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export runs, or the preferences that they wrote (to train the recommender on or to evaluate it with)."""
+    if (preferences is None) == (how is None):
+        raise ConfigError("Say what to export: either --preferences FILE, or --format jsonl|parquet with -o.")
+    if (out is None) != (how is None):
+        raise ConfigError("--format and -o go together: --format jsonl -o runs.jsonl, --format parquet -o FOLDER.")
+    where = RunFilter(split=split, suite=suite, status=known_status(status))
+    with TraceStore(store, create=False) as traces:
+        if preferences is not None:
+            _export_preferences(traces, preferences, where, as_json)
+            return
+        assert out is not None
+        if how is ExportFormat.JSONL:
+            runs = export_jsonl(traces, out, where).runs
+        else:
+            from deeprec.agent.traces.export.parquet import export_parquet
+
+            runs = export_parquet(traces, out, where).runs
+    _tell(as_json, {"output": str(out), "format": how, "runs": runs}, f"Wrote {_runs(runs)} to {visible(str(out))}.")
+
+
+def import_runs(
+    file: Annotated[Path, typer.Argument(help="A file from `deeprec traces export --format jsonl`.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Import exported runs. Runs that are there stay; ends with code 1 if one of them has other content."""
+    if not file.is_file():
+        raise ConfigError(f"{file} is no file. Name one from `deeprec traces export --format jsonl`.")
+    with TraceStore(store) as traces:
+        done = import_jsonl(traces, file)
+    told = f"Imported {_runs(done.imported)}"
+    told += f"; {done.known} were there already." if done.known else "."
+    if done.conflicts:
+        some = ", ".join(map(str, done.conflicts[:3])) + (", …" if len(done.conflicts) > 3 else "")
+        told += f"\nLeft as they are, because the store has them with other content: {len(done.conflicts)} ({some})."
+    _tell(as_json, to_json(done), told)
+    if done.conflicts:
+        raise typer.Exit(1)
+
+
+def prune(
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Delete runs that started so many days ago.")
+    ] = None,
+    max_runs: Annotated[int | None, typer.Option(min=0, help="Keep this many, the newest.")] = None,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Keep the newest that take no more: 500MB, 2GB.")
+    ] = None,
+    status: Annotated[str | None, typer.Option(help=f"Only runs that ended so: {', '.join(STATUSES)}.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only runs of this policy model.")] = None,
+    adapter_version: Annotated[str | None, typer.Option(help="Only runs of this version of the adapter.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
+    yes: YesOption = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete runs by age, number, size, status or policy. Pinned runs stay, and runs that may still be running."""
+    rules = PruneRules(
+        older_than_days=older_than,
+        max_runs=max_runs,
+        max_bytes=None if max_size is None else _bytes(max_size),
+        status=known_status(status),
+        policy_model=model,
+        adapter_version=adapter_version,
+        suite=suite,
+    )
+    with TraceStore(store, create=False) as traces:
+        report = prune_runs(traces, rules, dry_run=not yes)
+    _tell(as_json, to_json(report), _pruned(report))
+
+
+def pin(runs: RunsArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Keep runs from ever being pruned."""
+    _pin(runs, store, as_json, pinned=True)
+
+
+def unpin(runs: RunsArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Let pinned runs be pruned again."""
+    _pin(runs, store, as_json, pinned=False)
+
+
+def redact(
+    user: Annotated[str, typer.Option(help="The person: the user id of their runs.")],
+    yes: YesOption = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a person out of every run of theirs: who they are, what they wrote and like. Counts and rewards stay."""
+    with TraceStore(store, create=False) as traces:
+        report = redact_person(traces, user, dry_run=not yes)
+    which = _runs(report.runs) + (f" ({report.children} of them forks that name nobody)" if report.children else "")
+    if report.dry_run:
+        told = (
+            f"Would redact {which} with {report.turns} turns. Nothing was changed: say --yes to redact them for good."
+        )
+    else:
+        told = f"Redacted {which} with {report.turns} turns."
+    remains = report.reclaimed is not None and not report.reclaimed.done
+    if report.reclaimed is not None:
+        told += f"\nOld bytes were taken out of the database's files by {report.reclaimed.how}."
+    if remains and report.reclaimed is not None:
+        told = told.rpartition("\n")[0] + (
+            f"\nOld bytes may remain in the database's files ({report.reclaimed.how}). Run this again when no other "
+            "program reads the store."
+        )
+    _tell(as_json, to_json(report), told)
+    if remains:
+        raise typer.Exit(1)
+
+
+def migrate(
+    to: Annotated[str, typer.Option(metavar="REVISION", help="A revision; else the newest.")] = "head",
+    yes: Annotated[bool, typer.Option("--yes", help="Go back, and lose what older tables have no room for.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the store's tables to a revision. Every other command brings them to the newest by opening the store."""
+    from deeprec.agent.traces.admin.migrate import migrate as change
+
+    done = change(store, to, dry_run=True)
+    if not done.down or yes:
+        done = change(store, to)
+    way = f"{done.before or 'nothing'} → {done.after}"
+    if not done.steps:
+        told = f"The store is at revision {done.after} already."
+    elif done.dry_run:
+        told = f"Would go back from {way}, and lose what the older tables have no room for. Say --yes to do it."
+    else:
+        told = f"Migrated the store: {way}."
+    _tell(as_json, to_json(done), told)
+
+
+def otel(
+    runs: RunsArgument,
+    endpoint: Annotated[
+        str,
+        typer.Option(envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="An OTLP/HTTP address, such as http://localhost:4318."),
+    ],
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content",
+            envvar="OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+            help="Send what people and models wrote too, and ids of items and people.",
+        ),
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Send stored runs as OpenTelemetry spans to Phoenix, Langfuse or any other OTLP backend."""
+    from deeprec.agent.traces.export.otel import export_spans
+    from deeprec.agent.traces.export.otlp import SpanSender, without_password
+
+    sender = SpanSender(endpoint)
+    with TraceStore(store, create=False) as traces:
+        export_spans(traces, runs, sender.provider, with_content=content)
+    spans = sender.send()
+    place = without_password(endpoint)
+    told = f"Sent {_runs(len(runs))} as {spans} spans to {visible(place)}."
+    _tell(as_json, {"endpoint": place, "runs": len(runs), "spans": spans, "content": content}, told)
+
+
+COMMANDS: dict[str, Any] = {
+    "export": export,
+    "import": import_runs,
+    "prune": prune,
+    "pin": pin,
+    "unpin": unpin,
+    "redact": redact,
+    "migrate": migrate,
+    "otel": otel,
+}
+"""Name -> command, for the group `deeprec traces`."""
+
+
+def _export_preferences(traces: TraceStore, path: Path, where: RunFilter, as_json: bool) -> None:
+    wrote = export_preferences(traces, path, where)
+    told = f"Wrote {wrote.preferences} preferences of {wrote.runs} runs to {path}."
+    if wrote.left_out:
+        told += "\nRuns left out: " + ", ".join(f"{count} {why}" for why, count in wrote.left_out.items()) + "."
+    _tell(as_json, {"file": str(path), "format": FORMAT, **to_json(wrote)}, told)
+
+
+def _pin(runs: list[str], store: str, as_json: bool, *, pinned: bool) -> None:
+    with TraceStore(store, create=False) as traces:
+        ids = pin_runs(traces, runs, pinned=pinned)
+    told = f"Pinned {_runs(len(ids))}." if pinned else f"Unpinned {_runs(len(ids))}."
+    _tell(as_json, {"pinned": pinned, "runs": [str(run) for run in ids]}, told)
+
+
+def _pruned(report: PruneReport) -> str:
+    lines = [f"{'Would delete' if report.dry_run else 'Deleted'} {_runs(report.runs)}, about {_size(report.bytes)}."]
+    lines += [f"  {part.reason}: {_runs(part.runs)}, about {_size(part.bytes)}" for part in report.reasons]
+    if report.oldest is not None and report.newest is not None:
+        lines.append(f"  started {report.oldest:%d %b %Y %H:%M} to {report.newest:%d %b %Y %H:%M} UTC")
+    kept = [f"{count} {why}" for count, why in ((report.pinned, "pinned"), (report.running, "maybe running")) if count]
+    if kept:
+        lines.append(f"Kept although the rules name them: {', '.join(kept)}.")
+    if report.reclaimed is not None:
+        lines.append(f"Room given back: {_size(report.reclaimed.bytes)} ({report.reclaimed.how}).")
+    if report.dry_run and report.runs:
+        lines.append("Nothing was deleted: say --yes to delete them.")
+    return "\n".join(lines)
+
+
+def _tell(as_json: bool, data: Any, text: str) -> None:
+    typer.echo(json.dumps(data, indent=2, allow_nan=False) if as_json else text)
+
+
+def _bytes(size: str) -> int:
+    text = size.strip().upper()
+    unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
+    try:
+        value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
+        return int(value)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"--max-size {size!r} is no size. Give one such as 500MB or 2GB.") from None
+
+
+def _size(count: int) -> str:
+    for unit in ("GB", "MB", "KB"):
+        if count >= _UNITS[unit]:
+            return f"{count / _UNITS[unit]:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"

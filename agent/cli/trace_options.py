@@ -1,0 +1,82 @@
+"""What the commands of `deeprec traces` share: their options, where titles come from, records as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+from uuid import UUID
+
+import typer
+
+from deeprec.agent.traces.records import RunTrace, Status
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.catalogue.catalogue import Catalogue
+
+DEFAULT_STORE = ".deeprec/traces.db"
+
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
+]
+STATUSES = (*get_args(Status), "incomplete")
+"""What `--status` takes."""
+StatusOption = Annotated[str | None, typer.Option(help=f"Runs of this status only: {', '.join(STATUSES)}.")]
+SplitOption = Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")]
+SuiteOption = Annotated[
+    str | None, typer.Option(help="Runs of this suite only: its name, or NAME@… for one version of it.")
+]
+SystemOption = Annotated[str | None, typer.Option(help="Runs of this system of a suite only.")]
+ModelOption = Annotated[str | None, typer.Option(help="Runs of this policy model only.")]
+AdapterVersionOption = Annotated[str | None, typer.Option(help="Runs of this adapter version only.")]
+SinceOption = Annotated[datetime | None, typer.Option(help="Runs that started then or later, by the machine's clock.")]
+UntilOption = Annotated[datetime | None, typer.Option(help="Runs that started before then.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+ArtifactOption = Annotated[
+    Path | None,
+    typer.Option("--artifact", help="A TRM artifact whose catalogue has the titles. Else the default, where it fits."),
+]
+
+
+def known_status(status: str | None) -> str | None:
+    """`status`, if runs can have it.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if status is not None and status not in STATUSES:
+        raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(STATUSES)}.")
+    return status
+
+
+def titles_for(artifact: Path | None, *traces: RunTrace) -> Catalogue | None:
+    """The catalogue of the artifact that was named, or of the default one if all the runs were made with it."""
+    from deeprec.trm_tool.catalogue.catalogue import Catalogue
+    from deeprec.trm_tool.trm.artifact import load_artifact
+
+    if artifact is not None:
+        return Catalogue.from_parquet(artifact / "items.parquet")
+    try:
+        found = load_artifact(DEFAULT_ARTIFACT)
+    except ArtifactError:
+        return None
+    return found.catalogue if {trace.run.trm_fingerprint for trace in traces} == {found.fingerprint} else None
+
+
+def to_json(value: Any) -> Any:
+    """A record as strict JSON: NaN as null, ids and times as text."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Clients of the language model: completions by token ids, and LangChain chat models."""

@@ -1,0 +1,330 @@
+"""The policy client: token ids in, token ids and log-probabilities out, from a vLLM server.
+
+The tagged protocol keeps one growing list of token ids. Text is only ever derived from it, and tokenising is left to
+the server, so that what is logged is what the model saw and wrote.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StrictFloat, StrictInt
+
+from deeprec.agent.policy.openai_endpoint import (
+    Endpoint,
+    NonsenseError,
+    PolicyError,
+    PolicyRejectedError,
+    PolicyUnavailableError,
+)
+from deeprec.trm_tool.errors import ConfigError
+
+__all__ = [
+    "Completion",
+    "CompletionPolicy",
+    "PolicyError",
+    "PolicyRejectedError",
+    "PolicyUnavailableError",
+    "SamplingConfig",
+    "ServedModel",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingConfig:
+    """How completions are sampled. Every other filter is switched off, whatever the model's own settings suggest."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest token each time."""
+    top_p: float = 1.0
+    max_tokens: int = 256
+    """The most tokens that one completion may have."""
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ConfigError(f"SamplingConfig.temperature is {self.temperature}; set a finite number of 0 or more.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"SamplingConfig.top_p is {self.top_p}; set it above 0 and at most 1.")
+        if self.max_tokens < 1:
+            raise ConfigError(f"SamplingConfig.max_tokens is {self.max_tokens}; set it to 1 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What the policy wrote for one prompt."""
+
+    token_ids: tuple[int, ...]
+    """With the closing stop string, or the end-of-turn token, where there was one."""
+    logprobs: tuple[float, ...]
+    """One natural log-probability per token, under the distribution that was sampled from."""
+    text: str
+    """The server's decoding of `token_ids`, special tokens left out, cut after a stop string."""
+    finish_reason: str
+    """"stop" or "length"."""
+    prompt_tokens: int
+    latency_ms: float
+    """As the caller waited for it, retries included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """What a server says about the model that the client asks."""
+
+    name: str
+    """The name that requests carry: the adapter's where one is set."""
+    max_model_len: int | None
+    """Prompt and completion together, in tokens. Every vLLM server tells; None from a server of another kind."""
+    models: tuple[str, ...]
+    """Base models that are served."""
+    adapters: tuple[str, ...]
+    """LoRA adapters that are loaded."""
+
+
+_TokenId = Annotated[StrictInt, Field(ge=0, lt=2**32)]
+
+
+class _Card(BaseModel):
+    id: str
+    parent: str | None = None
+    max_model_len: int | None = None
+
+
+class _Cards(BaseModel):
+    data: list[_Card]
+
+
+class _Tokens(BaseModel):
+    tokens: list[_TokenId]
+
+
+class _Text(BaseModel):
+    prompt: str
+
+
+class _Logprobs(BaseModel):
+    token_logprobs: list[StrictFloat | StrictInt]
+
+
+class _Choice(BaseModel):
+    text: str
+    finish_reason: str
+    token_ids: list[_TokenId]
+    prompt_token_ids: list[_TokenId]
+    logprobs: _Logprobs
+
+
+class _Choices(BaseModel):
+    choices: list[_Choice]
+
+
+class CompletionPolicy:
+    """A model behind an OpenAI-compatible vLLM server, asked with token ids. Many calls may run at once.
+
+    Args:
+        base_url: with or without the closing `/v1`.
+        model: the name under which the server has it; None takes the only one that it has. The name of a loaded
+            adapter is taken for `adapter`.
+        api_key: else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
+        timeout_s: the longest that one call may take, its retries included.
+        max_retries: further requests after a failed first one: no call sends more than 1 + `max_retries`.
+        adapter: the name of a loaded LoRA adapter to ask instead of the base model.
+        cache_salt: keeps this client's share of the server's prefix cache apart from other clients'.
+        retry_wait_s: the wait before the first retry; it doubles each time.
+    Raises:
+        ConfigError: a setting that cannot work.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        max_retries: int = 2,
+        adapter: str | None = None,
+        cache_salt: str | None = None,
+        retry_wait_s: float = 0.5,
+    ) -> None:
+        self._endpoint = Endpoint(
+            base_url, api_key=api_key, timeout_s=timeout_s, max_retries=max_retries, retry_wait_s=retry_wait_s
+        )
+        self.base_url = self._endpoint.base_url
+        self.adapter = adapter
+        self._cache_salt = cache_salt
+        self._model = model
+        self._served: ServedModel | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The base model's name; None where none was named and `connect` has not asked yet."""
+        return self._model
+
+    async def connect(self, *, refresh: bool = False) -> ServedModel:
+        """Ask the server what it serves; the answer is kept until `refresh`.
+
+        Raises:
+            ConfigError: it lacks the model or the adapter; the message names those it has.
+            PolicyUnavailableError: nothing usable answers at the address.
+            PolicyRejectedError: the server refuses, for instance the key.
+        """
+        if self._served is None or refresh:
+            cards = await self._endpoint.ask(f"{self.base_url}/models", None, _Cards, lambda cards: cards)
+            self._served = self._find(cards)
+        return self._served
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text` as it stands. No special token is added; one that is spelt out becomes itself."""
+        return await self._tokenize({"prompt": text})
+
+    async def tokenize_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a conversation under the model's chat template, up to where the assistant starts to write."""
+        return await self._tokenize(
+            {"messages": [dict(message) for message in messages], "add_generation_prompt": True}
+        )
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of `token_ids`, special tokens included."""
+        body = {"model": await self._name(), "tokens": list(token_ids)}
+        return await self._endpoint.ask(f"{self._endpoint.root}/detokenize", body, _Text, lambda answer: answer.prompt)
+
+    async def complete(
+        self,
+        token_ids: Sequence[int],
+        *,
+        sampling: SamplingConfig,
+        stop: Sequence[str] = (),
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Completion:
+        """Continue `token_ids`.
+
+        Args:
+            token_ids: the whole chain so far, not empty.
+            sampling: how to sample.
+            stop: strings that end the completion; the one that did stays in it.
+            regex: the whole completion matches this (guided).
+            choices: the completion is one of these (guided). Not together with `regex`.
+            timeout_s: for this call instead of the client's.
+        Returns:
+            A completion whose prompt the server echoed id by id, with as many log-probabilities as tokens.
+        Raises:
+            PolicyRejectedError: a 4xx, such as a prompt longer than the model takes.
+            PolicyUnavailableError: no usable answer in time and within the retries.
+        """
+        prompt = list(token_ids)
+        if not prompt:
+            raise ConfigError("A completion needs a prompt of at least one token; none was given.")
+        if regex is not None and choices is not None:
+            raise ConfigError("A completion is held to a regex or to choices, not to both. Pass one of them.")
+        body: dict[str, Any] = {
+            "model": await self._name(),
+            "prompt": prompt,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "logprobs": 0,
+            "return_token_ids": True,
+            "include_stop_str_in_output": True,
+            # A model's generation_config may set these; the log-probabilities would be another distribution's.
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+        }
+        if self._cache_salt is not None:
+            body["cache_salt"] = self._cache_salt
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        if stop:
+            body["stop"] = list(stop)
+        if regex is not None:
+            body["structured_outputs"] = {"regex": regex}
+        elif choices is not None:
+            body["structured_outputs"] = {"choice": list(choices)}
+        started = time.perf_counter()
+        choice = await self._endpoint.ask(
+            f"{self.base_url}/completions",
+            body,
+            _Choices,
+            lambda answer: _check(answer, prompt, sampling.max_tokens),
+            timeout_s=timeout_s,
+        )
+        return Completion(
+            token_ids=tuple(choice.token_ids),
+            logprobs=tuple(float(value) for value in choice.logprobs.token_logprobs),
+            text=choice.text,
+            finish_reason=choice.finish_reason,
+            prompt_tokens=len(prompt),
+            latency_ms=(time.perf_counter() - started) * 1000,
+        )
+
+    async def aclose(self) -> None:
+        """Close this event loop's connections. A later call opens new ones."""
+        await self._endpoint.aclose()
+
+    async def __aenter__(self) -> "CompletionPolicy":
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def _name(self) -> str:
+        if self._model is None:
+            await self.connect()
+        return self.adapter or self._model or ""
+
+    async def _tokenize(self, body: dict[str, Any]) -> list[int]:
+        body = {"model": await self._name(), "add_special_tokens": False, **body}
+        return await self._endpoint.ask(f"{self._endpoint.root}/tokenize", body, _Tokens, lambda answer: answer.tokens)
+
+    def _find(self, cards: _Cards) -> ServedModel:
+        models = {card.id: card for card in cards.data if card.parent is None}
+        adapters = {card.id: card for card in cards.data if card.parent is not None}
+        if self._model is None:
+            if len(models) != 1:
+                raise ConfigError(
+                    f"No model is named, and the server at {self.base_url} has {_names(models)}. Name one of those."
+                )
+            [self._model] = models
+        if self._model not in models and self._model in adapters and self.adapter in (None, self._model):
+            self.adapter = self._model
+            known = adapters[self.adapter].parent  # as it was told when it was loaded: need not be a served name
+            self._model = known if known in models else next(iter(models), self.adapter)
+        for kind, wanted, served in (("model", self._model, models | adapters), ("adapter", self.adapter, adapters)):
+            if wanted is not None and wanted not in served:
+                raise ConfigError(
+                    f"The server at {self.base_url} has no {kind} {wanted!r}; it has {_names(served)}. "
+                    "Name one of those."
+                )
+        return ServedModel(
+            name=self.adapter or self._model,
+            max_model_len=models[self._model].max_model_len,
+            models=tuple(models),
+            adapters=tuple(adapters),
+        )
+
+
+def _check(answer: _Choices, prompt: list[int], max_tokens: int) -> _Choice:
+    if len(answer.choices) != 1:
+        raise NonsenseError(f"{len(answer.choices)} choices where one was asked for")
+    choice = answer.choices[0]
+    logprobs = choice.logprobs.token_logprobs
+    if choice.prompt_token_ids != prompt:
+        raise NonsenseError(f"the prompt of {len(prompt)} token ids came back as {len(choice.prompt_token_ids)} others")
+    if len(logprobs) != len(choice.token_ids):
+        raise NonsenseError(f"{len(logprobs)} logprobs for {len(choice.token_ids)} tokens")
+    if len(choice.token_ids) > max_tokens:
+        raise NonsenseError(f"{len(choice.token_ids)} tokens where at most {max_tokens} were asked for")
+    if not all(math.isfinite(value) for value in logprobs):
+        raise NonsenseError("a log-probability that is no finite number")
+    if choice.finish_reason not in ("stop", "length"):  # "abort": the engine gave the request up
+        raise NonsenseError(f"finish_reason {choice.finish_reason!r}")
+    return choice
+
+
+def _names(cards: Mapping[str, object]) -> str:
+    return ", ".join(repr(name) for name in cards) or "none"

@@ -1,0 +1,1 @@
+"""What if: a logged run again, from its start or from an edited turn."""

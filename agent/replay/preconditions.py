@@ -1,0 +1,128 @@
+"""A logged run that is to be run again: whether it is whole, and whether what is here is what it was made with."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+from uuid import UUID
+
+from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.protocols import AgentProtocol
+from deeprec.agent.protocols.prompts import PROMPT_VERSION
+from deeprec.agent.protocols.turn import MAX_PREFERENCE_CHARS, read_preference
+from deeprec.agent.traces.records import RunTrace, TraceStoreError, TurnRecord
+from deeprec.agent.traces.store.store import TraceStore
+from deeprec.trm_tool import ConfigError, Retriever, neutralise
+
+
+def load_ended(store: TraceStore, run_id: UUID | str) -> RunTrace:
+    """Load a run that ended, with all its steps.
+
+    Raises:
+        RunNotFoundError: no such run.
+        TraceStoreError: it goes on, was killed, was redacted, or lacks steps.
+    """
+    trace = store.run(run_id)
+    name = f"Run {trace.run.run_id}"
+    if trace.redacted_at is not None:
+        raise TraceStoreError(f"{name} was redacted: its request is gone. Choose another run.")
+    if trace.status == "running":
+        raise TraceStoreError(f"{name} has not ended, or its process was killed. Choose a run that ended.")
+    positions = [turn.position for turn in trace.turns]
+    if trace.incomplete or positions != list(range(len(positions))):
+        raise TraceStoreError(f"{name} is incomplete: the trace store failed while it ran. Choose another run.")
+    return trace
+
+
+_CAME_LATER = {"trust"}
+"""Settings that older runs do not name; what they do without one is their default."""
+
+
+def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
+    """The settings that a run was made with, and its constraints on the catalogue.
+
+    Raises:
+        TraceStoreError: they are not the settings that this version has.
+    """
+    stored = dict(trace.run.config)
+    where = stored.pop("where", None)
+    odd = sorted((set(stored) ^ {field.name for field in fields(AgentConfig)}) - _CAME_LATER)
+    if odd:
+        raise TraceStoreError(
+            f"Run {trace.run.run_id} was logged by a version with other settings ({', '.join(odd)[:200]}). It "
+            "cannot be run again as it was."
+        )
+    try:
+        return AgentConfig(**stored), where
+    except (ConfigError, TypeError) as error:
+        raise TraceStoreError(f"The settings logged of run {trace.run.run_id} make no sense: {error}") from error
+
+
+def searched(trace: RunTrace, turn: int) -> TurnRecord:
+    """The turn at a position from 0, which has to be one that searched.
+
+    Raises:
+        TraceStoreError: there is no such turn, or it did something else. The message counts turns from 1, as people do.
+    """
+    those = sorted(retrieval.turn + 1 for retrieval in trace.retrievals)
+    advice = f"Turns that searched: {', '.join(map(str, those))}." if those else "None of its turns searched."
+    if not 0 <= turn < len(trace.turns):
+        raise TraceStoreError(f"Run {trace.run.run_id} has {len(trace.turns)} turns, and no turn {turn + 1}. {advice}")
+    record = trace.turns[turn]
+    if turn + 1 not in those or record.action != "retrieve":
+        raise TraceStoreError(f"Turn {turn + 1} of run {trace.run.run_id} did not search ({record.action}). {advice}")
+    return record
+
+
+def checked_preference(text: str) -> str:
+    """A preference as the protocols would read it.
+
+    Raises:
+        ConfigError: it is empty, too long, or could be taken for a tag.
+    """
+    preference, why = read_preference(" ".join(text.split()))
+    if preference is None:
+        raise ConfigError(f"That is no preference: {why}. Write a few phrases separated by ';'.")
+    if neutralise(preference, MAX_PREFERENCE_CHARS) != preference:
+        raise ConfigError(
+            "The preference holds a character that tags are made of (<, >, [, ] or |), or one that cannot be seen. "
+            "Write a few plain phrases separated by ';'."
+        )
+    return preference
+
+
+def refuse_another(trace: RunTrace, protocol: AgentProtocol, retriever: Retriever, *, allow_other_model: bool) -> None:
+    """Compare a run with what is here to run it again.
+
+    Raises:
+        ConfigError: another protocol, prompt or recommender than the run's; another model, adapter or sampling, unless
+            that is allowed.
+    """
+    run, name = trace.run, f"Run {trace.run.run_id}"
+    versions = {
+        "protocol": (run.protocol, protocol.name),
+        "protocol version": (run.protocol_version, protocol.version),
+        "prompt version": (run.prompt_version, PROMPT_VERSION),
+    }
+    for what, (logged, here) in versions.items():
+        if logged != here:
+            raise ConfigError(
+                f"{name} was made with {what} {_brief(logged)}, and here it is {_brief(here)}: it would be another run."
+            )
+    if run.trm_fingerprint != retriever.fingerprint:
+        raise ConfigError(
+            f"{name} was made with the recommender {run.trm_fingerprint[:12]}, and this one is "
+            f"{retriever.fingerprint[:12]}: other items would come back. Name the run's own artifact."
+        )
+    live = {"adapter": None, **protocol.lineage()}
+    for what in ("policy_model", "adapter", "sampling"):
+        logged = getattr(run, what)
+        if logged != live[what] and not allow_other_model:
+            raise ConfigError(
+                f"{name} was written with {what.replace('_', ' ')} {_brief(logged)}, and here it is "
+                f"{_brief(live[what])}. Serve that one, or allow another model."
+            )
+
+
+def _brief(value: object) -> str:
+    return "none" if value is None else repr(value)[:120]

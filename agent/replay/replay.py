@@ -1,0 +1,255 @@
+"""What if: a logged run again, from the start or from a turn whose preference was edited.
+
+The state up to the turn is rebuilt from the log on a LangGraph checkpointer, without a call of the model; the
+checkpoint is forked with the edited turn, and the live model goes on from there. The result is stored as a child of the
+run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from langchain_core.language_models import BaseChatModel
+from langgraph.checkpoint.memory import InMemorySaver
+
+from deeprec.agent.graph.build import build_graph, protocol_for
+from deeprec.agent.graph.state import AgentInput, AgentState, Lineage
+from deeprec.agent.policy.completion import CompletionPolicy
+from deeprec.agent.protocols import AgentProtocol
+from deeprec.agent.replay.preconditions import checked_preference, config_of, load_ended, refuse_another, searched
+from deeprec.agent.traces.records import RetrievalRecord, RunRecord, RunTrace, TraceStoreError, TurnRecord
+from deeprec.agent.traces.store.recorder import SqlRecorder
+from deeprec.agent.traces.store.store import TraceStore
+from deeprec.agent.views import RunComparison, compare_runs
+from deeprec.trm_tool import ConfigError, Retriever
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+OnUpdate = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A run beside its repetition."""
+
+    original: RunTrace
+    child: RunTrace
+    comparison: RunComparison
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both wrote the same, token by token, found the same items and recommended the same list."""
+        return self.comparison.is_same
+
+
+async def fork_run(
+    store: TraceStore,
+    run_id: UUID | str,
+    *,
+    turn: int,
+    preference: str,
+    policy: CompletionPolicy | BaseChatModel,
+    retriever: Retriever,
+    seed: int | None = None,
+    allow_other_model: bool = False,
+    on_update: OnUpdate | None = None,
+) -> RunTrace:
+    """Edit the preference of one turn of a logged run, and run on from there with the live model.
+
+    The child keeps the request, the settings and the steps before the turn. The edited turn stands in it with no
+    logprobs, since nobody sampled it; such a run is never trained on. It belongs neither to the group nor to the suite
+    of the original, so that figures over those stay what they were.
+
+    Args:
+        store: where the run is, and where its child goes.
+        run_id: the run's id, or as much of its beginning as is unique.
+        turn: position of a turn that searched, from 0.
+        preference: what it searches for instead, phrases separated by `;`.
+        policy: the model that wrote the run; a `CompletionPolicy` or a chat model as its protocol wants.
+        retriever: the recommender that the run was made with.
+        seed: of the sampling from there on; None is the run's own.
+        allow_other_model: let another model or adapter, or other sampling, go on.
+        on_update: called after each new step with the node's name and the keys that it wrote.
+    Returns:
+        The child as it is stored, with `parent_id` and `fork`.
+    Raises:
+        RunNotFoundError: no such run.
+        TraceStoreError: a run or a turn that cannot be forked, or a store that cannot be written.
+        ConfigError: a preference that is none, or another model, recommender or prompt than the run's.
+        PolicyError: the server cannot be had.
+    """
+    trace = load_ended(store, run_id)
+    edited = searched(trace, turn)
+    wanted = checked_preference(preference)
+    if wanted == edited.preference:
+        raise ConfigError(
+            f"Turn {turn + 1} of run {trace.run.run_id} searched for exactly {wanted!r}. Edit it, or replay the run."
+        )
+    fork = {"turn": turn, "preference": wanted}
+    again = _Again(trace=trace, turn=turn, preference=wanted, fork=fork, seed=seed)
+    return await _go_on(store, again, policy, retriever, allow_other_model, on_update or _say_nothing)
+
+
+async def replay_run(
+    store: TraceStore,
+    run_id: UUID | str,
+    *,
+    policy: CompletionPolicy | BaseChatModel,
+    retriever: Retriever,
+    allow_other_model: bool = False,
+    on_update: OnUpdate | None = None,
+) -> Replay:
+    """Make a logged run again with nothing edited, and say where it differs.
+
+    The same model under the same seed and sampling should write the same tokens; a difference tells how far that holds
+    on this server (a GPU's batches round differently, a run without a seed is another sample). A run that was itself
+    forked is repeated from its edited turn on.
+
+    Args, Raises: as `fork_run`.
+    """
+    trace = load_ended(store, run_id)
+    fork = dict(trace.run.fork or {"turn": None})
+    again = _Again(trace=trace, turn=fork["turn"], preference=None, fork=fork, seed=None)
+    child = await _go_on(store, again, policy, retriever, allow_other_model, on_update or _say_nothing)
+    return Replay(original=trace, child=child, comparison=compare_runs(trace, child))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """What is run again."""
+
+    trace: RunTrace
+    turn: int | None
+    """The last turn that comes from the log; None for a run from the start."""
+    preference: str | None
+    """What that turn searches for instead; None leaves it as it is."""
+    fork: dict[str, Any]
+    seed: int | None
+
+
+async def _go_on(
+    store: TraceStore,
+    again: _Again,
+    policy: CompletionPolicy | BaseChatModel,
+    retriever: Retriever,
+    allow_other_model: bool,
+    on_update: OnUpdate,
+) -> RunTrace:
+    """Store a child with the steps before the turn, then the turn itself, then what the live model does now."""
+    trace, turn = again.trace, again.turn
+    config, where = config_of(trace)
+    if isinstance(policy, CompletionPolicy):
+        await policy.connect()
+    protocol = protocol_for(policy, None, config)
+    refuse_another(trace, protocol, retriever, allow_other_model=allow_other_model)
+    recorder = _ForkRecorder(store, trace, turn)
+    graph = build_graph(policy, retriever, config=config, recorder=recorder, checkpointer=InMemorySaver())
+    child_id = uuid4()
+    thread: Any = {"configurable": {"thread_id": str(child_id)}}
+    request: AgentInput | None = _request(again, where, child_id)
+    if turn is not None:
+        try:
+            state = await _rebuilt(graph, request, thread, turn)
+            record = await _last_of_log(again, turn, protocol, state)
+            await asyncio.to_thread(store.record_turn, child_id, record)
+            said = protocol.replay(state["conversation"], record)
+            written: AgentState = {
+                "conversation": dict(said.conversation),
+                "decision": asdict(said.decision),
+                "turn_count": turn + 1,
+                "spent_tokens": state["spent_tokens"] + said.completion_tokens,
+            }
+            await graph.aupdate_state(thread, written, as_node="reason")
+        except BaseException:
+            await asyncio.to_thread(_forget, store, child_id)
+            raise
+        request = None  # the forked checkpoint goes on
+    async for update in graph.astream(request, thread, stream_mode="updates", durability="sync"):
+        for node, wrote in update.items():
+            on_update(node, wrote)
+    return await asyncio.to_thread(store.run, child_id)
+
+
+class _ForkRecorder(SqlRecorder):
+    """Opens a run with the steps that it shares with another: those before a turn. Here a failing store is an error."""
+
+    def __init__(self, store: TraceStore, trace: RunTrace, turn: int | None) -> None:
+        super().__init__(store)
+        self._fork_store = store
+        self._turns: Sequence[TurnRecord] = trace.turns[: turn or 0]
+        self._retrievals: Sequence[RetrievalRecord] = [
+            r for r in trace.retrievals if turn is not None and r.turn < turn
+        ]
+
+    async def start_run(self, record: RunRecord) -> None:
+        """Open the child."""
+        await asyncio.to_thread(self._start, record)
+
+    def _start(self, record: RunRecord) -> None:
+        self._fork_store.start_run(record)
+        for turn in self._turns:
+            self._fork_store.record_turn(record.run_id, turn)
+        for retrieval in self._retrievals:
+            self._fork_store.record_retrieval(record.run_id, retrieval)
+
+
+async def _rebuilt(
+    graph: CompiledStateGraph[Any, Any, Any, Any], request: AgentInput | None, thread: Any, turn: int
+) -> dict[str, Any]:
+    """The state in which the model was asked for a turn; every step before it comes out of the log."""
+    while True:
+        await graph.ainvoke(request, thread, interrupt_before=["reason"], durability="sync")
+        state = await graph.aget_state(thread)
+        if state.next != ("reason",):
+            raise TraceStoreError(
+                f"The state before turn {turn + 1} cannot be rebuilt: the run ended as {state.values['status']} before "
+                f"it ({state.values['detail']})."
+            )
+        if state.values["turn_count"] == turn:
+            return dict(state.values)
+        request = None
+
+
+async def _last_of_log(again: _Again, turn: int, protocol: AgentProtocol, state: dict[str, Any]) -> TurnRecord:
+    """The turn after which the live model goes on, edited if it is to be.
+
+    Raises:
+        ConfigError: the conversation before it is another one than the model had.
+    """
+    trace = again.trace
+    if not protocol.agrees(state["conversation"], trace.turns[: turn + 1]):
+        raise ConfigError(
+            f"What the model had before turn {turn + 1} of run {trace.run.run_id} does not come out as it was logged: "
+            "the tokenizer or chat template of the served model differs, or the titles of items do. Nothing can follow."
+        )
+    record = trace.turns[turn]
+    return record if again.preference is None else await protocol.edit(record, again.preference)
+
+
+def _request(again: _Again, where: dict[str, Any] | None, child_id: UUID) -> AgentInput:
+    run = again.trace.run
+    known = {
+        "user_id": run.user_id,
+        "target_id": run.target_id,
+        "seed": run.seed if again.seed is None else again.seed,
+        "split": run.split,
+    }
+    lineage: Any = {name: value for name, value in known.items() if value is not None}
+    lineage |= Lineage(run_id=str(child_id), parent_id=str(run.run_id), fork=again.fork)
+    return AgentInput(history=list(run.history), message=run.message, where=where, lineage=lineage)
+
+
+def _forget(store: TraceStore, run_id: UUID) -> None:
+    """Remove a child that did not come about."""
+    try:
+        store.delete_run(run_id)
+    except TraceStoreError:  # it was not begun, or the store is what failed
+        return
+
+
+def _say_nothing(node: str, wrote: Mapping[str, Any]) -> None: ...

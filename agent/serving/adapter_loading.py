@@ -1,0 +1,53 @@
+"""LoRA adapters of a running server: loaded under a new name, while the server goes on answering."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deeprec.agent.policy.completion import CompletionPolicy
+from deeprec.agent.policy.openai_endpoint import Endpoint, PolicyRejectedError
+from deeprec.trm_tool.errors import ConfigError
+
+_TIMEOUT_S = 120.0
+
+
+async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key: str | None = None) -> bool:
+    """Have a server load an adapter from its disk. A name that it has already is left as it is.
+
+    A name stands for one set of weights for good: a server keeps what it has cached under a name, so new weights get a
+    new name and a new folder. The folder has to stay, because an adapter that was put out is read again.
+
+    Args:
+        base_url: a vLLM server that was started with LoRA and runtime loading, as `deeprec llm serve` does. With
+            several replicas behind one address only one of them is reached: load into each.
+        name: what requests and traces will call it.
+        folder: an adapter as PEFT saves it; the server reads it, so the path is the server's.
+        api_key: else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY.
+
+    Returns:
+        whether it was loaded; False where the server has the name already, whatever weights that stands for.
+
+    Raises:
+        ConfigError: there is no adapter in the folder.
+        PolicyRejectedError: the server refuses: loading is switched off, or the adapter is of another model.
+        PolicyUnavailableError: no usable answer.
+    """
+    folder = Path(folder).resolve()
+    missing = [file for file in ("adapter_config.json", "adapter_model.safetensors") if not (folder / file).is_file()]
+    if missing:
+        raise ConfigError(f"{folder} is no LoRA adapter: it has no {missing[0]}. Name a folder that PEFT saved.")
+    async with CompletionPolicy(base_url, api_key=api_key) as policy:
+        if name in (await policy.connect()).adapters:
+            return False
+    endpoint = Endpoint(base_url, api_key=api_key, timeout_s=_TIMEOUT_S, max_retries=2, retry_wait_s=0.5)
+    try:
+        await endpoint.tell(f"{endpoint.base_url}/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+    except PolicyRejectedError as error:
+        raise PolicyRejectedError(
+            f"The adapter {name} could not be loaded. {error} vLLM needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, "
+            "--enable-lora, a --max-lora-rank of the adapter's, and the adapter's own base model; "
+            "`deeprec llm serve` starts one like that."
+        ) from error
+    finally:
+        await endpoint.aclose()
+    return True

@@ -1,0 +1,1 @@
+"""Keeping a store in order: pruning, redaction, disk usage, migration by hand."""

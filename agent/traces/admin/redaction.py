@@ -1,0 +1,208 @@
+"""Taking a person out of the store: what says who they are or what they like goes, what counts stays (ADR 8)."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy.orm import Session
+
+from deeprec.agent.traces.admin.disk_usage import Reclaimed, give_back
+from deeprec.agent.traces.admin.retention import may_be_running
+from deeprec.agent.traces.records import TraceStoreError
+from deeprec.agent.traces.store.codec import encode_logprobs, encode_tokens, storable
+from deeprec.agent.traces.store.schema import Base, Recommendation, RetrievedItem, Run, Turn
+from deeprec.agent.traces.store.store import TraceStore
+
+MARK = "redacted"
+"""What stands for a text that has to be there."""
+
+ERASED: dict[str, dict[str, Any]] = {
+    "runs": {"user_id": None, "history": [], "message": None, "detail": None},
+    "turns": {
+        "prompt_ids": encode_tokens(()),  # token ids decode to text
+        "completion_ids": encode_tokens(()),
+        "logprobs": encode_logprobs(()),
+        "text": "",
+        "thought": None,
+        "preference": None,
+        "detail": None,
+        "messages": None,
+    },
+    "retrievals": {"preference": None, "unenforced": [], "detail": None},
+    # A score is a function of history, preference and item: whoever has the recommender could find the items by it.
+    "retrieved_items": {"score": math.nan},
+    "recommendations": {"score": None},
+    "rewards": {},
+}
+"""Column -> what is written in its place, by table."""
+RENAMED: dict[str, tuple[str, ...]] = {
+    "runs": ("target_id", "group_id"),
+    "turns": ("items",),
+    "retrieved_items": ("item_id",),
+    "recommendations": ("item_id",),
+}
+"""Columns whose values get names that mean nothing outside. Equal items of a run stay equal, and a group a group."""
+TRIMMED: dict[str, tuple[str, ...]] = {"runs": ("config", "fork")}
+"""Columns of which one part goes: the constraints of the request, the text of an edited preference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedactReport:
+    """What redacting did or, in a dry run, would do."""
+
+    dry_run: bool
+    runs: int
+    turns: int
+    children: int
+    """Of `runs`, those that name nobody, but were forked from a run of the person."""
+    oldest: datetime | None
+    """Start of the oldest of them."""
+    newest: datetime | None
+    reclaimed: Reclaimed | None = None
+    """How the old bytes were taken out of the database's files; None in a dry run."""
+
+
+def redact_person(store: TraceStore, user_id: str, *, dry_run: bool = True) -> RedactReport:
+    """Take a person out of every run of theirs, and of every run that was forked from one. Pinned runs too.
+
+    History, message, free text, tokens with their logprobs, scores and the user id go. Item ids and the group id are
+    replaced by names that mean nothing outside the run (the group). So counts, latencies, tokens written, statuses,
+    ranks (also of the held-out item), provenance and rewards stay what they were. It is one transaction: all of it or
+    nothing. Then a SQLite file is rewritten, during which writers wait, so that no old byte stays in it. That is done
+    even where no run is left to redact, so that calling again finishes what a full disk prevented.
+
+    Args:
+        store: where.
+        user_id: as the runs have it.
+        dry_run: only report.
+    Raises:
+        TraceStoreError: a run of the person may still be running, or the store cannot be written; nothing was changed.
+    """
+    person, now = storable(user_id), datetime.now(UTC)
+    if dry_run:
+        with store._read() as session:
+            return _report(session, _runs_of(session, person, now), dry_run=True)
+    with store._write() as session:
+        runs = _runs_of(session, person, now, lock=True)
+        report = _report(session, runs, dry_run=False)
+        with_zeros = session.get_bind().dialect.name == "sqlite"
+        before = session.execute(text("PRAGMA secure_delete")).scalar() if with_zeros else 0
+        if with_zeros:
+            session.execute(text("PRAGMA secure_delete=ON"))
+        try:
+            _redact(session, runs, now)
+        finally:
+            if with_zeros:
+                session.execute(text(f"PRAGMA secure_delete={int(before or 0)}"))
+    reclaimed = give_back(store, thoroughly=True)
+    return replace(report, reclaimed=reclaimed)
+
+
+def _runs_of(session: Session, person: str, now: datetime, *, lock: bool = False) -> list[Any]:
+    """Rows of (run_id, started_at, user_id, group_id, config, fork, target_id), oldest first."""
+    own = select(Run.run_id).where(Run.user_id == person).cte("of_person", recursive=True)
+    of_person = own.union(select(Run.run_id).where(Run.parent_id == own.c.run_id))
+    chosen = (
+        Run.run_id.in_(select(of_person.c.run_id)),
+        (Run.redacted_at.is_(None)) | (Run.user_id == person),
+    )
+    going = session.execute(select(Run.run_id).where(*chosen, may_be_running(now)).limit(1)).scalar()
+    if going is not None:
+        raise TraceStoreError(
+            f"Run {going} of this person may still be running, and would write on. Nothing was changed; "
+            "try again when it has ended, or an hour after its start if it was killed."
+        )
+    query = select(Run.run_id, Run.started_at, Run.user_id, Run.group_id, Run.config, Run.fork, Run.target_id).where(
+        *chosen
+    )
+    query = query.order_by(Run.started_at, Run.run_id)
+    return list(session.execute(query.with_for_update() if lock else query))
+
+
+def _report(session: Session, runs: Sequence[Any], *, dry_run: bool) -> RedactReport:
+    turns = 0
+    for batch in _batches([run.run_id for run in runs]):
+        turns += session.scalar(select(func.count()).where(Turn.run_id.in_(batch))) or 0
+    starts = [run.started_at for run in runs]
+    return RedactReport(
+        dry_run=dry_run,
+        runs=len(runs),
+        turns=turns,
+        children=sum(run.user_id is None for run in runs),
+        oldest=min(starts, default=None),
+        newest=max(starts, default=None),
+    )
+
+
+def _redact(session: Session, runs: Sequence[Any], now: datetime) -> None:
+    groups: dict[str, str] = {}
+    for batch in _batches(runs):
+        ids = [run.run_id for run in batch]
+        names = _rename_items(session, ids)
+        for table in Base.metadata.sorted_tables:
+            if ERASED.get(table.name):
+                session.execute(update(table).where(table.c.run_id.in_(ids)).values(ERASED[table.name]))
+        for run in batch:
+            target = None if run.target_id is None else _name(names[run.run_id], run.target_id)
+            group = run.group_id
+            if group is not None and group not in groups:
+                groups[group] = f"{MARK}:{uuid4()}"
+            session.execute(
+                update(Run)
+                .where(Run.run_id == run.run_id)
+                .values(
+                    target_id=target,
+                    group_id=None if group is None else groups[group],
+                    config={**run.config, "where": None} if "where" in run.config else run.config,
+                    fork={**run.fork, "preference": MARK} if run.fork and "preference" in run.fork else run.fork,
+                    redacted_at=now,
+                )
+            )
+
+
+def _rename_items(session: Session, ids: list[UUID]) -> dict[UUID, dict[str, str]]:
+    """Give the items of each run names by the order in which the run met them; run -> item id -> name."""
+    names: dict[UUID, dict[str, str]] = defaultdict(dict)
+    places: dict[Any, tuple[str, ...]] = {
+        RetrievedItem: ("run_id", "position", "rank"),
+        Recommendation: ("run_id", "listing", "rank"),
+    }
+    for table, keys in places.items():
+        columns = [table.__table__.c[key] for key in keys]
+        rows = session.execute(select(*columns, table.item_id).where(table.run_id.in_(ids)).order_by(*columns)).all()
+        renamed = [
+            {
+                **{f"at_{key}": value for key, value in zip(keys, row, strict=False)},
+                "name": _name(names[row[0]], row[-1]),
+            }
+            for row in rows
+        ]
+        if renamed:
+            at = [column == bindparam(f"at_{column.key}") for column in columns]
+            session.connection().execute(update(table.__table__).where(*at).values(item_id=bindparam("name")), renamed)
+    turns = session.execute(
+        select(Turn.run_id, Turn.position, Turn.items).where(Turn.run_id.in_(ids)).order_by(Turn.run_id, Turn.position)
+    ).all()
+    for run_id, position, items in turns:
+        if items:
+            session.execute(
+                update(Turn)
+                .where(Turn.run_id == run_id, Turn.position == position)
+                .values(items=[_name(names[run_id], item) for item in items])
+            )
+    return names
+
+
+def _name(names: dict[str, str], item_id: str) -> str:
+    return names.setdefault(item_id, f"{MARK}:{len(names) + 1}")
+
+
+def _batches(rows: Sequence[Any], size: int = 200) -> list[Any]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

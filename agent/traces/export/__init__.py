@@ -1,0 +1,1 @@
+"""Runs as JSON lines, Parquet, OpenTelemetry spans and preference files."""

@@ -1,0 +1,255 @@
+"""Runs as a file of JSON lines, without loss, and back: a header, a line a run, and a last line to say it is whole."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID
+
+from sqlalchemy import insert, select
+
+from deeprec.agent.traces.admin.disk_usage import run_tables
+from deeprec.agent.traces.export.run_json import WireError, rows_of, run_lines, same_run
+from deeprec.agent.traces.export.table_rows import Rows, read_rows, staged
+from deeprec.agent.traces.store.schema import Run
+from deeprec.agent.traces.store.store import RunFilter, TraceStore
+from deeprec.trm_tool.errors import ConfigError, DataError
+
+KIND, FORMAT = "traces", 1
+MAX_LINE_BYTES = 256 * 1024 * 1024
+"""Of one run; a longer line is no run."""
+_BATCH_RUNS, _BATCH_BYTES = 100, 8 * 1024 * 1024  # of one transaction of an import
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceExport:
+    """What an export wrote."""
+
+    runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceImport:
+    """What an import did."""
+
+    imported: int
+    known: int
+    """Runs that were there already, the same (a pin apart)."""
+    conflicts: tuple[UUID, ...]
+    """Runs that are there with other content; they were left as they are."""
+
+
+def export_jsonl(store: TraceStore, path: str | Path, where: RunFilter | None = None) -> TraceExport:
+    """Write runs to a file that `import_jsonl` reads back without loss, oldest first, in constant memory.
+
+    Args:
+        store: where to read.
+        path: where to; compressed where it ends in `.gz`. An export that is there is replaced once this one is whole,
+            anything else is refused.
+        where: which runs; None for all.
+    Raises:
+        ConfigError: the file is something else, or cannot be written.
+        TraceStoreError: the store cannot be read.
+    """
+    path = Path(path)
+    _check_target(path)
+    count = 0
+    with staged(path) as staging, _open(staging, "wb") as file:
+        _put(file, {"deeprec": KIND, "format": FORMAT})
+        for rows in read_rows(store, where):
+            for line in run_lines(rows):
+                _put(file, line)
+                count += 1
+        _put(file, {"end": True, "runs": count})
+    return TraceExport(runs=count)
+
+
+def import_jsonl(store: TraceStore, path: str | Path) -> TraceImport:
+    """Read the runs of an exported file into a store. Calling it again changes nothing.
+
+    Runs are written whole, some at a time. A run id that is taken by other content is reported and left as it is.
+
+    Args:
+        store: where to.
+        path: the file; compressed where it ends in `.gz`.
+    Raises:
+        DataError: the file is missing, something else, from a newer version, damaged or cut off. Says in which line,
+            and how many runs before it were taken: those are whole, and reading a mended file goes on from there.
+        TraceStoreError: the store cannot be written.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name an exported file.")
+    imported = known = 0
+    conflicts: list[UUID] = []
+    waiting: list[tuple[UUID, Rows]] = []
+
+    def write() -> None:
+        nonlocal imported, known
+        new, same, other = _write(store, waiting)
+        imported, known = imported + new, known + same
+        conflicts.extend(other)
+        waiting.clear()
+
+    size = 0
+    try:
+        with _open(path, "rb") as file:
+            for number, line_bytes, line in _lines(file):
+                try:
+                    waiting.append(rows_of(line))
+                except WireError as error:
+                    raise _DamagedError(number, str(error)) from None
+                size += line_bytes
+                if len(waiting) >= _BATCH_RUNS or size >= _BATCH_BYTES:
+                    write()
+                    size = 0
+            write()
+    except _DamagedError as error:
+        write()  # the runs before it are whole
+        raise DataError(f"{path}, line {error.line}: {error.why}. {_taken(imported, known, len(conflicts))}") from None
+    return TraceImport(imported=imported, known=known, conflicts=tuple(conflicts))
+
+
+class _DamagedError(Exception):
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(why)
+        self.line, self.why = line, why
+
+
+def _taken(imported: int, known: int, conflicts: int) -> str:
+    seen = imported + known + conflicts
+    if not seen:
+        return "Nothing was imported."
+    return f"The {seen} runs before it were read ({imported} of them new) and are whole; import the mended file again."
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, int, Any]]:
+    """(line number, bytes, object) of every run; the first and the last line are checked on the way."""
+    number = runs = 0
+    ended = False
+    while True:
+        number += 1
+        try:
+            raw = file.readline(MAX_LINE_BYTES + 1)
+        except (EOFError, OSError, zlib.error) as error:
+            what = "the file is cut off" if isinstance(error, EOFError) else f"the file is damaged ({error})"
+            raise _DamagedError(number, what) from None
+        if not raw:
+            break
+        if ended:
+            raise _DamagedError(number, "something follows the line that ends the file")
+        value = _parsed(number, raw)
+        if number == 1:
+            _check_header(value)
+        elif isinstance(value, dict) and "end" in value:
+            if value.get("runs") != runs:
+                raise _DamagedError(number, f"the file had {value.get('runs')!r} runs and has {runs} now")
+            ended = True
+        else:
+            runs += 1
+            yield number, len(raw), value
+    if number == 1:
+        raise _DamagedError(1, "the file is empty")
+    if not ended:
+        raise _DamagedError(number, "the file is cut off: the line that ends it is missing")
+
+
+def _parsed(number: int, raw: bytes) -> Any:
+    if len(raw) > MAX_LINE_BYTES:
+        raise _DamagedError(number, f"it is longer than {MAX_LINE_BYTES} bytes")
+    try:
+        return json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        if number == 1:
+            raise _DamagedError(1, "this is no file of exported runs") from None
+        if not raw.endswith(b"\n"):
+            raise _DamagedError(number, "the file is cut off within it") from None
+        raise _DamagedError(number, f"it is no JSON ({str(error)[:100]})") from None
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _check_header(value: Any) -> None:
+    if not isinstance(value, dict) or value.get("deeprec") != KIND:
+        raise _DamagedError(1, "this is no file of exported runs")
+    version = value.get("format")
+    if version != FORMAT:
+        raise _DamagedError(
+            1, f"the file has format {version!r}, and this version of deeprec-agent reads {FORMAT}; upgrade it"
+        )
+
+
+def _write(store: TraceStore, batch: list[tuple[UUID, Rows]]) -> tuple[int, int, list[UUID]]:
+    """Write one batch in one transaction; (new, known, conflicts)."""
+    known, conflicts = 0, []
+    with store._write() as session:
+        connection = session.connection()
+        there = _stored(connection, [run_id for run_id, _ in batch])
+        rows: Rows = {table.name: [] for table in run_tables()}
+        new = 0
+        for run_id, parts in batch:
+            line = next(run_lines(parts))
+            if run_id not in there:
+                there[run_id] = line  # the file may name it again
+                new += 1
+                for name, values in parts.items():
+                    rows[name] += values
+            elif same_run(line, there[run_id]):
+                known += 1
+            else:
+                conflicts.append(run_id)
+        for table in run_tables():
+            if rows[table.name]:
+                connection.execute(insert(table), rows[table.name])
+    return new, known, conflicts
+
+
+def _stored(connection: Any, run_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Those of the runs that are there, as `run_lines` has them."""
+    taken = connection.scalars(select(Run.run_id).where(Run.run_id.in_(run_ids))).all()
+    if not taken:
+        return {}
+    rows: Rows = {
+        table.name: [dict(row) for row in connection.execute(select(table).where(table.c.run_id.in_(taken))).mappings()]
+        for table in run_tables()
+    }
+    return {UUID(line["run"]["run_id"]): line for line in run_lines(rows)}
+
+
+def _check_target(path: Path) -> None:
+    """Raise ConfigError when an export to `path` would overwrite something else."""
+    if not path.exists():
+        return
+    try:
+        with _open(path, "rb") as file:
+            _check_header(_parsed(1, file.readline(1000)))
+    except _DamagedError as error:
+        if "format" in error.why:
+            return  # an export of another version
+    except (OSError, EOFError, zlib.error):
+        pass
+    else:
+        return
+    raise ConfigError(f"{path} is there and is no file of exported runs, so it stays. Name another file.")
+
+
+def _put(file: IO[bytes], value: Any) -> None:
+    file.write(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+
+
+@contextmanager
+def _open(path: Path, mode: str) -> Iterator[IO[bytes]]:
+    with path.open(mode) as raw:
+        if path.suffix != ".gz":
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw, mode=mode, compresslevel=6, filename="", mtime=0) as packed:
+            yield packed  # type: ignore[misc]

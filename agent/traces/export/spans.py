@@ -1,0 +1,190 @@
+"""What the spans of a run say: attributes in OpenTelemetry's GenAI conventions, and ours under `deeprec.`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunOutcome, RunRecord, TurnRecord
+from deeprec.agent.traces.store.codec import storable
+
+AGENT = "invoke_agent deeprec"
+TOOL_NAME = "retrieve_items"
+TOOL = f"execute_tool {TOOL_NAME}"
+MAX_CHARS = 30_000
+"""Of one text."""
+
+Attributes = dict[str, Any]
+
+_ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
+_SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
+
+
+def run_attributes(record: RunRecord, with_content: bool) -> Attributes:
+    """Of a run's root span, as far as they are known when it starts."""
+    said: Attributes = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": "deeprec",
+        "gen_ai.agent.version": _version(),
+        "gen_ai.conversation.id": str(record.run_id),
+        **_request(record),
+        "deeprec.run.id": str(record.run_id),
+        "deeprec.run.parent_id": None if record.parent_id is None else str(record.parent_id),
+        "deeprec.protocol": f"{record.protocol}/{record.protocol_version}",
+        "deeprec.prompt_version": record.prompt_version,
+        "deeprec.guided": record.guided,
+        "deeprec.policy_model": record.policy_model,
+        "deeprec.adapter_version": record.adapter_version,
+        "deeprec.trm_fingerprint": record.trm_fingerprint,
+        "deeprec.split": record.split,
+        "deeprec.suite": record.suite,
+        "deeprec.history_length": len(record.history),
+    }
+    if with_content:
+        said |= {
+            "user.id": record.user_id,
+            "deeprec.history": list(record.history),
+            "deeprec.target_id": record.target_id,
+            "deeprec.group_id": record.group_id,
+            "gen_ai.input.messages": None if record.message is None else _messages(_text("user", record.message)),
+        }
+    return _plain(said)
+
+
+def outcome_attributes(outcome: RunOutcome, totals: Mapping[str, int], with_content: bool) -> Attributes:
+    """Of a run's root span, when it ends. `totals` counts turns, retrievals and tokens."""
+    said: Attributes = {
+        "gen_ai.usage.input_tokens": totals["input"],
+        "gen_ai.usage.output_tokens": totals["output"],
+        "deeprec.run.status": outcome.status,
+        "deeprec.turns": totals["turns"],
+        "deeprec.retrievals": totals["retrievals"],
+        "deeprec.recommended": len(outcome.recommended),
+        "deeprec.ungrounded": outcome.ungrounded,
+    }
+    if with_content:
+        said["gen_ai.output.messages"] = _messages(
+            {**_text("assistant", json.dumps(_ids(outcome.recommended))), "finish_reason": "stop"}
+        )
+        said["deeprec.written_ids"] = _ids(outcome.written)
+        said["deeprec.recommended_ids"] = _ids(outcome.recommended)
+    return _plain(said)
+
+
+def turn_operation(record: RunRecord) -> str:
+    """What a call of the policy is called."""
+    return "chat" if record.protocol == "tools" else "text_completion"
+
+
+def turn_attributes(record: RunRecord, turn: TurnRecord, with_content: bool) -> Attributes:
+    """Of the span of one call of the policy."""
+    said: Attributes = {
+        "gen_ai.operation.name": turn_operation(record),
+        **_request(record),
+        "gen_ai.usage.input_tokens": turn.prompt_tokens,
+        "gen_ai.usage.output_tokens": turn.completion_tokens,
+        "gen_ai.response.finish_reasons": None if turn.finish_reason is None else [turn.finish_reason],
+        "gen_ai.output.type": "text",
+        "deeprec.run.id": str(record.run_id),
+        "deeprec.turn": turn.position,
+        "deeprec.node": turn.node,
+        "deeprec.action": turn.action,
+    }
+    if with_content:
+        asked = (turn.messages or [])[:-1]
+        said["gen_ai.input.messages"] = _messages(*map(_langchain, asked)) if asked else None
+        said["gen_ai.output.messages"] = _messages(_answer(turn))
+        said["deeprec.preference"] = turn.preference
+        said["deeprec.items"] = list(turn.items) or None
+    return _plain(said)
+
+
+def retrieval_attributes(retrieval: RetrievalRecord, with_content: bool) -> Attributes:
+    """Of the span of one call of the recommender."""
+    said: Attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": TOOL_NAME,
+        "gen_ai.tool.type": "datastore",
+        "gen_ai.tool.description": "Finds items for a history and a preference.",
+        "deeprec.retrieval": retrieval.position,
+        "deeprec.turn": retrieval.turn,
+        "deeprec.k": retrieval.k,
+        "deeprec.found": len(retrieval.items),
+        "deeprec.unenforced": len(retrieval.unenforced),
+    }
+    if with_content:
+        said["gen_ai.tool.call.arguments"] = _json({"preference": retrieval.preference, "k": retrieval.k})
+        found = [{"id": item.id, "score": item.score if item.score == item.score else None} for item in retrieval.items]
+        said["gen_ai.tool.call.result"] = _json(found)
+    return _plain(said)
+
+
+def _request(record: RunRecord) -> Attributes:
+    sampling = {name: record.sampling.get(name) for name in _SAMPLING} | {"seed": record.seed}
+    known = {name: value for name, value in sampling.items() if isinstance(value, int | float)}
+    return {
+        # The API that is spoken, whoever serves the model behind it: the conventions know no name for vLLM.
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": record.adapter or record.policy_model,
+        **{f"gen_ai.request.{name}": value for name, value in known.items()},
+    }
+
+
+def _answer(turn: TurnRecord) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = []
+    if turn.thought and turn.messages is not None:  # the tagged text holds its thought already
+        parts.append({"type": "reasoning", "content": _cut(turn.thought)})
+    if turn.text:
+        parts.append({"type": "text", "content": _cut(turn.text)})
+    if turn.action == "retrieve":
+        arguments = {"preference": _cut(turn.preference or "")}
+        parts.append({"type": "tool_call", "id": str(turn.position), "name": TOOL_NAME, "arguments": arguments})
+    return {"role": "assistant", "parts": parts, "finish_reason": turn.finish_reason or "error"}
+
+
+def _langchain(message: Any) -> dict[str, Any]:
+    """A message as LangChain stores it."""
+    data = message.get("data", {}) if isinstance(message, dict) else {}
+    content = data.get("content", "")
+    kind = message.get("type") if isinstance(message, dict) else None
+    return _text(_ROLES.get(str(kind), str(kind)), content if isinstance(content, str) else _json(content))
+
+
+def _text(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": _cut(content)}]}
+
+
+def _messages(*messages: dict[str, Any]) -> str:
+    return _json(list(messages))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)  # ASCII: what is no Unicode text stays an escape
+
+
+def _ids(lines: tuple[RecommendationRecord, ...]) -> list[str]:
+    return [line.item_id for line in lines]
+
+
+def _plain(said: Attributes) -> Attributes:
+    """Without what is not known; text that every backend takes."""
+    return {name: _clean(value) for name, value in said.items() if value is not None}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_clean(part) for part in value]
+    return storable(value) if isinstance(value, str) else value
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}… ({len(text)} characters)"
+
+
+def _version() -> str:
+    try:
+        return version("deeprec-agent")
+    except PackageNotFoundError:
+        return "unknown"

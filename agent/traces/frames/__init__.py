@@ -1,0 +1,1 @@
+"""Logged runs as data frames for notebooks."""

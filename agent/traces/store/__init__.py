@@ -1,0 +1,1 @@
+"""The tables, and what writes and reads them."""

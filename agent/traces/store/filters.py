@@ -1,0 +1,100 @@
+"""Which runs are meant: filters over `runs`, and a run by the beginning of its id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, literal, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from deeprec.agent.traces.records import TraceStoreError
+from deeprec.agent.traces.store import schema
+from deeprec.agent.traces.store.codec import storable
+
+
+class RunNotFoundError(TraceStoreError):
+    """A run id, or the beginning of one, that names no run or several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs are meant. Every field that is not None has to match."""
+
+    status: str | None = None
+    """An outcome, "running", or "incomplete" (in which the store failed)."""
+    user_id: str | None = None
+    group_id: str | None = None
+    parent_id: UUID | None = None
+    """Forks and replays of this run."""
+    split: str | None = None
+    suite: str | None = None
+    """A label of runs; the bare name of a suite means all that it was run as (`NAME@…`)."""
+    system: str | None = None
+    protocol: str | None = None
+    guided: bool | None = None
+    policy_model: str | None = None
+    adapter_version: str | None = None
+    trm_fingerprint: str | None = None
+    since: datetime | None = None
+    """Started then or later. A time without a zone is the machine's."""
+    until: datetime | None = None
+    """Started before then."""
+
+
+def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
+    """`query`, which reads `runs`, with a filter's conditions."""
+    if where is None:
+        return query
+    run = schema.Run
+    for field in fields(where):
+        value = getattr(where, field.name)
+        if value is None:
+            continue
+        if field.name == "since":
+            query = query.where(run.started_at >= value)
+        elif field.name == "until":
+            query = query.where(run.started_at < value)
+        elif field.name == "suite" and "@" not in value:
+            versions = f"{storable(value)}@"
+            query = query.where(or_(run.suite == storable(value), func.substr(run.suite, 1, len(versions)) == versions))
+        elif field.name == "status" and value == "incomplete":
+            query = query.where(run.incomplete)
+        else:
+            query = query.where(getattr(run, field.name) == (storable(value) if isinstance(value, str) else value))
+    return query
+
+
+def started_after(query: Select[Any], run: Sequence[Any]) -> Select[Any]:
+    """`query`, which reads `runs`, from behind a run on that is named by its `started_at` and `run_id`."""
+    key = (schema.Run.started_at, schema.Run.run_id)
+    return query.where(
+        tuple_(*key) > tuple_(*(literal(value, column.type) for value, column in zip(run, key, strict=True)))
+    )
+
+
+def find_run(session: Session, run_id: UUID | str) -> schema.Run:
+    """One run, by its id or by the beginning of its id.
+
+    Raises:
+        RunNotFoundError: no run begins so, or more than one.
+    """
+    prefix = re.sub(r"[-\s]", "", str(run_id)).lower()
+    if not re.fullmatch("[0-9a-f]{1,32}", prefix):
+        raise RunNotFoundError(
+            f"{storable(str(run_id))[:60]!r} is no run id: those are made of the digits 0-9 and a-f."
+        )
+    low, high = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
+    found = session.scalars(
+        select(schema.Run).where(schema.Run.run_id.between(low, high)).order_by(schema.Run.run_id).limit(3)
+    ).all()
+    if not found:
+        raise RunNotFoundError(f"No run begins with {prefix!r}. `deeprec traces ls` lists those that there are.")
+    if len(found) > 1:
+        some = ", ".join(str(run.run_id) for run in found[:2])
+        raise RunNotFoundError(f"More than one run begins with {prefix!r} ({some}, …). Give more of the id.")
+    return found[0]

@@ -1,0 +1,261 @@
+"""The trace store: runs written step by step, and read back as traces."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from deeprec.agent.traces.records import (
+    RetrievalRecord,
+    RunChain,
+    RunOutcome,
+    RunPreferences,
+    RunRecord,
+    RunSummary,
+    RunTrace,
+    TraceStoreError,
+    TurnRecord,
+)
+from deeprec.agent.traces.store import rows, schema, writes
+from deeprec.agent.traces.store.database import first_line, open_database
+from deeprec.agent.traces.store.filters import RunFilter, RunNotFoundError, filtered, find_run, started_after
+from deeprec.agent.traces.store.writes import StepConflictError
+
+__all__ = ["RunFilter", "RunNotFoundError", "StepConflictError", "TraceStore"]
+
+SERVER_WRITERS = 4
+"""Threads of one recorder that write to a server at once; its pool of connections has room for more."""
+
+_T = TypeVar("_T")
+
+
+class TraceStore:
+    """The runs in one database. Safe to share between threads; several processes may write to one file.
+
+    Writes are idempotent: a step that is already there with the same content is left alone, one with other content
+    raises `StepConflictError` and changes nothing.
+    """
+
+    def __init__(self, target: str | Path, *, create: bool = True) -> None:
+        """Open a store, making it or bringing it up to date as needed.
+
+        Args:
+            target: a SQLite file, or a SQLAlchemy URL.
+            create: make the database where there is none.
+        Raises:
+            TraceStoreError: there is none to open, or what is there is no trace store of a version known here.
+        """
+        self._database = open_database(target, create=create)
+        # SQLite has one writer at a time. This process' writers wait here, because SQLite's own wait polls.
+        self._lock: AbstractContextManager[Any] = nullcontext() if self._database.path is None else threading.Lock()
+
+    @property
+    def max_writers(self) -> int:
+        """How many threads can write at once: SQLite has one writer at a time."""
+        return 1 if self._database.path is not None else SERVER_WRITERS
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.readers.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Writing. Each method commits before it returns.
+
+    def start_run(self, record: RunRecord) -> bool:
+        """Open a run with status "running". One that is there already is left as it is.
+
+        Returns:
+            whether the run is new.
+        Raises:
+            StepConflictError: the run is there, but is another request's, or was made with another policy or prompt.
+        """
+        with self._writing() as connection:
+            return writes.start_run(connection, record, datetime.now(UTC))
+
+    def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
+        """Write one turn.
+
+        Raises:
+            StepConflictError: another turn is stored at this position.
+        """
+        with self._writing() as connection:
+            writes.write_turn(connection, run_id, turn, datetime.now(UTC))
+
+    def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
+        """Write one retrieval and its items.
+
+        Raises:
+            StepConflictError: another retrieval is stored at this position.
+        """
+        with self._writing() as connection:
+            writes.write_retrieval(connection, run_id, retrieval, datetime.now(UTC))
+
+    def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
+        """Close a run. One whose steps have a gap is marked incomplete.
+
+        Raises:
+            RunNotFoundError: no such run.
+            StepConflictError: the run is closed already, with another ending.
+        """
+        with self._writing() as connection:
+            writes.finish_run(connection, run_id, outcome, datetime.now(UTC))
+
+    def mark_incomplete(self, run_id: UUID) -> bool:
+        """Say of a run that steps may be missing: it is never trained on. False if there is no such run."""
+        with self._writing() as connection:
+            return writes.mark_incomplete(connection, run_id)
+
+    def write_rewards(self, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
+        """Write the components of one reward scheme; what that scheme had for this run is replaced. NaN is kept.
+
+        Raises:
+            RunNotFoundError: no such run.
+        """
+        with self._writing() as connection:
+            writes.write_rewards(connection, run_id, scheme, components)
+
+    def write_runs(self, traces: Iterable[RunTrace]) -> None:
+        """Write whole runs that have ended, with their steps, lists and rewards, in one transaction.
+
+        Raises:
+            StepConflictError: one of them is there already and differs; nothing is written.
+        """
+        with self._writing() as connection:
+            writes.write_runs(connection, list(traces), datetime.now(UTC))
+
+    def delete_run(self, run_id: UUID) -> None:
+        """Delete a run with its steps, lists and rewards.
+
+        Raises:
+            RunNotFoundError: no such run.
+        """
+        with self._writing() as connection:
+            writes.delete_run(connection, run_id)
+
+    # Reading.
+
+    def load_turn(self, run_id: UUID, position: int) -> TurnRecord | None:
+        """The turn that is stored at a position; None if none is."""
+        with self._read() as session:
+            return next(iter(rows.load_turns(session, [run_id], position).get(run_id, [])), None)
+
+    def load_retrieval(self, run_id: UUID, position: int) -> RetrievalRecord | None:
+        """The retrieval that is stored at a position; None if none is."""
+        with self._read() as session:
+            return next(iter(rows.load_retrievals(session, [run_id], position).get(run_id, [])), None)
+
+    def runs(self, limit: int | None = 50, where: RunFilter | None = None) -> list[RunSummary]:
+        """Summaries of runs, newest first.
+
+        Args:
+            limit: most runs to return; None for all.
+            where: which runs; None for all.
+        """
+        newest_first = (schema.Run.started_at.desc(), schema.Run.run_id.desc())
+        chosen = filtered(rows.summary_query(), where).order_by(*newest_first).limit(limit)
+        with self._read() as session:
+            return rows.load_summaries(session, chosen)
+
+    def run(self, run_id: UUID | str) -> RunTrace:
+        """One run, by its id or by the beginning of its id.
+
+        Raises:
+            RunNotFoundError: no run begins so, or more than one.
+        """
+        with self._read() as session:
+            return rows.load_traces(session, [find_run(session, run_id)])[0]
+
+    def traces(self, where: RunFilter | None = None, *, batch: int = 64) -> Iterator[RunTrace]:
+        """Every run that matches, oldest first, read `batch` at a time so that memory does not grow.
+
+        No transaction stays open between two batches. Runs that start meanwhile come at the end.
+        """
+        return self._paged(lambda session, page: _loaded(session, page, rows.load_traces), where, batch)
+
+    def preferences(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[RunPreferences]:
+        """What the models of the runs that match searched with, run by run; read as `traces` is, without the tokens."""
+        return self._paged(lambda session, page: _loaded(session, page, rows.load_preferences), where, batch)
+
+    def chains(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[RunChain]:
+        """The tokens of the runs that match; read as `traces` is, and nothing besides the tokens is read."""
+        return self._paged(
+            lambda session, page: rows.load_chains(session, page.with_only_columns(*rows.CHAIN_COLUMNS)), where, batch
+        )
+
+    def rewards(self, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
+        """What `write_rewards` wrote under one scheme: run -> component -> value. Runs that have none are missing."""
+        with self._read() as session:
+            return rows.load_rewards(session, run_ids, scheme)
+
+    def _paged(
+        self, load: Callable[[Session, Select[Any]], list[_T]], where: RunFilter | None, batch: int
+    ) -> Iterator[_T]:
+        """`load` page by page; a page selects runs, oldest first."""
+        key = (schema.Run.started_at, schema.Run.run_id)
+        after: Row[datetime, UUID] | None = None
+        while True:
+            page = filtered(select(schema.Run), where).order_by(*key)
+            if after is not None:
+                page = started_after(page, after)
+            with self._read() as session:
+                keys = session.execute(page.with_only_columns(*key).limit(batch)).all()
+                loaded = load(session, page.limit(batch)) if keys else []
+            yield from loaded
+            if len(keys) < batch:
+                return
+            after = keys[-1]
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        """A session in `_writing`."""
+        with self._writing() as connection, Session(connection) as session:
+            yield session
+            session.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction that writes, committed at the end."""
+        self._database.check_in_place()
+        try:
+            with self._lock, self._database.writers.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise TraceStoreError(f"The trace store cannot be written: {first_line(error)}.") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that reads, for queries of your own over `schema`.
+
+        Raises:
+            TraceStoreError: the store cannot be read.
+        """
+        with self._read() as session:
+            yield session.connection()
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        self._database.check_in_place()
+        try:
+            with Session(self._database.readers) as session:
+                yield session
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise TraceStoreError(f"The trace store cannot be read: {first_line(error)}.") from error
+
+
+def _loaded(session: Session, page: Select[Any], load: Callable[[Session, Sequence[schema.Run]], list[_T]]) -> list[_T]:
+    return load(session, session.scalars(page).all())

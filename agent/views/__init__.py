@@ -1,0 +1,6 @@
+"""Runs to read: pages, text in a terminal, and two runs side by side."""
+
+import lazy_loader
+
+# Public names are in `__init__.pyi` and load on first use, so that `deeprec --help` needs no torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,266 @@
+"""One run in a terminal. All text of a model, a catalogue or a user is shown as it is: no markup, no control codes."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunTrace, TurnRecord
+from deeprec.agent.views.run_facts import (
+    FoundItem,
+    duration,
+    fork_line,
+    found_by_turn,
+    found_items,
+    held_out_line,
+    lineage,
+    model_name,
+    origin,
+    reward_text,
+    score_text,
+)
+
+# Control, format (bidi, zero width), surrogate, private use and unassigned characters; line and paragraph separators.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_STATUS_STYLES = {"finished": "green", "running": "cyan"}
+_HELD_OUT = " ★"
+# The likeliest first; black on light, which reads on a dark and on a light terminal.
+_TOKEN_STYLES = ("", "black on #fdecd2", "black on #f8cd92", "black on #f0a457", "bold black on #e0782c")
+_MAX_CHARS = 4_000
+_MAX_HISTORY = 20  # what a run shows its model unless it was configured otherwise
+
+
+class Titles(Protocol):
+    """Where the words for an item id come from; a `Catalogue`, usually."""
+
+    def __contains__(self, item_id: object, /) -> bool:
+        """Whether the item is known."""
+
+    def summary(self, item_id: str, /) -> str:
+        """The item in one short line."""
+
+
+def visible(text: str, max_chars: int = _MAX_CHARS) -> str:
+    r"""Text on one line that cannot steer a terminal: invisible characters become escapes (``\x1b``, ``\u202e``)."""
+    shown = "".join(
+        " " if char in "\n\r\t" else char if unicodedata.category(char) not in _INVISIBLE else _escape(char)
+        for char in text[: max_chars + 1]
+    )
+    return shown if len(shown) <= max_chars else shown[: max_chars - 1] + "…"
+
+
+def render_run(
+    trace: RunTrace,
+    titles: Titles | None = None,
+    tokens: Callable[[Sequence[int]], list[str]] | None = None,
+    *,
+    show_tokens: bool = False,
+) -> RenderableType:
+    """A run as one page: the request, each turn with what came back, and the ranked list with where it came from.
+
+    Args:
+        trace: the run.
+        titles: what the items are called; without it (and for items it lacks) ids stand alone.
+        tokens: token ids to one text each, from `read_tokenizer`; without it the ids are shown.
+        show_tokens: show what the policy wrote token by token, coloured by logprob.
+    """
+    parts: list[RenderableType] = [_headline(trace), *_request(trace, titles)]
+    if trace.run.history:
+        shown = trace.run.history[-int(trace.run.config.get("max_history", _MAX_HISTORY)) :]
+        earlier = len(trace.run.history) - len(shown)
+        parts.append(_heading("History, oldest first" + (f" ({earlier} earlier items left out)" if earlier else "")))
+        history = _table("item", "", header=False)
+        for item_id in shown:
+            history.add_row(_id(item_id), _title(item_id, titles))
+        parts.append(Padding(history, (0, 0, 0, 2)))
+    found = found_items(trace)
+    for turn in trace.turns:
+        parts += _turn(turn, len(trace.turns))
+        if show_tokens and turn.completion_ids:
+            parts += _tokens(turn, tokens)
+        for retrieval in found_by_turn(trace, turn):
+            parts += _retrieval(retrieval, found[retrieval.position], trace, titles)
+    parts += _lists(trace, titles)
+    if trace.rewards:
+        parts.append(_heading("Rewards"))
+        parts += [_line(f"{reward.scheme} {reward.component}: {reward_text(reward.value)}") for reward in trace.rewards]
+    parts.append(_heading("Lineage"))
+    parts += [_line(f"{name}: {value}", style="dim") for name, value in lineage(trace)]
+    return Group(*parts)
+
+
+def _headline(trace: RunTrace) -> Text:
+    status = Text(trace.status, style=_STATUS_STYLES.get(trace.status, "yellow"))
+    if trace.incomplete:
+        status.append(" (incomplete: the trace store failed, steps may be missing)", style="red")
+    for is_so, word in ((trace.pinned, "pinned"), (trace.redacted_at, "redacted")):
+        status.append(f", {word}" if is_so else "")
+    started = trace.started_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Text.assemble(("Run ", "bold"), (str(trace.run.run_id), "bold"), "  ", status, f"  {started}")
+
+
+def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
+    run = trace.run
+    tokens = sum(turn.completion_tokens for turn in trace.turns)
+    trust = run.config.get("trust")
+    trusted = "" if trust is None else f"; preferences trusted {visible(str(trust), 20)}"
+    yield _line(
+        f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model_name(trace)}; "
+        f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, "
+        f"{tokens} tokens written{_took(trace.latency_ms)}{trusted}"
+    )
+    if run.user_id is not None:
+        yield _line(f"user {run.user_id}")
+    if run.message:
+        yield _line(f"message: {run.message}")
+    if run.target_id is not None:
+        held_out = Text("★ held out: ").append_text(_id(run.target_id)).append("  ")
+        yield Padding(held_out.append_text(_title(run.target_id, titles)), (0, 0, 0, 2))
+        yield _line(f"  {held_out_line(trace)}")
+    if told := fork_line(trace):
+        yield _line(told, style="cyan")
+    if trace.detail:
+        yield _line(f"note: {trace.detail}", style="yellow")
+
+
+def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
+    yield _heading(f"Turn {turn.position + 1} of {turns}: {turn.action}")
+    yield _line(
+        f"{turn.prompt_tokens} tokens read, {turn.completion_tokens} written{_took(turn.latency_ms)}"
+        + ("" if turn.finish_reason in (None, "stop") else f", ended by {turn.finish_reason}"),
+        style="dim",
+    )
+    if turn.thought:
+        yield _line(turn.thought, style="italic")
+    if turn.preference is not None:
+        yield _line(f"preference: {turn.preference}", style="cyan")
+    if turn.action in ("malformed", "unavailable") and turn.text and turn.text.strip() != turn.thought:
+        yield _line(f"wrote: {turn.text}")
+    if turn.detail:
+        yield _line(f"note: {turn.detail}", style="yellow")
+
+
+def _tokens(turn: TurnRecord, tokens: Callable[[Sequence[int]], list[str]] | None) -> Iterable[RenderableType]:
+    """What the policy wrote, token by token; the least likely in words too, for a terminal without colours."""
+    from deeprec.agent.views.html.tokens import LEVELS, least_likely, level, percent, token_texts
+
+    texts = token_texts(turn.completion_ids, tokens)
+    logprobs = [*turn.logprobs, *[math.nan] * len(texts)][: len(texts)]
+    legend = Text("probability: ", style="dim")
+    for (_, words), style in zip(LEVELS, _TOKEN_STYLES, strict=True):
+        legend.append(words, style=style).append("  ")
+    yield Padding(legend, (0, 0, 0, 2))
+    written = Text()
+    for text, logprob in zip(texts, logprobs, strict=True):
+        colour = level(logprob)
+        written.append(visible(text.replace("\n", "↵"), 200), style="" if colour is None else _TOKEN_STYLES[colour])
+    yield Padding(written, (0, 0, 0, 2))
+    worst = [
+        f"{texts[place].strip()!r} {percent(logprobs[place])} at place {place + 1}" for place in least_likely(logprobs)
+    ]
+    if worst:
+        yield _line(f"least likely: {', '.join(worst)}", style="dim")
+
+
+def _retrieval(
+    retrieval: RetrievalRecord, items: Sequence[FoundItem], trace: RunTrace, titles: Titles | None
+) -> Iterable[RenderableType]:
+    table = _table("", "item", "", "score", "")
+    for item in items:
+        note = Text(item.note, style="green" if item.is_new else "dim")
+        if item.is_target:
+            note.append(_HELD_OUT, style="bold magenta")
+        table.add_row(str(item.rank), _id(item.item_id), _title(item.item_id, titles), score_text(item.score), note)
+    target = trace.run.target_id
+    if target is None:
+        held_out = ""
+    elif any(item.is_target for item in items):
+        held_out = "; the held-out item is among them"
+    else:
+        held_out = "; the held-out item is not among them"
+    heading = f"retrieval {retrieval.position + 1}: {len(retrieval.items)} items{_took(retrieval.latency_ms)}"
+    yield _line(heading + held_out)
+    if retrieval.unenforced:
+        yield _line(f"not enforceable: {', '.join(retrieval.unenforced)}", style="yellow")
+    if retrieval.detail:
+        yield _line(f"note: {retrieval.detail}", style="yellow")
+    if retrieval.items:
+        yield Padding(table, (0, 0, 0, 4))
+
+
+def _lists(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
+    if not trace.recommended and not trace.written:
+        return
+    yield _heading("Ranked list, as shown, beside what the model wrote")
+    table = _table("", "item", "", "score", "from", "", "model wrote")
+    shown = {line.rank: line for line in trace.recommended}
+    written = {line.rank: line for line in trace.written}
+    for rank in sorted({*shown, *written}):
+        cells: list[str | Text] = [""] * 5
+        if line := shown.get(rank):
+            source = Text(line.source)
+            if line.item_id == trace.run.target_id:
+                source.append(_HELD_OUT, style="bold magenta")
+            came = Text(origin(line, trace)) if line.retrieval is not None else Text("–", style="dim")
+            cells = [_id(line.item_id), _title(line.item_id, titles), score_text(line.score), came, source]
+        table.add_row(str(rank), *cells, _written(written.get(rank)))
+    yield Padding(table, (0, 0, 0, 2))
+    if trace.ungrounded:
+        yield _line(f"Entries of the model's list that name no candidate: {trace.ungrounded}", style="yellow")
+
+
+def _written(line: RecommendationRecord | None) -> Text:
+    if line is None:
+        return Text("–", style="dim")
+    text = Text(visible(line.item_id))
+    return text if line.retrieval is not None else text.append(" (not retrieved)", style="yellow")
+
+
+def _id(item_id: str) -> Text:
+    return Text(visible(item_id, 40), style="bold")
+
+
+def _title(item_id: str, titles: Titles | None) -> Text:
+    title = visible(titles.summary(item_id), 100) if titles is not None and item_id in titles else ""
+    return Text(title, no_wrap=True, overflow="ellipsis")
+
+
+def _table(*headers: str, header: bool = True) -> Table:
+    """Columns by their headings; the one after "item" holds titles and is the one that shrinks."""
+    table = Table(
+        box=box.SIMPLE_HEAD if header else None,
+        pad_edge=False,
+        show_edge=False,
+        show_header=header,
+        collapse_padding=True,
+    )
+    for position, name in enumerate(headers):
+        right = name == "score" or (name == "" and position == 0)
+        title = position > 0 and headers[position - 1] == "item"
+        table.add_column(name, justify="right" if right else "left", no_wrap=not title, overflow="fold")
+    return table
+
+
+def _heading(text: str) -> Padding:
+    return Padding(Text(visible(text), style="bold"), (1, 0, 0, 0))
+
+
+def _line(text: str, style: str = "") -> Padding:
+    return Padding(Text(visible(text), style=style), (0, 0, 0, 2))
+
+
+def _took(latency_ms: float | None) -> str:
+    told = duration(latency_ms)
+    return "" if told is None else f", {told}"
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,91 @@
+from .diagnosis.diagnose import diagnose as diagnose
+from .diagnosis.order_dependence import (
+    OrderDependence as OrderDependence,
+    ShownRun as ShownRun,
+    measure_order as measure_order,
+)
+from .diagnosis.plots import (
+    plot_ceiling as plot_ceiling,
+    plot_cost as plot_cost,
+    plot_diagnosis as plot_diagnosis,
+    plot_endings as plot_endings,
+    plot_positions as plot_positions,
+)
+from .diagnosis.records import Diagnosis as Diagnosis, WorthReading as WorthReading
+from .example_runs import make_example_runs as make_example_runs
+from .metrics.ranking import (
+    Interval as Interval,
+    clustered_interval as clustered_interval,
+    mean_interval as mean_interval,
+    ndcg_at_k as ndcg_at_k,
+    ndcg_from_ranks as ndcg_from_ranks,
+    paired_interval as paired_interval,
+    recall_at_k as recall_at_k,
+    recall_from_ranks as recall_from_ranks,
+    reciprocal_from_ranks as reciprocal_from_ranks,
+    reciprocal_rank as reciprocal_rank,
+    target_ranks as target_ranks,
+)
+from .metrics.rewards import (
+    Reward as Reward,
+    format_fault as format_fault,
+    format_reward as format_reward,
+    hit_reward as hit_reward,
+    invocation_reward as invocation_reward,
+    make_diversity_reward as make_diversity_reward,
+    make_rewards as make_rewards,
+    make_similarity_reward as make_similarity_reward,
+    rank_reward as rank_reward,
+    score_run as score_run,
+)
+from .metrics.run_metrics import (
+    MeasureList as MeasureList,
+    make_list_measures as make_list_measures,
+    measure_run as measure_run,
+    names_target as names_target,
+    ranks_from_reciprocals as ranks_from_reciprocals,
+)
+from .metrics.statistics import (
+    holm as holm,
+    randomisation_test as randomisation_test,
+    smallest_difference as smallest_difference,
+)
+from .metrics.streaming import proportion_interval as proportion_interval
+from .recommenders.evaluation import (
+    SystemScores as SystemScores,
+    TRMEvaluation as TRMEvaluation,
+    evaluate_systems as evaluate_systems,
+    evaluate_trm as evaluate_trm,
+)
+from .recommenders.written_preferences import (
+    WrittenEvaluation as WrittenEvaluation,
+    evaluate_written as evaluate_written,
+    written_table as written_table,
+)
+from .requests.cases import Case as Case, make_cases as make_cases
+from .requests.leaks import check_disjoint as check_disjoint
+from .suites.comparison import (
+    Difference as Difference,
+    compare_all as compare_all,
+    compare_slices as compare_slices,
+    compare_systems as compare_systems,
+)
+from .suites.harness import SuiteProgress as SuiteProgress, run_suite as run_suite
+from .suites.report import SuiteReport as SuiteReport, make_report as make_report
+from .suites.report_page import key_plot as key_plot, render_html as render_html
+from .suites.results import SuiteResults as SuiteResults, SystemResults as SystemResults, load_results as load_results
+from .suites.served_runs import ServerLostError as ServerLostError, run_on_server as run_on_server
+from .suites.suite import (
+    Entry as Entry,
+    Suite as Suite,
+    load_suite as load_suite,
+    packaged_suites as packaged_suites,
+    suite_cases as suite_cases,
+)
+from .systems.baselines import (
+    CoOccurrenceConfig as CoOccurrenceConfig,
+    make_cooccurrence_scorer as make_cooccurrence_scorer,
+    make_popularity_scorer as make_popularity_scorer,
+)
+from .systems.suite_systems import AgentSystem as AgentSystem, DerivedSystem as DerivedSystem, Setting as Setting
+from .systems.system import System as System, make_system as make_system, make_trm_system as make_trm_system

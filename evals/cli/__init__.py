@@ -1,0 +1,1 @@
+"""The commands `deeprec eval`, `deeprec trm eval` and `deeprec demo`."""

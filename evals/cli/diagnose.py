@@ -1,0 +1,192 @@
+"""`deeprec eval diagnose`: what went right and wrong in many logged runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deeprec.agent.cli.trace_options import (
+    DEFAULT_STORE,
+    AdapterVersionOption,
+    JsonOption,
+    ModelOption,
+    SplitOption,
+    StoreOption,
+    SuiteOption,
+    SystemOption,
+)
+from deeprec.evals.cli.terminal_table import terminal_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from deeprec.evals.diagnosis.records import Diagnosis
+    from deeprec.evals.metrics.ranking import Interval
+    from deeprec.evals.metrics.streaming import Spread
+
+
+def diagnose_runs(
+    store: StoreOption = DEFAULT_STORE,
+    suite: SuiteOption = None,
+    system: SystemOption = None,
+    split: SplitOption = None,
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
+    worth: Annotated[int, typer.Option(min=0, help="Most runs to name as worth reading.")] = 10,
+    plots: Annotated[Path | None, typer.Option(help="A folder to write the figures to, as PNG.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Diagnose logged runs: how they end, what was found and listed, what is odd, what they cost, which to read."""
+    from deeprec.agent.traces import RunFilter, TraceStore
+    from deeprec.evals.diagnosis.diagnose import diagnose
+
+    where = RunFilter(suite=suite, system=system, split=split, policy_model=model, adapter_version=adapter_version)
+    with TraceStore(store, create=False) as traces:
+        diagnosis = diagnose(traces, where, worth=worth)
+    files = [] if plots is None or not diagnosis.runs else write_plots(diagnosis, plots)
+    if as_json:
+        typer.echo(json.dumps({**diagnosis.to_dict(), "plots": [str(file) for file in files]}, indent=2))
+        return
+    if not diagnosis.runs:
+        typer.echo("No run matches.")
+        return
+    from rich.console import Console
+
+    from deeprec.agent import visible
+
+    console = Console(highlight=False)
+    if len(diagnosis.systems) > 1:
+        pooled = ", ".join(f"{visible(name, 40) or 'none named'} ({n:,})" for name, n in diagnosis.systems.items())
+        note = f"Note: runs of several systems, all taken together; --system picks one: {pooled}"
+        console.print(note, soft_wrap=True, markup=False, style="yellow")
+    for table in tables(diagnosis):
+        console.print(table)
+        console.print()
+    for file in files:
+        console.print(f"Wrote {file}", markup=False, soft_wrap=True)
+
+
+def write_plots(diagnosis: Diagnosis, folder: Path) -> list[Path]:
+    """Write every figure of a diagnosis into a folder, as PNG."""
+    from deeprec.evals.diagnosis.plots import plot_diagnosis
+
+    figures = plot_diagnosis(diagnosis)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, figure in figures.items():
+        files.append(folder / f"{name}.png")
+        figure.savefig(files[-1], dpi=120)
+    return files
+
+
+def tables(diagnosis: Diagnosis) -> Iterable[Table]:
+    """A diagnosis for a terminal."""
+    from deeprec.agent import visible
+
+    left = ", ".join(f"{count:,} {_LEFT_OUT[name]}" for name, count in diagnosis.left_out.items() if count)
+    title = f"{diagnosis.runs:,} runs" + (f"; left out below: {left}" if left else "")
+    ended = terminal_table(title, "", "share, 95% interval", "runs", "the commonest details")
+    for ending in diagnosis.endings:
+        if not ending.runs and ending.status == "running":
+            continue
+        details = "; ".join(f"{visible(text, 100)} ({count:,})" for text, count in ending.details[:3])
+        ended.add_row(visible(ending.status, 20), _shown(ending.share), f"{ending.runs:,}", _text(details))
+    ended.add_row("incomplete", _shown(diagnosis.incomplete), "", "(the trace store failed; steps may be missing)")
+    yield ended
+
+    target, lists = diagnosis.target, diagnosis.lists
+    if target.found.n:
+        found = terminal_table("The target", *_SHARES)
+        for point in target.ceiling:
+            found.add_row(f"found by turn {point.turn}", _shown(point.found), f"{point.found.n:,}", "")
+        _rows(found, target, {"written": "in the list as written", "shown": "in the list as shown"})
+        _rows(found, target, {"written_of_found": "as written, where found"})
+        yield found
+
+    said = terminal_table("What was searched for", *_SHARES)
+    asked = diagnosis.preferences
+    floor = "at least " if asked.distinct_is_floor else ""
+    said.add_row("preferences", "", f"{asked.searches:,}", f"{floor}{asked.distinct:,} different")
+    _rows(said, asked, {"repeated": "repeated within the run", "items_seen": "items that were found before"})
+    _rows(said, asked, {"phrase_distance": "distance of phrases", "word_distance": "distance of words"})
+    if asked.cosine_distance.n:
+        _rows(said, asked, {"cosine_distance": "distance of embeddings"})
+    commonest = "; ".join(f"{visible(text, 40)} ({count:,})" for text, count in asked.commonest[:5])
+    said.add_row("commonest", "", "", _text(commonest))
+    yield said
+
+    wrote = terminal_table("The list as the model wrote it", *_SHARES)
+    _rows(wrote, lists, {"wrote": "runs that wrote one", "full": "as long as asked for"})
+    _rows(
+        wrote, lists, {"ungrounded": "entries that name nothing found", "lists_ungrounded": "lists with such an entry"}
+    )
+    _rows(wrote, lists, {"repeated": "entries that repeat one", "lists_repeated": "lists with a repeat"})
+    copying, places = diagnosis.copying, diagnosis.positions
+    _rows(wrote, copying, {"same_first": "the first retrieval, copied", "overlap_first": "items from its top"})
+    _rows(wrote, copying, {"same_fused": "all retrievals fused, copied", "overlap_fused": "items from their top"})
+    _rows(wrote, places, {"mean": "place among candidates, 0 to 1", "first_choice": "place of the first choice"})
+    wrote.add_row(
+        "from the first 5 candidates",
+        _shown(places.first_five),
+        f"{places.first_five.n:,}",
+        _text("" if math.isnan(places.first_five_by_chance) else f"{places.first_five_by_chance:.3f} by chance"),
+    )
+    yield wrote
+
+    cost = terminal_table("What it took", "", "median", "p95", "largest", "n")
+    for name, (words, unit) in _COSTS.items():
+        cost.add_row(words, *_quantiles(getattr(diagnosis.cost, name), unit))
+    yield cost
+
+    if diagnosis.worth_reading:
+        worth = terminal_table("Worth reading: deeprec traces show RUN", "run", "because", "")
+        for run in diagnosis.worth_reading:
+            worth.add_row(str(run.run_id)[:13], run.reason, _text(visible(run.why, 200)))
+        yield worth
+
+
+_LEFT_OUT = {"forks": "forks and replays", "running": "still running", "incomplete": "incomplete"}
+_SHARES = ("", "share, 95% interval", "n", "")
+_COSTS = {
+    "run_tokens": ("tokens written a run", 1),
+    "run_tokens_read": ("tokens read a run", 1),
+    "run_turns": ("turns a run", 1),
+    "run_retrievals": ("retrievals a run", 1),
+    "run_ms": ("seconds a run", 1000),
+    "turn_tokens": ("tokens written a turn", 1),
+    "turn_ms": ("seconds a turn", 1000),
+    "turn_tokens_per_second": ("tokens a second, in a turn", 1),
+}
+
+
+def _rows(table: Table, figures: object, names: dict[str, str]) -> None:
+    """A row for each interval of a record."""
+    for name, words in names.items():
+        interval = getattr(figures, name)
+        table.add_row(words, _shown(interval), f"{interval.n:,}", "")
+
+
+def _shown(interval: Interval) -> str:
+    if math.isnan(interval.mean):
+        return "-"
+    if math.isnan(interval.low):
+        return f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f}  ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _quantiles(spread: Spread, unit: float) -> list[str]:
+    values = [value / unit for value in (spread.median, spread.p95, spread.largest)]
+    return ["-" if math.isnan(v) else f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in values] + [f"{spread.n:,}"]
+
+
+def _text(text: str) -> Text:
+    """Text of a database: no markup."""
+    from rich.text import Text
+
+    return Text(text)

@@ -1,0 +1,137 @@
+"""Commands of the evaluation package: `deeprec eval`. `trm_eval` is attached to `deeprec trm` as `eval`."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deeprec.evals.cli import suites as suite_cli
+from deeprec.evals.cli.diagnose import diagnose_runs
+from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, DataOption, DropBadRows, TextColumns, read_data
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deeprec.evals.metrics.ranking import Interval
+    from deeprec.evals.recommenders.evaluation import TRMEvaluation
+
+app = typer.Typer(help="Evaluate agents from their runs.", no_args_is_help=True, add_completion=False)
+app.command("run")(suite_cli.run)
+app.command("compare")(suite_cli.compare)
+app.command("report")(suite_cli.report)
+app.command("diagnose")(diagnose_runs)
+
+
+@app.callback()
+def _eval() -> None:
+    """Evaluate agents from their runs."""
+
+
+def trm_eval(
+    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
+    data: DataOption = None,
+    split: Annotated[
+        str, typer.Option(help="Whose targets: test (the last items), valid (those before) or train (before those).")
+    ] = "test",
+    positions: Annotated[
+        int, typer.Option(min=1, help="Targets of each user, counted backwards; needs `trm train --without-last`.")
+    ] = 1,
+    conditions: Annotated[
+        bool, typer.Option("--conditions", help="Preferences that are partial, reworded, half wrong, another user's.")
+    ] = False,
+    trust: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Weight of every preference.", show_default="the artifact's"),
+    ] = None,
+    drop_bad_rows: DropBadRows = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
+    preferences: Annotated[
+        Path | None, typer.Option(help="Report on preferences of logged runs too: a file from `deeprec traces export`.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap, and of what the conditions draw.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""
+    from deeprec.evals.recommenders.evaluation import evaluate_trm
+    from deeprec.evals.recommenders.written_preferences import evaluate_written, written_table
+    from deeprec.evals.requests.cases import check_split
+    from deeprec.trm_tool.data.preference_file import read_preference_file
+    from deeprec.trm_tool.trm.artifact import load_artifact
+
+    check_split(split)
+    rows = None if preferences is None else read_preference_file(preferences)
+    loaded = load_artifact(artifact)
+    dataset = read_data(
+        data,
+        drop_bad_rows=drop_bad_rows,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        title_column=title_column,
+        text_columns=text_columns,
+    )
+    started = time.perf_counter()
+    written = None if rows is None else evaluate_written(loaded, dataset, rows, split=split, trust=trust, seed=seed)
+    evaluation = evaluate_trm(
+        loaded, dataset, split=split, positions=positions, conditions=conditions, trust=trust, seed=seed
+    )
+    seconds = time.perf_counter() - started
+    if as_json:
+        result = evaluation.to_dict() | {"dropped": dataset.dropped, "seconds": round(seconds, 2)}
+        if written is not None:
+            result["written_preferences"] = written.to_dict()
+        typer.echo(json.dumps(result, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(make_table(evaluation))
+    console.print(evaluation.protocol, soft_wrap=True, markup=False)
+    for note in evaluation.notes:
+        console.print(f"Note: {note}", soft_wrap=True, markup=False)
+    if written is not None:
+        console.print(written_table(written))
+        for line in (written.protocol, *(f"Note: {note}" for note in written.notes)):
+            console.print(line, soft_wrap=True, markup=False)
+    console.print(f"{evaluation.users} users in {seconds:.1f} s.", style="dim")
+
+
+def make_table(evaluation: TRMEvaluation) -> Table:
+    """The figures of an evaluation as a table: one row for each system, masked above unmasked."""
+    from rich.table import Table
+
+    names = list(evaluation.scores[0].metrics)
+    table = Table(
+        "system",
+        "seen items",
+        *names,
+        title=f"{evaluation.split} targets of {evaluation.users} users, with 95% intervals",
+    )
+    for index, row in enumerate(evaluation.scores):
+        table.add_row(
+            f"{row.system} (oracle)" if row.oracle else row.system,
+            "masked" if row.masked else "unmasked",
+            *(_shown(row.metrics[name]) for name in names),
+            end_section=index + 1 < len(evaluation.scores) and row.masked != evaluation.scores[index + 1].masked,
+        )
+    return table
+
+
+def _shown(interval: Interval) -> str:
+    if math.isnan(interval.mean):
+        return "-"
+    if math.isnan(interval.low):
+        return f"{interval.mean:.4f}"
+    low, high = (f"{bound:.3f}".removeprefix("0") for bound in (interval.low, interval.high))
+    return f"{interval.mean:.4f}\n{low}-{high}"

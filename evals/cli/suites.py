@@ -1,0 +1,243 @@
+"""`deeprec eval run|compare|report`: suites from the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.evals.cli.terminal_table import terminal_table
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, DEFAULT_CACHE
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.progress import StepProgress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deeprec.evals.metrics.ranking import Interval
+    from deeprec.evals.suites.comparison import Difference
+    from deeprec.evals.suites.harness import SuiteProgress
+    from deeprec.evals.suites.report import SuiteReport
+
+SuiteArgument = Annotated[str, typer.Argument(help="A suite: its file, or the name of one that comes with deeprec.")]
+
+
+def run(
+    suite: SuiteArgument,
+    artifact: Annotated[Path, typer.Option(help="The recommender of all systems.")] = DEFAULT_ARTIFACT,
+    store: StoreOption = DEFAULT_STORE,
+    base_url: Annotated[
+        str | None, typer.Option(envvar="DEEPREC_BASE_URL", help="The model's server; `deeprec llm serve` starts one.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the embedded model for as long as the suite runs.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Run this system only; may be given several times.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Agents at once.")] = 32,
+    as_json: JsonOption = False,
+) -> None:
+    """Run what of a suite is not stored yet. Stopped, it goes on where it was."""
+    from deeprec.agent import TraceStore, make_server, pull_embedded_model, wait_with_progress
+    from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+    from deeprec.evals.suites.harness import run_suite
+    from deeprec.evals.suites.report import make_report
+    from deeprec.evals.suites.results import load_results
+    from deeprec.evals.suites.suite import EMBEDDED, load_suite
+    from deeprec.trm_tool import embedded_ml100k, load_artifact, read_atomic_files
+
+    chosen = load_suite(suite)
+    if serve and base_url is not None:
+        raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
+    loaded = load_artifact(artifact)
+    dataset = read_atomic_files(embedded_ml100k() if chosen.data == EMBEDDED else Path(chosen.data))
+    console = Console(stderr=True)
+    server = None
+    if serve:
+        model = pull_embedded_model(EMBEDDED_MODEL)
+        server = make_server(model, log=Path(".deeprec/logs/server.log"), max_num_seqs=concurrency)
+    with server or nullcontext():
+        if server is not None:
+            wait_with_progress(server, console)
+            base_url = server.base_url
+        with TraceStore(store) as traces, _Bars(console) as bars:
+            label = run_suite(
+                chosen,
+                traces,
+                dataset=dataset,
+                artifact=loaded,
+                base_url=base_url,
+                cache=DEFAULT_CACHE,
+                only=only or [],
+                max_concurrency=concurrency,
+                on_progress=bars.show,
+            )
+            report = make_report(load_results(traces, label), baseline=chosen.baseline)
+    _show(report, as_json=as_json)
+
+
+def compare(
+    suite: SuiteArgument,
+    first: Annotated[str, typer.Argument(help="A system of the suite.")],
+    second: Annotated[str, typer.Argument(help="The system that it is compared with.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Two systems of a suite, paired by user, from stored runs alone."""
+    from deeprec.agent import TraceStore
+    from deeprec.evals.suites.comparison import compare_slices, compare_systems
+    from deeprec.evals.suites.report import protocol, weaknesses
+    from deeprec.evals.suites.report_page import system_title
+    from deeprec.evals.suites.results import load_results
+
+    with TraceStore(store, create=False) as traces:
+        results = load_results(traces, _name_of(suite))
+    one, other = results.system(first), results.system(second)
+    names = [name for name in one.measures if "@" in name and name in other.measures]
+    found = compare_systems(one, other, names)
+    sliced = compare_slices(results, first, second, f"ndcg@{results.k} filled")
+    if as_json:
+        told = {
+            "suite": results.label,
+            "protocol": protocol(results),
+            "warnings": weaknesses(results),
+            "differences": [difference.to_dict() for difference in found],
+            "slices": [difference.to_dict() for difference in sliced],
+        }
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    title = f"{system_title(one)} against {system_title(other)}, {results.label}"
+    console.print(_table(title, "measure", found))
+    if sliced:
+        console.print()
+        console.print(_table(f"ndcg@{results.k} filled, by slice", "slice", sliced))
+    _print_notes(console, protocol(results), weaknesses(results))
+
+
+def report(
+    suite: SuiteArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The page; the same name with .json gets the figures.")],
+    store: StoreOption = DEFAULT_STORE,
+    baseline: Annotated[str, typer.Option(help="The system that every other one is compared with.")] = "trm",
+    plot: Annotated[Path | None, typer.Option(help="Also write the main figure to this PNG file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One HTML page with plots, and JSON, from stored runs alone: no model is called."""
+    from deeprec.agent import TraceStore
+    from deeprec.evals.suites.report import make_report
+    from deeprec.evals.suites.report_page import key_plot, render_html
+    from deeprec.evals.suites.results import load_results
+
+    with TraceStore(store, create=False) as traces:
+        made = make_report(load_results(traces, _name_of(suite)), baseline=baseline)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(render_html(made), encoding="utf-8")
+        out.with_suffix(".json").write_text(json.dumps(made.to_dict(), indent=2, allow_nan=False) + "\n", "utf-8")
+        if plot is not None:
+            plot.write_bytes(key_plot(made))
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written: {error.strerror}. Name another place.") from error
+    _show(made, as_json=as_json)
+    if not as_json:
+        typer.echo(f"Written: {out} and {out.with_suffix('.json')}")
+
+
+def _name_of(suite: str) -> str:
+    """A suite's name in the store, for a file as for a name or a label."""
+    from deeprec.evals.suites.suite import load_suite
+
+    return load_suite(suite).name if Path(suite).is_file() else suite
+
+
+def _show(made: SuiteReport, *, as_json: bool) -> None:
+    from deeprec.evals.metrics.ranking import mean_interval
+    from deeprec.evals.suites.report import protocol
+    from deeprec.evals.suites.report_page import system_title
+
+    if as_json:
+        typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
+        return
+    results = made.results
+    names = [f"{metric}@{results.k} {listing}" for listing in ("filled", "written") for metric in ("recall", "ndcg")]
+    table = terminal_table(results.label, "system", "users", *names, "ceiling")
+    for system in results.systems:
+        cells = [_two_lines(mean_interval(system.measures[key])) for key in (*names, "found")]
+        table.add_row(escape(system_title(system)), str(len(system.users)), *cells)
+    console = Console(highlight=False)
+    console.print(table)
+    if made.differences:
+        console.print()
+        console.print(_table(f"Against {made.baseline}, {made.measure}", "first", made.differences))
+    _print_notes(console, protocol(results), made.warnings)
+
+
+def _print_notes(console: Console, protocol: str, warnings: Sequence[str]) -> None:
+    console.print(protocol, soft_wrap=True, markup=False)
+    for warning in warnings:
+        console.print(f"Note: {warning}", soft_wrap=True, markup=False, style="yellow")
+
+
+def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
+    """One line a difference; `label` is the field that names it. Names and attributes come from files: no markup."""
+    from deeprec.evals.metrics.statistics import FEW_USERS
+    from deeprec.evals.suites.report import p_text
+
+    heads = ("users", "its mean", "other", "difference", "p", "p, corrected", "could show")
+    table = terminal_table(title, "system" if label == "first" else label, *heads)
+    for found in differences:
+        could = "–" if math.isnan(found.smallest) else f"{found.smallest:.3f}"
+        table.add_row(
+            escape(str(getattr(found, label))),
+            f"{found.interval.n}, too few" if found.interval.n < FEW_USERS else str(found.interval.n),
+            f"{found.first_mean:.3f}",
+            f"{found.second_mean:.3f}",
+            _two_lines(found.interval),
+            p_text(found.p_value),
+            p_text(found.corrected_p),
+            could,
+        )
+    return table
+
+
+def _two_lines(interval: Interval) -> str:
+    """The interval under its mean, so that the tables are no wider than a terminal."""
+    from deeprec.evals.suites.report_page import shown
+
+    return shown(interval).replace(" (", "\n(")
+
+
+class _Bars:
+    """A bar for each system, with the time left at the pace so far."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        self._progress, self._tasks = StepProgress(*columns, console=console), dict[str, TaskID]()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, at: SuiteProgress) -> None:
+        """Move a system's bar."""
+        left = "" if math.isnan(at.seconds_left) or at.done == at.total else f"{at.seconds_left / 60:.0f} min left"
+        if at.system not in self._tasks:
+            self._tasks[at.system] = self._progress.add_task(at.system, total=at.total, left=left)
+        self._progress.update(self._tasks[at.system], completed=at.done, left=left)

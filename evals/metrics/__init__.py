@@ -1,0 +1,1 @@
+"""Rank metrics, reward components, statistics of comparisons. Pure functions."""

@@ -1,0 +1,162 @@
+"""Reward components of a run: pure functions of its trace, the same in evaluation, training and notebooks.
+
+A component scores what the model wrote, never what was filled in. Each stands alone and is stored under its own name;
+`deeprec.training` composes them into the rewards of its stages. A component of your own is one function of a trace.
+
+Source:
+    Zheng et al. 2025 (DeepRec), arXiv:2505.16810: the components and their constants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from deeprec.agent.traces import RunTrace
+from deeprec.trm_tool.encoders.text_encoder import Encoder
+from deeprec.trm_tool.trm.artifact import Artifact
+
+Reward = Callable[[RunTrace], float]
+"""A run -> unitless score; NaN where it cannot be computed."""
+
+SCHEME = "deeprec"
+"""Under which name the components are stored."""
+FORMAT_ERROR = -1.0
+INVOCATIONS, FREE_INVOCATIONS, MAX_INVOCATIONS = 0.5, 1, 3
+DIVERSITY = 0.2
+HIT, PLACE, PLACES = 1.0, 0.2, 10
+SIMILARITY = 10.0
+
+
+def format_fault(trace: RunTrace) -> str | None:
+    """What is wrong with how the model spoke, or None: every turn readable, and a list as it was asked for.
+
+    The list must name as many different candidates as were asked for (or all, where the searches found fewer), each
+    once, and nothing that was not found.
+    """
+    for turn in trace.turns:
+        if turn.action in ("malformed", "unavailable"):
+            return f"turn {turn.position}: {turn.detail or turn.action}"
+    if not trace.turns or trace.turns[-1].action != "recommend":
+        return "no list"
+    if trace.ungrounded:
+        return f"{trace.ungrounded} entries of the list name no candidate"
+    named = [place.item_id for place in trace.written]
+    if len(set(named)) < len(named):
+        return "the list repeats an item"
+    found = {item.id for retrieval in trace.retrievals for item in retrieval.items}
+    wanted = min(trace.run.k, len(found))
+    return None if len(named) == wanted else f"the list has {len(named)} items instead of {wanted}"
+
+
+def format_reward(trace: RunTrace) -> float:
+    """0 where the format held, -1 where not; NaN for a run that is not the model's (running, fallback, incomplete)."""
+    if not _is_the_models(trace):
+        return math.nan
+    return 0.0 if format_fault(trace) is None else FORMAT_ERROR
+
+
+def invocation_reward(trace: RunTrace) -> float:
+    """0.5 for each call of the recommender after the first, up to the third: 0.5 * (min(n, 3) - 1)."""
+    if not _is_the_models(trace):
+        return math.nan
+    return INVOCATIONS * (min(len(trace.retrievals), MAX_INVOCATIONS) - FREE_INVOCATIONS)
+
+
+def make_diversity_reward(encoder: Encoder) -> Reward:
+    """Build the reward for searching for different things: 0.2 * (1 - mean pairwise cosine of the preferences).
+
+    Returns:
+        f(trace) -> in [0, 0.4]; 0 for a run with one preference, which differs from nothing; NaN for one with none.
+    """
+
+    def reward(trace: RunTrace) -> float:
+        said = [retrieval.preference for retrieval in trace.retrievals if retrieval.preference]
+        if not said or not _is_the_models(trace):
+            return math.nan
+        if len(said) == 1:
+            return 0.0
+        vectors = encoder.encode(said, role="preference").astype(np.float64)  # (preferences, width)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        pairs = (vectors @ vectors.T)[np.triu_indices(len(said), k=1)]
+        return float(DIVERSITY * (1 - pairs.mean()))
+
+    return reward
+
+
+def hit_reward(trace: RunTrace) -> float:
+    """1 where the target is among the first ten of the written list, else 0; NaN where no target is known."""
+    place = _place_of_target(trace)
+    return place if math.isnan(place) else HIT * (place < PLACES)
+
+
+def rank_reward(trace: RunTrace) -> float:
+    """How high the target stands in the written list: 0.2 * (10 - i) at 0-based place i, 0 without a hit."""
+    place = _place_of_target(trace)
+    return place if math.isnan(place) else PLACE * max(0.0, PLACES - place)
+
+
+def make_similarity_reward(artifact: Artifact) -> Reward:
+    """Build the point-wise reward: how much the written list is like the target, the top of the list most of all.
+
+    Ten times the mean over the first ten places, weighted by (1 - i/n)^2, of the mean of two cosines with the target:
+    of the text embeddings, and of the vectors that the recommender compares a query with.
+
+    Returns:
+        f(trace) -> in [-10, 10]; NaN where no target is known, where the model wrote no list, or where an item is not
+        in the artifact's catalogue.
+    """
+    catalogue = artifact.catalogue
+    with torch.inference_mode():
+        both = [artifact.text_embeddings, artifact.model.item_vectors()]
+        spaces = [torch.nn.functional.normalize(space.double(), dim=-1).cpu().numpy() for space in both]
+
+    def reward(trace: RunTrace) -> float:
+        target, named = trace.run.target_id, _written(trace)
+        if target is None or not named or not _is_the_models(trace):
+            return math.nan
+        if any(item not in catalogue for item in (target, *named)):
+            return math.nan
+        rows, [own] = catalogue.rows(named), catalogue.rows([target])
+        alike = np.mean([space[rows] @ space[own] for space in spaces], axis=0)  # (n,)
+        weights = (1 - np.arange(len(named)) / len(named)) ** 2
+        return float(SIMILARITY * np.average(alike, weights=weights))
+
+    return reward
+
+
+def make_rewards(artifact: Artifact, encoder: Encoder) -> dict[str, Reward]:
+    """Build every component of the paper, by the name that it is stored under."""
+    return {
+        "format": format_reward,
+        "invocations": invocation_reward,
+        "diversity": make_diversity_reward(encoder),
+        "hit": hit_reward,
+        "rank": rank_reward,
+        "similarity": make_similarity_reward(artifact),
+    }
+
+
+def score_run(trace: RunTrace, rewards: Mapping[str, Reward]) -> dict[str, float]:
+    """Every component of one run."""
+    return {name: float(reward(trace)) for name, reward in rewards.items()}
+
+
+def _is_the_models(trace: RunTrace) -> bool:
+    return trace.status not in ("running", "fallback") and not trace.incomplete
+
+
+def _written(trace: RunTrace) -> list[str]:
+    """The first ten of the model's list, a repeat counted once."""
+    return list(dict.fromkeys(place.item_id for place in trace.written))[:PLACES]
+
+
+def _place_of_target(trace: RunTrace) -> float:
+    """0-based; infinite where the target is not in the list, NaN where that cannot be said."""
+    if trace.run.target_id is None or not _is_the_models(trace):
+        return math.nan
+    named = _written(trace)
+    return float(named.index(trace.run.target_id)) if trace.run.target_id in named else math.inf

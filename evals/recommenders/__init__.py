@@ -1,0 +1,1 @@
+"""Evaluation of a recommender by itself: full-catalogue ranking, and what its preference side is worth."""

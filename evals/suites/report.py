@@ -1,0 +1,212 @@
+"""The report of a suite, from stored runs alone: what is compared with what, and what weakens the figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deeprec.evals.metrics.ranking import mean_interval
+from deeprec.evals.metrics.statistics import FEW_USERS
+from deeprec.evals.requests.cases import TARGET_WORDS
+from deeprec.evals.suites.comparison import (
+    Difference,
+    compare_all,
+    compare_slices,
+    compare_systems,
+    lists_seen,
+    masks_alike,
+)
+from deeprec.evals.suites.result_rows import SHUFFLED
+from deeprec.evals.suites.results import SuiteResults
+from deeprec.trm_tool.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteReport:
+    """What a report says, before it is laid out."""
+
+    results: SuiteResults
+    baseline: str
+    measure: str
+    """What systems are compared by."""
+    differences: Sequence[Difference]
+    sliced: Sequence[Difference]
+    order_worth: Mapping[str, Difference]
+    """System -> by how much it is better with its candidates in the recommender's order than in a drawn one."""
+    warnings: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON would have it: a missing number is None."""
+        return {
+            "suite": self.results.label,
+            "split": self.results.split,
+            "k": self.results.k,
+            "baseline": self.baseline,
+            "measure": self.measure,
+            "protocol": protocol(self.results),
+            "warnings": list(self.warnings),
+            "systems": [
+                {
+                    "name": system.name,
+                    "oracle": system.oracle,
+                    "users": len(system.users),
+                    "runs": system.runs,
+                    "statuses": dict(system.statuses),
+                    "coverage": system.coverage,
+                    "seconds": system.seconds,
+                    "measures": {name: mean_interval(values).to_dict() for name, values in system.measures.items()},
+                }
+                for system in self.results.systems
+            ],
+            "differences": [difference.to_dict() for difference in self.differences],
+            "slices": [difference.to_dict() for difference in self.sliced],
+            "orders": {
+                name: found.to_dict()
+                | {"worth": self.order_worth[name].to_dict() if name in self.order_worth else None}
+                for name, found in self.results.orders.items()
+            },
+        }
+
+
+def make_report(
+    results: SuiteResults, *, baseline: str = "trm", measure: str | None = None, slice_of: str | None = None
+) -> SuiteReport:
+    """Compare the systems of a suite.
+
+    Args:
+        results: From `load_results`.
+        baseline: The system that every other one is compared with.
+        measure: What by; None is the NDCG of the filled list at the suite's length.
+        slice_of: The system that is compared with the baseline in each slice; None is the agent whose own lists are the
+            best (written, not filled: a list that is filled with the recommender's says nothing of an agent).
+
+    Raises:
+        TraceStoreError: the suite has no runs of the baseline.
+        ConfigError: there is no such measure.
+    """
+    against = results.system(baseline)
+    measure = measure or f"ndcg@{results.k} filled"
+    if measure not in against.measures:
+        known = ", ".join(name for name in against.measures if "@" in name)
+        raise ConfigError(f"There is no measure {measure!r}. Choose one of {known}.")
+    rivals = [
+        system
+        for system in results.systems
+        if not system.oracle and system.name != baseline and masks_alike(system, against)
+    ]
+    orders = {name: (results.system(name), results.system(name + SHUFFLED)) for name in results.orders}
+    agents = [system for system in rivals if np.nanmean(system.measures["tokens"]) > 0] or rivals
+    if slice_of is None and agents:
+        own = measure.replace(" filled", " written")
+        slice_of = max(agents, key=lambda system: np.nan_to_num(np.nanmean(system.measures[own]))).name
+    return SuiteReport(
+        results=results,
+        baseline=baseline,
+        measure=measure,
+        differences=compare_all(results, baseline, measure),
+        sliced=[] if slice_of is None else compare_slices(results, slice_of, baseline, measure),
+        order_worth={
+            name: compare_systems(own, drawn, [measure])[0]
+            for name, (own, drawn) in orders.items()
+            if masks_alike(own, drawn) and set(own.users) & set(drawn.users)
+        },
+        warnings=weaknesses(results),
+    )
+
+
+def protocol(results: SuiteResults) -> str:
+    """What every figure must be read with."""
+    last = TARGET_WORDS.get(results.split, "target")
+    return (
+        f"Leave-one-out: the {last} of each person is the target, the history is all before it; ties in time go by the "
+        f"order of the interaction file. Full catalogue, items seen before masked for every system alike. Hits are "
+        f"decided by item id; a repeated item counts once and takes one place; lists have at most {results.k} items, "
+        f"short ones are not padded. 'Written' is the list as the model wrote it, 'filled' as a person sees it. Means "
+        f"over users (over a user's seeds first) with 95% bootstrap intervals; differences are paired by user, their "
+        f"p-values come from a randomisation test and are corrected after Holm. An oracle is told the target's "
+        f"attributes: an upper bound."
+    )
+
+
+def weaknesses(results: SuiteResults) -> list[str]:
+    """What a reader of the figures must know, a sentence each."""
+    warnings = []
+    most = max(len(system.users) for system in results.systems)
+    if most < FEW_USERS:
+        warnings.append(f"{most} users are too few to tell systems apart: read the intervals, not the means.")
+    warnings += [
+        f"Not ended: {count} of the runs of {system}. `deeprec eval run` goes on with them, and with systems to come."
+        for system, count in results.unfinished.items()
+    ]
+    for system in results.systems:
+        ended = dict(system.statuses)
+        if len(system.users) < most:
+            warnings.append(f"{system.name} ran for {len(system.users)} of {most} users: its row is another sample.")
+        if ended.get("fallback", 0):
+            share = f"{ended['fallback']} of {system.runs} runs of {system.name}"
+            warnings.append(f"{share} fell back to the recommender's own list; their written list counts as empty.")
+        if len(system.made_by) > 1:
+            makers = "; ".join(system.made_by)
+            warnings.append(
+                f"The runs of {system.name} were made by several models or prompts ({makers}): its row is a mix."
+            )
+        unwritten = int((system.measures["listed"] == 0).sum())
+        if unwritten:
+            warnings.append(
+                f"For {unwritten} of {len(system.users)} users {system.name} wrote no item: what its list is filled "
+                "with there is not its own, so read the written one."
+            )
+        if ended.get("incomplete", 0):
+            warnings.append(f"{ended['incomplete']} runs of {system.name} are incomplete: the trace store failed them.")
+        if lists_seen(system):
+            warnings.append(
+                f"{system.name} listed items that were in the history: it is not masked as the others are, and is "
+                "compared with none that is."
+            )
+        named = int((system.measures.get("names_target", np.zeros(1)) > 0).sum())
+        if named:
+            warnings.append(
+                f"For {named} of {len(system.users)} users a preference of {system.name} holds the target's title, "
+                "which nothing had shown: look at those for a leak, or for a model that knows the data by heart."
+            )
+    return warnings + _weak_points(results) + _order_warnings(results)
+
+
+def p_text(value: float) -> str:
+    """A p-value in words: never 0, which no test by resampling can find."""
+    return "–" if math.isnan(value) else "< .0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _weak_points(results: SuiteResults) -> list[str]:
+    """What weakens every figure alike."""
+    warnings = []
+    known = max(int((system.measures.get("in_history", np.zeros(1)) > 0).sum()) for system in results.systems)
+    if known:
+        warnings.append(f"{known} targets are in the history that was shown: masked, no system can find them.")
+    if any(case.get("other_data") for case in results.cases.values()):
+        warnings.append(
+            "The recommender was trained on other data than this suite's (fingerprints differ): nothing proves that it "
+            "did not learn the targets."
+        )
+    if any(case.get("chosen_on") for case in results.cases.values()):
+        warnings.append(
+            "Training chose the recommender's epoch and its trust in preferences by these very targets: fit for "
+            "choosing between settings, too good for a claim."
+        )
+    return warnings
+
+
+def _order_warnings(results: SuiteResults) -> list[str]:
+    return [
+        f"The order in which candidates are shown decides part of the ranking of {name}: where it was drawn at random, "
+        f"Kendall's tau of place shown and place written is {found.drawn.mean:.2f} (p {p_text(found.p_value)})."
+        for name, found in results.orders.items()
+        if found.p_value < _SIGNIFICANT
+    ]
+
+
+_SIGNIFICANT = 0.05

@@ -1,0 +1,1 @@
+"""What an evaluation compares: baselines, recommenders and the systems of a suite."""

@@ -1,0 +1,124 @@
+"""What an evaluation compares: anything that scores a whole catalogue for a case."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deeprec.evals.requests.cases import Case
+from deeprec.evals.systems.baselines import Scorer
+from deeprec.trm_tool.catalogue.catalogue import Catalogue
+from deeprec.trm_tool.encoders.text_encoder import Encoder
+from deeprec.trm_tool.trm.artifact import Artifact
+from deeprec.trm_tool.trm.model import PADDING_ROW
+from deeprec.trm_tool.trm.training.preferences import SEPARATOR, encode_preferences
+
+FILTERED = 10.0
+"""Taken from the score of an item for each phrase that is not true of it; cosines lie within 1 of 0."""
+ScoreCases = Callable[[Sequence[Case]], NDArray[np.floating]]
+"""Cases -> scores (cases, items) in catalogue order, higher is better. Masking is not its business."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """Something that scores a whole catalogue for a history."""
+
+    name: str
+    score: ScoreCases
+    oracle: bool = False
+    """It is told something about the target: an upper bound, not a competitor."""
+
+
+def make_system(name: str, score: Scorer) -> System:
+    """A system out of a scorer, which sees histories and never a target."""
+    return System(name=name, score=lambda cases: score([case.history for case in cases]))
+
+
+def all_attributes(cases: Sequence[Case], catalogue: Catalogue) -> dict[Case, str]:
+    """The preference of the oracle: every phrase that is true of a case's target, and never its title."""
+    return {case: SEPARATOR.join(catalogue.phrases_of(case.target)) for case in cases}
+
+
+def make_trm_system(
+    name: str,
+    artifact: Artifact,
+    encoder: Encoder,
+    *,
+    wishes: Mapping[Case, str] | None = None,
+    trust: float | None = None,
+    oracle: bool = False,
+) -> System:
+    """The TRM over the whole catalogue; tests hold its order to the retriever's.
+
+    Args:
+        name: Of the row.
+        artifact: Whose model scores.
+        encoder: The artifact's own.
+        wishes: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
+        trust: In a preference; None is the artifact's own.
+        oracle: Whether the preferences say something about the target.
+    """
+    model, catalogue = artifact.model, artifact.catalogue
+    peak = max(float(artifact.popularity.max(initial=0)), 1.0)
+    popularity = (artifact.popularity / peak).astype(np.float32)
+    weight = trust_of(artifact) if trust is None else trust
+    with torch.inference_mode():
+        items = model.item_vectors()  # (items, width)
+
+    @cache
+    def encoded() -> dict[str, NDArray[np.float32]]:
+        """Every wish and its vector, encoded together: once, and not before somebody scores."""
+        texts = list(dict.fromkeys(filter(None, (wishes or {}).values())))
+        vectors = encode_preferences(encoder, catalogue, texts)
+        return dict(zip(texts, vectors, strict=True)) | {"": np.zeros_like(vectors[0])}
+
+    def score(cases: Sequence[Case]) -> NDArray[np.floating]:
+        length = model.config.max_length
+        rows = torch.full((len(cases), length), PADDING_ROW)
+        for line, case in zip(rows, cases, strict=True):
+            latest = torch.from_numpy(catalogue.rows(case.history[-length:]))
+            line[: len(latest)] = latest
+        said = [(wishes or {}).get(case, "") for case in cases]
+        preference, has = None, None
+        if any(said):
+            preference = torch.from_numpy(np.stack([encoded()[wish] for wish in said])).to(items.device)
+            has = torch.tensor([bool(wish) for wish in said], device=items.device)
+        with torch.inference_mode():
+            query = model.query(rows.to(items.device), preference, has, weight)
+            scores: NDArray[np.float32] = (query @ items.T).cpu().numpy()
+        for line, case, wish in zip(scores, cases, said, strict=True):
+            if not case.history and not wish:
+                line[:] = popularity
+        return scores
+
+    return System(name=name, score=score, oracle=oracle)
+
+
+def make_filter_system(
+    name: str, artifact: Artifact, encoder: Encoder, phrases: Mapping[Case, tuple[str, ...]]
+) -> System:
+    """The plain alternative to a preference: items of which all phrases are true first, by the TRM without one."""
+    ranked = make_trm_system(name, artifact, encoder)
+    catalogue = artifact.catalogue
+    true_of = {phrase: np.zeros(len(catalogue), dtype=np.bool_) for said in phrases.values() for phrase in said}
+    for row, item_id in enumerate(catalogue.ids):
+        for phrase in catalogue.phrases_of(item_id):
+            if phrase in true_of:
+                true_of[phrase][row] = True
+
+    def score(cases: Sequence[Case]) -> NDArray[np.floating]:
+        scores = ranked.score(cases)
+        for line, case in zip(scores, cases, strict=True):
+            for phrase in phrases[case]:
+                line[~true_of[phrase]] -= FILTERED
+        return scores
+
+    return System(name=name, score=score, oracle=True)
+
+
+def trust_of(artifact: Artifact) -> float:
+    """How far the artifact trusts a preference when nobody says otherwise."""
+    return float(artifact.config["trust"])

@@ -1,0 +1,44 @@
+import pytest
+
+from deeprec.agent import fill_list, ground
+from deeprec.agent.graph.state import Candidate
+
+
+def candidates(*fused: float) -> list[Candidate]:
+    return [
+        Candidate(item_id=f"item{at}", retrieval=at % 2, score=0.5, fused=value)
+        for at, value in enumerate(fused, start=1)
+    ]
+
+
+def test_numbers_name_candidates_and_the_rest_is_counted() -> None:
+    places, ungrounded = ground([2, 9, 1, 0, 2], candidates(0.1, 0.2))
+    assert [place.item_id for place in places] == ["item2", "item1", "item2"]
+    assert [place.rank for place in places] == [1, 2, 3]
+    assert ungrounded == 2
+
+
+def test_a_filled_list_keeps_the_written_places_once_and_goes_on_by_fused_rank() -> None:
+    found = candidates(0.1, 0.4, 0.2, 0.3)
+    written, _ = ground([3, 3, 1], found)
+    filled = fill_list(written, found, [], k=4, fallback=False)
+    assert [(place.item_id, place.source) for place in filled] == [
+        ("item3", "written"),
+        ("item1", "written"),
+        ("item2", "filled"),
+        ("item4", "filled"),
+    ]
+    assert [place.rank for place in filled] == [1, 2, 3, 4]
+
+
+def test_a_list_is_cut_at_k() -> None:
+    found = candidates(0.1, 0.2, 0.3)
+    written, _ = ground([1, 2, 3], found)
+    assert len(fill_list(written, found, [], k=2, fallback=False)) == 2
+
+
+@pytest.mark.parametrize(("found", "fallback"), [([], False), (candidates(0.1), True)])
+def test_without_candidates_or_policy_the_recommender_ranks(found: list[Candidate], fallback: bool) -> None:
+    own = [{"item_id": "a", "score": 0.9}, {"item_id": "b", "score": 0.8}]
+    filled = fill_list([], found, own, k=1, fallback=fallback)
+    assert [(place.item_id, place.source, place.retrieval) for place in filled] == [("a", "fallback", None)]

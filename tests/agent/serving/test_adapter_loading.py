@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from deeprec.agent import CompletionPolicy, PolicyRejectedError, PolicyUnavailableError, SamplingConfig, load_adapter
+from deeprec.agent.cli.main import main
+from deeprec.trm_tool import ConfigError
+from tests.tiny_server import TinyServer, serve_tiny, tiny_llama
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
+FIXED = SamplingConfig(temperature=1.0, max_tokens=8, seed=3)
+
+
+@pytest.fixture
+def server() -> Iterator[TinyServer]:
+    with serve_tiny() as running:
+        yield running
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    model = get_peft_model(
+        tiny_llama(),
+        LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM"),
+    )
+    model.save_pretrained(tmp_path / "rec-v1")
+    return tmp_path / "rec-v1"
+
+
+async def test_a_loaded_adapter_is_another_policy_on_the_same_server(server: TinyServer, adapter: Path) -> None:
+    await load_adapter(server.base_url, "rec-v1", adapter)
+    async with (
+        CompletionPolicy(server.base_url) as base,
+        CompletionPolicy(server.base_url, adapter="rec-v1") as tuned,
+    ):
+        assert (await tuned.connect()).adapters == ("rec-v1",)
+        of_base = await base.complete([1, 2, 3], sampling=FIXED)
+        of_tuned = await tuned.complete([1, 2, 3], sampling=FIXED)
+    assert of_base.logprobs != of_tuned.logprobs
+    assert server.requests[-1]["model"] == "rec-v1"
+
+
+async def test_a_name_is_loaded_once(server: TinyServer, adapter: Path) -> None:
+    assert await load_adapter(server.base_url, "rec-v1", adapter)
+    assert not await load_adapter(server.base_url, "rec-v1", adapter)
+    assert [request["path"] for request in server.requests].count("/v1/load_lora_adapter") == 1
+
+
+async def test_a_folder_without_an_adapter_is_refused_before_anything_is_sent(
+    server: TinyServer, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no LoRA adapter: it has no adapter_config"):
+        await load_adapter(server.base_url, "rec-v1", tmp_path)
+    assert not server.requests
+
+
+async def test_a_refusal_says_what_the_server_needs(server: TinyServer, adapter: Path) -> None:
+    def refuse(handler: object) -> None:
+        handler.answer(404, {"message": "Not Found"})  # type: ignore[attr-defined]
+
+    server.script = [refuse]
+    with pytest.raises(PolicyRejectedError, match=r"rec-v1 could not be loaded.*VLLM_ALLOW_RUNTIME_LORA_UPDATING"):
+        await load_adapter(server.base_url, "rec-v1", adapter)
+
+
+async def test_a_server_that_is_away_is_named(adapter: Path) -> None:
+    with serve_tiny() as running:
+        url = running.base_url
+    with pytest.raises(PolicyUnavailableError, match="cannot be reached"):
+        await load_adapter(url, "rec-v1", adapter)
+
+
+def test_an_adapter_is_loaded_from_the_command_line(
+    server: TinyServer, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["llm", "load", str(adapter), "--base-url", server.base_url])
+    assert ended.value.code == 0
+    assert list(server.adapters) == ["rec-v1"]
+    assert "--free --model rec-v1" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["llm", "load", str(tmp_path), "--base-url", server.base_url])
+    assert ended.value.code == 2
+    assert "is no LoRA adapter" in capsys.readouterr().err

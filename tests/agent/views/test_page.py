@@ -1,0 +1,306 @@
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import StringIO
+from itertools import pairwise
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+import pytest
+from rich.console import Console
+
+from deeprec.agent.views import RunView, compare_fragment, compare_html, run_fragment, run_html, runs_html
+from deeprec.agent.views.html.style import DARK, LIGHT, PAGE_STYLE, STYLE, style_source
+from deeprec.agent.views.text.run import render_run
+from deeprec.trm_tool import Catalogue, ConfigError, ScoredItem
+from tests.inspected_runs import HISTORY, HOSTILE, RUN, Named, hostile_run, made_run, made_turn
+
+TAG = re.compile(
+    "html|head|meta|title|style|body|a|main|article|nav|section|h[1-6]|p|span|bdi|code|strong|small|dl|dt|dd|div|ul|ol"
+    "|li|table|caption|thead|tbody|tr|th|td|details|summary|pre"
+)
+ATTRIBUTE = re.compile(
+    "charset|http-equiv|content|name|lang|class|id|href|tabindex|aria-label|aria-hidden|scope|start|title"
+)
+
+
+class Read(HTMLParser):
+    """What a page holds: its tags, attributes, text, and each element's attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.parts: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.parts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.parts).split())
+
+    def all(self, attribute: str) -> list[str | None]:
+        return [found[attribute] for _, found in self.elements if attribute in found]
+
+
+def test_a_page_tells_the_run_in_order(catalogue: Catalogue) -> None:
+    page = Read(run_html(made_run(), catalogue)).text
+    expected = [
+        "Run 7c1e93aa ✓ finished",
+        "★ Held out: found in turn 2, at place 2; place 3 of the list.",
+        "SmolLM2 + deeprec, version 4",
+        "tagged , free",
+        "seed 7",
+        "21 Nov 2026, 09:14:03 UTC",
+        "7.42 s",
+        "tokens written 9",
+        "user u3",
+        "message something lighter",
+        catalogue.summary("851"),
+        "History: 3 items, oldest first",
+        catalogue.summary(HISTORY[0]),
+        "Turn 1 searched 1.83 s, 4 tokens read, 3 written",
+        "thought Thought 1.",
+        "preference sci-fi; 1980s",
+        "Search 1: 3 items, 2 new, 31 ms, the held-out item is not among them",
+        "872 0.900 new",
+        "900 0.700 in the history",
+        "Tokens: 4 put before the model, 3 written; mean logprob -1.57",
+        "Turn 2 searched",
+        "the held-out item is among them",
+        "872 0.900 seen in turn 1",
+        "851 0.800 new ★ held out",
+        "Not enforceable: runtime",
+        "Turn 3 ranked",
+        "Ranked list The list as shown to the person",
+        "872 written turn 1",
+        "851 filled in turn 2 ★ held out",
+        "What the model wrote",
+        "872 repeats place 1",
+        "777 ungrounded: not retrieved",
+        "Ungrounded: 1 entry of the model's list names no candidate.",
+        "Rewards",
+        "paper format 1",
+        "paper judge not computable",
+        "Lineage: versions, fingerprints",
+        "recommender abababababababab",
+        "software deeprec-agent 0.1.0",
+    ]
+    position = 0
+    for part in expected:
+        assert part in page[position:], part
+        position = page.index(part, position)
+
+
+def test_what_is_out_of_the_ordinary_is_said() -> None:
+    malformed = made_turn(
+        0, action="malformed", text="Sure!\n - Heat\n\n<|end", detail="no list", finish_reason="length"
+    )
+    trace = made_run(
+        {"parent_id": UUID(int=5), "fork": {"turn": 1, "preference": "westerns"}},
+        status="fallback",
+        incomplete=True,
+        pinned=True,
+        detail="the server is down",
+        turns=(malformed,),
+        retrievals=(),
+        written=(),
+    )
+    page = run_html(trace)
+    assert "Sure!\n - Heat\n\n&lt;|end" in page  # as it was, line breaks too
+    for part in (
+        "↩ fallback incomplete pinned",
+        "the server is down",
+        "steps may be missing",
+        "A fork of run 00000000-0000-0000-0000-000000000005: the preference of turn 2 was set to “westerns”.",
+        "ended by length",
+        "The model wrote no list.",
+    ):
+        assert part in Read(page).text
+    assert "A replay of run" in run_html(made_run({"parent_id": UUID(int=5), "fork": {"turn": None}}))
+
+
+def test_a_score_that_is_missing_is_no_number() -> None:
+    run = made_run()
+    trace = replace(run, retrievals=(replace(run.retrievals[0], items=(ScoredItem("9", math.nan),)),), recommended=())
+    assert "nan" not in Read(run_html(trace)).text
+    assert "–" in Read(run_html(trace)).text
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(render_run(trace))
+    assert "nan" not in console.export_text()
+
+
+def test_trust_is_told_where_the_agent_set_it() -> None:
+    assert "trust in preferences 0.15" in Read(run_html(made_run({"config": {"trust": 0.15}}))).text
+    assert "trust in preferences" not in Read(run_html(made_run({"config": {"trust": None}}))).text
+
+
+def test_a_run_without_a_step_shows() -> None:
+    trace = made_run(
+        {"history": (), "user_id": None, "message": None, "target_id": None, "seed": None},
+        status="running",
+        turns=(),
+        retrievals=(),
+        written=(),
+        recommended=(),
+        rewards=(),
+        latency_ms=None,
+        ungrounded=0,
+    )
+    page = Read(run_html(trace)).text
+    assert "… running" in page
+    assert "Nothing is known of what the person chose before." in page
+
+
+PAGES: dict[str, Any] = {
+    "run": lambda trace, titles: run_html(trace, titles, lambda ids: [HOSTILE for _ in ids]),
+    "ids": lambda trace, titles: run_html(trace),
+    "fragment": lambda trace, titles: run_fragment(trace, titles, lambda ids: [HOSTILE for _ in ids]),
+    "compare": lambda trace, titles: compare_html(made_run(), trace, titles),
+    "compared": lambda trace, titles: compare_fragment(trace, made_run({"run_id": UUID(int=9)}), titles),
+}
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_nothing_of_an_attack_becomes_markup(kind: str) -> None:
+    page = PAGES[kind](hostile_run(), Named(HOSTILE))
+    read = Read(page)  # it also fails where an element is not closed, or closed by another
+    assert [tag for tag, _ in read.elements if not TAG.fullmatch(tag)] == []
+    assert [name for _, found in read.elements for name in found if not ATTRIBUTE.fullmatch(name)] == []
+    assert not {"\u202e", "\u2066", "\u200b", "\x1b", "\x00", "\ud800", "\u2028"} & set(page)
+    assert all(str(href).startswith("#") for href in read.all("href"))
+    assert page.count("</style>") == 1
+    assert "\\u202egnp.exe" in read.text  # shown, not hidden
+    page.encode("utf-8")
+
+
+def test_marks_do_not_pile_up_and_long_text_is_cut() -> None:
+    page = run_html(hostile_run(), Named(HOSTILE))
+    assert not re.search("[\u0335\u0300]{5}", page)
+    assert re.search("Z[\u0335\u0300]{4}…", page)
+    assert len(page) < 1_500_000
+
+
+def test_the_policy_lets_in_the_style_sheet_and_nothing_else() -> None:
+    page = run_html(made_run())
+    found = re.search('Content-Security-Policy" content="([^"]*)"', page)
+    assert found
+    assert f"default-src 'none'; style-src {style_source(PAGE_STYLE)};" in found.group(1)
+    assert f"<style>{PAGE_STYLE}</style>" in page
+    assert not re.search(r"url\(|@import|<|expression", PAGE_STYLE)
+    assert not re.search("<script|style=|https?://|src=", page)
+    selectors = re.findall(r"(?:^|[}\n])\s*([^{}@\n]+)\{", STYLE)
+    assert all(part.strip().startswith((".deeprec", ":is(")) for part in selectors), selectors
+
+
+@pytest.mark.parametrize("page", [run_html(made_run()), compare_html(made_run(), made_run({"run_id": UUID(int=9)}))])
+def test_a_page_can_be_found_through_by_ear_and_keyboard(page: str) -> None:
+    read = Read(page)
+    assert read.elements[0] == ("html", {"lang": "en"})
+    levels = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert [found for tag, found in read.elements if tag == "th" and "scope" not in found] == []
+    assert ("a", {"class": "skip", "href": "#main"}) in read.elements
+    assert [found for tag, found in read.elements if tag in ("section", "nav") and not found.get("aria-label")] == []
+
+
+def test_several_runs_have_a_table_of_contents_that_leads_to_each() -> None:
+    views = [RunView(trace=made_run({"run_id": UUID(int=number)})) for number in (1, 2**100)]
+    read = Read(runs_html(views))
+    regions = [found["aria-label"] for tag, found in read.elements if tag in ("section", "nav", "article")]
+    assert max(Counter(regions).values()) == 1  # by ear, each region is told from the others
+    ids = [str(found) for found in read.all("id")]
+    assert max(Counter(ids).values()) == 1
+    links = [str(href)[1:] for href in read.all("href")]
+    assert set(links) <= set(ids)
+    assert {f"r{view.trace.run.run_id.hex}-run" for view in views} <= set(links)
+    levels = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels.count(2) == 2
+
+
+def test_a_page_of_no_run_or_of_one_twice_is_refused() -> None:
+    view = RunView(trace=made_run())
+    for views in ([], [view, view]):
+        with pytest.raises(ConfigError, match="one run at least"):
+            runs_html(views)
+
+
+def test_a_fragment_may_stand_twice_in_a_notebook() -> None:
+    shown = run_fragment(made_run(), None)
+    read = Read(shown + shown)
+    assert read.all("id") == []
+    assert read.all("href") == []
+    assert read.elements[0][0] == "div"
+    assert not {"html", "head", "body", "script", "h1"} & {tag for tag, _ in read.elements}
+
+
+def test_thousands_of_tokens_stay_quick_and_small() -> None:
+    count = 20_000
+    turn = made_turn(0, completion_ids=tuple(range(count)), logprobs=(-0.7,) * count)
+    trace = made_run(turns=(turn,))
+    started = perf_counter()
+    page = run_html(trace, None, lambda ids: [" the"] * len(ids))
+    assert perf_counter() - started < 5  # 0.16 s when it was written
+    assert page.count('<span class="t k2" title') == count
+    assert len(page) < 60 * count
+
+
+def test_a_long_history_shows_what_the_model_was_shown() -> None:
+    trace = made_run({"history": tuple(f"i{n}" for n in range(30)), "config": {"max_history": 5}})
+    page = Read(run_html(trace)).text
+    assert "The 25 oldest, which the model was not shown" in page
+    assert page.index("i24") < page.index("i25") < page.index("i29")
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2: (L1 + 0.05) / (L2 + 0.05)."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_can_be_told_from_what_they_stand_on(colours: dict[str, str]) -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    plain = [(ink, ground) for ink in ("ink", "muted", "accent") for ground in ("bg", "card")]
+    soft = [(kind, f"{kind}-soft") for kind in ("accent", "target", "good", "warn", "bad")]
+    tokens = [("k-ink", name) for name in ("k1", "k2", "k3", "k4", "u2", "u3", "u4")]
+    others = [("ink", "accent-soft"), ("ink", "target-soft"), ("muted", "target-soft")]
+    pairs = [*plain, *soft, *tokens, *others]
+    faint = {pair: round(contrast(colours[pair[0]], colours[pair[1]]), 2) for pair in pairs}
+    assert {pair: value for pair, value in faint.items() if value < 4.5} == {}
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("names", [("k1", "k2", "k3", "k4"), ("u2", "u3", "u4")])
+def test_token_colours_grow_in_one_direction(colours: dict[str, str], names: tuple[str, ...]) -> None:
+    """Whoever does not see hues sees the order: each colour is further from the ground than the one before."""
+    steps = [contrast(colours["bg"], colours[name]) for name in ("bg", *names)]
+    assert steps == sorted(steps)
+    assert not math.isclose(steps[1], steps[-1], rel_tol=0.3)
+
+
+def test_ids_of_runs_are_those_of_the_store() -> None:
+    assert f'id="r{RUN.hex}-turn-1"' in run_html(made_run())

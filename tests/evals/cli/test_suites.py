@@ -1,0 +1,74 @@
+"""Suites from the command line, on stored runs: what is shown came from files, and is text."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from deeprec.agent import TraceStore
+from deeprec.agent.cli.main import app
+from deeprec.evals.suites.report import p_text
+from deeprec.trm_tool import Artifact, Dataset, load_artifact
+from tests.evals.suites.test_harness import make_suite, run
+
+
+@pytest.fixture(scope="module")
+def artifact(artifact_folder: Path) -> Artifact:
+    return load_artifact(artifact_folder)
+
+
+def invoke(*words: str, columns: int = 250) -> str:
+    result = CliRunner().invoke(app, ["eval", *words], catch_exceptions=False, env={"COLUMNS": str(columns)})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_compare_tells_few_users_weak_points_and_attributes_as_they_are(
+    tmp_path: Path, store: TraceStore, dataset: Dataset, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeprec.evals.suites.comparison.MIN_SLICE", 2)
+    run(make_suite(split="valid"), store, dataset, artifact)
+    for trace in store.traces():
+        case = {reward.component: reward.value for reward in trace.rewards if reward.scheme == "case"}
+        store.write_rewards(trace.run.run_id, "case", case | {"is: [/b] [red]noir": 1.0})
+    told = ("compare", "tiny", "trm-oracle", "trm", "--store", str(tmp_path / "traces.db"))
+    shown = invoke(*told)
+    assert "trm-oracle (oracle) against trm" in shown
+    assert "target is [/b] [red]noir" in shown
+    assert "12, too few" in shown
+    assert "Note: Training chose the recommender's epoch" in shown
+    assert any("chose the recommender's epoch" in line for line in json.loads(invoke(*told, "--json"))["warnings"])
+
+
+def test_the_report_is_written_beside_its_figures(
+    tmp_path: Path, store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    results = run(make_suite(), store, dataset, artifact)
+    killed = next(trace.run for trace in store.traces() if trace.run.system == "trm")
+    store.start_run(replace(killed, run_id=uuid4()))
+    page = tmp_path / "out" / "report.html"
+    shown = invoke("report", "tiny", "-o", str(page), "--store", str(tmp_path / "traces.db"))
+    assert "Note: 12 users are too few" in shown
+    assert "Note: Not ended: 1 of the runs of trm. `deeprec eval run` goes on" in shown
+    assert results.label in page.read_text(encoding="utf-8")
+    assert json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["suite"] == results.label
+
+
+def test_tables_fit_a_terminal_of_80_columns(
+    tmp_path: Path, store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    run(make_suite(), store, dataset, artifact)
+    place = ("--store", str(tmp_path / "traces.db"))
+    for words in (("compare", "tiny", "trm-oracle", "trm"), ("report", "tiny", "-o", str(tmp_path / "page.html"))):
+        shown = invoke(*words, *place, columns=80)
+        for head in ("difference", "corrected", "could", "trm-oracle"):
+            assert head in shown
+        assert "…" not in shown
+
+
+def test_no_p_value_is_written_as_zero() -> None:
+    assert [p_text(value) for value in (1 / 20_001, 0.0001, 0.04, 1.0)] == ["< .0001", "0.0001", "0.0400", "1.0000"]
+    assert p_text(float("nan")) == "–"

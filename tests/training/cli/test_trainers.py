@@ -1,0 +1,195 @@
+"""`deeprec train sft|grpo` over a real store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from transformers import LlamaForCausalLM
+
+from deeprec.agent import TraceStore
+from deeprec.agent.cli.main import main
+from deeprec.agent.traces import RunTrace, TurnRecord
+from deeprec.training import RewardedRollout, score_groups
+from deeprec.training.rollouts.selection import best_rollouts, logged_steps
+from deeprec.trm_tool import ConfigError
+from tests.training.made_runs import made_run, store_runs
+from tests.training.tiny_policy import make_rollout
+
+COMPONENTS = {"format": 0.0, "similarity": 0.0, "rank": 0.0}
+
+
+def logged_run(model: LlamaForCausalLM, seed: int, group: str, **changes: Any) -> RunTrace:
+    """A run whose tokens the tiny model wrote."""
+    rollout = make_rollout(model, seed=seed, turns=((9, 5), (6, 4)))
+    ids, logprobs = rollout.token_ids.tolist(), rollout.logprobs.tolist()
+    turns, end = [], 0
+    for position, (added, wrote) in enumerate(((9, 5), (6, 4))):
+        start, end = end + added, end + added + wrote
+        turns.append(
+            TurnRecord(
+                position=position,
+                node="rank" if position else "reason",
+                action="recommend" if position else "retrieve",
+                prompt_ids=tuple(ids[start - added : start]),
+                completion_ids=tuple(ids[start:end]),
+                logprobs=tuple(logprobs[start:end]),
+                chained=True,
+                prompt_tokens=start,
+                completion_tokens=wrote,
+                latency_ms=1.0,
+            )
+        )
+    run = {"run_id": UUID(int=seed + 1), "trm_holdout": 3, **changes}
+    return made_run(group=group, minute=seed, run=run, turns=tuple(turns))
+
+
+@pytest.fixture
+def filled(tmp_path: Path, tiny_model: LlamaForCausalLM) -> str:
+    """Three groups of three free runs, of which the last has equal rewards, and four guided runs."""
+    target = str(tmp_path / "traces.db")
+    with TraceStore(target) as store:
+        for seed in range(9):
+            [trace] = store_runs(store, logged_run(tiny_model, seed, f"g{seed // 3}"))
+            hit = float(seed % 3 == 0 and seed < 6)
+            store.write_rewards(trace.run.run_id, "deeprec", COMPONENTS | {"hit": hit})
+        for seed in range(20, 24):
+            [trace] = store_runs(store, logged_run(tiny_model, seed, "w", guided=True, system="guided"))
+            store.write_rewards(trace.run.run_id, "deeprec", COMPONENTS | {"hit": float(seed - 20)})
+    return target
+
+
+def call(*arguments: str) -> int:
+    try:
+        main(["train", *arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def flags(base: Path, store: str, out: Path) -> list[str]:
+    return ["--cpu", "--dtype", "float32", "--base", str(base), "--store", store, "--out", str(out)]
+
+
+def test_grpo_trains_on_the_groups_that_differ(
+    tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["grpo", "--stage", "recommendation", *flags(tiny_base, filled, tmp_path / "out"), "--groups-a-step", "1"]
+    assert call(*asked, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["trained"] == str(tmp_path / "out" / "adapter")
+    assert (told["steps"], told["first"]["rollouts"], told["last"]["step"]) == (2, 3, 2)
+    assert told["first"]["rewards/hit/mean"] == pytest.approx(1 / 3)
+    assert told["first"]["logprob_gap"] < 1e-5
+    assert call(*asked) == 0  # it has ended: told again, not trained again
+    said = capsys.readouterr().out
+    assert "9 runs, 2 steps," in said
+    assert f"Trained: {tmp_path / 'out' / 'adapter'}" in said
+
+
+def test_sft_takes_the_best_runs_guided_ones_included(
+    tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--epochs", "1", "--validation", "0.25"]
+    assert call("sft", *flags(tiny_base, filled, tmp_path / "all"), *few) == 0
+    assert "13 of 13 runs, 1 steps," in capsys.readouterr().out
+    assert call("sft", *flags(tiny_base, filled, tmp_path / "best"), *few, "--best", "4", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["last"]["rollouts"] == 3
+    assert len(told["validation"]) == 1
+    assert call("sft", *flags(tiny_base, filled, tmp_path / "some"), "--min-reward", "2", "--system", "guided") == 0
+    assert "2 of 4 runs, 2 steps," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "test"}, "1 runs are of the split test: whoever trains on them cannot be evaluated there"),
+        ({"split": "valid"}, "Choose --split train"),
+        ({"trm_holdout": 2}, "searched with a recommender of holdout 2"),
+    ],
+)
+def test_runs_that_give_held_out_targets_away_are_refused_unless_allowed(
+    tiny_base: Path,
+    tiny_model: LlamaForCausalLM,
+    filled: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    with TraceStore(filled) as store:
+        [trace] = store_runs(store, logged_run(tiny_model, 30, "g0", **changes))
+        store.write_rewards(trace.run.run_id, "deeprec", COMPONENTS | {"hit": 1.0})
+    for asked in (["sft", "--best", "3"], ["grpo", "--stage", "recommendation"]):
+        assert call(*asked, *flags(tiny_base, filled, tmp_path / asked[0])) == 2
+        assert message in capsys.readouterr().err
+    few = ["sft", "--epochs", "1", "--validation", "0"]
+    assert call(*few, *flags(tiny_base, filled, tmp_path / "out"), "--allow-leaks") == 0
+
+
+def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
+    tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["grpo", "--stage", "recommendation", *flags(tiny_base, filled, tmp_path / "out"), "--groups-a-step", "1"]
+    assert call(*asked) == 0
+    assert call(*asked, "--weight", "hit=3") == 2
+    assert "is a checkpoint of another training: data was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["sft", "--suite", "none"], "There is no run to train on"),
+        (["sft", "--min-reward", "99"], "None of 13 runs has a reward of 99.0 or more"),
+        (["sft", "--validation", "2"], "SftConfig.validation is 2.0"),
+        (["grpo", "--stage", "recommendation", "--suite", "none"], "No run matches suite none"),
+        (["grpo", "--stage", "nothing"], "There is no stage 'nothing'"),
+        (["grpo", "--stage", "interaction"], "have not been scored for format, invocations"),
+        (["grpo", "--stage", "recommendation", "--loss", "ppo"], "Choose one of dapo"),
+        (["grpo", "--stage", "recommendation", "--scale", "batch"], "Choose none or group"),
+        (["grpo", "--stage", "recommendation", "--weight", "hit=0"], "all rewards are equal"),
+    ],
+)
+def test_a_users_mistake_ends_with_one_line_and_code_2(
+    tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], message: str
+) -> None:
+    assert call(*command, *flags(tiny_base, filled, tmp_path / "out")) == 2
+    caught = capsys.readouterr().err
+    assert message in caught
+    assert len([line for line in caught.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in caught
+
+
+def rewarded(model: LlamaForCausalLM, rewards: list[float], group: str = "g", first: int = 0) -> list[RewardedRollout]:
+    return [
+        RewardedRollout(make_rollout(model, seed=first + at, group=group), {}, reward)
+        for at, reward in enumerate(rewards)
+    ]
+
+
+def test_the_best_are_those_of_the_highest_reward_whatever_the_order(tiny_model: LlamaForCausalLM) -> None:
+    runs = rewarded(tiny_model, [1.0, float("nan"), 3.0, 2.0, 3.0])
+    for given in (runs, runs[::-1]):
+        assert [each.run_id.int - 1 for each in best_rollouts(given)] == [2, 4, 3, 0]
+        assert [each.run_id.int - 1 for each in best_rollouts(given, best=2)] == [2, 4]
+        assert [each.run_id.int - 1 for each in best_rollouts(given, min_reward=2)] == [2, 4, 3]
+
+
+def test_logged_groups_are_dealt_whole_and_each_once_a_pass(tiny_model: LlamaForCausalLM) -> None:
+    runs = [run for at in range(5) for run in rewarded(tiny_model, [0, 1, at], f"g{at}", 10 * at)]
+    scored = score_groups([*runs, *rewarded(tiny_model, [2, 2], "flat", 90)])
+    source, steps = logged_steps(scored, groups_a_step=2)
+    assert steps == 3
+    dealt = [[each.rollout.group_id for each in source(step)] for step in range(6)]
+    assert all(groups.count(name) == 3 for groups in dealt for name in groups)
+    passes = [{name for groups in dealt[at : at + 3] for name in groups} for at in (0, 3)]
+    assert passes == [{f"g{at}" for at in range(5)}] * 2
+    assert dealt[:3] != dealt[3:]
+    again, _ = logged_steps(scored[::-1], groups_a_step=2)
+    assert [each.rollout.run_id for each in again(4)] == [each.rollout.run_id for each in source(4)]
+    with pytest.raises(ConfigError, match="None of 1 groups has rewards that differ"):
+        logged_steps(scored[-2:], groups_a_step=2)

@@ -1,0 +1,473 @@
+"""The loop over a real HTTP server that loads real adapters; only what the tiny model says is scripted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from deeprec.agent import TraceStore, load_adapter
+from deeprec.training.loop.config import LoopConfig, load_loop_config, packaged_loops
+from deeprec.training.loop.curves import plot_loop
+from deeprec.training.loop.loop import LoopResult, run_loop
+from deeprec.training.trainers.adapter_lineage import AdapterLineage, read_lineage, write_lineage
+from deeprec.training.trainers.policy_model import load_policy, save_adapter
+from deeprec.training.trainers.step_report import TrainingError
+from deeprec.training.trainers.trainer_config import AdapterConfig
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
+from tests.tiny_server import TinyServer, serve_tiny
+from tests.training.tiny_policy import write_tiny_base
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
+]
+
+
+def speak(prompt: str, rng: random.Random) -> str:
+    """Sometimes the format, sometimes not, so that groups have something to differ in."""
+    if rng.random() < 0.2:
+        return "nothing that can be read"
+    if "<|end_of_item_list|>" in prompt and rng.random() < 0.7:
+        numbers = rng.sample(range(1, 5), 3)
+        return (
+            "<think>enough</think>\n<recommendation_list>\n" + "\n".join(map(str, numbers)) + "\n</recommendation_list>"
+        )
+    wish = rng.choice(["drama", "comedy", "1990s"])
+    return f"<think>maybe</think>\n<|begin_of_preference|>{wish}<|end_of_preference|>"
+
+
+@pytest.fixture
+def server() -> Iterator[TinyServer]:
+    with serve_tiny() as running:
+        running.writer = speak
+        yield running
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def artifact(artifact_folder: Path) -> Artifact:
+    """As if trained with `--holdout 3`."""
+    loaded = load_artifact(artifact_folder)
+    return dataclasses.replace(loaded, config=loaded.config | {"holdout": 3})
+
+
+def make_config(**changed: object) -> LoopConfig:
+    told = {
+        "name": "tiny",
+        "data": "tiny",
+        "artifact": "tiny",
+        "agent": {"k": 3, "retrieve_k": 4, "max_history": 3, "max_retrievals": 2, "max_turn_tokens": 200},
+        "warm_start": {"users": 2, "group_size": 2, "best": 3, "epochs": 1, "lists": "fused"},
+        "stages": [
+            {"stage": "interaction", "steps": 2, "users": 2, "group_size": 3},
+            {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3},
+        ],
+        "validation": {"users": 3, "every": 2, "temperature": 0},
+        "max_rank": 50,
+        "interaction_share": 0.4,
+        "concurrency": 4,
+        "device": "cpu",
+    }
+    return LoopConfig.model_validate(told | changed)
+
+
+def labels(store: TraceStore) -> set[str]:
+    """The suites of all runs, without the fingerprint of the settings."""
+    return {str(trace.run.suite) for trace in store.traces()}
+
+
+def run(
+    out: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact, **settings: object
+) -> LoopResult:
+    with TraceStore(out.with_suffix(".db")) as store:
+        return run_loop(
+            settings.pop("config", make_config()),  # type: ignore[arg-type]
+            out,
+            store=store,
+            dataset=dataset,
+            artifact=artifact,
+            encoder=HashingEncoder(),
+            base=base,
+            base_url=server.base_url,
+            **settings,  # type: ignore[arg-type]
+        )
+
+
+def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_is_never_restarted(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    out = tmp_path / "loop"
+    result = run(out, server, base, dataset, artifact)
+    assert list(server.adapters) == ["rec-v1", "rec-v2", "rec-v3", "rec-v4"]
+    with TraceStore(out.with_suffix(".db")) as store:
+        wrote: dict[str, set[str | None]] = {}
+        sampled_at: dict[str, set[object]] = {}
+        for trace in store.traces():
+            label = re.fullmatch(r"tiny-[0-9a-f]{8}(?:/|-valid@\w+$)(.*)", str(trace.run.suite))
+            assert label is not None, trace.run.suite
+            wrote.setdefault(label[1], set()).add(trace.run.adapter_version)
+            if trace.turns:
+                sampled_at.setdefault(label[1], set()).add(trace.run.config["temperature"])
+        people = {
+            stage: {trace.run.user_id for trace in store.traces() if f"/{stage}/" in str(trace.run.suite)}
+            for stage in ("interaction", "recommendation")
+        }
+        scored = [
+            {each.scheme for each in trace.rewards}
+            for trace in store.traces()
+            if str(trace.run.suite).endswith("/recommendation/0000")
+        ]
+    assert wrote == {
+        "": {None, "rec-v1", "rec-v3", "rec-v4"},  # validation
+        "warm-start": {None},
+        "interaction/0000": {"rec-v1"},
+        "interaction/0001": {"rec-v2"},
+        "recommendation/0000": {"rec-v3"},
+    }
+    assert sampled_at == {label: {0 if label == "" else 1} for label in wrote}
+    assert not people["interaction"] & people["recommendation"]
+    assert all({"deeprec", "stage-recommendation"} <= schemes for schemes in scored)
+    assert set(result.validation) == {"untrained", "trm", "rec-v1", "rec-v3", "rec-v4"}
+    ndcg = {name: told["ndcg@3 written"] for name, told in result.validation.items() if name != "trm"}
+    assert None not in ndcg.values()
+    assert ndcg[str(result.best)] == max(ndcg.values())  # type: ignore[type-var]
+    lineage = read_lineage(out / "adapters" / "rec-v4")
+    assert (lineage.parent, lineage.method, lineage.stage) == ("rec-v3", "grpo", "recommendation")
+    assert lineage.trm_fingerprint == artifact.fingerprint
+    weights = [load_file(out / "adapters" / f"rec-v{n}" / "adapter_model.safetensors") for n in (1, 4)]
+    assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
+
+
+def test_the_curves_of_a_loop_are_drawn_from_its_folder(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    run(tmp_path / "loop", server, base, dataset, artifact)
+    warm, steps, validation = plot_loop(tmp_path / "loop").axes
+    assert len(warm.lines[0].get_xdata()) == 1
+    assert [list(line.get_xdata()) for line in steps.lines[:1]] == [[1, 2]]
+    assert [text.get_text() for text in steps.texts] == ["interaction", "recommendation"]
+    assert list(validation.lines[0].get_xdata()) == ["untrained", "rec-v1", "rec-v3", "rec-v4"]
+    with pytest.raises(ConfigError, match="is no folder of a loop"):
+        plot_loop(tmp_path)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "at", ["guided runs: 1 of", "steps of the warm start: 1 of", "rec-v1 on", "rec-v2:", "rec-v3 on", "rec-v4:"]
+)
+def test_a_loop_that_is_killed_goes_on_to_the_same_end(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact, at: str
+) -> None:
+    def stop(line: str) -> None:
+        if line.startswith(at):
+            raise KilledError
+
+    whole = run(tmp_path / "whole", server, base, dataset, artifact)
+    with serve_tiny() as another:
+        another.writer = speak
+        with pytest.raises(KilledError):
+            run(tmp_path / "killed", another, base, dataset, artifact, say=stop)
+    with serve_tiny() as third:  # the machine was started anew: nothing is loaded
+        third.writer = speak
+        resumed = run(tmp_path / "killed", third, base, dataset, artifact)
+    assert resumed.validation == whole.validation
+    for name in ("rec-v2", "rec-v3", "rec-v4"):
+        one, other = (
+            load_file(tmp_path / which / "adapters" / name / "adapter_model.safetensors")
+            for which in ("whole", "killed")
+        )
+        assert all((one[key] == other[key]).all() for key in one)
+
+
+SMALL = make_config(stages=[], warm_start={"users": 1, "group_size": 1, "best": 1})
+
+
+def test_a_folder_of_another_loop_is_refused_by_what_changed(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    out = tmp_path / "loop"
+    run(out, server, base, dataset, artifact, config=SMALL)
+    with pytest.raises(ConfigError, match=r"other settings \(seed changed\)"):
+        run(out, server, base, dataset, artifact, config=SMALL.model_copy(update={"seed": 1}))
+    with pytest.raises(ConfigError, match=r"other settings \(trm_fingerprint changed\)"):
+        run(out, server, base, dataset, dataclasses.replace(artifact, fingerprint="another"), config=SMALL)
+    run(out, server, base, dataset, artifact, config=SMALL.model_copy(update={"concurrency": 1}))  # of the machine
+
+
+def test_a_second_loop_does_not_take_the_runs_of_the_first_for_its_own(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    """Same name, same store, another learning rate."""
+    other = SMALL.warm_start.model_copy(update={"learning_rate": 0.01})  # type: ignore[union-attr]
+    told = {"dataset": dataset, "artifact": artifact, "encoder": HashingEncoder(), "base": base}
+    with TraceStore(tmp_path / "one.db") as store:
+        first = {"store": store, "base_url": server.base_url}
+        run_loop(SMALL, tmp_path / "one", **first, **told)  # type: ignore[arg-type]
+        before = labels(store)
+        second = SMALL.model_copy(update={"warm_start": other})
+        for _ in range(2):  # a second attempt is refused too
+            with pytest.raises(ConfigError, match="has rec-v1 of another loop loaded"):
+                run_loop(second, tmp_path / "two", **first, **told)  # type: ignore[arg-type]
+        with serve_tiny() as fresh:
+            fresh.writer = speak
+            run_loop(second, tmp_path / "two", store=store, base_url=fresh.base_url, **told)  # type: ignore[arg-type]
+        assert len(labels(store)) == 2 * len(before)
+
+
+def test_more_users_than_there_are_and_unknown_rewards_are_refused_before_anything_starts(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    many = [{"stage": "interaction", "steps": 1, "users": 99, "group_size": 2}]
+    with pytest.raises(ConfigError, match="interaction asks for 99 users a step, and has"):
+        run(tmp_path / "a", server, base, dataset, artifact, config=make_config(stages=many))
+    mine = [{"stage": "interaction", "steps": 1, "users": 1, "group_size": 2, "weights": {"mine": 1}}]
+    with pytest.raises(ConfigError, match="'mine', which nothing computes"):
+        run(tmp_path / "b", server, base, dataset, artifact, config=make_config(stages=mine))
+    assert not server.requests
+    assert not list(tmp_path.glob("*/config.json"))
+
+
+def test_a_reward_of_ones_own_is_learned_from(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the path is one of the settings, which the draws depend on
+    Path("rewards.py").write_text("def turns(trace):\n    return float(len(trace.turns))\n")
+    stage = [{"stage": "interaction", "steps": 2, "users": 2, "group_size": 4}]
+    run(
+        tmp_path / "loop",
+        server,
+        base,
+        dataset,
+        artifact,
+        config=make_config(stages=stage, rewards=["rewards.py:turns"], grpo={"loss_type": "grpo", "report_to": []}),
+    )
+    with TraceStore(tmp_path / "loop.db") as store:
+        [trace, *_] = [trace for trace in store.traces() if "/interaction/" in str(trace.run.suite)]
+    assert {each.component: each.value for each in trace.rewards}["turns"] == len(trace.turns)
+
+
+def test_a_policy_that_left_its_runs_ends_the_loop_by_name(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that goes on with the first version's weights, whatever it is told to load."""
+
+    async def stale(base_url: str, name: str, folder: Path) -> None:
+        await load_adapter(base_url, name, folder.parent / "rec-v1")
+
+    monkeypatch.setattr("deeprec.training.loop.loop.load_adapter", stale)
+    stage = [{"stage": "interaction", "steps": 4, "users": 2, "group_size": 3, "learning_rate": 0.5}]
+    config = make_config(warm_start=None, stages=stage, grpo={"max_logprob_gap": 0.01})
+    with pytest.raises(TrainingError, match=r"^rec-v3 could not be trained.*nats per token from the policy's own"):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=config)
+    assert not (tmp_path / "loop" / "adapters" / "rec-v3").exists()
+
+
+def test_a_loop_begins_with_an_adapter_that_is_given(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    adapter = tmp_path / "given"
+    save_adapter(load_policy(base, lora=AdapterConfig(), seed=5).model, adapter)
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 8}]
+    config = make_config(warm_start=None, start=adapter, stages=stage)
+    result = run(tmp_path / "loop", server, base, dataset, artifact, config=config)
+    assert list(server.adapters) == ["rec-v1", "rec-v2"]
+    assert {"rec-v1", "rec-v2"} < set(result.validation)
+    assert [axes.get_title() for axes in plot_loop(tmp_path / "loop").axes] == ["GRPO", "validation targets"]
+    first, second = (read_lineage(tmp_path / "loop" / "adapters" / f"rec-v{n}") for n in (1, 2))
+    assert (first.method, first.settings["start"], first.parent) == ("given", str(adapter), None)
+    assert (second.method, second.parent) == ("grpo", "rec-v1")
+    taken = tmp_path / "loop" / "adapters" / "rec-v1" / "adapter_model.safetensors"
+    assert taken.read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(adapter)  # the loop has its own
+    assert run(tmp_path / "loop", server, base, dataset, artifact, config=config).validation == result.validation
+
+
+def test_what_another_adapter_of_the_same_path_began_is_another_loop(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    adapter = tmp_path / "given"
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 8}]
+    config = make_config(warm_start=None, start=adapter, stages=stage)
+    told = {"dataset": dataset, "artifact": artifact, "encoder": HashingEncoder(), "base": base}
+    with TraceStore(tmp_path / "one.db") as store:
+        for seed in (5, 6):
+            save_adapter(load_policy(base, lora=AdapterConfig(), seed=seed).model, adapter)
+            with serve_tiny() as fresh:
+                fresh.writer = speak
+                run_loop(config, tmp_path / str(seed), store=store, base_url=fresh.base_url, **told)  # type: ignore[arg-type]
+        assert len({label.split("/")[0] for label in labels(store) if "/" in label}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lora_dropout": 0.1}, "with dropout 0.1"),
+        ({"rank": 32}, "has rank 32; servers keep slots for 16"),
+        ({"files": ()}, "is no LoRA adapter"),
+        ({"base": 2}, "it is of another base model"),
+        ({"lineage": "0123"}, "trained on another base model: 0123"),
+    ],
+)
+def test_an_adapter_that_cannot_be_begun_with_is_refused_before_anything_starts(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    change: dict[str, Any],
+    told: str,
+) -> None:
+    adapter, of = tmp_path / "given", base
+    if "base" in change:
+        of = write_tiny_base(tmp_path / "base")
+        settings = json.loads((of / "config.json").read_text())
+        wide = LlamaConfig(**settings | {"hidden_size": 2 * settings["hidden_size"]})
+        LlamaForCausalLM(wide).save_pretrained(of)
+    if "files" not in change:
+        rank = change.get("rank", 16)
+        save_adapter(load_policy(of, lora=AdapterConfig(rank=rank)).model, adapter)
+        file = adapter / "adapter_config.json"
+        if "lora_dropout" in change:
+            file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    if "lineage" in change:
+        lineage = AdapterLineage(
+            name="a",
+            parent=None,
+            base="b",
+            base_fingerprint=change["lineage"],
+            method="sft",
+            stage=None,
+            step=0,
+            suite=None,
+            dataset_fingerprint="d",
+            trm_fingerprint="t",
+        )
+        write_lineage(adapter, lineage)
+    stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 8}]
+    config = make_config(warm_start=None, start=adapter, stages=stage)
+    with pytest.raises(ConfigError, match=told):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=config)
+    assert not (tmp_path / "loop").exists()
+
+
+def test_the_server_that_a_loop_starts_computes_in_its_dtype(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Started:
+        base_url = server.base_url
+
+        def wait_healthy(self, on_progress: Any) -> None: ...
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def make_server(*_: Any, **settings: Any) -> Started:
+        asked.update(settings)
+        return Started()
+
+    monkeypatch.setattr("deeprec.training.loop.loop.make_server", make_server)
+    config = make_config(stages=[], dtype="bfloat16", server_args=["--seed", "3"])
+    with TraceStore(tmp_path / "one.db") as store:
+        run_loop(
+            config,
+            tmp_path / "loop",
+            store=store,
+            dataset=dataset,
+            artifact=artifact,
+            encoder=HashingEncoder(),
+            base=base,
+        )
+    assert (asked["dtype"], asked["vllm_args"]) == ("bfloat16", ("--seed", "3"))
+
+
+@pytest.mark.parametrize("name", packaged_loops())
+def test_the_loops_that_come_along_can_be_read(name: str) -> None:
+    assert load_loop_config(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a", "the field artifact is missing"),
+        ("- a", "holds list"),
+        ("name: [", "is no YAML"),
+        ("name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}", "nothing to train"),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c\n"
+            "warm_start: {users: 1, group_size: 1, best: 1}",
+            "version 1 can be one of them",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c",
+            "nothing to train",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\n"
+            "warm_start: {users: 1, group_size: 1, best: 1}\nserver_args: [--dtype=bfloat16]",
+            "say `dtype: …`",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: play, steps: 1, users: 1, group_size: 2}]",
+            "stages.0.stage",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 1}]",
+            "group_size",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
+            "validation: {users: 1, every: 1}\ngrpo: {loss: grpo}",
+            "there is no setting 'loss'; choose from checkpoint_every",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
+            "validation: {users: 1, every: 1}\ngrpo: {loss_type: best}",
+            "GrpoConfig.loss_type is 'best'",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_name_the_field(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "loop.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load_loop_config(file)
+
+
+def test_settings_that_are_not_there_name_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"no loop 'nowhere'.*smollm2-ml-100k"):
+        load_loop_config("nowhere")

@@ -1,0 +1,231 @@
+"""What GRPO's gradient is made of: against a plain loss on full logits, and against TRL's own log-probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+from trl import GRPOTrainer
+
+from deeprec.training import GrpoConfig, ScoredRollout
+from deeprec.training.trainers.grpo_trainer import LoggedGrpoTrainer, make_grpo_trainer
+from deeprec.training.trainers.micro_batches import grpo_batch
+from deeprec.training.trainers.policy_model import load_policy
+from deeprec.training.trainers.trainer_config import LossType
+from tests.training.tiny_policy import scored_step
+
+Gradients = dict[str, torch.Tensor]
+
+
+def trainer_for(base: Path, out: Path, scored: list[ScoredRollout], **settings: Any) -> LoggedGrpoTrainer:
+    """All weights trained, so that every gradient shows."""
+    values: dict[str, Any] = {"lora": None, "device": "cpu", "steps": 1}
+    config = GrpoConfig(**values | settings)
+    trainer = make_grpo_trainer(
+        load_policy(base, lora=config.lora, device="cpu"),
+        config,
+        out,
+        source=lambda step: scored,
+        version=lambda step: None,
+        identity={},
+        on_step=None,
+    )
+    trainer.current_gradient_accumulation_steps = 1  # transformers sets it as an epoch begins
+    return trainer
+
+
+def gradients(trainer: LoggedGrpoTrainer, batches: Any = None) -> tuple[float, Gradients]:
+    """Loss and gradient of a step."""
+    trainer.model.train()
+    trainer.model.zero_grad()
+    total = 0.0
+    for batch in trainer.work(0).batches if batches is None else batches:
+        loss = trainer.compute_loss(trainer.model, dict(batch))
+        loss.backward()
+        total += loss.item()
+    return total, {
+        name: parameter.grad.clone()
+        for name, parameter in trainer.model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def assert_same(one: Gradients, other: Gradients, **tolerance: float) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], **tolerance or {"rtol": 1e-4, "atol": 1e-7})
+
+
+def drifted(scored: list[ScoredRollout], by: float = 0.15) -> list[ScoredRollout]:
+    """As if an older policy had sampled them: ratios on both sides of the clip."""
+    rng = np.random.default_rng(5)
+    return [
+        replace(
+            each,
+            rollout=replace(
+                each.rollout,
+                logprobs=(each.rollout.logprobs + rng.normal(0, by, each.rollout.logprobs.size)).astype("f4"),
+            ),
+        )
+        for each in scored
+    ]
+
+
+def plain_loss(
+    model: LlamaForCausalLM, scored: list[ScoredRollout], low: float = 0.2, high: float = 0.2
+) -> torch.Tensor:
+    """PPO's clipped loss, mean over all policy tokens of the step: rollout by rollout, with all logits."""
+    total, tokens = torch.zeros(()), 0
+    for each in scored:
+        ids = torch.from_numpy(each.rollout.token_ids)
+        own = torch.from_numpy(each.rollout.env_mask[1:] == 1)
+        now = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(-1, ids[1:, None])[:, 0][own]
+        ratio = (now - torch.from_numpy(each.rollout.logprobs[1:])[own]).exp()
+        total -= torch.min(ratio * each.advantage, ratio.clamp(1 - low, 1 + high) * each.advantage).sum()
+        tokens += int(own.sum())
+    return total / tokens
+
+
+def test_the_gradient_is_that_of_the_clipped_loss_on_the_logged_logprobs(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = drifted(scored_step(tiny_model))
+    loss, found = gradients(trainer_for(tiny_base, tmp_path, scored, micro_batch_tokens=40))
+    model = LlamaForCausalLM.from_pretrained(tiny_base)
+    expected = plain_loss(model, scored)
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert_same(found, {name: parameter.grad for name, parameter in model.named_parameters()})
+    unclipped = plain_loss(model, scored, low=10, high=10)
+    assert unclipped.item() != pytest.approx(expected.item(), rel=1e-3)  # so the clip was at work
+
+
+def test_logprobs_and_entropies_are_trls_own(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
+    trainer = trainer_for(tiny_base, tmp_path, scored_step(tiny_model))
+    [batch] = trainer.work(0).batches
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    present = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    trainer._mask = mask = batch["tool_mask"].bool()
+    asked: Any = {"logits_to_keep": ids.shape[1] - 1, "compute_entropy": True}
+    ours, entropies, _ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, present, **asked)
+    theirs, their_entropies, _ = GRPOTrainer._get_per_token_logps_and_entropies(
+        trainer, trainer.model, ids, present, **asked
+    )
+    torch.testing.assert_close(ours[mask], theirs[mask], rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropies[mask], their_entropies[mask], rtol=0, atol=1e-5)
+    assert not ours[~mask].any()
+
+
+def test_positions_of_prompt_tool_and_padding_have_exactly_no_gradient(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    trainer = trainer_for(tiny_base, tmp_path, scored_step(tiny_model))
+    seen: list[torch.Tensor] = []
+
+    def keep(_: Any, __: Any, outputs: Any) -> None:
+        outputs.last_hidden_state.retain_grad()
+        seen.append(outputs.last_hidden_state)
+
+    trainer.model.base_model.register_forward_hook(keep)
+    [batch] = trainer.work(0).batches
+    gradients(trainer, [batch])
+    [hidden] = seen  # (batch, length, width): what the logits of the next token are a linear map of
+    own = torch.nn.functional.pad(batch["tool_mask"].bool(), (0, 1))
+    assert (~own).sum() > own.sum()
+    assert not hidden.grad[~own].any()
+    assert hidden.grad[own].any(dim=-1).all()
+
+
+def test_logged_numbers_of_masked_tokens_do_not_matter(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = scored_step(tiny_model)
+    changed = [
+        replace(each, rollout=replace(each.rollout, logprobs=np.nan_to_num(each.rollout.logprobs, nan=-7.0)))
+        for each in scored
+    ]
+    one, other = (gradients(trainer_for(tiny_base, tmp_path, given)) for given in (scored, changed))
+    assert one[0] == other[0]
+    assert_same(one[1], other[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loss_type", get_args(LossType))
+def test_cutting_a_step_into_micro_batches_changes_no_loss(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, loss_type: LossType
+) -> None:
+    scored = drifted(scored_step(tiny_model))
+    settings: dict[str, Any] = {"loss_type": loss_type}
+    if loss_type == "cispo":
+        settings["clip_high"] = 5.0
+    one_loss, one = gradients(trainer_for(tiny_base, tmp_path, scored, **settings))
+    trainer = trainer_for(tiny_base, tmp_path, scored, micro_batch_tokens=20, **settings)
+    assert len(trainer.work(0).batches) == 4
+    loss, cut = gradients(trainer)
+    assert loss == pytest.approx(one_loss, rel=1e-5)
+    assert_same(one, cut)
+    assert any(gradient.any() for gradient in one.values())
+
+
+def test_sequence_ratios_are_one_number_a_rollout(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = drifted(scored_step(tiny_model))
+    gspo = trainer_for(tiny_base, tmp_path, scored, loss_type="grpo", importance_sampling_level="sequence")
+    token = trainer_for(tiny_base, tmp_path, scored, loss_type="grpo")
+    assert gradients(gspo)[0] != pytest.approx(gradients(token)[0], rel=1e-3)
+    assert gspo._tally.metrics()["ratio/max"] < token._tally.metrics()["ratio/max"]
+
+
+def test_a_rollout_without_advantage_counts_in_the_mean_and_is_not_run(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = scored_step(tiny_model)
+    flat = [each for each in scored if each.advantage == 0]
+    assert flat
+    trainer = trainer_for(tiny_base, tmp_path, scored)
+    assert sum(len(batch["advantages"]) for batch in trainer.work(0).batches) == len(scored) - len(flat)
+    _, found = gradients(trainer)
+    model = LlamaForCausalLM.from_pretrained(tiny_base)
+    plain_loss(model, scored).backward()
+    assert_same(found, {name: parameter.grad for name, parameter in model.named_parameters()})
+
+
+def test_a_filler_with_nothing_but_masked_tokens_changes_nothing(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = [each for each in scored_step(tiny_model) if each.advantage]
+    trainer = trainer_for(tiny_base, tmp_path, scored)
+    blank = replace(scored[0].rollout, env_mask=np.zeros_like(scored[0].rollout.env_mask))
+    tokens = sum(int(each.rollout.env_mask.sum()) for each in scored)
+    step: dict[str, Any] = {"step_tokens": tokens, "weight": 1.0}
+    one = gradients(trainer, [grpo_batch(scored, **step)])
+    other = gradients(trainer, [grpo_batch([*scored, replace(scored[0], rollout=blank)], **step)])
+    alone = gradients(trainer, [grpo_batch([replace(scored[0], rollout=blank)], **step)])
+    assert one[0] == pytest.approx(other[0], rel=1e-6)
+    assert_same(one[1], other[1], rtol=1e-5, atol=1e-8)
+    assert not any(gradient.any() for gradient in alone[1].values())
+
+
+def test_a_step_may_have_fewer_rollouts_than_another(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = scored_step(tiny_model)
+    for given in (scored, scored[:4], scored[:1]):
+        trainer = trainer_for(tiny_base, tmp_path, given)
+        taken = [row for batch in trainer.work(0).batches for row in batch["advantages"].tolist()]
+        assert sorted(taken) == sorted(each.advantage for each in given if each.advantage)  # no copies
+
+
+def test_only_the_adapter_is_trained_by_default(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
+    trainer = trainer_for(tiny_base, tmp_path, scored_step(tiny_model), lora=GrpoConfig().lora)
+    _, found = gradients(trainer)
+    assert found
+    assert all("lora_" in name for name in found)
+    assert {name.split(".")[-4] for name in found} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }

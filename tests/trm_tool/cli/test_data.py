@@ -1,0 +1,172 @@
+"""`deeprec data` as a user meets it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeprec.agent.cli.main import main
+from tests.trm_tool.data.samples import META_2018, write_1m, write_2018, write_json
+
+WriteAtomic = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Exit code, stdout and stderr of a command, run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        return int(str(ended.value.code)), told.out, told.err
+
+    return call
+
+
+def test_import_reports_what_was_read_kept_and_left_out(run: Run) -> None:
+    write_2018(Path("amazon"), meta=[*META_2018, {"title": "x"}])
+    code, _, said = run("data", "import", "amazon", "--out", "shop")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "meta_Scarves.json.gz:7 has no item id" in said
+    assert not Path("shop").exists()
+    code, out, _ = run(
+        "data", "import", "amazon", "--out", "shop", "--drop-bad-rows", "--k-core", 2, "--max-history", 3
+    )
+    assert code == 0
+    for line in (
+        "Read Scarves_5.json.gz and meta_Scarves.json.gz as amazon-2018.",
+        "in the 2-core",
+        "among the last 4 of each person (3 of history and a target)",
+        "Left out: 1 rows without a usable item id.",
+        "Left out: 1 rows of items whose id was there before (the first stays).",
+        "Column price (float): 3 of 5 items have it; 1 unreadable.",
+        "1 of 5 items have no title",
+        "Wrote shop. Look at it: deeprec data check shop",
+    ):
+        assert line in out
+
+
+def test_import_answers_in_json(run: Run) -> None:
+    write_1m(Path("ml-1m"))
+    code, out, said = run(
+        "data", "import", "ml-1m", "--out", "movies", "--format", "ml-1m", "--min-rating", "1", "--json"
+    )
+    report = json.loads(out)
+    assert (code, said) == (0, "")
+    assert (report["format"], report["out"], report["items"]) == ("ml-1m", "movies", 5)
+    assert [stage["interactions"] for stage in report["stages"]] == [10] * 5
+
+
+def test_own_tables_are_read_with_the_options_given(run: Run) -> None:
+    Path("log.txt").write_bytes(b"wer;was;wann;wie\n" + b"".join(f"1;{i};{i};3\n".encode() for i in range(5)))
+    Path("ware.csv").write_bytes(
+        "was;wie es hei\xdft\n".encode("latin-1") + b"".join(b"%d;T\xfcr\n" % i for i in range(5))
+    )
+    options = ["--user-column", "wer", "--item-column", "was", "--time-column", "wann", "--rating-column", "wie"]
+    options += ["--items", "ware.csv", "--title-column", "wie es heißt", "--encoding", "latin-1", "--delimiter", ";"]
+    code, _, said = run("data", "import", "log.txt", "--out", "shop", *options)
+    assert (code, said) == (0, "")
+    assert "0\tTür\n" in Path("shop/shop.item").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "--out", "shop"], "nowhere does not exist"),
+        (["ml-1m", "--out", "ml-1m"], "holds what `deeprec data` did not write"),
+        (["ml-1m", "--out", "shop", "--k-core", "0"], "--k-core is 0"),
+        (["ml-1m", "--out", "shop", "--k-core", "50"], "no interaction left"),
+        (["ml-1m", "--out", "shop", "--min-rating", "nan"], "--min-rating is nan"),
+        (["ml-1m", "--out", "shop", "--max-history", "0"], "--max-history is 0"),
+        (["ml-1m", "--out", "ml-1m/movies.dat/shop"], "cannot be written"),
+        (["ml-1m/movies.dat", "--out", "shop"], "no data set that is known"),
+    ],
+)
+def test_a_mistake_is_one_line(run: Run, arguments: list[str], said: str) -> None:
+    write_1m(Path("ml-1m"))
+    code, _, told = run("data", "import", *arguments)
+    assert (code, told.count("\n")) == (2, 1)
+    assert said in told
+
+
+def test_a_format_that_there_is_not_is_refused(run: Run) -> None:
+    code, _, told = run("data", "import", ".", "--out", "shop", "--format", "netflix")
+    assert code == 2
+    assert "--format" in told
+
+
+def test_check_reports_and_ends_with_0_when_it_can_be_trained_on(run: Run, write_atomic: WriteAtomic) -> None:
+    folder = write_atomic()
+    code, out, said = run("data", "check", folder)
+    assert (code, said) == (0, "")
+    for part in ("people", "12", "50", "density", "release_year", "tags", "Warning: 12 people are too few"):
+        assert part in out
+    assert "deeprec trm train --data" in out
+    report = json.loads(run("data", "check", folder, "--json")[1])
+    assert report["trainable"] is True
+    assert report["statistics"]["interactions"] == 103
+
+
+def test_check_ends_with_2_and_one_line_when_it_cannot(run: Run, write_atomic: WriteAtomic) -> None:
+    rows = [f"u\t{900 - 7 * row}\t1\t{row}" for row in range(4)] + ["u\tgone\t1\t5", "u\tlost\t1\t6"]
+    folder = write_atomic(inter=rows)
+    code, out, said = run("data", "check", folder)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "Problem: 2 interactions with unknown items (--drop-bad-rows leaves them out). First: tiny.inter:6" in out
+    assert "All such rows can be left out with --drop-bad-rows." in said
+    assert run("data", "check", folder, "--drop-bad-rows")[0] == 0
+    code, out, _ = run("data", "check", folder, "--json")
+    assert code == 2
+    assert json.loads(out)["trainable"] is False
+
+
+def test_no_control_characters_of_a_file_reach_the_terminal(run: Run, write_atomic: WriteAtomic) -> None:
+    folder = write_atomic(
+        inter=["u\x1b[31m\tgone\x07[bold]\t1\t1"], item_header="item_id:token\tt\x1b[31m:token", items=["a\tb"]
+    )
+    code, out, said = run("data", "check", folder)
+    assert code == 2
+    assert "\x1b" not in out + said
+    assert "\x07" not in out + said
+    Path("log\x1b[31m.csv").write_text("user_id,item_id,timestamp\n1,[red]\x1b[31m,1\n")
+    code, out, said = run("data", "import", "log\x1b[31m.csv", "--out", "x")
+    assert code == 2
+    assert "\x1b" not in out + said
+
+
+def test_the_shop_says_that_it_is_synthetic(run: Run) -> None:
+    arguments = ("data", "generate-shop", "--out", "shop", "--products", 100, "--people", 10, "--seed", 4)
+    code, out, said = run(*arguments)
+    assert (code, said) == (0, "")
+    assert "Wrote shop: a SYNTHETIC shop (seed 4) with 100 made-up products" in out
+    report: dict[str, Any] = json.loads(run(*arguments, "--json")[1])
+    assert (report["synthetic"], report["products"], report["people"]) == (True, 100, 10)
+    assert "SYNTHETIC data" in run("data", "check", "shop")[1]
+    assert run("data", "generate-shop", "--out", "shop", "--products", 1)[0] == 2
+
+
+@pytest.mark.slow
+def test_what_was_imported_or_generated_can_be_trained_on(run: Run) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    run("data", "generate-shop", "--out", "shop", "--products", 100, "--people", 20)
+    start = ("trm", "train", "--encoder", "hashing-16", "--epochs", 1, "--json")
+    code, out, _ = run(*start, "--data", "shop", "--out", "artifact")
+    assert code == 0
+    assert json.loads(out)["artifact"] == "artifact"
+    reviews = [
+        {"reviewerID": f"A{user}", "asin": f"B{(user + n) % 25}", "overall": 5.0, "unixReviewTime": n}
+        for user in range(12)
+        for n in range(6)
+    ]
+    meta = [{"asin": f"B{n}", "title": f"Thing {n}", "brand": "Loom", "price": f"${n}.99"} for n in range(25)]
+    write_json(Path("amazon/T_5.json.gz"), reviews)
+    write_json(Path("amazon/meta_T.json.gz"), meta)
+    assert run("data", "import", "amazon", "--out", "imported")[0] == 0
+    assert run(*start, "--data", "imported", "--out", "artifact2")[0] == 0

@@ -1,0 +1,155 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from deeprec.trm_tool import ArtifactError, ConfigError, DataError, DeepRecError, Retriever, UnknownItemError
+from deeprec.trm_tool.cli.trm import app
+
+WriteAtomic = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands keep embeddings below the working folder; never below a user's."""
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refusal(*arguments: object) -> DeepRecError:
+    """The mistake that the root command turns into one line and exit code 2."""
+    error = run(*arguments).exception
+    assert isinstance(error, DeepRecError)
+    assert "\n" not in str(error)
+    return error
+
+
+def test_search_lists_ids_scores_and_titles(artifact_folder: Path, retriever: Retriever) -> None:
+    result = run("search", artifact_folder, "--history", "900, 893", "--preference", "comedy", "-k", "3")
+    assert result.exit_code == 0
+    for item in retriever.retrieve(["900", "893"], "comedy", k=3):
+        (line,) = [line for line in result.output.splitlines() if f" {item.id} " in line]
+        assert f"{item.score:.4f}" in line
+        assert retriever.catalogue.item(item.id).title in line
+
+
+def test_search_writes_json_for_machines(artifact_folder: Path, retriever: Retriever) -> None:
+    where = '{"studio": {"in": ["Fox"]}, "colour": {"in": ["red"]}}'
+    result = run("search", artifact_folder, "--json", "--where", where, "--exclude", "893", "--k", "50")
+    answer = json.loads(result.stdout)
+    assert answer["trm_fingerprint"] == retriever.fingerprint
+    assert answer["unenforced"] == ["colour"]
+    assert [item["rank"] for item in answer["items"]] == list(range(1, 13))
+    assert "893" not in [item["item_id"] for item in answer["items"]]
+    assert set(answer["items"][0]) == {"rank", "item_id", "score", "title", "attributes"}
+    assert {item["attributes"]["studio"] for item in answer["items"]} == {"Fox"}
+    assert answer["items"][0]["attributes"]["class"] == list(
+        retriever.catalogue.item(answer["items"][0]["item_id"]).attributes["class"]
+    )
+    misspelt = json.loads(run("search", artifact_folder, "--json", "--where", '{"studio": {"in": ["Foxx"]}}').stdout)
+    assert misspelt["items"] == []
+    assert misspelt["unknown_values"] == [{"attribute": "studio", "value": "Foxx", "close": ["Fox", "Pixar", "A24"]}]
+
+
+def test_search_says_what_it_could_not_hold_and_when_nothing_is_left(artifact_folder: Path) -> None:
+    result = run("search", artifact_folder, "--where", '{"colour": {"in": ["red"]}}')
+    note = "no such attribute: colour. It has release_year, class, studio, price."
+    assert 0 < result.output.index(note) < result.output.index("Toy Story")  # before the table, not below it
+    nothing = run("search", artifact_folder, "--where", '{"studio": {"in": ["Foxx\\u001b[2J"]}}')
+    assert "No item is left" in nothing.output
+    assert "No item has 'Foxx" in nothing.output
+    assert "Did you mean 'Fox' or" in nothing.output
+    assert "\x1b" not in nothing.output
+
+
+def test_search_diversifies_on_demand(artifact_folder: Path, retriever: Retriever) -> None:
+    result = run("search", artifact_folder, "--history", "900", "-k", "5", "--diversity", "0.9", "--json")
+    found = retriever.retrieve(["900"], k=5, diversity=0.9)
+    assert [item["item_id"] for item in json.loads(result.stdout)["items"]] == [item.id for item in found]
+
+
+def test_catalogue_text_cannot_write_to_the_terminal(
+    artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "deeprec.trm_tool.Catalogue.summary", lambda self, item_id, max_chars: "\x1b]0;x\x07[red]a[/red]"
+    )
+    result = run("search", artifact_folder, "-k", "1")
+    assert "\x1b" not in result.output
+    assert "[red]a[/red]" in result.output
+
+
+def test_a_wrong_search_is_one_line(artifact_folder: Path, tmp_path: Path) -> None:
+    assert isinstance(refusal("search", tmp_path / "none"), ArtifactError)
+    unknown = refusal("search", artifact_folder, "--history", "900,Toy Story,\x1b[2J")
+    assert isinstance(unknown, UnknownItemError)
+    assert str(unknown).startswith(f"{artifact_folder}: Not in the catalogue: 'Toy Story', '\\x1b[2J'. It has 50 items")
+    assert "'nope'" in str(refusal("search", artifact_folder, "--exclude", "nope"))
+    assert "k is 0" in str(refusal("search", artifact_folder, "-k", "0"))
+    assert "which is not JSON" in str(refusal("search", artifact_folder, "--where", "year > 1990"))
+    assert "not a JSON object" in str(refusal("search", artifact_folder, "--where", "[1]"))
+    assert "which is not JSON" in str(refusal("search", artifact_folder, "--where", "[" * 100_000))
+    for bad, message in (
+        ('{"price": {"min": NaN}}', "where.price.min is nan"),
+        ('{"price": {"max": -Infinity}}', "where.price.max is -inf"),
+        ('{"price": {"in": [Infinity]}}', "where.price.in is [inf]"),
+        ('{"price": {"min": 2, "max": 1}}', "has min 2 above max 1"),
+        ('{"class": {"in": []}}', "where.class.in is empty"),
+        ('{"\\ud800": 1}', "is 1; use in"),
+    ):
+        assert message in str(refusal("search", artifact_folder, "--where", bad))
+    assert "diversity is 1.5" in str(refusal("search", artifact_folder, "--diversity", "1.5"))
+    assert "diversity is nan" in str(refusal("search", artifact_folder, "--diversity", "nan"))
+
+
+def test_train_writes_an_artifact_that_search_reads(atomic_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "trm"
+    result = run("train", "--data", atomic_folder, "--out", out, "--epochs", "1", "--encoder", "hashing-16")
+    assert result.exit_code == 0, result.exception
+    assert "tiny: 12 users, 50 items," in result.stderr
+    assert "The last two time stamps of 4 users tie: file order decides." in result.stderr
+    assert "Validation" in result.stdout
+    assert f"deeprec trm search {out} --history" in result.stdout
+    assert run("search", out, "--preference", "comedy").exit_code == 0
+
+
+def test_train_takes_columns_drops_bad_rows_and_writes_json(write_atomic: WriteAtomic, tmp_path: Path) -> None:
+    rows = [f"u{user}\ti{(user + step) % 25}\t{step}" for user in range(4) for step in range(5)]
+    folder = write_atomic(
+        inter=[*rows, rows[-1], "u9\ti1\t1"],
+        inter_header="who:token\twhat:token\twhen:float",
+        items=[f"i{number}\tFilm {number}\twords\t{number % 2}x" for number in range(25)],
+        item_header="what:token\tlabel:token_seq\tblurb:token_seq\tside:token",
+    )
+    columns = ["--user-column", "who", "--item-column", "what", "--time-column", "when", "--title-column", "label"]
+    options = [*columns, "--text-columns", "blurb", "--epochs", "1", "--encoder", "hashing-8", "--json"]
+    out = tmp_path / "trm"
+    assert "repeats line 21" in str(refusal("train", "--data", folder, "--out", out, *options))
+    assert not out.exists()
+    result = run("train", "--data", folder, "--out", out, *options, "--drop-bad-rows", "--seed", "5")
+    assert result.exit_code == 0, result.exception
+    answer = json.loads(result.stdout)
+    assert answer["artifact"] == str(out)
+    assert answer["dropped"] == {"duplicate_rows": 1, "short_users": 1}
+    assert "validation" in answer["metrics"]
+    assert Retriever.load(out).catalogue.item("i0").text == "Film 0. 0x. words"
+
+
+def test_a_wrong_training_is_one_line(atomic_folder: Path, tmp_path: Path) -> None:
+    start = ["train", "--out", tmp_path / "trm", "--encoder", "hashing-8"]
+    assert isinstance(refusal(*start, "--data", tmp_path / "none"), DataError)
+    assert isinstance(refusal(*start, "--data", atomic_folder, "--user-column", "person"), DataError)
+    for option, value in (("--epochs", 0), ("--holdout", 1), ("--seed", -1)):
+        error = refusal(*start, "--data", atomic_folder, option, value)
+        assert isinstance(error, ConfigError)
+        assert str(error).startswith(f"{option[2:]} is {value}")

@@ -1,0 +1,38 @@
+from .loop.config import (
+    LoopConfig as LoopConfig,
+    load_loop_config as load_loop_config,
+    packaged_loops as packaged_loops,
+)
+from .loop.loop import LoopResult as LoopResult, run_loop as run_loop
+from .rewards.custom import load_rewards as load_rewards
+from .rewards.stage_rewards import (
+    ScoringReport as ScoringReport,
+    read_rewarded as read_rewarded,
+    read_scored as read_scored,
+    score_stored_runs as score_stored_runs,
+)
+from .rewards.stages import StageReward as StageReward, stage_reward as stage_reward
+from .rollouts.advantages import (
+    GroupFaults as GroupFaults,
+    RewardedRollout as RewardedRollout,
+    ScoredRollout as ScoredRollout,
+    advantages as advantages,
+    score_groups as score_groups,
+)
+from .rollouts.collection import Collection as Collection, collect_groups as collect_groups
+from .rollouts.instances import Instance as Instance, Selection as Selection, select_instances as select_instances
+from .rollouts.logprob_gap import importance_ratios as importance_ratios, load_current_policy as load_current_policy
+from .rollouts.page import rollout_fragment as rollout_fragment
+from .rollouts.rollouts import (
+    Rollout as Rollout,
+    RolloutError as RolloutError,
+    read_rollouts as read_rollouts,
+    rollout_from_run as rollout_from_run,
+)
+from .store_report.records import StoreReport as StoreReport
+from .store_report.report import report_store as report_store
+from .trainers.grpo import train_grpo as train_grpo
+from .trainers.policy_model import save_adapter as save_adapter
+from .trainers.sft import train_sft as train_sft
+from .trainers.step_report import StepReport as StepReport, TrainingError as TrainingError
+from .trainers.trainer_config import AdapterConfig as AdapterConfig, GrpoConfig as GrpoConfig, SftConfig as SftConfig

@@ -1,0 +1,81 @@
+"""`deeprec train loop`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.trm_tool.errors import ConfigError
+
+
+def loop(
+    settings: Annotated[str, typer.Argument(help="A YAML file, or the name of a loop that comes with deeprec.")],
+    out: Annotated[Path, typer.Option(help="The loop's folder: adapters, checkpoints, logs. The same again goes on.")],
+    store: StoreOption = DEFAULT_STORE,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DEEPREC_BASE_URL",
+            help="A server of the base model that sees OUT and loads adapters; else one is started.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Collect, reward, train, load the new adapter, validate, and again. Stopped, it goes on where it was."""
+    from deeprec.agent import TraceStore, pull_embedded_model
+    from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+    from deeprec.evals.suites.suite import EMBEDDED
+    from deeprec.training.loop.config import load_loop_config
+    from deeprec.training.loop.loop import run_loop
+    from deeprec.training.trainers.policy_model import require_trl
+    from deeprec.trm_tool import embedded_ml100k, load_artifact, make_encoder, read_atomic_files
+
+    config = load_loop_config(settings)
+    require_trl()
+    artifact = load_artifact(Path(config.artifact))
+    dataset = read_atomic_files(embedded_ml100k() if config.data == EMBEDDED else Path(config.data))
+    console = Console(stderr=True, highlight=False)
+    try:
+        with TraceStore(store) as traces:
+            result = run_loop(
+                config,
+                out,
+                store=traces,
+                dataset=dataset,
+                artifact=artifact,
+                encoder=make_encoder(str(artifact.config["encoder_id"])),
+                base=pull_embedded_model(EMBEDDED_MODEL) if config.base is None else config.base,
+                base_url=base_url,
+                say=lambda line: console.print(line, soft_wrap=True, markup=False),
+            )
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on from here.")
+        raise
+    if as_json:
+        told = {"best": result.best, "adapter": str(result.adapter or ""), "validation": result.validation}
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+    elif result.adapter is None:
+        typer.echo("No version did better on validation than the model without an adapter.")
+    else:
+        typer.echo(f"The best by validation is {result.best}: {result.adapter}")
+
+
+def curves(
+    loop_out: Annotated[Path, typer.Argument(metavar="OUT", help="A loop's folder, of one that still runs too.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file.")],
+) -> None:
+    """How a loop went, as a figure: loss, reward and format by step, validation by version."""
+    from deeprec.evals.plotting import png
+    from deeprec.training.loop.curves import plot_loop
+
+    picture = png(plot_loop(loop_out))
+    try:
+        out.write_bytes(picture)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}. Name another file.") from error
+    typer.echo(out)

@@ -1,0 +1,225 @@
+"""`deeprec train`: what a store holds to train on, and its runs' rewards."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deeprec.agent.cli.trace_options import (
+    DEFAULT_STORE,
+    AdapterVersionOption,
+    JsonOption,
+    ModelOption,
+    SinceOption,
+    SplitOption,
+    StatusOption,
+    SuiteOption,
+    SystemOption,
+    UntilOption,
+    known_status,
+    to_json,
+)
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deeprec.agent.traces import RunFilter
+    from deeprec.training.rewards.stages import StageReward
+
+app = typer.Typer(help="Train the policy on logged runs.", no_args_is_help=True, add_completion=False)
+
+StoreArgument = Annotated[
+    str, typer.Argument(envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
+]
+WeightOption = Annotated[
+    list[str] | None,
+    typer.Option("--weight", metavar="NAME=WEIGHT", help="Of a component of the reward, where not the paper's."),
+]
+RewardOption = Annotated[
+    list[str] | None,
+    typer.Option("--reward", help="A reward of your own, module:function or path.py:function; it counts once."),
+]
+
+
+@app.callback()
+def _train() -> None:
+    """Train the policy on logged runs."""
+    if not sys.stderr.isatty():  # in a log, transformers' bars are one line of thousands of characters
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+@app.command()
+def check(
+    store: StoreArgument = DEFAULT_STORE,
+    stage: Annotated[
+        str | None, typer.Option(help="Look at this stage's rewards: interaction, recommendation.")
+    ] = None,
+    weight: WeightOption = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Compare the rollouts with this language model: a folder or a Hugging Face id.")
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="With --base: and this adapter on it.")] = None,
+    guided: Annotated[bool, typer.Option("--guided", help="Count guided runs too, as `train sft` does.")] = False,
+    split: SplitOption = None,
+    suite: SuiteOption = None,
+    system: SystemOption = None,
+    status: StatusOption = None,
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what of a store can be trained on: rollouts and refusals, groups, lengths, policies, rewards, distance."""
+    if adapter is not None and base is None:
+        raise ConfigError(f"--adapter {adapter} needs the model that it was trained on. Name it with --base.")
+    if weight and stage is None:
+        raise ConfigError("--weight is of a stage's reward. Name the stage with --stage.")
+    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+    reward = None if stage is None else make_stage(stage, weight)
+
+    from rich.console import Console
+
+    from deeprec.agent.traces import TraceStore
+    from deeprec.training.rollouts.logprob_gap import load_current_policy
+    from deeprec.training.store_report.report import report_store
+    from deeprec.training.store_report.tables import store_tables
+
+    with TraceStore(store, create=False) as traces, Console(stderr=True).status("Reading runs …") as told:
+        report = report_store(
+            traces,
+            where,
+            stage=reward,
+            policy=None if base is None else load_current_policy(base, adapter),
+            allow_guided=guided,
+            on_progress=lambda runs: told.update(f"{runs:,} runs read …"),
+        )
+    if as_json:
+        typer.echo(json.dumps(to_json(report), indent=2, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    for title, table in store_tables(report) if report.runs else ():
+        console.print(title, style="bold", soft_wrap=True, markup=False)
+        if table is not None:
+            console.print(table)
+        console.print()
+    for note in report.notes:
+        console.print(f"Note: {note}", soft_wrap=True, markup=False, style="yellow")
+    verdict = report.obstacle or "GRPO can learn from these runs."
+    if report.obstacle is not None or not guided:
+        console.print(verdict, soft_wrap=True, markup=False, style="red" if report.obstacle else "green")
+
+
+@app.command()
+def score(
+    store: StoreArgument = DEFAULT_STORE,
+    stage: Annotated[str, typer.Option(help="interaction or recommendation.")] = "recommendation",
+    weight: WeightOption = None,
+    reward: RewardOption = None,
+    artifact: Annotated[
+        Path,
+        typer.Option(help="The recommender that the runs asked; for training, of `trm train --holdout 3`."),
+    ] = DEFAULT_ARTIFACT,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what is scored, as after a change of your own reward.")
+    ] = False,
+    split: SplitOption = None,
+    suite: SuiteOption = None,
+    system: SystemOption = None,
+    status: StatusOption = None,
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the reward components that runs lack, and a stage's reward of them, and write them to the store."""
+    from rich.console import Console
+
+    from deeprec.agent.traces import TraceStore
+    from deeprec.evals.metrics.rewards import make_rewards
+    from deeprec.training.rewards.custom import load_rewards
+    from deeprec.training.rewards.stage_rewards import score_stored_runs
+    from deeprec.training.store_report.report import recommender_runs
+    from deeprec.trm_tool import load_artifact, make_encoder
+
+    own = load_rewards(reward or ())
+    chosen = make_stage(stage, weight, own=tuple(own))
+    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+    loaded = load_artifact(artifact)
+    rewards = {**make_rewards(loaded, make_encoder(str(loaded.config["encoder_id"]))), **own}
+    with TraceStore(store, create=False) as traces, Console(stderr=True).status("Scoring …") as told:
+        done = score_stored_runs(
+            traces,
+            where,
+            rewards=rewards,
+            stage=chosen,
+            again=again,
+            on_progress=lambda runs: told.update(f"{runs:,} runs scored …"),
+        )
+        others = sum(each.runs for each in recommender_runs(traces, where) if each.fingerprint != loaded.fingerprint)
+    if as_json:
+        typer.echo(json.dumps({**to_json(done), "other_recommender": others}, indent=2, allow_nan=False))
+        return
+    typer.echo(
+        f"{done.runs:,} runs: {done.scored:,} lacked a component and were scored, of {done.composed:,} the reward of "
+        f"the stage {chosen.stage} was written, {done.without_reward:,} have none (NaN)."
+        + (" What was scored before stays; --again scores it anew." if done.scored < done.runs and not again else "")
+    )
+    if done.unreadable:
+        typer.echo(f"Left out: {len(done.unreadable):,} runs whose steps are damaged (such as {done.unreadable[0]}).")
+    if others:
+        typer.echo(
+            f"Note: {others:,} runs searched with another recommender than {artifact}, whose vectors their lists are "
+            "compared by. If that is not meant, choose them (--suite, --since) and score: --artifact ARTIFACT --again."
+        )
+
+
+def make_stage(stage: str, weights: Sequence[str] | None, *, own: Sequence[str] = ()) -> StageReward:
+    """The reward of a stage from `--stage`, `--weight NAME=WEIGHT` and the names of your own rewards.
+
+    Raises:
+        ConfigError: there is no such stage, or a weight is no NAME=WEIGHT.
+    """
+    from deeprec.training.rewards.stages import check_stage, stage_reward
+
+    told = dict.fromkeys(own, 1.0)
+    for given in weights or ():
+        name, _, value = given.partition("=")
+        try:
+            told[name.strip()] = float(value)
+        except ValueError:
+            raise ConfigError(f"--weight {given!r} is no NAME=WEIGHT, such as similarity=0.5.") from None
+    return stage_reward(check_stage(stage), told)
+
+
+def run_filter(
+    split: str | None,
+    suite: str | None,
+    system: str | None,
+    status: str | None,
+    model: str | None,
+    adapter_version: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> RunFilter:
+    """The filter that the options of a command mean."""
+    from deeprec.agent.traces import RunFilter
+
+    return RunFilter(
+        status=known_status(status),
+        split=split,
+        suite=suite,
+        system=system,
+        policy_model=model,
+        adapter_version=adapter_version,
+        since=since,
+        until=until,
+    )

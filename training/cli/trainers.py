@@ -1,0 +1,352 @@
+"""`deeprec train sft|grpo`: train an adapter on the runs of a store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from deeprec.agent.cli.trace_options import (
+    DEFAULT_STORE,
+    AdapterVersionOption,
+    JsonOption,
+    ModelOption,
+    SinceOption,
+    SplitOption,
+    StatusOption,
+    StoreOption,
+    SuiteOption,
+    SystemOption,
+    UntilOption,
+    to_json,
+)
+from deeprec.agent.serving.server_process import Dtype
+from deeprec.training.cli.train import WeightOption, make_stage, run_filter
+from deeprec.training.trainers.trainer_config import AdapterConfig, GrpoConfig, SftConfig
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.progress import StepProgress
+
+if TYPE_CHECKING:
+    from deeprec.agent.traces import RunFilter, TraceStore
+    from deeprec.training.rewards.stages import StageReward
+    from deeprec.training.rollouts.advantages import ScoredRollout
+    from deeprec.training.trainers.step_report import StepReport
+
+_SFT, _GRPO, _LORA = SftConfig(), GrpoConfig(), AdapterConfig()
+
+_SHOWN = ("loss", "reward", "format_valid", "entropy")
+_TOLD = {
+    "loss": "Loss",
+    "eval_loss": "Loss on held-out runs",
+    "reward": "Reward",
+    "format_valid": "Share of runs that keep the format",
+    "entropy": "Entropy, nats per token",
+    "logprob_gap": "Distance from the logged log-probabilities, nats per token",
+    "padding_waste": "Share of padding",
+    "peak_memory_gb": "Peak memory, GB",
+}
+
+OutOption = Annotated[
+    Path, typer.Option(help="The training's folder: adapter, log, checkpoints. The same command again goes on.")
+]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(help="The base model: a folder or a Hugging Face id.", show_default="the embedded one"),
+]
+StartOption = Annotated[Path | None, typer.Option(help="An adapter to go on from.")]
+RankOption = Annotated[int, typer.Option(min=1, help="Of a new LoRA adapter.")]
+FullOption = Annotated[bool, typer.Option("--full-weights", help="Train all weights, not an adapter.")]
+RateOption = Annotated[
+    float | None, typer.Option(help="Of AdamW.", show_default="one for an adapter, one for all weights")
+]
+SeedOption = Annotated[int, typer.Option(help="Of a new adapter and of the order of runs.")]
+TokensOption = Annotated[
+    int | None, typer.Option(min=1, help="Tokens through the model at once; fewer need less memory.")
+]
+EveryOption = Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")]
+ReportOption = Annotated[
+    list[str] | None, typer.Option("--report-to", help="Also log there, such as tensorboard; may be given again.")
+]
+LeaksOption = Annotated[
+    bool, typer.Option("--allow-leaks", help="Also runs whose targets are held out, or known to their recommender.")
+]
+CpuOption = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")]
+DtypeOption = Annotated[Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, bfloat16 on a GPU.")]
+
+
+def sft(
+    out: OutOption,
+    store: StoreOption = DEFAULT_STORE,
+    base: BaseOption = None,
+    start: StartOption = None,
+    best: Annotated[int | None, typer.Option(min=1, help="Train on so many runs, those with the best rewards.")] = None,
+    min_reward: Annotated[float | None, typer.Option(help="Train on runs with at least this reward.")] = None,
+    stage: Annotated[str, typer.Option(help="Whose reward says what is best.")] = "recommendation",
+    weight: WeightOption = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the runs.")] = _SFT.epochs,
+    batch_size: Annotated[int, typer.Option(min=1, help="Runs a step.")] = _SFT.batch_size,
+    validation: Annotated[float, typer.Option(help="Share of the runs to measure the loss on.")] = _SFT.validation,
+    learning_rate: RateOption = None,
+    rank: RankOption = _LORA.rank,
+    full_weights: FullOption = False,
+    seed: SeedOption = 0,
+    micro_batch_tokens: TokensOption = None,
+    checkpoint_every: EveryOption = 1,
+    report_to: ReportOption = None,
+    cpu: CpuOption = False,
+    dtype: DtypeOption = "auto",
+    allow_leaks: LeaksOption = False,
+    split: SplitOption = None,
+    suite: SuiteOption = None,
+    system: SystemOption = None,
+    status: StatusOption = "finished",
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Warm start: learn to write what good runs have written, guided ones included."""
+    config = SftConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        validation=validation,
+        lora=_lora(rank, full_weights),
+        learning_rate=learning_rate,
+        seed=seed,
+        micro_batch_tokens=micro_batch_tokens,
+        checkpoint_every=checkpoint_every,
+        report_to=tuple(report_to or ()),
+        device="cpu" if cpu else "auto",
+        dtype=dtype,
+    )
+    reward = make_stage(stage, weight)
+    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+
+    from deeprec.agent.traces import TraceStore
+    from deeprec.training.rewards.stage_rewards import read_rewarded
+    from deeprec.training.rollouts.selection import best_rollouts
+    from deeprec.training.trainers.policy_model import require_trl
+    from deeprec.training.trainers.sft import train_sft
+
+    require_trl()
+    with TraceStore(store, create=False) as traces:
+        _check_leaks(traces, where, allowed=allow_leaks)
+        rewarded = list(read_rewarded(traces, where, stage=reward, allow_guided=True))
+    if best is None and min_reward is None:
+        rollouts = [each.rollout for each in rewarded]
+    else:
+        lacking = [each.rollout.run_id for each in rewarded if reward.lacks(each.components)]
+        if lacking:
+            raise ConfigError(
+                f"{len(lacking)} of {len(rewarded)} runs have not been scored (such as {lacking[0]}), so none is best. "
+                f"Score them: `deeprec train score --stage {reward.stage}`."
+            )
+        rollouts = best_rollouts(rewarded, best=best, min_reward=min_reward)
+        if rewarded and not rollouts:
+            raise ConfigError(
+                f"None of {len(rewarded)} runs has a reward"
+                f"{'' if min_reward is None else f' of {min_reward} or more'}. See `deeprec train check`."
+            )
+    with _Bar() as bar:
+        trained = train_sft(rollouts, base=_base(base), start=start, out=out, config=config, on_step=bar.show)
+    _tell(trained, out, f"{len(rollouts)} of {len(rewarded)} runs", as_json=as_json)
+
+
+def grpo(
+    stage: Annotated[str, typer.Option(help="Whose reward is learned: interaction or recommendation.")],
+    out: OutOption,
+    store: StoreOption = DEFAULT_STORE,
+    base: BaseOption = None,
+    start: StartOption = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps.", show_default="one pass over the groups")
+    ] = None,
+    groups_a_step: Annotated[
+        int, typer.Option(min=1, help="Groups, of runs of one person each, that a step takes.")
+    ] = 16,
+    weight: WeightOption = None,
+    scale: Annotated[
+        str, typer.Option(help="Of advantages: none, or group to divide by the group's deviation.")
+    ] = "none",
+    loss: Annotated[str, typer.Option(help="TRL's name of the loss.")] = _GRPO.loss_type,
+    ratio: Annotated[str, typer.Option(help="Importance ratios by token or by sequence.")] = "token",
+    clip_low: Annotated[float, typer.Option(help="Ratios below 1 minus this are clipped.")] = _GRPO.clip_low,
+    clip_high: Annotated[float, typer.Option(help="Ratios above 1 plus this are clipped.")] = _GRPO.clip_high,
+    max_staleness: Annotated[
+        int, typer.Option(min=0, help="Leave out runs of policies more versions behind than this.")
+    ] = _GRPO.max_staleness,
+    max_logprob_gap: Annotated[
+        float, typer.Option(help="Stop where logged and present log-probabilities differ by more, per token.")
+    ] = _GRPO.max_logprob_gap,
+    learning_rate: RateOption = None,
+    rank: RankOption = _LORA.rank,
+    full_weights: FullOption = False,
+    seed: SeedOption = 0,
+    micro_batch_tokens: TokensOption = None,
+    checkpoint_every: EveryOption = 1,
+    report_to: ReportOption = None,
+    cpu: CpuOption = False,
+    dtype: DtypeOption = "auto",
+    allow_leaks: LeaksOption = False,
+    split: SplitOption = None,
+    suite: SuiteOption = None,
+    system: SystemOption = None,
+    status: StatusOption = None,
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn from groups of free runs by their rewards, with the log-probabilities that were logged."""
+    reward = make_stage(stage, weight)
+    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+    settings: dict[str, Any] = {
+        "loss_type": loss,
+        "importance_sampling_level": ratio,
+        "clip_low": clip_low,
+        "clip_high": clip_high,
+        "max_staleness": max_staleness,
+        "max_logprob_gap": max_logprob_gap,
+        "lora": _lora(rank, full_weights),
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "micro_batch_tokens": micro_batch_tokens,
+        "checkpoint_every": checkpoint_every,
+        "report_to": tuple(report_to or ()),
+        "device": "cpu" if cpu else "auto",
+        "dtype": dtype,
+    }
+    GrpoConfig(**settings)  # what is wrong is said before the store is read
+
+    from deeprec.agent.traces import TraceStore
+    from deeprec.training.rewards.stage_rewards import read_scored
+    from deeprec.training.rollouts.selection import logged_steps
+    from deeprec.training.trainers.grpo import train_grpo
+    from deeprec.training.trainers.policy_model import require_trl
+
+    require_trl()
+    with TraceStore(store, create=False) as traces:
+        _check_leaks(traces, where, allowed=allow_leaks)
+        scored = read_scored(traces, where, stage=reward, scale=scale, strict=True)  # type: ignore[arg-type]  # checked there
+    source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=seed)
+    version = _version_of(start)
+    with _Bar() as bar:
+        trained = train_grpo(
+            source,
+            base=_base(base),
+            start=start,
+            out=out,
+            config=GrpoConfig(steps=steps or one_pass, **settings),
+            version=lambda step: version,
+            data=_digest(scored, reward, scale, groups_a_step),
+            on_step=bar.show,
+        )
+    _tell(trained, out, f"{len(scored)} runs", as_json=as_json)
+
+
+def _check_leaks(store: TraceStore, where: RunFilter, *, allowed: bool) -> None:
+    """Refuse runs that a policy must not learn from, if it is to be evaluated."""
+    from deeprec.training.store_report.report import leaks, recommender_runs
+
+    found = [] if allowed else list(leaks(recommender_runs(store, where)))
+    if found:
+        raise ConfigError(f"{' '.join(found)} Or pass --allow-leaks, and evaluate on other people.")
+
+
+def _digest(scored: Sequence[ScoredRollout], stage: StageReward, scale: str, groups_a_step: int) -> str:
+    """16 hex digits over what the steps are made of."""
+    runs = sorted((str(each.rollout.run_id), each.reward, each.advantage) for each in scored)
+    told = json.dumps([stage.stage, dict(stage.weights), scale, groups_a_step, runs])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _lora(rank: int, full_weights: bool) -> AdapterConfig | None:
+    return None if full_weights else AdapterConfig(rank=rank, alpha=2 * rank)
+
+
+def _base(named: str | None) -> Path | str:
+    from deeprec.agent import pull_embedded_model
+    from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+
+    return pull_embedded_model(EMBEDDED_MODEL) if named is None else named
+
+
+def _version_of(start: Path | None) -> int | None:
+    """Which version of the policy an adapter is; None for one that deeprec did not train."""
+    from deeprec.training.rollouts.rollout_filter import policy_version
+    from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, read_lineage
+
+    if start is None:
+        return 0
+    return policy_version(read_lineage(start).name) if (start / LINEAGE_FILE).is_file() else None
+
+
+class _Bar:
+    """A bar of the optimizer steps, with what they come to."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
+        self._progress = StepProgress(*columns, console=Console(stderr=True, highlight=False))
+        self._task = self._progress.add_task("steps", total=None, figures="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, report: StepReport) -> None:
+        """Move the bar; say what is wrong above it."""
+        figures = [f"{name} {report.metrics[name]:.3f}" for name in _SHOWN if name in report.metrics]
+        self._progress.update(self._task, total=report.steps, completed=report.steps_done, figures="  ".join(figures))
+
+
+def _tell(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
+    """How the training went, from its log."""
+    from deeprec.training.trainers.step_report import read_log
+
+    lines = read_log(out)
+    steps = [line for line in lines if "loss" in line]
+    seconds = sum(line["step_time"] for line in steps)
+    tokens = steps[-1]["num_tokens"]
+    told = {
+        "trained": str(trained),
+        "steps": len(steps),
+        "tokens": tokens,
+        "seconds": seconds,
+        "first": steps[0],
+        "last": steps[-1],
+        "validation": [line for line in lines if "eval_loss" in line],
+    }
+    if as_json:
+        typer.echo(json.dumps(to_json(told), indent=2, allow_nan=False))
+        return
+    typer.echo(
+        f"{what}, {len(steps)} steps, {tokens:,.0f} tokens in {seconds:,.0f} s "
+        f"({1000 * seconds / max(tokens, 1):.1f} s per 1,000)."
+    )
+    for name, label in _TOLD.items():
+        figures = [line[name] for line in lines if isinstance(line.get(name), float)]
+        if figures:
+            last = f", {figures[-1]:.3f} at last" if len(figures) > 1 else ""
+            typer.echo(f"{label}: {figures[0]:.3f} at first{last}")
+    for line in steps[-1].get("warnings", ()):
+        typer.echo(f"Warning: {line}")
+    if "stopped" in steps[-1]:
+        typer.echo(f"Ended early: {steps[-1]['stopped']}")
+    typer.echo(f"Trained: {trained}")

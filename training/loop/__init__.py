@@ -1,0 +1,1 @@
+"""The training loop: collect, score, train, load the adapter, validate, and again."""

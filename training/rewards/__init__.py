@@ -1,0 +1,1 @@
+"""Rewards of the training stages, composed from the components in `evals`."""

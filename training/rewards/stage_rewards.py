@@ -1,0 +1,240 @@
+"""Stage rewards of stored runs: computed where they are missing, written back, and read with the rollouts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from deeprec.agent.traces import RunFilter, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
+from deeprec.agent.traces.store.filters import filtered, started_after
+from deeprec.agent.traces.store.schema import Run
+from deeprec.evals.metrics.rewards import SCHEME, Reward, score_run
+from deeprec.training.rewards.stages import REWARD, StageReward
+from deeprec.training.rollouts.advantages import (
+    GroupFaults,
+    RewardedRollout,
+    Scale,
+    ScoredRollout,
+    group_key,
+    score_groups,
+)
+from deeprec.training.rollouts.rollouts import RolloutError, read_rollouts
+from deeprec.training.store_report.learning_obstacles import RewardCounts, not_computable, obstacle
+from deeprec.trm_tool.errors import ConfigError
+
+_PAGE = 256
+_NO_MODEL = "none"
+"""The protocol of lists that no language model wrote: baselines of a suite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringReport:
+    """What `score_stored_runs` did."""
+
+    runs: int
+    """That match and have ended. People who were taken out of the store are not among them, nor lists of no model."""
+    scored: int
+    """Of those, how many lacked a component."""
+    composed: int
+    """Of those, for how many the stage's reward was missing or another, and was written."""
+    without_reward: int
+    """Of those, how many have a NaN reward."""
+    unreadable: tuple[UUID, ...]
+    """Further runs, whose steps are damaged."""
+
+
+def score_stored_runs(
+    store: TraceStore,
+    where: RunFilter | None = None,
+    *,
+    rewards: Mapping[str, Reward],
+    stage: StageReward,
+    again: bool = False,
+    on_progress: Callable[[int], Any] | None = None,
+) -> ScoringReport:
+    """Score stored runs for a stage: all components under the scheme `deeprec`, the reward under `stage-NAME`.
+
+    Components that a run has are kept, so a second call scores new runs only; the stage's reward is composed anew,
+    because weights may have changed. Read a page at a time: memory does not grow with the store.
+
+    Args:
+        store: where the runs are, and where their rewards go.
+        where: which runs; None for all.
+        rewards: every component by its name: `make_rewards`, and those of your own (`load_rewards`).
+        stage: what it rewards.
+        again: score also what is scored, as after a change of your own reward.
+        on_progress: called after each page with the number of runs looked at so far.
+
+    Raises:
+        ConfigError: the stage counts a component that nothing computes, or a reward of your own failed.
+    """
+    check_computed(stage, rewards)
+    counts: Counter[str] = Counter()
+    unreadable = []
+    for ids in _ended_runs(store, where):
+        stored, composed = store.rewards(ids, SCHEME), store.rewards(ids, stage.scheme)
+        for run_id in ids:
+            components = stored.get(run_id, {})
+            lacking = {name: reward for name, reward in rewards.items() if again or name not in components}
+            try:
+                if lacking:
+                    trace = _read(store, run_id)
+                    if trace is None:
+                        unreadable.append(run_id)
+                        continue
+                    components = {**components, **score_run(trace, lacking)}
+                    store.write_rewards(run_id, SCHEME, components)
+                    counts["scored"] += 1
+                total = stage.compose(components)
+                if not _same(composed.get(run_id, {}).get(REWARD), total):
+                    store.write_rewards(run_id, stage.scheme, {REWARD: total})
+                    counts["composed"] += 1
+            except RunNotFoundError:
+                continue  # deleted meanwhile
+            counts["runs"] += 1
+            counts["without_reward"] += math.isnan(total)
+        if on_progress is not None:
+            on_progress(counts["runs"])
+    return ScoringReport(
+        runs=counts["runs"],
+        scored=counts["scored"],
+        composed=counts["composed"],
+        without_reward=counts["without_reward"],
+        unreadable=tuple(unreadable),
+    )
+
+
+def check_computed(stage: StageReward, rewards: Mapping[str, Reward]) -> None:
+    """Raise ConfigError where a stage gives a weight to what no reward computes."""
+    unknown = [name for name in stage.weights if name not in rewards]
+    if unknown:
+        raise ConfigError(
+            f"The stage {stage.stage} gives a weight to {unknown[0]!r}, which nothing computes. There are "
+            f"{', '.join(rewards)}; a reward of your own is named as module:function."
+        )
+
+
+def read_rewarded(
+    store: TraceStore,
+    where: RunFilter | None = None,
+    *,
+    stage: StageReward,
+    allow_guided: bool = False,
+    on_refused: Callable[[RolloutError], Any] | None = None,
+) -> Iterator[RewardedRollout]:
+    """The rollouts of a store with their rewards, oldest first, a page at a time in memory that does not grow.
+
+    The reward is composed here of the stored components, so that it is always that of `stage`'s weights. A rollout
+    that nobody has scored (`score_stored_runs`) lacks components, and its reward is NaN.
+
+    Args:
+        store: where to read.
+        where: which runs; None for all.
+        stage: what it rewards.
+        allow_guided: as for `read_rollouts`.
+        on_refused: as for `read_rollouts`.
+    """
+    rollouts = read_rollouts(store, where, allow_guided=allow_guided, on_refused=on_refused)
+    while page := list(islice(rollouts, _PAGE)):
+        stored = store.rewards([rollout.run_id for rollout in page], SCHEME)
+        for rollout in page:
+            components = stored.get(rollout.run_id, {})
+            yield RewardedRollout(rollout, components, stage.compose(components))
+
+
+def read_scored(
+    store: TraceStore,
+    where: RunFilter | None = None,
+    *,
+    stage: StageReward,
+    scale: Scale = "none",
+    strict: bool = False,
+    on_refused: Callable[[RolloutError], Any] | None = None,
+    on_faults: Callable[[GroupFaults], Any] | None = None,
+) -> list[ScoredRollout]:
+    """What GRPO learns from: the free rollouts of a store with their advantages, group by group, oldest group first.
+
+    All of them are in memory at once, at 13 bytes a token.
+
+    Args:
+        store: where to read.
+        where: which runs; None for all.
+        stage: what it rewards.
+        scale: of the advantages.
+        strict: raise where nothing could be learned from all of them together. A loop goes on from such a step, and
+            leaves it off.
+        on_refused: as for `read_rollouts`.
+        on_faults: as for `score_groups`.
+
+    Raises:
+        ConfigError: there are rollouts that nobody has scored. With `strict` also: there is no run, none that is a
+            rollout, no reward, no group of two, or none whose rewards differ.
+    """
+    refused: Counter[str] = Counter()
+
+    def refuse(error: RolloutError) -> None:
+        refused[error.reason] += 1
+        if on_refused is not None:
+            on_refused(error)
+
+    listen = refuse if strict or on_refused is not None else None
+    rewarded = list(read_rewarded(store, where, stage=stage, on_refused=listen))
+    unscored = [each.rollout.run_id for each in rewarded if stage.lacks(each.components)]
+    scored = [] if unscored else score_groups(rewarded, scale=scale, on_faults=on_faults)
+    sizes = Counter(group_key(each.rollout) for each in scored)
+    counts = RewardCounts(
+        stage=stage,
+        unscored=len(unscored),
+        unscored_example=next(iter(unscored), None),
+        with_reward=len(scored),
+        groups_that_differ=len({group_key(each.rollout) for each in scored if each.advantage}),
+        not_computable=Counter(name for each in rewarded for name in not_computable(each.components, stage)),
+    )
+    fault = obstacle(
+        where=where,
+        rollouts=len(rewarded),
+        refused=refused,
+        groups_of_two=sum(size > 1 for size in sizes.values()),
+        rewards=counts,
+    )
+    if fault is not None and (strict or unscored):
+        raise ConfigError(fault)
+    return scored
+
+
+def _ended_runs(store: TraceStore, where: RunFilter | None) -> Iterator[list[UUID]]:
+    """Runs that can be scored, oldest first, page by page; no transaction stays open between two."""
+    key = (Run.started_at, Run.run_id)
+    page = filtered(select(Run), where).where(Run.status != "running", Run.redacted_at.is_(None))
+    page = page.where(Run.protocol != _NO_MODEL).order_by(*key).limit(_PAGE)
+    after = None
+    while True:
+        later = page if after is None else started_after(page, after)
+        with store.reading() as connection:
+            rows = connection.execute(later.with_only_columns(*key)).all()
+        if rows:
+            yield [run_id for _, run_id in rows]
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1]
+
+
+def _read(store: TraceStore, run_id: UUID) -> RunTrace | None:
+    """A run; None where its steps are damaged. Where the whole store is gone, the next page or write says so."""
+    try:
+        return store.run(run_id)
+    except RunNotFoundError:
+        raise
+    except TraceStoreError:
+        return None
+
+
+def _same(stored: float | None, value: float) -> bool:
+    return stored is not None and (stored == value or (math.isnan(stored) and math.isnan(value)))

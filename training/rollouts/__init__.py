@@ -1,0 +1,1 @@
+"""Logged runs as rollouts: collection, filters, groups and advantages."""

@@ -1,0 +1,132 @@
+"""Groups of runs to learn from: the agent, several times for each instance, into the trace store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+from sqlalchemy import select
+
+from deeprec.agent import (
+    AgentConfig,
+    AgentInput,
+    CompletionPolicy,
+    Lineage,
+    SqlRecorder,
+    TraceStore,
+    build_graph,
+)
+from deeprec.agent.traces.store.schema import Run
+from deeprec.evals import run_on_server
+from deeprec.training.rollouts.instances import SPLIT, Instance
+from deeprec.trm_tool import ConfigError, Retriever
+
+_NAMESPACE = UUID("0f0d6f64-6a55-4e0e-8f3b-51f6f0b5a0d7")
+_SEEDS_APART = 1_000
+"""Between two samples; a run draws with its seed and the numbers right above it, one for each call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """One batch of groups, under one label in the store."""
+
+    label: str
+    """The suite that the runs are stored under; with the user it makes a group, and with the sample a run."""
+    system: str
+    group_size: int
+    """Runs of each instance."""
+    config: AgentConfig
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1:
+            raise ConfigError(f"Collection.group_size is {self.group_size}; a group has at least one run.")
+
+
+async def collect_groups(
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    store: TraceStore,
+    instances: Sequence[Instance],
+    collection: Collection,
+    *,
+    max_concurrency: int = 32,
+    on_ended: Callable[[int, int], None] | None = None,
+) -> list[UUID]:
+    """Run the agent for every instance, and go on where an earlier call was stopped.
+
+    A run that has ended is not run again. One that was stopped in its middle goes on from its last stored step.
+
+    Args:
+        policy: the model, or the adapter of the newest version.
+        retriever: the recommender, which must not have learned the targets (`select_instances` checks it).
+        store: where the runs are logged.
+        instances: whom to run for.
+        collection: how often, under which name, and how.
+        max_concurrency: runs in flight at once.
+        on_ended: called with the number of runs that have ended, and of all: at the start, and after each run.
+
+    Returns:
+        the ids of all runs of the collection, group by group.
+
+    Raises:
+        ConfigError: an instance is given twice.
+        ServerLostError: the server went away. What has ended is stored.
+    """
+    if len(set(instances)) < len(instances):
+        raise ConfigError(
+            f"{len(instances) - len(set(instances))} of {len(instances)} instances are given twice. Give each once, "
+            "and a larger group_size for more runs of it."
+        )
+    pairs = [(instance, sample) for instance in instances for sample in range(collection.group_size)]
+    ids = [_run_id(collection, *pair) for pair in pairs]
+    ended = _ended(store, collection.label)
+    left = [place for place, run_id in enumerate(ids) if run_id not in ended]
+    done = len(ids) - len(left)
+
+    tell = on_ended or (lambda done, total: None)
+    tell(done, len(ids))
+
+    def count(_: int, __: str) -> None:
+        nonlocal done
+        done += 1
+        tell(done, len(ids))
+
+    graph = build_graph(policy, retriever, config=collection.config, recorder=SqlRecorder(store))
+    requests = [_request(collection, pairs[place][0], ids[place], place) for place in left]
+    await run_on_server(graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=count)
+    return ids
+
+
+def _request(collection: Collection, instance: Instance, run_id: UUID, place: int) -> AgentInput:
+    return AgentInput(
+        history=list(instance.history),
+        lineage=Lineage(
+            run_id=str(run_id),
+            user_id=instance.user,
+            target_id=instance.target,
+            group_id=f"{collection.label}/{instance.user}",
+            seed=_seed(collection, place),
+            split=SPLIT,
+            suite=collection.label,
+            system=collection.system,
+        ),
+    )
+
+
+def _seed(collection: Collection, place: int) -> int:
+    """Different for every run of a collection, and for every collection."""
+    label = int.from_bytes(uuid5(_NAMESPACE, f"{collection.label}|{collection.seed}").bytes[:4], "big") // 2
+    return (label + place * _SEEDS_APART) % 2**31
+
+
+def _run_id(collection: Collection, instance: Instance, sample: int) -> UUID:
+    told = (collection.label, collection.system, str(collection.seed), instance.user, instance.target, str(sample))
+    return uuid5(_NAMESPACE, "|".join(told))
+
+
+def _ended(store: TraceStore, label: str) -> set[UUID]:
+    with store.reading() as connection:
+        found = connection.execute(select(Run.run_id).where(Run.suite == label, Run.status != "running"))
+        return {row.run_id for row in found}

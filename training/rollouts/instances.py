@@ -1,0 +1,149 @@
+"""Instances: whom a policy is trained on, and for which target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from deeprec.evals.recommenders.evaluation import check_artifact
+from deeprec.evals.requests.cases import SPLITS, make_cases
+from deeprec.training.rewards.stages import Stage, check_stage
+from deeprec.trm_tool.data.dataset import Dataset
+from deeprec.trm_tool.encoders.text_encoder import Encoder
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.trm.artifact import Artifact
+from deeprec.trm_tool.trm.retriever import Retriever
+from deeprec.trm_tool.trm.scoring import Query
+
+SPLIT = "train"
+"""Under which name the runs of instances are stored."""
+TOO_FEW_ITEMS = "too few items"
+HELD_OUT_TARGET = "target held out"
+SEEN_TARGET = "target seen before"
+REMOVED_TARGET = "target removed"
+TOO_HARD = "ranked too low"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One person's history and the item that came next, as a policy meets them in training."""
+
+    user: str
+    history: tuple[str, ...]
+    """Item ids, oldest first; it ends just before the target and is never empty."""
+    target: str
+    trm_rank: int
+    """1-based rank of the target by the recommender from the history alone, seen items masked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The instances of both stages. No person is in two of them."""
+
+    interaction: tuple[Instance, ...]
+    """In random order, as the other."""
+    recommendation: tuple[Instance, ...]
+    left_out: Mapping[str, int]
+    """Why -> how many people: `too few items`, `target held out`, `target seen before`, `target removed`, `ranked too
+    low`."""
+    max_rank: int
+
+    def of(self, stage: Stage) -> tuple[Instance, ...]:
+        """The instances of one stage.
+
+        Raises:
+            ConfigError: it has none; the message says where the people went.
+        """
+        chosen = self.interaction if check_stage(stage) == "interaction" else self.recommendation
+        if not chosen:
+            others = len(self.interaction) + len(self.recommendation)
+            why = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
+            raise ConfigError(
+                f"The stage {stage} has nobody to train on: {others} people are in the other stage, and "
+                f"{f'left out were {why}' if why else 'nobody was left out'}. Raise the rank up to which a target "
+                f"counts (now {self.max_rank}), change the share of the stages, or bring more data."
+            )
+        return chosen
+
+
+def select_instances(
+    dataset: Dataset,
+    artifact: Artifact,
+    encoder: Encoder | None = None,
+    *,
+    max_rank: int = 100,
+    interaction_share: float = 0.2,
+    seed: int = 0,
+) -> Selection:
+    """Choose whom the two stages are trained on: the third-last item of each person is the target.
+
+    People are dealt to the stages before anything else is looked at, so that with the same data and seed nobody changes
+    the stage, whatever the recommender or `max_rank`. Nobody's validation or test target is a target here, also not
+    where a person has an item twice.
+
+    Args:
+        dataset: people and targets.
+        artifact: the recommender that the runs will search with, trained on this data with `--holdout 3`.
+        encoder: the artifact's own; None makes it by its id.
+        max_rank: the lowest rank of the target by the recommender alone that is not too hard to learn from.
+        interaction_share: of the people, for the stage `interaction`; the others are for `recommendation`. The paper's
+            20 and 80 steps by default.
+        seed: of the deal and of the order within the stages.
+
+    Raises:
+        ConfigError: the artifact has learned some of the three last items, or less than it may, or is other data's.
+    """
+    if max_rank < 1:
+        raise ConfigError(f"max_rank is {max_rank}; no target would be left. Give 1 or more.")
+    if not 0 <= interaction_share <= 1:
+        raise ConfigError(f"interaction_share is {interaction_share}. Give a share of the people, from 0 to 1.")
+    _check_trained_for_this(artifact, dataset)
+    cases = {case.user: case for case in make_cases(dataset, SPLIT)}
+    left_out = Counter({TOO_FEW_ITEMS: 0, HELD_OUT_TARGET: 0, SEEN_TARGET: 0, REMOVED_TARGET: 0, TOO_HARD: 0})
+    left_out[TOO_FEW_ITEMS] = len(dataset.users) - len(cases)
+    kept = []
+    for case in cases.values():
+        if case.target in dataset.sequences[case.user][1 - SPLITS[SPLIT] :]:
+            left_out[HELD_OUT_TARGET] += 1
+        elif case.target in case.history:
+            left_out[SEEN_TARGET] += 1
+        elif case.target in artifact.catalogue.removed:
+            left_out[REMOVED_TARGET] += 1
+        else:
+            kept.append(case)
+    ranks = Retriever(artifact, encoder).ranks_of(
+        [case.target for case in kept], [Query(history=case.history) for case in kept]
+    )
+    instances = {
+        case.user: Instance(user=case.user, history=case.history, target=case.target, trm_rank=int(rank))
+        for case, rank in zip(kept, ranks, strict=True)
+        if rank <= max_rank
+    }
+    left_out[TOO_HARD] = len(kept) - len(instances)
+    dealt = [dataset.users[at] for at in np.random.default_rng(seed).permutation(len(dataset.users))]
+    first = round(interaction_share * len(dealt))
+    return Selection(
+        interaction=tuple(instances[user] for user in dealt[:first] if user in instances),
+        recommendation=tuple(instances[user] for user in dealt[first:] if user in instances),
+        left_out=dict(left_out),
+        max_rank=max_rank,
+    )
+
+
+def _check_trained_for_this(artifact: Artifact, dataset: Dataset) -> None:
+    trained_on, needed = str(artifact.config["dataset_fingerprint"]), SPLITS[SPLIT]
+    if trained_on != dataset.fingerprint:
+        raise ConfigError(
+            f"The artifact was trained on other data (fingerprint {trained_on[:12]}) than {dataset.name} "
+            f"({dataset.fingerprint[:12]}), so nothing says that it has not learned the targets. Train one on this "
+            f"data with `deeprec trm train --holdout {needed}`."
+        )
+    holdout = check_artifact(artifact, dataset, SPLIT)
+    if holdout != needed:
+        raise ConfigError(
+            f"The artifact was trained with holdout {holdout}: it knows less of each person than the history that a "
+            f"run gives it. Train one with `deeprec trm train --holdout {needed}`."
+        )

@@ -1,0 +1,1 @@
+"""What a trace store holds to train on."""

@@ -1,0 +1,212 @@
+"""What a trace store holds to train on: rollouts and refusals, groups, lengths, policies, rewards, distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from deeprec.agent.traces import RunFilter, TraceStore
+from deeprec.agent.traces.store.filters import filtered
+from deeprec.agent.traces.store.schema import Run
+from deeprec.evals.metrics.rewards import SCHEME
+from deeprec.evals.requests.cases import SPLITS
+from deeprec.training.rewards.stages import StageReward
+from deeprec.training.rollouts.instances import SPLIT
+from deeprec.training.rollouts.logprob_gap import FOREIGN_TOKEN, TOO_LONG, CurrentPolicy, measure_gap
+from deeprec.training.rollouts.rollouts import RolloutError, read_rollouts
+from deeprec.training.store_report.learning_obstacles import obstacle, unscored_message
+from deeprec.training.store_report.records import Distance, PolicyRuns, RecommenderRuns, Refusals, StoreReport
+from deeprec.training.store_report.tally import StoreTally
+
+SAMPLE = 16
+"""Rollouts whose log-probabilities are compared, drawn from all of them."""
+FAR = 0.05
+"""Mean distance of log-probabilities in nats from which on it is another policy, not another server's rounding."""
+_PAGE = 256
+
+
+def report_store(
+    store: TraceStore,
+    where: RunFilter | None = None,
+    *,
+    stage: StageReward | None = None,
+    policy: CurrentPolicy | None = None,
+    allow_guided: bool = False,
+    sample: int = SAMPLE,
+    seed: int = 0,
+    on_progress: Callable[[int], Any] | None = None,
+) -> StoreReport:
+    """Look through a store as training would, in memory that grows with its groups and not with its runs.
+
+    Args:
+        store: only read.
+        where: which runs; None for all.
+        stage: whose rewards to look at, as they are stored (`score_stored_runs`); None looks at none.
+        policy: what to compare the rollouts with (`load_current_policy`).
+        allow_guided: count guided runs as rollouts, as SFT does.
+        sample: most rollouts to compare with `policy`.
+        seed: of the sample.
+        on_progress: called after each page with the number of runs looked at.
+
+    Raises:
+        TraceStoreError: the store cannot be read.
+    """
+    tally = StoreTally(stage, policy, sample, Random(seed))
+    refused: dict[str, tuple[int, UUID]] = {}
+
+    def refuse(error: RolloutError) -> None:
+        count, example = refused.get(error.reason, (0, error.run_id))
+        refused[error.reason] = (count + 1, example)
+
+    rollouts = read_rollouts(store, where, allow_guided=allow_guided, on_refused=refuse)
+    while page := list(islice(rollouts, _PAGE)):
+        stored = {} if stage is None else store.rewards([rollout.run_id for rollout in page], SCHEME)
+        for rollout in page:
+            tally.add(rollout, stored.get(rollout.run_id, {}))
+        if on_progress is not None:
+            on_progress(tally.rollouts + sum(count for count, _ in refused.values()))
+    refusals = [Refusals(reason=reason, runs=count, example=run) for reason, (count, run) in refused.items()]
+    counts = tally.reward_counts()
+    stopped = obstacle(
+        where=where,
+        rollouts=tally.rollouts,
+        refused={each.reason: each.runs for each in refusals},
+        groups_of_two=tally.groups_of_two,
+        rewards=counts,
+    )
+    report = StoreReport(
+        runs=tally.rollouts + sum(each.runs for each in refusals),
+        rollouts=tally.rollouts,
+        guided=tally.guided,
+        refused=tuple(sorted(refusals, key=lambda each: -each.runs)),
+        groups=tally.group_sizes(),
+        lengths={name: lengths.spread() for name, lengths in tally.lengths.items()},
+        policies=_policies(store, where, tally),
+        recommenders=recommender_runs(store, where),
+        rewards=tally.rewards(),
+        distance=None if policy is None else _distance(store, policy, tally),
+        obstacle=None if allow_guided and tally.rollouts else stopped,
+        notes=(),
+    )
+    unscored = [] if report.obstacle or not (counts and counts.unscored) else [unscored_message(counts, tally.rollouts)]
+    return replace(report, notes=(*unscored, *_notes(report)))
+
+
+def _policies(store: TraceStore, where: RunFilter | None, tally: StoreTally) -> tuple[PolicyRuns, ...]:
+    key = (Run.policy_model, Run.adapter, Run.adapter_version, Run.guided)
+    first, last = func.min(Run.started_at), func.max(Run.started_at)
+    query = filtered(select(Run), where).with_only_columns(*key, func.count(), first, last).group_by(*key)
+    with store.reading() as connection:
+        found = connection.execute(query.order_by(last)).all()
+    return tuple(
+        PolicyRuns(
+            model=model,
+            adapter=adapter,
+            version=version,
+            guided=guided,
+            runs=runs,
+            rollouts=tally.by_policy[model, adapter, version, guided],
+            first=began,
+            last=ended,
+        )
+        for model, adapter, version, guided, runs, began, ended in found
+    )
+
+
+def recommender_runs(store: TraceStore, where: RunFilter | None = None) -> tuple[RecommenderRuns, ...]:
+    """How many runs searched with which recommender, the most first."""
+    key = (Run.trm_fingerprint, Run.trm_holdout, Run.split)
+    query = filtered(select(Run), where).with_only_columns(*key, func.count()).group_by(*key)
+    with store.reading() as connection:
+        found = connection.execute(query.order_by(func.count().desc())).all()
+    return tuple(
+        RecommenderRuns(fingerprint=fingerprint, holdout=holdout, split=split, runs=runs)
+        for fingerprint, holdout, split, runs in found
+    )
+
+
+def leaks(recommenders: Iterable[RecommenderRuns]) -> Iterator[str]:
+    """Why a policy that learns from some runs could not be believed, one sentence each."""
+    found = list(recommenders)
+    told = [each for each in found if each.split == SPLIT and each.holdout != SPLITS[SPLIT]]
+    if told:
+        yield (
+            f"{sum(each.runs for each in told)} runs of the split {SPLIT} searched with a recommender of holdout "
+            f"{told[0].holdout} (such as {told[0].fingerprint[:12]}), which had learned their targets, or is not known "
+            f"not to have. Collect with one of `deeprec trm train --holdout {SPLITS[SPLIT]}`."
+        )
+    held_out = [each for each in found if each.split in SPLITS and each.split != SPLIT]
+    if held_out:
+        splits = " and ".join(sorted({str(each.split) for each in held_out}))
+        yield (
+            f"{sum(each.runs for each in held_out)} runs are of the split {splits}: whoever trains on them cannot be "
+            f"evaluated there. Choose --split {SPLIT}."
+        )
+
+
+def _distance(store: TraceStore, policy: CurrentPolicy, tally: StoreTally) -> Distance:
+    with store.reading() as connection:
+        ids = [rollout.run_id for rollout in tally.sample]
+        sampled = connection.scalars(select(Run.sampling).where(Run.run_id.in_(ids))).all()
+    foreign, foreign_example = tally.misfits.get(FOREIGN_TOKEN, (0, None))
+    too_long, too_long_example = tally.misfits.get(TOO_LONG, (0, None))
+    return Distance(
+        gap=measure_gap(tally.sample, policy),
+        temperatures=tuple(sorted({float(told["temperature"]) for told in sampled if "temperature" in told})),
+        foreign_tokens=foreign,
+        foreign_example=foreign_example,
+        too_long=too_long,
+        too_long_example=too_long_example,
+    )
+
+
+def _notes(report: StoreReport) -> Iterator[str]:
+    """What weakens what can be learned."""
+    groups, rewards, distance = report.groups, report.rewards, report.distance
+    if groups is not None and groups.alone < groups.groups and groups.alone:
+        yield f"{groups.alone} of {groups.groups} groups have one rollout: no advantage comes from them."
+    if groups is not None and groups.of_several_policies:
+        yield (
+            f"{groups.of_several_policies} groups have rollouts of several policies, so that their advantages compare "
+            "policies. Choose the runs of one with --model, --adapter-version or --since."
+        )
+    yield from leaks(report.recommenders)
+    if rewards is not None:
+        if rewards.not_computable:
+            why = ", ".join(f"{name} in {count}" for name, count in rewards.not_computable.items())
+            yield f"{report.rollouts - rewards.with_reward} rollouts have no reward and are left out: NaN is {why}."
+        if rewards.flat_groups:
+            yield f"{rewards.flat_groups} groups have equal rewards (such as {rewards.flat_example}): no gradient."
+        if rewards.variance.advice is not None:
+            yield rewards.variance.advice
+    if distance is not None:
+        yield from _distance_notes(distance)
+
+
+def _distance_notes(distance: Distance) -> Iterator[str]:
+    if distance.foreign_tokens:
+        yield (
+            f"{distance.foreign_tokens} rollouts have tokens that the model does not know (such as run "
+            f"{distance.foreign_example}): they are another model's."
+        )
+    if distance.too_long:
+        yield (
+            f"{distance.too_long} rollouts are longer than the model's context (such as run "
+            f"{distance.too_long_example}) and will be left out."
+        )
+    if any(temperature != 1 for temperature in distance.temperatures):
+        yield (
+            f"Runs were sampled at temperature {', '.join(f'{each:g}' for each in distance.temperatures)}. Training "
+            "compares with temperature 1: such a policy looks like another one."
+        )
+    elif distance.gap.mean > FAR:
+        yield (
+            f"Logged and current log-probabilities differ by {distance.gap.mean:.3f} nats a token: these runs are "
+            "another policy's, or an older version's. Name the model and adapter that wrote them, or collect anew."
+        )

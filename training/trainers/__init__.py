@@ -1,0 +1,1 @@
+"""SFT and GRPO on logged rollouts, their settings, checkpoints and logs."""

@@ -1,0 +1,199 @@
+"""Checkpoints that a training resumes from exactly, written as a whole and without pickles.
+
+transformers writes optimizer, scheduler and random states with `torch.save`, which pickles: loading such a file runs
+what it says. Here tensors are safetensors and the rest is JSON, and nothing else is ever read.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from deeprec.training.trainers.policy_model import write_folder
+from deeprec.trm_tool.errors import ConfigError
+
+STATE, WEIGHTS, OPTIMIZER, RANDOM = "state.json", "weights.safetensors", "optimizer.safetensors", "random.safetensors"
+TRAINER_STATE = "trainer_state.json"
+_PREFIX = "step-"
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    model: Any,
+    optimizer: Any,
+    scheduler: Any,
+    step: int,
+    identity: Mapping[str, Any],
+    trainer_state: Mapping[str, Any],
+) -> Path:
+    """Write one checkpoint, and delete the ones before it once it is in place.
+
+    Args:
+        folder: Where checkpoints are kept; each is a folder in it.
+        model: Of which the weights that are trained are kept.
+        optimizer: A torch optimizer, or accelerate's around one.
+        scheduler: Of the learning rate.
+        step: Optimizer steps done.
+        identity: What the training is of, as JSON: `find_checkpoint` compares it.
+        trainer_state: What transformers keeps in a file of its own, as JSON.
+
+    Raises:
+        ConfigError: it cannot be written. The checkpoint before it is as it was.
+    """
+    tensors, groups = _flat(optimizer.state_dict())
+    random_tensors, random_rest = _random_state()
+    state = {
+        "step": step,
+        "identity": identity,
+        "optimizer": groups,
+        "scheduler": scheduler.state_dict(),
+        "random": random_rest,
+    }
+
+    def write(staged: Path) -> None:
+        save_file({name: tensor.contiguous() for name, tensor in _trained(model)}, staged / WEIGHTS)
+        save_file(tensors, staged / OPTIMIZER)
+        save_file(random_tensors, staged / RANDOM)
+        (staged / TRAINER_STATE).write_text(json.dumps(trainer_state), encoding="utf-8")
+        (staged / STATE).write_text(json.dumps(state), encoding="utf-8")
+
+    written = folder / f"{_PREFIX}{step:06d}"
+    write_folder(written, write)
+    for older in folder.iterdir():
+        if older != written:  # with what a kill has left half written
+            shutil.rmtree(older, ignore_errors=True)
+    return written
+
+
+def find_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
+    """The last checkpoint of a training, if there is one.
+
+    Raises:
+        ConfigError: the checkpoints are of another training: another base model, other settings or other data.
+    """
+    found = sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / STATE).is_file())
+    if not found:
+        return None
+    kept = read_state(found[-1])["identity"]
+    differing = sorted(name for name in {*kept, *identity} if kept.get(name) != identity.get(name))
+    if differing:
+        what = "; ".join(f"{name} was {kept.get(name)!r} and is {identity.get(name)!r}" for name in differing)
+        raise ConfigError(
+            f"{found[-1]} is a checkpoint of another training: {what}. Name another folder to write to, repeat the "
+            f"command as it was, or delete {folder} to begin anew."
+        )
+    return found[-1]
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint holds beside tensors."""
+    try:
+        state: dict[str, Any] = dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(checkpoint, error) from error
+    if missing := {"identity", "step"} - state.keys():
+        raise _damaged(checkpoint, KeyError(*missing))
+    return state
+
+
+def load_weights(checkpoint: Path, model: Any) -> None:
+    """Put the trained weights of a checkpoint into a model that has the same."""
+    kept = _load(checkpoint, WEIGHTS)
+    trained = dict(_trained(model))
+    if {name: tensor.shape for name, tensor in kept.items()} != {
+        name: tensor.shape for name, tensor in trained.items()
+    }:
+        raise ConfigError(
+            f"{checkpoint} holds other weights than are trained here. Name another folder to write to, or the base "
+            "model and the adapter that the training began with."
+        )
+    with torch.no_grad():
+        for name, tensor in trained.items():
+            tensor.copy_(kept[name])
+
+
+def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
+    """Put optimizer and scheduler back to where they were."""
+    state = read_state(checkpoint)
+    optimizer.load_state_dict(_nested(_load(checkpoint, OPTIMIZER), state["optimizer"]))
+    scheduler.load_state_dict(state["scheduler"])
+
+
+def load_random(checkpoint: Path) -> None:
+    """Put the random number generators of Python, NumPy and torch back to where they were."""
+    tensors, rest = _load(checkpoint, RANDOM), read_state(checkpoint)["random"]
+    version, has_gauss = rest["python_version"], rest["python_gauss"]
+    random.setstate((version, tuple(tensors["python"].tolist()), has_gauss))
+    words = tensors["numpy"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", words, *rest["numpy"]))
+    torch.random.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
+
+
+def _random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    version, words, gauss = random.getstate()
+    _, numpy_words, *numpy_rest = np.random.get_state()
+    tensors = {
+        "python": torch.tensor(words, dtype=torch.int64),
+        "numpy": torch.from_numpy(np.asarray(numpy_words, dtype=np.int64)),
+        "torch": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    rest = {"python_version": version, "python_gauss": gauss, "numpy": [float(value) for value in numpy_rest]}
+    rest["numpy"][:2] = [int(value) for value in numpy_rest[:2]]
+    return tensors, rest
+
+
+def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _flat(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """An optimizer's state as named tensors and JSON: the tensor `key` of parameter 3 becomes "3.key"."""
+    tensors = {
+        f"{number}.{key}": value.contiguous()
+        for number, values in state["state"].items()
+        for key, value in values.items()
+        if isinstance(value, torch.Tensor)
+    }
+    rest = {
+        str(number): {key: value for key, value in values.items() if not isinstance(value, torch.Tensor)}
+        for number, values in state["state"].items()
+    }
+    return tensors, {"state": rest, "param_groups": state["param_groups"]}
+
+
+def _nested(tensors: Mapping[str, torch.Tensor], groups: Mapping[str, Any]) -> dict[str, Any]:
+    state = {int(number): dict(values) for number, values in groups["state"].items()}
+    for name, tensor in tensors.items():
+        number, key = name.split(".", 1)
+        state[int(number)][key] = tensor
+    return {"state": state, "param_groups": groups["param_groups"]}
+
+
+def _load(checkpoint: Path, name: str) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(checkpoint / name)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(checkpoint, error) from error
+    return tensors
+
+
+def _damaged(checkpoint: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"The checkpoint {checkpoint} is damaged: {error}. Delete it to begin anew.")

@@ -1,0 +1,190 @@
+"""TRL's GRPO trainer, fed with logged rollouts. Loads TRL: `train_grpo` imports it when it starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from deeprec.training.rollouts.advantages import ScoredRollout
+from deeprec.training.rollouts.rollout_filter import admit
+from deeprec.training.trainers.alarms import find_alarms
+from deeprec.training.trainers.completion_logprobs import only_policy_positions
+from deeprec.training.trainers.grpo import Source
+from deeprec.training.trainers.micro_batches import grpo_batch, micro_batches, padding_of
+from deeprec.training.trainers.policy_model import PolicyModel
+from deeprec.training.trainers.step_metrics import TokenTally, rollout_metrics
+from deeprec.training.trainers.step_report import StepReport
+from deeprec.training.trainers.step_trainer import Stepwise, Work, on_one_device, training_arguments
+from deeprec.training.trainers.trainer_config import FULL_WEIGHTS_LEARNING_RATE, GRPO_LORA_LEARNING_RATE, GrpoConfig
+from deeprec.trm_tool.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+_MEAN_OVER_ROLLOUTS = ("grpo", "dr_grpo", "luspo", "sapo")
+"""Losses that TRL averages over the rollouts of a micro-batch. "bnpo" averages over its tokens; the others divide by
+all tokens of the step themselves."""
+
+
+def make_grpo_trainer(
+    policy: PolicyModel,
+    config: GrpoConfig,
+    out: Path,
+    *,
+    source: Source,
+    version: Callable[[int], int | None],
+    identity: Mapping[str, Any],
+    on_step: Callable[[StepReport], Any] | None,
+) -> LoggedGrpoTrainer:
+    """Build the trainer; arguments as for `train_grpo`, `identity` as for `find_checkpoint`."""
+    default = FULL_WEIGHTS_LEARNING_RATE if config.lora is None else GRPO_LORA_LEARNING_RATE
+    args = GRPOConfig(
+        **training_arguments(config, policy, out, steps=config.steps, learning_rate=default),
+        lr_scheduler_type="constant",
+        loss_type=config.loss_type,
+        importance_sampling_level=config.importance_sampling_level,
+        epsilon=config.clip_low,
+        epsilon_high=config.clip_high,
+        beta=0.0,
+        scale_rewards="none",
+        num_iterations=1,
+        router_aux_loss_coef=0.0,
+        # TRL wants batches of whole groups; it gets its rollouts elsewhere.
+        per_device_train_batch_size=2,
+        num_generations=2,
+    )
+    trainer = LoggedGrpoTrainer(
+        model=policy.model,
+        reward_funcs=_no_reward,
+        args=on_one_device(args),
+        train_dataset=Dataset.from_dict({"prompt": [""]}),
+        processing_class=policy.tokenizer,
+    )
+    trainer.set_up(policy, config, out, identity, on_step)
+    trainer.feed(source, version)
+    return trainer
+
+
+class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
+    """`trl.GRPOTrainer` with its losses, and without its sampling, its rewards and its batches."""
+
+    _config: GrpoConfig
+
+    def feed(self, source: Source, version: Callable[[int], int | None]) -> None:
+        """Say where rollouts come from. Has to be called before `run`."""
+        self._source, self._version = source, version
+        self._tally = TokenTally()
+
+    def work(self, step: int) -> Work:
+        """The rollouts that the source gives for a step. Those without an advantage count in its means, unread."""
+        given = self._source(step)
+        admitted = admit(
+            given,
+            vocabulary=self._policy.vocabulary,
+            context=self._policy.context,
+            version=self._version(step),
+            max_staleness=self._config.max_staleness,
+        )
+        learned = [each for each in admitted.rollouts if each.advantage != 0]
+        self._admitted, self._learned, self._tally = admitted, learned, TokenTally()
+        self._tell_what_is_missing(step, len(given))
+        lengths = [each.rollout.token_ids.size for each in learned]
+        batches = micro_batches(lengths, self.micro_batch_tokens())
+        items = _policy_tokens(admitted.rollouts)
+        return Work(
+            batches=[self._batch([learned[at] for at in batch], items) for batch in batches],
+            items=items,
+            padding=padding_of(lengths, batches),
+        )
+
+    def after_backward(self, step: int, work: Work) -> dict[str, float]:
+        """The step's metrics; a step whose rollouts are another policy's is not learned from."""
+        metrics = rollout_metrics(self._admitted, len(self._learned)) | self._tally.metrics()
+        known = {alarm.name for alarm in self._alarms}
+        self._alarms = tuple(find_alarms([*self.history, metrics]))
+        for alarm in self._alarms:
+            if alarm.name not in known:
+                _log.warning("Step %d: %s", step + 1, alarm.message)
+        gap, bound = self._tally.mean_gap, self._config.max_logprob_gap
+        if gap > bound:
+            seen = (
+                f"The logged log-probabilities of step {step + 1} are {gap:.2f} nats per token from the policy's own; "
+                f"max_logprob_gap is {bound}."
+            )
+            if not self._has_learned():
+                raise ConfigError(
+                    f"{seen} These runs are another policy's, or were sampled at another temperature than 1. Start "
+                    "from the adapter that made them, or collect runs with this one."
+                )
+            self.stop(f"{seen} The policy has moved away from these runs: collect new ones with it.")
+        return metrics | {"alarms": float(len(self._alarms))}
+
+    def _has_learned(self) -> bool:
+        """Whether a step before this one had something to learn from, also in what was resumed."""
+        return any(line.get("rollouts/trained") for line in self.history)
+
+    def _tell_what_is_missing(self, step: int, given: int) -> None:
+        if self._admitted.refused:
+            _log.warning("Step %d leaves out %s.", step + 1, self._admitted)
+        if given and not self._admitted.rollouts and not self._has_learned():
+            raise ConfigError(
+                f"None of the {given} rollouts of step {step + 1} can be learned from: {self._admitted}. Collect runs "
+                "with the policy that is trained, or start from the adapter that made these."
+            )
+        if not self._learned:
+            _log.warning(
+                "Step %d has %d rollouts, none of which has an advantage other than 0: it changes nothing.",
+                step + 1,
+                len(self._admitted.rollouts),
+            )
+
+    def _batch(self, scored: Sequence[ScoredRollout], items: int) -> dict[str, torch.Tensor]:
+        weight = 1.0
+        if self._config.loss_type in _MEAN_OVER_ROLLOUTS:
+            weight = len(scored) / len(self._admitted.rollouts)
+        elif self._config.loss_type == "bnpo":
+            weight = _policy_tokens(scored) / items
+        return grpo_batch(scored, step_tokens=items, weight=weight)
+
+    # What TRL calls.
+
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A micro-batch as it is; TRL would sample here."""
+        return {name: tensor.to(self.args.device) for name, tensor in inputs.items()}
+
+    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """TRL's loss of a micro-batch, as a part of the step's."""
+        self._mask = inputs["tool_mask"].bool()  # (batch, length - 1)
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        logprobs, entropies = self._seen
+        self._tally.add(
+            logprobs, inputs["old_per_token_logps"], entropies, self._mask, inputs["advantages"], self._config
+        )
+        return loss * inputs["weight"]
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **_: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """TRL's, computed at the policy's tokens alone; 0 elsewhere, where TRL's masks let nothing through."""
+        mask = self._mask
+        at = torch.nn.functional.pad(mask, (0, 1))  # (batch, length): the position before each of the policy's tokens
+        with only_policy_positions(model, at), self.accelerator.autocast():
+            outputs = model(input_ids=input_ids, shift_labels=input_ids[:, 1:][mask][None], fused_lm_head=True)
+        logprobs = torch.zeros_like(mask, dtype=torch.float32).masked_scatter(mask, outputs.log_probs[0])
+        entropies = torch.zeros_like(logprobs).masked_scatter(mask, outputs.entropy[0].detach())
+        self._seen = logprobs.detach(), entropies
+        return logprobs, entropies, None
+
+
+def _policy_tokens(scored: Sequence[ScoredRollout]) -> int:
+    return sum(int(each.rollout.env_mask.sum()) for each in scored)
+
+
+def _no_reward(**_: Any) -> list[float]:
+    """TRL wants a reward. It never asks for it, because rollouts come with their advantages."""
+    raise NotImplementedError

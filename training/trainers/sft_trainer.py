@@ -1,0 +1,135 @@
+"""TRL's SFT trainer, fed with tokens and labels. Loads TRL: `train_sft` imports it when it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from trl import SFTConfig as TrlSftConfig, SFTTrainer
+
+from deeprec.training.rollouts.rollouts import Rollout
+from deeprec.training.trainers.completion_logprobs import only_policy_positions
+from deeprec.training.trainers.micro_batches import micro_batches, padding_of, sft_labels
+from deeprec.training.trainers.policy_model import PolicyModel
+from deeprec.training.trainers.step_report import StepReport
+from deeprec.training.trainers.step_trainer import Stepwise, Work, on_one_device, training_arguments
+from deeprec.training.trainers.trainer_config import SFT_LEARNING_RATE, SFT_LORA_LEARNING_RATE, SftConfig
+
+
+def make_sft_trainer(
+    policy: PolicyModel,
+    config: SftConfig,
+    out: Path,
+    *,
+    rollouts: Sequence[Rollout],
+    identity: Mapping[str, Any],
+    on_step: Callable[[StepReport], Any] | None,
+) -> RolloutSftTrainer:
+    """Build the trainer; arguments as for `train_sft`, `identity` as for `find_checkpoint`."""
+    order = np.random.default_rng(config.seed).permutation(len(rollouts))
+    held_out = min(round(config.validation * len(rollouts)), len(rollouts) - 1)
+    validation, training = order[:held_out], np.sort(order[held_out:])
+    steps_an_epoch = math.ceil(training.size / config.batch_size)
+    steps = config.epochs * steps_an_epoch
+    default = SFT_LEARNING_RATE if config.lora is None else SFT_LORA_LEARNING_RATE
+    args = TrlSftConfig(
+        **training_arguments(config, policy, out, steps=steps, learning_rate=default),
+        lr_scheduler_type="linear",
+        warmup_steps=int(config.warmup * steps),
+        eval_strategy="steps" if held_out else "no",
+        eval_steps=steps_an_epoch,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        router_aux_loss_coef=0.0,
+    )
+    trainer = RolloutSftTrainer(
+        model=policy.model,
+        args=on_one_device(args),
+        train_dataset=_dataset([rollouts[at] for at in training]),
+        eval_dataset=_dataset([rollouts[at] for at in validation]) if held_out else None,
+        processing_class=policy.tokenizer,
+    )
+    trainer.set_up(policy, config, out, identity, on_step)
+    return trainer
+
+
+class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
+    """`trl.SFTTrainer` with steps that depend on their number alone."""
+
+    _config: SftConfig
+
+    def work(self, step: int) -> Work:
+        """The runs of a step: each epoch has an order of its own, which seed and epoch decide."""
+        examples = len(self.train_dataset)
+        steps = math.ceil(examples / self._config.batch_size)
+        epoch, place = divmod(step, steps)
+        order = np.random.default_rng([self._config.seed, epoch]).permutation(examples)
+        return self._work(self.train_dataset.select(np.array_split(order, steps)[place]))
+
+    def after_backward(self, step: int, work: Work) -> dict[str, float]:
+        """How surely the policy's tokens are known, over the whole step."""
+        return {"rollouts": float(sum(len(batch["labels"]) for batch in work.batches)), **self._means("train", work)}
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The loss per policy token of the runs that are held out."""
+        self.model.eval()
+        work = self._work(self.eval_dataset)
+        loss = 0.0
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for batch in work.batches:
+                loss += float(self.compute_loss(self.model, self._prepare_inputs(dict(batch)), False, work.items))
+        means = self._means("eval", work)
+        self._metrics["eval"].clear()
+        told = {"eval_loss": loss, **{f"eval_{name}": value for name, value in means.items()}}
+        self.log(dict(told))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, told)
+        self.model.train()
+        return told
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """TRL's loss, computed at the policy's tokens alone."""
+        next_labels = inputs["labels"][:, 1:]
+        mask = next_labels != -100
+        with only_policy_positions(model, torch.nn.functional.pad(mask, (0, 1))):
+            inputs = {**inputs, "shift_labels": next_labels[mask][None]}
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _work(self, examples: Dataset) -> Work:
+        rows = examples.to_list()
+        lengths = [len(row["input_ids"]) for row in rows]
+        batches = micro_batches(lengths, self.micro_batch_tokens())
+        collated = [self.data_collator([rows[at] for at in batch]) for batch in batches]
+        return Work(
+            batches=collated,
+            items=sum(_learned(batch) for batch in collated),
+            padding=padding_of(lengths, batches),
+        )
+
+    def _means(self, mode: str, work: Work) -> dict[str, float]:
+        """TRL's means over micro-batches as means over tokens."""
+        weights = [_learned(batch) for batch in work.batches]
+        return {
+            name: float(np.average(self._metrics[mode][name], weights=weights))
+            for name in ("entropy", "mean_token_accuracy")
+        }
+
+
+def _learned(batch: Mapping[str, torch.Tensor]) -> int:
+    return int((batch["labels"][:, 1:] != -100).sum())
+
+
+def _dataset(rollouts: Sequence[Rollout]) -> Dataset:
+    """Token ids, and labels that are -100 where the policy did not write."""
+    rows = [{"input_ids": rollout.token_ids.tolist(), "labels": sft_labels(rollout)} for rollout in rollouts]
+    return Dataset.from_list(rows)

@@ -1,0 +1,127 @@
+"""What one optimizer step of GRPO is reported by: exact over the step, however it was cut into micro-batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deeprec.training.rewards.stages import FORMAT
+from deeprec.training.rollouts.advantages import ScoredRollout
+from deeprec.training.rollouts.rollout_filter import Admitted
+from deeprec.training.trainers.alarms import same_answer
+from deeprec.training.trainers.trainer_config import GrpoConfig
+
+
+@dataclass(slots=True)
+class TokenTally:
+    """Sums over the policy tokens that went through the model."""
+
+    tokens: int = 0
+    entropy: float = 0.0
+    gap: float = 0.0
+    ratio: float = 0.0
+    max_ratio: float = 0.0
+    clipped_low: int = 0
+    clipped_high: int = 0
+
+    def add(
+        self,
+        logprobs: torch.Tensor,
+        old: torch.Tensor,
+        entropies: torch.Tensor,
+        mask: torch.Tensor,
+        advantages: torch.Tensor,
+        config: GrpoConfig,
+    ) -> None:
+        """Count a micro-batch.
+
+        Args:
+            logprobs: (batch, length), the policy's now.
+            old: (batch, length), as logged.
+            entropies: (batch, length), nats.
+            mask: (batch, length) of bool, True at the policy's tokens.
+            advantages: (batch,)
+        """
+        log_ratio = torch.where(mask, logprobs - old, 0.0).double()
+        per_rollout = mask.sum(-1, keepdim=True).clamp(min=1)
+        self.gap += float(log_ratio.abs().sum())
+        if config.importance_sampling_level == "sequence":
+            log_ratio = (log_ratio.sum(-1, keepdim=True) / per_rollout).expand_as(mask)
+        ratio, advantage = torch.where(mask, log_ratio.exp(), 0.0), advantages[:, None]
+        self.tokens += int(mask.sum())
+        self.entropy += float(torch.where(mask, entropies, 0.0).double().sum())
+        self.ratio += float(ratio.sum())
+        self.max_ratio = max(self.max_ratio, float(ratio.max()))
+        self.clipped_low += int((mask & (ratio < 1 - config.clip_low) & (advantage < 0)).sum())
+        highest = config.clip_high if config.loss_type == "cispo" else 1 + config.clip_high
+        self.clipped_high += int((mask & (ratio > highest) & (advantage > 0)).sum())
+
+    @property
+    def mean_gap(self) -> float:
+        """Mean distance of logged and present log-probabilities; NaN where no token went through."""
+        return self.gap / self.tokens if self.tokens else math.nan
+
+    def metrics(self) -> dict[str, float]:
+        """Means per token; empty where no token went through."""
+        if not self.tokens:
+            return {}
+        return {
+            "entropy": self.entropy / self.tokens,
+            "logprob_gap": self.mean_gap,
+            "ratio/mean": self.ratio / self.tokens,
+            "ratio/max": self.max_ratio,
+            "clip_ratio/low_mean": self.clipped_low / self.tokens,
+            "clip_ratio/high_mean": self.clipped_high / self.tokens,
+            "clip_ratio/region_mean": (self.clipped_low + self.clipped_high) / self.tokens,
+        }
+
+
+def rollout_metrics(admitted: Admitted, trained: int) -> dict[str, float]:
+    """What the rollouts of a step say without the model.
+
+    Args:
+        admitted: All that the step may use, and what was refused.
+        trained: How many of them have an advantage other than 0.
+    """
+    scored = admitted.rollouts
+    told = {
+        "rollouts": float(len(scored)),
+        "rollouts/trained": float(trained),
+        **{f"rollouts/refused/{reason}": float(len(runs)) for reason, runs in admitted.refused.items()},
+    }
+    if admitted.staleness:
+        told |= {
+            "staleness/mean": float(np.mean(admitted.staleness)),
+            "staleness/max": float(max(admitted.staleness)),
+        }
+    if not scored:
+        return told
+    lengths = [int(each.rollout.env_mask.sum()) for each in scored]
+    same = same_answer(scored)
+    return told | {
+        "reward": float(np.mean([each.reward for each in scored])),
+        "reward_std": float(np.std([each.reward for each in scored])),
+        "advantage/std": float(np.std([each.advantage for each in scored])),
+        "completions/mean_length": float(np.mean(lengths)),
+        "completions/min_length": float(min(lengths)),
+        "completions/max_length": float(max(lengths)),
+        **({} if math.isnan(same) else {"same_answer": same}),
+        **_component_means(scored),
+    }
+
+
+def _component_means(scored: Sequence[ScoredRollout]) -> dict[str, float]:
+    """Of each reward component over the rollouts that have it, and the share of rollouts that kept the format."""
+    by_name: dict[str, list[float]] = {}
+    for each in scored:
+        for name, value in each.components.items():
+            if math.isfinite(value):
+                by_name.setdefault(name, []).append(value)
+    told = {f"rewards/{name}/mean": float(np.mean(values)) for name, values in by_name.items()}
+    if FORMAT in by_name:
+        told["format_valid"] = float(np.mean([value == 0 for value in by_name[FORMAT]]))
+    return told

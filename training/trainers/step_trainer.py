@@ -1,0 +1,302 @@
+"""What both trainers share: one item of the data loader is one optimizer step, of any number of micro-batches.
+
+TRL and transformers count steps in batches of one size. Here a step takes the rollouts that there are, and cuts them by
+tokens, so that neither copies nor fillers are needed. A step depends on its number alone: a training resumes exactly
+where its last checkpoint was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback
+
+from deeprec.training.trainers.alarms import Alarm
+from deeprec.training.trainers.checkpoints import (
+    find_checkpoint,
+    load_optimizer,
+    load_random,
+    load_weights,
+    read_state,
+    save_checkpoint,
+)
+from deeprec.training.trainers.micro_batches import Padding
+from deeprec.training.trainers.policy_model import PolicyModel, save_adapter, save_model
+from deeprec.training.trainers.step_report import LOG, StepReport, TrainingError, read_log
+from deeprec.training.trainers.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.folders import write_file
+
+CHECKPOINTS, ADAPTER, MODEL = "checkpoints", "adapter", "model"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """The micro-batches of a step."""
+
+    batches: Sequence[Mapping[str, torch.Tensor]]
+    items: int
+    """Tokens that are learned from: what the loss of the step is a mean over."""
+    padding: Padding
+
+
+class Stepwise:
+    """Goes before a trainer of TRL in the bases of a class. Not for use by itself."""
+
+    # What the trainer brings.
+    train: Any
+    remove_callback: Any
+    args: Any
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+    state: Any
+    control: Any
+    _metrics: Any
+
+    def set_up(
+        self,
+        policy: PolicyModel,
+        config: OptimizerConfig,
+        out: Path,
+        identity: Mapping[str, Any],
+        on_step: Callable[[StepReport], Any] | None,
+    ) -> None:
+        """Say what is trained and where it goes. Has to be called before `run`."""
+        self._policy, self._config, self._out, self._identity = policy, config, out, identity
+        self._on_step = on_step
+        self._alarms: tuple[Alarm, ...] = ()
+        self._stopped: str | None = None
+        self._began = 0.0
+        self._log_lines: list[dict[str, Any]] = []
+
+    def work(self, step: int) -> Work:
+        """The micro-batches of one step, on the CPU; none of them where there is nothing to learn."""
+        raise NotImplementedError
+
+    def after_backward(self, step: int, work: Work) -> dict[str, float]:
+        """The step's metrics, once its gradient is there and before the weights move."""
+        raise NotImplementedError
+
+    def run(self) -> Path:
+        """Train to the end, from the last checkpoint where there is one.
+
+        Returns:
+            the folder of the trained adapter, or of the whole model.
+        """
+        checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
+        self._log_lines = _resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
+        self.remove_callback(PrinterCallback)  # what transformers has for who switches its bars off
+        with torch.autograd.set_detect_anomaly(False):  # RecBole leaves it on for whoever imports its SASRec
+            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        result = self._out / (MODEL if self._config.lora is None else ADAPTER)
+        self._save_policy(result)
+        return result
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The logged steps so far, those before a resumption included."""
+        return self._log_lines
+
+    def micro_batch_tokens(self) -> int:
+        """The bound of a micro-batch on this device."""
+        default = GPU_MICRO_BATCH_TOKENS if self._policy.on_gpu else CPU_MICRO_BATCH_TOKENS
+        return self._config.micro_batch_tokens or default
+
+    def stop(self, why: str) -> None:
+        """End the training after this step, whose gradient is dropped."""
+        _log.warning("%s", why)
+        self._stopped = why
+        self.model.zero_grad()
+        self.control.should_training_stop = True
+
+    # What transformers calls.
+
+    def get_train_dataloader(self) -> Any:
+        """One item a step. The data themselves are asked for when the step begins, never before."""
+        return DataLoader([{"step": step} for step in range(self.args.max_steps)], batch_size=1, collate_fn=_first)  # type: ignore[arg-type]
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward of all micro-batches of a step."""
+        step = self.state.global_step
+        asked = time.perf_counter()
+        work = self.work(step)
+        self._began = time.perf_counter()
+        if self._policy.on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        total = torch.zeros((), device=self.args.device)
+        for batch in work.batches:
+            total += super().training_step(model, dict(batch), torch.tensor(work.items))  # type: ignore[misc]
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"The loss of step {step + 1} is {float(total)}; nothing was learned from it. The last checkpoint is "
+                "intact. Lower the learning rate, and start again in another folder."
+            )
+        seconds = time.perf_counter() - self._began
+        self.state.num_input_tokens_seen += work.padding.tokens
+        told = {
+            **self.after_backward(step, work),
+            "wait_seconds": self._began - asked,
+            "padding_waste": work.padding.waste,
+            "num_tokens": float(self.state.num_input_tokens_seen),
+            "peak_memory_gb": peak_memory_gb(on_gpu=self._policy.on_gpu),
+            **({"tokens_per_second": work.padding.tokens / seconds} if work.batches else {}),
+        }
+        figures = self._metrics["train"]
+        figures.clear()  # TRL's are means of means over micro-batches; these are exact over the step
+        figures.update({name: [value] for name, value in told.items()})
+        return total
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log through TRL and transformers, and into the file; then tell `on_step`."""
+        is_step = "loss" in logs
+        if is_step:
+            self._metrics["train"]["step_time"] = [time.perf_counter() - self._began]
+        super().log(logs, start_time)  # type: ignore[misc]
+        if "train_runtime" in logs:
+            return
+        line: dict[str, Any] = {"step": self.state.global_step}
+        line |= {name: _finite(value) for name, value in logs.items() if name != "epoch"}
+        if self._alarms and is_step:
+            line["warnings"] = [alarm.message for alarm in self._alarms]
+        if self._stopped and is_step:
+            line["stopped"] = self._stopped
+        self._log_lines.append(line)
+        try:
+            with (self._out / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise ConfigError(
+                f"{self._out / LOG} cannot be written: {error.strerror}. Make room and start again: training goes on "
+                "from its last checkpoint."
+            ) from error
+        if self._on_step is not None and is_step:
+            self._on_step(
+                StepReport(
+                    steps_done=self.state.global_step,
+                    steps=self.args.max_steps,
+                    metrics={name: value for name, value in line.items() if isinstance(value, float)},
+                    alarms=self._alarms,
+                    stopped=self._stopped,
+                    save_adapter=self._save_policy,
+                )
+            )
+
+    def _save_policy(self, folder: Path) -> None:
+        if self._config.lora is None:
+            save_model(self._policy, folder)
+        else:
+            save_adapter(self._policy.model, folder)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = self._out / CHECKPOINTS
+        folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(
+            folder,
+            model=self.model,
+            optimizer=self.optimizer,
+            scheduler=self.lr_scheduler,
+            step=self.state.global_step,
+            identity=self._identity,
+            trainer_state={**asdict(self.state), "log_history": []},  # the log has a file of its own
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(Path(resume_from_checkpoint), self.model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_random(Path(checkpoint))
+
+    def _load_scaler(self, checkpoint: str | None) -> None: ...
+
+    def _send_telemetry(self) -> None:
+        """TRL would report to its makers which trainer ran on which device."""
+
+
+def training_arguments(
+    config: OptimizerConfig, policy: PolicyModel, out: Path, *, steps: int, learning_rate: float
+) -> dict[str, Any]:
+    """What is the same in the arguments of both trainers.
+
+    Args:
+        config: The settings.
+        policy: What is trained, and where.
+        out: The folder of the training.
+        steps: Optimizer steps.
+        learning_rate: Where the settings name none.
+
+    Raises:
+        ConfigError: the process was started as one of several.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "Training was started in several processes, but takes one. Call `deeprec train` without accelerate launch "
+            "or torchrun; CUDA_VISIBLE_DEVICES chooses the GPU."
+        )
+    return {
+        "output_dir": str(out),
+        "max_steps": steps,
+        "learning_rate": config.learning_rate or learning_rate,
+        "max_grad_norm": config.max_grad_norm,
+        "seed": config.seed,
+        "use_cpu": not policy.on_gpu,
+        "bf16": policy.in_bfloat16,
+        "activation_checkpointing": policy.on_gpu,
+        "gradient_accumulation_steps": 1,  # a step's micro-batches are cut in `Stepwise.training_step`
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_steps": config.checkpoint_every,
+        "report_to": list(config.report_to),
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
+def on_one_device(args: Any) -> Any:
+    """Arguments of a trainer that leaves further GPUs alone: transformers would copy the model onto all of them."""
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
+
+
+def _first(items: Sequence[Any]) -> Any:
+    """A batch of one, unpacked."""
+    return items[0]
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def peak_memory_gb(*, on_gpu: bool) -> float:
+    """Of the step on a GPU; on a CPU of the process so far."""
+    if on_gpu:
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _resume_log(out: Path, step: int) -> list[dict[str, Any]]:
+    """The log up to a step; what came after it, in a training that was killed, is cut off."""
+    kept = [line for line in read_log(out) if line["step"] <= step]
+    write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept

@@ -1,0 +1,50 @@
+from .catalogue.catalogue import Catalogue as Catalogue, Item as Item
+from .catalogue.filters import Condition as Condition, UnknownValue as UnknownValue, Where as Where
+from .data.atomic_files import embedded_ml100k as embedded_ml100k, read_atomic_files as read_atomic_files
+from .data.columns import ColumnNames as ColumnNames
+from .data.dataset import Dataset as Dataset
+from .data.item_file import read_items as read_items
+from .data.preference_file import (
+    WrittenPreference as WrittenPreference,
+    check_preference_file as check_preference_file,
+    history_digest as history_digest,
+    read_preference_file as read_preference_file,
+    write_preference_file as write_preference_file,
+)
+from .encoders.embedding_cache import CachedEncoder as CachedEncoder
+from .encoders.text_encoder import (
+    Encoder as Encoder,
+    HashingEncoder as HashingEncoder,
+    TextEncoder as TextEncoder,
+    TextRole as TextRole,
+    make_encoder as make_encoder,
+)
+from .errors import (
+    ArtifactError as ArtifactError,
+    ConfigError as ConfigError,
+    DataError as DataError,
+    DeepRecError as DeepRecError,
+    UnknownItemError as UnknownItemError,
+)
+from .progress import training_bar as training_bar
+from .text import neutralise as neutralise
+from .tool import make_retrieve_items_tool as make_retrieve_items_tool
+from .trm.artifact import Artifact as Artifact, load_artifact as load_artifact, save_artifact as save_artifact
+from .trm.model import PreferenceAwareTRM as PreferenceAwareTRM, TRMConfig as TRMConfig
+from .trm.retriever import Retrieved as Retrieved, Retriever as Retriever, ScoredItem as ScoredItem
+from .trm.scoring import Query as Query
+from .trm.training.preferences import (
+    PreferenceConfig as PreferenceConfig,
+    PreferencePool as PreferencePool,
+    write_preferences as write_preferences,
+)
+from .trm.training.train import (
+    TrainingConfig as TrainingConfig,
+    TrainingProgress as TrainingProgress,
+    train_trm as train_trm,
+)
+from .trm.training.written_preferences import (
+    Refusal as Refusal,
+    WrittenTexts as WrittenTexts,
+    collect_training_texts as collect_training_texts,
+)

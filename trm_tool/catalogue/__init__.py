@@ -1,0 +1,1 @@
+"""Items, their typed attributes, and constraints on them."""

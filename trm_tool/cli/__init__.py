@@ -1,0 +1,1 @@
+"""The commands `deeprec trm` and `deeprec data`."""

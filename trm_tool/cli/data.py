@@ -1,0 +1,152 @@
+"""`deeprec data`: import, check and generate data to train on."""
+
+import json
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, DropBadRows, TextColumns, split_names
+from deeprec.trm_tool.data.importers.detection import Format
+from deeprec.trm_tool.errors import DataError
+from deeprec.trm_tool.text import plain
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; one that `deeprec data` wrote before is replaced.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Import, check and generate the data that a recommender is trained on."""
+
+
+@app.command("import")
+def import_command(
+    source: Annotated[
+        Path, typer.Argument(help="A folder as it was published, or the file of interactions (CSV, Parquet, JSON).")
+    ],
+    out: Out,
+    data_format: Annotated[
+        Format | None,
+        typer.Option("--format", help="What the files are.", show_default="found by their names and first lines"),
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="The file of items, where SOURCE is a file.")] = None,
+    k_core: Annotated[
+        int | None,
+        typer.Option(help="Leave out people and items with fewer interactions, until none is left; 5 in the paper."),
+    ] = None,
+    max_history: Annotated[
+        int | None,
+        typer.Option(help="Keep this many items before the last one of each person, the latest; 20 in the paper."),
+    ] = None,
+    min_rating: Annotated[float | None, typer.Option(help="Leave out what is rated lower, or not at all.")] = None,
+    drop_bad_rows: Annotated[
+        bool, typer.Option("--drop-bad-rows", help="Leave out and count rows that cannot be used.")
+    ] = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    rating_column: ColumnOption = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of CSV; else found in the header.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of CSV; else UTF-8.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write RecBole atomic files from MovieLens, Amazon Reviews, or CSV and Parquet of your own.
+
+    MovieLens: the unpacked folder of 100K, 1M, latest or 25M. Amazon Reviews 2018 or 2023: a folder with one file of
+    reviews and one of metadata, also packed. A person's repeats of an item are left out (the first stays), and so are
+    people with fewer than 3 interactions.
+    """
+    from deeprec.trm_tool.data.columns import ColumnNames
+    from deeprec.trm_tool.data.importers.importing import import_data
+    from deeprec.trm_tool.data.importers.interactions import FilterConfig
+    from deeprec.trm_tool.data.importers.own_tables import TableOptions
+    from deeprec.trm_tool.data.reports import reading_bar, show_import
+
+    filters = FilterConfig(k_core=k_core, max_history=max_history, min_rating=min_rating)
+    columns = ColumnNames(user=user_column, item=item_column, time=time_column, title=title_column)
+    with reading_bar(Console(stderr=True, quiet=as_json)) as on_progress:
+        report = import_data(
+            source,
+            out,
+            data_format=data_format,
+            items=items,
+            options=TableOptions(columns=columns, rating=rating_column, delimiter=delimiter, encoding=encoding),
+            filters=filters,
+            drop_bad_rows=drop_bad_rows,
+            on_progress=on_progress,
+        )
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        show_import(report, Console(highlight=False))
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[Path, typer.Argument(help="A folder of RecBole atomic files.")],
+    drop_bad_rows: DropBadRows = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report what is in the data, what weakens it, and whether `deeprec trm train` takes it with the same options."""
+    from deeprec.trm_tool.data.check import check_data
+    from deeprec.trm_tool.data.columns import ColumnNames
+    from deeprec.trm_tool.data.reports import show_check
+
+    columns = ColumnNames(
+        user=user_column, item=item_column, time=time_column, title=title_column, text=split_names(text_columns)
+    )
+    report = check_data(folder, columns=columns, drop_bad_rows=drop_bad_rows)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        show_check(report, Console(highlight=False))
+    if not report.trainable:
+        raise DataError(report.advice)
+
+
+@app.command("generate-shop")
+def generate_shop_command(
+    out: Out,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same shop.")] = 0,
+    products: Annotated[int, typer.Option(help="Products in the catalogue.")] = 2000,
+    people: Annotated[int, typer.Option(help="Simulated people.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Generate a synthetic shop: made-up products, and simulated people with tastes of their own.
+
+    For constraints, conversations and demonstrations; figures on it say nothing about quality.
+    """
+    from deeprec.trm_tool.data.generated_shop.generator import ShopConfig, generate_shop
+
+    report = generate_shop(out, ShopConfig(seed=seed, products=products, people=people))
+    if as_json:
+        _print_json(report.to_dict())
+        return
+    console = Console(highlight=False)
+    console.print(
+        Text(
+            f"Wrote {report.out}: a SYNTHETIC shop (seed {report.seed}) with {report.products} made-up products and "
+            f"{report.interactions} interactions of {report.people} simulated people."
+        ),
+        soft_wrap=True,
+    )
+    console.print(Text("For example:"))
+    for line in report.examples:
+        console.print(Text(f"  {plain(line, 200)}"), soft_wrap=True)
+    console.print(Text(f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT"), soft_wrap=True)
+
+
+def _print_json(report: dict[str, Any]) -> None:
+    print(json.dumps(report, indent=2, allow_nan=False))

@@ -1,0 +1,125 @@
+"""`deeprec trm items`: change the catalogue of an artifact without training again."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from deeprec.trm_tool.cli.options import ColumnOption, TextColumns, split_names
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.catalogue.catalogue import Item
+    from deeprec.trm_tool.trm.retriever import Retriever
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+ArtifactArgument = Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")]
+FileArgument = Annotated[Path, typer.Argument(help="A RecBole .item file with the columns of the catalogue.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder to write to: a new one, or ARTIFACT itself.", show_default="ARTIFACT itself")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Add, update and remove items of an artifact, without training again."""
+
+
+@app.command()
+def add(
+    artifact: ArtifactArgument,
+    file: FileArgument,
+    out: Out = None,
+    item_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add the items of a file; they are ranked by their text. Items that were removed come back."""
+    retriever, before = _load(artifact)
+    items = _read(file, retriever, item_column, title_column, text_columns, whole=False)
+    retriever.add_items(items)
+    _finish(retriever, before, out or artifact, "added", len(items), as_json)
+
+
+@app.command()
+def update(
+    artifact: ArtifactArgument,
+    file: FileArgument,
+    out: Out = None,
+    item_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace title, text and attributes of items by those of a file; what was learnt of the items stays."""
+    retriever, before = _load(artifact)
+    items = _read(file, retriever, item_column, title_column, text_columns, whole=True)
+    changed = sum(item != retriever.catalogue.item(item.id) for item in items if item.id in retriever.catalogue)
+    retriever.update_items(items)
+    _finish(retriever, before, out or artifact, "updated", changed, as_json)
+
+
+@app.command()
+def remove(
+    artifact: ArtifactArgument,
+    item_ids: Annotated[list[str], typer.Argument(help="Ids of items, separated by spaces.", metavar="ID...")],
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take items out of every answer; histories may still hold them."""
+    retriever, before = _load(artifact)
+    retriever.remove_items(item_ids)
+    _finish(retriever, before, out or artifact, "removed", len(set(item_ids)), as_json)
+
+
+def _load(artifact: Path) -> tuple["Retriever", str]:
+    from deeprec.trm_tool.trm.retriever import Retriever
+
+    retriever = Retriever.load(artifact)
+    return retriever, retriever.fingerprint
+
+
+def _read(
+    file: Path,
+    retriever: "Retriever",
+    item_column: str | None,
+    title_column: str | None,
+    text_columns: str | None,
+    *,
+    whole: bool,
+) -> "tuple[Item, ...]":
+    from deeprec.trm_tool.data.columns import ColumnNames
+    from deeprec.trm_tool.data.item_file import read_items
+
+    columns = ColumnNames(item=item_column, title=title_column, text=split_names(text_columns))
+    return read_items(file, retriever.catalogue, columns=columns, whole=whole)
+
+
+def _finish(retriever: "Retriever", before: str, out: Path, change: str, count: int, as_json: bool) -> None:
+    retriever.save(out)
+    removed = len(retriever.catalogue.removed)
+    if as_json:
+        result = {
+            "artifact": str(out),
+            change: count,
+            "items": len(retriever.catalogue) - removed,
+            "removed_items": removed,
+            "trm_fingerprint": retriever.fingerprint,
+            "changed_from": before,
+        }
+        print(json.dumps(result, indent=2))
+        return
+    items = f"{count} {'item' if count == 1 else 'items'} {change}"
+    kept = f", and keeps {removed} that were removed for the histories that hold them" if removed else ""
+    Console(highlight=False).print(
+        Text(
+            f"{items}. {out} ranks {len(retriever.catalogue) - removed} items now{kept}. "
+            f"Fingerprint {retriever.fingerprint}, was {before}."
+        ),
+        soft_wrap=True,
+    )

@@ -1,0 +1,255 @@
+"""`deeprec trm`: train the recommender and ask it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deeprec.trm_tool.cli.items import app as items_app
+from deeprec.trm_tool.cli.options import (
+    DEFAULT_ARTIFACT,
+    DEFAULT_CACHE,
+    ColumnOption,
+    DataOption,
+    DropBadRows,
+    TextColumns,
+    read_data,
+    split_names,
+)
+from deeprec.trm_tool.errors import ConfigError, UnknownItemError
+from deeprec.trm_tool.progress import training_bar
+from deeprec.trm_tool.text import plain
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.data.dataset import Dataset
+    from deeprec.trm_tool.trm.retriever import Retrieved, Retriever
+
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(items_app, name="items")
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Train, evaluate and search the preference-aware recommender."""
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the artifact; one that is there is replaced.")],
+    data: DataOption = None,
+    holdout: Annotated[
+        int, typer.Option(help="Last items of each person that training never sees: 2, or 3 to collect rollouts.")
+    ] = 2,
+    without_last: Annotated[
+        int, typer.Option(min=0, help="Train as before each person's last N interactions: for `trm eval --positions`.")
+    ] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", show_default="28")] = None,
+    preferences: Annotated[
+        Path | None, typer.Option(help="Train on preferences of logged runs too: a file from `deeprec traces export`.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, batches and preference texts.")] = 0,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder: a sentence-transformers id or folder, or hashing-32.", show_default="MiniLM"),
+    ] = None,
+    drop_bad_rows: DropBadRows = False,
+    user_column: ColumnOption = None,
+    item_column: ColumnOption = None,
+    time_column: ColumnOption = None,
+    title_column: ColumnOption = None,
+    text_columns: TextColumns = None,
+    cache: Annotated[
+        Path, typer.Option(help="Folder that keeps text embeddings; delete it to forget them.")
+    ] = DEFAULT_CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Train the recommender through RecBole and write its artifact."""
+    from deeprec.trm_tool.data.preference_file import read_preference_file
+    from deeprec.trm_tool.encoders.text_encoder import make_encoder
+    from deeprec.trm_tool.trm.training.train import DEFAULT_EPOCHS, train_trm
+    from deeprec.trm_tool.trm.training.written_preferences import collect_training_texts
+
+    dataset = read_data(
+        data,
+        drop_bad_rows=drop_bad_rows,
+        user_column=user_column,
+        item_column=item_column,
+        time_column=time_column,
+        title_column=title_column,
+        text_columns=text_columns,
+    )
+    notes = Console(stderr=True, quiet=as_json)
+    for line in _described(dataset):
+        notes.print(Text(line))
+    if preferences is not None:
+        used = collect_training_texts(dataset, holdout + without_last, read_preference_file(preferences))
+        notes.print(Text(f"Training on {used}."), soft_wrap=True)
+    with training_bar(notes) as show:
+        metrics = train_trm(
+            dataset,
+            out,
+            encoder=make_encoder(encoder),
+            cache=cache,
+            epochs=DEFAULT_EPOCHS if epochs is None else epochs,
+            holdout=holdout,
+            without_last=without_last,
+            written=None if preferences is None else read_preference_file(preferences),
+            seed=seed,
+            on_progress=show,
+        )
+    if as_json:
+        print(json.dumps({"artifact": str(out), "dropped": dataset.dropped, "metrics": metrics}, indent=2))
+        return
+    console = Console()
+    table = Table("measure", "value", title="Validation", title_justify="left")
+    for name, value in _flat({name: value for name, value in metrics.items() if name != "trust"}):
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    console.print(table)
+    for line in _trust_lines(metrics["trust"]):
+        console.print(Text(line), soft_wrap=True)
+    console.print(Text(f"Wrote {out}. Ask it: deeprec trm search {out} --history {_example(dataset)}"), soft_wrap=True)
+
+
+@app.command()
+def search(
+    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
+    preference: Annotated[str | None, typer.Option(help='What is wanted, in words: "comedy; 1990s".')] = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Items to list.")] = 10,
+    trust: Annotated[
+        float | None,
+        typer.Option(help="Weight of the preference beside the history, 0 to 1.", show_default="the artifact's"),
+    ] = None,
+    exclude: Annotated[str | None, typer.Option(help="Item ids, separated by commas, that must not come back.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help='Constraints as JSON: {"release_year": {"min": 1990}, "class": {"in": ["Comedy"]}}'),
+    ] = None,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Let items of the history come back.")] = False,
+    diversity: Annotated[
+        float, typer.Option(help="How much to avoid items that are like those above them, 0 to 1; 0 is off.")
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """List the items that fit a history and a preference best; with neither, the most popular ones."""
+    conditions = _read_json(where)
+    from deeprec.trm_tool.trm.retriever import Retriever
+
+    retriever = Retriever.load(artifact)
+    try:
+        found = retriever.retrieve(
+            split_names(history),
+            preference,
+            k=k,
+            trust=trust,
+            exclude=split_names(exclude),
+            where=conditions,
+            include_seen=include_seen,
+            diversity=diversity,
+        )
+    except UnknownItemError as error:
+        raise UnknownItemError(f"{artifact}: {error}") from None
+    if as_json:
+        print(json.dumps(_as_dict(retriever, found), indent=2))
+        return
+    console = Console()
+    for note in _not_held(retriever, found):
+        console.print(Text(note))
+    table = Table("", "id", "score", "item")
+    for rank, item in enumerate(found, start=1):
+        # Catalogue text is data: no markup and no control codes of it reach the terminal.
+        summary = plain(retriever.catalogue.summary(item.id, 100), 100)
+        table.add_row(str(rank), Text(plain(item.id, 40)), f"{item.score:.4f}", Text(summary))
+    console.print(table if found else Text("No item is left: the history and the constraints rule all of them out."))
+
+
+def _not_held(retriever: "Retriever", found: "Retrieved") -> list[str]:
+    notes = []
+    if found.unenforced:
+        known = ", ".join(retriever.catalogue.attribute_kinds) or "none"
+        names = ", ".join(found.unenforced)
+        notes.append(f"Not held, since the catalogue has no such attribute: {names}. It has {known}.")
+    for unknown in found.unknown_values:
+        close = f" Did you mean {' or '.join(map(repr, unknown.close))}?" if unknown.close else ""
+        notes.append(f"No item has {unknown.value!r} as {unknown.attribute}.{close}")
+    return [plain(note, 500) for note in notes]
+
+
+def _as_dict(retriever: "Retriever", found: "Retrieved") -> dict[str, Any]:
+    return {
+        "trm_fingerprint": retriever.fingerprint,
+        "items": [
+            {
+                "rank": rank,
+                "item_id": item.id,
+                "score": item.score,
+                "title": retriever.catalogue.item(item.id).title,
+                "attributes": dict(retriever.catalogue.item(item.id).attributes),
+            }
+            for rank, item in enumerate(found, start=1)
+        ],
+        "unenforced": list(found.unenforced),
+        "unknown_values": [asdict(unknown) for unknown in found.unknown_values],
+    }
+
+
+def _read_json(where: str | None) -> dict[str, Any] | None:
+    if where is None:
+        return None
+    example = """Write JSON such as '{"release_year": {"min": 1990}}'."""
+    try:
+        conditions = json.loads(where)
+    except (ValueError, RecursionError):
+        raise ConfigError(f"--where is {where[:80]!r}, which is not JSON. {example}") from None
+    if not isinstance(conditions, dict):
+        raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")
+    return conditions
+
+
+def _described(dataset: "Dataset") -> list[str]:
+    catalogue = dataset.catalogue
+    attributes = ", ".join(f"{name} ({kind})" for name, kind in catalogue.attribute_kinds.items()) or "none"
+    lines = [
+        f"{dataset.name}: {len(dataset.users)} users, {len(catalogue)} items, {dataset.interactions} interactions.",
+        f"Attributes of items: {plain(attributes, 500)}.",
+    ]
+    if dataset.tied_targets:
+        lines.append(f"The last two time stamps of {dataset.tied_targets} users tie: file order decides.")
+    if dataset.dropped:
+        lines.append("Left out: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in dataset.dropped.items()))
+    return lines
+
+
+def _trust_lines(curve: dict[str, Any]) -> list[str]:
+    """What validation says of preferences, at the trust that it chose, and a warning where nobody listens."""
+    at = curve["trusts"].index(curve["chosen"])
+    told = ", ".join(f"{kind} {values[at]:.3f}" for kind, values in curve["recall_at_10"].items())
+    without = next(iter(curve["recall_at_10"].values()))[0]
+    lines = [
+        f"Trust in a preference: {curve['chosen']:g}. Recall@10 by what it is told: nothing {without:.3f}, {told}."
+    ]
+    if curve["recall_at_10"]["exact"][at] < 1.1 * without:
+        lines.append(
+            "It hardly listens: told all that is true of the target, it finds no more. Constraints (--where) still "
+            "hold; preferences need more people, or items with attributes that tell them apart."
+        )
+    return lines
+
+
+def _example(dataset: "Dataset") -> str:
+    return ",".join(dataset.history(dataset.users[0])[-3:])
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, value in metrics.items():
+        rows.extend(_flat(value, f"{prefix}{name} ") if isinstance(value, dict) else [(prefix + name, value)])
+    return rows

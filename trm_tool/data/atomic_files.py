@@ -1,0 +1,228 @@
+"""RecBole's atomic files read strictly: what cannot be used is named by file and line, never repaired in silence."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from deeprec.trm_tool.catalogue.catalogue import AttributeKind, AttributeValue, Catalogue, Item, encoder_text
+from deeprec.trm_tool.data.atomic_rows import AtomicFile, BadRows, SeenLines
+from deeprec.trm_tool.data.columns import (
+    Column,
+    ColumnNames,
+    choose,
+    choose_event,
+    is_number,
+    kind_of,
+    split_tags,
+    tag_separator,
+)
+from deeprec.trm_tool.data.dataset import MIN_INTERACTIONS, Dataset
+from deeprec.trm_tool.errors import ConfigError, DataError
+
+_DROP = "or leave such rows out with --drop-bad-rows"
+DETECT = ColumnNames()
+_LAYOUT = "a folder with one NAME.inter and one NAME.item, tab-separated, with a header such as user_id:token"
+
+
+def embedded_ml100k() -> Path:
+    """Folder of the ml-100k files inside the installed RecBole package, to be read in place.
+
+    Raises:
+        ConfigError: RecBole is not installed.
+    """
+    try:
+        folder = Path(str(metadata.distribution("recbole").locate_file("recbole/dataset_example/ml-100k")))
+    except metadata.PackageNotFoundError:
+        folder = None
+    if folder is None or not folder.is_dir():
+        raise ConfigError(
+            "The ml-100k data comes with RecBole 1.2.1, which is not installed. "
+            "Install it with `pip install 'deeprec-agent[trm]'`, or name your own data with --data."
+        )
+    return folder
+
+
+def read_atomic_files(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bool = False) -> Dataset:
+    """Read a folder of RecBole atomic files: one `.inter` (user, item, time) and one `.item` (id, any fields).
+
+    Args:
+        folder: as RecBole lays it out; UTF-8.
+        columns: names of columns; those left out are found by name and content.
+        drop_bad_rows: leave out repeated rows, repeated items (the first stays), interactions with items that the item
+            file lacks, and users with fewer than three interactions, and count them in `Dataset.dropped`.
+    Raises:
+        DataError: one line that names the file, the line, what was seen and what to do.
+    """
+    interactions, items = find_files(Path(folder))
+    dropped: Counter[str] = Counter()
+    catalogue = _read_catalogue(items, columns, dropped if drop_bad_rows else None)
+    return _read_interactions(interactions, items.name, catalogue, columns, dropped, drop_bad_rows)
+
+
+def find_files(folder: Path) -> tuple[Path, Path]:
+    """The `.inter` and the `.item` file of a folder; DataError where they are missing or ambiguous."""
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        raise DataError(f"{folder} does not exist. Name {_LAYOUT}.") from None
+    except NotADirectoryError:
+        raise DataError(f"{folder} is a file. Name {_LAYOUT}.") from None
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}). Check its permissions.") from None
+    found = []
+    for suffix in (".inter", ".item"):
+        candidates = [path for path in paths if path.suffix == suffix]
+        own = [path for path in candidates if path.stem == folder.resolve().name]
+        if not candidates:
+            raise DataError(f"{folder} has no {suffix} file. Name {_LAYOUT}.")
+        if len(candidates) > 1 and not own:
+            names = ", ".join(path.name for path in candidates)
+            raise DataError(f"{folder} has several {suffix} files ({names}). Leave one, or name it like the folder.")
+        found.append((own or candidates)[0])
+    return found[0], found[1]
+
+
+def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None) -> Catalogue:
+    rows = AtomicFile(path)
+    columns = rows.columns
+    in_header = names.item if names.item in [column.name for column in columns] else None
+    id_at = choose(columns, in_header, "item", rows.name)
+    title_at = choose(columns, names.title, "title", rows.name)
+    for name in names.text:
+        if name not in [column.name for column in columns]:
+            has = ", ".join(column.name for column in columns)
+            raise DataError(f"{rows.name}:1 has no column {name!r}; it has {has}. Mend --text-columns.")
+    repeated = BadRows("duplicate_items", dropped)
+    lines: dict[str, int] = {}
+    table: list[list[str]] = []
+    for number, _, fields in rows:
+        item_id = fields[id_at or 0].strip()
+        if not item_id:
+            raise DataError(f"{rows.name}:{number} has no item id. Give every item an id.")
+        if item_id in lines:
+            repeated.add(
+                f"{rows.name}:{number} repeats item {item_id[:80]!r} of line {lines[item_id]}{{more}}. "
+                f"Keep one, {_DROP}."
+            )
+            continue
+        lines[item_id] = number
+        table.append(fields)
+    repeated.raise_if_any()
+
+    numbers = list(lines.values())
+    kinds: dict[str, AttributeKind] = {}
+    prose: list[int] = []
+    values: dict[str, list[AttributeValue | None]] = {}
+    for at, column in enumerate(columns):
+        if at in (id_at, title_at) or (column.type == "float_seq" and column.name not in names.text):
+            continue
+        raw = [fields[at].strip() for fields in table]
+        kind = "text" if column.name in names.text else kind_of(column, raw)
+        if kind == "text":
+            prose.append(at)
+        else:
+            kinds[column.name] = kind
+            values[column.name] = parse_values(raw, column, kind, rows.name, numbers)
+    parsed = [{name: value for name in kinds if (value := values[name][row]) is not None} for row in range(len(table))]
+    draft = Catalogue(
+        (Item(id=item_id, title="", attributes=a) for item_id, a in zip(lines, parsed, strict=True)), kinds
+    )
+    items = []
+    for (item_id, attributes), fields in zip(zip(lines, parsed, strict=True), table, strict=True):
+        title = (fields[title_at].strip() if title_at is not None else "") or item_id
+        text = encoder_text(title, attributes, draft.year_attributes, [fields[at].strip() for at in prose])
+        items.append(Item(id=item_id, title=title, text=text, attributes=attributes))
+    return Catalogue(items, kinds)
+
+
+def parse_values(
+    raw: Sequence[str], column: Column, kind: AttributeKind, file: str, numbers: Sequence[int]
+) -> list[AttributeValue | None]:
+    """The values of a column as attributes of a kind, None where an item has none; `numbers` are their lines."""
+    if kind == "number":
+        for value, number in zip(raw, numbers, strict=True):
+            if column.type == "float" and value and value.lower() != "nan" and not is_number(value):
+                raise DataError(
+                    f"{file}:{number} has {value[:80]!r} as {column.name}, which is declared float. "
+                    "Put a finite number, leave it empty, or declare the column token."
+                )
+        return [float(value) if is_number(value) else None for value in raw]
+    if kind == "category":
+        return [value or None for value in raw]
+    separator = tag_separator(raw)
+    return [split_tags(value, separator) or None for value in raw]
+
+
+def _read_interactions(
+    path: Path, item_file: str, catalogue: Catalogue, names: ColumnNames, dropped: Counter[str], drop: bool
+) -> Dataset:
+    rows = AtomicFile(path)
+    user_at, item_at, time_at = choose_event(rows.columns, names, rows.name)
+    counts = dropped if drop else None
+    repeated, unknown, short = (BadRows(kind, counts) for kind in ("duplicate_rows", "unknown_items", "short_users"))
+    seen = SeenLines()
+    events: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    first_line: dict[str, int] = {}
+    for number, line, fields in rows:
+        user, item_id = fields[user_at].strip(), fields[item_at].strip()
+        if not user or not item_id:
+            role = "item" if user else "user"
+            raise DataError(f"{rows.name}:{number} has no {role} id. Fill in the {role} column.")
+        time = parse_time_stamp(fields[time_at], rows.name, number, rows.columns[time_at].name)
+        earlier = seen.first(line, number)
+        if earlier is not None:
+            repeated.add(
+                f"{rows.name}:{number} repeats line {earlier}{{more}}: user {user[:80]!r}, item {item_id[:80]!r}. "
+                f"Remove the repeats, {_DROP}."
+            )
+        elif item_id not in catalogue:
+            unknown.add(
+                f"{rows.name}:{number} names item {item_id[:80]!r}, which {item_file} lacks{{more}}. "
+                f"Add it there, {_DROP}."
+            )
+        else:
+            events[user].append((time, item_id))
+            first_line.setdefault(user, number)
+    repeated.raise_if_any()
+    unknown.raise_if_any()
+    for user, done in events.items():
+        if len(done) < MIN_INTERACTIONS:
+            short.add(
+                f"{rows.name}:{first_line[user]} begins user {user[:80]!r}, who has {len(done)} interactions where "
+                f"{MIN_INTERACTIONS} are needed{{more}}. Remove such users, {_DROP}."
+            )
+    short.raise_if_any()
+    kept = {user: sorted(done, key=lambda e: e[0]) for user, done in events.items() if len(done) >= MIN_INTERACTIONS}
+    if not kept:
+        raise DataError(
+            f"{path} has no user left with {MIN_INTERACTIONS} interactions whose items are in {item_file} "
+            f"(dropped: {dict(dropped)}). Check that both files use the same item ids."
+        )
+    return Dataset(
+        name=path.stem,
+        catalogue=catalogue,
+        users=tuple(kept),
+        sequences={user: tuple(item_id for _, item_id in done) for user, done in kept.items()},
+        tied_targets=sum(done[-1][0] == done[-2][0] for done in kept.values()),
+        dropped=dict(dropped),
+    )
+
+
+def parse_time_stamp(value: str, file: str, number: int, column: str) -> float:
+    """A time stamp as a number, exact where it is whole; DataError names the line of one that is none."""
+    try:
+        time = int(value)  # exact, also for nanoseconds
+    except ValueError:
+        try:
+            time_or_nan = float(value)
+        except ValueError:
+            time_or_nan = math.nan
+        if not math.isfinite(time_or_nan):
+            raise DataError(
+                f"{file}:{number} has {value[:80]!r} as {column}, which is no finite number. "
+                "Put seconds since 1970, or name another column with --time-column."
+            ) from None
+        return time_or_nan
+    return time

@@ -1,0 +1,132 @@
+"""Rows of an atomic file with their line numbers, which of them are repeats, and accounts of those of no use."""
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from deeprec.trm_tool.data.columns import Column, ColumnType
+from deeprec.trm_tool.errors import DataError
+
+
+class AtomicFile:
+    """An open atomic file: its header, and its rows with line numbers. Blank lines are skipped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
+        lines = self._lines()
+        header = next(lines, None)
+        if header is None:
+            raise DataError(f"{path} is empty. Give it a header such as user_id:token and one row a line.")
+        self.columns = self._parse_header(header[1])
+        self._rest = lines
+
+    def __iter__(self) -> Iterator[tuple[int, str, list[str]]]:
+        rows = 0
+        for number, line in self._rest:
+            fields = line.split("\t")
+            if len(fields) != len(self.columns):
+                raise DataError(
+                    f"{self.name}:{number} has {len(fields)} tab-separated fields where the header has "
+                    f"{len(self.columns)}. Mend the line; a tab or a line break inside a field must go."
+                )
+            rows += 1
+            yield number, line, fields
+        if not rows:
+            raise DataError(f"{self.path} has a header and no rows. Put one row a line under the header.")
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        try:
+            with self.path.open("rb") as file:
+                for number, raw in enumerate(file, start=1):
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                    if line.strip():
+                        yield number, line
+        except UnicodeDecodeError as error:
+            seen = error.object[error.start : error.start + 4].hex(" ")
+            raise DataError(
+                f"{self.name}:{number} is not UTF-8 (bytes {seen}). "
+                f"Convert the file, for example with `iconv -f latin1 -t utf-8 {self.name}`."
+            ) from None
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read ({error.strerror}). Check its permissions.") from None
+
+    def _parse_header(self, line: str) -> tuple[Column, ...]:
+        columns = []
+        for declared in line.split("\t"):
+            name, _, kind = declared.strip().rpartition(":")
+            if not name or ":" in name or kind not in get_args(ColumnType):
+                raise DataError(
+                    f"{self.name}:1 has the header field {declared[:80]!r}; each must be NAME:TYPE, "
+                    "tab-separated, with a type of token, token_seq, float or float_seq."
+                )
+            columns.append(Column(name, kind))  # type: ignore[arg-type]  # checked just above
+        repeated = [name for name, count in Counter(column.name for column in columns).items() if count > 1]
+        if repeated:
+            raise DataError(f"{self.name}:1 has two columns called {repeated[0]!r}. Rename one of them.")
+        return tuple(columns)
+
+
+class SeenLines:
+    """Which lines of a file came before, and on which line of it: 24 to 48 bytes each, however long they are.
+
+    A table with open addressing that holds 8 bytes of a digest instead of the line. That two lines of a hundred million
+    share one has a chance of 1 in 3,000.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._digests, self._numbers = array("Q", bytes(8 * 64)), array("Q", bytes(8 * 64))  # 0 is an empty slot
+
+    def first(self, line: str, number: int) -> int | None:
+        """The number of the line that this one repeats; None, and it is noted under its own, where it is new."""
+        digest = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest()) or 1
+        slot = self._slot(digest)
+        if self._digests[slot]:
+            return self._numbers[slot]
+        self._digests[slot], self._numbers[slot] = digest, number
+        self._count += 1
+        if 3 * self._count > 2 * len(self._digests):
+            self._grow()
+        return None
+
+    def _slot(self, digest: int) -> int:
+        last = len(self._digests) - 1  # a power of 2 less 1
+        slot = digest & last
+        while self._digests[slot] not in (0, digest):
+            slot = (slot + 1) & last
+        return slot
+
+    def _grow(self) -> None:
+        digests, numbers = self._digests, self._numbers
+        empty = bytes(2 * 8 * len(digests))
+        self._digests, self._numbers = array("Q", empty), array("Q", empty)
+        for digest, number in zip(digests, numbers, strict=True):
+            if digest:
+                slot = self._slot(digest)
+                self._digests[slot], self._numbers[slot] = digest, number
+
+
+class BadRows:
+    """Rows of one kind that cannot be used: counted when they may be dropped, else the first one is the error."""
+
+    def __init__(self, kind: str, dropped: Counter[str] | None) -> None:
+        self.kind, self.dropped = kind, dropped
+        self.first: str | None = None
+        self.count = 0
+
+    def add(self, message: str) -> None:
+        """Note a row; `message` may hold "{more}", where the number of further ones goes."""
+        self.count += 1
+        if self.dropped is not None:
+            self.dropped[self.kind] += 1
+        elif self.first is None:
+            self.first = message
+
+    def raise_if_any(self) -> None:
+        """Raise DataError for the first row noted, unless such rows are dropped."""
+        if self.first is not None:
+            more = f" ({self.count - 1} more like it)" if self.count > 1 else ""
+            raise DataError(self.first.replace("{more}", more))

@@ -1,0 +1,160 @@
+"""Which column of an atomic file means what: named by the user, or found by name and content."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deeprec.trm_tool.catalogue.catalogue import AttributeKind
+from deeprec.trm_tool.errors import DataError
+
+ColumnType = Literal["token", "token_seq", "float", "float_seq"]
+
+_USER = ("user_id", "user", "uid", "userid", "reviewer_id", "customer_id", "customer", "session_id")
+_ITEM = (
+    "item_id",
+    "item",
+    "iid",
+    "itemid",
+    "movie_id",
+    "product_id",
+    "product",
+    "asin",
+    "business_id",
+    "track_id",
+    "book_id",
+)
+_TIME = ("timestamp", "time", "unix_time", "unixreviewtime", "date", "datetime", "created_at", "ordered_at")
+_TITLE = ("title", "movie_title", "item_title", "product_title", "book_title", "name", "item_name", "product_name")
+_PROSE = ("description", "text", "review", "overview", "synopsis", "summary", "plot", "abstract", "body", "content")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnNames:
+    """Names of columns. What is left out is found by its name and content."""
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    title: str | None = None
+    text: tuple[str, ...] = ()
+    """Columns of prose beside those found: the text encoder reads them, no filter does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of an atomic file, declared in its header as `name:type`."""
+
+    name: str
+    type: ColumnType
+
+
+def choose(
+    columns: Sequence[Column], named: str | None, role: Literal["user", "item", "time", "title"], file: str
+) -> int | None:
+    """Index of the column for a role; None only for a title that is neither named nor found.
+
+    Raises:
+        DataError: the named column is not there, or none was named and none looks like it.
+    """
+    names = [column.name for column in columns]
+    if named is not None:
+        if named not in names:
+            raise DataError(
+                f"{file}:1 has no column {named!r}; it has {', '.join(names)}. Name one of these with --{role}-column."
+            )
+        return names.index(named)
+    lowered = [name.lower() for name in names]
+    known = {"user": _USER, "item": _ITEM, "time": _TIME, "title": _TITLE}[role]
+    for name in known:
+        if name in lowered:
+            return lowered.index(name)
+    for index, name in enumerate(lowered):
+        if role == "title" and name.endswith("title"):
+            return index
+    if role == "title":
+        return None
+    raise DataError(
+        f"{file}:1 has no {role} column that is known by name ({', '.join(known)}); it has "
+        f"{', '.join(names)}. Name the column with --{role}-column."
+    )
+
+
+def choose_event(
+    columns: Sequence[Any], names: ColumnNames, file: str, find: Callable[..., int | None] = choose
+) -> tuple[int, int, int]:
+    """Indices of the columns of user, item and time. `find` looks for each, in columns of the kind that it takes.
+
+    Raises:
+        DataError: one is missing; the others that are missing too are named beside it.
+    """
+    places: list[int] = []
+    missing: dict[str, str] = {}  # role -> what is wrong
+    for role, named in (("user", names.user), ("item", names.item), ("time", names.time)):
+        try:
+            places.append(find(columns, named, role, file) or 0)
+        except DataError as error:
+            missing[role] = str(error)
+    if missing:
+        [first, *others] = missing
+        also = f" Give {' and '.join(f'--{role}-column' for role in others)} too." if others else ""
+        raise DataError(missing[first] + also)
+    user, item, time = places
+    return user, item, time
+
+
+def is_number(value: str) -> bool:
+    """Whether a value reads as a finite number."""
+    try:
+        return abs(float(value)) < float("inf")
+    except ValueError:
+        return False
+
+
+def split_tags(value: str, separator: str) -> tuple[str, ...]:
+    """Values of a token_seq field, without quotes around them and without repeats."""
+    parts = (part.strip().strip('"') for part in (value.split() if separator == " " else value.split(separator)))
+    bare = (part[1:-1].strip() if len(part) > 1 and part[0] == part[-1] == "'" else part for part in parts)
+    return tuple(dict.fromkeys(part for part in bare if part))
+
+
+def tag_separator(values: Sequence[str], known: Collection[str] = ()) -> str:
+    """What parts the values of a token_seq column: RecBole's space, unless a tenth of them use `|`, `;` or `,`.
+
+    Nothing that stands within a tag that is `known` parts tags; if all these do, a tab, which no value holds.
+    """
+    filled = [value for value in values if value.strip()]
+    for separator in ("|", ";", ","):
+        if (
+            filled
+            and sum(separator in value for value in filled) >= 0.1 * len(filled)
+            and not _within(separator, known)
+        ):
+            return separator
+    return "\t" if _within(" ", known) else " "
+
+
+def _within(separator: str, tags: Collection[str]) -> bool:
+    return any(separator in tag for tag in tags)
+
+
+def kind_of(column: Column, values: Sequence[str]) -> AttributeKind | Literal["text"]:
+    """What an item column is good for: an attribute of some kind, or prose that only the text encoder reads.
+
+    A value that no two items share (a URL, an original title) describes nothing that items have in common: prose.
+    """
+    name = column.name.lower()
+    filled = [value for value in values if value.strip()]
+    if column.type == "float":
+        return "number"
+    if name in _PROSE or name.endswith(("title", "name")):
+        return "text"
+    if column.type == "token":
+        if filled and not name.endswith("id") and sum(map(is_number, filled)) >= 0.95 * len(filled):
+            return "number"
+        return "text" if len(filled) >= 10 and len(set(filled)) == len(filled) else "category"
+    separator = tag_separator(filled)
+    tags = Counter(tag for value in filled for tag in split_tags(value, separator))
+    per_item = tags.total() / max(len(filled), 1)
+    rare = len(filled) >= 20 and tags.total() < 2 * len(tags)
+    return "text" if per_item > 12 or rare else "tags"

@@ -1,0 +1,1 @@
+"""A generated shop: made products, simulated people."""

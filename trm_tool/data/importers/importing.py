@@ -1,0 +1,217 @@
+"""Turn a published data set or a shop's own tables into a folder of atomic files."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deeprec.trm_tool.data.folder import check_destination, data_folder
+from deeprec.trm_tool.data.importers.detection import Format, find_source
+from deeprec.trm_tool.data.importers.interactions import FilterConfig, Interactions, Selection, Stage, collect, select
+from deeprec.trm_tool.data.importers.items import TITLE, ColumnReport, ItemSpool
+from deeprec.trm_tool.data.importers.lines import BadRows, Reading
+from deeprec.trm_tool.data.importers.own_tables import TableOptions
+from deeprec.trm_tool.data.importers.source import Source
+from deeprec.trm_tool.data.importers.values import show_number
+from deeprec.trm_tool.errors import DataError
+
+OnProgress = Callable[[Path, int], None]
+"""Told the file that is read, and how many of its bytes were."""
+_CHUNK = 2**16
+"""Rows turned into text at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What an import read, kept and left out."""
+
+    format: str
+    interactions_file: str
+    items_file: str | None
+    out: str
+    stages: tuple[Stage, ...]
+    """What was left after each step, the first being what was read."""
+    items: int
+    """Items of the catalogue, those without interactions among them."""
+    missing_titles: int
+    columns: tuple[ColumnReport, ...]
+    """Of the items, beside the id."""
+    repeated_items: int
+    """Rows of the item file whose id was there before; the first row stays."""
+    dropped: dict[str, int]
+    """Kind of bad row -> how many were left out on demand."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON would have it."""
+        return asdict(self)
+
+
+def import_data(
+    path: Path,
+    out: Path,
+    *,
+    data_format: Format | None = None,
+    items: Path | None = None,
+    options: TableOptions | None = None,
+    filters: FilterConfig | None = None,
+    drop_bad_rows: bool = False,
+    on_progress: OnProgress | None = None,
+) -> ImportReport:
+    """Read a data set as it was published and write `NAME.inter` and `NAME.item`, NAME being the folder's.
+
+    Interactions are held as compact columns (24 bytes each) and items pass through one by one, so that memory follows
+    the number of interactions and of ids, not the size of the files. Repeats of a person with an item are left out, the
+    first in time stays; so are people with fewer than 3 interactions. With a k-core the catalogue is the core's items,
+    otherwise every item of the item file.
+
+    Args:
+        path: A folder as it was published, or the file of interactions.
+        out: Folder to write; one that an import wrote before is replaced, any other is refused.
+        data_format: None finds it out from the files.
+        items: The file of items, where it is not found in the folder.
+        options: For CSV and Parquet.
+        filters: Which interactions stay; all by default.
+        drop_bad_rows: leave out and count rows that cannot be used, and interactions with items that the item file
+            lacks; otherwise the first one is the error.
+        on_progress: Told how far the reading is.
+
+    Raises:
+        DataError: one line that names the file, the line, what was seen and what to do.
+        ConfigError: an option that cannot work, or `out` holds something else.
+    """
+    out, filters = Path(out), filters or FilterConfig()
+    check_destination(out)
+    source = find_source(path, data_format=data_format, items=items, options=options)
+    bad = BadRows(drop=drop_bad_rows)
+    mark: dict[str, object] = {}
+    with data_folder(out, mark) as staging:
+        name = out.resolve().name
+        data = collect(source.read(_reading(bad, source.path, on_progress)))
+        if not len(data):
+            raise DataError(f"{source.path} has no interactions{_of_bad(bad)}. Give it one row a line.")
+        spool = _spool_items(source, staging, data, bad, on_progress, only_seen=filters.k_core is not None)
+        selection = select(data, filters, _known(source, data, spool, bad))
+        if not len(selection.rows):
+            left = "; ".join(f"{stage.interactions} {stage.name}" for stage in selection.stages)
+            raise DataError(f"{source.path} has no interaction left: {left}. Lower --k-core or --min-rating.")
+        _write_interactions(staging / f"{name}.inter", data, selection.rows)
+        count, columns = _write_items(staging / f"{name}.item", source, data, selection, spool)
+        report = ImportReport(
+            format=source.format,
+            interactions_file=source.path.name,
+            items_file=source.items.path.name if source.items else None,
+            out=str(out),
+            stages=selection.stages,
+            items=count,
+            missing_titles=count - next((column.filled for column in columns if column.name == TITLE), 0),
+            columns=columns,
+            repeated_items=spool.repeats,
+            dropped=dict(bad.counts),
+        )
+        mark |= {"report": report.to_dict(), "filters": asdict(filters)}
+        (staging / "README.md").write_text(_readme(name, source, report), encoding="utf-8")
+    return report
+
+
+def _reading(bad: BadRows, path: Path, on_progress: OnProgress | None) -> Reading:
+    return Reading(bad, (lambda done: on_progress(path, done)) if on_progress else None)
+
+
+def _spool_items(
+    source: Source, staging: Path, data: Interactions, bad: BadRows, on_progress: OnProgress | None, *, only_seen: bool
+) -> ItemSpool:
+    file = source.items
+    spool = ItemSpool(staging / "items.spool", file.columns if file else ())
+    try:
+        if file is not None:
+            seen = set(data.items)
+            for row in file.read(_reading(bad, file.path, on_progress)):
+                if not only_seen or row[1] in seen:
+                    spool.add(row)
+            if not spool.lines:
+                which = " that anybody interacted with" if only_seen else ""
+                raise DataError(
+                    f"{file.path} has no items{which}{_of_bad(bad)}. Check that both files use the same ids."
+                )
+    finally:
+        spool.close()
+    return spool
+
+
+def _known(source: Source, data: Interactions, spool: ItemSpool, bad: BadRows) -> NDArray[np.bool_] | None:
+    """Whether the item file has each item; the first interaction with one that it lacks is an error, or all count."""
+    if source.items is None:
+        return None
+    known = np.fromiter((item in spool.lines for item in data.items), np.bool_, len(data.items))
+    unknown = np.flatnonzero(~known)
+    if len(unknown):
+        first = unknown[np.argmin(data.item_line[unknown])]
+        rows = int((~known)[data.item].sum())
+        if not bad.drop:
+            more = f" ({len(unknown)} such items, {rows} interactions)" if rows > 1 else ""
+            raise DataError(
+                f"{source.path.name}:{data.item_line[first]} names item {data.items[first][:80]!r}, which "
+                f"{source.items.path.name} lacks{more}. Add it there, or leave such rows out with --drop-bad-rows."
+            )
+        bad.counts["interactions with items that the item file lacks"] += rows
+    return known
+
+
+def _write_interactions(path: Path, data: Interactions, rows: NDArray[np.int64]) -> None:
+    rated = not bool(np.isnan(data.rating[rows]).all())
+    header = ["user_id:token", "item_id:token", *(["rating:float"] if rated else []), "timestamp:float"]
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("\t".join(header) + "\n")
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            columns: list[Iterable[str]] = [
+                (data.users[row] for row in data.user[chunk]),
+                (data.items[row] for row in data.item[chunk]),
+            ]
+            if rated:
+                columns.append(
+                    "" if rating != rating else show_number(rating) for rating in data.rating[chunk].tolist()
+                )
+            columns.append(repr(time) for time in data.time[chunk].tolist())
+            file.writelines("\t".join(fields) + "\n" for fields in zip(*columns, strict=True))
+
+
+def _write_items(
+    path: Path, source: Source, data: Interactions, selection: Selection, spool: ItemSpool
+) -> tuple[int, tuple[ColumnReport, ...]]:
+    core = None if selection.core is None else [data.items[row] for row in np.flatnonzero(selection.core)]
+    written = spool.write(
+        path,
+        keep=None if core is None else set(core),
+        also=() if source.items else (data.items if core is None else core),
+    )
+    spool.remove()
+    return written
+
+
+def _of_bad(bad: BadRows) -> str:
+    return f" ({bad.counts.total()} rows were left out as bad)" if bad.counts else ""
+
+
+def _readme(name: str, source: Source, report: ImportReport) -> str:
+    return "\n".join(_readme_lines(name, source, report)) + "\n"
+
+
+def _readme_lines(name: str, source: Source, report: ImportReport) -> Iterator[str]:
+    last = report.stages[-1]
+    files = " and ".join(file for file in (report.interactions_file, report.items_file) if file)
+    yield f"# {name}: interactions as RecBole atomic files\n"
+    yield f"Imported by `deeprec data import` from {files} (format {report.format}).\n"
+    yield f"- {last.interactions} interactions of {last.users} people with {last.items} of {report.items} items."
+    yield "- Each person's interactions stand together, oldest first; ties in time keep the order of the source."
+    yield from (f"- {stage.interactions} interactions {stage.name}." for stage in report.stages)
+    yield from (f"- Left out: {count} {kind}." for kind, count in report.dropped.items())
+    if report.repeated_items:
+        yield f"- {report.repeated_items} rows of items repeated an id; the first stays."
+    columns = ", ".join(f"{column.name} ({column.type}, {column.filled} filled)" for column in report.columns)
+    yield f"- Columns of the items: {columns or 'none but the id'}."
+    yield f"\nWhat may be done with this data: {source.terms}.\n"
+    yield f"`{name}.inter` and `{name}.item` are read by `deeprec trm train --data` and by RecBole."

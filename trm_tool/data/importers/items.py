@@ -1,0 +1,230 @@
+"""Items on their way into an atomic file, cleaned one by one onto disk until the types of their columns are known.
+
+The types decide what the catalogue makes of a column: `float` a number, `token` a category, `token_seq` tags or prose.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from deeprec.trm_tool.data.columns import Column, ColumnType, is_number, kind_of, split_tags, tag_separator
+from deeprec.trm_tool.data.importers.values import (
+    MAX_PROSE_CHARS,
+    TAG_MARK,
+    clean,
+    is_empty,
+    mark_tags,
+    parse_price,
+    safe_field,
+    show_number,
+)
+from deeprec.trm_tool.errors import DataError
+
+Value = str | float | Sequence[str] | None
+"""Text, a number, tags, or nothing."""
+ItemRow = tuple[int, str, Sequence[Value]]
+"""Line, item id, one value a column."""
+
+TITLE = "title"
+_SAMPLE = 5000
+"""Values of a column of unknown type that are looked at; numbers are counted in all of them."""
+_PROSE_WORDS, _TAG_WORDS = 5, 3
+"""Words of a text at least, and of a tag at most, on average."""
+_JOINED = re.compile(rf"[^\S{TAG_MARK}]|[|;,]")  # the mark itself counts as white space
+_LISTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnReport:
+    """What became of a column."""
+
+    name: str
+    type: ColumnType
+    filled: int
+    """Items that have a value."""
+    unreadable: int = 0
+    """Values of the source that are no number, or a negative one, where a price belongs; they were left empty."""
+    cut: int = 0
+    """Texts of the source that were cut, being longer than `MAX_PROSE_CHARS`."""
+
+
+class ItemSpool:
+    """Cleaned items in a file beside the target, until the types of their columns and the items that stay are known.
+
+    Args:
+        path: Where to; the caller removes it.
+        columns: Name and type of each column; a type of None is found from the values.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[tuple[str, ColumnType | None]]) -> None:
+        self._path = path
+        self._columns = [_Observed(name, declared) for name, declared in columns]
+        self.lines: dict[str, int] = {}
+        """Item id -> the line that it was read from."""
+        self.repeats = 0
+        self._file: IO[str] = path.open("w", encoding="utf-8", newline="\n")
+
+    def add(self, row: ItemRow) -> None:
+        """Keep an item; one whose id was there before is only counted."""
+        line, item_id, values = row
+        if item_id in self.lines:
+            self.repeats += 1
+            return
+        self.lines[item_id] = line
+        fields = [column.take(value) for column, value in zip(self._columns, values, strict=True)]
+        self._file.write("\t".join([item_id, *fields]) + "\n")
+
+    def close(self) -> None:
+        """Finish writing. To be called before `write`, and again without harm."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Delete the spool."""
+        self._path.unlink()
+
+    def write(
+        self, target: Path, keep: set[str] | None, also: Sequence[str] = ()
+    ) -> tuple[int, tuple[ColumnReport, ...]]:
+        """Write the atomic file.
+
+        Args:
+            target: The `.item` file.
+            keep: Ids of the items that stay; None keeps all.
+            also: Ids of items without any value, written last.
+
+        Returns:
+            How many items were written, and what became of each column.
+        """
+        self.close()
+        filled = [0] * len(self._columns)
+        count = 0
+        with target.open("w", encoding="utf-8", newline="\n") as out:
+            header = ["item_id:token", *(f"{column.name}:{column.type}" for column in self._columns)]
+            out.write("\t".join(header) + "\n")
+            for item_id, *raw in self._rows():
+                if keep is not None and item_id not in keep:
+                    continue
+                fields = [column.show(value) for column, value in zip(self._columns, raw, strict=True)]
+                for at, field in enumerate(fields):
+                    filled[at] += bool(field)
+                out.write("\t".join([item_id, *fields]) + "\n")
+                count += 1
+            for item_id in also:
+                out.write("\t".join([item_id, *("" for _ in self._columns)]) + "\n")
+                count += 1
+        return count, tuple(
+            ColumnReport(
+                name=column.name, type=column.type, filled=number, unreadable=column.unreadable, cut=column.cut
+            )
+            for column, number in zip(self._columns, filled, strict=True)
+        )
+
+    def _rows(self) -> Iterator[list[str]]:
+        with self._path.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield line.rstrip("\n").split("\t")
+
+
+def header_name(raw: str, file: str) -> str:
+    """A column's name as an atomic header can hold it."""
+    name = safe_field(clean(raw).replace(":", "_"))
+    if not name:
+        raise DataError(f"{file}:1 has a column without a name. Name every column.")
+    return name
+
+
+class _Observed:
+    """A column, and what its values let it be."""
+
+    def __init__(self, name: str, declared: ColumnType | None) -> None:
+        self.name = name
+        self._declared = declared or ("token_seq" if name == TITLE else None)
+        if declared is None and name.lower().endswith("price"):
+            self._declared = "float"
+        self.unreadable = self.cut = 0
+        self._sample: list[str] = []
+        self._numbers = not name.lower().endswith("id")
+        self._bare = True  # no tag holds a space or a separator
+        self._tags = False
+        self._type: ColumnType | None = None
+        self._separator: str | None = None  # of tags that came as one text; "[" for lists in brackets
+
+    def take(self, value: Value) -> str:
+        """Note a value and give its text for the spool."""
+        text = self._cleaned(value)
+        if text and self._declared is None:
+            self._numbers = self._numbers and is_number(text)
+            if len(self._sample) < _SAMPLE:
+                self._sample.append(text)
+        return text
+
+    def _cleaned(self, value: Value) -> str:
+        if value is None or (isinstance(value, str) and self.name != TITLE and is_empty(value)):
+            return ""
+        if self._declared == "float":
+            number = parse_price(value)
+            self.unreadable += number is None
+            return "" if number is None else show_number(number)
+        if isinstance(value, float):
+            return show_number(value)
+        if isinstance(value, str):
+            text = clean(value)
+            self.cut += len(text) > MAX_PROSE_CHARS
+            return clean(text, MAX_PROSE_CHARS)
+        text = mark_tags(value)
+        self._tags = True
+        self._bare = self._bare and not _JOINED.search(text)
+        return text
+
+    @property
+    def type(self) -> ColumnType:
+        """Declared, or what the values look like."""
+        if self._type is None:
+            self._type = self._declared or self._looks_like()
+        return self._type
+
+    def _looks_like(self) -> ColumnType:
+        if self._tags:
+            return "token_seq"
+        if not self._sample or self._numbers:
+            return "float" if self._sample else "token"
+        bracketed = [value for value in self._sample if value[0] == "[" and value[-1] == "]"]
+        if len(bracketed) >= 0.9 * len(self._sample):
+            self._tags, self._separator, self._bare = True, "[", False
+            return "token_seq"
+        as_tags = kind_of(Column(self.name, "token_seq"), self._sample)
+        separator = tag_separator(self._sample)
+        if as_tags == "tags" and separator != " " and _is_tags(self._sample, separator):
+            self._tags, self._separator, self._bare = True, separator, False
+            return "token_seq"
+        return "token_seq" if as_tags == "text" and _is_prose(self._sample) else "token"
+
+    def show(self, text: str) -> str:
+        """A spooled value as a field."""
+        if not self._tags or not text:
+            return safe_field(text)
+        tags: Sequence[str] = text.split(TAG_MARK)
+        if self._separator == "[":
+            tags = mark_tags(_in_brackets(text)).split(TAG_MARK)
+        elif self._separator is not None:
+            tags = split_tags(text, self._separator)
+        if self._bare:
+            return safe_field(" ".join(tags))
+        # The bar at the end tells the reader what parts the tags, also where most items have one tag only.
+        return safe_field("".join(tag.replace("|", "/") + "|" for tag in tags if tag))
+
+
+def _is_tags(values: Sequence[str], separator: str) -> bool:
+    parts = [part for value in values for part in split_tags(value, separator)]
+    return sum(len(part.split()) for part in parts) <= _TAG_WORDS * len(parts)
+
+
+def _is_prose(values: Sequence[str]) -> bool:
+    return sum(len(value.split()) for value in values) >= _PROSE_WORDS * len(values)
+
+
+def _in_brackets(text: str) -> list[str]:
+    quoted = [single or double for single, double in _LISTED.findall(text)]
+    return quoted or text.strip("[]").split(",")

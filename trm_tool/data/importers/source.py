@@ -1,0 +1,73 @@
+"""A data set as somebody published it: what its files are, and how to read them one row at a time."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deeprec.trm_tool.data.columns import ColumnType
+from deeprec.trm_tool.data.importers.interactions import Event
+from deeprec.trm_tool.data.importers.items import ItemRow
+from deeprec.trm_tool.data.importers.lines import BadRows, Reading
+from deeprec.trm_tool.data.importers.values import parse_number, parse_time, why_no_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFile:
+    """The file that describes the items."""
+
+    path: Path
+    columns: tuple[tuple[str, ColumnType | None], ...]
+    """Name and type of each column beside the id; a type of None is found from the values."""
+    read: Callable[[Reading], Iterator[ItemRow]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Interactions and, where there are any, items."""
+
+    format: str
+    path: Path
+    """Of the interactions."""
+    read: Callable[[Reading], Iterator[Event]]
+    items: ItemFile | None
+    terms: str = "the terms of whoever gave you the files"
+    """Under what the data may be used; for the note beside the import."""
+
+
+def make_event(file: str, line: int, fields: Sequence[object], bad: BadRows, *, unrated: bool = False) -> Event | None:
+    """User, item, rating and time stamp as an event; None, and a bad row, when one of them cannot be used.
+
+    With `unrated`, a rating of None stands for none, and is no mistake.
+    """
+    user = id_of(fields[0], "user", file, line, bad)
+    item = id_of(fields[1], "item", file, line, bad) if user else None
+    if user is None or item is None:
+        return None
+    rating = math.nan if unrated and fields[2] is None else parse_number(fields[2])
+    if rating is None:
+        bad.add("rows without a usable rating", file, line, f"has {_shown(fields[2])} as rating, which is no number.")
+        return None
+    time = parse_time(fields[3])
+    if time is None:
+        said = f"has {_shown(fields[3])} as time stamp, which is neither a finite number nor a date."
+        bad.add("rows without a usable time stamp", file, line, said)
+        return None
+    return line, user, item, rating, time
+
+
+def id_of(value: object, role: str, file: str, line: int, bad: BadRows) -> str | None:
+    """An id as text; None, and a bad row, when it is none."""
+    if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones, as pandas writes them
+        value = int(value)
+    name = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    why = why_no_id(name)
+    if name and why is None:
+        return name
+    said = f"has the {role} id {_shown(name)}, which {why}." if name else f"has no {role} id."
+    bad.add(f"rows without a usable {role} id", file, line, said)
+    return None
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]

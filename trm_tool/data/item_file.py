@@ -1,0 +1,87 @@
+"""More items for a catalogue that is there already, out of a RecBole `.item` file."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from deeprec.trm_tool.catalogue.catalogue import AttributeValue, Catalogue, Item, encoder_text
+from deeprec.trm_tool.data.atomic_files import DETECT, parse_values
+from deeprec.trm_tool.data.atomic_rows import AtomicFile
+from deeprec.trm_tool.data.columns import ColumnNames, choose, kind_of, split_tags, tag_separator
+from deeprec.trm_tool.errors import DataError
+
+
+def read_items(
+    path: Path, catalogue: Catalogue, *, columns: ColumnNames = DETECT, whole: bool = False
+) -> tuple[Item, ...]:
+    """Read items as the catalogue's own were read: its columns have the kinds that they have there.
+
+    Args:
+        path: An `.item` file; UTF-8, tab-separated, with a header such as `item_id:token`.
+        catalogue: Whose attributes the columns are. A column that is none must be prose.
+        columns: names of columns; those left out are found by name and content.
+        whole: refuse a file without a title or an attribute of the catalogue, which items that it replaces would lose.
+
+    Raises:
+        DataError: one line that names the file, the line, what was seen and what to do.
+    """
+    rows = AtomicFile(Path(path))
+    header = [column.name for column in rows.columns]
+    id_at = choose(rows.columns, columns.item, "item", rows.name) or 0
+    title_at = choose(rows.columns, columns.title, "title", rows.name)
+    lacking = [name for name in (*columns.text, *(catalogue.attribute_kinds if whole else ())) if name not in header]
+    if whole and title_at is None:
+        lacking.insert(0, "title")
+    if lacking:
+        reason = "an update replaces whole items. Give all columns" if whole else "it was named. Mend --text-columns"
+        raise DataError(f"{rows.name}:1 has no column {lacking[0]!r}; it has {', '.join(header)}, and {reason}.")
+    lines: dict[str, int] = {}
+    table: list[list[str]] = []
+    for number, _, fields in rows:
+        item_id = fields[id_at].strip()
+        if not item_id:
+            raise DataError(f"{rows.name}:{number} has no item id. Give every item an id.")
+        if item_id in lines:
+            raise DataError(f"{rows.name}:{number} repeats item {item_id[:80]!r} of line {lines[item_id]}. Keep one.")
+        lines[item_id] = number
+        table.append(fields)
+
+    values: dict[str, Sequence[AttributeValue | None]] = {}
+    prose: list[int] = []
+    for at, column in enumerate(rows.columns):
+        if at in (id_at, title_at) or (column.type == "float_seq" and column.name not in columns.text):
+            continue
+        raw = [fields[at].strip() for fields in table]
+        kind = catalogue.attribute_kinds.get(column.name)
+        if kind == "tags":
+            values[column.name] = _tags(raw, _known_tags(catalogue, column.name))
+        elif kind is not None:
+            values[column.name] = parse_values(raw, column, kind, rows.name, list(lines.values()))
+        elif column.name in columns.text or kind_of(column, raw) == "text":
+            prose.append(at)
+        else:
+            known = ", ".join(catalogue.attribute_kinds) or "none"
+            raise DataError(
+                f"{rows.name}:1 has the column {column.name!r}, an attribute that the catalogue lacks; it has {known}. "
+                "Leave the column out, or name it with --text-columns if it is prose."
+            )
+    items = []
+    for row, (item_id, fields) in enumerate(zip(lines, table, strict=True)):
+        attributes = {
+            name: value
+            for name in catalogue.attribute_kinds
+            if name in values and (value := values[name][row]) is not None
+        }
+        title = (fields[title_at].strip() if title_at is not None else "") or item_id
+        text = encoder_text(title, attributes, catalogue.year_attributes, [fields[at].strip() for at in prose])
+        items.append(Item(id=item_id, title=title, text=text, attributes=attributes))
+    return tuple(items)
+
+
+def _tags(raw: Sequence[str], known: Collection[str]) -> list[AttributeValue | None]:
+    """Few rows tell little of how tags are parted; the catalogue's own tell more."""
+    separator = tag_separator(raw, known)
+    return [(value,) if value in known else split_tags(value, separator) or None for value in raw]
+
+
+def _known_tags(catalogue: Catalogue, name: str) -> set[str]:
+    return {tag for item in catalogue if isinstance(tags := item.attributes.get(name), tuple) for tag in tags}

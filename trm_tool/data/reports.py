@@ -1,0 +1,118 @@
+"""Reports for people: the import and the check. File content is data: no markup and no control codes of it get out."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from deeprec.trm_tool.data.check import CheckReport, Statistics
+from deeprec.trm_tool.data.importers.importing import ImportReport, OnProgress
+from deeprec.trm_tool.text import plain
+
+
+@contextmanager
+def reading_bar(console: Console) -> Iterator[OnProgress]:
+    """Show how much of each file is read, and give what `import_data` wants as `on_progress`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        tasks: dict[Path, TaskID] = {}
+
+        def show(path: Path, done: int) -> None:
+            if path not in tasks:
+                tasks[path] = bar.add_task(f"Reading {plain(path.name, 40)}", total=path.stat().st_size)
+            bar.update(tasks[path], completed=done)
+
+        yield show
+
+
+def show_import(report: ImportReport, console: Console) -> None:
+    """What was read, what is left after each step and why, and what became of the items' columns."""
+    files = " and ".join(name for name in (report.interactions_file, report.items_file) if name)
+    _say(console, f"Read {files} as {report.format}.")
+    table = Table(*(Column(name, justify="right") for name in ("interactions", "people", "items")), "left")
+    for stage in report.stages:
+        table.add_row(str(stage.interactions), str(stage.users), str(stage.items), stage.name)
+    console.print(table)
+    for kind, count in report.dropped.items():
+        _say(console, f"Left out: {count} {kind}.")
+    if report.repeated_items:
+        _say(console, f"Left out: {report.repeated_items} rows of items whose id was there before (the first stays).")
+    for column in report.columns:
+        notes = "".join(
+            f"; {count} {said}" for count, said in ((column.unreadable, "unreadable"), (column.cut, "cut")) if count
+        )
+        _say(console, f"Column {column.name} ({column.type}): {column.filled} of {report.items} items have it{notes}.")
+    if report.missing_titles:
+        _say(console, f"{report.missing_titles} of {report.items} items have no title: people see their ids.")
+    if report.items_file is None:
+        _say(console, "There is no file of items: the catalogue knows their ids only. Name one with --items.")
+    _say(console, f"Wrote {report.out}. Look at it: deeprec data check {quote(report.out)}")
+    _say(console, f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT")
+
+
+def show_check(report: CheckReport, console: Console) -> None:
+    """What is in a folder, what the strict reader refuses, and what weakens figures on it."""
+    sizes = ", ".join(f"{name} ({decimal(size)})" for name, size in report.files.items())
+    label = " SYNTHETIC data." if report.synthetic else ""
+    _say(console, f"{report.folder}:{label} {sizes}")
+    table = Table(Column("interactions", justify="right"), "left")
+    for name, count in report.rows:
+        table.add_row(str(count), name)
+    console.print(table)
+    if report.statistics is not None:
+        console.print(_facts(report.statistics))
+        if report.statistics.attributes:
+            console.print(_attributes(report.statistics))
+    for problem in report.problems:
+        cure = "--drop-bad-rows leaves them out" if problem.droppable else "must be mended"
+        _say(console, f"Problem: {problem.count} {problem.kind} ({cure}). First: {problem.first}")
+    for warning in report.warnings:
+        _say(console, f"Warning: {warning}")
+    if report.trainable:
+        _say(console, report.advice)
+
+
+def _facts(data: Statistics) -> Table:
+    lengths = ", ".join(f"{name} {value:g}" for name, value in data.history_lengths.items() if name != "mean")
+    rows = (
+        ("people", f"{data.users}"),
+        ("items", f"{data.items}, {data.idle_items} of them without interactions"),
+        ("interactions", f"{data.interactions}, density {data.density:.4%}"),
+        ("interactions of a person", f"{lengths}, mean {data.history_lengths['mean']:.1f}"),
+        ("repeats of a person with an item", f"{data.repeated_pairs}"),
+        ("ties in time", f"{data.tied_pairs} neighbours in a history; the last two of {data.tied_targets} people"),
+        ("cold targets", f"{data.cold_items} items are targets only; test targets of {data.cold_test_targets} people"),
+        (
+            "titles",
+            f"{data.missing_titles} missing; {data.items_sharing_a_title} items share {data.shared_titles} titles",
+        ),
+        ("longest text of an item", f"{data.longest_text} characters"),
+    )
+    return _table(("", "as the reader takes it"), rows)
+
+
+def _attributes(data: Statistics) -> Table:
+    rows = []
+    for attribute in data.attributes:
+        spread = f"{attribute.distinct} different"
+        if attribute.low is not None and attribute.high is not None:
+            spread += f", {attribute.low:g} to {attribute.high:g}"
+        rows.append((plain(attribute.name, 40), attribute.kind, f"{attribute.filled / data.items:.1%}", spread))
+    return _table(("attribute", "kind", "items that have it", "values"), rows)
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(Text(plain(line, 1000)), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The preference-aware recommender: artifact, model, retriever."""

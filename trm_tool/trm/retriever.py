@@ -1,0 +1,239 @@
+"""The retriever: a history and a preference in words in, the best items of the catalogue out."""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
+from deeprec.trm_tool.catalogue.filters import UnknownValue, Where
+from deeprec.trm_tool.encoders.text_encoder import Encoder, make_encoder
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.trm.artifact import Artifact, load_artifact, save_changed
+from deeprec.trm_tool.trm.catalogue_changes import Change, add_items, remove_items, update_items
+from deeprec.trm_tool.trm.ranking import POOL, best, diversify
+from deeprec.trm_tool.trm.scoring import Query, score
+from deeprec.trm_tool.trm.snapshot import Snapshot
+
+MAX_BATCH = 256
+"""Queries of one forward pass; a longer batch takes several."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """An item and how well it fits: a cosine in [-1, 1], or the share of the most popular item's popularity."""
+
+    id: str
+    score: float
+
+
+class Retrieved(list[ScoredItem]):
+    """Items, best first, and what of the query could not be held."""
+
+    def __init__(
+        self,
+        items: Sequence[ScoredItem] = (),
+        *,
+        unenforced: tuple[str, ...] = (),
+        unknown_values: tuple[UnknownValue, ...] = (),
+    ) -> None:
+        super().__init__(items)
+        self.unenforced = unenforced
+        """Attributes that `where` constrains and that the catalogue lacks."""
+        self.unknown_values = unknown_values
+        """Values that `where` lists and that no item has, ten at most; they held, and no item has them."""
+
+
+class Retriever:
+    """Ranks a catalogue by a trained artifact. The items' vectors are computed once; safe to share between threads.
+
+    Items can be added, updated and removed while others ask: an answer comes from the catalogue before a change or from
+    the one after it, never from a mixture. Changes live in memory until `save`.
+    """
+
+    def __init__(self, artifact: Artifact, encoder: Encoder | None = None) -> None:
+        """`encoder`: the one that the artifact was trained with; None makes it by its id (nothing loads before use).
+
+        Raises:
+            ConfigError: `encoder` is another one than the artifact was trained with.
+        """
+        trained_with = str(artifact.config["encoder_id"])
+        self.encoder: Encoder = make_encoder(trained_with) if encoder is None else encoder
+        if self.encoder.id != trained_with:
+            raise ConfigError(
+                f"The artifact was trained with the text encoder {trained_with!r}; {self.encoder.id!r} would not fit. "
+                "Leave the encoder out, or train the artifact again with it."
+            )
+        self.dataset_fingerprint = str(artifact.config["dataset_fingerprint"])
+        """`Dataset.fingerprint` of the data that the artifact was trained on."""
+        self.holdout = int(artifact.config["holdout"])
+        """How many of each person's last items training did not see."""
+        self._snapshot = Snapshot.of(artifact)  # read once by every answer, and replaced whole
+        self._loaded_as = self._saved_as = artifact.fingerprint
+        self._saved_in: dict[Path, str] = {}  # fingerprint by folder
+        self._changing = Lock()  # one change at a time; nobody who asks waits for it
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items as they are now, those that were removed included."""
+        return self._snapshot.artifact.catalogue
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the artifact; after a change another one, until `save` gives that of what it wrote."""
+        return self._snapshot.artifact.fingerprint
+
+    @classmethod
+    def load(cls, folder: Path | str, encoder: Encoder | None = None) -> "Retriever":
+        """Load the artifact in a folder.
+
+        Raises:
+            ArtifactError: names the file and the field that does not fit.
+        """
+        return cls(load_artifact(Path(folder)), encoder)
+
+    def retrieve(
+        self,
+        history: Sequence[str],
+        preference: str | None = None,
+        *,
+        k: int,
+        trust: float | None = None,
+        exclude: Collection[str] = (),
+        where: Where | None = None,
+        include_seen: bool = False,
+        diversity: float = 0.0,
+    ) -> Retrieved:
+        """Find the `k` items that fit best.
+
+        Without a history the preference alone decides; without either, popularity does. A preference is read up to
+        2,000 characters; one of white space only is none.
+
+        Args:
+            history: Item ids, oldest first; of anybody. Empty is allowed.
+            preference: What is wanted, in words.
+            k: Items to return; fewer come back when the query allows fewer.
+            trust: How far the preference is trusted beside the history: 0 ignores it, 1 believes it as training did;
+                None is what the artifact's validation found. Without a history it decides alone, however little.
+            exclude: Item ids that must not come back.
+            where: Constraints on attributes, such as `{"year": {"min": 1990}, "genre": {"not_in": ["Horror"]}}`.
+            include_seen: Let items of the history come back.
+            diversity: How much the list avoids items that are like those above them, 0 to 1, by maximal marginal
+                relevance (`ranking.diversify`) over the 300 best; 0 is the order of the scores alone.
+
+        Returns:
+            Best first, ties in catalogue order; with `diversity`, in the order of choice, while the scores remain
+            those of the items alone, comparable within the call. `unenforced` names the attributes of `where` that the
+            catalogue lacks, `unknown_values` the values that no item has.
+
+        Raises:
+            UnknownItemError: an id of `history` or `exclude` never was in the catalogue; one that was removed is read.
+            ConfigError: `k` is below 1, `trust` or `diversity` is no weight, or a condition makes no sense.
+        """
+        query = Query(
+            history=history,
+            preference=preference,
+            trust=trust,
+            exclude=exclude,
+            where=where,
+            include_seen=include_seen,
+            diversity=diversity,
+        )
+        return self.retrieve_batch([query], k=k)[0]
+
+    def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
+        """`retrieve` for many queries in one forward pass; the answers come in the order of the queries."""
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ConfigError(f"k is {k!r}; no item would come back. Set k to 1 or more.")
+        retrieved, snapshot = [], self._snapshot
+        ids = snapshot.artifact.catalogue.ids
+        for start in range(0, len(queries), MAX_BATCH):
+            batch = queries[start : start + MAX_BATCH]
+            scores, filtered = score(snapshot, self.encoder, batch)
+            for query, own, held in zip(batch, scores, filtered, strict=True):
+                rows = best(own, max(k, POOL) if query.diversity else k)
+                if query.diversity:
+                    vectors = snapshot.item_vectors[torch.from_numpy(rows[:POOL])].cpu().numpy()
+                    order = diversify(own[rows[:POOL]], vectors, k=k, diversity=query.diversity)
+                    rows = np.concatenate((rows[order], rows[POOL:]))[:k]
+                retrieved.append(
+                    Retrieved(
+                        [ScoredItem(ids[row], float(own[row])) for row in rows],
+                        unenforced=held.unenforced,
+                        unknown_values=held.unknown_values,
+                    )
+                )
+        return retrieved
+
+    def rank_of(self, item_id: str, query: Query) -> int:
+        """1-based rank of an item by its score; one that the query masks comes after all that it allows."""
+        return int(self.ranks_of([item_id], [query])[0])
+
+    def ranks_of(self, item_ids: Sequence[str], queries: Sequence[Query]) -> NDArray[np.int64]:
+        """`rank_of` for many pairs of an item and a query in one forward pass -> int64 (n,)."""
+        if len(item_ids) != len(queries):
+            raise ConfigError(f"{len(item_ids)} items for {len(queries)} queries. Give one item a query.")
+        snapshot = self._snapshot
+        targets = snapshot.artifact.catalogue.rows(item_ids)
+        ranks = np.empty(len(queries), dtype=np.int64)
+        for start in range(0, len(queries), MAX_BATCH):
+            scores, _ = score(snapshot, self.encoder, queries[start : start + MAX_BATCH])
+            for offset, row_scores in enumerate(scores):
+                target = targets[start + offset]
+                own = row_scores[target]
+                allowed = row_scores > -np.inf
+                ahead = (row_scores > own).sum() + (allowed & (row_scores == own))[:target].sum()
+                ranks[start + offset] = 1 + (ahead if own > -np.inf else allowed.sum())
+        return ranks
+
+    def add_items(self, items: Iterable[Item]) -> None:
+        """Add items that training never saw, or bring back removed ones; see `catalogue_changes.add_items`.
+
+        Each is ranked by its text at once, and may stand in histories. A mistake in one of them changes nothing.
+
+        Raises:
+            DataError: an item is there already, stands twice, or does not fit the catalogue: names item and field.
+        """
+        self._change(lambda artifact: add_items(artifact, items, self.encoder))
+
+    def update_items(self, items: Iterable[Item]) -> None:
+        """Give items another title, text and attributes; what was learnt of them by id stays.
+
+        Raises:
+            UnknownItemError: an item is not in the catalogue, or was removed; nothing changes.
+            DataError: an item stands twice, or does not fit the catalogue: names item and field.
+        """
+        self._change(lambda artifact: update_items(artifact, items, self.encoder))
+
+    def remove_items(self, item_ids: Collection[str]) -> None:
+        """Take items out of every answer. Histories may still hold them, and they are read as before.
+
+        Raises:
+            UnknownItemError: an id is not in the catalogue, or was removed already; nothing changes.
+        """
+        self._change(lambda artifact: remove_items(artifact, item_ids))
+
+    def save(self, folder: Path | str) -> None:
+        """Write the artifact as it is now, changes included, at once; what is loaded from it gives the same answers.
+
+        An artifact in the folder is replaced only if it is the one that this retriever loaded, or the last that it
+        saved there: another one has changes of somebody else, which would be lost.
+
+        Raises:
+            ConfigError: the folder holds such another artifact, or something else, or cannot be written.
+        """
+        with self._changing:
+            place = Path(os.path.realpath(folder))
+            over = {self._loaded_as, self._saved_in.get(place, self._loaded_as)}
+            saved = save_changed(place, self._snapshot.artifact, changed_from=self._saved_as, over=over)
+            self._snapshot = replace(self._snapshot, artifact=saved)
+            self._saved_as = self._saved_in[place] = saved.fingerprint
+
+    def _change(self, make: Callable[[Artifact], Change]) -> None:
+        with self._changing:
+            self._snapshot = self._snapshot.after(make(self._snapshot.artifact))

@@ -1,0 +1,1 @@
+"""Training of the recommender with RecBole, and what its preferences are trained on."""

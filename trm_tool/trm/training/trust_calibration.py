@@ -1,0 +1,134 @@
+"""How far to trust a preference: one number for the model, found on validation targets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deeprec.trm_tool.trm.model import PADDING_ROW, PreferenceAwareTRM
+from deeprec.trm_tool.trm.training.preferences import SEPARATOR
+
+TRUSTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+EXACT, WRONG = "exact", "another person's"
+PART = 256
+"""Cases that are scored at once."""
+KEPT = 0.7
+"""Share of the Recall@10 without a preference that a wrong one must leave."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustCurve:
+    """Recall@10 of validation, seen items masked, by trust."""
+
+    trusts: tuple[float, ...]
+    recall_at_10: Mapping[str, tuple[float, ...]]
+    """What the model was told -> one value a trust. At trust 0 all are the recall without a preference."""
+    chosen: float
+
+
+def write_probes(own: Sequence[tuple[str, ...]], seed: int) -> dict[str, list[str]]:
+    """Write what validation cases are told: all phrases of their targets, one, half of them false, another person's.
+
+    Args:
+        own: The phrases that are true of each case's target.
+        seed: Of every draw.
+
+    Returns:
+        Kind -> one text a case, "" where there is nothing to say.
+    """
+    rng = np.random.default_rng(seed)
+    circle = rng.permutation(len(own))
+    neighbour = dict(zip(circle.tolist(), np.roll(circle, 1).tolist(), strict=True))
+    other = [own[neighbour[case]] for case in range(len(own))]
+    kinds = {
+        EXACT: own,
+        "one": [draw_one(phrases, rng) for phrases in own],
+        "half right, half wrong": [mix(phrases, false, rng) for phrases, false in zip(own, other, strict=True)],
+        WRONG: other,
+    }
+    return {kind: [SEPARATOR.join(phrases) for phrases in said] for kind, said in kinds.items()}
+
+
+def draw_one(phrases: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
+    """One of the phrases; none where there is none."""
+    return (phrases[int(rng.integers(len(phrases)))],) if phrases else ()
+
+
+def mix(own: tuple[str, ...], other: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
+    """Half of the own phrases, rounded up, and as many of the other's that are not among the own, shuffled."""
+    count = (len(own) + 1) // 2
+    right = [own[index] for index in rng.permutation(len(own))[:count]]
+    false = [phrase for phrase in other if phrase not in own]
+    mixed = right + [false[index] for index in rng.permutation(len(false))[:count]]
+    return tuple(mixed[index] for index in rng.permutation(len(mixed)))
+
+
+def calibrate_trust(
+    model: PreferenceAwareTRM,
+    histories: Sequence[NDArray[np.int64]],
+    targets: NDArray[np.int64],
+    preferences: Mapping[str, tuple[Tensor, Tensor]],
+) -> TrustCurve:
+    """Find how far to trust a preference that may be exact, partial, or another person's.
+
+    The trust that is chosen has the highest mean Recall@10 over all kinds of preferences, among those at which the
+    wrong kind keeps `KEPT` of the Recall@10 without a preference.
+
+    Args:
+        model: Trained, in evaluation mode.
+        histories: Catalogue rows, oldest first, of each validation case.
+        targets: Catalogue row of the item that came next, int64 (cases,).
+        preferences: Kind, as `write_probes` names them -> text embeddings (cases, text width) and whether there is
+            a text, bool (cases,).
+    """
+    length = model.config.max_length
+    rows = torch.full((len(histories), length), PADDING_ROW)
+    for line, history in zip(rows, histories, strict=True):
+        latest = torch.from_numpy(history[-length:])
+        line[: len(latest)] = latest
+    recall: dict[str, list[float]] = {kind: [] for kind in preferences}
+    wanted = torch.from_numpy(targets)
+    parts = [slice(start, start + PART) for start in range(0, len(targets), PART)]
+    with torch.inference_mode():
+        items = model.item_vectors()
+        states = model.encode_histories(rows)  # (cases, width)
+        for kind, (texts, has) in preferences.items():
+            wishes = model.adapt_preference(texts) * has.unsqueeze(-1)
+            for trust in TRUSTS:
+                hits = [
+                    _hits(model.combine(states[part], wishes[part], trust) @ items.T, histories[part], wanted[part])
+                    for part in parts
+                ]
+                recall[kind].append(float(torch.cat(hits).float().mean()))
+    return TrustCurve(
+        trusts=TRUSTS,
+        recall_at_10={kind: tuple(values) for kind, values in recall.items()},
+        chosen=choose_trust(recall),
+    )
+
+
+def choose_trust(recall: Mapping[str, Sequence[float]]) -> float:
+    """The trust with the highest mean over all kinds, among those that keep `KEPT` where the preference is wrong.
+
+    Args:
+        recall: Kind, `WRONG` among them -> recall at each of `TRUSTS`.
+
+    Returns:
+        Of equally good ones the highest: there is no reason not to listen.
+    """
+    means, wrong = np.mean(list(recall.values()), axis=0), np.array(recall[WRONG])
+    allowed = np.where(wrong >= KEPT * wrong[0], means, -np.inf)
+    return max(zip(allowed.tolist(), TRUSTS, strict=True))[1]
+
+
+def _hits(scores: Tensor, histories: Sequence[NDArray[np.int64]], wanted: Tensor) -> Tensor:
+    """Whether each wanted item is among the first ten, seen items masked, ties by catalogue order (cases,)."""
+    for line, history in zip(scores, histories, strict=True):
+        line[torch.from_numpy(history)] = -torch.inf
+    own = scores.gather(1, wanted.unsqueeze(1))
+    before = torch.arange(scores.shape[1]) < wanted.unsqueeze(1)
+    ahead = (scores > own).sum(1) + ((scores == own) & before).sum(1)
+    return (ahead < 10) & (own.squeeze(1) > -torch.inf)  # what was in the history cannot come back
