@@ -24,15 +24,29 @@ from .errors import (
     ConfigError as ConfigError,
     DataError as DataError,
     DeepRecError as DeepRecError,
+    RecommenderRefusedError as RecommenderRefusedError,
+    RecommenderUnavailableError as RecommenderUnavailableError,
     UnknownItemError as UnknownItemError,
 )
 from .progress import training_bar as training_bar
+from .recommender import (
+    AnyRecommender as AnyRecommender,
+    AsyncRecommender as AsyncRecommender,
+    BatchRecommender as BatchRecommender,
+    CatalogueView as CatalogueView,
+    Query as Query,
+    Recommender as Recommender,
+    RecommenderIdentity as RecommenderIdentity,
+    Retrieved as Retrieved,
+    ScoredItem as ScoredItem,
+    ranks_of as ranks_of,
+    retrieve_batch as retrieve_batch,
+)
 from .text import neutralise as neutralise
 from .tool import make_retrieve_items_tool as make_retrieve_items_tool
 from .trm.artifact import Artifact as Artifact, load_artifact as load_artifact, save_artifact as save_artifact
 from .trm.model import PreferenceAwareTRM as PreferenceAwareTRM, TRMConfig as TRMConfig
-from .trm.retriever import Retrieved as Retrieved, Retriever as Retriever, ScoredItem as ScoredItem
-from .trm.scoring import Query as Query
+from .trm.retriever import Retriever as Retriever
 from .trm.training.preferences import (
     PreferenceConfig as PreferenceConfig,
     PreferencePool as PreferencePool,

@@ -22,3 +22,11 @@ class UnknownItemError(DeepRecError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class RecommenderUnavailableError(DeepRecError):
+    """A recommender that gives no answer now. The same call may succeed later, so the graph tries it again."""
+
+
+class RecommenderRefusedError(DeepRecError):
+    """A call that a recommender will not answer, however often it is repeated. The graph does not try it again."""

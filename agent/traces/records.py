@@ -10,7 +10,7 @@ from uuid import UUID
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 if TYPE_CHECKING:
-    from deeprec.trm_tool.trm.retriever import ScoredItem
+    from deeprec.trm_tool.recommender import ScoredItem
 
 Node = Literal["reason", "rank"]
 Action = Literal["retrieve", "recommend", "malformed", "unavailable"]

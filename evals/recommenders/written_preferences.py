@@ -18,10 +18,10 @@ from deeprec.evals.systems.system import trust_of
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.data.preference_file import WrittenPreference
 from deeprec.trm_tool.errors import DataError
+from deeprec.trm_tool.recommender import Query
 from deeprec.trm_tool.text import plain
 from deeprec.trm_tool.trm.artifact import Artifact
 from deeprec.trm_tool.trm.retriever import Retriever
-from deeprec.trm_tool.trm.scoring import Query
 from deeprec.trm_tool.trm.training.written_preferences import Refusal, knew_target, make_locator
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from deeprec.training.rewards.stages import Stage, check_stage
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.recommender import Query
 from deeprec.trm_tool.trm.artifact import Artifact
 from deeprec.trm_tool.trm.retriever import Retriever
-from deeprec.trm_tool.trm.scoring import Query
 
 SPLIT = "train"
 """Under which name the runs of instances are stored."""

@@ -27,7 +27,8 @@ from deeprec.trm_tool.text import plain
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.data.dataset import Dataset
-    from deeprec.trm_tool.trm.retriever import Retrieved, Retriever
+    from deeprec.trm_tool.recommender import Retrieved
+    from deeprec.trm_tool.trm.retriever import Retriever
 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -11,42 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
-from deeprec.trm_tool.catalogue.filters import UnknownValue, Where
+from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.encoders.text_encoder import Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved, ScoredItem
 from deeprec.trm_tool.trm.artifact import Artifact, load_artifact, save_changed
 from deeprec.trm_tool.trm.catalogue_changes import Change, add_items, remove_items, update_items
 from deeprec.trm_tool.trm.ranking import POOL, best, diversify
-from deeprec.trm_tool.trm.scoring import Query, score
+from deeprec.trm_tool.trm.scoring import score
 from deeprec.trm_tool.trm.snapshot import Snapshot
 
 MAX_BATCH = 256
 """Queries of one forward pass; a longer batch takes several."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredItem:
-    """An item and how well it fits: a cosine in [-1, 1], or the share of the most popular item's popularity."""
-
-    id: str
-    score: float
-
-
-class Retrieved(list[ScoredItem]):
-    """Items, best first, and what of the query could not be held."""
-
-    def __init__(
-        self,
-        items: Sequence[ScoredItem] = (),
-        *,
-        unenforced: tuple[str, ...] = (),
-        unknown_values: tuple[UnknownValue, ...] = (),
-    ) -> None:
-        super().__init__(items)
-        self.unenforced = unenforced
-        """Attributes that `where` constrains and that the catalogue lacks."""
-        self.unknown_values = unknown_values
-        """Values that `where` lists and that no item has, ten at most; they held, and no item has them."""
 
 
 class Retriever:
@@ -87,6 +63,13 @@ class Retriever:
     def fingerprint(self) -> str:
         """Fingerprint of the artifact; after a change another one, until `save` gives that of what it wrote."""
         return self._snapshot.artifact.fingerprint
+
+    @property
+    def identity(self) -> RecommenderIdentity:
+        """Fingerprints and holdout of the artifact as it is now, for the lineage of runs."""
+        return RecommenderIdentity(
+            fingerprint=self.fingerprint, dataset_fingerprint=self.dataset_fingerprint, holdout=self.holdout
+        )
 
     @classmethod
     def load(cls, folder: Path | str, encoder: Encoder | None = None) -> "Retriever":

@@ -2,16 +2,16 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
-from deeprec.trm_tool.catalogue.filters import Filtered, Where
+from deeprec.trm_tool.catalogue.filters import Filtered
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS, Encoder
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.recommender import Query
 from deeprec.trm_tool.text import plain
 from deeprec.trm_tool.trm.model import PADDING_ROW
 from deeprec.trm_tool.trm.snapshot import Snapshot
@@ -19,32 +19,6 @@ from deeprec.trm_tool.trm.training.preferences import encode_preferences
 
 SMALL_BATCH = 32
 """Up to this many queries are scored on one thread."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """One question to the retriever."""
-
-    history: Sequence[str] = ()
-    """Item ids, oldest first; of anybody, known from training or not."""
-    preference: str | None = None
-    trust: float | None = None
-    """How far the preference is trusted beside the history, 0 to 1; None is what the artifact's validation found."""
-    exclude: Collection[str] = ()
-    where: Where | None = None
-    include_seen: bool = False
-    """Whether items of the history may come back."""
-    diversity: float = 0.0
-    """How much a list avoids items that are like those above them, 0 to 1; 0 is the order of the scores alone.
-
-    About 0.1 to 0.3 widens a list and keeps it good; above 0.5 it holds little that fits.
-    """
-
-    def __post_init__(self) -> None:
-        if self.preference is not None and not isinstance(self.preference, str):
-            raise ConfigError(f"preference is {str(self.preference)[:80]}. Give words, or None for no preference.")
-        _check_weight("trust", 0.0 if self.trust is None else self.trust, "0 (ignore the preference) to 1 (believe it)")
-        _check_weight("diversity", self.diversity, "0 (off) to 1")
 
 
 def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tuple[NDArray[np.float32], list[Filtered]]:
@@ -89,11 +63,6 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
             scores[index] = snapshot.popularity
         scores[index][~filtered[index].mask] = -np.inf
     return scores, filtered
-
-
-def _check_weight(name: str, value: object, ends: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:  # NaN is refused as well
-        raise ConfigError(f"{name} is {str(value)[:80]}. Give a weight from {ends}.")
 
 
 def _encode(snapshot: Snapshot, encoder: Encoder, wishes: Sequence[str]) -> torch.Tensor:

@@ -36,7 +36,7 @@ from deeprec.agent.traces.store.codec import (
     storable,
     storable_json,
 )
-from deeprec.trm_tool.trm.retriever import ScoredItem
+from deeprec.trm_tool.recommender import ScoredItem
 
 _RUN = tuple(field.name for field in fields(RunRecord))
 _TURN = tuple(field.name for field in fields(TurnRecord))

@@ -1,0 +1,248 @@
+"""The interface of a recommender: what the agent, the evaluations, the rewards and the service ask for. No torch here.
+
+`Retriever` implements it with the preference-aware model; a model of your own implements `Recommender` or
+`AsyncRecommender`, and runs `deeprec.trm_tool.testing.check_recommender` in its tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deeprec.trm_tool.catalogue.catalogue import AttributeKind, Item
+    from deeprec.trm_tool.catalogue.filters import UnknownValue, Where
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """An item and how well it fits. Scores are comparable within one retrieval only."""
+
+    id: str
+    score: float
+    """A plain float, so that any checkpointer and any JSON can keep it."""
+
+
+class Retrieved(list[ScoredItem]):
+    """The items of one retrieval, best first, and the constraints that could not be enforced."""
+
+    def __init__(
+        self,
+        items: Sequence[ScoredItem] = (),
+        *,
+        unenforced: tuple[str, ...] = (),
+        unknown_values: tuple[UnknownValue, ...] = (),
+    ) -> None:
+        super().__init__(items)
+        self.unenforced = unenforced
+        """Attributes that `where` constrains and that the catalogue lacks."""
+        self.unknown_values = unknown_values
+        """Values that `where` lists and that no item has, ten at most; they were enforced, and no item has them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One question to a recommender, as batched calls take it."""
+
+    history: Sequence[str] = ()
+    """Item ids, oldest first; of anybody, known from training or not."""
+    preference: str | None = None
+    trust: float | None = None
+    """How far the preference is trusted beside the history, 0 to 1; None leaves it to the recommender."""
+    exclude: Collection[str] = ()
+    where: Where | None = None
+    include_seen: bool = False
+    """Whether items of the history may come back."""
+    diversity: float = 0.0
+    """How much a list avoids items that are like those above them, 0 to 1; 0 is the order of the scores alone.
+
+    About 0.1 to 0.3 widens a list and keeps it good; above 0.5 it holds little that fits.
+    """
+
+    def __post_init__(self) -> None:
+        if self.preference is not None and not isinstance(self.preference, str):
+            raise ConfigError(f"preference is {str(self.preference)[:80]}. Give words, or None for no preference.")
+        _check_weight("trust", 0.0 if self.trust is None else self.trust, "0 (ignore the preference) to 1 (believe it)")
+        _check_weight("diversity", self.diversity, "0 (off) to 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommenderIdentity:
+    """Which recommender answered: the part of a run's lineage that it provides."""
+
+    fingerprint: str
+    """Changes whenever the same query could get another answer."""
+    dataset_fingerprint: str | None = None
+    """`Dataset.fingerprint` of the interactions that it was trained on; None where that is unknown."""
+    holdout: int | None = None
+    """How many of each person's last items training did not see; None where that is unknown. RL needs 3."""
+
+
+class CatalogueView(Protocol):
+    """What a caller may read of a recommender's catalogue. `deeprec.trm_tool.Catalogue` implements it."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids of all items, those that were removed included."""
+
+    @property
+    def removed(self) -> Collection[str]:
+        """Ids of items that stand in histories and are no longer recommended."""
+
+    @property
+    def attribute_kinds(self) -> Mapping[str, AttributeKind]:
+        """Attribute name -> `tags`, `category` or `number`: what `where` may constrain."""
+
+    def __contains__(self, item_id: object, /) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def item(self, item_id: str, /) -> Item:
+        """The item with this id, or UnknownItemError."""
+
+    def summary(self, item_id: str, max_chars: int = 80) -> str:
+        """One line about an item: its title and what distinguishes it. Raw text; prompts get it neutralised."""
+
+    def phrases(self, min_items: int = 5) -> Mapping[str, Collection[str]]:
+        """Preference phrase -> ids of the items that it is true of. Guided runs choose from them; empty is allowed."""
+
+    def phrases_of(self, item_id: str, /) -> Sequence[str]:
+        """The preference phrases that are true of one item."""
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """A recommender that is called synchronously, from several threads at once."""
+
+    @property
+    def catalogue(self) -> CatalogueView:
+        """The items that it recommends."""
+
+    @property
+    def identity(self) -> RecommenderIdentity:
+        """Which recommender this is, for the lineage of runs."""
+
+    def retrieve(
+        self,
+        history: Sequence[str],
+        preference: str | None = None,
+        *,
+        k: int,
+        trust: float | None = None,
+        exclude: Collection[str] = (),
+        where: Where | None = None,
+    ) -> Retrieved:
+        """Find the `k` items that fit best.
+
+        Args:
+            history: Item ids, oldest first; of anybody; empty is allowed. They do not come back.
+            preference: What is wanted, in words; None and "" are no preference.
+            k: Items to return; fewer come back where fewer are allowed.
+            trust: How far the preference is trusted beside the history, 0 to 1; None is the recommender's own choice.
+            exclude: Item ids that do not come back.
+            where: Constraints on attributes. One that the recommender cannot enforce is named in `unenforced`.
+
+        Returns:
+            Distinct items, best first, every score a finite float.
+
+        Raises:
+            RecommenderUnavailableError: no answer now; the same call may succeed later, and is tried again.
+            RecommenderRefusedError: this call cannot be answered, however often it is repeated.
+            UnknownItemError: an id of `history` or `exclude` was never in the catalogue.
+            ConfigError: a setting of the call makes no sense.
+        """
+
+
+@runtime_checkable
+class AsyncRecommender(Protocol):
+    """`Recommender` for an event loop: the same interface with a coroutine, for example of a remote service."""
+
+    @property
+    def catalogue(self) -> CatalogueView:
+        """The items that it recommends."""
+
+    @property
+    def identity(self) -> RecommenderIdentity:
+        """Which recommender this is, for the lineage of runs."""
+
+    async def retrieve(
+        self,
+        history: Sequence[str],
+        preference: str | None = None,
+        *,
+        k: int,
+        trust: float | None = None,
+        exclude: Collection[str] = (),
+        where: Where | None = None,
+    ) -> Retrieved:
+        """`Recommender.retrieve`, as a coroutine."""
+
+
+AnyRecommender: TypeAlias = Recommender | AsyncRecommender
+"""What `build_graph` takes."""
+
+
+@runtime_checkable
+class BatchRecommender(Recommender, Protocol):
+    """A recommender that also answers many queries at once and knows the rank of every item.
+
+    `retrieve_batch` and `ranks_of` of this module serve those that do not.
+    """
+
+    def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
+        """`retrieve` for many queries; the answers come in the order of the queries."""
+
+    def ranks_of(self, item_ids: Sequence[str], queries: Sequence[Query]) -> NDArray[np.int64]:
+        """1-based rank of an item for each query, int64 (n,); an item that its query masks ranks after all others."""
+
+
+def retrieve_batch(recommender: Recommender, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
+    """Retrieve for many queries, in one call where the recommender can.
+
+    Raises:
+        ConfigError: a query asks for `diversity` or `include_seen`, which the recommender does not offer.
+    """
+    if isinstance(recommender, BatchRecommender):
+        return recommender.retrieve_batch(queries, k=k)
+    return [_retrieve(recommender, query, k) for query in queries]
+
+
+def ranks_of(recommender: Recommender, item_ids: Sequence[str], queries: Sequence[Query]) -> NDArray[np.int64]:
+    """1-based rank of one item for each query, int64 (n,).
+
+    A recommender without `ranks_of` is asked for its whole catalogue; an item that does not come back ranks after the
+    last one that does.
+    """
+    import numpy as np
+
+    if len(item_ids) != len(queries):
+        raise ConfigError(f"{len(item_ids)} items for {len(queries)} queries. Give one item a query.")
+    if isinstance(recommender, BatchRecommender):
+        return recommender.ranks_of(item_ids, queries)
+    size = len(recommender.catalogue)
+    ranks = np.empty(len(queries), dtype=np.int64)
+    for position, (item_id, query) in enumerate(zip(item_ids, queries, strict=True)):
+        found = [item.id for item in _retrieve(recommender, query, size)]
+        ranks[position] = 1 + (found.index(item_id) if item_id in found else len(found))
+    return ranks
+
+
+def _retrieve(recommender: Recommender, query: Query, k: int) -> Retrieved:
+    if query.diversity or query.include_seen:
+        raise ConfigError(
+            f"{type(recommender).__name__} offers neither `diversity` nor `include_seen`. Leave them out of the query."
+        )
+    return recommender.retrieve(
+        query.history, query.preference, k=k, trust=query.trust, exclude=query.exclude, where=query.where
+    )
+
+
+def _check_weight(name: str, value: object, ends: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:  # NaN is refused as well
+        raise ConfigError(f"{name} is {str(value)[:80]}. Give a weight from {ends}.")
