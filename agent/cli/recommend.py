@@ -21,6 +21,7 @@ from deeprec.agent.graph.build import build_graph
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.many_runs import run_many, step_text
 from deeprec.agent.graph.state import AgentInput, AgentOutput, Lineage
+from deeprec.agent.graph.turn_seeds import MAX_SEED
 from deeprec.agent.traces.export.otel import OtelRecorder
 from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
 from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
@@ -29,7 +30,6 @@ from deeprec.agent.views.text.run import visible
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
 from deeprec.trm_tool.cli.options import (
     DEFAULT_ARTIFACT,
-    MAX_SEED,
     ColumnOption,
     DataOption,
     DropBadRows,

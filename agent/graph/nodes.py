@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.state import AgentState, Ending, Lineage
+from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.agent.policy.completion import PolicyError
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Turn
 from deeprec.agent.protocols.prompts import PROMPT_VERSION
@@ -90,6 +91,7 @@ class Nodes:
             "history": history,
             "where": where,
             "seed": lineage.get("seed"),
+            "turn_seeds": lineage.get("turn_seeds", "hashed"),
             "phrases": self._phrases_for(history),
             "own_ranking": [{"item_id": item.id, "score": item.score} for item in own],
             "spent_ms": (perf_counter() - started) * 1000,
@@ -344,7 +346,10 @@ class Nodes:
             may_rank=state["retrieval_count"] >= self.config.min_retrievals,
             max_tokens=max(1, min(self.config.max_turn_tokens, tokens_left)),
             timeout_s=max(1.0, self._seconds_left(state)),
-            seed=None if request["seed"] is None else request["seed"] + state["turn_count"],
+            # A checkpoint written before the rule was named goes on with the seeds that its run began with.
+            seed=None
+            if request["seed"] is None
+            else turn_seed(request["seed"], state["turn_count"], request.get("turn_seeds", "counted")),
         )
 
     def _seconds_left(self, state: AgentState) -> float:
@@ -377,6 +382,7 @@ class Nodes:
         self, run_id: str, history: list[str], message: str | None, where: Any, lineage: Lineage
     ) -> RunRecord:
         parent = _uuid("parent_id", lineage.get("parent_id"))
+        rule = {} if lineage.get("turn_seeds") == "counted" else {"turn_seeds": "hashed"}  # older runs name none
         return RunRecord(
             run_id=UUID(run_id),
             user_id=lineage.get("user_id"),
@@ -391,7 +397,7 @@ class Nodes:
             trm_fingerprint=self.retriever.fingerprint,
             trm_holdout=self.retriever.holdout,
             dataset_fingerprint=self.retriever.dataset_fingerprint,
-            config={**asdict(self.config), "where": where},
+            config={**asdict(self.config), "where": where, **rule},
             seed=lineage.get("seed"),
             split=lineage.get("split"),
             suite=lineage.get("suite"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # typing's own is refused by pydantic before Python 3.12
 
+from deeprec.agent.graph.turn_seeds import SeedRule
 from deeprec.agent.traces.records import Outcome
 
 
@@ -27,6 +28,8 @@ class Lineage(TypedDict, total=False):
     parent_id: str
     fork: dict[str, Any]
     """How the run departs from its parent; see `RunRecord.fork`."""
+    turn_seeds: SeedRule
+    """How the seeds of the turns follow from `seed`; replays of older runs pass "counted"."""
 
 
 class Candidate(TypedDict):

@@ -46,6 +46,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
     """
     stored = dict(trace.run.config)
     where = stored.pop("where", None)
+    stored.pop("turn_seeds", None)
     odd = sorted((set(stored) ^ {field.name for field in fields(AgentConfig)}) - _CAME_LATER)
     if odd:
         raise TraceStoreError(

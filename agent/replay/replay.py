@@ -240,7 +240,12 @@ def _request(again: _Again, where: dict[str, Any] | None, child_id: UUID) -> Age
         "split": run.split,
     }
     lineage: Any = {name: value for name, value in known.items() if value is not None}
-    lineage |= Lineage(run_id=str(child_id), parent_id=str(run.run_id), fork=again.fork)
+    lineage |= Lineage(
+        run_id=str(child_id),
+        parent_id=str(run.run_id),
+        fork=again.fork,
+        turn_seeds=run.config.get("turn_seeds", "counted"),
+    )
     return AgentInput(history=list(run.history), message=run.message, where=where, lineage=lineage)
 
 

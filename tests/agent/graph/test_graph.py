@@ -23,6 +23,7 @@ from deeprec.agent import (
     make_recommend_tool,
     run_many,
 )
+from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.trm_tool import ConfigError, Retrieved, Retriever, UnknownItemError
 from tests.tiny_server import MODEL, TinyServer
 
@@ -444,7 +445,7 @@ async def test_a_search_past_the_budget_is_answered_before_the_tools_protocol_ra
     output = await build_graph(chat, retriever, config=config).ainvoke({"history": history, "lineage": {"seed": 7}})
     assert output["status"] == "budget"
     assert [place["source"] for place in output["recommendations"]] == ["written", "filled", "filled"]
-    assert server.requests[-1]["seed"] == 9
+    assert server.requests[-1]["seed"] == turn_seed(7, 2)
 
 
 async def test_a_context_that_is_full_in_the_tools_protocol_is_a_spent_budget(

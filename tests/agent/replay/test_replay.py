@@ -22,6 +22,7 @@ from deeprec.agent import (
     make_chat_model,
     replay_run,
 )
+from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.agent.replay.preconditions import config_of
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.training import RolloutError, rollout_from_run
@@ -104,7 +105,7 @@ async def test_a_fork_edits_one_turn_and_lets_the_model_go_on(
     # One call of the model: the turn after the edited one, and it saw the edited text.
     [asked] = completions(server)
     assert asked["prompt"] == [*chain(child.turns[:3]), *child.turns[3].prompt_ids]
-    assert asked["seed"] == 11 + 3
+    assert asked["seed"] == turn_seed(11, 3)
     assert steps == ["retrieve", "reason", "rank", "finish"]
 
 
@@ -198,6 +199,20 @@ async def test_a_seeded_run_replays_as_it_was(
     assert replay.child.run.parent_id == original.run.run_id
     assert [turn.completion_ids for turn in replay.child.turns] == [turn.completion_ids for turn in original.turns]
     assert replay.child.recommended == original.recommended
+
+
+async def test_a_run_logged_with_counted_seeds_is_repeated_with_counted_seeds(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore
+) -> None:
+    original = await logged(policy, retriever, store, GUIDED, turn_seeds="counted")
+    assert "turn_seeds" not in original.run.config  # as in a store of that time
+    drawn = [asked["seed"] for asked in completions(server)]
+    assert drawn[:2] == [11, 12]
+    server.requests.clear()
+    replay = await replay_run(store, original.run.run_id, policy=policy, retriever=retriever)
+    assert replay.is_same
+    assert replay.comparison.setting == ()
+    assert [asked["seed"] for asked in completions(server)] == drawn
 
 
 async def test_a_replay_says_where_the_model_wrote_something_else(
