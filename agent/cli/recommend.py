@@ -28,13 +28,12 @@ from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.text.run import visible
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
+from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
     DEFAULT_ARTIFACT,
-    ColumnOption,
+    ColumnOptions,
     DataOption,
-    DropBadRows,
-    TextColumns,
-    read_data,
+    JsonOption,
     split_names,
 )
 
@@ -49,6 +48,7 @@ class ProtocolName(StrEnum):
 
 
 @app.command()
+@option_groups
 def recommend(
     user: Annotated[str | None, typer.Option(help="A user of --data: the whole history counts.")] = None,
     history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
@@ -58,12 +58,7 @@ def recommend(
         Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")
     ] = DEFAULT_ARTIFACT,
     data: DataOption = None,
-    drop_bad_rows: DropBadRows = False,
-    user_column: ColumnOption = None,
-    item_column: ColumnOption = None,
-    time_column: ColumnOption = None,
-    title_column: ColumnOption = None,
-    text_columns: TextColumns = None,
+    columns: ColumnOptions = ColumnOptions(),
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
     model: ModelOption = None,
     protocol: Annotated[
@@ -89,7 +84,7 @@ def recommend(
         str | None,
         typer.Option(envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="Send spans of the run to this OTLP/HTTP address too."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Recommend items to one person, and log the run. The API key is read from DEEPREC_API_KEY or OPENAI_API_KEY."""
     if (user is None) == (history is None):
@@ -101,15 +96,7 @@ def recommend(
     config = AgentConfig(k=k, guided=guided, temperature=temperature, max_retrievals=max_retrievals, trust=trust)
     retriever = Retriever.load(artifact)
     if user is not None:
-        dataset = read_data(
-            data,
-            drop_bad_rows=drop_bad_rows,
-            user_column=user_column,
-            item_column=item_column,
-            time_column=time_column,
-            title_column=title_column,
-            text_columns=text_columns,
-        )
+        dataset = columns.read(data)
         items = _history(user, dataset, retriever, artifact, named=data is not None)
     else:
         items = split_names(history)

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption, open_policy
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, JsonOption, StoreOption, to_json
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption, to_json
 from deeprec.agent.graph.turn_seeds import MAX_SEED
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.text.run import visible
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
 
 RunArgument = Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")]
 RecommenderOption = Annotated[Path, typer.Option("--artifact", help="The recommender that the run was made with.")]

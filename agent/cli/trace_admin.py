@@ -11,9 +11,9 @@ import typer
 
 from deeprec.agent.cli.trace_options import (
     DEFAULT_STORE,
-    STATUSES,
-    JsonOption,
-    SplitOption,
+    AdapterVersionOption,
+    ModelOption,
+    RunOptions,
     StatusOption,
     StoreOption,
     SuiteOption,
@@ -26,6 +26,8 @@ from deeprec.agent.traces.export.json_lines import export_jsonl, import_jsonl
 from deeprec.agent.traces.export.preferences import export_preferences
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.agent.views.text.run import visible
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.data.preference_file import FORMAT
 from deeprec.trm_tool.errors import ConfigError
 
@@ -41,6 +43,7 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
 
 
+@option_groups
 def export(
     preferences: Annotated[
         Path | None, typer.Option(help="A Parquet file to write, one row for each preference of a model.")
@@ -53,9 +56,7 @@ def export(
         Path | None, typer.Option("--out", "-o", help="With --format: where to. A name in .gz is compressed.")
     ] = None,
     store: StoreOption = DEFAULT_STORE,
-    split: SplitOption = None,
-    suite: SuiteOption = None,
-    status: StatusOption = None,
+    runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Export runs, or the preferences that they wrote (to train the recommender on or to evaluate it with)."""
@@ -63,19 +64,19 @@ def export(
         raise ConfigError("Say what to export: either --preferences FILE, or --format jsonl|parquet with -o.")
     if (out is None) != (how is None):
         raise ConfigError("--format and -o go together: --format jsonl -o runs.jsonl, --format parquet -o FOLDER.")
-    where = RunFilter(split=split, suite=suite, status=known_status(status))
+    where = runs.filter()
     with TraceStore(store, create=False) as traces:
         if preferences is not None:
             _export_preferences(traces, preferences, where, as_json)
             return
         assert out is not None
         if how is ExportFormat.JSONL:
-            runs = export_jsonl(traces, out, where).runs
+            count = export_jsonl(traces, out, where).runs
         else:
             from deeprec.agent.traces.export.parquet import export_parquet
 
-            runs = export_parquet(traces, out, where).runs
-    _tell(as_json, {"output": str(out), "format": how, "runs": runs}, f"Wrote {_runs(runs)} to {visible(str(out))}.")
+            count = export_parquet(traces, out, where).runs
+    _tell(as_json, {"output": str(out), "format": how, "runs": count}, f"Wrote {_runs(count)} to {visible(str(out))}.")
 
 
 def import_runs(
@@ -106,10 +107,10 @@ def prune(
     max_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Keep the newest that take no more: 500MB, 2GB.")
     ] = None,
-    status: Annotated[str | None, typer.Option(help=f"Only runs that ended so: {', '.join(STATUSES)}.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only runs of this policy model.")] = None,
-    adapter_version: Annotated[str | None, typer.Option(help="Only runs of this version of the adapter.")] = None,
-    suite: Annotated[str | None, typer.Option(help="Only runs of this suite.")] = None,
+    status: StatusOption = None,
+    model: ModelOption = None,
+    adapter_version: AdapterVersionOption = None,
+    suite: SuiteOption = None,
     yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,

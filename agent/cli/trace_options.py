@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -16,6 +17,7 @@ from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
+    from deeprec.agent.traces import RunFilter
     from deeprec.trm_tool.catalogue.catalogue import Catalogue
 
 DEFAULT_STORE = ".deeprec/traces.db"
@@ -26,6 +28,7 @@ StoreOption = Annotated[
 STATUSES = (*get_args(Status), "incomplete")
 """What `--status` takes."""
 StatusOption = Annotated[str | None, typer.Option(help=f"Runs of this status only: {', '.join(STATUSES)}.")]
+UserOption = Annotated[str | None, typer.Option(help="Runs for this user only.")]
 SplitOption = Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")]
 SuiteOption = Annotated[
     str | None, typer.Option(help="Runs of this suite only: its name, or NAME@… for one version of it.")
@@ -35,7 +38,6 @@ ModelOption = Annotated[str | None, typer.Option(help="Runs of this policy model
 AdapterVersionOption = Annotated[str | None, typer.Option(help="Runs of this adapter version only.")]
 SinceOption = Annotated[datetime | None, typer.Option(help="Runs that started then or later, by the machine's clock.")]
 UntilOption = Annotated[datetime | None, typer.Option(help="Runs that started before then.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 ArtifactOption = Annotated[
     Path | None,
     typer.Option("--artifact", help="A TRM artifact whose catalogue has the titles. Else the default, where it fits."),
@@ -51,6 +53,41 @@ def known_status(status: str | None) -> str | None:
     if status is not None and status not in STATUSES:
         raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(STATUSES)}.")
     return status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Which runs of a store a command reads: all that match every option that is given."""
+
+    status: StatusOption = None
+    user: UserOption = None
+    suite: SuiteOption = None
+    system: SystemOption = None
+    split: SplitOption = None
+    model: ModelOption = None
+    adapter_version: AdapterVersionOption = None
+    since: SinceOption = None
+    until: UntilOption = None
+
+    def filter(self) -> RunFilter:
+        """The filter that the options mean.
+
+        Raises:
+            ConfigError: runs cannot have this status.
+        """
+        from deeprec.agent.traces import RunFilter
+
+        return RunFilter(
+            status=known_status(self.status),
+            user_id=self.user,
+            suite=self.suite,
+            system=self.system,
+            split=self.split,
+            policy_model=self.model,
+            adapter_version=self.adapter_version,
+            since=self.since,
+            until=self.until,
+        )
 
 
 def titles_for(artifact: Path | None, *traces: RunTrace) -> Catalogue | None:

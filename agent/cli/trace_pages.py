@@ -12,7 +12,6 @@ from rich.console import Console
 from deeprec.agent.cli.trace_options import (
     DEFAULT_STORE,
     ArtifactOption,
-    JsonOption,
     StoreOption,
     titles_for,
     to_json,
@@ -28,6 +27,7 @@ from deeprec.agent.views.html.parts import RunView
 from deeprec.agent.views.html.tokens import TokenTexts, read_tokenizer
 from deeprec.agent.views.text.comparison import render_comparison
 from deeprec.agent.views.text.run import visible
+from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 
 """Where `deeprec llm pull` leaves the embedded model."""

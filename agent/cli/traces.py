@@ -14,62 +14,37 @@ from rich.text import Text
 from deeprec.agent.cli.trace_admin import COMMANDS
 from deeprec.agent.cli.trace_options import (
     DEFAULT_STORE,
-    AdapterVersionOption,
     ArtifactOption,
-    JsonOption,
-    ModelOption,
-    SinceOption,
-    SplitOption,
-    StatusOption,
+    RunOptions,
     StoreOption,
-    SuiteOption,
-    SystemOption,
-    UntilOption,
-    known_status,
     titles_for,
     to_json,
 )
 from deeprec.agent.cli.trace_pages import TokenizerOption, compare, tokens_for, write_html
 from deeprec.agent.traces.records import RunSummary
-from deeprec.agent.traces.store.store import RunFilter, TraceStore
+from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.text.run import render_run, visible
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import JsonOption
 
 app = typer.Typer(help="Read, compare, keep and move logged runs.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("ls")
+@option_groups
 def list_runs(
     store: StoreOption = DEFAULT_STORE,
-    status: StatusOption = None,
-    user: Annotated[str | None, typer.Option(help="Runs for this user only.")] = None,
-    suite: SuiteOption = None,
-    system: SystemOption = None,
-    split: SplitOption = None,
-    model: ModelOption = None,
-    adapter_version: AdapterVersionOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
+    runs: RunOptions = RunOptions(),
     limit: Annotated[int, typer.Option(min=1, help="Most runs to list.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first."""
-    chosen = RunFilter(
-        status=known_status(status),
-        user_id=user,
-        suite=suite,
-        system=system,
-        split=split,
-        policy_model=model,
-        adapter_version=adapter_version,
-        since=since,
-        until=until,
-    )
     with TraceStore(store, create=False) as traces:
-        runs = traces.runs(limit, chosen)
+        listed = traces.runs(limit, runs.filter())
     if as_json:
-        typer.echo(json.dumps([to_json(run) for run in runs], indent=2))
-    elif runs:
-        Console().print(_listing(runs))
+        typer.echo(json.dumps([to_json(run) for run in listed], indent=2))
+    elif listed:
+        Console().print(_listing(listed))
     else:
         typer.echo("No run matches.")
 

@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.agent.cli.trace_options import (
-    DEFAULT_STORE,
-    AdapterVersionOption,
-    JsonOption,
-    ModelOption,
-    SplitOption,
-    StoreOption,
-    SuiteOption,
-    SystemOption,
-)
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption
 from deeprec.evals.cli.terminal_table import terminal_table
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,24 +24,20 @@ if TYPE_CHECKING:
     from deeprec.evals.metrics.streaming import Spread
 
 
+@option_groups
 def diagnose_runs(
     store: StoreOption = DEFAULT_STORE,
-    suite: SuiteOption = None,
-    system: SystemOption = None,
-    split: SplitOption = None,
-    model: ModelOption = None,
-    adapter_version: AdapterVersionOption = None,
+    runs: RunOptions = RunOptions(),
     worth: Annotated[int, typer.Option(min=0, help="Most runs to name as worth reading.")] = 10,
     plots: Annotated[Path | None, typer.Option(help="A folder to write the figures to, as PNG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Diagnose logged runs: how they end, what was found and listed, what is odd, what they cost, which to read."""
-    from deeprec.agent.traces import RunFilter, TraceStore
+    from deeprec.agent.traces import TraceStore
     from deeprec.evals.diagnosis.diagnose import diagnose
 
-    where = RunFilter(suite=suite, system=system, split=split, policy_model=model, adapter_version=adapter_version)
     with TraceStore(store, create=False) as traces:
-        diagnosis = diagnose(traces, where, worth=worth)
+        diagnosis = diagnose(traces, runs.filter(), worth=worth)
     files = [] if plots is None or not diagnosis.runs else write_plots(diagnosis, plots)
     if as_json:
         typer.echo(json.dumps({**diagnosis.to_dict(), "plots": [str(file) for file in files]}, indent=2))

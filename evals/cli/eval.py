@@ -12,7 +12,8 @@ import typer
 
 from deeprec.evals.cli import suites as suite_cli
 from deeprec.evals.cli.diagnose import diagnose_runs
-from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, DataOption, DropBadRows, TextColumns, read_data
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOptions, DataOption, JsonOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +33,7 @@ def _eval() -> None:
     """Evaluate agents from their runs."""
 
 
+@option_groups
 def trm_eval(
     artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
     data: DataOption = None,
@@ -48,19 +50,14 @@ def trm_eval(
         float | None,
         typer.Option(min=0, max=1, help="Weight of every preference.", show_default="the artifact's"),
     ] = None,
-    drop_bad_rows: DropBadRows = False,
-    user_column: ColumnOption = None,
-    item_column: ColumnOption = None,
-    time_column: ColumnOption = None,
-    title_column: ColumnOption = None,
-    text_columns: TextColumns = None,
+    columns: ColumnOptions = ColumnOptions(),
     preferences: Annotated[
         Path | None, typer.Option(help="Report on preferences of logged runs too: a file from `deeprec traces export`.")
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap, and of what the conditions draw.")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""
     from deeprec.evals.recommenders.evaluation import evaluate_trm
@@ -72,15 +69,7 @@ def trm_eval(
     check_split(split)
     rows = None if preferences is None else read_preference_file(preferences)
     loaded = load_artifact(artifact)
-    dataset = read_data(
-        data,
-        drop_bad_rows=drop_bad_rows,
-        user_column=user_column,
-        item_column=item_column,
-        time_column=time_column,
-        title_column=title_column,
-        text_columns=text_columns,
-    )
+    dataset = columns.read(data)
     started = time.perf_counter()
     written = None if rows is None else evaluate_written(loaded, dataset, rows, split=split, trust=trust, seed=seed)
     evaluation = evaluate_trm(

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption
 from deeprec.evals.cli.terminal_table import terminal_table
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, DEFAULT_CACHE
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, DEFAULT_CACHE, JsonOption
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.progress import StepProgress
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, JsonOption, StoreOption
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption
+from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 
 

@@ -6,31 +6,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deeprec.agent.cli.trace_options import (
-    DEFAULT_STORE,
-    AdapterVersionOption,
-    JsonOption,
-    ModelOption,
-    SinceOption,
-    SplitOption,
-    StatusOption,
-    SuiteOption,
-    SystemOption,
-    UntilOption,
-    known_status,
-    to_json,
-)
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, to_json
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
-    from deeprec.agent.traces import RunFilter
     from deeprec.training.rewards.stages import StageReward
 
 app = typer.Typer(help="Train the policy on logged runs.", no_args_is_help=True, add_completion=False)
@@ -56,6 +42,7 @@ def _train() -> None:
 
 
 @app.command()
+@option_groups
 def check(
     store: StoreArgument = DEFAULT_STORE,
     stage: Annotated[
@@ -67,14 +54,7 @@ def check(
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="With --base: and this adapter on it.")] = None,
     guided: Annotated[bool, typer.Option("--guided", help="Count guided runs too, as `train sft` does.")] = False,
-    split: SplitOption = None,
-    suite: SuiteOption = None,
-    system: SystemOption = None,
-    status: StatusOption = None,
-    model: ModelOption = None,
-    adapter_version: AdapterVersionOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
+    runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Say what of a store can be trained on: rollouts and refusals, groups, lengths, policies, rewards, distance."""
@@ -82,7 +62,7 @@ def check(
         raise ConfigError(f"--adapter {adapter} needs the model that it was trained on. Name it with --base.")
     if weight and stage is None:
         raise ConfigError("--weight is of a stage's reward. Name the stage with --stage.")
-    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+    where = runs.filter()
     reward = None if stage is None else make_stage(stage, weight)
 
     from rich.console import Console
@@ -99,7 +79,7 @@ def check(
             stage=reward,
             policy=None if base is None else load_current_policy(base, adapter),
             allow_guided=guided,
-            on_progress=lambda runs: told.update(f"{runs:,} runs read …"),
+            on_progress=lambda done: told.update(f"{done:,} runs read …"),
         )
     if as_json:
         typer.echo(json.dumps(to_json(report), indent=2, allow_nan=False))
@@ -118,6 +98,7 @@ def check(
 
 
 @app.command()
+@option_groups
 def score(
     store: StoreArgument = DEFAULT_STORE,
     stage: Annotated[str, typer.Option(help="interaction or recommendation.")] = "recommendation",
@@ -130,14 +111,7 @@ def score(
     again: Annotated[
         bool, typer.Option("--again", help="Also what is scored, as after a change of your own reward.")
     ] = False,
-    split: SplitOption = None,
-    suite: SuiteOption = None,
-    system: SystemOption = None,
-    status: StatusOption = None,
-    model: ModelOption = None,
-    adapter_version: AdapterVersionOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
+    runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Compute the reward components that runs lack, and a stage's reward of them, and write them to the store."""
@@ -152,7 +126,7 @@ def score(
 
     own = load_rewards(reward or ())
     chosen = make_stage(stage, weight, own=tuple(own))
-    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+    where = runs.filter()
     loaded = load_artifact(artifact)
     rewards = {**make_rewards(loaded, make_encoder(str(loaded.config["encoder_id"]))), **own}
     with TraceStore(store, create=False) as traces, Console(stderr=True).status("Scoring …") as told:
@@ -162,7 +136,7 @@ def score(
             rewards=rewards,
             stage=chosen,
             again=again,
-            on_progress=lambda runs: told.update(f"{runs:,} runs scored …"),
+            on_progress=lambda done: told.update(f"{done:,} runs scored …"),
         )
         others = sum(each.runs for each in recommender_runs(traces, where) if each.fingerprint != loaded.fingerprint)
     if as_json:
@@ -198,28 +172,3 @@ def make_stage(stage: str, weights: Sequence[str] | None, *, own: Sequence[str] 
         except ValueError:
             raise ConfigError(f"--weight {given!r} is no NAME=WEIGHT, such as similarity=0.5.") from None
     return stage_reward(check_stage(stage), told)
-
-
-def run_filter(
-    split: str | None,
-    suite: str | None,
-    system: str | None,
-    status: str | None,
-    model: str | None,
-    adapter_version: str | None,
-    since: datetime | None,
-    until: datetime | None,
-) -> RunFilter:
-    """The filter that the options of a command mean."""
-    from deeprec.agent.traces import RunFilter
-
-    return RunFilter(
-        status=known_status(status),
-        split=split,
-        suite=suite,
-        system=system,
-        policy_model=model,
-        adapter_version=adapter_version,
-        since=since,
-        until=until,
-    )

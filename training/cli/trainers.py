@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -12,23 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from deeprec.agent.cli.trace_options import (
-    DEFAULT_STORE,
-    AdapterVersionOption,
-    JsonOption,
-    ModelOption,
-    SinceOption,
-    SplitOption,
-    StatusOption,
-    StoreOption,
-    SuiteOption,
-    SystemOption,
-    UntilOption,
-    to_json,
-)
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
 from deeprec.agent.serving.server_process import Dtype
-from deeprec.training.cli.train import WeightOption, make_stage, run_filter
+from deeprec.training.cli.train import WeightOption, make_stage
 from deeprec.training.trainers.trainer_config import AdapterConfig, GrpoConfig, SftConfig
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.progress import StepProgress
 
@@ -53,38 +43,80 @@ _TOLD = {
 }
 
 OutOption = Annotated[
-    Path, typer.Option(help="The training's folder: adapter, log, checkpoints. The same command again goes on.")
+    Path,
+    typer.Option(help="The training's folder: adapter, log, checkpoints. The same command continues what it holds."),
 ]
-BaseOption = Annotated[
-    str | None,
-    typer.Option(help="The base model: a folder or a Hugging Face id.", show_default="the embedded one"),
-]
-StartOption = Annotated[Path | None, typer.Option(help="An adapter to go on from.")]
-RankOption = Annotated[int, typer.Option(min=1, help="Of a new LoRA adapter.")]
-FullOption = Annotated[bool, typer.Option("--full-weights", help="Train all weights, not an adapter.")]
-RateOption = Annotated[
-    float | None, typer.Option(help="Of AdamW.", show_default="one for an adapter, one for all weights")
-]
-SeedOption = Annotated[int, typer.Option(help="Of a new adapter and of the order of runs.")]
-TokensOption = Annotated[
-    int | None, typer.Option(min=1, help="Tokens through the model at once; fewer need less memory.")
-]
-EveryOption = Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")]
-ReportOption = Annotated[
-    list[str] | None, typer.Option("--report-to", help="Also log there, such as tensorboard; may be given again.")
-]
-LeaksOption = Annotated[
-    bool, typer.Option("--allow-leaks", help="Also runs whose targets are held out, or known to their recommender.")
-]
-CpuOption = Annotated[bool, typer.Option("--cpu", help="Leave a GPU alone.")]
-DtypeOption = Annotated[Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, bfloat16 on a GPU.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerOptions:
+    """What a training begins with and how its optimizer steps are made, for every trainer alike."""
+
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base model: a folder or a Hugging Face id.", show_default="the embedded model"),
+    ] = None
+    start: Annotated[Path | None, typer.Option(help="Continue from this adapter's folder.")] = None
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="The learning rate of AdamW.", show_default="one for an adapter, one for all weights"),
+    ] = None
+    rank: Annotated[int, typer.Option(min=1, help="The rank of a new LoRA adapter.")] = _LORA.rank
+    full_weights: Annotated[bool, typer.Option("--full-weights", help="Train all weights, not an adapter.")] = False
+    seed: Annotated[int, typer.Option(help="Seed of a new adapter's weights and of the order of runs.")] = 0
+    micro_batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in one forward pass, padding included; fewer need less memory.")
+    ] = None
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = 1
+    report_to: Annotated[
+        list[str] | None,
+        typer.Option("--report-to", help="Also log to this tracker, such as tensorboard; may be given several times."),
+    ] = None
+    cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU even where there is a GPU.")] = False
+    dtype: Annotated[
+        Dtype, typer.Option(help="Number format of the computation; auto is float32 on a CPU, bfloat16 on a GPU.")
+    ] = "auto"
+    allow_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leaks", help="Also train on runs whose targets are held out, or known to their recommender."
+        ),
+    ] = False
+
+    def settings(self) -> dict[str, Any]:
+        """The fields of `OptimizerConfig` that the options give."""
+        return {
+            "lora": None if self.full_weights else AdapterConfig(rank=self.rank, alpha=2 * self.rank),
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+            "micro_batch_tokens": self.micro_batch_tokens,
+            "checkpoint_every": self.checkpoint_every,
+            "report_to": tuple(self.report_to or ()),
+            "device": "cpu" if self.cpu else "auto",
+            "dtype": self.dtype,
+        }
+
+    def base_model(self) -> Path | str:
+        """The folder or the id of the base model; the embedded one is written to its folder first."""
+        from deeprec.agent import pull_embedded_model
+        from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+
+        return pull_embedded_model(EMBEDDED_MODEL) if self.base is None else self.base
+
+    def check_leaks(self, store: TraceStore, where: RunFilter) -> None:
+        """Raise ConfigError for runs that a policy which is evaluated must not learn from, unless they are allowed."""
+        from deeprec.training.store_report.report import leaks, recommender_runs
+
+        found = [] if self.allow_leaks else list(leaks(recommender_runs(store, where)))
+        if found:
+            raise ConfigError(f"{' '.join(found)} Or pass --allow-leaks, and evaluate on other people.")
+
+
+@option_groups
 def sft(
     out: OutOption,
     store: StoreOption = DEFAULT_STORE,
-    base: BaseOption = None,
-    start: StartOption = None,
+    trainer: TrainerOptions = TrainerOptions(),
     best: Annotated[int | None, typer.Option(min=1, help="Train on so many runs, those with the best rewards.")] = None,
     min_reward: Annotated[float | None, typer.Option(help="Train on runs with at least this reward.")] = None,
     stage: Annotated[str, typer.Option(help="Whose reward says what is best.")] = "recommendation",
@@ -92,42 +124,13 @@ def sft(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the runs.")] = _SFT.epochs,
     batch_size: Annotated[int, typer.Option(min=1, help="Runs a step.")] = _SFT.batch_size,
     validation: Annotated[float, typer.Option(help="Share of the runs to measure the loss on.")] = _SFT.validation,
-    learning_rate: RateOption = None,
-    rank: RankOption = _LORA.rank,
-    full_weights: FullOption = False,
-    seed: SeedOption = 0,
-    micro_batch_tokens: TokensOption = None,
-    checkpoint_every: EveryOption = 1,
-    report_to: ReportOption = None,
-    cpu: CpuOption = False,
-    dtype: DtypeOption = "auto",
-    allow_leaks: LeaksOption = False,
-    split: SplitOption = None,
-    suite: SuiteOption = None,
-    system: SystemOption = None,
-    status: StatusOption = "finished",
-    model: ModelOption = None,
-    adapter_version: AdapterVersionOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
+    runs: RunOptions = RunOptions(status="finished"),
     as_json: JsonOption = False,
 ) -> None:
     """Warm start: learn to write what good runs have written, guided ones included."""
-    config = SftConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        validation=validation,
-        lora=_lora(rank, full_weights),
-        learning_rate=learning_rate,
-        seed=seed,
-        micro_batch_tokens=micro_batch_tokens,
-        checkpoint_every=checkpoint_every,
-        report_to=tuple(report_to or ()),
-        device="cpu" if cpu else "auto",
-        dtype=dtype,
-    )
+    config = SftConfig(epochs=epochs, batch_size=batch_size, validation=validation, **trainer.settings())
     reward = make_stage(stage, weight)
-    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+    where = runs.filter()
 
     from deeprec.agent.traces import TraceStore
     from deeprec.training.rewards.stage_rewards import read_rewarded
@@ -137,7 +140,7 @@ def sft(
 
     require_trl()
     with TraceStore(store, create=False) as traces:
-        _check_leaks(traces, where, allowed=allow_leaks)
+        trainer.check_leaks(traces, where)
         rewarded = list(read_rewarded(traces, where, stage=reward, allow_guided=True))
     if best is None and min_reward is None:
         rollouts = [each.rollout for each in rewarded]
@@ -155,16 +158,18 @@ def sft(
                 f"{'' if min_reward is None else f' of {min_reward} or more'}. See `deeprec train check`."
             )
     with _Bar() as bar:
-        trained = train_sft(rollouts, base=_base(base), start=start, out=out, config=config, on_step=bar.show)
+        trained = train_sft(
+            rollouts, base=trainer.base_model(), start=trainer.start, out=out, config=config, on_step=bar.show
+        )
     _tell(trained, out, f"{len(rollouts)} of {len(rewarded)} runs", as_json=as_json)
 
 
+@option_groups
 def grpo(
     stage: Annotated[str, typer.Option(help="Whose reward is learned: interaction or recommendation.")],
     out: OutOption,
     store: StoreOption = DEFAULT_STORE,
-    base: BaseOption = None,
-    start: StartOption = None,
+    trainer: TrainerOptions = TrainerOptions(),
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps.", show_default="one pass over the groups")
     ] = None,
@@ -185,29 +190,12 @@ def grpo(
     max_logprob_gap: Annotated[
         float, typer.Option(help="Stop where logged and present log-probabilities differ by more, per token.")
     ] = _GRPO.max_logprob_gap,
-    learning_rate: RateOption = None,
-    rank: RankOption = _LORA.rank,
-    full_weights: FullOption = False,
-    seed: SeedOption = 0,
-    micro_batch_tokens: TokensOption = None,
-    checkpoint_every: EveryOption = 1,
-    report_to: ReportOption = None,
-    cpu: CpuOption = False,
-    dtype: DtypeOption = "auto",
-    allow_leaks: LeaksOption = False,
-    split: SplitOption = None,
-    suite: SuiteOption = None,
-    system: SystemOption = None,
-    status: StatusOption = None,
-    model: ModelOption = None,
-    adapter_version: AdapterVersionOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
+    runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Learn from groups of free runs by their rewards, with the log-probabilities that were logged."""
     reward = make_stage(stage, weight)
-    where = run_filter(split, suite, system, status, model, adapter_version, since, until)
+    where = runs.filter()
     settings: dict[str, Any] = {
         "loss_type": loss,
         "importance_sampling_level": ratio,
@@ -215,16 +203,9 @@ def grpo(
         "clip_high": clip_high,
         "max_staleness": max_staleness,
         "max_logprob_gap": max_logprob_gap,
-        "lora": _lora(rank, full_weights),
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "micro_batch_tokens": micro_batch_tokens,
-        "checkpoint_every": checkpoint_every,
-        "report_to": tuple(report_to or ()),
-        "device": "cpu" if cpu else "auto",
-        "dtype": dtype,
+        **trainer.settings(),
     }
-    GrpoConfig(**settings)  # what is wrong is said before the store is read
+    GrpoConfig(**settings)  # an invalid setting is reported before the store is read
 
     from deeprec.agent.traces import TraceStore
     from deeprec.training.rewards.stage_rewards import read_scored
@@ -234,15 +215,15 @@ def grpo(
 
     require_trl()
     with TraceStore(store, create=False) as traces:
-        _check_leaks(traces, where, allowed=allow_leaks)
+        trainer.check_leaks(traces, where)
         scored = read_scored(traces, where, stage=reward, scale=scale, strict=True)  # type: ignore[arg-type]  # checked there
-    source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=seed)
-    version = _version_of(start)
+    source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=trainer.seed)
+    version = _version_of(trainer.start)
     with _Bar() as bar:
         trained = train_grpo(
             source,
-            base=_base(base),
-            start=start,
+            base=trainer.base_model(),
+            start=trainer.start,
             out=out,
             config=GrpoConfig(steps=steps or one_pass, **settings),
             version=lambda step: version,
@@ -252,31 +233,11 @@ def grpo(
     _tell(trained, out, f"{len(scored)} runs", as_json=as_json)
 
 
-def _check_leaks(store: TraceStore, where: RunFilter, *, allowed: bool) -> None:
-    """Refuse runs that a policy must not learn from, if it is to be evaluated."""
-    from deeprec.training.store_report.report import leaks, recommender_runs
-
-    found = [] if allowed else list(leaks(recommender_runs(store, where)))
-    if found:
-        raise ConfigError(f"{' '.join(found)} Or pass --allow-leaks, and evaluate on other people.")
-
-
 def _digest(scored: Sequence[ScoredRollout], stage: StageReward, scale: str, groups_a_step: int) -> str:
     """16 hex digits over what the steps are made of."""
     runs = sorted((str(each.rollout.run_id), each.reward, each.advantage) for each in scored)
     told = json.dumps([stage.stage, dict(stage.weights), scale, groups_a_step, runs])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def _lora(rank: int, full_weights: bool) -> AdapterConfig | None:
-    return None if full_weights else AdapterConfig(rank=rank, alpha=2 * rank)
-
-
-def _base(named: str | None) -> Path | str:
-    from deeprec.agent import pull_embedded_model
-    from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
-
-    return pull_embedded_model(EMBEDDED_MODEL) if named is None else named
 
 
 def _version_of(start: Path | None) -> int | None:

@@ -9,14 +9,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, DropBadRows, TextColumns, split_names
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, ColumnOptions, JsonOption
 from deeprec.trm_tool.data.importers.detection import Format
 from deeprec.trm_tool.errors import DataError
 from deeprec.trm_tool.text import plain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; one that `deeprec data` wrote before is replaced.")]
 
 
@@ -55,7 +55,7 @@ def import_command(
     rating_column: ColumnOption = None,
     delimiter: Annotated[str | None, typer.Option(help="Of CSV; else found in the header.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of CSV; else UTF-8.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write RecBole atomic files from MovieLens, Amazon Reviews, or CSV and Parquet of your own.
 
@@ -89,25 +89,17 @@ def import_command(
 
 
 @app.command("check")
+@option_groups
 def check_command(
     folder: Annotated[Path, typer.Argument(help="A folder of RecBole atomic files.")],
-    drop_bad_rows: DropBadRows = False,
-    user_column: ColumnOption = None,
-    item_column: ColumnOption = None,
-    time_column: ColumnOption = None,
-    title_column: ColumnOption = None,
-    text_columns: TextColumns = None,
-    as_json: AsJson = False,
+    columns: ColumnOptions = ColumnOptions(),
+    as_json: JsonOption = False,
 ) -> None:
     """Report what is in the data, what weakens it, and whether `deeprec trm train` takes it with the same options."""
     from deeprec.trm_tool.data.check import check_data
-    from deeprec.trm_tool.data.columns import ColumnNames
     from deeprec.trm_tool.data.reports import show_check
 
-    columns = ColumnNames(
-        user=user_column, item=item_column, time=time_column, title=title_column, text=split_names(text_columns)
-    )
-    report = check_data(folder, columns=columns, drop_bad_rows=drop_bad_rows)
+    report = check_data(folder, columns=columns.names(), drop_bad_rows=columns.drop_bad_rows)
     if as_json:
         _print_json(report.to_dict())
     else:
@@ -122,7 +114,7 @@ def generate_shop_command(
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same shop.")] = 0,
     products: Annotated[int, typer.Option(help="Products in the catalogue.")] = 2000,
     people: Annotated[int, typer.Option(help="Simulated people.")] = 1000,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Generate a synthetic shop: made-up products, and simulated people with tastes of their own.
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from deeprec.trm_tool.cli.options import ColumnOption, TextColumns, split_names
+from deeprec.trm_tool.cli.options import ColumnOption, JsonOption, TextColumns, split_names
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.catalogue.catalogue import Item
@@ -21,7 +21,6 @@ FileArgument = Annotated[Path, typer.Argument(help="A RecBole .item file with th
 Out = Annotated[
     Path | None, typer.Option(help="Folder to write to: a new one, or ARTIFACT itself.", show_default="ARTIFACT itself")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 @app.callback()
@@ -37,7 +36,7 @@ def add(
     item_column: ColumnOption = None,
     title_column: ColumnOption = None,
     text_columns: TextColumns = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Add the items of a file; they are ranked by their text. Items that were removed come back."""
     retriever, before = _load(artifact)
@@ -54,7 +53,7 @@ def update(
     item_column: ColumnOption = None,
     title_column: ColumnOption = None,
     text_columns: TextColumns = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Replace title, text and attributes of items by those of a file; what was learnt of the items stays."""
     retriever, before = _load(artifact)
@@ -69,7 +68,7 @@ def remove(
     artifact: ArtifactArgument,
     item_ids: Annotated[list[str], typer.Argument(help="Ids of items, separated by spaces.", metavar="ID...")],
     out: Out = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take items out of every answer; histories may still hold them."""
     retriever, before = _load(artifact)

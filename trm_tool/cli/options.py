@@ -1,11 +1,13 @@
 """Options that several commands share: the interaction data and its columns, and the range of a seed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from deeprec.trm_tool.data.columns import ColumnNames
     from deeprec.trm_tool.data.dataset import Dataset
 
 DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
@@ -15,41 +17,57 @@ DEFAULT_CACHE = Path(".deeprec/cache/embeddings")
 MAX_SEED = 2**32 - 1
 """Every generator of random numbers that is used here takes seeds from 0 to this."""
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of RecBole atomic files; the embedded ml-100k by default.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DropBadRows = Annotated[
     bool, typer.Option("--drop-bad-rows", help="Leave out repeats, unknown items and users below 3 interactions.")
 ]
-ColumnOption = Annotated[str | None, typer.Option(help="Else found by name.")]
+ColumnOption = Annotated[
+    str | None, typer.Option(help="The name of this column.", show_default="found by the usual names")
+]
 TextColumns = Annotated[
-    str | None, typer.Option(help="Item columns of prose, separated by commas, beside those found.")
+    str | None,
+    typer.Option(help="Names of further item columns that hold prose, separated by commas, beside those found."),
 ]
 
 
-def read_data(
-    folder: Path | None,
-    *,
-    drop_bad_rows: bool,
-    user_column: str | None,
-    item_column: str | None,
-    time_column: str | None,
-    title_column: str | None,
-    text_columns: str | None,
-) -> "Dataset":
-    """Read the data that the options name; without a folder, the embedded ml-100k.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnOptions:
+    """How a folder of RecBole atomic files is read."""
 
-    Raises:
-        ConfigError: the embedded data is not installed.
-        DataError: as `read_atomic_files`.
-    """
-    from deeprec.trm_tool.data.atomic_files import embedded_ml100k, read_atomic_files
-    from deeprec.trm_tool.data.columns import ColumnNames
+    drop_bad_rows: DropBadRows = False
+    user_column: ColumnOption = None
+    item_column: ColumnOption = None
+    time_column: ColumnOption = None
+    title_column: ColumnOption = None
+    text_columns: TextColumns = None
 
-    columns = ColumnNames(
-        user=user_column, item=item_column, time=time_column, title=title_column, text=split_names(text_columns)
-    )
-    return read_atomic_files(folder or embedded_ml100k(), columns=columns, drop_bad_rows=drop_bad_rows)
+    def names(self) -> "ColumnNames":
+        """The columns that were named."""
+        from deeprec.trm_tool.data.columns import ColumnNames
+
+        return ColumnNames(
+            user=self.user_column,
+            item=self.item_column,
+            time=self.time_column,
+            title=self.title_column,
+            text=split_names(self.text_columns),
+        )
+
+    def read(self, folder: Path | None) -> "Dataset":
+        """Read a folder of RecBole atomic files; None reads the embedded ml-100k.
+
+        Raises:
+            ConfigError: the embedded data is not installed.
+            DataError: as `read_atomic_files`.
+        """
+        from deeprec.trm_tool.data.atomic_files import embedded_ml100k, read_atomic_files
+
+        return read_atomic_files(folder or embedded_ml100k(), columns=self.names(), drop_bad_rows=self.drop_bad_rows)
+
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of RecBole atomic files.", show_default="the embedded ml-100k")
+]
 
 
 def split_names(names: str | None) -> tuple[str, ...]:

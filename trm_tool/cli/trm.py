@@ -11,14 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.cli.items import app as items_app
+from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
     DEFAULT_ARTIFACT,
     DEFAULT_CACHE,
-    ColumnOption,
+    ColumnOptions,
     DataOption,
-    DropBadRows,
-    TextColumns,
-    read_data,
+    JsonOption,
     split_names,
 )
 from deeprec.trm_tool.errors import ConfigError, UnknownItemError
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(items_app, name="items")
 
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
-
 
 @app.callback()
 def _group() -> None:
@@ -43,6 +40,7 @@ def _group() -> None:
 
 
 @app.command()
+@option_groups
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the artifact; one that is there is replaced.")],
     data: DataOption = None,
@@ -61,16 +59,11 @@ def train(
         str | None,
         typer.Option(help="Text encoder: a sentence-transformers id or folder, or hashing-32.", show_default="MiniLM"),
     ] = None,
-    drop_bad_rows: DropBadRows = False,
-    user_column: ColumnOption = None,
-    item_column: ColumnOption = None,
-    time_column: ColumnOption = None,
-    title_column: ColumnOption = None,
-    text_columns: TextColumns = None,
+    columns: ColumnOptions = ColumnOptions(),
     cache: Annotated[
         Path, typer.Option(help="Folder that keeps text embeddings; delete it to forget them.")
     ] = DEFAULT_CACHE,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train the recommender through RecBole and write its artifact."""
     from deeprec.trm_tool.data.preference_file import read_preference_file
@@ -78,15 +71,7 @@ def train(
     from deeprec.trm_tool.trm.training.train import DEFAULT_EPOCHS, train_trm
     from deeprec.trm_tool.trm.training.written_preferences import collect_training_texts
 
-    dataset = read_data(
-        data,
-        drop_bad_rows=drop_bad_rows,
-        user_column=user_column,
-        item_column=item_column,
-        time_column=time_column,
-        title_column=title_column,
-        text_columns=text_columns,
-    )
+    dataset = columns.read(data)
     notes = Console(stderr=True, quiet=as_json)
     for line in _described(dataset):
         notes.print(Text(line))
@@ -138,7 +123,7 @@ def search(
     diversity: Annotated[
         float, typer.Option(help="How much to avoid items that are like those above them, 0 to 1; 0 is off.")
     ] = 0.0,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the items that fit a history and a preference best; with neither, the most popular ones."""
     conditions = _read_json(where)
