@@ -33,6 +33,7 @@ from deeprec.training.trainers.checkpoints import (
     save_checkpoint,
 )
 from deeprec.training.trainers.micro_batches import Padding
+from deeprec.training.trainers.overridden_methods import check_overridden_methods
 from deeprec.training.trainers.policy_model import PolicyModel, save_adapter, save_model
 from deeprec.training.trainers.step_report import LOG, StepReport, TrainingError, read_log
 from deeprec.training.trainers.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
@@ -245,8 +246,9 @@ def training_arguments(
         learning_rate: Where the settings name none.
 
     Raises:
-        ConfigError: the process was started as one of several.
+        ConfigError: the process was started as one of several, or the installed TRL or transformers does not fit.
     """
+    check_overridden_methods()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "Training was started in several processes, but takes one. Call `deeprec train` without accelerate launch "
