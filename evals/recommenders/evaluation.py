@@ -23,6 +23,7 @@ from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.encoders.text_encoder import Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
+from deeprec.trm_tool.recommender import CatalogueView
 from deeprec.trm_tool.trm.artifact import Artifact
 
 CUTOFFS = (10, 20)
@@ -234,14 +235,19 @@ def check_artifact(artifact: Artifact, dataset: Dataset, split: str, *, position
             f"The artifact was trained with holdout {holdout}, so the targets of the {split} split were in its "
             f"training: its figures would mean nothing. Train it again with `--holdout {needed}` or more."
         )
-    missing = [item_id for item_id in dataset.catalogue.ids if item_id not in artifact.catalogue]
+    check_catalogue(artifact.catalogue, dataset)
+    return holdout
+
+
+def check_catalogue(catalogue: CatalogueView, dataset: Dataset) -> None:
+    """Raise ConfigError where a recommender's catalogue lacks an item of the data."""
+    missing = [item_id for item_id in dataset.catalogue.ids if item_id not in catalogue]
     if missing:
         named = ", ".join(repr(item_id)[:80] for item_id in missing[:5])
         raise ConfigError(
-            f"The artifact's catalogue lacks {len(missing)} of the {len(dataset.catalogue)} items of {dataset.name}, "
-            f"such as {named}. Evaluate it on the data that it was trained on, or train one on this data."
+            f"The recommender's catalogue lacks {len(missing)} of {len(dataset.catalogue)} items of {dataset.name}, "
+            f"such as {named}. Use the data that it was trained on, or train one on this data."
         )
-    return holdout
 
 
 def _protocol(split: str, cases: Sequence[Case], positions: int, items: int, holdout: int) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprec.evals.recommenders.evaluation import check_artifact
+from deeprec.evals.recommenders.evaluation import check_catalogue
 from deeprec.evals.requests.cases import SPLITS, make_cases
 from deeprec.training.rewards.stages import Stage, check_stage
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.recommender import Query
+from deeprec.trm_tool.recommender import Query, Recommender, ranks_of
 from deeprec.trm_tool.trm.artifact import Artifact
 from deeprec.trm_tool.trm.retriever import Retriever
 
@@ -71,7 +71,7 @@ class Selection:
 
 def select_instances(
     dataset: Dataset,
-    artifact: Artifact,
+    recommender: Recommender | Artifact,
     encoder: Encoder | None = None,
     *,
     max_rank: int = 100,
@@ -86,21 +86,25 @@ def select_instances(
 
     Args:
         dataset: people and targets.
-        artifact: the recommender that the runs will search with, trained on this data with `--holdout 3`.
-        encoder: the artifact's own; None makes it by its id.
+        recommender: what the runs will search with: a `Retriever`, its artifact, or a recommender of your own. It was
+            trained on this data without the three last items of each person, and its `identity` says so.
+        encoder: the artifact's own, where one is given; None makes it by its id.
         max_rank: the lowest rank of the target by the recommender alone that is not too hard to learn from.
         interaction_share: of the people, for the stage `interaction`; the others are for `recommendation`. The paper's
             20 and 80 steps by default.
         seed: of the deal and of the order within the stages.
 
     Raises:
-        ConfigError: the artifact has learned some of the three last items, or less than it may, or is other data's.
+        ConfigError: the recommender has learned some of the three last items, or less than it may, does not say which
+            data it was trained on, or was trained on other data.
     """
     if max_rank < 1:
         raise ConfigError(f"max_rank is {max_rank}; no target would be left. Give 1 or more.")
     if not 0 <= interaction_share <= 1:
         raise ConfigError(f"interaction_share is {interaction_share}. Give a share of the people, from 0 to 1.")
-    _check_trained_for_this(artifact, dataset)
+    if isinstance(recommender, Artifact):
+        recommender = Retriever(recommender, encoder)
+    _check_trained_for_this(recommender, dataset)
     cases = {case.user: case for case in make_cases(dataset, SPLIT)}
     left_out = Counter({TOO_FEW_ITEMS: 0, HELD_OUT_TARGET: 0, SEEN_TARGET: 0, REMOVED_TARGET: 0, TOO_HARD: 0})
     left_out[TOO_FEW_ITEMS] = len(dataset.users) - len(cases)
@@ -110,13 +114,11 @@ def select_instances(
             left_out[HELD_OUT_TARGET] += 1
         elif case.target in case.history:
             left_out[SEEN_TARGET] += 1
-        elif case.target in artifact.catalogue.removed:
+        elif case.target in recommender.catalogue.removed:
             left_out[REMOVED_TARGET] += 1
         else:
             kept.append(case)
-    ranks = Retriever(artifact, encoder).ranks_of(
-        [case.target for case in kept], [Query(history=case.history) for case in kept]
-    )
+    ranks = ranks_of(recommender, [case.target for case in kept], [Query(history=case.history) for case in kept])
     instances = {
         case.user: Instance(user=case.user, history=case.history, target=case.target, trm_rank=int(rank))
         for case, rank in zip(kept, ranks, strict=True)
@@ -133,17 +135,27 @@ def select_instances(
     )
 
 
-def _check_trained_for_this(artifact: Artifact, dataset: Dataset) -> None:
-    trained_on, needed = str(artifact.config["dataset_fingerprint"]), SPLITS[SPLIT]
-    if trained_on != dataset.fingerprint:
+def _check_trained_for_this(recommender: Recommender, dataset: Dataset) -> None:
+    known, needed = recommender.identity, SPLITS[SPLIT]
+    remedy = (
+        f"Train one on this data with `deeprec trm train --holdout {needed}`; one of your own says in its `identity` "
+        "what it was trained on."
+    )
+    if known.dataset_fingerprint is None:
+        raise ConfigError(f"The recommender does not say which data it was trained on. {remedy}")
+    if known.dataset_fingerprint != dataset.fingerprint:
         raise ConfigError(
-            f"The artifact was trained on other data (fingerprint {trained_on[:12]}) than {dataset.name} "
-            f"({dataset.fingerprint[:12]}), so nothing says that it has not learned the targets. Train one on this "
-            f"data with `deeprec trm train --holdout {needed}`."
+            f"The recommender was trained on other data (fingerprint {known.dataset_fingerprint[:12]}) than "
+            f"{dataset.name} ({dataset.fingerprint[:12]}), so it may have learned the targets. {remedy}"
         )
-    holdout = check_artifact(artifact, dataset, SPLIT)
-    if holdout != needed:
+    if known.holdout is None or known.holdout < needed:
         raise ConfigError(
-            f"The artifact was trained with holdout {holdout}: it knows less of each person than the history that a "
-            f"run gives it. Train one with `deeprec trm train --holdout {needed}`."
+            f"The recommender was trained with holdout {known.holdout}, so it may have learned targets of the split "
+            f"{SPLIT}. {remedy}"
         )
+    if known.holdout > needed:
+        raise ConfigError(
+            f"The recommender was trained with holdout {known.holdout}: it knows less of each person than the history "
+            f"that a run gives it. {remedy}"
+        )
+    check_catalogue(recommender.catalogue, dataset)

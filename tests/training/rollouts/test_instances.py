@@ -1,13 +1,28 @@
 """Whom the stages are trained on: targets, the deal of the people, and the guard of what evaluations ask for."""
 
 import dataclasses
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
 
 from deeprec.evals import make_cases
 from deeprec.training import Selection, select_instances
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, Query, Retriever, load_artifact
+from deeprec.trm_tool import (
+    Artifact,
+    Catalogue,
+    ConfigError,
+    Dataset,
+    HashingEncoder,
+    Query,
+    RecommenderIdentity,
+    Retrieved,
+    Retriever,
+    ScoredItem,
+    Where,
+    load_artifact,
+)
 
 ALL = 50
 
@@ -91,7 +106,7 @@ def test_people_with_nothing_before_the_target_and_targets_that_cannot_come_back
     assert selection.left_out["target removed"] >= 1
 
 
-@pytest.mark.parametrize(("holdout", "why"), [(2, "holdout 2.*`--holdout 3`"), (4, "knows less of each person")])
+@pytest.mark.parametrize(("holdout", "why"), [(2, "holdout 2.*--holdout 3`"), (4, "knows less of each person")])
 def test_an_artifact_of_another_holdout_is_refused(
     artifact: Artifact, dataset: Dataset, holdout: int, why: str
 ) -> None:
@@ -104,6 +119,71 @@ def test_an_artifact_of_other_data_is_refused(artifact: Artifact, dataset: Datas
     other = with_sequence(dataset, dataset.users[0], dataset.sequences[dataset.users[1]])
     with pytest.raises(ConfigError, match="trained on other data"):
         select_instances(other, artifact)
+
+
+class MostPopular:
+    """A recommender of one's own: the items that most people had, as they are before the three last ones."""
+
+    def __init__(self, dataset: Dataset, identity: RecommenderIdentity, catalogue: Catalogue | None = None) -> None:
+        self.catalogue = catalogue or dataset.catalogue
+        self.identity = identity
+        self.counts = Counter(item for user in dataset.users for item in dataset.history(user, 3))
+
+    def retrieve(
+        self,
+        history: Sequence[str],
+        preference: str | None = None,
+        *,
+        k: int,
+        trust: float | None = None,
+        exclude: Collection[str] = (),
+        where: Where | None = None,
+    ) -> Retrieved:
+        masked = {*history, *exclude, *self.catalogue.removed}
+        fitting = sorted(
+            (item for item in self.catalogue.ids if item not in masked), key=lambda item: -self.counts[item]
+        )
+        return Retrieved([ScoredItem(item, float(self.counts[item])) for item in fitting[:k]])
+
+
+def test_a_recommender_of_ones_own_ranks_the_targets(dataset: Dataset) -> None:
+    identity = RecommenderIdentity(fingerprint="popular", dataset_fingerprint=dataset.fingerprint, holdout=3)
+    popular = MostPopular(dataset, identity)
+    selection = select_instances(dataset, popular, max_rank=10)
+    ranks = {}
+    for user in dataset.users:
+        history, target = dataset.history(user, 3), dataset.target(user, 3)
+        ranks[user] = 1 + [item.id for item in popular.retrieve(history, k=ALL)].index(target)
+    chosen = {one.user: one.trm_rank for one in (*selection.interaction, *selection.recommendation)}
+    assert chosen == {user: rank for user, rank in ranks.items() if rank <= 10}
+    assert 0 < len(chosen) < len(dataset.users)
+
+
+@pytest.mark.parametrize(
+    ("identity", "why"),
+    [
+        ({"holdout": 3}, "does not say which data it was trained on"),
+        ({"holdout": 3, "dataset_fingerprint": "0" * 64}, "trained on other data"),
+        ({"holdout": None, "dataset_fingerprint": "same"}, "holdout None"),
+        ({"holdout": 2, "dataset_fingerprint": "same"}, "holdout 2.*may have learned targets"),
+    ],
+)
+def test_a_recommender_that_may_have_learned_the_targets_is_refused(
+    dataset: Dataset, identity: dict[str, str | int | None], why: str
+) -> None:
+    if identity.get("dataset_fingerprint") == "same":
+        identity = {**identity, "dataset_fingerprint": dataset.fingerprint}
+    recommender = MostPopular(dataset, RecommenderIdentity(fingerprint="popular", **identity))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=why):
+        select_instances(dataset, recommender)
+
+
+def test_a_recommender_without_items_of_the_data_is_refused(dataset: Dataset) -> None:
+    identity = RecommenderIdentity(fingerprint="popular", dataset_fingerprint=dataset.fingerprint, holdout=3)
+    kinds = dataset.catalogue.attribute_kinds
+    catalogue = Catalogue([dataset.catalogue.item(item) for item in dataset.catalogue.ids[1:]], kinds)
+    with pytest.raises(ConfigError, match=f"lacks 1 of {len(dataset.catalogue)} items"):
+        select_instances(dataset, MostPopular(dataset, identity, catalogue))
 
 
 def test_a_stage_without_people_says_where_they_went(artifact: Artifact, dataset: Dataset) -> None:
