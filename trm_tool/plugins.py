@@ -76,4 +76,4 @@ def _from_file(path: Path, role: str) -> ModuleType:
 
 
 def _import_error(place: str, role: str, error: Exception) -> ConfigError:
-    return ConfigError(f"{place} cannot be imported: {type(error).__name__}: {error}. Correct it; it holds a {role}.")
+    return ConfigError(f"{place} cannot be imported: {type(error).__name__}: {error}. Correct it; it holds the {role}.")
