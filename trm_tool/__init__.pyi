@@ -39,9 +39,11 @@ from .recommender import (
     RecommenderIdentity as RecommenderIdentity,
     Retrieved as Retrieved,
     ScoredItem as ScoredItem,
+    is_async as is_async,
     ranks_of as ranks_of,
     retrieve_batch as retrieve_batch,
 )
+from .score_ranking import ScoreRanking as ScoreRanking
 from .text import neutralise as neutralise
 from .tool import make_retrieve_items_tool as make_retrieve_items_tool
 from .trm.artifact import Artifact as Artifact, load_artifact as load_artifact, save_artifact as save_artifact

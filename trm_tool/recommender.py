@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
@@ -15,6 +16,7 @@ from deeprec.trm_tool.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import TypeIs
 
     from deeprec.trm_tool.catalogue.catalogue import AttributeKind, Item
     from deeprec.trm_tool.catalogue.filters import UnknownValue, Where
@@ -186,6 +188,11 @@ class AsyncRecommender(Protocol):
 
 AnyRecommender: TypeAlias = Recommender | AsyncRecommender
 """What `build_graph` takes."""
+
+
+def is_async(recommender: AnyRecommender) -> TypeIs[AsyncRecommender]:
+    """Whether `retrieve` is a coroutine function, so that its answer is awaited."""
+    return inspect.iscoroutinefunction(recommender.retrieve)
 
 
 @runtime_checkable

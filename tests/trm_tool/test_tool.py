@@ -3,7 +3,16 @@ from typing import Any
 import pytest
 from langchain_core.messages import ToolMessage
 
-from deeprec.trm_tool import Catalogue, ConfigError, Retriever, UnknownItemError, make_retrieve_items_tool
+from deeprec.trm_tool import (
+    Catalogue,
+    ConfigError,
+    Dataset,
+    Retrieved,
+    Retriever,
+    UnknownItemError,
+    make_retrieve_items_tool,
+)
+from tests.small_recommender import CoOccurrence, RemoteCoOccurrence
 
 HISTORY = ("900", "893")
 
@@ -101,7 +110,7 @@ def test_constraints_diversity_and_trust_are_the_operators(retriever: Retriever)
     found = retriever.retrieve(HISTORY, "comedy", k=5, where=where, diversity=0.8, trust=1)
     assert [item["item_id"] for item in message.artifact] == [item.id for item in found]
     assert list(tool.args) == ["preference"]  # the model can loosen neither
-    with pytest.raises(ConfigError, match=r"cannot hold where.colour: it has no such attribute, only release_year"):
+    with pytest.raises(ConfigError, match=r"where\.colour cannot be enforced; .* are: release_year"):
         make_retrieve_items_tool(retriever, history=HISTORY, where={"colour": {"in": ["red"]}})
     with pytest.raises(ConfigError, match="trust is 2"):
         make_retrieve_items_tool(retriever, history=HISTORY, trust=2)
@@ -113,3 +122,44 @@ async def test_the_tool_runs_in_an_event_loop(retriever: Retriever) -> None:
     tool = make_retrieve_items_tool(retriever, history=HISTORY, k=3)
     message = await tool.ainvoke({"name": tool.name, "args": {"preference": "drama"}, "id": "1", "type": "tool_call"})
     assert len(message.artifact) == 3
+
+
+def test_a_recommender_of_ones_own_is_a_tool_as_well(dataset: Dataset) -> None:
+    own = CoOccurrence(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    tool = make_retrieve_items_tool(own, history=HISTORY, k=3)
+    message = tool.invoke({"name": tool.name, "args": {"preference": "drama"}, "id": "1", "type": "tool_call"})
+    assert message.artifact == [{"item_id": item.id, "score": item.score} for item in own.retrieve(HISTORY, k=3)]
+    with pytest.raises(ConfigError, match="CoOccurrence offers neither `diversity`"):
+        make_retrieve_items_tool(own, history=HISTORY, diversity=0.2)
+
+
+async def test_an_asynchronous_recommender_is_a_tool_in_an_event_loop(dataset: Dataset) -> None:
+    own = CoOccurrence(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    where = {"studio": {"in": ["Fox"]}}
+    tool = make_retrieve_items_tool(RemoteCoOccurrence(own), history=HISTORY, k=3, where=where)
+    message = await tool.ainvoke({"name": tool.name, "args": {"preference": "drama"}, "id": "1", "type": "tool_call"})
+    assert [item["item_id"] for item in message.artifact] == [
+        item.id for item in own.retrieve(HISTORY, k=3, where=where)
+    ]
+    for wrong, error, why in (
+        ({"history": ["nope"]}, UnknownItemError, "'nope'"),
+        ({"history": "900"}, ConfigError, "history is the text '900'"),
+        ({"k": 0}, ConfigError, "k is 0"),
+        ({"trust": 2}, ConfigError, "trust is 2"),
+        ({"diversity": 0.2}, ConfigError, "does not offer `diversity`"),
+        ({"where": {"colour": {"in": ["red"]}}}, ConfigError, r"where\.colour cannot be enforced"),
+        ({"where": {"studio": {"in": []}}}, ConfigError, "where.studio.in is empty"),
+    ):
+        with pytest.raises(error, match=why):
+            make_retrieve_items_tool(RemoteCoOccurrence(own), **{"history": HISTORY, **wrong})
+
+
+async def test_a_constraint_that_a_remote_recommender_cannot_enforce_fails_its_call(dataset: Dataset) -> None:
+    class Lenient(RemoteCoOccurrence):
+        async def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+            return Retrieved(await super().retrieve(*arguments, **options), unenforced=("studio",))
+
+    own = CoOccurrence(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    tool = make_retrieve_items_tool(Lenient(own), history=HISTORY, where={"studio": {"in": ["Fox"]}})
+    with pytest.raises(ConfigError, match=r"where\.studio cannot be enforced"):
+        await tool.ainvoke({"preference": "drama"})

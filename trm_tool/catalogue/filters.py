@@ -101,12 +101,10 @@ class AttributeIndex:
             ConfigError: a condition that makes no sense, also on an attribute that the catalogue lacks; or one that no
                 item could pass, whatever its value.
         """
-        if not isinstance(where, Mapping):
-            raise ConfigError(f"where is {_shown(where)}; it must map attributes to conditions, {_EXAMPLE}.")
+        check_where(where)
         mask = np.ones(self._size, dtype=np.bool_)
         unenforced, unknown = [], list[UnknownValue]()
         for name, condition in where.items():
-            _check(name, condition)
             if name not in self._kinds:
                 unenforced.append(str(name))
             elif self._kinds[name] == "number":
@@ -183,6 +181,18 @@ class AttributeIndex:
             _MAX_COMPARED, written, key=lambda other: (other[:1] != word[:1], abs(len(other) - len(word)))
         )
         return tuple(written[other] for other in get_close_matches(word, compared))
+
+
+def check_where(where: object) -> None:
+    """Check that constraints make sense, whatever the catalogue.
+
+    Raises:
+        ConfigError: one that does not; or one that no item could pass, whatever its value.
+    """
+    if not isinstance(where, Mapping):
+        raise ConfigError(f"where is {_shown(where)}; it must map attributes to conditions, {_EXAMPLE}.")
+    for name, condition in where.items():
+        _check(name, condition)
 
 
 def _check(name: object, condition: object) -> None:

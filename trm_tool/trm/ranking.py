@@ -10,7 +10,7 @@ BLOCK = 64
 """Scores of a block; only the highest of each is looked at first."""
 
 
-def best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def best(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     """Positions of the `k` highest finite scores (items,), best first, ties by position."""
     floor = _floor(scores, k)
     allowed = np.flatnonzero(scores >= floor if floor > -np.inf else scores > floor)
@@ -21,14 +21,13 @@ def best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     return allowed[np.argsort(-scores[allowed], kind="stable")[:k]]
 
 
-def _floor(scores: NDArray[np.float32], k: int) -> np.float32:
+def _floor(scores: NDArray[np.floating], k: int) -> float:
     """A score that at least `k` items reach, and not many more: the k-th best of the highest scores of blocks."""
     blocks = len(scores) // BLOCK
     if blocks < 4 * k:
-        return np.float32(-np.inf)
+        return -np.inf
     highest = scores[: blocks * BLOCK].reshape(BLOCK, blocks).max(axis=0)  # down the columns, which is faster
-    floor: np.float32 = np.partition(highest, blocks - k)[blocks - k]
-    return floor
+    return float(np.partition(highest, blocks - k)[blocks - k])
 
 
 def diversify(

@@ -14,7 +14,8 @@ from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
 from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.encoders.text_encoder import Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved, ScoredItem
+from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved
+from deeprec.trm_tool.score_ranking import check_k, ranked
 from deeprec.trm_tool.trm.artifact import Artifact, load_artifact, save_changed
 from deeprec.trm_tool.trm.catalogue_changes import Change, add_items, remove_items, update_items
 from deeprec.trm_tool.trm.ranking import POOL, best, diversify
@@ -131,10 +132,8 @@ class Retriever:
 
     def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
         """`retrieve` for many queries in one forward pass; the answers come in the order of the queries."""
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ConfigError(f"k is {k!r}; no item would come back. Set k to 1 or more.")
+        check_k(k)
         retrieved, snapshot = [], self._snapshot
-        ids = snapshot.artifact.catalogue.ids
         for start in range(0, len(queries), MAX_BATCH):
             batch = queries[start : start + MAX_BATCH]
             scores, filtered = score(snapshot, self.encoder, batch)
@@ -144,13 +143,7 @@ class Retriever:
                     vectors = snapshot.item_vectors[torch.from_numpy(rows[:POOL])].cpu().numpy()
                     order = diversify(own[rows[:POOL]], vectors, k=k, diversity=query.diversity)
                     rows = np.concatenate((rows[order], rows[POOL:]))[:k]
-                retrieved.append(
-                    Retrieved(
-                        [ScoredItem(ids[row], float(own[row])) for row in rows],
-                        unenforced=held.unenforced,
-                        unknown_values=held.unknown_values,
-                    )
-                )
+                retrieved.append(ranked(snapshot.artifact.catalogue, own, rows, held))
         return retrieved
 
     def rank_of(self, item_id: str, query: Query) -> int:

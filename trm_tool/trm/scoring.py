@@ -1,17 +1,17 @@
 """From queries to scores of every item: histories and preferences become vectors, constraints become masks."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.catalogue.filters import Filtered
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS, Encoder
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import Query
+from deeprec.trm_tool.score_ranking import allowed_items, item_rows
 from deeprec.trm_tool.text import plain
 from deeprec.trm_tool.trm.model import PADDING_ROW
 from deeprec.trm_tool.trm.snapshot import Snapshot
@@ -32,8 +32,11 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
         ConfigError: a setting of a query makes no sense, or the encoder does not fit the artifact.
     """
     catalogue, model = snapshot.artifact.catalogue, snapshot.artifact.model
-    histories = [_rows(catalogue, query.history, "history") for query in queries]
-    filtered = [_mask(snapshot, query, history) for query, history in zip(queries, histories, strict=True)]
+    histories = [item_rows(catalogue, query.history, "history") for query in queries]
+    filtered = [
+        allowed_items(catalogue, snapshot.attributes, query, history)
+        for query, history in zip(queries, histories, strict=True)
+    ]
     default = float(snapshot.artifact.config["trust"])
     # Beside no history any trust is full trust; only a caller can say that a preference is not to be read at all.
     trusts = [
@@ -74,25 +77,6 @@ def _encode(snapshot: Snapshot, encoder: Encoder, wishes: Sequence[str]) -> torc
             f"{width}. Use the encoder that the artifact was trained with."
         )
     return torch.from_numpy(encoded)
-
-
-def _mask(snapshot: Snapshot, query: Query, history: NDArray[np.int64]) -> Filtered:
-    filtered = snapshot.attributes.filter({} if query.where is None else query.where)
-    mask = filtered.mask
-    mask &= snapshot.artifact.catalogue.available
-    if not query.include_seen:
-        mask[history] = False
-    mask[_rows(snapshot.artifact.catalogue, query.exclude, "exclude")] = False
-    return filtered
-
-
-def _rows(catalogue: Catalogue, item_ids: Collection[str], name: str) -> NDArray[np.int64]:
-    if isinstance(item_ids, str):
-        raise ConfigError(f"{name} is the text {item_ids[:80]!r}. Give a list of item ids.")
-    try:
-        return catalogue.rows(list(item_ids))
-    except TypeError:  # nothing to go through, or a member that cannot be looked up
-        raise ConfigError(f"{name} is {repr(item_ids)[:80]}. Give a list of item ids.") from None
 
 
 @contextmanager
