@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deeprec.agent.graph.rank_fusion import reciprocal_rank
 from deeprec.agent.graph.state import Candidate
 from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord
-
-FUSION_CONSTANT = 60
-"""Of reciprocal rank fusion (Cormack et al. 2009, doi:10.1145/1571941.1572114)."""
 
 
 def merge_candidates(candidates: Sequence[Candidate], record: RetrievalRecord) -> list[Candidate]:
@@ -21,17 +19,9 @@ def merge_candidates(candidates: Sequence[Candidate], record: RetrievalRecord) -
             item_id=old["item_id"],
             retrieval=old["retrieval"],
             score=old["score"],
-            fused=old["fused"] + 1 / (FUSION_CONSTANT + rank),
+            fused=old["fused"] + reciprocal_rank(rank),
         )
     return list(merged.values())
-
-
-def fused_candidates(retrievals: Iterable[RetrievalRecord]) -> list[tuple[int, Candidate]]:
-    """What a run's retrievals found, with its numbers, by reciprocal rank fusion; ties by when it was found."""
-    candidates: list[Candidate] = []
-    for record in retrievals:
-        candidates = merge_candidates(candidates, record)
-    return sorted(enumerate(candidates, start=1), key=lambda numbered: -numbered[1]["fused"])
 
 
 def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[list[RecommendationRecord], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from deeprec.agent.graph.grounding import FUSION_CONSTANT
+from deeprec.agent import fuse_rankings
 from deeprec.agent.traces.store.run_outlines import RunOutline
 from deeprec.evals.diagnosis.records import (
     CeilingPoint,
@@ -66,11 +66,7 @@ class Facts:
     @cached_property
     def fused_order(self) -> tuple[str, ...]:
         """All candidates by the sum of their reciprocal ranks, equal ones as found: what fills short lists."""
-        fused: defaultdict[str, float] = defaultdict(float)
-        for call in self.run.retrievals:
-            for rank, item in enumerate(call.items, start=1):
-                fused[item] += 1 / (FUSION_CONSTANT + rank)
-        return tuple(sorted(fused, key=lambda item: -fused[item]))
+        return tuple(fuse_rankings(call.items for call in self.run.retrievals))
 
     @cached_property
     def listed(self) -> tuple[str, ...]:

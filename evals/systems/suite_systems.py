@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from deeprec.agent import AgentConfig, RunTrace
-from deeprec.agent.graph.grounding import fused_candidates
+from deeprec.agent import AgentConfig, RunTrace, fuse_rankings
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.suites.result_rows import SHUFFLED
 from deeprec.evals.suites.suite import Suite
@@ -132,7 +131,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
 
 def fused_ranking(trace: RunTrace) -> list[str]:
     """Everything that a run retrieved, by reciprocal rank fusion; ties by when it was found."""
-    return [candidate["item_id"] for _, candidate in fused_candidates(trace.retrievals)]
+    return list(fuse_rankings([item.id for item in retrieval.items] for retrieval in trace.retrievals))
 
 
 def _config(suite: Suite, *, retrievals: int, guided: bool = True) -> AgentConfig:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deeprec.agent.graph.grounding import fused_candidates
+from deeprec.agent import fuse_rankings
 from deeprec.agent.protocols.prompts import END_LIST
 from deeprec.agent.traces import RunTrace
 from deeprec.training.rollouts.rollouts import Rollout
@@ -30,7 +30,8 @@ def with_fused_list(rollout: Rollout, trace: RunTrace, tokenizer: Any) -> Rollou
         turn, or found nothing.
     """
     last = trace.turns[-1] if trace.turns else None
-    numbers = [number for number, _ in fused_candidates(trace.retrievals)]
+    rankings = [[item.id for item in retrieval.items] for retrieval in trace.retrievals]
+    numbers = list(fuse_rankings(rankings).values())
     if last is None or last.node != "rank" or not last.text.endswith(END_LIST) or not numbers:
         return None
     text = "".join(f"{number}\n" for number in numbers[: trace.run.k]) + END_LIST
