@@ -36,6 +36,13 @@ def import_command(
         typer.Option("--format", help="What the files are.", show_default="found by their names and first lines"),
     ] = None,
     items: Annotated[Path | None, typer.Option(help="The file of items, where SOURCE is a file.")] = None,
+    importer: Annotated[
+        str | None,
+        typer.Option(
+            help="A function of your own that reads SOURCE, module:function or path.py:function; see "
+            "deeprec.trm_tool.data.Source."
+        ),
+    ] = None,
     k_core: Annotated[
         int | None,
         typer.Option(help="Leave out people and items with fewer interactions, until none is left; 5 in the paper."),
@@ -57,7 +64,7 @@ def import_command(
     encoding: Annotated[str | None, typer.Option(help="Of CSV; else UTF-8.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write RecBole atomic files from MovieLens, Amazon Reviews, or CSV and Parquet of your own.
+    """Write RecBole atomic files from MovieLens, Amazon Reviews, CSV, Parquet, or a format of your own.
 
     MovieLens: the unpacked folder of 100K, 1M, latest or 25M. Amazon Reviews 2018 or 2023: a folder with one file of
     reviews and one of metadata, also packed. A person's repeats of an item are left out (the first stays), and so are
@@ -66,6 +73,7 @@ def import_command(
     from deeprec.trm_tool.data.columns import ColumnNames
     from deeprec.trm_tool.data.importers.importing import import_data
     from deeprec.trm_tool.data.importers.interactions import FilterConfig
+    from deeprec.trm_tool.data.importers.own_importer import load_importer
     from deeprec.trm_tool.data.importers.own_tables import TableOptions
     from deeprec.trm_tool.data.reports import reading_bar, show_import
 
@@ -81,6 +89,7 @@ def import_command(
             filters=filters,
             drop_bad_rows=drop_bad_rows,
             on_progress=on_progress,
+            importer=load_importer(importer) if importer else None,
         )
     if as_json:
         _print_json(report.to_dict())

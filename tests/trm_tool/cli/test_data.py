@@ -170,3 +170,27 @@ def test_what_was_imported_or_generated_can_be_trained_on(run: Run) -> None:
     write_json(Path("amazon/meta_T.json.gz"), meta)
     assert run("data", "import", "amazon", "--out", "imported")[0] == 0
     assert run(*start, "--data", "imported", "--out", "artifact2")[0] == 0
+
+
+def test_a_format_of_ones_own_is_imported_by_its_function(run: Run) -> None:
+    Path("log.txt").write_text("".join(f"u{n // 4} i{n % 4} {n}\n" for n in range(8)))
+    Path("format_of_a_test.py").write_text(
+        "from deeprec.trm_tool.data import Source, make_event, read_lines\n"
+        "def spaces(path):\n"
+        "    def read(reading):\n"
+        "        for line, text in read_lines(path, reading):\n"
+        "            user, item, time = text.split()\n"
+        "            yield make_event(path.name, line, (user, item, 1, time), reading.bad)\n"
+        "    return Source(format='spaces', path=path, read=read)\n"
+        "def nothing(path):\n"
+        "    pass\n"
+    )
+    code, out, _ = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test.py:spaces")
+    assert code == 0
+    assert "Read log.txt as spaces." in out
+    code, _, said = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test.py:nothing")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "The importer nothing returned a NoneType" in said
+    code, _, said = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test:space")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "has no function 'space'" in said

@@ -13,13 +13,14 @@ from deeprec.trm_tool.data.importers.detection import Format, find_source
 from deeprec.trm_tool.data.importers.interactions import FilterConfig, Interactions, Selection, Stage, collect, select
 from deeprec.trm_tool.data.importers.items import TITLE, ColumnReport, ItemSpool
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading
+from deeprec.trm_tool.data.importers.own_importer import Importer, own_source
 from deeprec.trm_tool.data.importers.own_tables import TableOptions
 from deeprec.trm_tool.data.importers.source import Source
 from deeprec.trm_tool.data.importers.values import show_number
-from deeprec.trm_tool.errors import DataError
+from deeprec.trm_tool.errors import ConfigError, DataError
 
 OnProgress = Callable[[Path, int], None]
-"""Told the file that is read, and how many of its bytes were."""
+"""Called with the file that is read, and how many of its bytes were."""
 _CHUNK = 2**16
 """Rows turned into text at once."""
 
@@ -59,6 +60,7 @@ def import_data(
     filters: FilterConfig | None = None,
     drop_bad_rows: bool = False,
     on_progress: OnProgress | None = None,
+    importer: Importer | None = None,
 ) -> ImportReport:
     """Read a data set as it was published and write `NAME.inter` and `NAME.item`, NAME being the folder's.
 
@@ -76,7 +78,9 @@ def import_data(
         filters: Which interactions stay; all by default.
         drop_bad_rows: leave out and count rows that cannot be used, and interactions with items that the item file
             lacks; otherwise the first one is the error.
-        on_progress: Told how far the reading is.
+        on_progress: Called with the file and the bytes read so far.
+        importer: A function of your own from `path` to a `Source`, for a format that is not known here; it goes with
+            neither `data_format` nor `items` nor `options`.
 
     Raises:
         DataError: one line that names the file, the line, what was seen and what to do.
@@ -84,7 +88,15 @@ def import_data(
     """
     out, filters = Path(out), filters or FilterConfig()
     check_destination(out)
-    source = find_source(path, data_format=data_format, items=items, options=options)
+    if importer is None:
+        source = find_source(path, data_format=data_format, items=items, options=options)
+    elif data_format is None and items is None and options in (None, TableOptions()):
+        source = own_source(importer, Path(path))
+    else:
+        raise ConfigError(
+            "--importer was given together with a format, a file of items or options of tables, which an importer of "
+            "one's own does not read. Leave them out."
+        )
     bad = BadRows(drop=drop_bad_rows)
     mark: dict[str, object] = {}
     with data_folder(out, mark) as staging:

@@ -127,12 +127,19 @@ class ItemSpool:
                 yield line.rstrip("\n").split("\t")
 
 
-def header_name(raw: str, file: str) -> str:
-    """A column's name as an atomic header can hold it."""
-    name = safe_field(clean(raw).replace(":", "_"))
-    if not name:
+def header_names(raw: Sequence[str], file: str) -> list[str]:
+    """The names of the columns beside the id, as an atomic header can hold them.
+
+    Raises:
+        DataError: a column has no name, or two columns would have the same.
+    """
+    names = [safe_field(clean(name).replace(":", "_")) for name in raw]
+    if not all(names):
         raise DataError(f"{file}:1 has a column without a name. Name every column.")
-    return name
+    for name in ("item_id", *names):
+        if names.count(name) + (name == "item_id") > 1:
+            raise DataError(f"{file}:1 would give two columns called {name!r}. Rename one of them.")
+    return names
 
 
 class _Observed:

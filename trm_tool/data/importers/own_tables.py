@@ -10,7 +10,7 @@ from typing import Any, Literal
 from deeprec.trm_tool.data.atomic_files import DETECT
 from deeprec.trm_tool.data.columns import Column, ColumnNames, ColumnType, choose, choose_event
 from deeprec.trm_tool.data.importers.interactions import Event
-from deeprec.trm_tool.data.importers.items import TITLE, ItemRow, Value, header_name
+from deeprec.trm_tool.data.importers.items import TITLE, ItemRow, Value, header_names
 from deeprec.trm_tool.data.importers.lines import Reading
 from deeprec.trm_tool.data.importers.source import ItemFile, Source, id_of, make_event
 from deeprec.trm_tool.data.importers.tables import csv_header, parquet_columns, read_csv, read_parquet
@@ -65,10 +65,7 @@ def _items(path: Path, options: TableOptions) -> ItemFile:
     title_at = _find(names, options.columns.title, "title", path.name)
     order = [at for at in (title_at, *range(len(names))) if at is not None]
     order = [at for at in dict.fromkeys(order) if at != id_at]
-    columns = [(TITLE if at == title_at else header_name(names[at], path.name)) for at in order]
-    for name in ("item_id", *columns):
-        if columns.count(name) + (name == "item_id") > 1:
-            raise DataError(f"{path.name}:1 would give two columns called {name!r}. Rename one of them.")
+    columns = header_names([TITLE if at == title_at else names[at] for at in order], path.name)
     wanted = [names[at] for at in (id_at, *order) if at is not None]
     typed: tuple[tuple[str, ColumnType | None], ...] = tuple((name, None) for name in columns)
     return ItemFile(path=path, columns=typed, read=lambda reading: _read_items(path, wanted, options, reading))
@@ -88,7 +85,7 @@ def _read_items(path: Path, wanted: Sequence[str], options: TableOptions, readin
     for line, (raw_id, *values) in _rows(path, wanted, options, reading):
         item_id = id_of(raw_id, "item", path.name, line, reading.bad)
         if item_id is not None:
-            yield line, item_id, [_value(value) for value in values]
+            yield line, item_id, [cell_value(value) for value in values]
 
 
 def _rows(
@@ -99,8 +96,8 @@ def _rows(
     return read_csv(path, reading, columns=wanted, delimiter=options.delimiter, encoding=options.encoding)
 
 
-def _value(value: object) -> Value:
-    """A cell as an item's value: NaN and infinity are none; whatever is no number, text or list is written as text."""
+def cell_value(value: object) -> Value:
+    """A cell as an item's value: NaN and infinity are missing; numbers, text and lists stay; the rest becomes text."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, (str, float)):

@@ -24,13 +24,29 @@ class ItemFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Interactions and, where there are any, items."""
+    """Interactions and, where there are any, items: what an importer returns.
+
+    An importer of your own, for `deeprec data import SOURCE --importer my_shop:orders` or `import_data(importer=…)`::
+
+        def orders(folder: Path) -> Source:
+            file = folder / "orders.txt"  # person|item|2026-11-28
+
+            def read(reading: Reading) -> Iterator[Event]:
+                for line, text in read_lines(file, reading):
+                    person, item, day = text.strip().split("|")
+                    event = make_event(file.name, line, (person, item, None, day), reading.bad, unrated=True)
+                    if event:
+                        yield event
+
+            return Source(format="orders", path=file, read=read)
+    """
 
     format: str
+    """A name for the note beside the import."""
     path: Path
     """Of the interactions."""
     read: Callable[[Reading], Iterator[Event]]
-    items: ItemFile | None
+    items: ItemFile | None = None
     terms: str = "the terms of whoever gave you the files"
     """Under what the data may be used; for the note beside the import."""
 
