@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import count
 from time import sleep
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -95,6 +96,13 @@ def changed(found: Retrieved, items: Sequence[ScoredItem]) -> Retrieved:
 class NoKeywords(CoOccurrence):
     def retrieve(self, history: Sequence[str], preference: str | None = None, k: int = 5) -> Retrieved:  # type: ignore[override]
         return super().retrieve(history, preference, k=k)
+
+
+class NoPhrases(CoOccurrence):
+    def __init__(self, catalogue: Catalogue, *rest: Any) -> None:
+        super().__init__(catalogue, *rest)
+        names = ("ids", "removed", "attribute_kinds", "item", "summary")
+        self.catalogue = cast("Catalogue", SimpleNamespace(**{name: getattr(catalogue, name) for name in names}))
 
 
 class LongSummaries(CoOccurrence):
@@ -260,6 +268,7 @@ class WrongRanks(WrongBatches):
 
 BROKEN: dict[type[CoOccurrence], tuple[str, str]] = {
     NoKeywords: ("has_the_interface", "unexpected keyword argument 'trust'"),
+    NoPhrases: ("has_the_interface", "its catalogue has no phrases"),
     LongSummaries: ("describes_its_catalogue", r"summary\('.*', 40\) has 100 characters"),
     Renamed: ("has_an_identity", "identity was .*counts-1"),
     Unnamed: ("has_an_identity", "fingerprint is empty"),

@@ -1,40 +1,17 @@
-"""The contract of a recommender as tests that any implementation can run. Imports neither torch nor pytest.
-
-In the tests of a recommender of your own, one test for each rule::
-
-    from deeprec.trm_tool.testing import RULES, check_recommender
-
-    @pytest.mark.parametrize("rule", RULES)
-    def test_my_recommender(rule):
-        check_recommender(MyRecommender(), rules=[rule])
-
-A recommender that is unavailable at the moment (`RecommenderUnavailableError`) breaks the rule that is being checked.
-"""
+"""The rules of a recommender: each is a function whose docstring is the rule, and that raises AssertionError."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from threading import Thread
 from typing import Any
 
 from deeprec.trm_tool.catalogue.filters import Condition
 from deeprec.trm_tool.errors import ConfigError, UnknownItemError
-from deeprec.trm_tool.recommender import (
-    AnyRecommender,
-    AsyncRecommender,
-    BatchRecommender,
-    Query,
-    RecommenderIdentity,
-    Retrieved,
-    ScoredItem,
-    is_async,
-)
+from deeprec.trm_tool.recommender import BatchRecommender, Query, RecommenderIdentity, Retrieved, ScoredItem
+from deeprec.trm_tool.testing.checked_recommender import CheckedRecommender, few
 
 ABSENT_ID = "an id that no catalogue has \N{SNOWMAN}"
 ABSENT_ATTRIBUTE = "an attribute that no catalogue has \N{SNOWMAN}"
@@ -42,87 +19,22 @@ MAX_SAMPLE = 25
 """Items that are looked at one by one, and items of a long history."""
 
 
-def check_recommender(
-    recommender: AnyRecommender, *, preference: str | None = None, k: int = 5, rules: Collection[str] | None = None
-) -> None:
-    """Check that a recommender keeps the contract of `Recommender`; an `AsyncRecommender` runs in a loop of its own.
-
-    Args:
-        recommender: It is called some fifty times; nothing in it is changed.
-        preference: Words for the rules that need some; by default a phrase of the catalogue.
-        k: Items of a usual retrieval. The catalogue needs at least three times as many available items.
-        rules: Names from `RULES`; all by default. `set(RULES) - {"same_answer_twice"}` leaves one out.
-
-    Raises:
-        AssertionError: names every broken rule, what it demands and what was seen.
-        ConfigError: a rule is unknown, or the catalogue is too small to check.
-    """
-    if not is_async(recommender):
-        _check(_Subject(recommender, k=k, preference=preference), rules)
-        return
-    with _running_loop() as loop:
-        _check(_Subject(recommender, k=k, preference=preference, loop=loop), rules)
-
-
-async def check_async_recommender(
-    recommender: AsyncRecommender, *, preference: str | None = None, k: int = 5, rules: Collection[str] | None = None
-) -> None:
-    """`check_recommender` in the running event loop, for a recommender that is bound to it, as many clients are."""
-    subject = _Subject(recommender, k=k, preference=preference, loop=asyncio.get_running_loop())
-    await asyncio.to_thread(_check, subject, rules)
-
-
-@dataclass(kw_only=True)
-class _Subject:
-    """The recommender under check, called the same way whether it is synchronous or not."""
-
-    recommender: AnyRecommender = field(kw_only=False)
-    k: int
-    preference: str | None
-    loop: asyncio.AbstractEventLoop | None = None
-    call: str = "no retrieval"
-    """The last retrieval, for the message of a broken rule."""
-
-    def retrieve(self, history: Sequence[str] = (), preference: str | None = None, **options: Any) -> Retrieved:
-        options = {"k": self.k, **options}
-        shown = ", ".join(f"{name}={value!r}"[:120] for name, value in options.items())
-        self.call = f"retrieve({_few(history)}, {preference!r}, {shown})"
-        call: Callable[..., Any] = self.recommender.retrieve
-
-        async def answer() -> Any:
-            return await call(history, preference, **options)
-
-        if self.loop is None:
-            found: Retrieved = call(history, preference, **options)
-        else:
-            found = asyncio.run_coroutine_threadsafe(answer(), self.loop).result()
-        return found
-
-    def ids(self, *arguments: Any, **options: Any) -> list[str]:
-        return [item.id for item in self.retrieve(*arguments, **options)]
-
-    def available(self) -> list[str]:
-        catalogue = self.recommender.catalogue
-        return [item_id for item_id in catalogue.ids if item_id not in catalogue.removed]
-
-    def words(self) -> str:
-        """The preference to ask with."""
-        return self.preference or next(iter(self.recommender.catalogue.phrases(1)), "something good")
-
-    def answers(self) -> Iterator[Retrieved]:
-        """Usual retrievals: with and without a history and a preference, short and long."""
-        some = self.available()[:3]
-        yield self.retrieve(some)
-        yield self.retrieve(some, self.words())
-        yield self.retrieve((), self.words())
-        yield self.retrieve()
-        yield self.retrieve(some, k=len(self.recommender.catalogue))
-
-
-def has_the_interface(subject: _Subject) -> None:
-    """It has `catalogue`, `identity` and `retrieve(history, preference, *, k, trust, exclude, where)`."""
+def has_the_interface(subject: CheckedRecommender) -> None:
+    """It has a whole `catalogue`, `identity` and `retrieve(history, preference, *, k, trust, exclude, where)`."""
     for name in ("catalogue", "identity", "retrieve"):
         assert hasattr(subject.recommender, name), f"it has no {name}"
+    for name in (
+        "ids",
+        "removed",
+        "attribute_kinds",
+        "item",
+        "summary",
+        "phrases",
+        "phrases_of",
+        "__contains__",
+        "__len__",
+    ):
+        assert hasattr(subject.recommender.catalogue, name), f"its catalogue has no {name}"
     try:
         call = {"k": 1, "trust": None, "exclude": (), "where": None}
         inspect.signature(subject.recommender.retrieve).bind([], None, **call)
@@ -131,7 +43,7 @@ def has_the_interface(subject: _Subject) -> None:
         raise AssertionError(f"retrieve cannot be called so: {error}") from error
 
 
-def describes_its_catalogue(subject: _Subject) -> None:
+def describes_its_catalogue(subject: CheckedRecommender) -> None:
     """Its catalogue has distinct ids, knows each of them, describes items in one line and refuses unknown ids."""
     catalogue = subject.recommender.catalogue
     ids = list(catalogue.ids)
@@ -154,7 +66,7 @@ def describes_its_catalogue(subject: _Subject) -> None:
     _raises(UnknownItemError, f"item({ABSENT_ID!r})", catalogue.item, ABSENT_ID)
 
 
-def has_an_identity(subject: _Subject) -> None:
+def has_an_identity(subject: CheckedRecommender) -> None:
     """Its identity is filled, and the same before and after retrievals."""
     before = subject.recommender.identity
     assert isinstance(before, RecommenderIdentity), f"identity is a {type(before).__name__}, not a RecommenderIdentity"
@@ -166,7 +78,7 @@ def has_an_identity(subject: _Subject) -> None:
     assert subject.recommender.identity == before, f"identity was {before}, and is {subject.recommender.identity}"
 
 
-def answers_with_retrieved_items(subject: _Subject) -> None:
+def answers_with_retrieved_items(subject: CheckedRecommender) -> None:
     """Every answer is a `Retrieved` of `ScoredItem`, and a usual one is not empty."""
     for found in subject.answers():
         assert isinstance(found, Retrieved), f"{subject.call} gave a {type(found).__name__}"
@@ -174,19 +86,19 @@ def answers_with_retrieved_items(subject: _Subject) -> None:
         assert found, f"{subject.call} gave no item"
 
 
-def items_of_the_catalogue_once(subject: _Subject) -> None:
+def items_of_the_catalogue_once(subject: CheckedRecommender) -> None:
     """Every id that comes back is in the catalogue, was not removed, and stands once in its list."""
     catalogue = subject.recommender.catalogue
     for found in subject.answers():
         ids = [item.id for item in found]
         strange = [item_id for item_id in ids if item_id not in catalogue]
-        assert not strange, f"{subject.call} gave {_few(strange)}, which the catalogue lacks"
-        assert len(set(ids)) == len(ids), f"{subject.call} repeats an item: {_few(ids)}"
+        assert not strange, f"{subject.call} gave {few(strange)}, which the catalogue lacks"
+        assert len(set(ids)) == len(ids), f"{subject.call} repeats an item: {few(ids)}"
         gone = [item_id for item_id in ids if item_id in catalogue.removed]
-        assert not gone, f"{subject.call} gave removed items: {_few(gone)}"
+        assert not gone, f"{subject.call} gave removed items: {few(gone)}"
 
 
-def best_first(subject: _Subject) -> None:
+def best_first(subject: CheckedRecommender) -> None:
     """Scores never rise from one position to the next."""
     for found in subject.answers():
         for position in range(1, len(found)):
@@ -194,7 +106,7 @@ def best_first(subject: _Subject) -> None:
             assert above >= below, f"{subject.call} gave {above} at position {position} and {below} after it"
 
 
-def finite_plain_scores(subject: _Subject) -> None:
+def finite_plain_scores(subject: CheckedRecommender) -> None:
     """Every score is a plain, finite float, which any checkpointer and JSON can keep."""
     for found in subject.answers():
         for item in found:
@@ -202,7 +114,7 @@ def finite_plain_scores(subject: _Subject) -> None:
             assert math.isfinite(item.score), f"{subject.call} gave the score {item.score} to {item.id!r}"
 
 
-def at_most_k(subject: _Subject) -> None:
+def at_most_k(subject: CheckedRecommender) -> None:
     """No more than `k` items come back, also when `k` is 1 or above the size of the catalogue."""
     size = len(subject.recommender.catalogue)
     for k in (1, subject.k, size + 10):
@@ -210,23 +122,23 @@ def at_most_k(subject: _Subject) -> None:
         assert len(found) <= k, f"{subject.call} gave {len(found)} items"
 
 
-def history_does_not_come_back(subject: _Subject) -> None:
+def history_does_not_come_back(subject: CheckedRecommender) -> None:
     """Items of the history are masked, those that fit best among them."""
     top = subject.ids()
     found = subject.ids(top)
-    assert not set(found) & set(top), f"{subject.call} gave {_few([i for i in found if i in top])} of the history"
+    assert not set(found) & set(top), f"{subject.call} gave {few([i for i in found if i in top])} of the history"
 
 
-def excluded_items_do_not_come_back(subject: _Subject) -> None:
+def excluded_items_do_not_come_back(subject: CheckedRecommender) -> None:
     """Items of `exclude` are masked; what does not come first otherwise takes their positions."""
     some = subject.available()[:2]
     top = subject.ids(some, subject.words())
     for exclude in (top, set(top)):
         found = subject.ids(some, subject.words(), exclude=exclude)
-        assert not set(found) & set(top), f"{subject.call} gave {_few([i for i in found if i in top])} of exclude"
+        assert not set(found) & set(top), f"{subject.call} gave {few([i for i in found if i in top])} of exclude"
 
 
-def any_history_is_read(subject: _Subject) -> None:
+def any_history_is_read(subject: CheckedRecommender) -> None:
     """A history may be empty, long, a list or a tuple, repeat items and hold removed ones; it is left as it was."""
     catalogue, available = subject.recommender.catalogue, subject.available()
     histories = [[], available[:1] * 3, available[: min(MAX_SAMPLE, len(available) - subject.k)] * 8]
@@ -238,20 +150,20 @@ def any_history_is_read(subject: _Subject) -> None:
         assert subject.ids(tuple(history)) == subject.ids(history), f"{subject.call}: a list gives another answer"
 
 
-def no_preference_is_none_or_empty(subject: _Subject) -> None:
+def no_preference_is_none_or_empty(subject: CheckedRecommender) -> None:
     """None and an empty text are the same preference: none."""
     some = subject.available()[:3]
     none, empty = subject.ids(some, None), subject.ids(some, "")
-    assert none == empty, f"preference None gave {_few(none)}, and an empty text {_few(empty)}"
+    assert none == empty, f"preference None gave {few(none)}, and an empty text {few(empty)}"
 
 
-def unknown_items_are_refused(subject: _Subject) -> None:
+def unknown_items_are_refused(subject: CheckedRecommender) -> None:
     """An id of `history` or `exclude` that was never in the catalogue raises UnknownItemError."""
     _raises(UnknownItemError, "an unknown id in history", subject.retrieve, [ABSENT_ID])
     _raises(UnknownItemError, "an unknown id in exclude", subject.retrieve, exclude=[ABSENT_ID])
 
 
-def settings_are_checked(subject: _Subject) -> None:
+def settings_are_checked(subject: CheckedRecommender) -> None:
     """`k` below 1 and a `trust` that is not from 0 to 1 raise ConfigError; 0 and 1 are allowed."""
     for k in (0, -1):
         _raises(ConfigError, f"k={k}", subject.retrieve, k=k)
@@ -261,13 +173,13 @@ def settings_are_checked(subject: _Subject) -> None:
         subject.retrieve(subject.available()[:2], subject.words(), trust=trust)
 
 
-def unknown_attributes_are_reported(subject: _Subject) -> None:
+def unknown_attributes_are_reported(subject: CheckedRecommender) -> None:
     """A constraint on an attribute that the catalogue lacks is named in `unenforced`, and does not raise."""
     found = subject.retrieve(where={ABSENT_ATTRIBUTE: {"in": ["x"]}})
     assert ABSENT_ATTRIBUTE in found.unenforced, f"{subject.call} has unenforced={found.unenforced!r}"
 
 
-def known_attributes_are_obeyed(subject: _Subject) -> None:
+def known_attributes_are_obeyed(subject: CheckedRecommender) -> None:
     """A constraint on an attribute of the catalogue holds for every item, or is named in `unenforced`."""
     catalogue = subject.recommender.catalogue
     for name, condition in _conditions(subject):
@@ -279,24 +191,24 @@ def known_attributes_are_obeyed(subject: _Subject) -> None:
             assert _obeys(value, condition), f"{subject.call} gave {item.id!r}, whose {name} is {value!r}"
 
 
-def same_answer_twice(subject: _Subject) -> None:
+def same_answer_twice(subject: CheckedRecommender) -> None:
     """The same query gives the same ids and scores as long as the identity is the same."""
     some = subject.available()[:3]
     first, second = list(subject.retrieve(some, subject.words())), list(subject.retrieve(some, subject.words()))
-    assert first == second, f"{subject.call} gave {_few(first)}, then {_few(second)}"
+    assert first == second, f"{subject.call} gave {few(first)}, then {few(second)}"
 
 
-def calls_at_the_same_time(subject: _Subject) -> None:
+def calls_at_the_same_time(subject: CheckedRecommender) -> None:
     """Calls from several threads (of several tasks, where it is async) give what they give one after another."""
     queries = [([item_id], subject.words()) for item_id in subject.available()[:4]] * 4
     alone = [subject.ids(history, words) for history, words in queries[:4]] * 4
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(lambda query: subject.ids(*query), queries))
     wrong = [position for position in range(len(queries)) if alone[position] != together[position]]
-    assert not wrong, f"the query {queries[wrong[0]]!r} gave {_few(together[wrong[0]])}, alone {_few(alone[wrong[0]])}"
+    assert not wrong, f"the query {queries[wrong[0]]!r} gave {few(together[wrong[0]])}, alone {few(alone[wrong[0]])}"
 
 
-def batches_agree(subject: _Subject) -> None:
+def batches_agree(subject: CheckedRecommender) -> None:
     """Where it has `retrieve_batch` and `ranks_of`, they agree with `retrieve`."""
     recommender = subject.recommender
     if not isinstance(recommender, BatchRecommender):
@@ -304,76 +216,9 @@ def batches_agree(subject: _Subject) -> None:
     queries = [Query(history=[item_id], preference=subject.words()) for item_id in subject.available()[:3]]
     for query, found in zip(queries, recommender.retrieve_batch(queries, k=subject.k), strict=True):
         single = subject.ids(query.history, query.preference)
-        assert [item.id for item in found] == single, f"{subject.call} gave {_few(single)}, in a batch {_few(found)}"
+        assert [item.id for item in found] == single, f"{subject.call} gave {few(single)}, in a batch {few(found)}"
         ranks = [int(rank) for rank in recommender.ranks_of(single, [query] * len(single))]
         assert ranks == list(range(1, len(single) + 1)), f"{subject.call}: ranks_of gave {ranks}"
-
-
-_CHECKS: tuple[Callable[[_Subject], None], ...] = (
-    has_the_interface,
-    describes_its_catalogue,
-    has_an_identity,
-    answers_with_retrieved_items,
-    items_of_the_catalogue_once,
-    best_first,
-    finite_plain_scores,
-    at_most_k,
-    history_does_not_come_back,
-    excluded_items_do_not_come_back,
-    any_history_is_read,
-    no_preference_is_none_or_empty,
-    unknown_items_are_refused,
-    settings_are_checked,
-    unknown_attributes_are_reported,
-    known_attributes_are_obeyed,
-    same_answer_twice,
-    calls_at_the_same_time,
-    batches_agree,
-)
-RULES: Mapping[str, str] = {check.__name__: str(check.__doc__) for check in _CHECKS}
-"""Name of a rule -> what it demands, in the order in which they are checked."""
-
-
-def _check(subject: _Subject, rules: Collection[str] | None) -> None:
-    unknown = sorted(set(rules or ()) - set(RULES))
-    if unknown:
-        raise ConfigError(f"There is no rule {unknown[0]!r}. The rules are {', '.join(RULES)}.")
-    chosen = [check for check in _CHECKS if check is has_the_interface or rules is None or check.__name__ in rules]
-    broken: list[str] = []
-    cause: Exception | None = None
-    for check in chosen:
-        seen = _seen(subject, check)
-        if seen is not None:
-            cause = cause or seen
-            why = str(seen) if type(seen) is AssertionError else f"{subject.call} raised {type(seen).__name__}: {seen}"
-            broken.append(f"{check.__name__}: {check.__doc__} Seen: {why}.")
-        if check is has_the_interface:
-            if broken:
-                break  # nothing else can be called
-            _check_size(subject)
-    if broken:
-        name = type(subject.recommender).__name__
-        raise AssertionError(
-            "\n  ".join([f"{name} breaks {len(broken)} of {len(chosen)} rules of a recommender:", *broken])
-        ) from cause
-
-
-def _seen(subject: _Subject, check: Callable[[_Subject], None]) -> Exception | None:
-    subject.call = "no retrieval"
-    try:
-        check(subject)
-    except Exception as error:  # whatever it raises breaks the rule
-        return error
-    return None
-
-
-def _check_size(subject: _Subject) -> None:
-    available = len(subject.available())
-    if available < 3 * subject.k:
-        raise ConfigError(
-            f"The catalogue has {available} available items, too few to check lists of {subject.k}. Give the "
-            f"recommender {3 * subject.k} or more, or a smaller k."
-        )
 
 
 def _raises(wanted: type[Exception], what: str, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
@@ -386,7 +231,7 @@ def _raises(wanted: type[Exception], what: str, call: Callable[..., object], *ar
     raise AssertionError(f"{what} raised nothing; {wanted.__name__} was due")
 
 
-def _conditions(subject: _Subject) -> Iterator[tuple[str, Condition]]:
+def _conditions(subject: CheckedRecommender) -> Iterator[tuple[str, Condition]]:
     """Constraints that the best item without any fails, and that some other item passes."""
     catalogue = subject.recommender.catalogue
     items = [catalogue.item(item_id) for item_id in subject.available()]
@@ -420,24 +265,30 @@ def _obeys(value: object, condition: Condition) -> bool:
     return bool(values & listed) == ("in" in condition)
 
 
-@contextmanager
-def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
 def _types(found: Sequence[object]) -> str:
     return ", ".join(sorted({type(item).__name__ for item in found}))
 
 
-def _few(values: Sequence[object]) -> str:
-    shown = ", ".join(repr(getattr(value, "id", value)) for value in list(values)[:6])
-    return f"[{shown}{', …' if len(values) > 6 else ''}]"
+CHECKS: tuple[Callable[[CheckedRecommender], None], ...] = (
+    has_the_interface,
+    describes_its_catalogue,
+    has_an_identity,
+    answers_with_retrieved_items,
+    items_of_the_catalogue_once,
+    best_first,
+    finite_plain_scores,
+    at_most_k,
+    history_does_not_come_back,
+    excluded_items_do_not_come_back,
+    any_history_is_read,
+    no_preference_is_none_or_empty,
+    unknown_items_are_refused,
+    settings_are_checked,
+    unknown_attributes_are_reported,
+    known_attributes_are_obeyed,
+    same_answer_twice,
+    calls_at_the_same_time,
+    batches_agree,
+)
+RULES: Mapping[str, str] = {check.__name__: str(check.__doc__) for check in CHECKS}
+"""Name of a rule -> what it demands, in the order in which they are checked."""
