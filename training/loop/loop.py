@@ -1,4 +1,4 @@
-"""The loop that closes: collect, reward, train, save an adapter, load it into the running server, look, and again.
+"""The training loop: collect runs, reward them, train, save an adapter, load it into the server, validate, and again.
 
 Every version of the policy is an adapter `rec-vN` with a folder of its own. All that happened is on disk: the runs in
 the trace store, the trainer's state in its checkpoints, the versions in `loop.json`. A loop that was killed goes on
@@ -8,22 +8,19 @@ from there when it is started again with the same settings.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
-from deeprec.agent.traces.store.filters import RunFilter
-from deeprec.evals import load_results, run_suite
+from deeprec.agent.traces import RunFilter
 from deeprec.evals.metrics.rewards import Reward, make_rewards
-from deeprec.evals.suites.suite import Entry, Suite
 from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
+from deeprec.training.loop.messages import STEP_METRICS, measures_line, report_tenths
 from deeprec.training.loop.start_adapter import check_given_adapter, take_over
 from deeprec.training.loop.state import (
     CONFIG_FILE,
@@ -34,6 +31,8 @@ from deeprec.training.loop.state import (
     read_state,
     write_state,
 )
+from deeprec.training.loop.validation import UNTRAINED, Measures, best_policy, validate_policy
+from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.custom import load_rewards
 from deeprec.training.rewards.stage_rewards import check_computed, read_rewarded, read_scored, score_stored_runs
 from deeprec.training.rewards.stages import stage_reward
@@ -41,10 +40,10 @@ from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.fused_lists import with_fused_list
 from deeprec.training.rollouts.instances import Instance, Selection, select_instances
-from deeprec.training.rollouts.rollout_filter import policy_version
+from deeprec.training.rollouts.rollout_filter import policy_version, version_name
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
-from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage, write_lineage
+from deeprec.training.trainers.adapter_lineage import write_lineage
 from deeprec.training.trainers.grpo import train_grpo
 from deeprec.training.trainers.policy_model import fingerprint_adapter, fingerprint_base, load_config
 from deeprec.training.trainers.sft import train_sft
@@ -52,21 +51,17 @@ from deeprec.training.trainers.step_report import StepReport, TrainingError
 from deeprec.training.trainers.trainer_config import SftConfig
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever
 
-ADAPTERS = "adapters"
-UNTRAINED = "untrained"
-"""The name in validation of the policy without an adapter."""
-_KEPT_ADAPTERS = 3
-"""Newest versions whose folders stay, beside the best."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult:
     """What a finished loop leaves."""
 
     best: str | None
+    """The policy with the highest NDCG in validation."""
     adapter: Path | None
-    """The folder of the best version."""
-    validation: dict[str, dict[str, float | None]]
+    """The folder of the best version; None where the model without an adapter was best."""
+    validation: dict[str, Measures]
+    """Name -> measures of every policy that was validated, and of the recommender alone (`trm`)."""
 
 
 def run_loop(
@@ -116,18 +111,16 @@ def run_loop(
                 "Ask for fewer, change interaction_share, or bring more data."
             )
         check_computed(plan.reward(tuple(own)), rewards)
-    fingerprints = {
-        "dataset_fingerprint": dataset.fingerprint,
-        "trm_fingerprint": artifact.fingerprint,
-        "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
-    }
-    course: dict[str, Any] = {**config.course(), **fingerprints}
-    first = out / ADAPTERS / "rec-v1"
-    if config.start is not None:
-        taken = (first / LINEAGE_FILE).is_file()
-        if not taken:
-            check_given_adapter(config.start, base, fingerprints["base_fingerprint"])
-        course["start_fingerprint"] = fingerprint_adapter(first if taken else config.start)
+    versions = PolicyVersions(
+        out=out,
+        base=base,
+        fingerprints={
+            "dataset_fingerprint": dataset.fingerprint,
+            "trm_fingerprint": artifact.fingerprint,
+            "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
+        },
+    )
+    course = _course(config, versions)
     if base_url is not None and not (out / CONFIG_FILE).is_file():
         asyncio.run(_check_no_versions(base_url))
     keep_course(course, out)
@@ -152,11 +145,10 @@ def run_loop(
             dataset=dataset,
             artifact=artifact,
             encoder=encoder,
-            base=base,
             base_url=base_url,
             say=say,
             label=f"{config.name}-{course_id(course)}",
-            fingerprints=fingerprints,
+            versions=versions,
             own=tuple(own),
             rewards=rewards,
             selection=selection,
@@ -174,13 +166,11 @@ class _Loop:
     dataset: Dataset
     artifact: Artifact
     encoder: Encoder
-    base: Path | str
     base_url: str
     say: Callable[[str], None]
     label: str
     """What the suites of all its runs begin with."""
-    fingerprints: Mapping[str, str]
-    """Of data, recommender and base model, as a lineage names them."""
+    versions: PolicyVersions
     own: tuple[str, ...]
     """Names of the rewards that are not deeprec's."""
     rewards: Mapping[str, Reward]
@@ -188,33 +178,33 @@ class _Loop:
     state: LoopState
 
     def run(self) -> LoopResult:
-        if self.config.start is not None and not (self.folder(1) / LINEAGE_FILE).is_file():
-            told = {"start": str(self.config.start)}
-            take_over(self.config.start, self.folder(1), self.lineage(1, method="given", settings=told))
+        if self.config.start is not None and not self.versions.exists(1):
+            lineage = self.versions.lineage(1, method="given", settings={"start": str(self.config.start)})
+            take_over(self.config.start, self.versions.folder(1), lineage)
         self.validate(0)
-        versions = 0
+        newest = 0
         if self.config.begins_with_adapter:
-            versions = 1
-            if self.config.warm_start is not None and not (self.folder(1) / LINEAGE_FILE).is_file():
+            newest = 1
+            if self.config.warm_start is not None and not self.versions.exists(1):
                 self.warm_start(self.config.warm_start)
-            self.admit(1)
+            self.serve(1)
             self.validate(1)
         for plan in self.config.stages:
-            self.train_stage(plan, first=versions)
-            versions += plan.steps
-        best = self.state.best
+            self.train_stage(plan, first=newest)
+            newest += plan.steps
+        best = policy_version(self.state.best)
         return LoopResult(
-            best=best,
-            adapter=None if best in (None, UNTRAINED) else self.out / ADAPTERS / str(best),
+            best=self.state.best,
+            adapter=self.versions.folder(best) if best else None,
             validation=self.state.validation,
         )
 
     def warm_start(self, plan: WarmStart) -> None:
-        """Version 1: the format, from the best runs of the guided model."""
+        """Train version 1 on the best runs of the guided model, which keep the format."""
         label = f"{self.label}/{WARM_START}"
         instances = self.selection.of("interaction")[: plan.users]
-        told = _tenths(self.say, "guided runs")
-        self.collect(label, instances, plan.group_size, version=0, guided=True, on_ended=told)
+        on_ended = report_tenths(self.say, "guided runs")
+        self.collect(label, instances, plan.group_size, version=0, guided=True, on_ended=on_ended)
         reward = stage_reward("recommendation")
         score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
         rewarded = list(read_rewarded(self.store, RunFilter(suite=label), stage=reward, allow_guided=True))
@@ -222,12 +212,12 @@ class _Loop:
         if not chosen:
             raise ConfigError(f"None of the guided runs under {label} can be trained on. See `deeprec train check`.")
         if plan.lists == "fused":
-            chosen = self.fused(chosen)
+            chosen = self.with_fused_lists(chosen)
         self.say(f"warm start on {len(chosen)} of {len(rewarded)} guided runs")
-        told = _tenths(self.say, "steps of the warm start")
+        on_step = report_tenths(self.say, "steps of the warm start")
         trained = train_sft(
             chosen,
-            base=self.base,
+            base=self.versions.base,
             out=self.out / WARM_START,
             config=SftConfig(
                 epochs=plan.epochs,
@@ -237,60 +227,68 @@ class _Loop:
                 device=self.config.device,
                 dtype=self.config.dtype,
             ),
-            on_step=lambda report: told(report.steps_done, report.steps),
+            on_step=lambda report: on_step(report.steps_done, report.steps),
         )
+        lineage = self.versions.lineage(1, method="sft", suite=label, settings=plan.model_dump())
+        take_over(trained, self.versions.folder(1), lineage)
 
-        take_over(trained, self.folder(1), self.lineage(1, method="sft", suite=label, settings=plan.model_dump()))
-
-    def fused(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
-        """Runs with the lists of plain fusion; those that wrote none are left out."""
+    def with_fused_lists(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
+        """Replace the lists of runs by those of rank fusion; runs without a list of their own are left out."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(self.base))
-        made = [with_fused_list(rollout, self.store.run(rollout.run_id), tokenizer) for rollout in rollouts]
-        return [rollout for rollout in made if rollout is not None]
+        tokenizer = AutoTokenizer.from_pretrained(str(self.versions.base))
+        changed = [with_fused_list(rollout, self.store.run(rollout.run_id), tokenizer) for rollout in rollouts]
+        return [rollout for rollout in changed if rollout is not None]
 
     def train_stage(self, plan: StagePlan, *, first: int) -> None:
-        """`plan.steps` versions after `first`, each from runs of the one before it."""
+        """Train `plan.steps` versions after `first`, each from runs of the one before it."""
         instances = self.selection.of(plan.stage)
-        out, last, reward = self.out / plan.stage, first + plan.steps, plan.reward(self.own)
-        if self.state.version >= last and self.name(last) in self.state.validation:
+        last, reward = first + plan.steps, plan.reward(self.own)
+        if self.state.version >= last and version_name(last) in self.state.validation:
             return
 
+        def suite_of(step: int) -> str:
+            return f"{self.label}/{plan.stage}/{step:04d}"
+
         def source(step: int) -> list[ScoredRollout]:
-            label = f"{self.label}/{plan.stage}/{step:04d}"
-            asked = [instances[(step * plan.users + place) % len(instances)] for place in range(plan.users)]
-            self.collect(label, asked, plan.group_size, version=first + step, guided=False)
-            score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
-            scored = read_scored(self.store, RunFilter(suite=label), stage=reward)
+            suite = suite_of(step)
+            users = [instances[(step * plan.users + place) % len(instances)] for place in range(plan.users)]
+            self.collect(suite, users, plan.group_size, version=first + step, guided=False)
+            score_stored_runs(self.store, RunFilter(suite=suite), rewards=self.rewards, stage=reward)
+            scored = read_scored(self.store, RunFilter(suite=suite), stage=reward)
             # Runs start in any order; sums of floats, and so a resumed training, depend on it.
             return sorted(scored, key=lambda each: each.rollout.run_id)
 
-        def stepped(report: StepReport) -> None:
+        def after_step(report: StepReport) -> None:
             number = first + report.steps_done
             if report.stopped:
-                raise TrainingError(f"{self.name(number)} could not be trained. {report.stopped}")
-            report.save_adapter(self.folder(number))
-            suite = f"{self.label}/{plan.stage}/{report.steps_done - 1:04d}"
-            told = plan.model_dump(mode="json")
-            lineage = self.lineage(
-                number, method="grpo", stage=plan.stage, step=report.steps_done, suite=suite, settings=told
+                raise TrainingError(f"{version_name(number)} could not be trained. {report.stopped}")
+            report.save_adapter(self.versions.folder(number))
+            lineage = self.versions.lineage(
+                number,
+                method="grpo",
+                stage=plan.stage,
+                step=report.steps_done,
+                suite=suite_of(report.steps_done - 1),
+                settings=plan.model_dump(mode="json"),
             )
-            write_lineage(self.folder(number), lineage)
-            self.admit(number)
-            self.say(f"{self.name(number)}: {_line({key: report.metrics.get(key) for key in _TOLD})}")
+            write_lineage(self.versions.folder(number), lineage)
+            self.serve(number)
+            self.say(
+                f"{version_name(number)}: {measures_line({name: report.metrics.get(name) for name in STEP_METRICS})}"
+            )
             if report.steps_done % self.config.validation.every == 0 or report.steps_done == plan.steps:
                 self.validate(number)
-            self.forget()
+            self.delete_old_versions()
 
         train_grpo(
             source,
-            base=self.base,
-            start=self.folder(first) if first else None,
-            out=out,
+            base=self.versions.base,
+            start=self.versions.folder(first) if first else None,
+            out=self.out / plan.stage,
             config=self.config.trainer(plan),
             version=lambda step: first + step,
-            on_step=stepped,
+            on_step=after_step,
         )
 
     def collect(
@@ -303,160 +301,87 @@ class _Loop:
         guided: bool,
         on_ended: Callable[[int, int], None] | None = None,
     ) -> None:
-        async def collected() -> None:
-            async with CompletionPolicy(self.base_url, adapter=self.name(version) if version else None) as policy:
+        """Run the agent with a version of the policy: a group of runs for each instance, stored under `label`."""
+        collection = Collection(
+            label=label,
+            system="collect",
+            group_size=group_size,
+            config=self.config.agent.config(guided=guided),
+            seed=self.config.seed,
+        )
+
+        async def run_agents() -> None:
+            async with CompletionPolicy(self.base_url, adapter=version_name(version) if version else None) as policy:
                 await collect_groups(
                     policy,
                     Retriever(self.artifact, self.encoder),
                     self.store,
                     instances,
-                    Collection(
-                        label=label,
-                        system="collect",
-                        group_size=group_size,
-                        config=self.config.agent.config(guided=guided),
-                        seed=self.config.seed,
-                    ),
+                    collection,
                     max_concurrency=self.config.concurrency,
                     on_ended=on_ended,
                 )
 
         if version:
-            self.admit(version)
-        asyncio.run(collected())
+            self.serve(version)
+        asyncio.run(run_agents())
 
-    def admit(self, number: int) -> None:
-        """Have the server load a version, if it has not."""
-        asyncio.run(load_adapter(self.base_url, self.name(number), self.folder(number)))
+    def serve(self, number: int) -> None:
+        """Have the server load a version, unless it has it."""
+        asyncio.run(load_adapter(self.base_url, version_name(number), self.versions.folder(number)))
         if number > self.state.version:
             self.state.version = number
-            self.keep_state()
+            write_state(self.state, self.out)
 
     def validate(self, number: int) -> None:
-        """Measure a version on validation targets, through the evaluation's own harness."""
-        name = self.name(number) if number else UNTRAINED
+        """Measure a version on validation targets, unless it has been measured."""
+        name = version_name(number) if number else UNTRAINED
         if name in self.state.validation:
             return
-        plan, agent = self.config.validation, self.config.agent
-        suite = Suite(
-            name=f"{self.label}-valid",
-            data=self.config.data,
-            split="valid",
-            users=plan.users,
-            temperature=plan.temperature,
-            baseline="trm",
-            systems=(
-                Entry(system="trm", name="trm"),
-                Entry(system="deeprec-free", name=name, model=self.name(number) if number else None),
-            ),
-            **agent.model_dump(),
-        )
-        told = _tenths(self.say, f"validation of {name}")
-        label = run_suite(
-            suite,
-            self.store,
+        self.state.validation |= validate_policy(
+            name,
+            version_name(number) if number else None,
+            label=self.label,
+            config=self.config,
+            store=self.store,
             dataset=self.dataset,
             artifact=self.artifact,
             encoder=self.encoder,
             base_url=self.base_url,
-            max_concurrency=self.config.concurrency,
-            on_progress=lambda at: told(at.done, at.total) if at.system == name else None,
+            say=self.say,
         )
-        results = load_results(self.store, label)
-        for system in (name, "trm"):
-            measures = results.system(system).measures
-            self.state.validation[system] = {measure: _mean(measures[measure]) for measure in _shown(agent.k)}
-        at = _shown(agent.k)[0]
-        policies = {known: told[at] or 0.0 for known, told in self.state.validation.items() if known != "trm"}
-        self.state.best = max(policies, key=lambda known: policies[known])
-        self.keep_state()
-        self.say(
-            f"{name} on {len(results.system(name).users)} validation targets: {_line(self.state.validation[name])}"
-        )
-
-    def forget(self) -> None:
-        """Delete the folders of versions that nothing will ask for again."""
-        numbers = sorted(int(path.name.removeprefix("rec-v")) for path in (self.out / ADAPTERS).glob("rec-v*"))
-        steps = [self.config.begins_with_adapter, *(plan.steps for plan in self.config.stages)]
-        firsts = {1, *np.cumsum(steps).tolist()}
-        for number in numbers[:-_KEPT_ADAPTERS]:
-            if self.name(number) != self.state.best and number not in firsts:
-                shutil.rmtree(self.folder(number), ignore_errors=True)
-
-    def lineage(
-        self,
-        number: int,
-        *,
-        method: Any,
-        settings: dict[str, Any],
-        stage: str | None = None,
-        step: int = 0,
-        suite: str | None = None,
-    ) -> AdapterLineage:
-        return AdapterLineage(
-            name=self.name(number),
-            parent=self.name(number - 1) if number > 1 else None,
-            base=str(self.base),
-            method=method,
-            stage=stage,
-            step=step,
-            suite=suite,
-            settings=settings,
-            versions={name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")},
-            **self.fingerprints,
-        )
-
-    def name(self, number: int) -> str:
-        return f"rec-v{number}"
-
-    def folder(self, number: int) -> Path:
-        return self.out / ADAPTERS / self.name(number)
-
-    def keep_state(self) -> None:
+        self.state.best = best_policy(self.state.validation, self.config.agent.k)
         write_state(self.state, self.out)
 
-
-def _tenths(say: Callable[[str], None], what: str) -> Callable[[int, int], None]:
-    """Say how many of them are done, of all, at each tenth."""
-    last = -1
-
-    def tell(done: int, total: int) -> None:
-        nonlocal last
-        at = 10 * done // max(total, 1)
-        if at > last:
-            last = at
-            say(f"{what}: {done} of {total}")
-
-    return tell
+    def delete_old_versions(self) -> None:
+        """Delete the folders of old versions that are neither the best nor what a stage starts from."""
+        steps = [self.config.begins_with_adapter, *(plan.steps for plan in self.config.stages)]
+        starts = {version_name(number) for number in (1, *np.cumsum(steps).tolist())}
+        self.versions.delete_old(keep={*starts, str(self.state.best)})
 
 
-def _shown(k: int) -> tuple[str, ...]:
-    """Measures of a validation that are kept; the first decides which version is best."""
-    at = min(k, 10)
-    lists = [f"{metric}@{at} {listing}" for metric in ("ndcg", "recall") for listing in ("written", "filled")]
-    return (*lists, "found", "valid", "calls", "new_per_call", "tokens")
+def _course(config: LoopConfig, versions: PolicyVersions) -> dict[str, Any]:
+    """What decides what comes of a loop: its settings, and fingerprints of all that it starts from.
+
+    Raises:
+        ConfigError: the adapter to start from cannot be served and trained on.
+    """
+    course: dict[str, Any] = {**config.course(), **versions.fingerprints}
+    if config.start is not None:
+        if versions.exists(1):
+            course["start_fingerprint"] = fingerprint_adapter(versions.folder(1))
+        else:
+            check_given_adapter(config.start, versions.base, versions.fingerprints["base_fingerprint"])
+            course["start_fingerprint"] = fingerprint_adapter(config.start)
+    return course
 
 
 async def _check_no_versions(base_url: str) -> None:
-    """A name on a server stands for one set of weights: those of another loop would be taken for this one's."""
+    """Refuse a server that has adapters of another loop: a name stands for one set of weights there."""
     async with CompletionPolicy(base_url) as policy:
         loaded = [name for name in (await policy.connect()).adapters if policy_version(name) is not None]
     if loaded:
         raise ConfigError(
             f"The server at {base_url} has {', '.join(loaded)} of another loop loaded, which this one's versions would "
-            "be taken for. Start the server anew, or let the loop start one."
+            "be taken for. Restart the server, or let the loop start one."
         )
-
-
-_TOLD = ("reward", "format_valid", "advantage/std", "entropy", "ratio/max", "grad_norm", "wait_seconds", "step_time")
-"""Metrics of a step that are told; all of them are in the trainer's log."""
-
-
-def _mean(values: Any) -> float | None:
-    """None where nobody has a value, which is what JSON has for it."""
-    kept = np.asarray(values)[~np.isnan(values)]
-    return float(kept.mean()) if kept.size else None
-
-
-def _line(measures: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in measures.items() if value is not None)

@@ -90,6 +90,11 @@ def check_tokens(rollout: Rollout, vocabulary: int) -> None:
         )
 
 
+def version_name(number: int) -> str:
+    """The name of a policy's version, under which its adapter is stored, served and logged: "rec-v3"."""
+    return f"rec-v{number}"
+
+
 def policy_version(adapter_version: str | None) -> int | None:
     """The number in "rec-v3"; 0 for a base model without an adapter; None for a name of another kind."""
     if adapter_version is None:

@@ -1,0 +1,69 @@
+"""The versions of a loop's policy: adapters `rec-v1`, `rec-v2`, …, each in a folder of its own with its lineage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from deeprec.training.rollouts.rollout_filter import policy_version, version_name
+from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage
+
+ADAPTERS = "adapters"
+_NEWEST_KEPT = 3
+"""Newest versions whose folders always stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyVersions:
+    """The versions of one loop by their number. Version 0, the model without an adapter, has no folder."""
+
+    out: Path
+    """The loop's folder."""
+    base: Path | str
+    """The base model's folder or id."""
+    fingerprints: Mapping[str, str]
+    """Of data, recommender and base model, by the names that `AdapterLineage` has for them."""
+
+    def folder(self, number: int) -> Path:
+        """Where a version's adapter is, or will be."""
+        return self.out / ADAPTERS / version_name(number)
+
+    def exists(self, number: int) -> bool:
+        """Whether a version is complete; its lineage is what is written last."""
+        return (self.folder(number) / LINEAGE_FILE).is_file()
+
+    def lineage(
+        self,
+        number: int,
+        *,
+        method: Literal["sft", "grpo", "given"],
+        settings: dict[str, Any],
+        stage: str | None = None,
+        step: int = 0,
+        suite: str | None = None,
+    ) -> AdapterLineage:
+        """What the lineage file of a version says; arguments as the fields of `AdapterLineage`."""
+        return AdapterLineage(
+            name=version_name(number),
+            parent=version_name(number - 1) if number > 1 else None,
+            base=str(self.base),
+            method=method,
+            stage=stage,
+            step=step,
+            suite=suite,
+            settings=settings,
+            versions={name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")},
+            **self.fingerprints,
+        )
+
+    def delete_old(self, *, keep: Collection[str]) -> None:
+        """Delete the folders of all versions but the newest ones and those whose names are in `keep`."""
+        folders = (self.out / ADAPTERS).iterdir()
+        versions = sorted((number, path) for path in folders if (number := policy_version(path.name)) is not None)
+        for _, folder in versions[:-_NEWEST_KEPT]:
+            if folder.name not in keep:
+                shutil.rmtree(folder, ignore_errors=True)
