@@ -24,17 +24,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from deeprec.agent import (
-    AgentConfig,
-    AgentInput,
-    CompletionPolicy,
-    Lineage,
-    SqlRecorder,
-    TraceStore,
-    build_graph,
-    run_many,
-)
+from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph, run_many
 from deeprec.agent.traces import RunFilter
+from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
+from deeprec.evals.requests.cases import make_case
 from deeprec.trm_tool import ConfigError, Dataset, Retriever, embedded_ml100k, read_atomic_files
 
 SUITE = "written preferences"
@@ -88,18 +81,14 @@ async def log_preferences(
     await run_many(
         graph,
         [
-            AgentInput(
-                history=list(dataset.history(user, before)),
-                lineage=Lineage(
-                    run_id=str(ids[user]),
-                    user_id=user,
-                    target_id=dataset.target(user, before),
-                    seed=1_000_000 * before + 1_000 * seed + number,
-                    split=_SPLITS.get(before, "train"),
-                    suite=SUITE,
-                ),
+            make_agent_request(
+                make_case(dataset, user, before),
+                suite=SUITE,
+                split=_SPLITS.get(before, "train"),
+                seed=run_seed(SUITE, user, before, seed),
+                run_id=ids[user],
             )
-            for number, user in enumerate(chosen)
+            for user in chosen
             if ids[user] not in ended
         ],
         max_concurrency=at_once,

@@ -55,7 +55,7 @@ def main(
     conditions = make_conditions(cases, loaded.catalogue, loaded.popularity.tolist(), seed=seed)
 
     def recall(condition: Condition, trust: float) -> float:
-        system = make_trm_system(condition.name, loaded, encoder, wishes=condition.wishes, trust=trust)
+        system = make_trm_system(condition.name, loaded, encoder, preferences=condition.preferences, trust=trust)
         return evaluate_systems([system], cases, loaded.catalogue)[0].metrics["recall@10"].mean
 
     curves = {each.name: [round(recall(each, trust), 4) for trust in TRUSTS] for each in conditions}

@@ -70,7 +70,8 @@ from .suites.comparison import (
     compare_slices as compare_slices,
     compare_systems as compare_systems,
 )
-from .suites.harness import SuiteProgress as SuiteProgress, run_suite as run_suite
+from .suites.harness import run_suite as run_suite
+from .suites.progress import SuiteProgress as SuiteProgress
 from .suites.report import SuiteReport as SuiteReport, make_report as make_report
 from .suites.report_page import key_plot as key_plot, render_html as render_html
 from .suites.results import SuiteResults as SuiteResults, SystemResults as SystemResults, load_results as load_results

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from deeprec.agent import (
-    AgentConfig,
-    AgentInput,
-    CompletionPolicy,
-    Lineage,
-    SqlRecorder,
-    TraceStore,
-    build_graph,
-    run_many,
-)
+from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph, run_many
+from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
+from deeprec.evals.requests.cases import make_case
 from deeprec.trm_tool import Dataset, Retriever
 
 SUITE = "examples"
@@ -61,18 +54,14 @@ async def make_example_runs(
                 on_update(start + index, node, wrote)
 
         graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store))
-        outputs = await run_many(graph, _requests(data, people[start:stop], seed + start), on_update=tell)
+        requests = [
+            make_agent_request(
+                make_case(data, user), suite=SUITE, split="test", seed=run_seed(SUITE, user, seed), latest=LATEST
+            )
+            for user in people[start:stop]
+        ]
+        outputs = await run_many(graph, requests, on_update=tell)
         return [UUID(output["run_id"]) for output in outputs]
 
     held, alone = await asyncio.gather(run(GUIDED, 0, guided), run(FREE, guided, guided + free))
     return held + alone
-
-
-def _requests(data: Dataset, people: Sequence[str], seed: int) -> list[AgentInput]:
-    return [
-        AgentInput(
-            history=list(data.history(user, 1))[-LATEST:],
-            lineage=Lineage(user_id=user, target_id=data.target(user, 1), seed=seed + index, split="test", suite=SUITE),
-        )
-        for index, user in enumerate(people)
-    ]

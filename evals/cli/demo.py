@@ -20,9 +20,7 @@ from rich.text import Text
 
 from deeprec.agent import (
     AgentConfig,
-    AgentInput,
     CompletionPolicy,
-    Lineage,
     RunTrace,
     ServerProcess,
     SqlRecorder,
@@ -37,6 +35,8 @@ from deeprec.agent import (
     wait_with_progress,
 )
 from deeprec.evals.metrics.ranking import ndcg_at_k, recall_at_k
+from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
+from deeprec.evals.requests.cases import make_case
 from deeprec.trm_tool import (
     ArtifactError,
     Dataset,
@@ -145,13 +145,8 @@ async def _run(
         outputs = await run_many(
             graph,
             [
-                AgentInput(
-                    history=list(data.history(user, 1)),
-                    lineage=Lineage(
-                        user_id=user, target_id=data.target(user, 1), seed=seed + index, split="test", suite=SUITE
-                    ),
-                )
-                for index, user in enumerate(users)
+                make_agent_request(make_case(data, user), suite=SUITE, split="test", seed=run_seed(SUITE, user, seed))
+                for user in users
             ],
             on_update=tell,
         )

@@ -128,16 +128,20 @@ def make_similarity_reward(artifact: Artifact) -> Reward:
     return reward
 
 
-def make_rewards(artifact: Artifact, encoder: Encoder) -> dict[str, Reward]:
-    """Build every component of the paper, by the name that it is stored under."""
-    return {
-        "format": format_reward,
-        "invocations": invocation_reward,
-        "diversity": make_diversity_reward(encoder),
-        "hit": hit_reward,
-        "rank": rank_reward,
-        "similarity": make_similarity_reward(artifact),
-    }
+def make_rewards(artifact: Artifact | None = None, encoder: Encoder | None = None) -> dict[str, Reward]:
+    """Build the components of the paper, by the name that each is stored under.
+
+    Args:
+        artifact: Whose vectors compare items; None, for a recommender other than the TRM, leaves `similarity` out.
+        encoder: Compares preferences; None leaves `diversity` out.
+    """
+    rewards: dict[str, Reward] = {"format": format_reward, "invocations": invocation_reward}
+    if encoder is not None:
+        rewards["diversity"] = make_diversity_reward(encoder)
+    rewards |= {"hit": hit_reward, "rank": rank_reward}
+    if artifact is not None:
+        rewards["similarity"] = make_similarity_reward(artifact)
+    return rewards
 
 
 def score_run(trace: RunTrace, rewards: Mapping[str, Reward]) -> dict[str, float]:

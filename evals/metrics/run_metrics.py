@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from deeprec.agent.traces import RunTrace
 from deeprec.evals.metrics.ranking import reciprocal_rank
 from deeprec.evals.metrics.rewards import format_fault
-from deeprec.trm_tool.catalogue.catalogue import Catalogue
+from deeprec.trm_tool.recommender import CatalogueView
 from deeprec.trm_tool.trm.artifact import Artifact
 
 SCHEME = "eval"
@@ -110,7 +110,7 @@ def make_list_measures(artifact: Artifact) -> MeasureList:
     return measure
 
 
-def names_target(trace: RunTrace, titles: Catalogue) -> float:
+def names_target(trace: RunTrace, titles: CatalogueView) -> float:
     """1 where a preference holds the title of the target although nothing had shown it: a leak, or a good memory.
 
     Shown means: in the message, in the history, or found by an earlier retrieval, under any item of that title.

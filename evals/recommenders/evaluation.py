@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from deeprec.evals.metrics.ranking import Interval, mean_interval, ndcg_from_ranks, recall_from_ranks, target_ranks
 from deeprec.evals.recommenders.preference_conditions import EXACT, ONE, make_conditions
 from deeprec.evals.requests.cases import TARGET_WORDS, Case, check_split, make_cases
+from deeprec.evals.requests.leaks import check_holdout
 from deeprec.evals.systems.baselines import make_cooccurrence_scorer, make_popularity_scorer
 from deeprec.evals.systems.system import (
     System,
@@ -23,7 +24,6 @@ from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.encoders.text_encoder import Encoder, make_encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
-from deeprec.trm_tool.recommender import CatalogueView
 from deeprec.trm_tool.trm.artifact import Artifact
 
 CUTOFFS = (10, 20)
@@ -137,7 +137,9 @@ def evaluate_trm(
     if conditions:
         said = make_conditions(cases, catalogue, artifact.popularity.tolist(), seed=seed)
         systems += [
-            make_trm_system(f"TRM, {each.name}", artifact, encoder, wishes=each.wishes, trust=trust, oracle=each.oracle)
+            make_trm_system(
+                f"TRM, {each.name}", artifact, encoder, preferences=each.preferences, trust=trust, oracle=each.oracle
+            )
             for each in said
         ]
         systems += [
@@ -148,7 +150,7 @@ def evaluate_trm(
     else:
         told = all_attributes(cases, catalogue)
         systems.append(
-            make_trm_system("TRM + target's attributes", artifact, encoder, wishes=told, trust=trust, oracle=True)
+            make_trm_system("TRM + target's attributes", artifact, encoder, preferences=told, trust=trust, oracle=True)
         )
     return TRMEvaluation(
         split=split,
@@ -215,39 +217,19 @@ def _rank_targets(system: System, cases: Sequence[Case], catalogue: Catalogue) -
 
 
 def check_artifact(artifact: Artifact, dataset: Dataset, split: str, *, positions: int = 1) -> int:
-    """Refuse an artifact that has learned targets of the evaluation, or that cannot name an item of the data.
-
-    Returns:
-        How many last items of each user the artifact has not learned from.
+    """`check_holdout` for an artifact, whose training has also read one item more: the one that chose its epoch.
 
     Raises:
-        ConfigError: what was seen, and what to do.
+        ConfigError: as `check_holdout`; or one of several positions chose the epoch and the trust.
     """
-    needed, holdout = check_split(split) + positions - 1, int(artifact.config["holdout"])
+    needed = check_split(split) + positions - 1
     unread = int(artifact.config["without_last"]) + 1  # the item before those chose the epoch and the trust
     if positions > 1 and needed > unread:
         raise ConfigError(
             f"The artifact has read the last items of each user but {unread}, and {positions} positions from the "
             f"{split} split on are {needed}. Train it again with `--without-last {needed - 1}`."
         )
-    if holdout < needed:
-        raise ConfigError(
-            f"The artifact was trained with holdout {holdout}, so the targets of the {split} split were in its "
-            f"training: its figures would mean nothing. Train it again with `--holdout {needed}` or more."
-        )
-    check_catalogue(artifact.catalogue, dataset)
-    return holdout
-
-
-def check_catalogue(catalogue: CatalogueView, dataset: Dataset) -> None:
-    """Raise ConfigError where a recommender's catalogue lacks an item of the data."""
-    missing = [item_id for item_id in dataset.catalogue.ids if item_id not in catalogue]
-    if missing:
-        named = ", ".join(repr(item_id)[:80] for item_id in missing[:5])
-        raise ConfigError(
-            f"The recommender's catalogue lacks {len(missing)} of {len(dataset.catalogue)} items of {dataset.name}, "
-            f"such as {named}. Use the data that it was trained on, or train one on this data."
-        )
+    return check_holdout(artifact, dataset, split, positions=positions)
 
 
 def _protocol(split: str, cases: Sequence[Case], positions: int, items: int, holdout: int) -> str:

@@ -29,7 +29,7 @@ class Condition:
     """Whether it says something about the target."""
     phrases: Mapping[Case, tuple[str, ...]]
     """Case -> the phrases that the preference is made of; none where the target has no phrase."""
-    wishes: Mapping[Case, str]
+    preferences: Mapping[Case, str]
     """Case -> the text that the recommender is given; "" is no preference."""
 
 
@@ -78,12 +78,12 @@ def make_conditions(
         }
 
     return (
-        Condition(name=EXACT, oracle=True, phrases=own, wishes=listed(own)),
-        Condition(name=ONE, oracle=True, phrases=one, wishes=listed(one)),
-        Condition(name=SENTENCES, oracle=True, phrases=own, wishes=told(plain)),
-        Condition(name=REWORDED, oracle=True, phrases=own, wishes=told(reworded)),
-        Condition(name=HALF, oracle=True, phrases=half, wishes=listed(half)),
-        Condition(name=WRONG, oracle=False, phrases=wrong, wishes=listed(wrong)),
+        Condition(name=EXACT, oracle=True, phrases=own, preferences=listed(own)),
+        Condition(name=ONE, oracle=True, phrases=one, preferences=listed(one)),
+        Condition(name=SENTENCES, oracle=True, phrases=own, preferences=told(plain)),
+        Condition(name=REWORDED, oracle=True, phrases=own, preferences=told(reworded)),
+        Condition(name=HALF, oracle=True, phrases=half, preferences=listed(half)),
+        Condition(name=WRONG, oracle=False, phrases=wrong, preferences=listed(wrong)),
     )
 
 

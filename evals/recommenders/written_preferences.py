@@ -190,16 +190,18 @@ def _compare(
     seed: int,
 ) -> tuple[WrittenScores, ...]:
     owner = np.repeat(np.arange(len(users)), [len(texts[user]) for user in users])  # (texts,)
-    wishes = [text for user in users for text in texts[user]]
+    preferences = [text for user in users for text in texts[user]]
     scores = []
     for masked in (True, False):
         alone = _ranks(retriever, dataset, users, [None] * len(users), distance, trust, masked)
-        told = _ranks(retriever, dataset, [users[index] for index in owner], wishes, distance, trust, masked)
+        with_preferences = _ranks(
+            retriever, dataset, [users[index] for index in owner], preferences, distance, trust, masked
+        )
         values: dict[str, dict[str, NDArray[np.float64]]] = {WITHOUT: {}, WITH: {}, DIFFERENCE: {}}
         for k in CUTOFFS:
             for name, metric in ((f"recall@{k}", recall_from_ranks), (f"ndcg@{k}", ndcg_from_ranks)):
                 values[WITHOUT][name] = without = metric(alone, k)
-                values[WITH][name] = with_them = np.bincount(owner, metric(told, k)) / np.bincount(owner)
+                values[WITH][name] = with_them = np.bincount(owner, metric(with_preferences, k)) / np.bincount(owner)
                 values[DIFFERENCE][name] = with_them - without
         scores += [
             WrittenScores(
@@ -216,7 +218,7 @@ def _ranks(
     retriever: Retriever,
     dataset: Dataset,
     users: list[str],
-    wishes: list[str] | list[None],
+    preferences: list[str] | list[None],
     distance: int,
     trust: float,
     masked: bool,
@@ -227,8 +229,8 @@ def _ranks(
     ranks = retriever.ranks_of(
         targets,
         [
-            Query(history=history, preference=wish, include_seen=not masked, trust=trust)
-            for history, wish in zip(histories, wishes, strict=True)
+            Query(history=history, preference=preference, include_seen=not masked, trust=trust)
+            for history, preference in zip(histories, preferences, strict=True)
         ],
     ).astype(np.float64)
     if masked:

@@ -22,6 +22,11 @@ class Case:
     target: str
 
 
+def make_case(dataset: Dataset, user: str, holdout: int = 1) -> Case:
+    """The case of one user whose target is the `holdout`-th item from the end of their sequence."""
+    return Case(user=user, history=dataset.history(user, holdout), target=dataset.target(user, holdout))
+
+
 def make_cases(dataset: Dataset, split: str = "test", *, positions: int = 1) -> list[Case]:
     """Cases of every user: `test` has the last item as its target, `valid` the one before, `train` the one before that.
 
@@ -31,7 +36,7 @@ def make_cases(dataset: Dataset, split: str = "test", *, positions: int = 1) -> 
     """
     first = check_split(split)
     return [
-        Case(user=user, history=dataset.history(user, holdout), target=dataset.target(user, holdout))
+        make_case(dataset, user, holdout)
         for holdout in range(first, first + positions)
         for user in dataset.users
         if len(dataset.sequences[user]) > holdout

@@ -6,14 +6,80 @@ A user's other items may be learned from, and so may the target in the hands of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from deeprec.evals.requests.cases import Case, check_split
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.recommender import CatalogueView, RecommenderIdentity
 from deeprec.trm_tool.trm.artifact import Artifact
 
 Pair = tuple[str, str]
 """A user and an item."""
+
+
+class Trained(Protocol):
+    """What the guards ask about a recommender: an `Artifact` and every `Recommender` answer."""
+
+    @property
+    def catalogue(self) -> CatalogueView:
+        """The items that it recommends."""
+
+    @property
+    def identity(self) -> RecommenderIdentity:
+        """What it was trained on, and what training did not see."""
+
+
+def holdout_of(recommender: Trained) -> int:
+    """How many last items of each person a recommender has not learned from.
+
+    Raises:
+        ConfigError: the recommender does not report it, so that nobody can tell whether it has learned the targets.
+    """
+    holdout = recommender.identity.holdout
+    if holdout is None:
+        raise ConfigError(
+            f"The recommender {recommender.identity.fingerprint[:12]!r} does not report how many last items of each "
+            "person it was trained without, so it may have learned the targets and its figures would mean nothing. "
+            "Train it without them and set `identity.holdout`: 1 for the test split, 2 for valid, 3 for train."
+        )
+    return holdout
+
+
+def check_holdout(recommender: Trained, dataset: Dataset, split: str, *, positions: int = 1) -> int:
+    """Refuse a recommender that has learned targets of an evaluation, or that cannot name an item of the data.
+
+    Args:
+        recommender: What is evaluated, or what runs to learn from ask.
+        dataset: Users and targets.
+        split: Which item of each sequence is the target.
+        positions: Targets of each user, counted backwards from the split's own.
+
+    Returns:
+        How many last items of each user the recommender has not learned from.
+
+    Raises:
+        ConfigError: what was seen, and what to do.
+    """
+    needed, holdout = check_split(split) + positions - 1, holdout_of(recommender)
+    if holdout < needed:
+        raise ConfigError(
+            f"The recommender was trained with holdout {holdout}, so the targets of the {split} split were in its "
+            f"training: its figures would mean nothing. Train it again with `--holdout {needed}` or more."
+        )
+    check_catalogue(recommender.catalogue, dataset)
+    return holdout
+
+
+def check_catalogue(catalogue: CatalogueView, dataset: Dataset) -> None:
+    """Raise ConfigError where a recommender's catalogue lacks an item of the data."""
+    missing = [item_id for item_id in dataset.catalogue.ids if item_id not in catalogue]
+    if missing:
+        named = ", ".join(repr(item_id)[:80] for item_id in missing[:5])
+        raise ConfigError(
+            f"The recommender's catalogue lacks {len(missing)} of {len(dataset.catalogue)} items of {dataset.name}, "
+            f"such as {named}. Use the data that it was trained on, or train one on this data."
+        )
 
 
 def check_cases(cases: Iterable[Case], dataset: Dataset, split: str) -> None:
@@ -63,23 +129,24 @@ def evaluated_pairs(cases: Iterable[Case]) -> set[Pair]:
     return {(case.user, case.target) for case in cases if case.target not in case.history}
 
 
-def learned_pairs(artifact: Artifact, dataset: Dataset) -> set[Pair]:
+def learned_pairs(recommender: Trained, dataset: Dataset) -> set[Pair]:
     """What a recommender that was trained on `dataset` learned from: all but the last items that it held out."""
-    holdout = int(artifact.config["holdout"])
+    holdout = holdout_of(recommender)
     return {(user, item) for user in dataset.users for item in dataset.history(user, holdout)}
 
 
-def weak_points(artifact: Artifact, dataset: Dataset, cases: Sequence[Case]) -> dict[str, float]:
+def weak_points(recommender: Trained, dataset: Dataset, cases: Sequence[Case]) -> dict[str, float]:
     """What the guards cannot refuse and a reader must know, as 1 or 0 by name.
 
-    - `other_data`: the artifact was trained on other data, so nothing proves that it did not learn the targets.
-    - `chosen_on`: training chose its epoch and the trust in preferences by these very targets.
+    - `other_data`: the recommender was trained on other data, or does not report on which, so nothing proves that it
+      did not learn the targets.
+    - `chosen_on`: training chose its epoch and the trust in preferences by these very targets; of artifacts only.
     """
-    chosen_by = int(artifact.config["without_last"]) + 2  # counted from the end of each sequence
+    weak = {"other_data": float(recommender.identity.dataset_fingerprint != dataset.fingerprint)}
+    if not isinstance(recommender, Artifact):
+        return weak
+    chosen_by = int(recommender.config["without_last"]) + 2  # counted from the end of each sequence
     chosen = {
         (user, sequence[-chosen_by]) for user, sequence in dataset.sequences.items() if len(sequence) >= chosen_by
     }
-    return {
-        "other_data": float(artifact.config["dataset_fingerprint"] != dataset.fingerprint),
-        "chosen_on": float(bool(evaluated_pairs(cases) & chosen)),
-    }
+    return weak | {"chosen_on": float(bool(evaluated_pairs(cases) & chosen))}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.trm_tool.catalogue.catalogue import Catalogue
+from deeprec.evals.systems.catalogue_rows import FindRows, make_row_finder
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.recommender import CatalogueView
 
 Scorer = Callable[[Sequence[Sequence[str]]], NDArray[np.float64]]
 """Histories (item ids, oldest first) -> scores (histories, items) in catalogue order, higher is better."""
@@ -33,7 +34,7 @@ class CoOccurrenceConfig:
                 raise ConfigError(f"CoOccurrenceConfig.{name} is {getattr(self, name)}. Set it to 1 or more.")
 
 
-def make_popularity_scorer(dataset: Dataset, *, holdout: int, catalogue: Catalogue | None = None) -> Scorer:
+def make_popularity_scorer(dataset: Dataset, *, holdout: int, catalogue: CatalogueView | None = None) -> Scorer:
     """Score every item by its interactions, the last `holdout` of each user left out; the same for every history.
 
     Args:
@@ -41,7 +42,7 @@ def make_popularity_scorer(dataset: Dataset, *, holdout: int, catalogue: Catalog
         holdout: Items at the end of each user's sequence that are not counted.
         catalogue: Whose order the scores have; None is the data's own.
     """
-    counts = _counts(_sequences(dataset, holdout, catalogue), len(catalogue or dataset.catalogue))
+    counts = count_interactions(dataset, holdout, catalogue)
 
     def score(histories: Sequence[Sequence[str]]) -> NDArray[np.float64]:
         return np.tile(counts, (len(histories), 1))
@@ -49,11 +50,17 @@ def make_popularity_scorer(dataset: Dataset, *, holdout: int, catalogue: Catalog
     return score
 
 
+def count_interactions(dataset: Dataset, holdout: int, catalogue: CatalogueView | None = None) -> NDArray[np.float64]:
+    """Interactions of each item (items,), the last `holdout` of each user left out, in the catalogue's order."""
+    known = dataset.catalogue if catalogue is None else catalogue
+    return _counts(_sequences(dataset, holdout, make_row_finder(known)), len(known))
+
+
 def make_cooccurrence_scorer(
     dataset: Dataset,
     *,
     holdout: int,
-    catalogue: Catalogue | None = None,
+    catalogue: CatalogueView | None = None,
     config: CoOccurrenceConfig | None = None,
 ) -> Scorer:
     """Score every item by its co-occurrence with the last items of the history.
@@ -69,8 +76,8 @@ def make_cooccurrence_scorer(
     """
     config = config or CoOccurrenceConfig()
     known = dataset.catalogue if catalogue is None else catalogue
-    items = len(known)
-    sequences = _sequences(dataset, holdout, catalogue)
+    items, rows_of = len(known), make_row_finder(known)
+    sequences = _sequences(dataset, holdout, rows_of)
     counts = np.maximum(_counts(sequences, items), 1)
     first, second, together = _pairs(sequences, items, config.window)
     cosine = together / np.sqrt(counts[first] * counts[second])
@@ -79,7 +86,7 @@ def make_cooccurrence_scorer(
     def score(histories: Sequence[Sequence[str]]) -> NDArray[np.float64]:
         scores = np.zeros((len(histories), items))
         for line, history in zip(scores, histories, strict=True):
-            for row in known.rows(history[-config.last :]):
+            for row in rows_of(history[-config.last :]):
                 pairs = slice(start[row], start[row + 1])
                 line[second[pairs]] += cosine[pairs]  # an item's partners are distinct
         return scores
@@ -87,9 +94,8 @@ def make_cooccurrence_scorer(
     return score
 
 
-def _sequences(dataset: Dataset, holdout: int, catalogue: Catalogue | None) -> list[NDArray[np.int64]]:
-    known = dataset.catalogue if catalogue is None else catalogue
-    return [known.rows(dataset.history(user, holdout)) for user in dataset.users]
+def _sequences(dataset: Dataset, holdout: int, rows_of: FindRows) -> list[NDArray[np.int64]]:
+    return [rows_of(dataset.history(user, holdout)) for user in dataset.users]
 
 
 def _counts(sequences: Sequence[NDArray[np.int64]], items: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The recommender as some systems of a suite have it: deaf to preferences, or with its candidates in a drawn order."""
+"""The recommender as some systems of a suite have it: without preferences, or with its items in a drawn order."""
 
 from __future__ import annotations
 
@@ -8,36 +8,65 @@ from typing import Any
 
 import numpy as np
 
-from deeprec.trm_tool import Artifact, Encoder, Retrieved, Retriever
+from deeprec.trm_tool import Recommender, Retrieved
+from deeprec.trm_tool.recommender import CatalogueView, RecommenderIdentity
 
 
-class HistoryOnly(Retriever):
-    """The recommender, deaf to preferences."""
+class HistoryOnly:
+    """A recommender that ignores preferences: it answers by the history alone."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+
+    @property
+    def catalogue(self) -> CatalogueView:
+        """The items of the recommender."""
+        return self._recommender.catalogue
+
+    @property
+    def identity(self) -> RecommenderIdentity:
+        """The recommender's own: the system's name in the run tells the variant."""
+        return self._recommender.identity
+
+    @property
+    def fingerprint(self) -> str:
+        """Of `identity`."""
+        return self.identity.fingerprint
+
+    @property
+    def holdout(self) -> int | None:
+        """Of `identity`."""
+        return self.identity.holdout
+
+    @property
+    def dataset_fingerprint(self) -> str | None:
+        """Of `identity`."""
+        return self.identity.dataset_fingerprint
 
     def retrieve(self, history: Sequence[str], preference: str | None = None, **settings: Any) -> Retrieved:
-        """Find what fits the history, whatever is said."""
-        return super().retrieve(history, None, **settings)
+        """Retrieve what fits the history, whatever the preference."""
+        return self._recommender.retrieve(history, None, **settings)
 
 
 class ShuffledHistoryOnly(HistoryOnly):
-    """Deaf to preferences, and each search gives its items in an order drawn by the user's history and a seed.
+    """`HistoryOnly`, which gives the items of each search in an order drawn by the user's history and a seed.
 
-    The items and their scores are those of `HistoryOnly`. A call without a preference is no search of the model's but
+    The items and their scores are those of `HistoryOnly`. A call without a preference is not a search of the model but
     the agent asking for the ranking to fall back on: that one stays best first. Whatever an agent fills a short list
     with comes in the drawn order too.
     """
 
-    def __init__(self, artifact: Artifact, encoder: Encoder | None = None, *, seed: int) -> None:
-        super().__init__(artifact, encoder)
+    def __init__(self, recommender: Recommender, *, seed: int) -> None:
+        super().__init__(recommender)
         self._seed = seed
 
     def retrieve(self, history: Sequence[str], preference: str | None = None, **settings: Any) -> Retrieved:
-        """Find what fits the history, in a drawn order if it was searched for."""
+        """Retrieve what fits the history; with a preference, in the drawn order."""
         found = super().retrieve(history, preference, **settings)
         if preference is None:
             return found
         digest = hashlib.sha256("\0".join((str(self._seed), *history)).encode()).digest()
         order = np.random.default_rng(int.from_bytes(digest[:16])).permutation(len(found))
         return Retrieved(
-            [found[place] for place in order], unenforced=found.unenforced, unknown_values=found.unknown_values
+            [found[position] for position in order], unenforced=found.unenforced, unknown_values=found.unknown_values
         )

@@ -11,11 +11,18 @@ from dataclasses import dataclass, replace
 
 from deeprec.agent import AgentConfig, RunTrace, fuse_rankings
 from deeprec.evals.requests.cases import Case
+from deeprec.evals.requests.leaks import holdout_of
 from deeprec.evals.suites.result_rows import SHUFFLED
 from deeprec.evals.suites.suite import Suite
 from deeprec.evals.systems.baselines import make_cooccurrence_scorer, make_popularity_scorer
-from deeprec.evals.systems.system import System, all_attributes, make_system, make_trm_system
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder
+from deeprec.evals.systems.system import (
+    System,
+    all_attributes,
+    make_recommender_system,
+    make_system,
+    make_trm_system,
+)
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Recommender, Retriever
 
 PATIENCE_S = 7_200.0
 """Wall time of one run: many agents wait for one slow server, and the clock is not what is compared."""
@@ -27,9 +34,41 @@ class Setting:
 
     suite: Suite
     dataset: Dataset
-    artifact: Artifact
-    encoder: Encoder
+    recommender: Recommender
     cases: Sequence[Case]
+
+    @property
+    def holdout(self) -> int:
+        """How many of each person's last items the recommender has not learned from."""
+        return holdout_of(self.recommender)
+
+    @property
+    def weights(self) -> Artifact | None:
+        """The artifact behind the recommender, where it is the TRM."""
+        return self.recommender.artifact if isinstance(self.recommender, Retriever) else None
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact behind the recommender.
+
+        Raises:
+            ConfigError: the recommender is not the TRM.
+        """
+        return self._trm.artifact
+
+    @property
+    def encoder(self) -> Encoder:
+        """The text encoder of the artifact, or ConfigError as for `artifact`."""
+        return self._trm.encoder
+
+    @property
+    def _trm(self) -> Retriever:
+        if not isinstance(self.recommender, Retriever):
+            raise ConfigError(
+                f"A system of the suite {self.suite.name} needs the weights of the TRM, and the recommender is a "
+                f"{type(self.recommender).__name__}. Leave that system out, or run the suite with an artifact."
+            )
+        return self.recommender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,27 +101,31 @@ AnySystem = System | AgentSystem | DerivedSystem
 
 def popularity(setting: Setting) -> System:
     """Items by how often they were interacted with."""
-    holdout = int(setting.artifact.config["holdout"])
-    scorer = make_popularity_scorer(setting.dataset, holdout=holdout, catalogue=setting.artifact.catalogue)
+    scorer = make_popularity_scorer(setting.dataset, holdout=setting.holdout, catalogue=setting.recommender.catalogue)
     return make_system("popularity", scorer)
 
 
 def cooccurrence(setting: Setting) -> System:
     """Items that stand near the latest of the history in other histories."""
-    holdout = int(setting.artifact.config["holdout"])
-    scorer = make_cooccurrence_scorer(setting.dataset, holdout=holdout, catalogue=setting.artifact.catalogue)
+    scorer = make_cooccurrence_scorer(setting.dataset, holdout=setting.holdout, catalogue=setting.recommender.catalogue)
     return make_system("co-occurrence", scorer)
 
 
 def trm(setting: Setting) -> System:
     """The recommender alone, without a preference."""
-    return make_trm_system("trm", setting.artifact, setting.encoder)
+    if setting.weights is None:
+        return make_recommender_system("trm", setting.recommender, k=setting.suite.k)
+    return make_trm_system("trm", setting.weights, setting.encoder)
 
 
 def trm_oracle(setting: Setting) -> System:
-    """The recommender, told every attribute of the target: an upper bound, not a competitor."""
-    told = all_attributes(setting.cases, setting.artifact.catalogue)
-    return make_trm_system("trm-oracle", setting.artifact, setting.encoder, wishes=told, oracle=True)
+    """The recommender with every attribute of the target as its preference: an upper bound, not a competitor."""
+    preferences = all_attributes(setting.cases, setting.recommender.catalogue)
+    if setting.weights is None:
+        return make_recommender_system(
+            "trm-oracle", setting.recommender, k=setting.suite.k, preferences=preferences, oracle=True
+        )
+    return make_trm_system("trm-oracle", setting.weights, setting.encoder, preferences=preferences, oracle=True)
 
 
 def one_retrieval(setting: Setting) -> AgentSystem:

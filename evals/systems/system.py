@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.systems.baselines import Scorer
-from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.encoders.text_encoder import Encoder
+from deeprec.trm_tool.recommender import CatalogueView, Query, Recommender, retrieve_batch
 from deeprec.trm_tool.trm.artifact import Artifact
 from deeprec.trm_tool.trm.model import PADDING_ROW
 from deeprec.trm_tool.trm.training.preferences import SEPARATOR, encode_preferences
@@ -19,7 +19,7 @@ from deeprec.trm_tool.trm.training.preferences import SEPARATOR, encode_preferen
 FILTERED = 10.0
 """Taken from the score of an item for each phrase that is not true of it; cosines lie within 1 of 0."""
 ScoreCases = Callable[[Sequence[Case]], NDArray[np.floating]]
-"""Cases -> scores (cases, items) in catalogue order, higher is better. Masking is not its business."""
+"""Cases -> scores (cases, items) in catalogue order, higher is better. The caller masks items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class System:
     name: str
     score: ScoreCases
     oracle: bool = False
-    """It is told something about the target: an upper bound, not a competitor."""
+    """Whether it knows something of the target: an upper bound, not a competitor."""
 
 
 def make_system(name: str, score: Scorer) -> System:
@@ -37,9 +37,39 @@ def make_system(name: str, score: Scorer) -> System:
     return System(name=name, score=lambda cases: score([case.history for case in cases]))
 
 
-def all_attributes(cases: Sequence[Case], catalogue: Catalogue) -> dict[Case, str]:
+def all_attributes(cases: Sequence[Case], catalogue: CatalogueView) -> dict[Case, str]:
     """The preference of the oracle: every phrase that is true of a case's target, and never its title."""
     return {case: SEPARATOR.join(catalogue.phrases_of(case.target)) for case in cases}
+
+
+def make_recommender_system(
+    name: str,
+    recommender: Recommender,
+    *,
+    k: int,
+    preferences: Mapping[Case, str] | None = None,
+    oracle: bool = False,
+) -> System:
+    """Build a system out of what any recommender retrieves: 1 / rank for its `k` best, -inf for every other item.
+
+    Args:
+        name: Of the row.
+        recommender: Answers with the history masked, so that seen items have -inf.
+        k: Items that are asked for.
+        preferences: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
+        oracle: Whether the preferences say something about the target.
+    """
+    positions = {item_id: position for position, item_id in enumerate(recommender.catalogue.ids)}
+
+    def score(cases: Sequence[Case]) -> NDArray[np.floating]:
+        scores = np.full((len(cases), len(positions)), -np.inf)
+        queries = [Query(history=case.history, preference=(preferences or {}).get(case) or None) for case in cases]
+        for line, retrieved in zip(scores, retrieve_batch(recommender, queries, k=k), strict=True):
+            for rank, item in enumerate(retrieved, start=1):
+                line[positions[item.id]] = 1 / rank
+        return scores
+
+    return System(name=name, score=score, oracle=oracle)
 
 
 def make_trm_system(
@@ -47,7 +77,7 @@ def make_trm_system(
     artifact: Artifact,
     encoder: Encoder,
     *,
-    wishes: Mapping[Case, str] | None = None,
+    preferences: Mapping[Case, str] | None = None,
     trust: float | None = None,
     oracle: bool = False,
 ) -> System:
@@ -57,7 +87,7 @@ def make_trm_system(
         name: Of the row.
         artifact: Whose model scores.
         encoder: The artifact's own.
-        wishes: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
+        preferences: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
         trust: In a preference; None is the artifact's own.
         oracle: Whether the preferences say something about the target.
     """
@@ -70,8 +100,8 @@ def make_trm_system(
 
     @cache
     def encoded() -> dict[str, NDArray[np.float32]]:
-        """Every wish and its vector, encoded together: once, and not before somebody scores."""
-        texts = list(dict.fromkeys(filter(None, (wishes or {}).values())))
+        """Every preference and its vector, encoded together: once, and not before somebody scores."""
+        texts = list(dict.fromkeys(filter(None, (preferences or {}).values())))
         vectors = encode_preferences(encoder, catalogue, texts)
         return dict(zip(texts, vectors, strict=True)) | {"": np.zeros_like(vectors[0])}
 
@@ -81,16 +111,16 @@ def make_trm_system(
         for line, case in zip(rows, cases, strict=True):
             latest = torch.from_numpy(catalogue.rows(case.history[-length:]))
             line[: len(latest)] = latest
-        said = [(wishes or {}).get(case, "") for case in cases]
-        preference, has = None, None
-        if any(said):
-            preference = torch.from_numpy(np.stack([encoded()[wish] for wish in said])).to(items.device)
-            has = torch.tensor([bool(wish) for wish in said], device=items.device)
+        texts = [(preferences or {}).get(case, "") for case in cases]
+        vectors, has = None, None
+        if any(texts):
+            vectors = torch.from_numpy(np.stack([encoded()[text] for text in texts])).to(items.device)
+            has = torch.tensor([bool(text) for text in texts], device=items.device)
         with torch.inference_mode():
-            query = model.query(rows.to(items.device), preference, has, weight)
+            query = model.query(rows.to(items.device), vectors, has, weight)
             scores: NDArray[np.float32] = (query @ items.T).cpu().numpy()
-        for line, case, wish in zip(scores, cases, said, strict=True):
-            if not case.history and not wish:
+        for line, case, text in zip(scores, cases, texts, strict=True):
+            if not case.history and not text:
                 line[:] = popularity
         return scores
 

@@ -18,7 +18,7 @@ async def test_runs_to_look_at_hold_out_the_last_item_and_come_guided_first(
         traces = [store.run(run_id) for run_id in made]
     assert told == {0, 1, 2}
     assert [trace.run.guided for trace in traces] == [True, True, False]
-    assert [trace.run.seed for trace in traces] == [0, 1, 2]
+    assert len({trace.run.seed for trace in traces}) == 3
     assert len({trace.run.user_id for trace in traces}) == 3
     for trace in traces:
         items = dataset.history(str(trace.run.user_id))

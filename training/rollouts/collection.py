@@ -8,23 +8,14 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import select
 
-from deeprec.agent import (
-    AgentConfig,
-    AgentInput,
-    CompletionPolicy,
-    Lineage,
-    SqlRecorder,
-    TraceStore,
-    build_graph,
-)
+from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
 from deeprec.agent.traces.store.schema import Run
 from deeprec.evals import run_on_server
+from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.training.rollouts.instances import SPLIT, Instance
 from deeprec.trm_tool import ConfigError, Retriever
 
 _NAMESPACE = UUID("0f0d6f64-6a55-4e0e-8f3b-51f6f0b5a0d7")
-_SEEDS_APART = 1_000
-"""Between two samples; a run draws with its seed and the numbers right above it, one for each call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,31 +85,21 @@ async def collect_groups(
         tell(done, len(ids))
 
     graph = build_graph(policy, retriever, config=collection.config, recorder=SqlRecorder(store))
-    requests = [_request(collection, pairs[place][0], ids[place], place) for place in left]
+    requests = [
+        make_agent_request(
+            instance,
+            suite=collection.label,
+            split=SPLIT,
+            seed=run_seed(collection.label, instance.user, collection.seed, sample),
+            run_id=ids[place],
+            system=collection.system,
+            group_id=f"{collection.label}/{instance.user}",
+        )
+        for place in left
+        for instance, sample in [pairs[place]]
+    ]
     await run_on_server(graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=count)
     return ids
-
-
-def _request(collection: Collection, instance: Instance, run_id: UUID, place: int) -> AgentInput:
-    return AgentInput(
-        history=list(instance.history),
-        lineage=Lineage(
-            run_id=str(run_id),
-            user_id=instance.user,
-            target_id=instance.target,
-            group_id=f"{collection.label}/{instance.user}",
-            seed=_seed(collection, place),
-            split=SPLIT,
-            suite=collection.label,
-            system=collection.system,
-        ),
-    )
-
-
-def _seed(collection: Collection, place: int) -> int:
-    """Different for every run of a collection, and for every collection."""
-    label = int.from_bytes(uuid5(_NAMESPACE, f"{collection.label}|{collection.seed}").bytes[:4], "big") // 2
-    return (label + place * _SEEDS_APART) % 2**31
 
 
 def _run_id(collection: Collection, instance: Instance, sample: int) -> UUID:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeprec.evals.recommenders.evaluation import check_catalogue
-from deeprec.evals.requests.cases import SPLITS, make_cases
+from deeprec.evals.requests.cases import SPLITS, Case, make_cases
+from deeprec.evals.requests.leaks import check_catalogue
 from deeprec.training.rewards.stages import Stage, check_stage
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.encoders.text_encoder import Encoder
@@ -28,13 +28,9 @@ TOO_HARD = "ranked too low"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """One person's history and the item that came next, as a policy meets them in training."""
+class Instance(Case):
+    """A case as a policy meets it in training; its history is never empty."""
 
-    user: str
-    history: tuple[str, ...]
-    """Item ids, oldest first; it ends just before the target and is never empty."""
-    target: str
     trm_rank: int
     """1-based rank of the target by the recommender from the history alone, seen items masked."""
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
 from deeprec.trm_tool.folders import let_others_read, one_writer, replace_folder
+from deeprec.trm_tool.recommender import RecommenderIdentity
 from deeprec.trm_tool.trm.artifact_folder import (
     CARD,
     CONFIG,
@@ -78,6 +79,15 @@ class Artifact:
     """First 16 hex digits of the sha256 over configuration, weights, items and text embeddings."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What training measured; empty where `metrics.json` is missing or damaged."""
+
+    @property
+    def identity(self) -> RecommenderIdentity:
+        """Fingerprints and holdout, for the lineage of runs."""
+        return RecommenderIdentity(
+            fingerprint=self.fingerprint,
+            dataset_fingerprint=str(self.config["dataset_fingerprint"]),
+            holdout=int(self.config["holdout"]),
+        )
 
 
 def save_artifact(

@@ -61,6 +61,11 @@ class Retriever:
         return self._snapshot.artifact.catalogue
 
     @property
+    def artifact(self) -> Artifact:
+        """The artifact as it is now, changes included."""
+        return self._snapshot.artifact
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the artifact; after a change another one, until `save` gives that of what it wrote."""
         return self._snapshot.artifact.fingerprint
@@ -68,9 +73,7 @@ class Retriever:
     @property
     def identity(self) -> RecommenderIdentity:
         """Fingerprints and holdout of the artifact as it is now, for the lineage of runs."""
-        return RecommenderIdentity(
-            fingerprint=self.fingerprint, dataset_fingerprint=self.dataset_fingerprint, holdout=self.holdout
-        )
+        return self.artifact.identity
 
     @classmethod
     def load(cls, folder: Path | str, encoder: Encoder | None = None) -> "Retriever":

@@ -71,8 +71,8 @@ def test_ranks_are_places_in_the_list_that_the_retriever_gives(
     retriever: Retriever, artifact: Artifact, dataset: Dataset, oracle: bool
 ) -> None:
     cases = [*make_cases(dataset), Case(user="new", history=(), target="893")]
-    wishes = all_attributes(cases, artifact.catalogue) if oracle else None
-    system = make_trm_system("TRM", artifact, HashingEncoder(), wishes=wishes, oracle=oracle)
+    preferences = all_attributes(cases, artifact.catalogue) if oracle else None
+    system = make_trm_system("TRM", artifact, HashingEncoder(), preferences=preferences, oracle=oracle)
     for row in evaluate_systems([system], cases, artifact.catalogue):
         for case, rank in zip(cases, row.ranks, strict=True):
             wish = "; ".join(retriever.catalogue.phrases_of(case.target)) if oracle else None
@@ -91,7 +91,7 @@ def test_the_oracle_is_told_attributes_and_nobody_else_is(artifact: Artifact, da
     cases = make_cases(dataset)
     make_trm_system("TRM", artifact, Listening()).score(cases)
     assert told == []
-    make_trm_system("TRM", artifact, Listening(), wishes=all_attributes(cases, artifact.catalogue)).score(cases)
+    make_trm_system("TRM", artifact, Listening(), preferences=all_attributes(cases, artifact.catalogue)).score(cases)
     assert set(told) == {"; ".join(artifact.catalogue.phrases_of(case.target)) for case in cases}
     for case in cases:
         assert artifact.catalogue.item(case.target).title.lower() not in artifact.catalogue.phrases_of(case.target)

@@ -30,13 +30,13 @@ def test_each_condition_says_what_its_name_says(dataset: Dataset, artifact: Arti
     for case in cases:
         true = catalogue.phrases_of(case.target)
         assert conditions[EXACT].phrases[case] == true
-        assert conditions[EXACT].wishes[case] == "; ".join(true)
+        assert conditions[EXACT].preferences[case] == "; ".join(true)
         assert set(conditions[ONE].phrases[case]) < set(true)
         assert len(conditions[ONE].phrases[case]) == 1
         right = [phrase for phrase in conditions[HALF].phrases[case] if phrase in true]
         assert len(right) == (len(true) + 1) // 2
         for name in (SENTENCES, REWORDED):
-            assert catalogue.item(case.target).title not in conditions[name].wishes[case]
+            assert catalogue.item(case.target).title not in conditions[name].preferences[case]
 
 
 def test_a_wrong_preference_is_made_for_another_users_target(dataset: Dataset, artifact: Artifact) -> None:

@@ -1,0 +1,64 @@
+"""From the entries of a suite to the systems that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from deeprec.evals.suites.suite import Entry, Suite
+from deeprec.evals.systems.suite_systems import AnySystem, DerivedSystem, Setting
+from deeprec.trm_tool.errors import ConfigError
+
+
+def make_entry_systems(
+    setting: Setting, systems: Mapping[str, Callable[[Setting], AnySystem]], only: Sequence[str]
+) -> list[tuple[Entry, AnySystem]]:
+    """Make the systems of a suite, in the suite's order.
+
+    Args:
+        setting: What systems are made from.
+        systems: What names in the suite mean.
+        only: Names of the entries to make; empty makes all.
+
+    Raises:
+        ConfigError: `only` names an entry that the suite lacks, an entry names no system, or a derived system has no
+            source in the suite.
+    """
+    suite = setting.suite
+    unknown = [name for name in only if name not in {entry.name for entry in suite.systems}]
+    if unknown:
+        known = ", ".join(entry.name for entry in suite.systems)
+        raise ConfigError(f"The suite {suite.name} has no system {unknown[0]!r}; it has {known}.")
+    made = []
+    for entry in suite.systems:
+        if entry.system not in systems:
+            raise ConfigError(
+                f"The suite {suite.name} names the system {entry.system!r}, which is not known. Choose one of "
+                f"{', '.join(systems)}."
+            )
+        system = systems[entry.system](setting)
+        if isinstance(system, DerivedSystem):
+            source_entry(suite, entry, system)
+        if not only or entry.name in only:
+            made.append((entry, system))
+    return made
+
+
+def source_entry(suite: Suite, entry: Entry, system: DerivedSystem) -> Entry:
+    """The entry whose runs a derived system reads: the one of that name, else the only one of that system.
+
+    Raises:
+        ConfigError: the suite has none, or several and none of that name.
+    """
+    found = [other for other in suite.systems if other.name == system.source]
+    found = found or [other for other in suite.systems if other.system == system.source]
+    if not found:
+        raise ConfigError(
+            f"{entry.name} reads the runs of {system.source}, and the suite {suite.name} has no such system. Add it."
+        )
+    if len(found) > 1:
+        names = ", ".join(other.name for other in found)
+        raise ConfigError(
+            f"{entry.name} reads the runs of {system.source}, and the suite {suite.name} has {len(found)} entries of "
+            f"that system ({names}). Give the one that is meant the name {system.source}."
+        )
+    return found[0]

@@ -1,0 +1,77 @@
+"""What is stored beside each run of a suite: its measures, its rewards, and what its case is like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from deeprec.agent import RunTrace, TraceStore
+from deeprec.agent.traces import RewardRecord
+from deeprec.evals.metrics import rewards, run_metrics
+from deeprec.evals.metrics.rewards import make_rewards, score_run
+from deeprec.evals.metrics.run_metrics import make_list_measures, measure_run, names_target
+from deeprec.evals.requests.cases import Case
+from deeprec.evals.requests.leaks import weak_points
+from deeprec.evals.suites.result_rows import CASE_SCHEME, TRUE_OF
+from deeprec.evals.systems.baselines import count_interactions
+from deeprec.evals.systems.suite_systems import Setting
+from deeprec.trm_tool.encoders.text_encoder import Encoder
+
+PAID_BY_SOURCE = ("tokens", "prompt_tokens")
+"""Measures that a derived run takes over from the run that it was read out of: that run's cost is its own too."""
+
+
+class RunScorer:
+    """Scores the runs of one suite.
+
+    What needs the TRM's weights, such as the similarity reward, is left out where the recommender is another.
+
+    Args:
+        setting: The suite, its data and its recommender.
+        encoder: Compares preferences for the diversity reward; None leaves that reward out.
+    """
+
+    def __init__(self, setting: Setting, encoder: Encoder | None) -> None:
+        weights = setting.weights
+        self._catalogue = setting.recommender.catalogue
+        self._rewards = make_rewards(weights, encoder)
+        self._measure_list = None if weights is None else make_list_measures(weights)
+        self._weak_points = weak_points(weights or setting.recommender, setting.dataset, setting.cases)
+        counts = (
+            count_interactions(setting.dataset, setting.holdout, self._catalogue)
+            if weights is None
+            else weights.popularity
+        )
+        self._popularity: Mapping[str, float] = dict(zip(self._catalogue.ids, counts.tolist(), strict=True))
+
+    def store_scores(self, store: TraceStore, trace: RunTrace, case: Case) -> None:
+        """Score a run that an agent ended, and store the scores. The measures come last: they mark the run as done."""
+        run_id = trace.run.run_id
+        store.write_rewards(run_id, rewards.SCHEME, score_run(trace, self._rewards))
+        store.write_rewards(run_id, CASE_SCHEME, self._facts(case))
+        store.write_rewards(run_id, run_metrics.SCHEME, self._measures(trace))
+
+    def with_scores(self, trace: RunTrace, case: Case, source: RunTrace | None) -> RunTrace:
+        """A run without a language model, with its measures in it. `source` is the run that it was read out of."""
+        measures = self._measures(trace)
+        if source is not None:
+            of_source = measure_run(source)
+            measures |= {name: of_source[name] for name in PAID_BY_SOURCE}
+        return replace(
+            trace, rewards=(*_records(run_metrics.SCHEME, measures), *_records(CASE_SCHEME, self._facts(case)))
+        )
+
+    def _measures(self, trace: RunTrace) -> dict[str, float]:
+        return measure_run(trace, self._measure_list) | {"names_target": names_target(trace, self._catalogue)}
+
+    def _facts(self, case: Case) -> dict[str, float]:
+        return {
+            "target_popularity": self._popularity[case.target],
+            "history_length": float(len(case.history)),
+            **self._weak_points,
+            **{TRUE_OF + phrase: 1.0 for phrase in self._catalogue.phrases_of(case.target)},
+        }
+
+
+def _records(scheme: str, components: Mapping[str, float]) -> Iterable[RewardRecord]:
+    return (RewardRecord(scheme=scheme, component=component, value=value) for component, value in components.items())
