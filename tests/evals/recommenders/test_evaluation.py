@@ -135,7 +135,7 @@ def test_an_artifact_that_did_not_is_evaluated(artifact: Artifact, dataset: Data
 
 def test_an_artifact_that_lacks_items_of_the_data_is_refused(artifact: Artifact, dataset: Dataset) -> None:
     longer = Catalogue([*dataset.catalogue, Item(id="new", title="New")], dataset.catalogue.attribute_kinds)
-    with pytest.raises(ConfigError, match=r"lacks 1 of the 51 items of tiny.*'new'"):
+    with pytest.raises(ConfigError, match=r"lacks 1 of 51 items of tiny.*'new'"):
         evaluate_trm(artifact, dataclasses.replace(dataset, catalogue=longer))
 
 

@@ -202,12 +202,12 @@ def test_a_system_of_ones_own_is_one_function(
 @pytest.mark.parametrize(
     ("suite", "settings", "message"),
     [
-        (make_suite("trm", "gone"), {}, "'gone' is no system. Choose one of popularity"),
-        (make_suite("trm", "fused"), {}, "read out of the runs of deeprec-guided: add that"),
+        (make_suite("trm", "gone"), {}, "names the system 'gone', which is not known. Choose one of popularity"),
+        (make_suite("trm", "fused"), {}, "reads the runs of deeprec-guided, and the suite tiny has no such system. Add it"),
         (
             make_suite("trm", *({"system": "deeprec-guided", "name": name} for name in ("one", "two")), "fused"),
             {},
-            r"the suite has 2 of that system \(one, two\). Call the one that is meant deeprec-guided",
+            r"has 2 entries of that system \(one, two\). Give the one that is meant the name deeprec-guided",
         ),
         (make_suite("trm", "deeprec-guided"), {}, "need a model. Start one with `deeprec llm serve`"),
         (make_suite(), {"only": ["gone"]}, "has no system 'gone'"),

@@ -380,7 +380,7 @@ class TestTheOrderOfCandidates:
         self, artifact: Artifact, dataset: Dataset
     ) -> None:
         plain = Retriever(artifact, HashingEncoder())
-        drawn = [ShuffledHistoryOnly(artifact, HashingEncoder(), seed=seed) for seed in (0, 0, 1)]
+        drawn = [ShuffledHistoryOnly(plain, seed=seed) for seed in (0, 0, 1)]
         for user in dataset.users:
             history = dataset.history(user, 1)
             first, again, other = (tuple(kind.retrieve(history, "comedy", k=9)) for kind in drawn)
