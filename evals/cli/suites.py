@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from deeprec.evals.metrics.ranking import Interval
     from deeprec.evals.suites.comparison import Difference
-    from deeprec.evals.suites.harness import SuiteProgress
+    from deeprec.evals.suites.progress import SuiteProgress
     from deeprec.evals.suites.report import SuiteReport
 
 SuiteArgument = Annotated[str, typer.Argument(help="A suite: its file, or the name of one that comes with deeprec.")]
