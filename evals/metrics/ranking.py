@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.trm.ranking import ranks_with_ties
 
 _CHUNK = 2_000_000
 """Random draws held in memory at once."""
@@ -91,11 +92,7 @@ def target_ranks(
         scores = scores.copy()
         for row, positions in enumerate(masked):
             scores[row, positions] = -np.inf
-    own = np.take_along_axis(scores, targets[:, None], axis=1)  # (rows, 1)
-    before = np.arange(scores.shape[1]) < targets[:, None]
-    ranks: NDArray[np.float64] = 1.0 + (scores > own).sum(axis=1) + ((scores == own) & before).sum(axis=1)
-    ranks[own[:, 0] == -np.inf] = np.inf
-    return ranks
+    return ranks_with_ties(scores, targets)
 
 
 def recall_from_ranks(ranks: ArrayLike, k: int) -> NDArray[np.float64]:

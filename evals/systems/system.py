@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from deeprec.evals.requests.cases import Case
@@ -13,7 +12,8 @@ from deeprec.evals.systems.baselines import Scorer
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.recommender import CatalogueView, Query, Recommender, retrieve_batch
 from deeprec.trm_tool.trm.artifact import Artifact
-from deeprec.trm_tool.trm.model import PADDING_ROW
+from deeprec.trm_tool.trm.scoring import score_encoded
+from deeprec.trm_tool.trm.snapshot import Snapshot
 from deeprec.trm_tool.trm.training.preferences import SEPARATOR, encode_preferences
 
 FILTERED = 10.0
@@ -91,12 +91,8 @@ def make_trm_system(
         trust: In a preference; None is the artifact's own.
         oracle: Whether the preferences say something about the target.
     """
-    model, catalogue = artifact.model, artifact.catalogue
-    peak = max(float(artifact.popularity.max(initial=0)), 1.0)
-    popularity = (artifact.popularity / peak).astype(np.float32)
+    catalogue, snapshot = artifact.catalogue, Snapshot.of(artifact)
     weight = trust_of(artifact) if trust is None else trust
-    with torch.inference_mode():
-        items = model.item_vectors()  # (items, width)
 
     @cache
     def encoded() -> dict[str, NDArray[np.float32]]:
@@ -106,23 +102,10 @@ def make_trm_system(
         return dict(zip(texts, vectors, strict=True)) | {"": np.zeros_like(vectors[0])}
 
     def score(cases: Sequence[Case]) -> NDArray[np.floating]:
-        length = model.config.max_length
-        rows = torch.full((len(cases), length), PADDING_ROW)
-        for line, case in zip(rows, cases, strict=True):
-            latest = torch.from_numpy(catalogue.rows(case.history[-length:]))
-            line[: len(latest)] = latest
+        histories = [catalogue.rows(case.history) for case in cases]
         texts = [(preferences or {}).get(case, "") for case in cases]
-        vectors, has = None, None
-        if any(texts):
-            vectors = torch.from_numpy(np.stack([encoded()[text] for text in texts])).to(items.device)
-            has = torch.tensor([bool(text) for text in texts], device=items.device)
-        with torch.inference_mode():
-            query = model.query(rows.to(items.device), vectors, has, weight)
-            scores: NDArray[np.float32] = (query @ items.T).cpu().numpy()
-        for line, case, text in zip(scores, cases, texts, strict=True):
-            if not case.history and not text:
-                line[:] = popularity
-        return scores
+        vectors = np.stack([encoded()[text] for text in texts]) if any(texts) else None
+        return score_encoded(snapshot, histories, vectors, [bool(text) for text in texts], [weight] * len(cases))
 
     return System(name=name, score=score, oracle=oracle)
 

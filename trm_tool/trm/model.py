@@ -1,9 +1,12 @@
 """The preference-aware recommender as a plain torch module. No RecBole here: the artifact is served from this file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deeprec.trm_tool.errors import ConfigError
@@ -130,6 +133,19 @@ class Block(nn.Module):
         inner = F.gelu(self.expand(self.forward_norm(x)))
         transformed: Tensor = x + self.dropout(self.contract(inner))
         return transformed
+
+
+def pad_histories(histories: Sequence[NDArray[np.int64]], length: int) -> Tensor:
+    """Lay out the latest `length` items of each history, oldest first, right-padded -> int64 (histories, length).
+
+    Always the full length, as in training: the model's frequency filter depends on it, so that an answer would
+    otherwise depend on the other histories of its batch.
+    """
+    rows = torch.full((len(histories), length), PADDING_ROW)
+    for line, history in zip(rows, histories, strict=True):
+        latest = torch.from_numpy(history[-length:])
+        line[: len(latest)] = latest
+    return rows
 
 
 class PreferenceAwareTRM(nn.Module):

@@ -30,6 +30,23 @@ def _floor(scores: NDArray[np.floating], k: int) -> float:
     return float(np.partition(highest, blocks - k)[blocks - k])
 
 
+def ranks_with_ties(scores: NDArray[np.floating], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rank of one item a row among all items, ties in score by position.
+
+    Args:
+        scores: (rows, items), higher is better; -inf for an item that cannot come back. No score is NaN.
+        targets: Position of each row's item (rows,).
+
+    Returns:
+        1-based ranks (rows,); inf where the item itself cannot come back.
+    """
+    own = np.take_along_axis(scores, targets[:, None], axis=1)  # (rows, 1)
+    before = np.arange(scores.shape[1]) < targets[:, None]
+    ranks: NDArray[np.float64] = 1.0 + (scores > own).sum(axis=1) + ((scores == own) & before).sum(axis=1)
+    ranks[own[:, 0] == -np.inf] = np.inf
+    return ranks
+
+
 def diversify(
     scores: NDArray[np.float32], vectors: NDArray[np.float32], *, k: int, diversity: float
 ) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved
 from deeprec.trm_tool.score_ranking import check_k, ranked
 from deeprec.trm_tool.trm.artifact import Artifact, load_artifact, save_changed
 from deeprec.trm_tool.trm.catalogue_changes import Change, add_items, remove_items, update_items
-from deeprec.trm_tool.trm.ranking import POOL, best, diversify
+from deeprec.trm_tool.trm.ranking import POOL, best, diversify, ranks_with_ties
 from deeprec.trm_tool.trm.scoring import score
 from deeprec.trm_tool.trm.snapshot import Snapshot
 
@@ -161,13 +161,10 @@ class Retriever:
         targets = snapshot.artifact.catalogue.rows(item_ids)
         ranks = np.empty(len(queries), dtype=np.int64)
         for start in range(0, len(queries), MAX_BATCH):
-            scores, _ = score(snapshot, self.encoder, queries[start : start + MAX_BATCH])
-            for offset, row_scores in enumerate(scores):
-                target = targets[start + offset]
-                own = row_scores[target]
-                allowed = row_scores > -np.inf
-                ahead = (row_scores > own).sum() + (allowed & (row_scores == own))[:target].sum()
-                ranks[start + offset] = 1 + (ahead if own > -np.inf else allowed.sum())
+            batch = slice(start, start + MAX_BATCH)
+            scores, _ = score(snapshot, self.encoder, queries[batch])
+            allowed = (scores > -np.inf).sum(axis=1)
+            ranks[batch] = np.minimum(ranks_with_ties(scores, targets[batch]), 1 + allowed)
         return ranks
 
     def add_items(self, items: Iterable[Item]) -> None:

@@ -13,7 +13,7 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import Query
 from deeprec.trm_tool.score_ranking import allowed_items, item_rows
 from deeprec.trm_tool.text import plain
-from deeprec.trm_tool.trm.model import PADDING_ROW
+from deeprec.trm_tool.trm.model import pad_histories
 from deeprec.trm_tool.trm.snapshot import Snapshot
 from deeprec.trm_tool.trm.training.preferences import encode_preferences
 
@@ -31,7 +31,7 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
         UnknownItemError: an id of a history or of `exclude` never was in the catalogue.
         ConfigError: a setting of a query makes no sense, or the encoder does not fit the artifact.
     """
-    catalogue, model = snapshot.artifact.catalogue, snapshot.artifact.model
+    catalogue = snapshot.artifact.catalogue
     histories = [item_rows(catalogue, query.history, "history") for query in queries]
     filtered = [
         allowed_items(catalogue, snapshot.attributes, query, history)
@@ -43,40 +43,61 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
         query.trust if query.trust is not None else default if len(history) else 1.0
         for query, history in zip(queries, histories, strict=True)
     ]
-    wishes = [
+    preferences = [
         plain(query.preference or "", MAX_TEXT_CHARS) if trust else ""
         for query, trust in zip(queries, trusts, strict=True)
     ]
-    # Always the full length, as in training: the model's frequency filter depends on it, so that an answer would
-    # otherwise depend on the other histories of its batch.
-    length = model.config.max_length
-    rows = torch.full((len(queries), length), PADDING_ROW)
-    for index, history in enumerate(histories):
-        latest = torch.from_numpy(history[-length:])
-        rows[index, : len(latest)] = latest
-    device = snapshot.item_vectors.device
-    has = torch.tensor([bool(wish) for wish in wishes])
-    preference = _encode(snapshot, encoder, wishes).to(device) if has.any() else None
-    with torch.inference_mode(), _few_threads(len(queries)):
-        weights = torch.tensor(trusts, device=device).unsqueeze(1)
-        vectors = model.query(rows.to(device), preference, has.to(device) if has.any() else None, weights)
-        scores: NDArray[np.float32] = (vectors @ snapshot.item_vectors.T).cpu().numpy()
-    for index, (history, wish) in enumerate(zip(histories, wishes, strict=True)):
-        if not len(history) and not wish:
-            scores[index] = snapshot.popularity
-        scores[index][~filtered[index].mask] = -np.inf
+    encoded = _encode(snapshot, encoder, preferences) if any(preferences) else None
+    scores = score_encoded(snapshot, histories, encoded, [bool(text) for text in preferences], trusts)
+    for line, own in zip(scores, filtered, strict=True):
+        line[~own.mask] = -np.inf
     return scores, filtered
 
 
-def _encode(snapshot: Snapshot, encoder: Encoder, wishes: Sequence[str]) -> torch.Tensor:
-    encoded = encode_preferences(encoder, snapshot.artifact.catalogue, wishes)
+def score_encoded(
+    snapshot: Snapshot,
+    histories: Sequence[NDArray[np.int64]],
+    preferences: NDArray[np.float32] | None,
+    has_preference: Sequence[bool],
+    trusts: Sequence[float],
+) -> NDArray[np.float32]:
+    """Score every item for histories and encoded preferences, in one forward pass. No item is masked.
+
+    Args:
+        snapshot: The artifact, laid out.
+        histories: Catalogue rows, oldest first, of each query; without history and preference popularity decides.
+        preferences: From `encode_preferences`, float32 (queries, text width); None where no query has one.
+        has_preference: Of each query; where it is False, its row of `preferences` does not count.
+        trusts: How much weight each preference gets.
+
+    Returns:
+        float32 (queries, items), in catalogue order.
+    """
+    model, device = snapshot.artifact.model, snapshot.item_vectors.device
+    rows = pad_histories(histories, model.config.max_length).to(device)
+    with torch.inference_mode(), _few_threads(len(histories)):
+        if preferences is None:
+            vectors = model.query(rows)
+        else:
+            weights = torch.tensor(trusts, dtype=torch.float32, device=device).unsqueeze(1)
+            has = torch.tensor(has_preference, device=device)
+            vectors = model.query(rows, torch.from_numpy(preferences).to(device), has, weights)
+        scores: NDArray[np.float32] = (vectors @ snapshot.item_vectors.T).cpu().numpy()
+    for line, history, has_text in zip(scores, histories, has_preference, strict=True):
+        if not len(history) and not has_text:
+            line[:] = snapshot.popularity
+    return scores
+
+
+def _encode(snapshot: Snapshot, encoder: Encoder, preferences: Sequence[str]) -> NDArray[np.float32]:
+    encoded = encode_preferences(encoder, snapshot.artifact.catalogue, preferences)
     width = snapshot.artifact.text_embeddings.shape[1]
-    if encoded.shape != (len(wishes), width):
+    if encoded.shape != (len(preferences), width):
         raise ConfigError(
             f"The text encoder {encoder.id!r} gave vectors {encoded.shape[1]} wide where the artifact needs "
             f"{width}. Use the encoder that the artifact was trained with."
         )
-    return torch.from_numpy(encoded)
+    return encoded
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deeprec.trm_tool.trm.model import PADDING_ROW, PreferenceAwareTRM
+from deeprec.trm_tool.trm.model import PreferenceAwareTRM, pad_histories
+from deeprec.trm_tool.trm.ranking import ranks_with_ties
 from deeprec.trm_tool.trm.training.preferences import SEPARATOR
 
 TRUSTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -84,25 +85,24 @@ def calibrate_trust(
         preferences: Kind, as `write_probes` names them -> text embeddings (cases, text width) and whether there is
             a text, bool (cases,).
     """
-    length = model.config.max_length
-    rows = torch.full((len(histories), length), PADDING_ROW)
-    for line, history in zip(rows, histories, strict=True):
-        latest = torch.from_numpy(history[-length:])
-        line[: len(latest)] = latest
+    rows = pad_histories(histories, model.config.max_length)
     recall: dict[str, list[float]] = {kind: [] for kind in preferences}
-    wanted = torch.from_numpy(targets)
     parts = [slice(start, start + PART) for start in range(0, len(targets), PART)]
     with torch.inference_mode():
         items = model.item_vectors()
         states = model.encode_histories(rows)  # (cases, width)
         for kind, (texts, has) in preferences.items():
-            wishes = model.adapt_preference(texts) * has.unsqueeze(-1)
+            adapted = model.adapt_preference(texts) * has.unsqueeze(-1)
             for trust in TRUSTS:
                 hits = [
-                    _hits(model.combine(states[part], wishes[part], trust) @ items.T, histories[part], wanted[part])
+                    _hits(
+                        (model.combine(states[part], adapted[part], trust) @ items.T).cpu().numpy(),
+                        histories[part],
+                        targets[part],
+                    )
                     for part in parts
                 ]
-                recall[kind].append(float(torch.cat(hits).float().mean()))
+                recall[kind].append(float(np.concatenate(hits).mean(dtype=np.float32)))
     return TrustCurve(
         trusts=TRUSTS,
         recall_at_10={kind: tuple(values) for kind, values in recall.items()},
@@ -124,11 +124,10 @@ def choose_trust(recall: Mapping[str, Sequence[float]]) -> float:
     return max(zip(allowed.tolist(), TRUSTS, strict=True))[1]
 
 
-def _hits(scores: Tensor, histories: Sequence[NDArray[np.int64]], wanted: Tensor) -> Tensor:
+def _hits(
+    scores: NDArray[np.float32], histories: Sequence[NDArray[np.int64]], wanted: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """Whether each wanted item is among the first ten, seen items masked, ties by catalogue order (cases,)."""
     for line, history in zip(scores, histories, strict=True):
-        line[torch.from_numpy(history)] = -torch.inf
-    own = scores.gather(1, wanted.unsqueeze(1))
-    before = torch.arange(scores.shape[1]) < wanted.unsqueeze(1)
-    ahead = (scores > own).sum(1) + ((scores == own) & before).sum(1)
-    return (ahead < 10) & (own.squeeze(1) > -torch.inf)  # what was in the history cannot come back
+        line[history] = -np.inf
+    return ranks_with_ties(scores, wanted) <= 10
