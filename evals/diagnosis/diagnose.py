@@ -6,18 +6,12 @@ from collections import Counter
 
 from deeprec.agent import Traces, TraceStore
 from deeprec.agent.traces import RunFilter, read_outlines
-from deeprec.evals.diagnosis.counters import (
-    CopyTally,
-    CostTally,
-    EndingTally,
-    Facts,
-    ListTally,
-    PositionTally,
-    PreferenceTally,
-    TargetTally,
-)
+from deeprec.evals.diagnosis.list_counters import CopyCounter, ListCounter, PositionCounter
+from deeprec.evals.diagnosis.outcome_counters import CostCounter, EndingCounter, TargetCounter
+from deeprec.evals.diagnosis.preference_counters import PreferenceCounter
 from deeprec.evals.diagnosis.records import Diagnosis
-from deeprec.evals.diagnosis.worth_reading import WorthReadingTally
+from deeprec.evals.diagnosis.run_facts import RunFacts
+from deeprec.evals.diagnosis.worth_reading import WorthReadingRuns
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
 
@@ -41,9 +35,9 @@ def diagnose(
     if worth < 0:
         raise ConfigError(f"worth is {worth}. Give the most runs to name, 0 or more.")
     store = source.store if isinstance(source, Traces) else source
-    endings, reading = EndingTally(), WorthReadingTally(worth)
-    target, preferences, copying = TargetTally(), PreferenceTally(encoder), CopyTally()
-    lists, positions, cost = ListTally(), PositionTally(), CostTally()
+    endings, reading = EndingCounter(), WorthReadingRuns(worth)
+    target, preferences, copying = TargetCounter(), PreferenceCounter(encoder), CopyCounter()
+    lists, positions, cost = ListCounter(), PositionCounter(), CostCounter()
     left_out = Counter({"forks": 0, "running": 0, "incomplete": 0})
     runs, systems = 0, Counter[str | None]()
     for run in read_outlines(store, where):
@@ -56,9 +50,9 @@ def diagnose(
         if run.status == "running" or run.incomplete:
             left_out["running" if run.status == "running" else "incomplete"] += 1
             continue
-        facts = Facts(run)
-        for tally in (target, preferences, copying, lists, positions, cost, reading):
-            tally.add(facts)
+        facts = RunFacts(run)
+        for counter in (target, preferences, copying, lists, positions, cost, reading):
+            counter.add(facts)
     return Diagnosis(
         runs=runs,
         counted=runs - left_out.total(),

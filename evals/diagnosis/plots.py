@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from deeprec.agent import visible
-from deeprec.evals.diagnosis.counters import FIRST
+from deeprec.evals.diagnosis.list_counters import FIRST
 from deeprec.evals.diagnosis.records import Diagnosis
 from deeprec.evals.metrics.ranking import Interval
 from deeprec.evals.metrics.streaming import Spread

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from uuid import UUID
 
 from deeprec.agent import visible
-from deeprec.evals.diagnosis.counters import Facts
 from deeprec.evals.diagnosis.records import WorthReading
+from deeprec.evals.diagnosis.run_facts import RunFacts
 
 Shown = tuple[float, str]
 """How much a run shows of a reason, more is more, and what it shows, in words."""
 
 
-def found_but_not_listed(facts: Facts) -> Shown | None:
+def found_but_not_listed(facts: RunFacts) -> Shown | None:
     """The target came in the first retrieval, and the model left it out of its list. The better its rank, the more."""
     if facts.found_at is None or facts.run.target_id in facts.listed or not facts.entries:
         return None
@@ -24,7 +24,7 @@ def found_but_not_listed(facts: Facts) -> Shown | None:
     return -rank, f"the first retrieval had the target at rank {rank}, and the model's list leaves it out"
 
 
-def found_after_refining(facts: Facts) -> Shown | None:
+def found_after_refining(facts: RunFacts) -> Shown | None:
     """Only a later preference found the target. The later, the more."""
     if facts.found_at is None or facts.found_at[0] == facts.run.retrievals[0].turn + 1:
         return None
@@ -34,7 +34,7 @@ def found_after_refining(facts: Facts) -> Shown | None:
     return turn, f"the target was found only in turn {turn}{words}, at rank {rank}"
 
 
-def gained_rank(facts: Facts) -> Shown | None:
+def gained_rank(facts: RunFacts) -> Shown | None:
     """The model ranked the target above where its first retrieval had it."""
     target = facts.run.target_id
     if target is None or target not in facts.first_order or target not in facts.listed:
@@ -43,7 +43,7 @@ def gained_rank(facts: Facts) -> Shown | None:
     return (before - after, f"the target rose from rank {before} to {after} in the list") if after < before else None
 
 
-def said_the_same(facts: Facts) -> Shown | None:
+def said_the_same(facts: RunFacts) -> Shown | None:
     """Every search had the same words."""
     said = facts.preferences
     if len(said) < 2 or len(set(said)) > 1:
@@ -51,7 +51,7 @@ def said_the_same(facts: Facts) -> Shown | None:
     return len(said), f"all {len(said)} searches said “{visible(said[0], 80)}”"
 
 
-def copied(facts: Facts) -> Shown | None:
+def copied(facts: RunFacts) -> Shown | None:
     """The list is the first retrieval, item by item, whatever the later ones found."""
     if len(facts.listed) < 2 or len(facts.run.retrievals) < 2:
         return None
@@ -61,13 +61,13 @@ def copied(facts: Facts) -> Shown | None:
     return later, f"the list is the first retrieval in its order; {later} items found later have no place in it"
 
 
-def ungrounded(facts: Facts) -> Shown | None:
+def ungrounded(facts: RunFacts) -> Shown | None:
     """The list names things that no retrieval found."""
     bad = facts.ungrounded
     return (bad, f"{bad} of {facts.entries} entries of the list name nothing that was found") if bad else None
 
 
-def malformed(facts: Facts) -> Shown | None:
+def malformed(facts: RunFacts) -> Shown | None:
     """The run ended because the model did not keep the format."""
     if facts.run.status != "malformed":
         return None
@@ -75,14 +75,14 @@ def malformed(facts: Facts) -> Shown | None:
     return bad, visible(facts.run.detail or f"{bad} malformed outputs", 160)
 
 
-def fell_back(facts: Facts) -> Shown | None:
+def fell_back(facts: RunFacts) -> Shown | None:
     """The recommender's own list was shown. The further the run had come, the more."""
     if facts.run.status != "fallback":
         return None
     return len(facts.run.turns), visible(facts.run.detail or "the run fell back", 160)
 
 
-def wrote_most(facts: Facts) -> Shown | None:
+def wrote_most(facts: RunFacts) -> Shown | None:
     """Most tokens."""
     tokens = sum(turn.completion_tokens for turn in facts.run.turns)
     return (tokens, f"{tokens:,} tokens written in {len(facts.run.turns)} turns") if tokens else None
@@ -90,7 +90,7 @@ def wrote_most(facts: Facts) -> Shown | None:
 
 MOST_OF_A_REASON = 3
 """Runs that are named for one reason: there is always one that wrote the most tokens, and a fourth."""
-REASONS: dict[str, Callable[[Facts], Shown | None]] = {
+REASONS: dict[str, Callable[[RunFacts], Shown | None]] = {
     "found at once, not listed": found_but_not_listed,
     "found after refining": found_after_refining,
     "biggest gain in rank": gained_rank,
@@ -104,14 +104,14 @@ REASONS: dict[str, Callable[[Facts], Shown | None]] = {
 """What makes a run worth reading, in the order in which the reasons take turns."""
 
 
-class WorthReadingTally:
+class WorthReadingRuns:
     """The best runs of each reason so far."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._best: dict[str, list[tuple[float, int, UUID, str]]] = {reason: [] for reason in REASONS}
 
-    def add(self, facts: Facts) -> None:
+    def add(self, facts: RunFacts) -> None:
         """Look at one run."""
         for reason, shows in REASONS.items():
             shown = shows(facts)

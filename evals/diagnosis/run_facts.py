@@ -1,0 +1,61 @@
+"""What several figures of a diagnosis need of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from deeprec.agent import fuse_rankings
+from deeprec.agent.traces.store.run_outlines import RunOutline
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What several figures need of one run."""
+
+    run: RunOutline
+
+    @cached_property
+    def preferences(self) -> tuple[str, ...]:
+        """What the policy searched with, in order; case and white space made alike."""
+        asked = (turn.preference for turn in self.run.turns if turn.action == "retrieve")
+        return tuple(" ".join(text.casefold().split()) for text in asked if text is not None)
+
+    @cached_property
+    def candidates(self) -> dict[str, int]:
+        """Item id -> number, from 1, in the order in which they were found."""
+        found = dict.fromkeys(item for call in self.run.retrievals for item in call.items)
+        return {item: number for number, item in enumerate(found, start=1)}
+
+    @cached_property
+    def first_order(self) -> tuple[str, ...]:
+        """The first retrieval, best first."""
+        return self.run.retrievals[0].items if self.run.retrievals else ()
+
+    @cached_property
+    def fused_order(self) -> tuple[str, ...]:
+        """All candidates by the sum of their reciprocal ranks, equal ones as found: what fills short lists."""
+        return tuple(fuse_rankings(call.items for call in self.run.retrievals))
+
+    @cached_property
+    def listed(self) -> tuple[str, ...]:
+        """The different found items that the model wrote, in its order."""
+        return tuple(dict.fromkeys(place.item_id for place in self.run.written if place.item_id in self.candidates))
+
+    @cached_property
+    def ungrounded(self) -> int:
+        """Entries of the written list that name nothing found."""
+        return self.run.ungrounded + sum(place.item_id not in self.candidates for place in self.run.written)
+
+    @property
+    def entries(self) -> int:
+        """Entries of the written list, of every kind."""
+        return len(self.run.written) + self.run.ungrounded
+
+    @cached_property
+    def found_at(self) -> tuple[int, int] | None:
+        """Number of the turn, from 1, that first retrieved the target, and the rank there; None if none did."""
+        for call in self.run.retrievals:
+            if self.run.target_id in call.items:
+                return call.turn + 1, call.items.index(self.run.target_id) + 1
+        return None
