@@ -1,6 +1,6 @@
 from .cli.llm import wait_with_progress as wait_with_progress
 from .graph.build import build_graph as build_graph
-from .graph.config import AgentConfig as AgentConfig
+from .graph.config import AgentConfig as AgentConfig, make_agent_config as make_agent_config
 from .graph.grounding import fill_list as fill_list, ground as ground
 from .graph.many_runs import run_many as run_many, step_text as step_text
 from .graph.nodes import RetrieverUnavailableError as RetrieverUnavailableError

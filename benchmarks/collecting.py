@@ -47,7 +47,7 @@ LOOP = "smollm2-ml-100k"
 async def _collect(
     base_url: str, retriever: Retriever, people: Sequence[Instance], options: argparse.Namespace, label: str
 ) -> dict[str, float]:
-    config = load_loop_config(LOOP).agent.config(guided=False)
+    config = load_loop_config(LOOP).agent_config(guided=False)
     plan = Collection(label=label, system="bench", group_size=options.group_size, config=config)
     with tempfile.TemporaryDirectory() as folder, TraceStore(Path(folder) / "traces.db") as store:
         async with CompletionPolicy(base_url, adapter=NAME) as policy:

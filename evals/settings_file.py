@@ -1,25 +1,55 @@
-"""Small YAML files of settings (suites, training loops), read strictly."""
+"""YAML files of settings (suites, training loops), read strictly: what they hold, and the paths that they name."""
 
 from __future__ import annotations
 
+import os.path
+import warnings
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deeprec.agent.graph.config import make_agent_config
 from deeprec.trm_tool.errors import ConfigError
 
 MAX_BYTES = 100_000
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def read_settings_text(path: Path) -> str:
-    """The text of a settings file.
+def packaged_settings(package: str) -> list[str]:
+    """The names of the settings files in a package, without `.yaml`."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in files(package).iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def read_settings(name_or_path: str | Path, kind: type[Settings], *, package: str, what: str) -> Settings:
+    """Read settings by the name of a packaged file or by the path of a file.
+
+    Args:
+        name_or_path: A name of `packaged_settings`, which goes before a file of the same path; or a path.
+        kind: The model that the file has to fit.
+        package: Where the packaged files are.
+        what: What the settings are, for the errors: "suite".
 
     Raises:
-        ConfigError: it is too large, cannot be read, or is no UTF-8.
+        ConfigError: there is no such file, it is too large or is not UTF-8, it is not YAML, or it does not fit `kind`;
+            names the field and what is wrong with it.
     """
+    path, known = Path(name_or_path), packaged_settings(package)
+    if str(name_or_path) in known:
+        return parse_settings(f"{what} {name_or_path}", (files(package) / f"{path}.yaml").read_text("utf-8"), kind)
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no {what} {str(name_or_path)[:200]!r}. Name a YAML file, or one of {', '.join(known)}."
+        )
+    return parse_settings(str(path), _text_of(path), kind)
+
+
+def _text_of(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; settings are a small file. Name another one.")
@@ -29,21 +59,22 @@ def read_settings_text(path: Path) -> str:
 
 
 def parse_settings(source: str, text: str, kind: type[Settings]) -> Settings:
-    """Read settings out of a YAML text.
+    """Read settings from a YAML text.
 
     Args:
-        source: what errors call it.
-        text: YAML; no tags but the plain ones.
-        kind: what it has to be.
+        source: The name of the text in errors.
+        text: YAML with plain tags only.
+        kind: The model that the text has to fit.
+
     Raises:
-        ConfigError: it is no YAML, or not such settings: names the field and what is wrong with it.
+        ConfigError: the text is not YAML, or does not fit `kind`: names the field and what is wrong with it.
     """
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"{source} is no YAML: {' '.join(str(error).split())[:200]}. Mend that place; text that has : or # in it "
-            "needs quotes."
+            f"{source} is not YAML: {' '.join(str(error).split())[:200]}. Correct that place; text that has : or # in "
+            "it needs quotes."
         ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source} holds {type(content).__name__}, not fields with their values.")
@@ -60,3 +91,50 @@ def _first_fault(error: ValidationError) -> str:
     where = ".".join(str(part) for part in fault["loc"]) or "the settings"
     seen = f"; found {fault['input']!r}"[:120]
     return f"{where}: {fault['msg'].removeprefix('Value error, ')}{seen if fault['loc'] else ''}."
+
+
+def check_agent_block(named: Mapping[str, Any], *, fixed: Mapping[str, str]) -> dict[str, Any]:
+    """Validate the `agent` block of a file: settings of `AgentConfig`, of which it may leave out any.
+
+    Args:
+        named: Setting -> value, as the file has it.
+        fixed: Settings that the file cannot give here -> why.
+
+    Returns:
+        Setting -> value, of the setting's own type.
+
+    Raises:
+        ValueError: an unknown or a fixed setting, or a value that `AgentConfig` refuses.
+    """
+    for name in named:
+        if name in fixed:
+            raise ValueError(f"{name} cannot be set in this block: {fixed[name]}")
+    config = make_agent_config(named)
+    return {name: getattr(config, name) for name in named}
+
+
+def seen_from_file(file: str | Path, named: Iterable[str]) -> dict[str, str]:
+    """Resolve the paths that a settings file names: relative ones are seen from the folder of the file.
+
+    A relative path that exists from the current folder only, as files of older versions may have it, is taken from
+    there with a warning.
+
+    Args:
+        file: The settings file.
+        named: Paths, relative or absolute.
+
+    Returns:
+        Path as named -> path from the current folder. A path that exists nowhere is seen from the file.
+    """
+    folder = Path(file).parent
+    paths = {path: str(folder / path) for path in named}
+    elsewhere = [path for path, beside in paths.items() if not Path(beside).exists() and Path(path).exists()]
+    if elsewhere:
+        warnings.warn(
+            f"{file} names {', '.join(elsewhere)}, which is there from the current folder and not from the file. Paths "
+            "in a settings file are seen from the file, so that it means the same everywhere. Write "
+            f"{', '.join(os.path.relpath(path, folder) for path in elsewhere)} in it.",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return paths | {path: path for path in elsewhere}

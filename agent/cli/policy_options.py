@@ -1,12 +1,15 @@
-"""The model behind a command: its options, and a connection that is closed at the end."""
+"""The agent and the model behind a command: their options, and a connection that is closed at the end."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from deeprec.agent.graph.config import AgentConfig
+from deeprec.trm_tool.cli.option_groups import SettingsOf
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -14,6 +17,16 @@ if TYPE_CHECKING:
     from deeprec.agent.policy.completion import CompletionPolicy
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
+
+AgentOptions = Annotated[
+    dict[str, Any],
+    SettingsOf(
+        AgentConfig,
+        flags={"guided": "--guided/--free"},
+        defaults={"guided": "guided for tagged, free for tools", "trust": "the recommender's own"},
+    ),
+]
+"""The settings of `AgentConfig` that the user named, of which every one is an option (`make_agent_config`)."""
 
 BaseUrlOption = Annotated[
     str,
@@ -44,14 +57,14 @@ async def open_policy(
         base_url: with or without the closing `/v1`.
         model: the name under which the server has it; None takes the only one that it has.
         protocol: `tagged` gives a `CompletionPolicy`, `tools` a chat model.
-        temperature: of a chat model; a `CompletionPolicy` is told with each call.
+        temperature: of a chat model's sampling; a `CompletionPolicy` gets it with each call.
         top_p: likewise.
         adapter: a loaded LoRA adapter to ask instead of the model.
     Yields:
         The name that requests carry, and the policy.
     Raises:
         ConfigError: the server lacks the model or the adapter.
-        PolicyError: the server cannot be had.
+        PolicyError: the server is unavailable.
     """
     from deeprec.agent.policy.chat_model import make_chat_model
     from deeprec.agent.policy.completion import CompletionPolicy

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption, ModelOption, open_policy
+from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, AgentOptions, BaseUrlOption, ModelOption, open_policy
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
 from deeprec.agent.graph.build import build_graph
-from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.graph.many_runs import run_many, step_text
 from deeprec.agent.graph.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.graph.turn_seeds import MAX_SEED
@@ -50,10 +50,10 @@ class ProtocolName(StrEnum):
 @app.command()
 @option_groups
 def recommend(
+    *,
     user: Annotated[str | None, typer.Option(help="A user of --data: the whole history counts.")] = None,
     history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
     message: Annotated[str | None, typer.Option(help='What the person asks for: "something lighter".')] = None,
-    k: Annotated[int, typer.Option(min=1, help="Items in the list.")] = 10,
     artifact: Annotated[
         Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")
     ] = DEFAULT_ARTIFACT,
@@ -64,21 +64,8 @@ def recommend(
     protocol: Annotated[
         ProtocolName, typer.Option(help="tagged needs a server of `llm serve`; tools any server.")
     ] = ProtocolName.TAGGED,
-    guided: Annotated[
-        bool | None,
-        typer.Option(
-            "--guided/--free",
-            help="Whether the server holds the model to the format.",
-            show_default="guided for tagged, free for tools",
-        ),
-    ] = None,
-    max_retrievals: Annotated[int, typer.Option(min=2, help="Calls of the recommender, at most.")] = 4,
-    trust: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Of the model's preferences.", show_default="the recommender's own"),
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="Of the sampling.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Of the sampling.")] = None,
+    agent: AgentOptions,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling; else drawn.")] = None,
     store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
     otel_endpoint: Annotated[
         str | None,
@@ -91,9 +78,7 @@ def recommend(
         raise ConfigError(
             "Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger)."
         )
-    if guided is None:
-        guided = protocol is ProtocolName.TAGGED
-    config = AgentConfig(k=k, guided=guided, temperature=temperature, max_retrievals=max_retrievals, trust=trust)
+    config = make_agent_config({"guided": protocol is ProtocolName.TAGGED} | agent)
     retriever = Retriever.load(artifact)
     if user is not None:
         dataset = columns.read(data)
@@ -107,7 +92,7 @@ def recommend(
         if as_json:
             typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
         else:
-            _print(output, k, artifact)
+            _print(output, config.k, artifact)
 
 
 def _history(user: str, dataset: Dataset, retriever: Retriever, artifact: Path, *, named: bool) -> Sequence[str]:

@@ -1,61 +1,102 @@
-"""What an agent run may spend and how it is shaped."""
+"""The settings of an agent run: their names, defaults, ranges and meaning, for programs, files and commands alike.
+
+A new setting is one field of `AgentConfig`. The `agent` block of suites and loops, the options of `deeprec recommend`
+and the `config` of a logged run follow from the fields. Its default must leave runs as they were before it came: older
+runs, which do not name it, are replayed with the default.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Annotated, Any, ClassVar, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from deeprec.trm_tool import ConfigError
+
+_Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
-    """Budgets and sizes of one run. When a budget is spent the graph ranks what it has."""
+    """Budgets and sizes of one run. When a budget is spent the graph ranks what it has.
+
+    Raises:
+        ConfigError: a value has another type or is out of its range, or two settings contradict each other.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
 
     guided: bool = False
-    """Let the server hold the model to the format (vLLM's structured outputs). For models too small to keep it alone;
-    such runs warm a policy up, and are refused by the RL trainer."""
-    temperature: float = 1.0
-    top_p: float = 1.0
-    k: int = 10
+    """Whether the server holds the model to the format (vLLM's structured outputs), for models too small to keep it by
+    themselves. Guided runs warm a policy up; the RL trainer refuses them."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """Temperature of the sampling; 0 always takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the probability mass that tokens are drawn from, the likeliest first."""
+    k: _Count = 10
     """Items in the recommended list."""
-    retrieve_k: int = 10
-    """Items that one call of the recommender returns."""
-    trust: float | None = None
-    """How far the recommender trusts a preference, 0 to 1; None is what its training found, for preferences that are
-    true. What a model guesses from a history that the recommender reads as well deserves less."""
-    max_history: int = 20
-    """Latest items of the history that the prompt shows; the recommender always gets the whole history."""
-    min_retrievals: int = 2
-    """Calls before a guided model may rank. A free model decides for itself."""
-    max_retrievals: int = 8
-    """Calls of the recommender, at most."""
-    max_turns: int = 12
-    """Calls of the policy before the ranking, at most."""
-    max_malformed: int = 2
+    retrieve_k: _Count = 10
+    """Items that one retrieval returns."""
+    trust: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How far the recommender trusts a preference, 0 to 1. Without it the recommender uses what its training found for
+    preferences that are true; what a model guesses from the same history deserves less."""
+    max_history: _Count = 20
+    """Latest items of the history that the prompt shows. The recommender always gets the whole history."""
+    min_retrievals: Annotated[int, Field(ge=0)] = 2
+    """Retrievals before a guided model may rank. A free model decides for itself."""
+    max_retrievals: _Count = 8
+    """Retrievals of one run, at most."""
+    max_turns: _Count = 12
+    """Turns of the policy before the ranking, at most."""
+    max_malformed: Annotated[int, Field(ge=0)] = 2
     """Malformed outputs that are answered with a correction; the next one ends the exploration."""
-    max_turn_tokens: int = 512
+    max_turn_tokens: _Count = 512
     """Tokens that the policy may write in one turn."""
-    max_tokens: int = 16_384
+    max_tokens: _Count = 16_384
     """Tokens that the policy may write in one run."""
-    max_seconds: float = 600.0
-    """Wall time of one run, waiting for the server included."""
+    max_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Wall time of one run in seconds, waiting for the server included."""
 
     def __post_init__(self) -> None:
-        for name in ("k", "retrieve_k", "max_history", "max_retrievals", "max_turns", "max_turn_tokens", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"AgentConfig.{name} is {getattr(self, name)}; set it to 1 or more.")
-        if self.max_malformed < 0 or self.min_retrievals < 0:
-            raise ConfigError("AgentConfig.max_malformed and .min_retrievals cannot be negative.")
+        for name, adapter in _adapters().items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, adapter.validate_python(value))
+            except ValidationError as error:
+                rule = error.errors()[0]["msg"].replace("Input should", "it should")
+                raise ConfigError(f"AgentConfig.{name} is {value!r}; {rule}.") from error
         if self.min_retrievals > self.max_retrievals:
             raise ConfigError(
                 f"AgentConfig.min_retrievals is {self.min_retrievals}, above max_retrievals ({self.max_retrievals}); "
                 "no run could end by itself. Lower one or raise the other."
             )
-        if not (0 <= self.temperature <= 2 and 0 < self.top_p <= 1):
-            raise ConfigError(
-                f"AgentConfig.temperature is {self.temperature} and top_p {self.top_p}; use 0 to 2, and above 0 to 1."
-            )
-        if self.trust is not None and not 0 <= self.trust <= 1:
-            raise ConfigError(f"AgentConfig.trust is {self.trust}; use 0 to 1, or None for the recommender's own.")
-        if not self.max_seconds > 0:
-            raise ConfigError(f"AgentConfig.max_seconds is {self.max_seconds}; no step would have time to run.")
+
+
+@cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    """Setting -> what validates its type and range."""
+    hints = get_type_hints(AgentConfig, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(AgentConfig)}
+
+
+def make_agent_config(named: Mapping[str, Any], **defaults: Any) -> AgentConfig:
+    """Make the settings of a run from those that a file, a command or a request names.
+
+    Args:
+        named: Setting -> value. Where it leaves out `min_retrievals`, that is lowered to `max_retrievals` if need be.
+        defaults: Settings that replace the defaults of `AgentConfig` here.
+
+    Raises:
+        ConfigError: there is no such setting, or `AgentConfig` refuses a value.
+    """
+    known = [field.name for field in fields(AgentConfig)]
+    if unknown := [name for name in named if name not in known]:
+        raise ConfigError(f"The agent has no setting {unknown[0]!r}. Choose from {', '.join(known)}.")
+    given = {**defaults, **named}
+    if "min_retrievals" in given:
+        return AgentConfig(**given)
+    config = AgentConfig(**given, min_retrievals=0)
+    return replace(config, min_retrievals=min(AgentConfig().min_retrievals, config.max_retrievals))

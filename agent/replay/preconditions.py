@@ -34,8 +34,9 @@ def load_ended(store: TraceStore, run_id: UUID | str) -> RunTrace:
     return trace
 
 
-_CAME_LATER = {"trust"}
-"""Settings that older runs do not name; what they do without one is their default."""
+_FIRST_SETTINGS = {"guided", "temperature", "top_p", "k", "retrieve_k", "max_history", "min_retrievals"}
+_FIRST_SETTINGS |= {"max_retrievals", "max_turns", "max_malformed", "max_turn_tokens", "max_tokens", "max_seconds"}
+"""What every agent run has logged since the first version; a setting that came later is missing from older runs."""
 
 
 def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
@@ -47,7 +48,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
     stored = dict(trace.run.config)
     where = stored.pop("where", None)
     stored.pop("turn_seeds", None)
-    odd = sorted((set(stored) ^ {field.name for field in fields(AgentConfig)}) - _CAME_LATER)
+    odd = sorted(set(stored) - {field.name for field in fields(AgentConfig)} | _FIRST_SETTINGS - set(stored))
     if odd:
         raise TraceStoreError(
             f"Run {trace.run.run_id} was logged by a version with other settings ({', '.join(odd)[:200]}). It "

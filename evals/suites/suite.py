@@ -1,29 +1,53 @@
-"""A suite: which systems are run, for whom, on which data. A small YAML file, read strictly."""
+"""A suite: which systems are run, for whom, on which data, with which settings. A small YAML file, read strictly.
+
+    name: weekend
+    data: shop            # a folder beside this file, or ml-100k
+    users: 200
+    k: 10
+    agent: {max_history: 10, max_retrievals: 3}
+    baseline: trm
+    systems: [trm, deeprec-guided, {system: deeprec-guided, name: tuned, model: rec-v61}]
+
+`agent` takes the settings of `AgentConfig`; what it leaves out has the default there. Suites from before this block
+named the settings of the agent at the top level: see `Suite`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import random
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.evals.requests.cases import Case, make_cases
-from deeprec.evals.settings_file import parse_settings, read_settings_text
+from deeprec.evals.settings_file import check_agent_block, packaged_settings, read_settings, seen_from_file
 from deeprec.trm_tool.data.dataset import Dataset
-from deeprec.trm_tool.errors import ConfigError
 
 EMBEDDED = "ml-100k"
+MAX_RUN_SECONDS = 7_200.0
+"""`max_seconds` of suites and loops: many agents wait for one slow server, and their time is not what is compared."""
+_PACKAGE = "deeprec.evals.suites"
+_LABELLED = ("retrieve_k", "max_history", "max_retrievals", "temperature", "max_turn_tokens")
+"""Settings of the agent that count in every label, as in those of older runs; others count where not the default."""
+_TOP_LEVEL = (*_LABELLED, "trust")
+"""Settings of the agent that suites named at the top level before they had a block `agent`."""
+_FORMER_DEFAULTS = {"max_retrievals": 3}
+"""What such suites meant where they left a setting out, and `AgentConfig` has another default."""
+_FIXED = {
+    "guided": "every system is guided or free by what it is; choose deeprec-guided or deeprec-free",
+    "k": "give k at the top level, where it counts for every system",
+}
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._ +-]*$")]
 
 
 def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
-        raise ValueError("a seed stands there twice, and would draw the same runs again; name each once")
+        raise ValueError("a seed is named twice, and would draw the same runs again; name each once")
     return seeds
 
 
@@ -36,13 +60,13 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     system: str
-    """What it is: a name of `SYSTEMS`."""
+    """A name of `SYSTEMS`."""
     name: Name
-    """What its row is called; the system's own name unless given."""
+    """The name of its row; the system's own name unless given."""
     model: str | None = None
     """A model or a LoRA adapter of the server, by the name that it has there; None is the server's only model."""
     seeds: Seeds = ()
-    """Of the sampling, one run of every user each; empty takes the suite's."""
+    """Seeds of the sampling, one run of every user for each; empty takes the suite's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -53,31 +77,47 @@ class Entry(BaseModel):
 
 
 class Suite(BaseModel):
-    """What a suite's file says."""
+    """The content of a suite's file.
+
+    A suite without a block `agent` is read as older versions read it: `retrieve_k`, `trust`, `max_history`,
+    `max_retrievals` (3 where it is left out), `temperature` and `max_turn_tokens` stand at the top level.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
     data: str = EMBEDDED
-    """`ml-100k`, the embedded data, or a folder of RecBole files; from the suite's own folder, where relative."""
+    """`ml-100k`, the embedded data, or a folder of RecBole files, seen from the suite's file."""
     split: Literal["test", "valid"] = "test"
     users: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
-    """How many, drawn by `users_seed`, or all."""
+    """The number of users, drawn with `users_seed`, or all."""
     users_seed: int = 0
     k: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Items in a list."""
-    retrieve_k: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Items that one call of the recommender returns to an agent."""
-    trust: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Of an agent's preferences; without it the recommender's own."""
-    max_history: Annotated[int, Field(ge=1)] = 20
-    max_retrievals: Annotated[int, Field(ge=1)] = 3
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    max_turn_tokens: Annotated[int, Field(ge=1)] = 512
+    """Items in the list of every system."""
+    agent: Mapping[str, Any] = {}
+    """Settings of `AgentConfig` for every agent of the suite."""
     seeds: Seeds = (0,)
+    """Seeds of the sampling: one run of every user for each."""
     baseline: str
     """The system that every other one is compared with."""
     systems: tuple[Entry, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_agent_block(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        named = {name: value[name] for name in _TOP_LEVEL if name in value}
+        if "agent" not in value:
+            return {name: value[name] for name in value if name not in named} | {"agent": _FORMER_DEFAULTS | named}
+        if named:
+            raise ValueError(f"{next(iter(named))} stands beside the block `agent`; move it into the block")
+        return value
+
+    @field_validator("agent")
+    @classmethod
+    def _known_settings(cls, agent: Mapping[str, Any]) -> dict[str, Any]:
+        return check_agent_block(agent, fixed=_FIXED)
 
     @field_validator("seeds")
     @classmethod
@@ -93,8 +133,12 @@ class Suite(BaseModel):
         if twice:
             raise ValueError(f"two systems are called {twice[0]!r}; give one of them another `name`")
         if self.baseline not in names:
-            raise ValueError(f"the baseline {self.baseline!r} is none of the systems ({', '.join(names)})")
+            raise ValueError(f"the baseline {self.baseline!r} is not one of the systems ({', '.join(names)})")
         return self
+
+    def agent_config(self, **settings: Any) -> AgentConfig:
+        """Make the configuration of one of the suite's agents; `settings` replace those of the suite."""
+        return make_agent_config({**self.agent, **settings}, k=self.k, max_seconds=MAX_RUN_SECONDS)
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
@@ -103,47 +147,42 @@ def load_suite(name_or_path: str | Path) -> Suite:
     Raises:
         ConfigError: no such suite, or one that cannot be read: names the field and what is wrong with it.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) in packaged_suites():
-        source, text = f"suite {name_or_path}", (files("deeprec.evals") / "suites" / f"{path}.yaml").read_text("utf-8")
-    elif path.is_file():
-        source, text = str(path), read_settings_text(path)
-    else:
-        known = ", ".join(packaged_suites())
-        raise ConfigError(f"There is no suite {str(name_or_path)[:200]!r}. Name a YAML file, or one of {known}.")
-    suite = parse_settings(source, text, Suite)
-    if suite.data == EMBEDDED or Path(suite.data).is_absolute():
+    suite = read_settings(name_or_path, Suite, package=_PACKAGE, what="suite")
+    if suite.data == EMBEDDED or str(name_or_path) in packaged_suites():
         return suite
-    return suite.model_copy(update={"data": str(path.parent / suite.data)})
+    return suite.model_copy(update={"data": seen_from_file(name_or_path, [suite.data])[suite.data]})
 
 
 def packaged_suites() -> list[str]:
     """The names of the suites that come with the package."""
-    folder = files("deeprec.evals") / "suites"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return packaged_settings(_PACKAGE)
 
 
 def suite_cases(suite: Suite, dataset: Dataset) -> list[Case]:
-    """Whom the suite is run for: all users, or as many as it says, in the order of the data."""
+    """Choose the cases of a suite: all users, or as many as it asks for, in the order of the data."""
     cases = make_cases(dataset, suite.split)
     if suite.users == "all" or suite.users >= len(cases):
         return cases
     drawn = set(random.Random(suite.users_seed).sample(range(len(cases)), suite.users))
-    return [case for place, case in enumerate(cases) if place in drawn]
+    return [case for position, case in enumerate(cases) if position in drawn]
 
 
 def suite_label(suite: Suite, dataset: Dataset, artifact_fingerprint: str) -> str:
-    """Under which name the runs are stored: the suite's, and a fingerprint of what makes them comparable.
+    """Name what the runs of a suite are stored under: the suite's name and a fingerprint of what makes them comparable.
 
-    The users, the data, the split, the settings and the recommender are in it, the list of systems is not: a system
-    added later joins those that ran before.
+    The users, the data, the split, the settings and the recommender count, the list of systems does not: a system that
+    is added later joins those that ran before. A setting of the agent that came later counts where it is not the
+    default.
     """
-    told = suite.model_dump(mode="json", exclude={"systems", "baseline", "data", "seeds"}, exclude_none=True)
-    told |= {"data": dataset.fingerprint, "recommender": artifact_fingerprint}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    agent, defaults = suite.agent_config(), suite.model_copy(update={"agent": {}}).agent_config()
+    counted = suite.model_dump(mode="json", include={"name", "split", "users", "users_seed", "k"})
+    counted |= {name: getattr(agent, name) for name in _LABELLED}
+    counted |= {name: value for name, value in suite.agent.items() if value != getattr(defaults, name)}
+    counted |= {"data": dataset.fingerprint, "recommender": artifact_fingerprint}
+    digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
     return f"{suite.name}@{digest[:8]}"
 
 
 def entry_seeds(suite: Suite, entry: Entry) -> Sequence[int]:
-    """Of the sampling of one system."""
+    """The seeds of one system's sampling: its own, or else the suite's."""
     return entry.seeds or suite.seeds

@@ -24,9 +24,6 @@ from deeprec.evals.systems.system import (
 )
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Recommender, Retriever
 
-PATIENCE_S = 7_200.0
-"""Wall time of one run: many agents wait for one slow server, and the clock is not what is compared."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -96,6 +93,8 @@ class DerivedSystem:
     """A run -> item ids, best first."""
 
 
+_ONE_RETRIEVAL = {"min_retrievals": 1, "max_retrievals": 1}
+
 AnySystem = System | AgentSystem | DerivedSystem
 
 
@@ -130,7 +129,7 @@ def trm_oracle(setting: Setting) -> System:
 
 def one_retrieval(setting: Setting) -> AgentSystem:
     """The recommender's own list, ranked again by the model."""
-    return AgentSystem(config=_config(setting.suite, retrievals=1), hears_preference=False)
+    return AgentSystem(config=setting.suite.agent_config(guided=True, **_ONE_RETRIEVAL), hears_preference=False)
 
 
 def one_retrieval_shuffled(setting: Setting) -> AgentSystem:
@@ -140,17 +139,17 @@ def one_retrieval_shuffled(setting: Setting) -> AgentSystem:
 
 def deeprec_one_turn(setting: Setting) -> AgentSystem:
     """One preference, one retrieval, and the ranking."""
-    return AgentSystem(config=_config(setting.suite, retrievals=1))
+    return AgentSystem(config=setting.suite.agent_config(guided=True, **_ONE_RETRIEVAL))
 
 
 def deeprec_guided(setting: Setting) -> AgentSystem:
     """The whole loop, the model held to the format by the server."""
-    return AgentSystem(config=_config(setting.suite, retrievals=setting.suite.max_retrievals))
+    return AgentSystem(config=setting.suite.agent_config(guided=True))
 
 
 def deeprec_free(setting: Setting) -> AgentSystem:
     """The whole loop, the model left to itself."""
-    return AgentSystem(config=_config(setting.suite, retrievals=setting.suite.max_retrievals, guided=False))
+    return AgentSystem(config=setting.suite.agent_config())
 
 
 def fused(setting: Setting) -> DerivedSystem:
@@ -175,18 +174,3 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
 def fused_ranking(trace: RunTrace) -> list[str]:
     """Everything that a run retrieved, by reciprocal rank fusion; ties by when it was found."""
     return list(fuse_rankings([item.id for item in retrieval.items] for retrieval in trace.retrievals))
-
-
-def _config(suite: Suite, *, retrievals: int, guided: bool = True) -> AgentConfig:
-    return AgentConfig(
-        guided=guided,
-        temperature=suite.temperature,
-        k=suite.k,
-        retrieve_k=suite.retrieve_k,
-        trust=suite.trust,
-        max_history=suite.max_history,
-        min_retrievals=min(2, retrievals),
-        max_retrievals=retrievals,
-        max_turn_tokens=suite.max_turn_tokens,
-        max_seconds=PATIENCE_S,
-    )

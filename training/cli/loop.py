@@ -38,8 +38,8 @@ def loop(
 
     config = load_loop_config(settings)
     require_trl()
-    artifact = load_artifact(Path(config.artifact))
-    dataset = read_atomic_files(embedded_ml100k() if config.data == EMBEDDED else Path(config.data))
+    artifact = load_artifact(Path(config.path_of(config.artifact)))
+    dataset = read_atomic_files(embedded_ml100k() if config.data == EMBEDDED else Path(config.path_of(config.data)))
     console = Console(stderr=True, highlight=False)
     try:
         with TraceStore(store) as traces:
@@ -50,7 +50,7 @@ def loop(
                 dataset=dataset,
                 artifact=artifact,
                 encoder=make_encoder(str(artifact.config["encoder_id"])),
-                base=pull_embedded_model(EMBEDDED_MODEL) if config.base is None else config.base,
+                base=pull_embedded_model(EMBEDDED_MODEL) if config.base is None else config.path_of(config.base),
                 base_url=base_url,
                 say=lambda line: console.print(line, soft_wrap=True, markup=False),
             )

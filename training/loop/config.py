@@ -4,49 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from deeprec.agent import AgentConfig
+from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.serving.server_process import Dtype
-from deeprec.evals.settings_file import parse_settings, read_settings_text
-from deeprec.evals.suites.suite import EMBEDDED, Name
-from deeprec.evals.systems.suite_systems import PATIENCE_S
+from deeprec.evals.settings_file import check_agent_block, packaged_settings, read_settings, seen_from_file
+from deeprec.evals.suites.suite import EMBEDDED, MAX_RUN_SECONDS, Name
 from deeprec.training.rewards.stages import Stage, StageReward, stage_reward
 from deeprec.training.trainers.trainer_config import Device, GrpoConfig
 from deeprec.trm_tool import ConfigError
 
 _Count = Annotated[int, Field(ge=1)]
+_PACKAGE = "deeprec.training.loop"
 _OWN_FIELDS = {"steps", "learning_rate", "seed", "device", "dtype", "lora"}
-"""Of `GrpoConfig`: set by a stage or the loop, or, for the adapter, by the server's slots."""
+"""Fields of `GrpoConfig` that a stage or the loop sets, or, for the adapter, the slots of the server."""
+_IN_COURSE = ("k", "retrieve_k", "max_history", "max_retrievals", "max_turn_tokens")
+"""Settings of the agent that stand in every course, as in those of older loops; others do where not the default."""
+_FIXED = {
+    "guided": "the warm start is guided, and the stages are free",
+    "temperature": "runs that are trained on are drawn at 1; `validation` has a temperature of its own",
+    "top_p": "runs that are trained on are drawn from all tokens",
+}
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AgentPlan(_Strict):
-    """How the agent runs, in collection and in validation alike."""
-
-    k: _Count = 10
-    retrieve_k: _Count = 20
-    trust: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Of its preferences; without it the recommender's own."""
-    max_history: _Count = 20
-    max_retrievals: _Count = 8
-    max_turn_tokens: _Count = 512
-
-    def config(self, *, guided: bool) -> AgentConfig:
-        """As the graph takes it, at temperature 1, which is what training compares with."""
-        return AgentConfig(
-            guided=guided,
-            min_retrievals=min(2, self.max_retrievals),
-            max_seconds=PATIENCE_S,
-            **self.model_dump(),
-        )
 
 
 class WarmStart(_Strict):
@@ -93,18 +78,19 @@ class ValidationPlan(_Strict):
 
 
 class LoopConfig(_Strict):
-    """What a loop's file says."""
+    """The content of a loop's file. Paths in it are seen from the file; `path_of` resolves them."""
 
     name: Annotated[Name, Field(max_length=40)]
-    """Of the loop; its runs are stored under it and a fingerprint of these settings."""
+    """The name of the loop; its runs are stored under it and a fingerprint of these settings."""
     data: str = EMBEDDED
     """`ml-100k`, the embedded data, or a folder of RecBole files."""
     artifact: str
-    """A recommender that was trained with `--holdout 3`."""
+    """The folder of a recommender that was trained with `--holdout 3`."""
     base: str | None = None
     """The language model: a folder or a Hugging Face id; None is the embedded one."""
     seed: int = 0
-    agent: AgentPlan
+    agent: Mapping[str, Any] = {}
+    """Settings of `AgentConfig`, in collection and in validation alike."""
     warm_start: WarmStart | None = None
     start: Path | None = None
     """The folder of a LoRA adapter of the base model, of rank 16 at most, to begin with in place of a warm start; such
@@ -126,6 +112,21 @@ class LoopConfig(_Strict):
     dtype: Dtype = "auto"
     """What the trainer computes in (`OptimizerConfig.dtype`), and the server, where the loop starts it."""
 
+    _paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    """What the file names by a path -> the same for the current folder."""
+
+    def path_of(self, named: str | Path) -> str:
+        """Resolve a path that the settings name, or a reward in a file: from the file's folder to the current one."""
+        return self._paths.get(str(named), str(named))
+
+    def continued(self, agent: Mapping[str, Any]) -> LoopConfig:
+        """These settings for a loop that was begun with `agent`: what they leave out of the agent's stays as it was."""
+        return self.model_copy(update={"agent": {**agent, **self.agent}})
+
+    def agent_config(self, *, guided: bool) -> AgentConfig:
+        """Make the configuration of the graph, at temperature 1, which is what training compares with."""
+        return make_agent_config({**self.agent, "guided": guided}, max_seconds=MAX_RUN_SECONDS)
+
     @property
     def begins_with_adapter(self) -> bool:
         """Whether version 1 is there before the stages."""
@@ -146,12 +147,21 @@ class LoopConfig(_Strict):
         )
 
     def course(self) -> dict[str, Any]:
-        """The settings that decide what comes of the loop, as JSON; not those of the machine that it runs on.
+        """The settings that decide the outcome of the loop, as JSON; not those of the machine that it runs on.
 
-        Of `start` the weights decide, not where they were.
+        The weights of `start` decide, not the folder that they were in. Paths stand as the file names them.
         """
-        left_out = {"concurrency", "server_args", "device", "start"}
-        return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        left_out = {"concurrency", "server_args", "device", "start", "agent"}
+        course = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        agent, defaults = self.agent_config(guided=False), make_agent_config({}, max_seconds=MAX_RUN_SECONDS)
+        course["agent"] = {name: getattr(agent, name) for name in _IN_COURSE}
+        course["agent"] |= {name: value for name, value in self.agent.items() if value != getattr(defaults, name)}
+        return course
+
+    @field_validator("agent")
+    @classmethod
+    def _known_settings(cls, agent: Mapping[str, Any]) -> dict[str, Any]:
+        return check_agent_block(agent, fixed=_FIXED)
 
     @model_validator(mode="after")
     def _consistent(self) -> LoopConfig:
@@ -181,17 +191,26 @@ def load_loop_config(name_or_path: str | Path) -> LoopConfig:
     Raises:
         ConfigError: no such settings, or ones that cannot be read: names the field and what is wrong with it.
     """
-    path = Path(name_or_path)
+    config = read_settings(name_or_path, LoopConfig, package=_PACKAGE, what="loop")
     if str(name_or_path) in packaged_loops():
-        text = (files("deeprec.training.loop") / f"{path}.yaml").read_text("utf-8")
-        return parse_settings(f"loop {name_or_path}", text, LoopConfig)
-    if not path.is_file():
-        known = ", ".join(packaged_loops())
-        raise ConfigError(f"There is no loop {str(name_or_path)[:200]!r}. Name a YAML file, or one of {known}.")
-    return parse_settings(str(path), read_settings_text(path), LoopConfig)
+        return config
+    paths = _resolved(config, name_or_path)
+    if config.start is not None:
+        config = config.model_copy(update={"start": Path(paths[str(config.start)])})
+    config._paths = paths
+    return config
+
+
+def _resolved(config: LoopConfig, file: str | Path) -> dict[str, str]:
+    """What the settings name by a path -> the same for the current folder."""
+    own = {name: name.rpartition(":")[0] for name in config.rewards if ".py:" in name}
+    named = [config.artifact, *own.values(), *(str(each) for each in (config.base, config.start) if each is not None)]
+    paths = seen_from_file(file, named if config.data == EMBEDDED else [config.data, *named])
+    if config.base is not None and not Path(paths[config.base]).exists():
+        paths[config.base] = config.base  # an id of Hugging Face
+    return paths | {name: paths[path] + name.removeprefix(path) for name, path in own.items()}
 
 
 def packaged_loops() -> list[str]:
     """The names of the loops that come with the package."""
-    folder = files("deeprec.training.loop")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return packaged_settings(_PACKAGE)

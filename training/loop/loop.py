@@ -28,6 +28,7 @@ from deeprec.training.loop.state import (
     LoopState,
     course_id,
     keep_course,
+    kept_agent_settings,
     read_state,
     write_state,
 )
@@ -94,7 +95,8 @@ def run_loop(
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server went away; start the loop again to go on.
     """
-    own = load_rewards(config.rewards)
+    config = config.continued(kept_agent_settings(out))
+    own = load_rewards(map(config.path_of, config.rewards))
     rewards = {**make_rewards(artifact, encoder), **own}
     selection = select_instances(
         dataset,
@@ -306,7 +308,7 @@ class _Loop:
             label=label,
             system="collect",
             group_size=group_size,
-            config=self.config.agent.config(guided=guided),
+            config=self.config.agent_config(guided=guided),
             seed=self.config.seed,
         )
 
@@ -350,7 +352,7 @@ class _Loop:
             base_url=self.base_url,
             say=self.say,
         )
-        self.state.best = best_policy(self.state.validation, self.config.agent.k)
+        self.state.best = best_policy(self.state.validation, self.config.agent_config(guided=False).k)
         write_state(self.state, self.out)
 
     def delete_old_versions(self) -> None:

@@ -31,6 +31,24 @@ def course_id(course: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def kept_agent_settings(out: Path) -> dict[str, Any]:
+    """Read the settings of the agent that a loop was begun with; none where there is no loop.
+
+    A loop that goes on keeps those that its file leaves out, whatever defaults a later version has.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    return dict(_read_course(out / CONFIG_FILE).get("agent", {})) if (out / CONFIG_FILE).is_file() else {}
+
+
+def _read_course(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
+
+
 def keep_course(course: Mapping[str, Any], out: Path) -> None:
     """Write what decides a loop's course into its folder, or check that it is what the loop was begun with.
 
@@ -47,10 +65,7 @@ def keep_course(course: Mapping[str, Any], out: Path) -> None:
             raise ConfigError(f"{out} is a folder of other files. Name a new or an empty one, or that of a loop.")
         write_file(path, json.dumps(course, indent=2) + "\n")
         return
-    try:
-        before = dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
+    before = _read_course(path)
     changed = sorted(key for key in course.keys() | before.keys() if course.get(key) != before.get(key))
     if changed:
         raise ConfigError(

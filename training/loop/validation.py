@@ -53,19 +53,20 @@ def validate_policy(
     Returns:
         `name` and `RECOMMENDER` -> their measures.
     """
-    plan, agent = config.validation, config.agent
+    plan, k = config.validation, config.agent_config(guided=False).k
+    agent = {setting: value for setting, value in config.agent.items() if setting != "k"}
     suite = Suite(
         name=f"{label}-valid",
         data=config.data,
         split="valid",
         users=plan.users,
-        temperature=plan.temperature,
+        k=k,
+        agent=agent | {"temperature": plan.temperature},
         baseline=RECOMMENDER,
         systems=(
             Entry(system="trm", name=RECOMMENDER),
             Entry(system="deeprec-free", name=name, model=adapter),
         ),
-        **agent.model_dump(),
     )
     report = report_tenths(say, f"validation of {name}")
     stored_under = run_suite(
@@ -82,7 +83,7 @@ def validate_policy(
     measures: dict[str, Measures] = {}
     for system in (name, RECOMMENDER):
         found = results.system(system).measures
-        measures[system] = {measure: _mean(found[measure]) for measure in _kept_measures(agent.k)}
+        measures[system] = {measure: _mean(found[measure]) for measure in _kept_measures(k)}
     say(f"{name} on {len(results.system(name).users)} validation targets: {measures_line(measures[name])}")
     return measures
 

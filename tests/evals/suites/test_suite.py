@@ -1,7 +1,10 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from deeprec.agent import AgentConfig
 from deeprec.evals import load_suite, packaged_suites, suite_cases
 from deeprec.evals.suites.suite import suite_label
 from deeprec.evals.systems.suite_systems import SYSTEMS
@@ -44,9 +47,9 @@ def test_data_is_named_from_the_folder_of_the_suite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: [", "is no YAML"),
+        ("name: [", "is not YAML"),
         ("- a", "holds list"),
-        (SMALL.replace("baseline: trm", "baseline: gone"), "baseline 'gone' is none of the systems"),
+        (SMALL.replace("baseline: trm", "baseline: gone"), "baseline 'gone' is not one of the systems"),
         (SMALL + "colour: red\n", "colour: Extra inputs are not permitted; found 'red'"),
         (SMALL.replace("baseline: trm\n", "") + "colour: red\n", "colour: Extra inputs are not permitted"),
         (SMALL.replace("users: 5", "users: none"), "users"),
@@ -54,10 +57,15 @@ def test_data_is_named_from_the_folder_of_the_suite(tmp_path: Path) -> None:
         (SMALL.replace("baseline: trm\n", ""), "the field baseline is missing"),
         (SMALL.replace("name: small", "name: ../../etc"), "name: String should match"),
         (SMALL + "seeds: []\n", "give at least one seed"),
-        (SMALL + "seeds: [3, 3]\n", "a seed stands there twice"),
-        (SMALL.replace("[1, 2]", "[1, 1]"), "a seed stands there twice"),
+        (SMALL + "seeds: [3, 3]\n", "a seed is named twice"),
+        (SMALL.replace("[1, 2]", "[1, 1]"), "a seed is named twice"),
+        (SMALL + "trust: 0.2\nagent: {k: 3}\n", "trust stands beside the block `agent`; move it into the block"),
+        (SMALL + "agent: {k: 3}\n", "agent: k cannot be set in this block: give k at the top level"),
+        (SMALL + "agent: {colour: red}\n", "agent: The agent has no setting 'colour'. Choose from guided"),
+        (SMALL + "agent: {max_turns: 0}\n", "AgentConfig.max_turns is 0; it should be greater than or equal to 1"),
+        (SMALL + "max_retrievals: three\n", "AgentConfig.max_retrievals is 'three'; it should be a valid integer"),
         (SMALL + "seeds: [-1]\n", "greater than or equal to 0"),
-        ("a: &a [x]\n" + SMALL + "x: !!python/object/apply:os.getcwd []\n", "is no YAML"),
+        ("a: &a [x]\n" + SMALL + "x: !!python/object/apply:os.getcwd []\n", "is not YAML"),
     ],
 )
 def test_a_suite_that_cannot_be_read_says_which_field(text: str, message: str, tmp_path: Path) -> None:
@@ -91,5 +99,44 @@ def test_the_label_changes_with_what_makes_runs_comparable_only(tmp_path: Path, 
     assert label.startswith("small@")
     assert suite_label(suite.model_copy(update={"systems": suite.systems[:1]}), dataset, "f") == label
     assert suite_label(suite.model_copy(update={"k": 5}), dataset, "f") != label
-    assert suite_label(suite.model_copy(update={"trust": 0.2}), dataset, "f") != label
+    assert suite_label(suite.model_copy(update={"agent": {"trust": 0.2}}), dataset, "f") != label
     assert suite_label(suite, dataset, "g") != label
+
+
+OLD = SMALL.replace("systems:", "k: 7\nretrieve_k: 12\ntrust: 0.25\nmax_history: 9\nmax_retrievals: 1\nsystems:", 1)
+
+
+def test_a_suite_without_an_agent_block_means_what_it_meant_before(tmp_path: Path) -> None:
+    plain, old = load_suite(write(tmp_path, SMALL)), load_suite(write(tmp_path, OLD))
+    assert plain.agent_config() == AgentConfig(max_retrievals=3, max_seconds=7200)
+    assert old.agent_config() == AgentConfig(
+        k=7, retrieve_k=12, trust=0.25, max_history=9, min_retrievals=1, max_retrievals=1, max_seconds=7200
+    )
+    nested = SMALL + "k: 7\nagent: {retrieve_k: 12, trust: 0.25, max_history: 9, max_retrievals: 1}\n"
+    assert load_suite(write(tmp_path, nested)) == old
+
+
+NAMED_DATA: Any = SimpleNamespace(fingerprint="data")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("ml-100k", "ml-100k@592d4ce9"), ("ml-100k-200", "ml-100k-200@c0e64e3a"), ("smoke", "smoke@97f20e70")],
+)
+def test_packaged_suites_find_the_runs_of_the_versions_before(name: str, label: str) -> None:
+    """The labels are those that revision 83b6652 gave for the same fingerprints."""
+    assert suite_label(load_suite(name), NAMED_DATA, "recommender") == label
+
+
+def test_old_suites_find_the_runs_of_the_versions_before(tmp_path: Path) -> None:
+    quiet = "temperature: 0\nmax_turn_tokens: 64\n"
+    assert suite_label(load_suite(write(tmp_path, OLD + quiet)), NAMED_DATA, "recommender") == "small@6ac7770d"
+    assert suite_label(load_suite(write(tmp_path, SMALL)), NAMED_DATA, "recommender") == "small@0e8124d1"
+
+
+def test_a_setting_at_its_default_leaves_the_label(tmp_path: Path, dataset: Dataset) -> None:
+    def label(settings: str) -> str:
+        return suite_label(load_suite(write(tmp_path, f"{SMALL}agent: {{{settings}}}\n")), dataset, "f")
+
+    assert label("max_turns: 12, max_retrievals: 8") == label("") == label("max_seconds: 7200, min_retrievals: 2")
+    assert len({label(""), label("max_turns: 5"), label("max_seconds: 60"), label("trust: 0.5")}) == 4

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from deeprec.agent import TraceStore, load_adapter
-from deeprec.training.loop.config import LoopConfig, load_loop_config, packaged_loops
+from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.curves import plot_loop
 from deeprec.training.loop.loop import LoopResult, run_loop
 from deeprec.training.trainers.adapter_lineage import AdapterLineage, read_lineage, write_lineage
@@ -413,61 +413,3 @@ def test_the_server_that_a_loop_starts_computes_in_its_dtype(
             base=base,
         )
     assert (asked["dtype"], asked["vllm_args"]) == ("bfloat16", ("--seed", "3"))
-
-
-@pytest.mark.parametrize("name", packaged_loops())
-def test_the_loops_that_come_along_can_be_read(name: str) -> None:
-    assert load_loop_config(name).name == name
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("name: a", "the field artifact is missing"),
-        ("- a", "holds list"),
-        ("name: [", "is no YAML"),
-        ("name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}", "nothing to train"),
-        (
-            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c\n"
-            "warm_start: {users: 1, group_size: 1, best: 1}",
-            "version 1 can be one of them",
-        ),
-        (
-            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c",
-            "nothing to train",
-        ),
-        (
-            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\n"
-            "warm_start: {users: 1, group_size: 1, best: 1}\nserver_args: [--dtype=bfloat16]",
-            "say `dtype: …`",
-        ),
-        (
-            "name: a\nartifact: b\nagent: {}\nstages: [{stage: play, steps: 1, users: 1, group_size: 2}]",
-            "stages.0.stage",
-        ),
-        (
-            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 1}]",
-            "group_size",
-        ),
-        (
-            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
-            "validation: {users: 1, every: 1}\ngrpo: {loss: grpo}",
-            "there is no setting 'loss'; choose from checkpoint_every",
-        ),
-        (
-            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
-            "validation: {users: 1, every: 1}\ngrpo: {loss_type: best}",
-            "GrpoConfig.loss_type is 'best'",
-        ),
-    ],
-)
-def test_settings_that_cannot_work_name_the_field(tmp_path: Path, text: str, told: str) -> None:
-    file = tmp_path / "loop.yaml"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match=told):
-        load_loop_config(file)
-
-
-def test_settings_that_are_not_there_name_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"no loop 'nowhere'.*smollm2-ml-100k"):
-        load_loop_config("nowhere")

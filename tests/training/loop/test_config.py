@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from deeprec.training import LoopConfig, load_loop_config, packaged_loops
+from deeprec.training.loop.state import course_id, kept_agent_settings
+from deeprec.trm_tool import ConfigError
+
+PLAIN = """
+name: plain
+artifact: trm
+agent: {max_retrievals: 1, trust: 0.5}
+stages: [{stage: interaction, steps: 1, users: 2, group_size: 2}]
+validation: {users: 2, every: 1}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "loop.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("name", packaged_loops())
+def test_the_loops_that_come_along_can_be_read(name: str) -> None:
+    assert load_loop_config(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a", "the field artifact is missing"),
+        ("- a", "holds list"),
+        ("name: [", "is not YAML"),
+        ("name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}", "nothing to train"),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c\n"
+            "warm_start: {users: 1, group_size: 1, best: 1}",
+            "version 1 can be one of them",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\nstart: c",
+            "nothing to train",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\n"
+            "warm_start: {users: 1, group_size: 1, best: 1}\nserver_args: [--dtype=bfloat16]",
+            "say `dtype: …`",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: play, steps: 1, users: 1, group_size: 2}]",
+            "stages.0.stage",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 1}]",
+            "group_size",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
+            "validation: {users: 1, every: 1}\ngrpo: {loss: grpo}",
+            "there is no setting 'loss'; choose from checkpoint_every",
+        ),
+        (
+            "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
+            "validation: {users: 1, every: 1}\ngrpo: {loss_type: best}",
+            "GrpoConfig.loss_type is 'best'",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_name_the_field(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "loop.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load_loop_config(file)
+
+
+def test_settings_that_are_not_there_name_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"no loop 'nowhere'.*smollm2-ml-100k"):
+        load_loop_config("nowhere")
+
+
+@pytest.mark.parametrize(("name", "identity"), [("smollm2-ml-100k", "209b6a8c"), ("qwen2.5-7b-ml-100k", "2242ba1e")])
+def test_packaged_loops_find_the_runs_of_the_versions_before(name: str, identity: str) -> None:
+    assert course_id(load_loop_config(name).course()) == identity
+
+
+def test_a_loop_that_was_begun_keeps_the_settings_that_its_file_leaves_out(tmp_path: Path) -> None:
+    """Versions before took 20 items a retrieval where a file said nothing; the default of the agent is 10."""
+    before = {"k": 10, "retrieve_k": 20, "trust": 0.5, "max_history": 20, "max_retrievals": 1, "max_turn_tokens": 512}
+    (tmp_path / "config.json").write_text(json.dumps({"agent": before}), encoding="utf-8")
+    config = load_loop_config(write(tmp_path, PLAIN))
+    assert config.agent_config(guided=False).retrieve_k == 10
+    continued = config.continued(kept_agent_settings(tmp_path))
+    assert continued.agent_config(guided=False).retrieve_k == 20
+    assert continued.course()["agent"] == before
+    assert course_id(continued.course()) == "60abd6fb"
+    assert kept_agent_settings(tmp_path / "nowhere") == {}
+
+
+def test_paths_are_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "shop"
+    for name in ("trm", "data", "base", "start"):
+        (folder / name).mkdir(parents=True)
+    text = PLAIN + "data: data\nbase: base\nstart: start\nrewards: [own.py:kind, package.own:kind]\n"
+    config = load_loop_config(write(folder, text))
+    assert [config.path_of(name) for name in ("trm", "data", "base")] == [
+        str(folder / name) for name in ("trm", "data", "base")
+    ]
+    assert config.start == folder / "start"
+    assert [config.path_of(name) for name in config.rewards] == [f"{folder}/own.py:kind", "package.own:kind"]
+    assert config.course() == LoopConfig.model_validate(config.model_dump()).course()  # not where the file is
+    model = load_loop_config(write(folder, PLAIN + "base: Qwen/Qwen2.5-7B-Instruct\n"))
+    assert model.path_of("Qwen/Qwen2.5-7B-Instruct") == "Qwen/Qwen2.5-7B-Instruct"
+    monkeypatch.chdir(tmp_path)
+    assert load_loop_config("shop/loop.yaml").path_of("trm") == "shop/trm"
+
+
+def test_a_path_that_is_there_from_the_current_folder_only_is_taken_with_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("loops", "trm", "data"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "loops", PLAIN + "data: data\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(FutureWarning, match=r"names data, trm, which.*Write \.\./data, \.\./trm in it") as warned:
+        config = load_loop_config("loops/loop.yaml")
+    assert len(warned) == 1
+    assert (config.path_of("trm"), config.path_of("data")) == ("trm", "data")
+
+
+def test_a_packaged_loop_names_folders_of_the_current_one() -> None:
+    assert load_loop_config("smollm2-ml-100k").path_of(".deeprec/trm/x") == ".deeprec/trm/x"
