@@ -3,9 +3,9 @@ from .graph.build import build_graph as build_graph
 from .graph.config import AgentConfig as AgentConfig, make_agent_config as make_agent_config
 from .graph.grounding import fill_list as fill_list, ground as ground
 from .graph.many_runs import run_many as run_many, step_text as step_text
-from .graph.nodes import RetrieverUnavailableError as RetrieverUnavailableError
 from .graph.rank_fusion import fuse_rankings as fuse_rankings
 from .graph.recommend_tool import make_recommend_tool as make_recommend_tool
+from .graph.recommender_calls import RetrieverUnavailableError as RetrieverUnavailableError
 from .graph.state import (
     AgentInput as AgentInput,
     AgentOutput as AgentOutput,

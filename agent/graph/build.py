@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
@@ -23,12 +24,12 @@ from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState
 from deeprec.agent.policy.completion import CompletionPolicy, SamplingConfig
 from deeprec.agent.protocols import AgentProtocol, TaggedProtocol, ToolsProtocol
 from deeprec.agent.traces.store.recorder import NullRecorder, Recorder
-from deeprec.trm_tool import ConfigError, Retriever
+from deeprec.trm_tool import AnyRecommender, ConfigError
 
 
 def build_graph(
     policy: CompletionPolicy | BaseChatModel,
-    retriever: Retriever,
+    recommender: AnyRecommender,
     *,
     protocol: Literal["tagged", "tools"] | None = None,
     config: AgentConfig | None = None,
@@ -43,7 +44,7 @@ def build_graph(
 
     Args:
         policy: a `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol.
-        retriever: the recommender with its catalogue.
+        recommender: Finds the items; synchronous or not, for example a `Retriever` or a `Recommender` of your own.
         protocol: `tagged` or `tools`; by default the one that fits the policy.
         config: budgets and sizes.
         recorder: where runs are logged; nowhere by default.
@@ -52,10 +53,10 @@ def build_graph(
         ConfigError: policy and protocol do not go together, or a guided run has no phrase to choose from.
     """
     config = config or AgentConfig()
-    nodes = Nodes(protocol_for(policy, protocol, config), retriever, config, recorder or NullRecorder())
+    nodes = Nodes(protocol_for(policy, protocol, config), recommender, config, recorder or NullRecorder())
     graph = StateGraph(AgentState, input_schema=AgentInput, output_schema=AgentOutput)
     for name in ("prepare", "reason", "retrieve", "rank", "finish"):
-        graph.add_node(name, _both_ways(name, getattr(nodes, name)))
+        graph.add_node(name, _node(nodes, name))
     graph.add_edge(START, "prepare")
     graph.add_conditional_edges("prepare", after_prepare, ["reason", "finish"])
     graph.add_conditional_edges("reason", after_reason, ["reason", "retrieve", "rank", "finish"])
@@ -106,8 +107,21 @@ def protocol_for(policy: object, protocol: str | None, config: AgentConfig) -> A
     )
 
 
-def _both_ways(name: str, node: Callable[[AgentState], Any]) -> RunnableLambda[AgentState, AgentState]:
-    def blocking(state: AgentState) -> AgentState:
-        return cast(AgentState, run_blocking(node(state)))
+def _node(nodes: Nodes, name: str) -> RunnableLambda[AgentState, AgentState]:
+    """A node for synchronous and asynchronous calls. An error that it raises closes the run in the trace."""
+    step: Callable[[AgentState], Awaitable[AgentState]] = getattr(nodes, name)
 
-    return RunnableLambda(blocking, afunc=node, name=name)
+    async def run(state: AgentState) -> AgentState:
+        try:
+            return await step(state)
+        except GraphBubbleUp:  # an interrupt of LangGraph, not an error
+            raise
+        except Exception as error:
+            if name != "prepare":  # which closes its run itself: the state still holds the run before it
+                await nodes.close_failed(state, error)
+            raise
+
+    def run_sync(state: AgentState) -> AgentState:
+        return run_blocking(run(state))
+
+    return RunnableLambda(run_sync, afunc=run, name=name)

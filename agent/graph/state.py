@@ -55,6 +55,28 @@ class Recommended(TypedDict):
     source: str
 
 
+class RankedItem(TypedDict):
+    """One position of the recommender's own ranking, without a preference."""
+
+    item_id: str
+    score: float
+
+
+class RunRequest(TypedDict):
+    """The request as `prepare` took it, with what stays the same for the whole run, and the time spent."""
+
+    history: list[str]
+    where: Mapping[str, Any] | None
+    seed: int | None
+    turn_seeds: SeedRule
+    phrases: list[str]
+    """What a guided model may choose its preferences from; empty in a run that is not guided."""
+    own_ranking: list[RankedItem]
+    """What the run falls back on, best first."""
+    spent_ms: float
+    """Wall time inside the nodes."""
+
+
 class Ending(TypedDict):
     """What ended a run before the model did."""
 
@@ -88,8 +110,7 @@ class AgentOutput(TypedDict, total=False):
 class AgentState(AgentInput, AgentOutput, total=False):
     """Everything between the nodes."""
 
-    request: dict[str, Any]
-    """The request as `prepare` took it: history, constraints, seed, the recommender's own ranking, the time spent."""
+    request: RunRequest
     conversation: dict[str, Any]
     decision: dict[str, Any]
     """What the last policy call decided."""

@@ -12,7 +12,7 @@ from deeprec.agent.protocols.prompts import PROMPT_VERSION
 from deeprec.agent.protocols.turn import MAX_PREFERENCE_CHARS, read_preference
 from deeprec.agent.traces.records import RunTrace, TraceStoreError, TurnRecord
 from deeprec.agent.traces.store.store import TraceStore
-from deeprec.trm_tool import ConfigError, Retriever, neutralise
+from deeprec.trm_tool import AnyRecommender, ConfigError, neutralise
 
 
 def load_ended(store: TraceStore, run_id: UUID | str) -> RunTrace:
@@ -93,7 +93,9 @@ def checked_preference(text: str) -> str:
     return preference
 
 
-def refuse_another(trace: RunTrace, protocol: AgentProtocol, retriever: Retriever, *, allow_other_model: bool) -> None:
+def refuse_another(
+    trace: RunTrace, protocol: AgentProtocol, recommender: AnyRecommender, *, allow_other_model: bool
+) -> None:
     """Compare a run with what is here to run it again.
 
     Raises:
@@ -111,10 +113,11 @@ def refuse_another(trace: RunTrace, protocol: AgentProtocol, retriever: Retrieve
             raise ConfigError(
                 f"{name} was made with {what} {_brief(logged)}, and here it is {_brief(here)}: it would be another run."
             )
-    if run.trm_fingerprint != retriever.fingerprint:
+    fingerprint = recommender.identity.fingerprint
+    if run.trm_fingerprint != fingerprint:
         raise ConfigError(
             f"{name} was made with the recommender {run.trm_fingerprint[:12]}, and this one is "
-            f"{retriever.fingerprint[:12]}: other items would come back. Name the run's own artifact."
+            f"{fingerprint[:12]}: other items would come back. Name the run's own artifact."
         )
     live = {"adapter": None, **protocol.lineage()}
     for what in ("policy_model", "adapter", "sampling"):

@@ -25,7 +25,7 @@ from deeprec.agent.traces.records import RetrievalRecord, RunRecord, RunTrace, T
 from deeprec.agent.traces.store.recorder import SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views import RunComparison, compare_runs
-from deeprec.trm_tool import ConfigError, Retriever
+from deeprec.trm_tool import AnyRecommender, ConfigError
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -54,7 +54,7 @@ async def fork_run(
     turn: int,
     preference: str,
     policy: CompletionPolicy | BaseChatModel,
-    retriever: Retriever,
+    retriever: AnyRecommender,
     seed: int | None = None,
     allow_other_model: bool = False,
     on_update: OnUpdate | None = None,
@@ -100,7 +100,7 @@ async def replay_run(
     run_id: UUID | str,
     *,
     policy: CompletionPolicy | BaseChatModel,
-    retriever: Retriever,
+    retriever: AnyRecommender,
     allow_other_model: bool = False,
     on_update: OnUpdate | None = None,
 ) -> Replay:
@@ -136,7 +136,7 @@ async def _go_on(
     store: TraceStore,
     again: _Again,
     policy: CompletionPolicy | BaseChatModel,
-    retriever: Retriever,
+    retriever: AnyRecommender,
     allow_other_model: bool,
     on_update: OnUpdate,
 ) -> RunTrace:

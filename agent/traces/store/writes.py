@@ -102,7 +102,10 @@ def write_retrieval(connection: Connection, run_id: UUID, retrieval: RetrievalRe
 
 
 def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: datetime) -> None:
-    """Close a run. One whose steps have a gap is marked incomplete."""
+    """Close a run. One whose steps have a gap is marked incomplete.
+
+    A run that an error ended (`fallback` without a list) may be closed again: it has gone on from a checkpoint.
+    """
     _refuse_redacted(connection, run_id)
     ending: dict[str, Any] = {
         "status": outcome.status,
@@ -114,7 +117,9 @@ def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: d
     if _has_gap(connection, run_id, Turn) or _has_gap(connection, run_id, Retrieval):
         ending["incomplete"] = True
     values = rows.recommendation_values(run_id, outcome)
-    closing = update(_table(Run)).where(Run.run_id == run_id, Run.status == "running").values(**ending)
+    has_list = select(Recommendation.run_id).where(Recommendation.run_id == run_id).exists()
+    is_open = (Run.status == "running") | ((Run.status == "fallback") & ~has_list)
+    closing = update(_table(Run)).where(Run.run_id == run_id, is_open).values(**ending)
     if _count(connection.execute(closing)):
         if values:
             connection.execute(insert(_table(Recommendation)), values)

@@ -1,5 +1,6 @@
 import asyncio
 import re
+import time
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -161,14 +162,18 @@ async def test_a_spent_budget_leads_to_the_ranking(
     assert [place["source"] for place in output["recommendations"]] == ["written", "written", "filled"]
 
 
-async def test_when_the_time_is_spent_the_list_is_what_the_searches_found(
+async def test_when_the_time_is_spent_the_list_is_what_the_retrievals_found(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, history: list[str]
 ) -> None:
-    server.script = [SEARCH.format("comedy")]
-    output = await build_graph(policy, retriever, config=replace(FREE, max_seconds=1e-6)).ainvoke({"history": history})
+    def hang(handler: Any) -> None:
+        time.sleep(3)
+        handler.answer(500, {"error": {"message": "too late"}})
+
+    server.script = [SEARCH.format("comedy"), hang]
+    output = await build_graph(policy, retriever, config=replace(FREE, max_seconds=1.5)).ainvoke({"history": history})
     assert output["status"] == "budget"
-    assert "seconds spent" in str(output["detail"])
-    assert [place["source"] for place in output["recommendations"]] == ["filled"] * 3
+    assert "seconds spent, the last of them waiting for the model" in str(output["detail"])
+    assert [listed["source"] for listed in output["recommendations"]] == ["filled"] * 3
 
 
 async def test_a_list_before_the_first_search_is_malformed(
@@ -499,7 +504,7 @@ async def test_a_recommender_that_is_down_from_the_start_is_a_clear_error_and_a_
 async def test_an_id_that_is_no_uuid_is_the_callers_mistake(
     policy: CompletionPolicy, retriever: Retriever, lineage: Any
 ) -> None:
-    with pytest.raises(ConfigError, match="no UUID"):
+    with pytest.raises(ConfigError, match="not a UUID"):
         await build_graph(policy, retriever, config=FREE).ainvoke({"history": [], "lineage": lineage})
 
 

@@ -1,0 +1,50 @@
+"""The budgets of a run: what ends its exploration, and how much time it has left."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.state import AgentState, Ending, RunRequest
+
+
+def ended_by_budget(detail: str) -> Ending:
+    """The ending of a run that has spent a budget."""
+    return Ending(status="budget", detail=detail)
+
+
+def ended_by_time(config: AgentConfig, last: str = "") -> Ending:
+    """The ending of a run that has spent its time; `last` says on what."""
+    return ended_by_budget(f"all {config.max_seconds:g} seconds spent{last}")
+
+
+def ended_by_malformed_outputs(count: int, detail: str) -> Ending:
+    """The ending of a run whose model wrote more malformed outputs than are corrected."""
+    return Ending(status="malformed", detail=f"{count} malformed outputs, the last: {detail}")
+
+
+def spent_budget(state: AgentState, config: AgentConfig, started: float) -> Ending | None:
+    """The budget that ends the exploration; None while none is spent."""
+    if state["turn_count"] >= config.max_turns:
+        return ended_by_budget(f"all {config.max_turns} turns spent")
+    if state["spent_tokens"] >= config.max_tokens:
+        return ended_by_budget(f"all {config.max_tokens:,} tokens spent")
+    if seconds_left(state, config, started) <= 0:
+        return ended_by_time(config)
+    return None
+
+
+def with_time(state: AgentState, started: float) -> RunRequest:
+    """The request with the time of a node added. The time between nodes, such as a person's in an interrupt, is free.
+
+    Args:
+        state: As the node got it.
+        started: `perf_counter()` when the node began, in seconds.
+    """
+    request = state["request"]
+    return {**request, "spent_ms": request["spent_ms"] + (perf_counter() - started) * 1000}
+
+
+def seconds_left(state: AgentState, config: AgentConfig, started: float) -> float:
+    """Seconds that a run has left inside a node that began at `started`; below 0 when they are spent."""
+    return config.max_seconds - with_time(state, started)["spent_ms"] / 1000

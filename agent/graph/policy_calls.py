@@ -1,0 +1,180 @@
+"""Calls of the policy: read from the trace where they are stored, else bounded in time and logged, failed ones too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, replace
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from deeprec.agent.graph.budgets import ended_by_budget, ended_by_time, seconds_left
+from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.grounding import ground
+from deeprec.agent.graph.state import AgentState, Ending
+from deeprec.agent.graph.turn_seeds import turn_seed
+from deeprec.agent.policy.completion import PolicyError
+from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Turn
+from deeprec.agent.protocols.turn import ContextFullError, record_of
+from deeprec.agent.traces.records import Node, TurnRecord
+from deeprec.agent.traces.store.recorder import Recorder
+
+MIN_TIMEOUT_S = 1.0
+"""Time that a call of the policy gets at least, however little the run has left."""
+
+
+class PolicyCalls:
+    """The policy, by its protocol, as the nodes call it. No method raises because the model is unavailable."""
+
+    def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder) -> None:
+        self.protocol, self._config, self._recorder = protocol, config, recorder
+
+    async def open(self, briefing: Briefing, *, timeout_s: float) -> tuple[dict[str, Any], Ending | None]:
+        """Begin the conversation.
+
+        Returns:
+            The conversation and None; or an empty one and the ending of the run, where the model is unavailable.
+        """
+        try:
+            async with asyncio.timeout(max(MIN_TIMEOUT_S, timeout_s)):
+                return dict(await self.protocol.open(briefing)), None
+        except PolicyError as error:
+            return {}, Ending(status="fallback", detail=str(error))
+        except TimeoutError:
+            return {}, Ending(status="fallback", detail=f"no answer in {self._config.max_seconds:g} seconds")
+
+    async def reason(self, state: AgentState, started: float) -> AgentState:
+        """Let the model think and then search or rank; a list before the first search counts as malformed.
+
+        Args:
+            state: As the node got it.
+            started: `perf_counter()` when the node began.
+
+        Returns:
+            The keys that the turn changes. `ending` is set where the model gave no turn.
+        """
+        allowance = self._allowance(state, started)
+        return await self._turn(
+            state, started, "reason", lambda: self.protocol.reason(state["conversation"], allowance)
+        )
+
+    async def rank(self, state: AgentState, started: float) -> AgentState:
+        """Let the model rank the candidates; arguments and result as `reason`."""
+        allowance = self._allowance(state, started, is_ranking=True)
+        numbers = range(1, len(state["candidates"]) + 1)
+        return await self._turn(
+            state,
+            started,
+            "rank",
+            lambda: self.protocol.rank(state["conversation"], numbers, self._config.k, allowance),
+        )
+
+    async def correct(self, state: AgentState, update: AgentState, started: float) -> Ending | None:
+        """Append to the conversation what is malformed in the turn that `update` holds; as `observe`."""
+        why = update["decision"]["detail"]
+        return await self._append(state, update, started, lambda: self.protocol.correct(update["conversation"], why))
+
+    async def observe(
+        self, state: AgentState, update: AgentState, started: float, items: list[tuple[int, str]]
+    ) -> Ending | None:
+        """Append what a retrieval found, as numbers and summaries, and write the conversation into `update`.
+
+        Returns:
+            What ends the run: no room in the context, no server or no time; None where the conversation goes on.
+        """
+        return await self._append(state, update, started, lambda: self.protocol.observe(state["conversation"], items))
+
+    async def _append(
+        self,
+        state: AgentState,
+        update: AgentState,
+        started: float,
+        append: Callable[[], Awaitable[Mapping[str, Any] | None]],
+    ) -> Ending | None:
+        try:
+            async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
+                conversation = await append()
+        except PolicyError as error:
+            return Ending(status="fallback", detail=str(error))
+        except TimeoutError:
+            return ended_by_time(self._config)
+        if conversation is None:
+            return ended_by_budget("the context is full")
+        update["conversation"] = dict(conversation)
+        return None
+
+    async def _turn(
+        self, state: AgentState, started: float, node: Node, call: Callable[[], Awaitable[Turn]]
+    ) -> AgentState:
+        run_id, position = UUID(state["run_id"]), state["turn_count"]
+        begun = perf_counter()
+        record = await self._recorder.load_turn(run_id, position)
+        failure = record.detail if record is not None and record.action == "unavailable" else None
+        turn: Turn | None = None
+        is_full = False
+        if failure is None:
+            try:
+                async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
+                    turn = self.protocol.replay(state["conversation"], record) if record is not None else await call()
+                turn = _judged(turn, state)
+            except ContextFullError as error:
+                failure, is_full = str(error), True
+            except PolicyError as error:
+                failure = str(error)
+            except TimeoutError:
+                failure = "no answer within the time of the run"
+        if record is None:
+            latency_ms = (perf_counter() - begun) * 1000
+            record = _record(turn, state, position=position, node=node, failure=failure, latency_ms=latency_ms)
+            await self._recorder.record_turn(run_id, record)
+        if turn is not None:
+            return {
+                "ending": state["ending"],
+                "conversation": dict(turn.conversation),
+                "decision": asdict(turn.decision),
+                "turn_count": position + 1,
+                "spent_tokens": state["spent_tokens"] + turn.completion_tokens,
+            }
+        if is_full:
+            ending = ended_by_budget("the context is full")
+        elif seconds_left(state, self._config, started) <= 0:
+            ending = ended_by_time(self._config, ", the last of them waiting for the model")
+        else:
+            ending = Ending(status="fallback", detail=str(failure))
+        return {"decision": {"action": "unavailable"}, "ending": ending, "turn_count": position + 1}
+
+    def _allowance(self, state: AgentState, started: float, *, is_ranking: bool = False) -> Allowance:
+        config, request = self._config, state["request"]
+        # A spent token budget ends the exploration; the list that follows may still be written.
+        tokens_left = config.max_tokens - (0 if is_ranking else state["spent_tokens"])
+        used = {phrase for preference in state["preferences"] for phrase in preference.split("; ")}
+        retrievals_left = config.max_retrievals - state["retrieval_count"]
+        return Allowance(
+            phrases=[phrase for phrase in request["phrases"] if phrase not in used] if retrievals_left > 0 else [],
+            may_rank=state["retrieval_count"] >= config.min_retrievals,
+            max_tokens=max(1, min(config.max_turn_tokens, tokens_left)),
+            timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
+            # A checkpoint written before the rule was named goes on with the seeds that its run began with.
+            seed=None
+            if request["seed"] is None
+            else turn_seed(request["seed"], state["turn_count"], request.get("turn_seeds", "counted")),
+        )
+
+
+def _record(
+    turn: Turn | None, state: AgentState, *, position: int, node: Node, failure: str | None, latency_ms: float
+) -> TurnRecord:
+    """A turn as the trace keeps it, one that failed included."""
+    if turn is None:
+        return TurnRecord(position=position, node=node, action="unavailable", detail=failure, latency_ms=latency_ms)
+    named, _ = ground(turn.decision.numbers, state["candidates"])
+    return record_of(turn, position=position, node=node, items=tuple(listed.item_id for listed in named))
+
+
+def _judged(turn: Turn, state: AgentState) -> Turn:
+    """A list before the first search names nothing: that is malformed, however well it is written."""
+    if turn.decision.action != "recommend" or state["candidates"]:
+        return turn
+    why = "a list before anything was retrieved"
+    return replace(turn, decision=replace(turn.decision, action="malformed", numbers=(), unread=0, detail=why))

@@ -1,0 +1,111 @@
+"""The start of a run: its request, checked, and the record that opens it in the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from uuid import UUID, uuid4
+
+from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.state import AgentState, Lineage
+from deeprec.agent.protocols import AgentProtocol
+from deeprec.agent.protocols.prompts import PROMPT_VERSION
+from deeprec.agent.traces.records import RunRecord
+from deeprec.trm_tool import ConfigError, RecommenderIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """A request as a caller gave it, checked."""
+
+    run_id: UUID
+    parent_id: UUID | None
+    history: list[str]
+    message: str | None
+    where: Mapping[str, Any] | None
+    lineage: Lineage
+
+    @classmethod
+    def of(cls, state: AgentState) -> RunStart:
+        """Read the request out of a state.
+
+        Raises:
+            ConfigError: `history` is not a list of item ids, or an id of a run is not a UUID.
+        """
+        lineage = state.get("lineage") or Lineage()
+        return cls(
+            run_id=_uuid("run_id", lineage.get("run_id")) or uuid4(),
+            parent_id=_uuid("parent_id", lineage.get("parent_id")),
+            history=_item_ids(state.get("history")),
+            message=state.get("message"),
+            where=state.get("where"),
+            lineage=lineage,
+        )
+
+    def record(self, protocol: AgentProtocol, identity: RecommenderIdentity, config: AgentConfig) -> RunRecord:
+        """The record that opens the run in the trace.
+
+        Args:
+            protocol: With its part of the lineage: the model, its adapter, how it samples.
+            identity: Of the recommender.
+            config: The settings of the run.
+        """
+        lineage = self.lineage
+        # Runs that were logged before the rule was named have none in their settings.
+        rule = {} if lineage.get("turn_seeds") == "counted" else {"turn_seeds": "hashed"}
+        return RunRecord(
+            run_id=self.run_id,
+            user_id=lineage.get("user_id"),
+            history=tuple(self.history),
+            message=self.message,
+            target_id=lineage.get("target_id"),
+            protocol=protocol.name,
+            protocol_version=protocol.version,
+            prompt_version=PROMPT_VERSION,
+            guided=protocol.guided,
+            k=config.k,
+            trm_fingerprint=identity.fingerprint,
+            trm_holdout=identity.holdout,
+            dataset_fingerprint=identity.dataset_fingerprint,
+            config={**asdict(config), "where": self.where, **rule},
+            seed=lineage.get("seed"),
+            split=lineage.get("split"),
+            suite=lineage.get("suite"),
+            system=lineage.get("system"),
+            group_id=lineage.get("group_id"),
+            parent_id=self.parent_id,
+            fork=lineage.get("fork"),
+            versions=_versions(),
+            **protocol.lineage(),
+        )
+
+
+def _item_ids(history: object) -> list[str]:
+    if history is None:
+        return []
+    if isinstance(history, str) or not isinstance(history, Sequence) or not all(isinstance(i, str) for i in history):
+        raise ConfigError(f"`history` must be a list of item ids as strings; got {str(history)[:80]!r}.")
+    return list(history)
+
+
+def _uuid(name: str, value: str | None) -> UUID | None:
+    try:
+        return None if value is None else UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigError(
+            f"lineage[{name!r}] is {str(value)[:80]!r}, which is not a UUID. Pass str(uuid.uuid4())."
+        ) from None
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("deeprec-agent", "langgraph", "langchain-core", "openai", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

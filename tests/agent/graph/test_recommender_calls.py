@@ -1,0 +1,300 @@
+"""Recommenders of one's own under the agent: any kind of call, bounded time, bounded attempts, every run closed."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from threading import Event
+from time import perf_counter, sleep
+from typing import Any
+from uuid import UUID
+
+import httpx
+import httpx2
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from deeprec.agent import AgentConfig, CompletionPolicy, RetrieverUnavailableError, SqlRecorder, TraceStore, build_graph
+from deeprec.trm_tool import (
+    AnyRecommender,
+    ConfigError,
+    Dataset,
+    RecommenderRefusedError,
+    RecommenderUnavailableError,
+    Retrieved,
+    UnknownItemError,
+)
+from tests.small_recommender import CoOccurrence, RemoteCoOccurrence
+from tests.tiny_server import MODEL, TinyServer
+
+FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
+QUICK = AgentConfig(k=3, retrieve_k=4, max_seconds=1)
+SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
+LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
+
+Step = Callable[[], object]
+
+
+class Scripted(CoOccurrence):
+    """Does a step before each answer, the next one for each call; without one left it answers at once."""
+
+    def __init__(self, dataset: Dataset, steps: list[Step] | None = None) -> None:
+        super().__init__(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+        self.steps: Iterator[Step] = iter(steps or [])
+        self.calls = 0
+
+    def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+        self.calls += 1
+        next(self.steps, lambda: None)()
+        return super().retrieve(*arguments, **options)
+
+
+def answer() -> None:
+    """Answer at once."""
+
+
+def fail(error: Exception) -> Step:
+    def step() -> None:
+        raise error
+
+    return step
+
+
+@pytest.fixture
+def history(dataset: Dataset) -> list[str]:
+    return list(dataset.catalogue.ids[:4])
+
+
+@pytest.fixture
+def hang() -> Iterator[Step]:
+    """A step that does not end before the test does."""
+    end = Event()
+    yield end.wait
+    end.set()
+
+
+@pytest.mark.parametrize("wrap", [lambda own: own, RemoteCoOccurrence])
+async def test_a_recommender_of_ones_own_serves_the_agent(
+    wrap: Callable[[CoOccurrence], AnyRecommender],
+    server: TinyServer,
+    policy: CompletionPolicy,
+    store: TraceStore,
+    dataset: Dataset,
+    history: list[str],
+) -> None:
+    recommender = Scripted(dataset)
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    graph = build_graph(policy, wrap(recommender), config=FREE, recorder=SqlRecorder(store))
+    output = await graph.ainvoke({"history": history})
+    trace = store.run(UUID(output["run_id"]))
+    assert output["status"] == "finished"
+    assert (trace.run.trm_fingerprint, trace.run.trm_holdout, trace.run.dataset_fingerprint) == ("counts-1", None, None)
+    assert list(trace.retrievals[0].items) == list(CoOccurrence.retrieve(recommender, history, "comedy", k=4))
+
+
+async def test_scores_in_the_state_are_plain_floats(
+    server: TinyServer, policy: CompletionPolicy, dataset: Dataset, history: list[str]
+) -> None:
+    class NumPyScores(Scripted):
+        def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+            import numpy as np
+
+            from deeprec.trm_tool import ScoredItem
+
+            found = super().retrieve(*arguments, **options)
+            return Retrieved([ScoredItem(item.id, np.float32(item.score)) for item in found])
+
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    graph = build_graph(policy, NumPyScores(dataset), config=FREE, checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    await graph.ainvoke({"history": history}, thread)
+    state = (await graph.aget_state(thread)).values
+    scores = [item["score"] for item in (*state["candidates"], *state["request"]["own_ranking"])]
+    assert {type(score) for score in scores} == {float}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_recommender_that_hangs_holds_neither_the_caller_nor_the_event_loop(
+    is_async: bool, server: TinyServer, store: TraceStore, dataset: Dataset, history: list[str], hang: Step
+) -> None:
+    """`asyncio.run` joins the default executor's threads before it returns, so that one of those would hold it."""
+    graph = build_graph(
+        CompletionPolicy(server.base_url, MODEL), Scripted(dataset, [hang]), config=QUICK, recorder=SqlRecorder(store)
+    )
+
+    def invoke() -> object:
+        return asyncio.run(graph.ainvoke({"history": history})) if is_async else graph.invoke({"history": history})
+
+    begun = perf_counter()
+    with pytest.raises(RecommenderUnavailableError, match="no answer within 1 seconds"):
+        invoke()
+    assert perf_counter() - begun < 3
+    [run] = store.runs()
+    assert run.status == "fallback"
+
+
+@pytest.mark.parametrize("wrap", [lambda own: own, RemoteCoOccurrence])
+async def test_a_slow_retrieval_ends_with_the_time_of_the_run(
+    wrap: Callable[[CoOccurrence], AnyRecommender],
+    server: TinyServer,
+    policy: CompletionPolicy,
+    store: TraceStore,
+    dataset: Dataset,
+    history: list[str],
+) -> None:
+    recommender = Scripted(dataset, [answer, answer, lambda: sleep(1.5), lambda: sleep(4)])
+    server.script = [SEARCH.format(preference) for preference in ("comedy", "drama", "horror")]
+    config = AgentConfig(k=3, retrieve_k=4, max_seconds=1)
+    graph = build_graph(policy, recommender, config=config, recorder=SqlRecorder(store))
+    begun = perf_counter()
+    output = await graph.ainvoke({"history": history})
+    assert perf_counter() - begun < 3
+    trace = store.run(UUID(output["run_id"]))
+    assert (output["status"], output["detail"]) == (
+        "budget",
+        "all 1 seconds spent, the last of them waiting for the recommender",
+    )
+    assert [len(retrieval.items) for retrieval in trace.retrievals] == [4, 0]
+    assert "no answer within" in str(trace.retrievals[1].detail)
+    assert {listed["source"] for listed in output["recommendations"]} == {"filled"}
+
+
+async def test_the_attempts_share_the_time_of_the_run(
+    policy: CompletionPolicy, store: TraceStore, dataset: Dataset, history: list[str]
+) -> None:
+    def slow_failure() -> None:
+        sleep(0.7)
+        raise ConnectionError("gone")
+
+    recommender = Scripted(dataset, [slow_failure] * 3)
+    graph = build_graph(policy, recommender, config=QUICK, recorder=SqlRecorder(store))
+    begun = perf_counter()
+    with pytest.raises(RetrieverUnavailableError, match="at last with ConnectionError: gone"):
+        await graph.ainvoke({"history": history})
+    assert perf_counter() - begun < 2
+    assert recommender.calls == 2
+
+
+UNAVAILABLE = [
+    RecommenderUnavailableError("restarting"),
+    ConnectionError("gone"),
+    TimeoutError("slow"),
+    httpx.ReadTimeout("slow"),
+    httpx.ConnectError("refused"),
+    httpx2.ReadTimeout("slow"),
+    httpx2.ConnectError("refused"),
+]
+
+
+@pytest.mark.parametrize("error", UNAVAILABLE, ids=lambda error: f"{type(error).__module__}.{type(error).__name__}")
+async def test_an_unavailable_recommender_is_called_again(
+    error: Exception, server: TinyServer, policy: CompletionPolicy, dataset: Dataset, history: list[str]
+) -> None:
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    recommender = Scripted(dataset, [fail(error), fail(error), answer, fail(error), fail(error), answer])
+    output = await build_graph(policy, recommender, config=FREE).ainvoke({"history": history})
+    assert output["status"] == "finished"
+    assert recommender.calls == 6
+
+
+@pytest.mark.parametrize("error", UNAVAILABLE, ids=lambda error: f"{type(error).__module__}.{type(error).__name__}")
+async def test_a_recommender_that_stays_unavailable_ends_the_run_with_its_first_ranking(
+    error: Exception,
+    server: TinyServer,
+    policy: CompletionPolicy,
+    store: TraceStore,
+    dataset: Dataset,
+    history: list[str],
+) -> None:
+    server.script = [SEARCH.format("comedy")]
+    recommender = Scripted(dataset, [answer, *[fail(error)] * 3])
+    graph = build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store))
+    output = await graph.ainvoke({"history": history})
+    assert output["status"] == store.run(UUID(output["run_id"])).status == "fallback"
+    assert f"failed 3 times, at last with {type(error).__name__}" in str(output["detail"])
+    assert len(output["recommendations"]) == 3
+
+
+async def test_a_refused_preference_is_not_repeated_and_ends_the_run_with_a_list(
+    server: TinyServer, policy: CompletionPolicy, store: TraceStore, dataset: Dataset, history: list[str]
+) -> None:
+    server.script = [SEARCH.format("comedy")]
+    recommender = Scripted(dataset, [answer, fail(RecommenderRefusedError("not for under-age accounts"))])
+    graph = build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store))
+    output = await graph.ainvoke({"history": history})
+    assert (output["status"], output["detail"]) == ("fallback", "not for under-age accounts")
+    assert recommender.calls == 2
+    assert len(output["recommendations"]) == 3
+
+
+@pytest.mark.parametrize("error", [RecommenderRefusedError("no such tenant"), ZeroDivisionError("a bug")])
+async def test_another_error_of_the_first_call_goes_to_the_caller_and_closes_the_run(
+    error: Exception, policy: CompletionPolicy, store: TraceStore, dataset: Dataset, history: list[str]
+) -> None:
+    recommender = Scripted(dataset, [fail(error)])
+    with pytest.raises(type(error), match=str(error)):
+        await build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store)).ainvoke({"history": history})
+    [run] = store.runs()
+    assert (run.status, store.run(run.run_id).detail) == ("fallback", f"{type(error).__name__}: {error}")
+    assert recommender.calls == 1
+
+
+@pytest.mark.parametrize("error", [UnknownItemError("never seen"), ConfigError("k is too large")])
+async def test_a_mistake_of_the_caller_opens_no_run(
+    error: Exception, policy: CompletionPolicy, store: TraceStore, dataset: Dataset, history: list[str]
+) -> None:
+    recommender = Scripted(dataset, [fail(error)])
+    with pytest.raises(type(error), match=str(error)):
+        await build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store)).ainvoke({"history": history})
+    assert list(store.runs()) == []
+    assert recommender.calls == 1
+
+
+async def test_a_run_that_an_error_ended_is_closed_and_can_go_on_from_its_checkpoint(
+    server: TinyServer, policy: CompletionPolicy, store: TraceStore, dataset: Dataset, history: list[str]
+) -> None:
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    recommender = Scripted(dataset, [answer, fail(ZeroDivisionError("a bug"))])
+    saver = InMemorySaver()
+    graph = build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store), checkpointer=saver)
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(ZeroDivisionError):
+        await graph.ainvoke({"history": history}, thread, durability="sync")
+    [run] = store.runs()
+    assert (run.status, store.run(run.run_id).detail) == ("fallback", "ZeroDivisionError: a bug")
+    output = await graph.ainvoke(None, thread, durability="sync")
+    trace = store.run(run.run_id)
+    assert output["status"] == trace.status == "finished"
+    assert (trace.incomplete, trace.detail, len(trace.recommended)) == (False, None, 3)
+
+
+async def test_something_else_than_a_retrieval_is_named(policy: CompletionPolicy, dataset: Dataset) -> None:
+    class Lists(Scripted):
+        def retrieve(self, *arguments: Any, **options: Any) -> Any:
+            return list(super().retrieve(*arguments, **options))
+
+    with pytest.raises(ConfigError, match=r"Lists\.retrieve returned a list\. Return a deeprec"):
+        await build_graph(policy, Lists(dataset), config=FREE).ainvoke({"history": []})
+
+
+HANGS = """
+import asyncio, threading
+from deeprec.agent.graph.daemon_threads import DaemonThreads
+
+threads = DaemonThreads(1, name="hangs")
+
+async def main():
+    for _ in range(3):  # more than the pool has threads
+        try:
+            await asyncio.wait_for(threads.run(threading.Event().wait), 0.1)
+        except TimeoutError:
+            pass
+    print(await threads.run(lambda: "another call runs"))
+
+asyncio.run(main())
+"""
+
+
+def test_calls_that_hang_keep_neither_others_from_running_nor_the_process_from_ending() -> None:
+    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "another call runs\n"
