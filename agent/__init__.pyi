@@ -45,6 +45,7 @@ from .traces.store.recorder import NullRecorder as NullRecorder, SqlRecorder as 
 from .traces.store.store import RunFilter as RunFilter, TraceStore as TraceStore
 from .views.comparison import compare_runs as compare_runs
 from .views.html.comparison_page import compare_html as compare_html
-from .views.html.page import run_fragment as run_fragment, run_html as run_html
-from .views.html.tokens import read_tokenizer as read_tokenizer
-from .views.text.run import render_run as render_run, visible as visible
+from .views.html.run_page import run_fragment as run_fragment, run_html as run_html
+from .views.text.run import render_run as render_run
+from .views.tokens import read_tokenizer as read_tokenizer
+from .views.visible_text import visible as visible

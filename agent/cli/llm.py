@@ -20,7 +20,7 @@ from deeprec.agent.serving.adapter_loading import load_adapter
 from deeprec.agent.serving.model_server import Engine, make_server
 from deeprec.agent.serving.server_process import Dtype, ServerProcess
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
-from deeprec.agent.views.text.run import visible
+from deeprec.agent.views.visible_text import visible
 
 DEFAULT_PORT = 8000
 

@@ -26,7 +26,7 @@ from deeprec.agent.traces.export.otel import OtelRecorder
 from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
 from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
-from deeprec.agent.views.text.run import visible
+from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (

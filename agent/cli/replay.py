@@ -17,7 +17,7 @@ from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption, op
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption, to_json
 from deeprec.agent.graph.turn_seeds import MAX_SEED
 from deeprec.agent.traces.store.store import TraceStore
-from deeprec.agent.views.text.run import visible
+from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
 
 RunArgument = Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")]

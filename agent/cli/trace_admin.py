@@ -25,7 +25,7 @@ from deeprec.agent.traces.admin.retention import PruneReport, PruneRules, pin_ru
 from deeprec.agent.traces.export.json_lines import export_jsonl, import_jsonl
 from deeprec.agent.traces.export.preferences import export_preferences
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
-from deeprec.agent.views.text.run import visible
+from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.data.preference_file import FORMAT

@@ -22,11 +22,10 @@ from deeprec.agent.traces.records import RunTrace
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.comparison import compare_runs
 from deeprec.agent.views.html.comparison_page import compare_html
-from deeprec.agent.views.html.page import runs_html
-from deeprec.agent.views.html.parts import RunView
-from deeprec.agent.views.html.tokens import TokenTexts, read_tokenizer
+from deeprec.agent.views.html.run_page import RunView, runs_html
 from deeprec.agent.views.text.comparison import render_comparison
-from deeprec.agent.views.text.run import visible
+from deeprec.agent.views.tokens import TokenTexts, read_tokenizer
+from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 
@@ -106,7 +105,7 @@ def _check_out(out: Path) -> None:
         with out.open("rb") as file:
             start = file.read(15)
         if start and start != b"<!DOCTYPE html>":
-            raise ConfigError(f"{out} is there and is no HTML page; nothing was overwritten. Name another file.")
+            raise ConfigError(f"{out} exists and is not an HTML page; nothing was overwritten. Name another file.")
 
 
 def _write(out: Path, page: str) -> None:

@@ -23,7 +23,8 @@ from deeprec.agent.cli.trace_options import (
 from deeprec.agent.cli.trace_pages import TokenizerOption, compare, tokens_for, write_html
 from deeprec.agent.traces.records import RunSummary
 from deeprec.agent.traces.store.store import TraceStore
-from deeprec.agent.views.text.run import render_run, visible
+from deeprec.agent.views.text.run import render_run
+from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption
 

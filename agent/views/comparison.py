@@ -9,7 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from deeprec.agent.traces.records import RunTrace, TurnRecord
-from deeprec.agent.views.run_facts import found_by_turn
+from deeprec.agent.views.run_facts import retrievals_of
 
 _REQUEST = ("user_id", "history", "message", "target_id")
 _SETTING = (
@@ -191,7 +191,7 @@ def _found(trace: RunTrace) -> dict[str, None]:
 def _found_in(trace: RunTrace, turn: TurnRecord | None) -> dict[str, None]:
     if turn is None:
         return {}
-    return dict.fromkeys(item.id for retrieval in found_by_turn(trace, turn) for item in retrieval.items)
+    return dict.fromkeys(item.id for retrieval in retrievals_of(trace, turn) for item in retrieval.items)
 
 
 def _turns(left: RunTrace, right: RunTrace) -> list[TurnComparison]:

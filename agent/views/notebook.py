@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprec.agent.traces.records import RunTrace
-from deeprec.agent.views.text.run import Titles, render_run
+from deeprec.agent.views.run_facts import Titles
+from deeprec.agent.views.text.run import render_run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -1,43 +1,54 @@
-"""What a reader wants to know of a run that no record says by itself. The terminal and the page tell it alike."""
+"""Facts of a run that no single record holds, in the words that the terminal and the page share."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunTrace, TurnRecord
+from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunRecord, RunTrace, TurnRecord
+
+
+class Titles(Protocol):
+    """Where the words for an item id come from; a `Catalogue`, usually."""
+
+    def __contains__(self, item_id: object, /) -> bool:
+        """Whether the item is known."""
+
+    def summary(self, item_id: str, /) -> str:
+        """The item in one short line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundItem:
-    """One item that a retrieval brought back, and whether the run had met it."""
+    """One item that a retrieval returned, and whether the run had found it before."""
 
     rank: int
     """1-based within the retrieval."""
     item_id: str
     score: float
     seen_in: int | None
-    """Number, from 1, of the turn whose retrieval brought it back before; None where it is found for the first time."""
+    """Number, from 1, of the turn whose retrieval returned it before; None where it is found for the first time."""
     in_history: bool
     is_target: bool
 
     @property
     def is_new(self) -> bool:
-        """Neither found before nor in the person's history."""
+        """Whether it was neither found before nor is in the person's history."""
         return self.seen_in is None and not self.in_history
 
     @property
     def note(self) -> str:
-        """`is_new` and its two opposites in words."""
+        """Whether it is new, in words."""
         if self.seen_in is not None:
             return f"seen in turn {self.seen_in}"
         return "in the history" if self.in_history else "new"
 
 
 def found_items(trace: RunTrace) -> dict[int, list[FoundItem]]:
-    """What each retrieval brought back, best first, by the retrieval's position."""
+    """Return what each retrieval returned, best first, by the retrieval's position."""
     history, first_turn = set(trace.run.history), dict[str, int]()
     found: dict[int, list[FoundItem]] = {}
     for retrieval in trace.retrievals:
@@ -57,34 +68,65 @@ def found_items(trace: RunTrace) -> dict[int, list[FoundItem]]:
     return found
 
 
-def found_by_turn(trace: RunTrace, turn: TurnRecord) -> list[RetrievalRecord]:
-    """The retrievals that one turn asked for."""
+def retrievals_of(trace: RunTrace, turn: TurnRecord) -> list[RetrievalRecord]:
+    """Return the retrievals that one turn asked for."""
     return [retrieval for retrieval in trace.retrievals if retrieval.turn == turn.position]
 
 
 def origin(line: RecommendationRecord, trace: RunTrace) -> str:
-    """Where a place of a list came from: the turn whose retrieval found it first; empty where none did."""
+    """Return the turn whose retrieval found an item of a list first, in words; empty where none did."""
     if line.retrieval is None:
         return ""
     turn = next((found.turn for found in trace.retrievals if found.position == line.retrieval), None)
     return f"retrieval {line.retrieval + 1}" if turn is None else f"turn {turn + 1}"
 
 
+def shown_history(run: RunRecord) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the item ids of the history, oldest first: those that the model was not shown, and those that it was."""
+    limit = run.config.get("max_history")
+    hidden = max(0, len(run.history) - limit) if isinstance(limit, int) and limit > 0 else 0
+    return run.history[:hidden], run.history[hidden:]
+
+
+def turn_cost(turn: TurnRecord) -> str:
+    """Return what a turn took, in words: tokens and time, and what ended it where that is unusual."""
+    facts = [f"{turn.prompt_tokens:,} tokens read", f"{turn.completion_tokens:,} written", duration(turn.latency_ms)]
+    ended = None if turn.finish_reason in (None, "stop") else f"ended by {turn.finish_reason}"
+    return ", ".join(filter(None, [*facts, ended]))
+
+
+def retrieval_facts(retrieval: RetrievalRecord, items: Sequence[FoundItem], trace: RunTrace) -> list[str]:
+    """Return what a retrieval returned, in words.
+
+    Args:
+        retrieval: one of `trace`.
+        items: those of `found_items` at its position.
+        trace: the run.
+    """
+    facts = [f"{len(items)} items", f"{sum(item.is_new for item in items)} new"]
+    if time := duration(retrieval.latency_ms):
+        facts.append(time)
+    if trace.run.target_id is not None and items:
+        is_here = any(item.is_target for item in items)
+        facts.append(f"the held-out item is {'' if is_here else 'not '}among them")
+    return facts
+
+
 def held_out_line(trace: RunTrace) -> str | None:
-    """When the held-out item was found and where it is listed, in words; None where it is not known."""
+    """Return when the held-out item was found and where it is listed, in words; None where it is not known."""
     target = trace.run.target_id
     if target is None:
         return None
-    places = [(r.turn + 1, rank) for r in trace.retrievals for rank, i in enumerate(r.items, 1) if i.id == target]
+    found_at = [(r.turn + 1, rank) for r in trace.retrievals for rank, i in enumerate(r.items, 1) if i.id == target]
     listed = next((line.rank for line in trace.recommended if line.item_id == target), None)
-    found = f"found in turn {places[0][0]}, at place {places[0][1]}" if places else "never found"
+    found = f"found in turn {found_at[0][0]}, at position {found_at[0][1]}" if found_at else "never found"
     if not trace.recommended:
         return found
-    return f"{found}; {'not in the list' if listed is None else f'place {listed} of the list'}"
+    return f"{found}; {'not in the list' if listed is None else f'position {listed} of the list'}"
 
 
 def model_name(trace: RunTrace) -> str:
-    """The model, and the adapter on it with its version."""
+    """Return the model, and the adapter on it with its version."""
     run = trace.run
     if run.adapter is None:
         return run.policy_model
@@ -93,7 +135,7 @@ def model_name(trace: RunTrace) -> str:
 
 
 def fork_line(trace: RunTrace) -> str | None:
-    """How a run departs from its parent, in words; None for a run without one."""
+    """Return how a run departs from its parent, in words; None for a run without a parent."""
     run = trace.run
     if run.parent_id is None:
         return None
@@ -108,9 +150,9 @@ def fork_line(trace: RunTrace) -> str | None:
 
 
 def lineage(trace: RunTrace) -> list[tuple[str, str]]:
-    """Everything that explains a run, as names and values in words; what is not known is left out."""
+    """Return everything that explains a run, as names and values in words; missing values are left out."""
     run = trace.run
-    told: list[tuple[str, object]] = [
+    pairs: list[tuple[str, object]] = [
         ("run", run.run_id),
         ("policy", run.policy_model),
         ("adapter", run.adapter),
@@ -131,7 +173,7 @@ def lineage(trace: RunTrace) -> list[tuple[str, str]]:
         ("settings", _pairs(run.config)),
         ("software", _pairs(run.versions)),
     ]
-    return [(name, str(value)) for name, value in told if value is not None and value != ""]
+    return [(name, str(value)) for name, value in pairs if value is not None and value != ""]
 
 
 def _pairs(values: Mapping[str, object]) -> str:
@@ -142,17 +184,17 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 
 def duration(latency_ms: float | None) -> str | None:
-    """A time in words, `840 ms` or `61.2 s`; None where it is not known."""
+    """Return a time in words, `840 ms` or `61.20 s`; None for a missing one."""
     if latency_ms is None or math.isnan(latency_ms):
         return None
     return f"{latency_ms:.0f} ms" if latency_ms < 1000 else f"{latency_ms / 1000:.2f} s"
 
 
 def score_text(value: float | None) -> str:
-    """The score of an item in words: one that is missing, or was taken out with its person, is not a number."""
+    """Return the score of an item in words; "–" for one that is missing or was removed with its person."""
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def reward_text(value: float) -> str:
-    """A component of a reward in words: a missing one is not 0."""
+    """Return a component of a reward in words; a missing one is not 0."""
     return "not computable" if math.isnan(value) else f"{value:.4g}"

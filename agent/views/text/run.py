@@ -1,11 +1,8 @@
-"""One run in a terminal. All text of a model, a catalogue or a user is shown as it is: no markup, no control codes."""
+"""One run in a terminal. Text of a model, a catalogue or a person is shown without markup and without control codes."""
 
 from __future__ import annotations
 
-import math
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -16,55 +13,38 @@ from rich.text import Text
 from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunTrace, TurnRecord
 from deeprec.agent.views.run_facts import (
     FoundItem,
+    Titles,
     duration,
     fork_line,
-    found_by_turn,
     found_items,
     held_out_line,
     lineage,
     model_name,
     origin,
+    retrieval_facts,
+    retrievals_of,
     reward_text,
     score_text,
+    shown_history,
+    turn_cost,
 )
+from deeprec.agent.views.tokens import LEVELS, TokenTexts, least_likely, level, percent, written_tokens
+from deeprec.agent.views.visible_text import visible
 
-# Control, format (bidi, zero width), surrogate, private use and unassigned characters; line and paragraph separators.
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _STATUS_STYLES = {"finished": "green", "running": "cyan"}
 _HELD_OUT = " ★"
 # The likeliest first; black on light, which reads on a dark and on a light terminal.
 _TOKEN_STYLES = ("", "black on #fdecd2", "black on #f8cd92", "black on #f0a457", "bold black on #e0782c")
-_MAX_CHARS = 4_000
-_MAX_HISTORY = 20  # what a run shows its model unless it was configured otherwise
-
-
-class Titles(Protocol):
-    """Where the words for an item id come from; a `Catalogue`, usually."""
-
-    def __contains__(self, item_id: object, /) -> bool:
-        """Whether the item is known."""
-
-    def summary(self, item_id: str, /) -> str:
-        """The item in one short line."""
-
-
-def visible(text: str, max_chars: int = _MAX_CHARS) -> str:
-    r"""Text on one line that cannot steer a terminal: invisible characters become escapes (``\x1b``, ``\u202e``)."""
-    shown = "".join(
-        " " if char in "\n\r\t" else char if unicodedata.category(char) not in _INVISIBLE else _escape(char)
-        for char in text[: max_chars + 1]
-    )
-    return shown if len(shown) <= max_chars else shown[: max_chars - 1] + "…"
 
 
 def render_run(
     trace: RunTrace,
     titles: Titles | None = None,
-    tokens: Callable[[Sequence[int]], list[str]] | None = None,
+    tokens: TokenTexts | None = None,
     *,
     show_tokens: bool = False,
 ) -> RenderableType:
-    """A run as one page: the request, each turn with what came back, and the ranked list with where it came from.
+    """Return a run for a terminal: the request, each turn with its retrievals, and the ranked list with its origins.
 
     Args:
         trace: the run.
@@ -74,9 +54,9 @@ def render_run(
     """
     parts: list[RenderableType] = [_headline(trace), *_request(trace, titles)]
     if trace.run.history:
-        shown = trace.run.history[-int(trace.run.config.get("max_history", _MAX_HISTORY)) :]
-        earlier = len(trace.run.history) - len(shown)
-        parts.append(_heading("History, oldest first" + (f" ({earlier} earlier items left out)" if earlier else "")))
+        earlier, shown = shown_history(trace.run)
+        left_out = f" ({len(earlier)} earlier items left out)" if earlier else ""
+        parts.append(_heading(f"History, oldest first{left_out}"))
         history = _table("item", "", header=False)
         for item_id in shown:
             history.add_row(_id(item_id), _title(item_id, titles))
@@ -86,7 +66,7 @@ def render_run(
         parts += _turn(turn, len(trace.turns))
         if show_tokens and turn.completion_ids:
             parts += _tokens(turn, tokens)
-        for retrieval in found_by_turn(trace, turn):
+        for retrieval in retrievals_of(trace, turn):
             parts += _retrieval(retrieval, found[retrieval.position], trace, titles)
     parts += _lists(trace, titles)
     if trace.rewards:
@@ -110,12 +90,13 @@ def _headline(trace: RunTrace) -> Text:
 def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
     run = trace.run
     tokens = sum(turn.completion_tokens for turn in trace.turns)
+    took = "" if (time := duration(trace.latency_ms)) is None else f", {time}"
     trust = run.config.get("trust")
     trusted = "" if trust is None else f"; preferences trusted {visible(str(trust), 20)}"
     yield _line(
         f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model_name(trace)}; "
         f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, "
-        f"{tokens} tokens written{_took(trace.latency_ms)}{trusted}"
+        f"{tokens} tokens written{took}{trusted}"
     )
     if run.user_id is not None:
         yield _line(f"user {run.user_id}")
@@ -125,19 +106,15 @@ def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]
         held_out = Text("★ held out: ").append_text(_id(run.target_id)).append("  ")
         yield Padding(held_out.append_text(_title(run.target_id, titles)), (0, 0, 0, 2))
         yield _line(f"  {held_out_line(trace)}")
-    if told := fork_line(trace):
-        yield _line(told, style="cyan")
+    if line := fork_line(trace):
+        yield _line(line, style="cyan")
     if trace.detail:
         yield _line(f"note: {trace.detail}", style="yellow")
 
 
 def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
     yield _heading(f"Turn {turn.position + 1} of {turns}: {turn.action}")
-    yield _line(
-        f"{turn.prompt_tokens} tokens read, {turn.completion_tokens} written{_took(turn.latency_ms)}"
-        + ("" if turn.finish_reason in (None, "stop") else f", ended by {turn.finish_reason}"),
-        style="dim",
-    )
+    yield _line(turn_cost(turn), style="dim")
     if turn.thought:
         yield _line(turn.thought, style="italic")
     if turn.preference is not None:
@@ -148,24 +125,19 @@ def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
         yield _line(f"note: {turn.detail}", style="yellow")
 
 
-def _tokens(turn: TurnRecord, tokens: Callable[[Sequence[int]], list[str]] | None) -> Iterable[RenderableType]:
+def _tokens(turn: TurnRecord, tokens: TokenTexts | None) -> Iterable[RenderableType]:
     """What the policy wrote, token by token; the least likely in words too, for a terminal without colours."""
-    from deeprec.agent.views.html.tokens import LEVELS, least_likely, level, percent, token_texts
-
-    texts = token_texts(turn.completion_ids, tokens)
-    logprobs = [*turn.logprobs, *[math.nan] * len(texts)][: len(texts)]
+    texts, logprobs = written_tokens(turn, tokens)
     legend = Text("probability: ", style="dim")
     for (_, words), style in zip(LEVELS, _TOKEN_STYLES, strict=True):
         legend.append(words, style=style).append("  ")
     yield Padding(legend, (0, 0, 0, 2))
     written = Text()
     for text, logprob in zip(texts, logprobs, strict=True):
-        colour = level(logprob)
-        written.append(visible(text.replace("\n", "↵"), 200), style="" if colour is None else _TOKEN_STYLES[colour])
+        style = "" if (number := level(logprob)) is None else _TOKEN_STYLES[number]
+        written.append(visible(text.replace("\n", "↵"), 200), style=style)
     yield Padding(written, (0, 0, 0, 2))
-    worst = [
-        f"{texts[place].strip()!r} {percent(logprobs[place])} at place {place + 1}" for place in least_likely(logprobs)
-    ]
+    worst = [f"{texts[at].strip()!r} {percent(logprobs[at])} at position {at + 1}" for at in least_likely(logprobs)]
     if worst:
         yield _line(f"least likely: {', '.join(worst)}", style="dim")
 
@@ -179,15 +151,7 @@ def _retrieval(
         if item.is_target:
             note.append(_HELD_OUT, style="bold magenta")
         table.add_row(str(item.rank), _id(item.item_id), _title(item.item_id, titles), score_text(item.score), note)
-    target = trace.run.target_id
-    if target is None:
-        held_out = ""
-    elif any(item.is_target for item in items):
-        held_out = "; the held-out item is among them"
-    else:
-        held_out = "; the held-out item is not among them"
-    heading = f"retrieval {retrieval.position + 1}: {len(retrieval.items)} items{_took(retrieval.latency_ms)}"
-    yield _line(heading + held_out)
+    yield _line(f"retrieval {retrieval.position + 1}: {', '.join(retrieval_facts(retrieval, items, trace))}")
     if retrieval.unenforced:
         yield _line(f"not enforceable: {', '.join(retrieval.unenforced)}", style="yellow")
     if retrieval.detail:
@@ -255,12 +219,3 @@ def _heading(text: str) -> Padding:
 
 def _line(text: str, style: str = "") -> Padding:
     return Padding(Text(visible(text), style=style), (0, 0, 0, 2))
-
-
-def _took(latency_ms: float | None) -> str:
-    told = duration(latency_ms)
-    return "" if told is None else f", {told}"
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

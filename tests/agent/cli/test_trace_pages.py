@@ -74,7 +74,7 @@ def test_show_has_tokens_on_demand(path: Path) -> None:
     assert "probability:" not in run(path, "show", "7c1")
     page = run(path, "show", "7c1", "--tokens")
     assert "100 7 2" in page
-    assert "least likely: '2' 1.8% at place 3" in page
+    assert "least likely: '2' 1.8% at position 3" in page
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_show_has_tokens_on_demand(path: Path) -> None:
     [
         (["html", "fff", "-o", "page.html"], "No run begins with"),
         (["html", "7c1", "-o", "."], "is a folder"),
-        (["html", "7c1", "-o", "runs.db"], "is no HTML page; nothing was overwritten"),
+        (["html", "7c1", "-o", "runs.db"], "is not an HTML page; nothing was overwritten"),
         (["html", "7c1", "-o", "runs.db/page.html"], "cannot be written"),
-        (["html", "7c1", "-o", "page.html", "--tokenizer", "nowhere"], "nowhere is no folder"),
+        (["html", "7c1", "-o", "page.html", "--tokenizer", "nowhere"], "nowhere is not a folder"),
         (["show", "7c1", "--tokens", "--tokenizer", "."], "no tokenizer that can be read"),
         (["compare", "7c1", "7c1e"], "Name two different ones"),
         (["compare", "7c1", "fff"], "No run begins with"),

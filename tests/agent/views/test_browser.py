@@ -201,10 +201,10 @@ def test_a_screen_reader_hears_regions_headings_and_tables(browser: Browser, tmp
         ("main", ""),
         ("article", "Run 7c1e93aa"),
         ("navigation", "Parts of run 7c1e93aa"),
-        ("region", "Turn 1: searched"),
+        ("region", "Turn 1: retrieved"),
         ("region", "Ranked list"),
         ("heading", "Run 7c1e93aa finished"),
-        ("table", "Search 1: 3 items, 2 new, 31 ms, the held-out item is not among them"),
+        ("table", "Retrieval 1: 3 items, 2 new, 31 ms, the held-out item is not among them"),
         ("columnheader", "new or seen before"),
         ("rowheader", "Heat 872 872"),
     ):

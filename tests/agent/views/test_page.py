@@ -12,9 +12,15 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from deeprec.agent.views import RunView, compare_fragment, compare_html, run_fragment, run_html, runs_html
-from deeprec.agent.views.html.style import DARK, LIGHT, PAGE_STYLE, STYLE, style_source
-from deeprec.agent.views.text.run import render_run
+from deeprec.agent.views import (
+    RunView,
+    compare_fragment,
+    compare_html,
+    render_run,
+    run_fragment,
+    run_html,
+    runs_html,
+)
 from deeprec.trm_tool import Catalogue, ConfigError, ScoredItem
 from tests.inspected_runs import HISTORY, HOSTILE, RUN, Named, hostile_run, made_run, made_turn
 
@@ -58,11 +64,11 @@ class Read(HTMLParser):
         return [found[attribute] for _, found in self.elements if attribute in found]
 
 
-def test_a_page_tells_the_run_in_order(catalogue: Catalogue) -> None:
+def test_a_page_shows_the_run_in_order(catalogue: Catalogue) -> None:
     page = Read(run_html(made_run(), catalogue)).text
     expected = [
         "Run 7c1e93aa ✓ finished",
-        "★ Held out: found in turn 2, at place 2; place 3 of the list.",
+        "★ Held out: found in turn 2, at position 2; position 3 of the list.",
         "SmolLM2 + deeprec, version 4",
         "tagged , free",
         "seed 7",
@@ -74,14 +80,14 @@ def test_a_page_tells_the_run_in_order(catalogue: Catalogue) -> None:
         catalogue.summary("851"),
         "History: 3 items, oldest first",
         catalogue.summary(HISTORY[0]),
-        "Turn 1 searched 1.83 s, 4 tokens read, 3 written",
+        "Turn 1 retrieved 4 tokens read, 3 written, 1.83 s",
         "thought Thought 1.",
         "preference sci-fi; 1980s",
-        "Search 1: 3 items, 2 new, 31 ms, the held-out item is not among them",
+        "Retrieval 1: 3 items, 2 new, 31 ms, the held-out item is not among them",
         "872 0.900 new",
         "900 0.700 in the history",
         "Tokens: 4 put before the model, 3 written; mean logprob -1.57",
-        "Turn 2 searched",
+        "Turn 2 retrieved",
         "the held-out item is among them",
         "872 0.900 seen in turn 1",
         "851 0.800 new ★ held out",
@@ -91,7 +97,7 @@ def test_a_page_tells_the_run_in_order(catalogue: Catalogue) -> None:
         "872 written turn 1",
         "851 filled in turn 2 ★ held out",
         "What the model wrote",
-        "872 repeats place 1",
+        "872 repeats position 1",
         "777 ungrounded: not retrieved",
         "Ungrounded: 1 entry of the model's list names no candidate.",
         "Rewards",
@@ -107,7 +113,7 @@ def test_a_page_tells_the_run_in_order(catalogue: Catalogue) -> None:
         position = page.index(part, position)
 
 
-def test_what_is_out_of_the_ordinary_is_said() -> None:
+def test_what_is_unusual_is_shown() -> None:
     malformed = made_turn(
         0, action="malformed", text="Sure!\n - Heat\n\n<|end", detail="no list", finish_reason="length"
     )
@@ -116,7 +122,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
         status="fallback",
         incomplete=True,
         pinned=True,
-        detail="the server is down",
+        detail="the server is unavailable",
         turns=(malformed,),
         retrievals=(),
         written=(),
@@ -125,7 +131,7 @@ def test_what_is_out_of_the_ordinary_is_said() -> None:
     assert "Sure!\n - Heat\n\n&lt;|end" in page  # as it was, line breaks too
     for part in (
         "↩ fallback incomplete pinned",
-        "the server is down",
+        "the server is unavailable",
         "steps may be missing",
         "A fork of run 00000000-0000-0000-0000-000000000005: the preference of turn 2 was set to “westerns”.",
         "ended by length",
@@ -145,7 +151,7 @@ def test_a_score_that_is_missing_is_no_number() -> None:
     assert "nan" not in console.export_text()
 
 
-def test_trust_is_told_where_the_agent_set_it() -> None:
+def test_trust_is_shown_where_the_agent_set_it() -> None:
     assert "trust in preferences 0.15" in Read(run_html(made_run({"config": {"trust": 0.15}}))).text
     assert "trust in preferences" not in Read(run_html(made_run({"config": {"trust": None}}))).text
 
@@ -196,18 +202,6 @@ def test_marks_do_not_pile_up_and_long_text_is_cut() -> None:
     assert len(page) < 1_500_000
 
 
-def test_the_policy_lets_in_the_style_sheet_and_nothing_else() -> None:
-    page = run_html(made_run())
-    found = re.search('Content-Security-Policy" content="([^"]*)"', page)
-    assert found
-    assert f"default-src 'none'; style-src {style_source(PAGE_STYLE)};" in found.group(1)
-    assert f"<style>{PAGE_STYLE}</style>" in page
-    assert not re.search(r"url\(|@import|<|expression", PAGE_STYLE)
-    assert not re.search("<script|style=|https?://|src=", page)
-    selectors = re.findall(r"(?:^|[}\n])\s*([^{}@\n]+)\{", STYLE)
-    assert all(part.strip().startswith((".deeprec", ":is(")) for part in selectors), selectors
-
-
 @pytest.mark.parametrize("page", [run_html(made_run()), compare_html(made_run(), made_run({"run_id": UUID(int=9)}))])
 def test_a_page_can_be_found_through_by_ear_and_keyboard(page: str) -> None:
     read = Read(page)
@@ -224,7 +218,7 @@ def test_several_runs_have_a_table_of_contents_that_leads_to_each() -> None:
     views = [RunView(trace=made_run({"run_id": UUID(int=number)})) for number in (1, 2**100)]
     read = Read(runs_html(views))
     regions = [found["aria-label"] for tag, found in read.elements if tag in ("section", "nav", "article")]
-    assert max(Counter(regions).values()) == 1  # by ear, each region is told from the others
+    assert max(Counter(regions).values()) == 1  # a screen reader finds no two regions of one name
     ids = [str(found) for found in read.all("id")]
     assert max(Counter(ids).values()) == 1
     links = [str(href)[1:] for href in read.all("href")]
@@ -267,39 +261,6 @@ def test_a_long_history_shows_what_the_model_was_shown() -> None:
     page = Read(run_html(trace)).text
     assert "The 25 oldest, which the model was not shown" in page
     assert page.index("i24") < page.index("i25") < page.index("i29")
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2.2: (L1 + 0.05) / (L2 + 0.05)."""
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_colours_can_be_told_from_what_they_stand_on(colours: dict[str, str]) -> None:
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    plain = [(ink, ground) for ink in ("ink", "muted", "accent") for ground in ("bg", "card")]
-    soft = [(kind, f"{kind}-soft") for kind in ("accent", "target", "good", "warn", "bad")]
-    tokens = [("k-ink", name) for name in ("k1", "k2", "k3", "k4", "u2", "u3", "u4")]
-    others = [("ink", "accent-soft"), ("ink", "target-soft"), ("muted", "target-soft")]
-    pairs = [*plain, *soft, *tokens, *others]
-    faint = {pair: round(contrast(colours[pair[0]], colours[pair[1]]), 2) for pair in pairs}
-    assert {pair: value for pair, value in faint.items() if value < 4.5} == {}
-
-
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-@pytest.mark.parametrize("names", [("k1", "k2", "k3", "k4"), ("u2", "u3", "u4")])
-def test_token_colours_grow_in_one_direction(colours: dict[str, str], names: tuple[str, ...]) -> None:
-    """Whoever does not see hues sees the order: each colour is further from the ground than the one before."""
-    steps = [contrast(colours["bg"], colours[name]) for name in ("bg", *names)]
-    assert steps == sorted(steps)
-    assert not math.isclose(steps[1], steps[-1], rel_tol=0.3)
 
 
 def test_ids_of_runs_are_those_of_the_store() -> None:

@@ -8,7 +8,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 from deeprec.agent.views import read_tokenizer, run_html
-from deeprec.agent.views.html.tokens import level
+from deeprec.agent.views.tokens import level
 from deeprec.trm_tool import ConfigError
 from tests.inspected_runs import made_run, made_turn
 
@@ -46,7 +46,7 @@ def test_without_a_tokenizer_the_ids_are_shown() -> None:
     page = run_html(made_run())
     assert '<span class="given">0 1 2 3 </span>' in page
     assert 'title="-0.010, 99%">100 </span>' in page
-    assert "Places 7 to 13 of the run&#x27;s tokens" in page
+    assert "Positions 7 to 13 of the run's tokens" in page
 
 
 def test_tokens_without_logprobs_have_no_colour() -> None:
@@ -85,5 +85,5 @@ def test_a_folder_without_a_tokenizer_is_one_clear_line(tmp_path: Path, content:
     with pytest.raises(ConfigError, match="no tokenizer that can be read") as caught:
         read_tokenizer(tmp_path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         read_tokenizer(tmp_path / "nowhere")

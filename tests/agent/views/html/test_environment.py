@@ -1,0 +1,81 @@
+"""Every value of a page is hardened and escaped, whatever a template does with it."""
+
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError, nodes
+
+from deeprec.agent.views import page_environment, render_page
+from tests.inspected_runs import HOSTILE
+
+ROOMS = [None, *(Path(__file__).parents[4] / room for room in ("evals/suites", "training/rollouts"))]
+# Filters that return no markup, or markup whose values they harden themselves.
+FILTERS = {
+    *("isolated", "as_written", "token_text"),
+    *(
+        "difference_text",
+        "duration",
+        "length",
+        "reward_text",
+        "score_text",
+        "setting_text",
+        "string",
+        "sum",
+        "thousands",
+    ),
+}
+
+
+def show(tmp_path: Path, template: str, **values: object) -> str:
+    (tmp_path / "own.html.j2").write_text("{% extends shell %}{% block content %}" + template + "{% endblock %}")
+    return render_page("own.html.j2", folder=tmp_path, is_fragment=True, **values).split("</style>", 1)[1]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ text }}",
+        '<p title="{{ text }}">x</p>',
+        "{{ text|isolated }}",
+        "{{ text|as_written }}",
+        "{{ text|token_text(2000) }}",
+        "{% macro part(words) %}<b>{{ words }}</b>{% endmacro %}{{ part(text) }}",
+        "{% set kept %}<b>{{ text }}</b>{% endset %}{{ kept }}",
+        "{% from 'parts.html.j2' import badge %}{{ badge(text) }}",
+        "{{ [text] }}",
+    ],
+)
+def test_a_value_is_hardened_and_escaped_wherever_it_stands(tmp_path: Path, template: str) -> None:
+    page = show(tmp_path, template, text=HOSTILE)
+    assert "<script" not in page
+    assert 'onerror="' not in page
+    assert not {"\u202e", "\u2066", "\u200b", "\x1b", "\x00", "\ud800", "\u2028"} & set(page)
+    assert "\\u202egnp.exe" in page.replace("\\\\", "\\")
+    assert len(page) < 40_000
+
+
+def test_markup_stays_and_a_missing_value_is_empty(tmp_path: Path) -> None:
+    assert "<p><bdi>a</bdi>||3</p>" in show(tmp_path, "<p>{{ a|isolated }}|{{ b }}|{{ c }}</p>", a="a", b=None, c=3)
+    with pytest.raises(UndefinedError, match="typo"):
+        show(tmp_path, "{{ typo }}")
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=str)
+def test_no_template_has_a_way_around_the_hardening(room: Path | None) -> None:
+    """`safe` skips it, and so do joins, formats and `~`, which escape but do not harden what they add to markup."""
+    environment = page_environment(room)
+    names = environment.list_templates(extensions=["j2"])
+    assert names
+    for name in names:
+        assert environment.loader
+        tree = environment.parse(environment.loader.get_source(environment, name)[0])
+        used = {found.name for found in tree.find_all(nodes.Filter)}
+        assert used <= FILTERS, (name, used - FILTERS)
+        assert not list(tree.find_all((nodes.Concat, nodes.Mod, nodes.MarkSafe, nodes.ScopedEvalContextModifier))), name
+        added = [found for found in tree.find_all(nodes.Add) if not isinstance(found.right, nodes.Const)]
+        assert added == [], name
+
+
+def test_the_templates_of_other_packages_are_found_beside_those_of_the_agent() -> None:
+    for room, name in zip(ROOMS[1:], ("report.html.j2", "rollout.html.j2"), strict=True):
+        assert {name, "page.html.j2", "parts.html.j2"} <= set(page_environment(room).list_templates())
