@@ -116,8 +116,7 @@ def _short(value: float, digits: int) -> str:
 
 def _results_table(report: SuiteReport) -> _Table:
     k = report.results.k
-    cuts = cutoffs(k)[-2:]
-    names = [f"{metric}@{cut} {listing}" for cut in cuts for metric in ("recall", "ndcg") for listing in ("filled",)]
+    names = [f"{metric}@{cut} filled" for cut in cutoffs(k)[-2:] for metric in ("recall", "ndcg")]
     names += [f"recall@{k} written", f"ndcg@{k} written", "found"]
     ordered = sorted(
         report.results.systems, key=lambda s: -float(np.nan_to_num(np.nanmean(s.measures[report.measure])))
@@ -169,10 +168,21 @@ def _rewards_table(results: SuiteResults) -> _Table:
 
 
 def _orders_table(report: SuiteReport) -> _Table:
-    rows = []
+    heads, rows = [], []
     for name, found in report.results.orders.items():
         worth = report.order_worth.get(name)
         overlaps = [f"{shown(each.share)}; by chance {_short(each.chance, 3)}" for each in found.overlaps]
+        heads = [
+            "system",
+            "pairs of runs",
+            "tau of position shown and written, order drawn",
+            "p",
+            "the same, own order",
+            "tau of the two lists",
+            *(f"same first {each.k}" if each.k > 1 else "same first item" for each in found.overlaps),
+            "copies of what was shown, order drawn",
+            f"own order above drawn, {report.measure}",
+        ]
         rows.append(
             [
                 name,
@@ -186,15 +196,6 @@ def _orders_table(report: SuiteReport) -> _Table:
                 "–" if worth is None else f"{shown(worth.interval)}, p {p_text(worth.p_value)}",
             ]
         )
-    overlaps = next(iter(report.results.orders.values())).overlaps if rows else ()
-    tops = [f"same first {each.k}" if each.k > 1 else "same first item" for each in overlaps]
-    heads = ["system", "pairs of runs", "tau of place shown and written, order drawn", "p", "the same, own order"]
-    heads += [
-        "tau of the two lists",
-        *tops,
-        "copies of what was shown, order drawn",
-        f"own order above drawn, {report.measure}",
-    ]
     return heads, rows
 
 

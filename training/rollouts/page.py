@@ -71,7 +71,7 @@ def rollout_fragment(
     logprobs = rollout.logprobs.tolist()
     if ratios is None:
         colour, words = _ADVANTAGES[None if advantage is None else int(np.sign(advantage))]
-        looks = [(colour, f"{value:.3f}, {percent(value)}") for value in logprobs]
+        looks: list[tuple[str | None, str | None]] = [(colour, f"{value:.3f}, {percent(value)}") for value in logprobs]
         colours = [(colour, words)]
     else:
         looks = [_ratio_look(*pair) for pair in zip(logprobs, ratios.tolist(), strict=True)]

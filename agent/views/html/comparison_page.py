@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deeprec.agent.traces.records import RunTrace, TurnRecord
@@ -20,7 +19,7 @@ class Side:
     name: str
     """A or B."""
     view: RunView
-    found: Mapping[int, Sequence[FoundItem]]
+    found: dict[int, list[FoundItem]]
     listed: list[ItemRow]
     """The list as shown, with what became of each item in the other one."""
 

@@ -9,6 +9,7 @@ embeds pictures as data allows them in its block `sources`.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -44,17 +45,18 @@ def page_environment(folder: Path | None = None) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., object]] = {
         "isolated": isolated,
         "as_written": as_written,
         "token_text": token_text,
-        "thousands": lambda number: f"{number:,}",
         "difference_text": difference_text,
         "duration": duration,
         "reward_text": reward_text,
         "score_text": score_text,
         "setting_text": setting_text,
+        "thousands": "{:,}".format,
     }
+    environment.filters |= filters
     environment.globals |= {
         "style": Markup(STYLE),
         "page_style": Markup(PAGE_STYLE),

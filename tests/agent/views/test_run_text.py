@@ -50,7 +50,7 @@ def test_a_page_tells_the_run_in_order(store: TraceStore, make: Any) -> None:
         "5 tokens read, 3 written, 120 ms",
         "They like space.",
         "preference: sci-fi; 1980s",
-        "retrieval 1: 3 items, 4 ms; the held-out item is among them",
+        "retrieval 1: 3 items, 3 new, 4 ms, the held-out item is among them",
         "not enforceable: colour",
         "Film 9",
         "new ★",
