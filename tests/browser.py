@@ -24,6 +24,53 @@ _FLAGS = (
     "--remote-debugging-pipe",
 )
 
+OPEN_ALL = "document.querySelectorAll('details').forEach(part => { part.open = true })"
+"""Unfold every part of a page."""
+
+STICKING_OUT = """
+[...document.querySelectorAll('.deeprec *')].filter(part => {
+  if (part.closest('.hidden') || part.closest('.skip') || part.closest('.scroll > *')) return false
+  const box = part.getBoundingClientRect()
+  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1)
+}).map(part => part.tagName + '.' + part.className).slice(0, 5)
+"""
+"""Elements that reach past the window, except what stands in a part that scrolls."""
+FAINT = """
+(() => {
+  const read = colour => { const n = colour.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n }
+  const light = rgb => {
+    const [r, g, b] = rgb.slice(0, 3).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    return .2126 * r + .7152 * g + .0722 * b
+  }
+  const ground = part => {
+    for (; part; part = part.parentElement) {
+      const colour = read(getComputedStyle(part).backgroundColor)
+      if (colour[3] === 1) return colour
+      if (colour[3] !== 0) throw new Error('a ground that is half transparent')
+    }
+    return [255, 255, 255, 1]
+  }
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  const found = {}
+  let seen = 0
+  while (walker.nextNode()) {
+    const part = walker.currentNode.parentElement
+    if (!walker.currentNode.data.trim() || part.tagName === 'STYLE' || !part.checkVisibility()) continue
+    seen += 1
+    const pair = [light(read(getComputedStyle(part).color)), light(ground(part))].sort((a, b) => b - a)
+    const contrast = (pair[0] + .05) / (pair[1] + .05)
+    if (contrast < 4.5) found[part.tagName + '.' + part.className] = contrast
+  }
+  return {seen, found}
+})()
+"""
+"""Contrast of every text with what is painted behind it (WCAG 2.2), where it is below 4.5."""
+PLANTED = (
+    "script, img:not([src^=data]), svg, iframe, textarea, form, input, [onerror], [onload], "
+    "[onfocus], [onmouseover], #planted"
+)
+"""Elements that an attack in `tests.inspected_runs` would leave."""
+
 
 class Browser:
     """One page of one browser, on files of this machine."""

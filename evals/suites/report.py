@@ -1,4 +1,4 @@
-"""The report of a suite, from stored runs alone: what is compared with what, and what weakens the figures."""
+"""The report of a suite, from stored runs alone: its comparisons, and what weakens its figures."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from deeprec.trm_tool.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteReport:
-    """What a report says, before it is laid out."""
+    """The content of a report, before its layout."""
 
     results: SuiteResults
     baseline: str
     measure: str
-    """What systems are compared by."""
+    """The measure that systems are compared by."""
     differences: Sequence[Difference]
     sliced: Sequence[Difference]
     order_worth: Mapping[str, Difference]
-    """System -> by how much it is better with its candidates in the recommender's order than in a drawn one."""
+    """System -> how much better it is with its candidates in the recommender's order than in a drawn one."""
     warnings: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it: a missing number is None."""
+        """Return the report as JSON values; a missing number is None."""
         return {
             "suite": self.results.label,
             "split": self.results.split,
@@ -80,7 +80,7 @@ def make_report(
     Args:
         results: From `load_results`.
         baseline: The system that every other one is compared with.
-        measure: What by; None is the NDCG of the filled list at the suite's length.
+        measure: The measure to compare by; None is the NDCG of the filled list at the suite's length.
         slice_of: The system that is compared with the baseline in each slice; None is the agent whose own lists are the
             best (written, not filled: a list that is filled with the recommender's says nothing of an agent).
 
@@ -119,21 +119,21 @@ def make_report(
 
 
 def protocol(results: SuiteResults) -> str:
-    """What every figure must be read with."""
+    """Return the protocol that every figure must be read with."""
     last = TARGET_WORDS.get(results.split, "target")
     return (
-        f"Leave-one-out: the {last} of each person is the target, the history is all before it; ties in time go by the "
-        f"order of the interaction file. Full catalogue, items seen before masked for every system alike. Hits are "
-        f"decided by item id; a repeated item counts once and takes one place; lists have at most {results.k} items, "
-        f"short ones are not padded. 'Written' is the list as the model wrote it, 'filled' as a person sees it. Means "
-        f"over users (over a user's seeds first) with 95% bootstrap intervals; differences are paired by user, their "
-        f"p-values come from a randomisation test and are corrected after Holm. An oracle is told the target's "
+        f"Leave-one-out: the {last} of each person is the target, the history is all before it; ties in time go by the"
+        f" order of the interaction file. Full catalogue, items seen before masked for every system alike. Hits are "
+        f"decided by item id; a repeated item counts once and takes one position; lists have at most {results.k} "
+        f"items, short ones are not padded. 'Written' is the list as the model wrote it, 'filled' as a person sees it."
+        f" Means over users (over a user's seeds first) with 95% bootstrap intervals; differences are paired by user, "
+        f"their p-values come from a randomisation test and are corrected after Holm. An oracle receives the target's "
         f"attributes: an upper bound."
     )
 
 
 def weaknesses(results: SuiteResults) -> list[str]:
-    """What a reader of the figures must know, a sentence each."""
+    """Return what a reader of the figures must know, a sentence each."""
     warnings = []
     most = max(len(system.users) for system in results.systems)
     if most < FEW_USERS:
@@ -177,12 +177,12 @@ def weaknesses(results: SuiteResults) -> list[str]:
 
 
 def p_text(value: float) -> str:
-    """A p-value in words: never 0, which no test by resampling can find."""
+    """Return a p-value in words; never 0, which no test by resampling can find."""
     return "–" if math.isnan(value) else "< .0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _weak_points(results: SuiteResults) -> list[str]:
-    """What weakens every figure alike."""
+    """Return what weakens the figures of all systems alike."""
     warnings = []
     known = max(int((system.measures.get("in_history", np.zeros(1)) > 0).sum()) for system in results.systems)
     if known:
@@ -203,7 +203,7 @@ def _weak_points(results: SuiteResults) -> list[str]:
 def _order_warnings(results: SuiteResults) -> list[str]:
     return [
         f"The order in which candidates are shown decides part of the ranking of {name}: where it was drawn at random, "
-        f"Kendall's tau of place shown and place written is {found.drawn.mean:.2f} (p {p_text(found.p_value)})."
+        f"Kendall's tau of position shown and position written is {found.drawn.mean:.2f} (p {p_text(found.p_value)})."
         for name, found in results.orders.items()
         if found.p_value < _SIGNIFICANT
     ]

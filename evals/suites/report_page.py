@@ -13,7 +13,7 @@ from markupsafe import Markup
 from deeprec.agent.views import render_page
 from deeprec.evals.metrics.ranking import Interval, mean_interval
 from deeprec.evals.metrics.statistics import FEW_USERS
-from deeprec.evals.plotting import new_figure, png
+from deeprec.evals.plotting import new_figure, plain_label, png
 from deeprec.evals.suites.comparison import Difference
 from deeprec.evals.suites.report import SuiteReport, p_text, protocol
 from deeprec.evals.suites.results import REWARD, SuiteResults, SystemResults, cutoffs
@@ -70,8 +70,7 @@ def key_plot(report: SuiteReport) -> bytes:
         ConfigError: matplotlib is not installed.
     """
     systems = sorted(report.results.systems, key=lambda system: float(np.nanmean(system.measures[report.measure])))
-    figure = new_figure((8, 0.55 * len(systems) + 1.4))
-    axes = figure.subplots()
+    figure, [axes] = new_figure((8, 0.55 * len(systems) + 1.4))
     metric = report.measure.rsplit(" ", 1)[0]
     shown = (("filled", "o", 0.14, "#1b6ca8"), ("written", "s", -0.14, "#c4571b"))
     for listing, marker, offset, colour in shown:
@@ -91,10 +90,10 @@ def key_plot(report: SuiteReport) -> bytes:
         ceiling = float(np.nanmean(system.measures["found"]))
         axes.plot(ceiling, position, marker="|", color="0.45", markersize=14, linestyle="none")
     axes.plot([], [], marker="|", color="0.45", linestyle="none", label="target was retrieved at all")
-    axes.set_yticks(range(len(systems)), [system_title(system) for system in systems])
+    axes.set_yticks(range(len(systems)), [plain_label(system_title(system)) for system in systems])
     axes.set_xlim(left=0)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_title(f"{report.results.label}, {len(systems[0].users)} users, 95% intervals", fontsize=10)
+    axes.set_title(f"{plain_label(report.results.label)}, {len(systems[0].users)} users, 95% intervals", fontsize=10)
     axes.legend(fontsize=8, loc="lower right")
     return png(figure, dpi=110)
 

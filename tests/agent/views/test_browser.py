@@ -11,7 +11,7 @@ import pytest
 
 from deeprec.agent.views import RunView, TokenTexts, compare_html, run_fragment, run_html, runs_html
 from deeprec.training import Rollout, rollout_fragment
-from tests.browser import Browser, chromium
+from tests.browser import FAINT, OPEN_ALL, PLANTED, STICKING_OUT, Browser, chromium
 from tests.inspected_runs import HOSTILE, MARKUP, Named, hostile_run, made_run
 
 pytestmark = pytest.mark.browser
@@ -49,46 +49,6 @@ PAGES: dict[str, Any] = {
         + rollouts(lambda ids: [HOSTILE] * len(ids))
     ),
 }
-OPEN_ALL = "document.querySelectorAll('details').forEach(part => { part.open = true })"
-
-# Elements whose content is wider than they are, or that reach past the window.
-STICKING_OUT = """
-[...document.querySelectorAll('.deeprec *')].filter(part => {
-  if (part.closest('.hidden') || part.closest('.skip')) return false
-  const box = part.getBoundingClientRect()
-  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1)
-}).map(part => part.tagName + '.' + part.className).slice(0, 5)
-"""
-# Contrast of every text with what is painted behind it (WCAG 2.2), where it is below 4.5.
-FAINT = """
-(() => {
-  const read = colour => { const n = colour.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n }
-  const light = rgb => {
-    const [r, g, b] = rgb.slice(0, 3).map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
-    return .2126 * r + .7152 * g + .0722 * b
-  }
-  const ground = part => {
-    for (; part; part = part.parentElement) {
-      const colour = read(getComputedStyle(part).backgroundColor)
-      if (colour[3] === 1) return colour
-      if (colour[3] !== 0) throw new Error('a ground that is half transparent')
-    }
-    return [255, 255, 255, 1]
-  }
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
-  const found = {}
-  let seen = 0
-  while (walker.nextNode()) {
-    const part = walker.currentNode.parentElement
-    if (!walker.currentNode.data.trim() || part.tagName === 'STYLE' || !part.checkVisibility()) continue
-    seen += 1
-    const pair = [light(read(getComputedStyle(part).color)), light(ground(part))].sort((a, b) => b - a)
-    const contrast = (pair[0] + .05) / (pair[1] + .05)
-    if (contrast < 4.5) found[part.tagName + '.' + part.className] = contrast
-  }
-  return {seen, found}
-})()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +80,7 @@ def test_an_attack_is_only_text(browser: Browser, tmp_path: Path, kind: str, wid
     browser.value(OPEN_ALL)
     browser.value("new Promise(done => setTimeout(done, 200))")
     assert browser.value("document.title") != "owned"
-    planted = "script, img, svg, iframe, textarea, form, input, [onerror], [onload], [onfocus], [onmouseover], #planted"
-    assert browser.value(f"document.querySelectorAll({planted!r}).length") == 0
+    assert browser.value(f"document.querySelectorAll({PLANTED!r}).length") == 0
     assert browser.value("document.querySelectorAll('a:not([href^=\"#\"])').length") == 0
     assert browser.value("document.body.innerText").count("onmouseover=document.title='owned'") > 5
     assert [url for url in browser.requested() if url != file.as_uri()] == []
@@ -161,9 +120,9 @@ def test_every_text_can_be_read(browser: Browser, tmp_path: Path, kind: str, dar
     browser.value(OPEN_ALL)
     ground = browser.value("getComputedStyle(document.querySelector('.deeprec')).backgroundColor")
     assert ground == ("rgb(15, 19, 24)" if dark else "rgb(244, 246, 248)")
-    told = browser.value(FAINT)
-    assert told["seen"] > 100
-    assert told["found"] == {}
+    texts = browser.value(FAINT)
+    assert texts["seen"] > 100
+    assert texts["found"] == {}
 
 
 def test_paper_is_white_and_has_the_lineage(browser: Browser, tmp_path: Path) -> None:

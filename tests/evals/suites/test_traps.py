@@ -396,7 +396,7 @@ class TestTheOrderOfCandidates:
         found = {"one-retrieval": measure_order(*copies)}
         [line] = [line for line in make_report(replace(results, orders=found)).warnings if "order in which" in line]
         assert "decides part of the ranking of one-retrieval" in line
-        assert "tau of place shown and place written is 1.00 (p < .0001)" in line
+        assert "tau of position shown and position written is 1.00 (p < .0001)" in line
 
     def test_the_report_says_what_the_order_decides(self, agents: Any) -> None:
         results, _ = agents

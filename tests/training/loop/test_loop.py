@@ -161,7 +161,7 @@ def test_the_curves_of_a_loop_are_drawn_from_its_folder(
     assert [list(line.get_xdata()) for line in steps.lines[:1]] == [[1, 2]]
     assert [text.get_text() for text in steps.texts] == ["interaction", "recommendation"]
     assert list(validation.lines[0].get_xdata()) == ["untrained", "rec-v1", "rec-v3", "rec-v4"]
-    with pytest.raises(ConfigError, match="is no folder of a loop"):
+    with pytest.raises(ConfigError, match="is not the folder of a loop"):
         plot_loop(tmp_path)
 
 
