@@ -88,5 +88,10 @@ from .systems.baselines import (
     make_cooccurrence_scorer as make_cooccurrence_scorer,
     make_popularity_scorer as make_popularity_scorer,
 )
-from .systems.suite_systems import AgentSystem as AgentSystem, DerivedSystem as DerivedSystem, Setting as Setting
+from .systems.suite_systems import (
+    AgentSystem as AgentSystem,
+    AnySystem as AnySystem,
+    DerivedSystem as DerivedSystem,
+    Setting as Setting,
+)
 from .systems.system import System as System, make_system as make_system, make_trm_system as make_trm_system

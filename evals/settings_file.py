@@ -10,13 +10,31 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from deeprec.agent.graph.config import make_agent_config
 from deeprec.trm_tool.errors import ConfigError
 
 MAX_BYTES = 100_000
-Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class FileSettings(BaseModel):
+    """The content of a settings file. Paths in it are seen from the file; `path_of` resolves them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def path_of(self, named: str | Path) -> str:
+        """Resolve a path that the settings name, or a function in a file: from the file's folder to the current one."""
+        return self._paths.get(str(named), str(named))
+
+    def named_paths(self) -> list[str]:
+        """List what the settings name by a path: files, folders, and functions in files (`path.py:function`)."""
+        return []
+
+
+Settings = TypeVar("Settings", bound=FileSettings)
 
 
 def packaged_settings(package: str) -> list[str]:
@@ -41,12 +59,14 @@ def read_settings(name_or_path: str | Path, kind: type[Settings], *, package: st
     """
     path, known = Path(name_or_path), packaged_settings(package)
     if str(name_or_path) in known:
-        return parse_settings(f"{what} {name_or_path}", (files(package) / f"{path}.yaml").read_text("utf-8"), kind)
+        return _parsed(f"{what} {name_or_path}", (files(package) / f"{path}.yaml").read_text("utf-8"), kind)
     if not path.is_file():
         raise ConfigError(
             f"There is no {what} {str(name_or_path)[:200]!r}. Name a YAML file, or one of {', '.join(known)}."
         )
-    return parse_settings(str(path), _text_of(path), kind)
+    settings = _parsed(str(path), _text_of(path), kind)
+    settings._paths = _seen_from_file(path, settings.named_paths())
+    return settings
 
 
 def _text_of(path: Path) -> str:
@@ -58,17 +78,7 @@ def _text_of(path: Path) -> str:
         raise ConfigError(f"The settings {path} cannot be read: {error}.") from error
 
 
-def parse_settings(source: str, text: str, kind: type[Settings]) -> Settings:
-    """Read settings from a YAML text.
-
-    Args:
-        source: The name of the text in errors.
-        text: YAML with plain tags only.
-        kind: The model that the text has to fit.
-
-    Raises:
-        ConfigError: the text is not YAML, or does not fit `kind`: names the field and what is wrong with it.
-    """
+def _parsed(source: str, text: str, kind: type[Settings]) -> Settings:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -113,7 +123,7 @@ def check_agent_block(named: Mapping[str, Any], *, fixed: Mapping[str, str]) -> 
     return {name: getattr(config, name) for name in named}
 
 
-def seen_from_file(file: str | Path, named: Iterable[str]) -> dict[str, str]:
+def _seen_from_file(file: Path, named: Iterable[str]) -> dict[str, str]:
     """Resolve the paths that a settings file names: relative ones are seen from the folder of the file.
 
     A relative path that exists from the current folder only, as files of older versions may have it, is taken from
@@ -121,20 +131,26 @@ def seen_from_file(file: str | Path, named: Iterable[str]) -> dict[str, str]:
 
     Args:
         file: The settings file.
-        named: Paths, relative or absolute.
+        named: Paths, relative or absolute, of files, folders or functions in files.
 
     Returns:
         Path as named -> path from the current folder. A path that exists nowhere is seen from the file.
     """
-    folder = Path(file).parent
+    folder = file.parent
     paths = {path: str(folder / path) for path in named}
-    elsewhere = [path for path, beside in paths.items() if not Path(beside).exists() and Path(path).exists()]
+    elsewhere = [path for path, beside in paths.items() if not _exists(beside) and _exists(path)]
     if elsewhere:
         warnings.warn(
-            f"{file} names {', '.join(elsewhere)}, which is there from the current folder and not from the file. Paths "
-            "in a settings file are seen from the file, so that it means the same everywhere. Write "
-            f"{', '.join(os.path.relpath(path, folder) for path in elsewhere)} in it.",
+            f"{file} names paths that exist from the current folder and not from the file: {', '.join(elsewhere)}. "
+            "They are taken from the current folder. Paths in a settings file are seen from the file; write them so: "
+            f"{', '.join(os.path.relpath(path, folder) for path in elsewhere)}.",
             FutureWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return paths | {path: path for path in elsewhere}
+
+
+def _exists(named: str) -> bool:
+    """Whether a path is there; of a function in a file, the file."""
+    file, _, function = named.rpartition(":")
+    return Path(file if file.endswith(".py") and function else named).exists()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from deeprec.evals.suites.suite import Entry, Suite
 from deeprec.evals.systems.suite_systems import AnySystem, DerivedSystem, Setting
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ConfigError, DeepRecError
+from deeprec.trm_tool.plugins import load_function
 
 
 def make_entry_systems(
@@ -16,7 +17,7 @@ def make_entry_systems(
 
     Args:
         setting: What systems are made from.
-        systems: What names in the suite mean.
+        systems: What names in the suite mean; `module:function` and `path.py:function` are imported.
         only: Names of the entries to make; empty makes all.
 
     Raises:
@@ -30,17 +31,39 @@ def make_entry_systems(
         raise ConfigError(f"The suite {suite.name} has no system {unknown[0]!r}; it has {known}.")
     made = []
     for entry in suite.systems:
-        if entry.system not in systems:
+        if entry.system in systems:
+            system = systems[entry.system](setting)
+        elif ":" in entry.system:
+            system = _own_system(suite.path_of(entry.system), setting)
+        else:
             raise ConfigError(
                 f"The suite {suite.name} names the system {entry.system!r}, which is not known. Choose one of "
-                f"{', '.join(systems)}."
+                f"{', '.join(systems)}, or name a function of your own: module:function or path.py:function."
             )
-        system = systems[entry.system](setting)
         if isinstance(system, DerivedSystem):
             source_entry(suite, entry, system)
         if not only or entry.name in only:
             made.append((entry, system))
     return made
+
+
+def _own_system(name: str, setting: Setting) -> AnySystem:
+    """Make a system with a function of a user's own, which is imported."""
+    make = load_function(name, role="system", takes="a Setting")
+    try:
+        system = make(setting)
+    except DeepRecError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"The system {name!r} cannot be made: {type(error).__name__}: {error}. Correct the function; it is called "
+            "with a Setting."
+        ) from error
+    if not isinstance(system, AnySystem):
+        raise ConfigError(
+            f"The system {name!r} is a {type(system).__name__}. Return a System, an AgentSystem or a DerivedSystem."
+        )
+    return system
 
 
 def source_entry(suite: Suite, entry: Entry, system: DerivedSystem) -> Entry:

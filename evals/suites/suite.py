@@ -6,7 +6,11 @@
     k: 10
     agent: {max_history: 10, max_retrievals: 3}
     baseline: trm
-    systems: [trm, deeprec-guided, {system: deeprec-guided, name: tuned, model: rec-v61}]
+    systems:
+      - trm
+      - deeprec-guided
+      - {system: deeprec-guided, name: tuned, model: rec-v61}
+      - own_systems.py:newest   # def newest(setting: Setting) -> System: …
 
 `agent` takes the settings of `AgentConfig`; what it leaves out has the default there. Suites from before this block
 named the settings of the agent at the top level: see `Suite`.
@@ -25,7 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.evals.requests.cases import Case, make_cases
-from deeprec.evals.settings_file import check_agent_block, packaged_settings, read_settings, seen_from_file
+from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
 from deeprec.trm_tool.data.dataset import Dataset
 
 EMBEDDED = "ml-100k"
@@ -60,9 +64,10 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     system: str
-    """A name of `SYSTEMS`."""
+    """A name of `SYSTEMS`, or a function of your own that makes the system from a `Setting`: `module:function` or
+    `path.py:function`, seen from the suite's file."""
     name: Name
-    """The name of its row; the system's own name unless given."""
+    """The name of its row; the name of the system or the function unless given."""
     model: str | None = None
     """A model or a LoRA adapter of the server, by the name that it has there; None is the server's only model."""
     seeds: Seeds = ()
@@ -73,17 +78,17 @@ class Entry(BaseModel):
     def _from_name(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = {"system": value}
-        return {"name": value.get("system"), **value} if isinstance(value, dict) else value
+        if not isinstance(value, dict) or not isinstance(value.get("system"), str):
+            return value
+        return {"name": value["system"].rpartition(":")[2], **value}
 
 
-class Suite(BaseModel):
+class Suite(FileSettings):
     """The content of a suite's file.
 
     A suite without a block `agent` is read as older versions read it: `retrieve_k`, `trust`, `max_history`,
     `max_retrievals` (3 where it is left out), `temperature` and `max_turn_tokens` stand at the top level.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
     data: str = EMBEDDED
@@ -136,6 +141,11 @@ class Suite(BaseModel):
             raise ValueError(f"the baseline {self.baseline!r} is not one of the systems ({', '.join(names)})")
         return self
 
+    def named_paths(self) -> list[str]:
+        """List the folder of the data and the files of systems of one's own."""
+        own = [entry.system for entry in self.systems if ".py:" in entry.system]
+        return own if self.data == EMBEDDED else [self.data, *own]
+
     def agent_config(self, **settings: Any) -> AgentConfig:
         """Make the configuration of one of the suite's agents; `settings` replace those of the suite."""
         return make_agent_config({**self.agent, **settings}, k=self.k, max_seconds=MAX_RUN_SECONDS)
@@ -148,9 +158,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
         ConfigError: no such suite, or one that cannot be read: names the field and what is wrong with it.
     """
     suite = read_settings(name_or_path, Suite, package=_PACKAGE, what="suite")
-    if suite.data == EMBEDDED or str(name_or_path) in packaged_suites():
-        return suite
-    return suite.model_copy(update={"data": seen_from_file(name_or_path, [suite.data])[suite.data]})
+    return suite.model_copy(update={"data": suite.path_of(suite.data)})
 
 
 def packaged_suites() -> list[str]:

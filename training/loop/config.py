@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.serving.server_process import Dtype
-from deeprec.evals.settings_file import check_agent_block, packaged_settings, read_settings, seen_from_file
+from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
 from deeprec.evals.suites.suite import EMBEDDED, MAX_RUN_SECONDS, Name
 from deeprec.training.rewards.stages import Stage, StageReward, stage_reward
 from deeprec.training.trainers.trainer_config import Device, GrpoConfig
@@ -77,8 +77,8 @@ class ValidationPlan(_Strict):
     """What validation samples at; 0 is how most would use the policy, and says the same twice."""
 
 
-class LoopConfig(_Strict):
-    """The content of a loop's file. Paths in it are seen from the file; `path_of` resolves them."""
+class LoopConfig(FileSettings):
+    """The content of a loop's file."""
 
     name: Annotated[Name, Field(max_length=40)]
     """The name of the loop; its runs are stored under it and a fingerprint of these settings."""
@@ -112,12 +112,16 @@ class LoopConfig(_Strict):
     dtype: Dtype = "auto"
     """What the trainer computes in (`OptimizerConfig.dtype`), and the server, where the loop starts it."""
 
-    _paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
-    """What the file names by a path -> the same for the current folder."""
+    def named_paths(self) -> list[str]:
+        """List the folders of recommender, data, base model and first adapter, and the files of own rewards."""
+        named = [self.artifact, *(name for name in self.rewards if ".py:" in name)]
+        named += [] if self.data == EMBEDDED else [self.data]
+        return named + [str(each) for each in (self.base, self.start) if each is not None]
 
     def path_of(self, named: str | Path) -> str:
-        """Resolve a path that the settings name, or a reward in a file: from the file's folder to the current one."""
-        return self._paths.get(str(named), str(named))
+        """Resolve what the settings name by a path; a base model that is not a folder is an id of Hugging Face."""
+        path = super().path_of(named)
+        return str(named) if named == self.base and not Path(path).exists() else path
 
     def continued(self, agent: Mapping[str, Any]) -> LoopConfig:
         """These settings for a loop that was begun with `agent`: what they leave out of the agent's stays as it was."""
@@ -192,23 +196,8 @@ def load_loop_config(name_or_path: str | Path) -> LoopConfig:
         ConfigError: no such settings, or ones that cannot be read: names the field and what is wrong with it.
     """
     config = read_settings(name_or_path, LoopConfig, package=_PACKAGE, what="loop")
-    if str(name_or_path) in packaged_loops():
-        return config
-    paths = _resolved(config, name_or_path)
-    if config.start is not None:
-        config = config.model_copy(update={"start": Path(paths[str(config.start)])})
-    config._paths = paths
-    return config
-
-
-def _resolved(config: LoopConfig, file: str | Path) -> dict[str, str]:
-    """What the settings name by a path -> the same for the current folder."""
-    own = {name: name.rpartition(":")[0] for name in config.rewards if ".py:" in name}
-    named = [config.artifact, *own.values(), *(str(each) for each in (config.base, config.start) if each is not None)]
-    paths = seen_from_file(file, named if config.data == EMBEDDED else [config.data, *named])
-    if config.base is not None and not Path(paths[config.base]).exists():
-        paths[config.base] = config.base  # an id of Hugging Face
-    return paths | {name: paths[path] + name.removeprefix(path) for name, path in own.items()}
+    start = None if config.start is None else Path(config.path_of(config.start))
+    return config.model_copy(update={"start": start})
 
 
 def packaged_loops() -> list[str]:

@@ -123,7 +123,7 @@ def test_a_path_that_is_there_from_the_current_folder_only_is_taken_with_one_war
         (tmp_path / name).mkdir()
     write(tmp_path / "loops", PLAIN + "data: data\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.warns(FutureWarning, match=r"names data, trm, which.*Write \.\./data, \.\./trm in it") as warned:
+    with pytest.warns(FutureWarning, match=r"the file: trm, data\..*write them so: \.\./trm, \.\./data\.") as warned:
         config = load_loop_config("loops/loop.yaml")
     assert len(warned) == 1
     assert (config.path_of("trm"), config.path_of("data")) == ("trm", "data")
