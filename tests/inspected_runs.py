@@ -12,11 +12,11 @@ from deeprec.agent.traces import (
     RecommendationRecord,
     RetrievalRecord,
     RewardRecord,
-    RunRecord,
     RunTrace,
     TurnRecord,
 )
 from deeprec.trm_tool import ScoredItem
+from tests import made_runs
 
 RUN = UUID("7c1e93aa-4d0b-4c5e-9f65-2b0c6b1f4a11")
 HISTORY = ("900", "893", "886")
@@ -49,41 +49,32 @@ class Named:
 
 
 def place(rank: int, item_id: str, retrieval: int | None, source: Any) -> RecommendationRecord:
-    score = None if retrieval is None else 0.5
-    return RecommendationRecord(rank=rank, item_id=item_id, retrieval=retrieval, score=score, source=source)
+    return made_runs.made_place(rank, item_id, retrieval, source, None if retrieval is None else 0.5)
 
 
 def made_turn(position: int, **changes: Any) -> TurnRecord:
     """A turn of 4 + 3 tokens that searches."""
     values: dict[str, Any] = {
-        "position": position,
-        "node": "reason",
         "prompt_ids": tuple(range(10 * position, 10 * position + 4)),
         "completion_ids": (100 + position, 7, 2),
         "logprobs": (-0.01, -0.7, -4.0),
-        "chained": True,
         "text": f"<think>Thought {position + 1}.</think>",
         "thought": f"Thought {position + 1}.",
-        "action": "retrieve",
         "preference": ("sci-fi; 1980s", "comedy; paris")[position % 2],
-        "finish_reason": "stop",
         "prompt_tokens": 7 * position + 4,
-        "completion_tokens": 3,
         "latency_ms": 1830.0,
     }
-    return TurnRecord(**values | changes)
+    return made_runs.made_turn(position, **values | changes)
 
 
 def made_retrieval(position: int, **changes: Any) -> RetrievalRecord:
     values: dict[str, Any] = {
-        "position": position,
-        "turn": position,
         "preference": "sci-fi",
-        "k": 3,
         "items": tuple(ScoredItem(item, 0.9 - rank / 10) for rank, item in enumerate(FOUND[position % 2])),
+        "unenforced": (),
         "latency_ms": 31.0,
     }
-    return RetrievalRecord(**values | changes)
+    return made_runs.made_retrieval(position, **values | changes)
 
 
 def made_run(run: dict[str, Any] | None = None, **changes: Any) -> RunTrace:
@@ -92,33 +83,22 @@ def made_run(run: dict[str, Any] | None = None, **changes: Any) -> RunTrace:
         "run_id": RUN,
         "user_id": "u3",
         "history": HISTORY,
-        "message": "something lighter",
         "target_id": TARGET,
-        "protocol": "tagged",
-        "protocol_version": "1",
-        "prompt_version": "1",
-        "guided": False,
-        "k": 3,
         "policy_model": "SmolLM2",
-        "adapter": "deeprec",
-        "adapter_version": "4",
-        "trm_fingerprint": "ab" * 8,
         "sampling": {"temperature": 1.0},
         "config": {"max_turns": 3},
         "seed": 7,
         "versions": {"deeprec-agent": "0.1.0"},
+        "split": None,
+        "suite": None,
+        "group_id": None,
+        "parent_id": None,
     }
     values: dict[str, Any] = {
-        "run": RunRecord(**record | (run or {})),
-        "status": "finished",
-        "incomplete": False,
-        "detail": None,
         "started_at": datetime(2026, 11, 21, 9, 14, 3, tzinfo=UTC),
         "finished_at": datetime(2026, 11, 21, 9, 14, 10, tzinfo=UTC),
         "latency_ms": 7420.0,
         "ungrounded": 1,
-        "pinned": False,
-        "redacted_at": None,
         "turns": (
             made_turn(0),
             made_turn(1),
@@ -141,7 +121,7 @@ def made_run(run: dict[str, Any] | None = None, **changes: Any) -> RunTrace:
             RewardRecord(scheme="paper", component="judge", value=math.nan),
         ),
     }
-    return RunTrace(**values | changes)
+    return made_runs.made_trace(made_runs.made_record(**record | (run or {})), **values | changes)
 
 
 def hostile_run(text: str = HOSTILE) -> RunTrace:

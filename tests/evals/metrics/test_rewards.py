@@ -1,15 +1,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pytest
 
-from deeprec.agent.traces import RecommendationRecord, RetrievalRecord, RunRecord, RunTrace, TurnRecord
+from deeprec.agent.traces import RunTrace
 from deeprec.evals import (
     format_fault,
     format_reward,
@@ -21,62 +19,17 @@ from deeprec.evals import (
     rank_reward,
     score_run,
 )
-from deeprec.trm_tool import HashingEncoder, ScoredItem, TextRole, load_artifact
-
-FOUND = ["900", "893", "886", "879", "872", "865"]
-"""What the retrievals find; the catalogue of the tests calls 900 and 886 "Toy Story", 893 "Toy Story 2"."""
+from deeprec.trm_tool import HashingEncoder, TextRole, load_artifact
+from tests.made_runs import FOUND, made_run
 
 
 def make_trace(
     written: Sequence[str] = (), *, target: str | None = "900", searches: Sequence[str] = ("Comedy",), **changes: Any
 ) -> RunTrace:
-    run = RunRecord(
-        run_id=uuid4(),
-        target_id=target,
-        protocol="tagged",
-        protocol_version="1",
-        prompt_version="1",
-        guided=False,
-        k=3,
-        policy_model="m",
-        trm_fingerprint="f",
-    )
-    asked = [
-        TurnRecord(position=turn, node="reason", action="retrieve", preference=preference, latency_ms=1.0)
-        for turn, preference in enumerate(searches)
-    ]
-    ranked = TurnRecord(position=len(asked), node="rank", action="recommend", latency_ms=1.0)
-    trace = RunTrace(
-        run=run,
-        status="finished",
-        incomplete=False,
-        detail=None,
-        started_at=datetime.now(UTC),
-        finished_at=None,
-        latency_ms=None,
-        ungrounded=0,
-        pinned=False,
-        redacted_at=None,
-        turns=(*asked, ranked),
-        retrievals=tuple(
-            RetrievalRecord(
-                position=turn,
-                turn=turn,
-                preference=preference,
-                k=6,
-                items=tuple(ScoredItem(id=item, score=0.5) for item in FOUND),
-                latency_ms=1.0,
-            )
-            for turn, preference in enumerate(searches)
-        ),
-        written=tuple(
-            RecommendationRecord(rank=rank, item_id=item, retrieval=0, score=0.5, source="written")
-            for rank, item in enumerate(written, start=1)
-        ),
-        recommended=(),
-        rewards=(),
-    )
-    return replace(trace, **changes)
+    """A run of nobody without tokens and times."""
+    nobody: dict[str, Any] = {"user_id": None, "history": ()}
+    untimed: dict[str, Any] = {"finished_at": None, "latency_ms": None}
+    return made_run(written, group=None, target=target, searches=searches, tokens=0, run=nobody, **untimed | changes)
 
 
 def test_a_list_as_it_was_asked_for_keeps_the_format() -> None:

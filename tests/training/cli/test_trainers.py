@@ -16,7 +16,7 @@ from deeprec.agent.traces import RunTrace, TurnRecord
 from deeprec.training import RewardedRollout, score_groups
 from deeprec.training.rollouts.selection import best_rollouts, logged_steps
 from deeprec.trm_tool import ConfigError
-from tests.training.made_runs import made_run, store_runs
+from tests.made_runs import made_run, store_runs
 from tests.training.tiny_policy import make_rollout
 
 COMPONENTS = {"format": 0.0, "similarity": 0.0, "rank": 0.0}

@@ -26,7 +26,7 @@ from deeprec.training import (
 )
 from deeprec.training.rewards.stages import KNOWN_COMPONENTS
 from deeprec.trm_tool import Artifact, ConfigError, HashingEncoder, load_artifact
-from tests.training.made_runs import made_run, store_runs
+from tests.made_runs import made_run, store_runs
 
 STAGE = stage_reward("recommendation")
 OWN = """

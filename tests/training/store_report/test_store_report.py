@@ -18,7 +18,7 @@ from deeprec.agent.traces import RunFilter, TraceStore, TurnRecord
 from deeprec.evals.metrics.rewards import SCHEME
 from deeprec.training import StoreReport, load_current_policy, report_store, stage_reward
 from deeprec.training.trainers.policy_model import save_adapter
-from tests.training.made_runs import made_run, store_runs
+from tests.made_runs import made_run, store_runs
 
 STAGE = stage_reward("recommendation")
 NAN = math.nan

@@ -24,7 +24,7 @@ from deeprec.agent.traces import (
 from deeprec.agent.traces.admin.migrate import migrate
 from deeprec.agent.traces.admin.redaction import _redact, _runs_of
 from deeprec.agent.traces.store.schema import Run
-from deeprec.trm_tool.trm.retriever import ScoredItem
+from deeprec.trm_tool import ScoredItem
 
 
 def age(store: TraceStore, run_id: Any, days: float) -> None:

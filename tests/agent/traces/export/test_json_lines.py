@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from deeprec.agent.traces import RunFilter, TraceStore, export_jsonl, import_jsonl, pin_runs, redact_person
 from deeprec.agent.traces.export.run_json import run_lines
 from deeprec.agent.traces.export.table_rows import read_rows
-from deeprec.trm_tool import ConfigError, DataError
-from deeprec.trm_tool.trm.retriever import ScoredItem
+from deeprec.trm_tool import ConfigError, DataError, ScoredItem
 
 RUN = UUID("abc00000-0000-4000-8000-000000000001")
 

@@ -10,8 +10,7 @@ import pytest
 
 from deeprec.agent.traces import RunFilter, TraceStore, export_jsonl, export_parquet
 from deeprec.agent.traces.store.schema import Base
-from deeprec.trm_tool import ConfigError
-from deeprec.trm_tool.trm.retriever import ScoredItem
+from deeprec.trm_tool import ConfigError, ScoredItem
 
 NAMES = ("recommendations", "retrievals", "retrieved_items", "rewards", "runs", "turns")
 
