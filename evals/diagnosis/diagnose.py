@@ -19,7 +19,7 @@ from deeprec.trm_tool.errors import ConfigError
 def diagnose(
     source: TraceStore | Traces, where: RunFilter | None = None, *, encoder: Encoder | None = None, worth: int = 20
 ) -> Diagnosis:
-    """Diagnose the runs of a store, read once, in memory that does not grow with them.
+    """Diagnose the runs of a store, read once; of each run only the numbers of its figures stay in memory.
 
     Forks and replays say what a person tried, not what the policy does: they are left out altogether. Runs that have
     not ended, and those of which steps may be missing, count among the endings only.

@@ -1,8 +1,9 @@
-"""Statistics of a stream that is read once, in memory that does not grow with it."""
+"""Statistics of runs that are read once, as a stream, in at most a few numbers for each run."""
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -11,17 +12,14 @@ import numpy as np
 
 from deeprec.evals.metrics.ranking import Interval
 
-EXACT = 4_096
-"""Values up to which quantiles are exact; beyond, they are within `ACCURACY` of a value of that rank."""
-ACCURACY = 0.005
 MAX_DISTINCT = 20_000
-"""Different texts that are counted apart."""
+"""Different texts that are counted one by one."""
 MAX_TEXT_CHARS = 200
 _Z = NormalDist().inv_cdf(0.975)
 
 
 def proportion_interval(successes: int, n: int) -> Interval:
-    """A proportion with its 95% interval, which holds for few trials and at 0 and 1 too. NaN for no trial.
+    """Return a proportion with its 95% interval, which holds for few trials and at 0 and 1 too. NaN for no trial.
 
     Args:
         successes: 0..n.
@@ -50,14 +48,14 @@ class Proportion:
         self.n += 1
 
     def interval(self) -> Interval:
-        """With Wilson's interval."""
+        """Return the share with Wilson's interval."""
         return proportion_interval(self.successes, self.n)
 
 
 class Ratio:
-    """A total over another, each summed over runs: a share of items or of turns, or (`whole` 1) a mean over runs.
+    """One total over another, each summed over runs: a share of items or of turns, or (`whole` 1) a mean over runs.
 
-    Items of one run are alike, so runs are what the interval takes as independent.
+    The interval takes runs as independent, not items, since the items of one run are alike.
     """
 
     def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
@@ -67,7 +65,7 @@ class Ratio:
         self._parts2 = self._wholes2 = self._cross = 0.0
 
     def add(self, part: float, whole: float = 1.0) -> None:
-        """Take one run. One with nothing to count (`whole` 0, or NaN) says nothing and is left out."""
+        """Count one run; one with nothing to count (`whole` 0, or `part` NaN) is left out."""
         if not whole or math.isnan(part):
             return
         self._runs += 1
@@ -83,7 +81,9 @@ class Ratio:
         return self._parts / self._wholes if self._wholes else math.nan
 
     def interval(self) -> Interval:
-        """With its 95% interval; `n` is the lower total. The bounds are NaN for fewer than two runs, or all alike.
+        """Return the ratio with its 95% interval; `n` is the lower total.
+
+        The bounds are NaN for fewer than two runs, and for runs that are all alike.
 
         Source:
             Cochran 1977, Sampling Techniques, section 6.4: the variance of a ratio of two sums over sampled clusters.
@@ -100,7 +100,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How some values are spread; NaN for no value."""
+    """How values are spread; NaN for no value."""
 
     n: int
     mean: float
@@ -110,63 +110,33 @@ class Spread:
 
 
 class Quantiles:
-    """The spread of values of 0 or more: exact for `EXACT` values, then from a histogram of bins of one relative width.
-
-    Source:
-        Masson, Rim & Lee 2019 (DDSketch), doi:10.14778/3352063.3352135.
-    """
+    """The spread of values of 0 or more. Keeps 8 bytes a value: 22 MB for a diagnosis of 100,000 runs of four turns."""
 
     def __init__(self) -> None:
-        self._values: list[float] = []
-        self._bins: Counter[int] = Counter()
-        self._zeros, self._n, self._total, self._largest = 0, 0, 0.0, -math.inf
+        self._values = array("d")
 
     def add(self, value: float) -> None:
         """Take one value; NaN, an infinite or a negative one is missing and left out."""
-        if not 0 <= value < math.inf:
-            return
-        self._n += 1
-        self._total += value
-        self._largest = max(self._largest, value)
-        self._values.append(value)
-        if self._n > EXACT:
-            for kept in self._values:
-                if kept < 1e-9:
-                    self._zeros += 1
-                else:
-                    self._bins[math.ceil(math.log(kept) / _LOG_WIDTH)] += 1
-            self._values.clear()
+        if 0 <= value < math.inf:
+            self._values.append(value)
 
     def spread(self) -> Spread:
-        """Everything on the values so far."""
-        if not self._n:
+        """Return the spread of the values so far."""
+        if not self._values:
             return Spread(0, math.nan, math.nan, math.nan, math.nan)
-        return Spread(self._n, self._total / self._n, self._quantile(0.5), self._quantile(0.95), self._largest)
-
-    def _quantile(self, share: float) -> float:
-        if self._values:
-            return float(np.quantile(self._values, share))
-        before, rank = self._zeros, share * (self._n - 1)
-        if rank < before:
-            return 0.0
-        for place in sorted(self._bins):
-            before += self._bins[place]
-            if rank < before:
-                return min(self._largest, math.exp(place * _LOG_WIDTH) * 2 / (1 + math.exp(_LOG_WIDTH)))
-        return self._largest
-
-
-_LOG_WIDTH = math.log((1 + ACCURACY) / (1 - ACCURACY))
+        values = np.frombuffer(self._values)
+        median, p95 = np.quantile(values, (0.5, 0.95))
+        return Spread(values.size, float(values.mean()), float(median), float(p95), float(values.max()))
 
 
 class Commonest:
-    """How often each text came, for the first `MAX_DISTINCT` different ones; long ones are cut."""
+    """How often each text occurs, for the first `MAX_DISTINCT` different ones; long ones are cut."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self.n = 0
         self.is_floor = False
-        """Whether there were more different texts than are counted apart."""
+        """Whether there were more different texts than are counted one by one."""
 
     def add(self, text: str) -> None:
         """Count one text."""
@@ -179,9 +149,9 @@ class Commonest:
 
     @property
     def distinct(self) -> int:
-        """Different texts, or how many of them are counted apart."""
+        """Number of different texts, at most `MAX_DISTINCT`."""
         return len(self._counts)
 
     def top(self, count: int) -> tuple[tuple[str, int], ...]:
-        """The commonest, then by the text itself."""
+        """Return the commonest texts with their counts; equally common ones in the order of the texts."""
         return tuple(sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))[:count])

@@ -42,7 +42,7 @@ def report_store(
     seed: int = 0,
     on_progress: Callable[[int], Any] | None = None,
 ) -> StoreReport:
-    """Look through a store as training would, in memory that grows with its groups and not with its runs.
+    """Look through a store as training would; of each run only four lengths stay in memory, beside those of its group.
 
     Args:
         store: only read.
