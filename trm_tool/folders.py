@@ -1,4 +1,4 @@
-"""Folders and files that are replaced as a whole: by renaming, and never at the cost of what was there."""
+"""Folders and files that are replaced as a whole, by renaming, so that a failure loses nothing."""
 
 import os
 import shutil
@@ -11,21 +11,20 @@ from deeprec.trm_tool.errors import ConfigError
 
 
 def replace_folder(staged: Path, target: Path) -> None:
-    """Put a finished folder in the place of another, or where there is none yet.
+    """Put a finished folder in the place of another, or where no folder is yet.
 
-    The old folder is deleted only once the new one is in its place. In between are two renames, so for a moment there
-    is no `target`. Who is killed right then leaves it so, and loses nothing: the old folder lies whole beside it, as
-    `.NAME-old-…/NAME`, and the new one is where it was staged. Who is killed while the old folder is deleted leaves
-    the new one in place and the rest of the old one in `.NAME-old-…`.
+    The old folder is deleted only once the new one is in its place. Between two renames `target` is missing for a
+    moment. A process that is killed then loses nothing: the old folder lies whole beside it, as `.NAME-old-…/NAME`,
+    and the new one is where it was staged. A process that is killed while the old folder is deleted leaves the new one
+    in place and the rest of the old one in `.NAME-old-…`.
 
     Args:
-        staged: The new folder, in the same parent folder as `target`. Where this fails it stays, for the caller to
-            delete.
-        target: What to replace; no symbolic link.
+        staged: The new folder, in the same parent folder as `target`. On an error it stays, for the caller to delete.
+        target: The folder to replace, not a symbolic link.
 
     Raises:
-        ConfigError: `target` is, or holds, the current working folder, or cannot be replaced. It is as it was; or, if
-            it could not even be put back, the error names where it is kept.
+        ConfigError: `target` is, or holds, the current working folder, or cannot be replaced. It is unchanged, or the
+            error names where it is kept.
     """
     check_not_current(target)
     try:
@@ -48,7 +47,7 @@ def replace_folder(staged: Path, target: Path) -> None:
             kept.rename(target)
         except OSError as second:
             raise ConfigError(
-                f"{target} could not be replaced ({error.strerror}), nor put back ({second.strerror}). What it held is "
+                f"{target} could not be replaced ({error.strerror}) or restored ({second.strerror}). Its content is "
                 f"kept as {kept}. Move it back."
             ) from None
         old.rmdir()
@@ -64,10 +63,10 @@ def let_others_read(staged: Path) -> None:
 
 
 def check_not_current(target: Path) -> None:
-    """Raise ConfigError when replacing `target` would leave this process, and its shell, in a folder that is gone."""
+    """Raise ConfigError when replacing `target` would leave this process, and its shell, in a deleted folder."""
     try:
         current = Path.cwd()
-    except OSError:  # it is gone already
+    except OSError:  # it was deleted already
         return
     real = Path(os.path.realpath(target))
     if current.is_relative_to(real):
@@ -80,10 +79,10 @@ def check_not_current(target: Path) -> None:
 
 @contextmanager
 def one_writer(parent: Path) -> Iterator[None]:
-    """Wait until no other thread or process is in such a block for the same folder, then enter it.
+    """Enter the block when no other thread or process is in such a block for the same folder.
 
-    The lock is on `parent` itself: it leaves no file behind, and goes with a process that is killed. Windows and some
-    network file systems have no locks on folders: there the block is entered at once.
+    The lock is on `parent` itself: it leaves no file, and ends with a process that is killed. Windows and some network
+    file systems have no locks on folders; there the block is entered at once.
     """
     with ExitStack() as stack:
         with suppress(ImportError, OSError):
@@ -100,10 +99,10 @@ def _cannot_be_written(target: Path, error: OSError) -> ConfigError:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Put a text file, in UTF-8, in the place of another or where there is none; folders above it are made.
+    """Write a text file in UTF-8 as a whole, in place of another where there is one; folders above it are made.
 
     Raises:
-        ConfigError: it cannot be written. What was there before is untouched.
+        ConfigError: it cannot be written. What was there before is unchanged.
     """
     staged = path.with_name(f".{path.name}.part")
     try:

@@ -18,8 +18,8 @@ class StepProgress(Progress):
     def __init__(self, *columns: ProgressColumn, console: Console) -> None:
         super().__init__(*columns, console=console, disable=console.quiet or not console.is_terminal)
         self._in_words = [column for column in columns if not isinstance(column, BarColumn)]
-        self._told = set[tuple[TaskID, str, int]]()
-        self._untold = ""
+        self._printed = set[tuple[TaskID, str, int]]()
+        self._pending = ""
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Move a task's bar; see `rich.progress.Progress.update`."""
@@ -29,25 +29,25 @@ class StepProgress(Progress):
         [task] = (task for task in self.tasks if task.id == task_id)
         at = (task_id, task.description, int(10 * task.completed / task.total) if task.total else 0)
         parts = (str(column(task)) for column in self._in_words)
-        self._untold = "  ".join(filter(None, parts))
-        if at not in self._told:
-            self._told.add(at)
-            self._tell()
+        self._pending = "  ".join(filter(None, parts))
+        if at not in self._printed:
+            self._printed.add(at)
+            self._print_pending()
 
     def stop(self) -> None:
-        """End; a log is told where a task stood that ended before its time."""
+        """Stop, and print the last state of tasks that ended early."""
         super().stop()
-        self._tell()
+        self._print_pending()
 
-    def _tell(self) -> None:
-        if self._untold:
-            self.console.print(self._untold, soft_wrap=True, markup=False, highlight=False)
-            self._untold = ""
+    def _print_pending(self) -> None:
+        if self._pending:
+            self.console.print(self._pending, soft_wrap=True, markup=False, highlight=False)
+            self._pending = ""
 
 
 @contextmanager
 def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], None]]:
-    """Show a bar on `console` and give what `train_trm` wants as `on_progress`."""
+    """Show a bar on `console`, and yield the `on_progress` of `train_trm`."""
     bar = StepProgress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -62,7 +62,7 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
         def show(progress: "TrainingProgress") -> None:
             score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
             if not math.isnan(progress.told_ndcg_at_10):
-                score += f", told attributes {progress.told_ndcg_at_10:.4f}"
+                score += f", with exact preferences {progress.told_ndcg_at_10:.4f}"
             stage = "Reading texts" if progress.stage == "encoding" else "Training"
             if progress.stage == "encoding":
                 done, total = progress.texts_done, progress.texts or None

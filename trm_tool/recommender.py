@@ -1,4 +1,4 @@
-"""The interface of a recommender: what the agent, the evaluations, the rewards and the service ask for. No torch here.
+"""The interface of a recommender, which agent, evaluations, rewards and service ask for. It needs no torch.
 
 `Retriever` implements it with the preference-aware model; a model of your own implements `Recommender` or
 `AsyncRecommender`, and runs `deeprec.trm_tool.testing.check_recommender` in its tests.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """An item and how well it fits. Scores are comparable within one retrieval only."""
+    """An item and its score. Scores are comparable within one retrieval only."""
 
     id: str
     score: float
@@ -45,15 +45,15 @@ class Retrieved(list[ScoredItem]):
         self.unenforced = unenforced
         """Attributes that `where` constrains and that the catalogue lacks."""
         self.unknown_values = unknown_values
-        """Values that `where` lists and that no item has, ten at most; they were enforced, and no item has them."""
+        """Values that `where` lists and that no item has, at most ten; they were enforced all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One question to a recommender, as batched calls take it."""
+    """The arguments of one retrieval, as batched calls take them."""
 
     history: Sequence[str] = ()
-    """Item ids, oldest first; of anybody, known from training or not."""
+    """Item ids, oldest first, of any person, known from training or not."""
     preference: str | None = None
     trust: float | None = None
     """How far the preference is trusted beside the history, 0 to 1; None leaves it to the recommender."""
@@ -62,9 +62,9 @@ class Query:
     include_seen: bool = False
     """Whether items of the history may come back."""
     diversity: float = 0.0
-    """How much a list avoids items that are like those above them, 0 to 1; 0 is the order of the scores alone.
+    """How much a list avoids items that are similar to those above them, 0 to 1; 0 is the order of the scores alone.
 
-    About 0.1 to 0.3 widens a list and keeps it good; above 0.5 it holds little that fits.
+    Values from 0.1 to 0.3 widen a list and keep it relevant; above 0.5 few items of it fit.
     """
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecommenderIdentity:
-    """Which recommender answered: the part of a run's lineage that it provides."""
+    """Which recommender answered: its part of a run's lineage."""
 
     fingerprint: str
     """Changes whenever the same query could get another answer."""
@@ -87,19 +87,19 @@ class RecommenderIdentity:
 
 
 class CatalogueView(Protocol):
-    """What a caller may read of a recommender's catalogue. `deeprec.trm_tool.Catalogue` implements it."""
+    """The part of a recommender's catalogue that callers read. `deeprec.trm_tool.Catalogue` implements it."""
 
     @property
     def ids(self) -> Sequence[str]:
-        """Ids of all items, those that were removed included."""
+        """Ids of all items, including removed ones."""
 
     @property
     def removed(self) -> Collection[str]:
-        """Ids of items that stand in histories and are no longer recommended."""
+        """Ids of items that may be in histories and are no longer recommended."""
 
     @property
     def attribute_kinds(self) -> Mapping[str, AttributeKind]:
-        """Attribute name -> `tags`, `category` or `number`: what `where` may constrain."""
+        """Attribute name -> `tags`, `category` or `number`. `where` constrains these attributes."""
 
     def __contains__(self, item_id: object, /) -> bool: ...
 
@@ -109,10 +109,10 @@ class CatalogueView(Protocol):
         """The item with this id, or UnknownItemError."""
 
     def summary(self, item_id: str, max_chars: int = 80) -> str:
-        """One line about an item: its title and what distinguishes it. Raw text; prompts get it neutralised."""
+        """One line about an item: its title and main attributes, as raw text that callers neutralise for prompts."""
 
     def phrases(self, min_items: int = 5) -> Mapping[str, Collection[str]]:
-        """Preference phrase -> ids of the items that it is true of. Guided runs choose from them; empty is allowed."""
+        """Preference phrase -> ids of the items that it is true of. Guided runs choose among them; it may be empty."""
 
     def phrases_of(self, item_id: str, /) -> Sequence[str]:
         """The preference phrases that are true of one item."""
@@ -143,8 +143,8 @@ class Recommender(Protocol):
         """Find the `k` items that fit best.
 
         Args:
-            history: Item ids, oldest first; of anybody; empty is allowed. They do not come back.
-            preference: What is wanted, in words; None and "" are no preference.
+            history: Item ids, oldest first, of any person; empty is allowed. They do not come back.
+            preference: The preference in words; None and "" are no preference.
             k: Items to return; fewer come back where fewer are allowed.
             trust: How far the preference is trusted beside the history, 0 to 1; None is the recommender's own choice.
             exclude: Item ids that do not come back.
@@ -154,8 +154,8 @@ class Recommender(Protocol):
             Distinct items, best first, every score a finite float.
 
         Raises:
-            RecommenderUnavailableError: no answer now; the same call may succeed later, and is tried again.
-            RecommenderRefusedError: this call cannot be answered, however often it is repeated.
+            RecommenderUnavailableError: the recommender is unavailable; the graph repeats the call.
+            RecommenderRefusedError: this call cannot be answered; the graph does not repeat it.
             UnknownItemError: an id of `history` or `exclude` was never in the catalogue.
             ConfigError: a setting of the call makes no sense.
         """
@@ -187,7 +187,7 @@ class AsyncRecommender(Protocol):
 
 
 AnyRecommender: TypeAlias = Recommender | AsyncRecommender
-"""What `build_graph` takes."""
+"""A synchronous or an asynchronous recommender: `build_graph` takes either."""
 
 
 def is_async(recommender: AnyRecommender) -> TypeIs[AsyncRecommender]:
@@ -199,11 +199,11 @@ def is_async(recommender: AnyRecommender) -> TypeIs[AsyncRecommender]:
 class BatchRecommender(Recommender, Protocol):
     """A recommender that also answers many queries at once and knows the rank of every item.
 
-    `retrieve_batch` and `ranks_of` of this module serve those that do not.
+    The functions `retrieve_batch` and `ranks_of` of this module also take recommenders that do not.
     """
 
     def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
-        """`retrieve` for many queries; the answers come in the order of the queries."""
+        """Retrieve for many queries; the answers have the order of the queries."""
 
     def ranks_of(self, item_ids: Sequence[str], queries: Sequence[Query]) -> NDArray[np.int64]:
         """1-based rank of an item for each query, int64 (n,); an item that its query masks ranks after all others."""

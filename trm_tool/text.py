@@ -1,4 +1,4 @@
-"""Catalogue and user text made safe: for a prompt (`neutralise`), and for a text encoder (`plain`)."""
+"""Catalogue and user text is made safe for a prompt (`neutralise`) and for a text encoder (`plain`)."""
 
 import re
 import unicodedata
@@ -26,13 +26,13 @@ def plain(text: str, max_chars: int) -> str:
     an enormous text costs no more than a long one.
     """
     kept = text[: 4 * max_chars]
-    if not kept.isprintable() or _SELECTOR.search(kept):  # else nothing to drop, and each space is a plain one
+    if not kept.isprintable() or _SELECTOR.search(kept):  # otherwise there is nothing to drop, and every space is plain
         kept = "".join(" " if char.isspace() else char for char in kept if char.isspace() or not _is_invisible(char))
     return " ".join(kept.split())[:max_chars].rstrip()
 
 
 def neutralise(text: str, max_chars: int) -> str:
-    """Catalogue text as it may enter a prompt: one short line that can open no protocol tag and no control token.
+    """Catalogue text as it may enter a prompt: one short line that cannot open a protocol tag or a control token.
 
     Args:
         text: any text, of any length.

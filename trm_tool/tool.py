@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from langchain_core.tools import StructuredTool
 
 MAX_PREFERENCE_CHARS = 500
-"""Longer preferences are cut: no retrieval needs more, and a model that runs on writes without end."""
+"""Longer preferences are cut: no retrieval needs more, and a degenerate model writes without end."""
 SUMMARY_CHARS = 80
 
 
 class RetrieveItemsInput(BaseModel):
-    """Arguments of `retrieve_items`. What a model sends in another shape is read as text rather than refused."""
+    """Arguments of `retrieve_items`. A value of another shape is read as text rather than refused."""
 
     preference: str = Field(
         default="",
@@ -59,7 +59,7 @@ def make_retrieve_items_tool(
 
     The tool answers with a short numbered list for the model, catalogue text neutralised; its artifact is a list of
     `{"item_id", "score"}`, best first. An empty preference asks by history alone; one above 500 characters is cut, and
-    the answer says so; a malformed call is answered with a line that says what to send.
+    the answer says so; a malformed call is answered with a line that shows the right form.
 
     Args:
         retriever: The recommender that is asked; the tool of an asynchronous one has `ainvoke` only.
@@ -72,8 +72,8 @@ def make_retrieve_items_tool(
 
     Raises:
         UnknownItemError: an id of `history` is not in the catalogue.
-        ConfigError: `k` is below 1, `trust` or `diversity` is no weight, or `where` makes no sense or constrains an
-            attribute that the recommender cannot enforce, so that it would not hold.
+        ConfigError: `k` is below 1, `trust` or `diversity` is not from 0 to 1, or `where` makes no sense or constrains
+            an attribute that the recommender cannot enforce.
     """
     from langchain_core.tools import StructuredTool
 
@@ -125,7 +125,7 @@ def _enforced(recommender: AnyRecommender, found: Retrieved) -> Retrieved:
 
 
 def _check_query(recommender: AsyncRecommender, query: Query) -> None:
-    """Raise for what can be checked without a retrieval."""
+    """Raise for mistakes that can be found without a retrieval."""
     catalogue = recommender.catalogue
     if isinstance(query.history, str):
         raise ConfigError(f"history is the text {query.history[:80]!r}. Give a list of item ids.")

@@ -54,7 +54,7 @@ def test_the_old_folder_is_kept_and_named_when_it_cannot_be_put_back(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", rename_after_somebody)
-    with pytest.raises(ConfigError, match=r"nor put back .* is kept as ") as raised:
+    with pytest.raises(ConfigError, match=r"or restored .* is kept as ") as raised:
         replace_folder(staged, target)
     kept = Path(str(raised.value).partition("is kept as ")[2].removesuffix(". Move it back."))
     assert (kept / "file").read_text() == "old"

@@ -1,4 +1,4 @@
-"""The catalogue: items with typed attributes, the phrases true of them, and the parquet file they are kept in."""
+"""The catalogue: items with typed attributes, the phrases that are true of them, and their Parquet file."""
 
 import json
 import math
@@ -24,7 +24,7 @@ MAX_PHRASE_CHARS = 40
 """Longer values are descriptions, not phrases."""
 _PLACEHOLDERS = frozenset({"", "unknown", "n/a", "nan", "null"})
 _FORMATS = (1, 2)
-"""Of the file: 2 has a column that says which items were removed. It is written only where some were."""
+"""Formats of the file: 2 has a column of removed items, and is written only where some were removed."""
 _ATTRIBUTE = "attribute:"
 
 
@@ -40,10 +40,10 @@ class Item:
 
 
 class Catalogue:
-    """Items in a fixed order, found by id. Two items may share a title; nothing here looks anything up by title.
+    """Items in a fixed order, found by id. Two items may share a title, so no item is looked up by its title.
 
-    An item that was removed keeps its place, since people's histories outlive products: it can be read and described,
-    and no longer recommended.
+    An item that was removed keeps its position, since histories outlive products: it is still read and described, and
+    no longer recommended.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Catalogue:
         attribute_kinds: Mapping[str, AttributeKind],
         removed: Collection[str] = (),
     ) -> None:
-        """Raises DataError when an id repeats, or an attribute's value does not fit its kind."""
+        """DataError is raised when an id repeats, or an attribute's value does not fit its kind."""
         self._items = tuple(items)
         self.removed = frozenset(removed)
         """Ids of the items that can no longer be recommended."""
@@ -71,7 +71,7 @@ class Catalogue:
             for name, kind in self.attribute_kinds.items()
             if kind == "number" and "year" in name.lower() and self._holds_years(name)
         )
-        """Number attributes that are years: they give the phrases of decades."""
+        """Number attributes that are years, from which the phrases of decades are made."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -113,7 +113,7 @@ class Catalogue:
     def phrases_of(self, item_id: str) -> tuple[str, ...]:
         """Phrases of preference that are true of an item: tags, categories and the decade. Never its title.
 
-        Lower case, safe for a prompt, no phrase twice; values that say nothing ("unknown") are left out.
+        They are in lower case, safe for a prompt and distinct; placeholders such as "unknown" are left out.
         """
         item = self.item(item_id)
         phrases: dict[str, None] = {}
@@ -133,18 +133,18 @@ class Catalogue:
     def phrases(self, min_items: int = 5) -> dict[str, frozenset[str]]:
         """Phrase -> ids of the items it is true of, for phrases true of at least `min_items`; alphabetical.
 
-        Items that were removed do not count.
+        Removed items do not count.
         """
         return {phrase: ids for phrase, ids in self._phrase_index.items() if len(ids) >= min_items}
 
     def spot(self, text: str) -> tuple[str, ...]:
-        """Phrases that a free text names, in its order, each once: see `PhraseSpotter`."""
+        """Phrases that a free text names, in its order, each once (`PhraseSpotter`)."""
         return self._spotter.spot(text)
 
     def summary(self, item_id: str, max_chars: int = 80) -> str:
         """One line for people: `Toy Story (1995; animation, children's, comedy)`.
 
-        Raw catalogue text, cut with "…" at `max_chars`: pass it through `neutralise` before it enters a prompt.
+        It is raw catalogue text, cut with "…" at `max_chars`: pass it through `neutralise` before it enters a prompt.
         """
         item = self.item(item_id)
         years: list[str] = []
@@ -165,11 +165,11 @@ class Catalogue:
 
     @cached_property
     def available(self) -> NDArray[np.bool_]:
-        """Which items can be recommended, bool (n_items,): all but those that were removed."""
+        """Which items can be recommended, bool (n_items,): all but the removed ones."""
         return np.array([item_id not in self.removed for item_id in self.ids], dtype=np.bool_)
 
     def to_parquet(self, path: Path) -> None:
-        """Write `id`, `title`, `text`, one typed column an attribute (`attribute:NAME`), and `removed` if any is."""
+        """Write `id`, `title`, `text`, a typed column for each attribute (`attribute:NAME`), `removed` if any is."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -187,7 +187,7 @@ class Catalogue:
         """Read what `to_parquet` wrote.
 
         Raises:
-            ArtifactError: names the file and the field that does not fit.
+            ArtifactError: the file does not fit; it and the field are named.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -212,7 +212,7 @@ class Catalogue:
                 raise ArtifactError(f"{path} lacks the column {name!r}. {remedy}")
             columns[name] = table.column(name).to_pylist()
             if name in _FIXED and not all(isinstance(value, str) for value in columns[name]):
-                raise ArtifactError(f"{path} has a value in column {name!r} that is no text. {remedy}")
+                raise ArtifactError(f"{path} has a value in column {name!r} that is not text. {remedy}")
             if name == _REMOVED and not all(isinstance(value, bool) for value in columns[name]):
                 raise ArtifactError(f"{path} has a value in column {name!r} that is neither true nor false. {remedy}")
         try:
@@ -267,22 +267,22 @@ def decade_of(year: float) -> str:
     return f"{int(year) // 10 * 10}s"
 
 
-@lru_cache(maxsize=65_536)  # a catalogue says the same few values of very many items
+@lru_cache(maxsize=65_536)  # many items share few values
 def _phrase(value: str) -> str:
-    """A value as a phrase; "" when it is too long for one. A ";" would end it, since phrases are joined by ";"."""
+    """A value as a phrase, or "" when it is too long. Phrases are joined by ";", so it becomes "," inside one."""
     phrase = neutralise(value.lower().replace(";", ","), MAX_PHRASE_CHARS)
     return "" if phrase.endswith("…") else phrase
 
 
 def is_year(value: object) -> bool:
-    """Whether a number reads as a year."""
+    """Whether a value is a whole number from 1800 to 2100."""
     return isinstance(value, float) and 1800 <= value <= 2100 and value.is_integer()
 
 
 def encoder_text(
     title: str, attributes: Mapping[str, AttributeValue], years: Sequence[str], prose: Sequence[str] = ()
 ) -> str:
-    """`Toy Story. 1995, 1990s. Animation, Children's, Comedy. …`: the words that a preference would use."""
+    """An item's text for the encoder, in words that preferences use: `Toy Story. 1995, 1990s. Animation, Comedy. …`."""
     parts = [title]
     for name, value in attributes.items():
         if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Typed constraints on attributes, checked before use and turned into a mask over the catalogue."""
+"""Typed constraints on attributes: they are checked, and turned into a mask over the catalogue."""
 
 import json
 import math
@@ -21,10 +21,10 @@ from deeprec.trm_tool.text import plain
 Condition: TypeAlias = Mapping[str, Any]
 """`{"in": [...]}`, `{"not_in": [...]}`, `{"min": x}`, `{"max": y}`, or several of these at once."""
 Where: TypeAlias = Mapping[str, Condition]
-"""Attribute name -> condition. All must hold."""
+"""Attribute name -> condition. An item must pass all of them."""
 
 MAX_REPORTED = 10
-"""Values that no item has are reported up to this many."""
+"""Unknown values that are reported, at most."""
 _MAX_BOUND = 1e300
 _MAX_COMPARED = 500
 _MAX_CLOSE_CHARS = 80
@@ -35,24 +35,24 @@ _EXAMPLE = 'such as {"release_year": {"min": 1990, "max": 1999}}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownValue:
-    """A value of a condition that no item of the catalogue has: perhaps a slip of the pen."""
+    """A value of a condition that no item of the catalogue has, perhaps mistyped."""
 
     attribute: str
     value: str
     close: tuple[str, ...]
-    """Values that items have and that may be meant, the closest first; as the catalogue writes them."""
+    """Similar values that items have, the closest first, as the catalogue writes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """Which items pass, and what of the constraints had nothing to hold on to."""
+    """Which items pass, and which parts of the constraints the catalogue does not have."""
 
     mask: NDArray[np.bool_]
     """(items,), in catalogue order."""
     unenforced: tuple[str, ...] = ()
-    """Attributes that the catalogue lacks, so that nothing held them."""
+    """Attributes that the catalogue lacks, so that their conditions were not enforced."""
     unknown_values: tuple[UnknownValue, ...] = ()
-    """Values of `in` and `not_in` that no item has, ten at most."""
+    """Values of `in` and `not_in` that no item has, at most ten."""
 
 
 class AttributeIndex:
@@ -98,8 +98,8 @@ class AttributeIndex:
         """Find the items that pass.
 
         Raises:
-            ConfigError: a condition that makes no sense, also on an attribute that the catalogue lacks; or one that no
-                item could pass, whatever its value.
+            ConfigError: a condition makes no sense, even on an attribute that the catalogue lacks; or no item could
+                pass it, whatever its value.
         """
         check_where(where)
         mask = np.ones(self._size, dtype=np.bool_)
@@ -118,7 +118,7 @@ class AttributeIndex:
         values = self._numbers[name]
         mask = np.ones(self._size, dtype=np.bool_)
         if low is not None:
-            mask &= values >= low  # NaN, an item without the number, is never at least anything
+            mask &= values >= low  # an item without the number has NaN, which fails every comparison
         if high is not None:
             mask &= values <= high
         for key in ("in", "not_in"):
@@ -166,7 +166,7 @@ class AttributeIndex:
             if not _DATE.fullmatch(bound):
                 raise ConfigError(f"where.{name}.{key} is {_shown(condition[key])}; give a date, a month or a year.")
             dates = self._dates[name]
-            # ISO dates sort as text; cut to the bound's length, all of a year is at most that year.
+            # ISO dates sort as text. Dates are cut to the bound's length, so that all of a year is at most that year.
             mask &= (dates >= bound) if key == "min" else (dates.astype(f"U{len(bound)}") <= bound) & (dates != "")
         return mask
 
@@ -176,7 +176,7 @@ class AttributeIndex:
             return ()
         if len(written) <= _FEW:
             return tuple(written[other] for other in get_close_matches(word, written, n=_FEW, cutoff=0))
-        # Comparing is slow, and a slip seldom hits the first letter or changes the length much.
+        # Comparison is slow, and mistyped words mostly keep their first letter and their length.
         compared = nsmallest(
             _MAX_COMPARED, written, key=lambda other: (other[:1] != word[:1], abs(len(other) - len(word)))
         )
@@ -187,7 +187,7 @@ def check_where(where: object) -> None:
     """Check that constraints make sense, whatever the catalogue.
 
     Raises:
-        ConfigError: one that does not; or one that no item could pass, whatever its value.
+        ConfigError: a condition makes no sense, or no item could pass it, whatever its value.
     """
     if not isinstance(where, Mapping):
         raise ConfigError(f"where is {_shown(where)}; it must map attributes to conditions, {_EXAMPLE}.")
@@ -256,7 +256,7 @@ def _numbers(name: str, key: str, values: Collection[Any]) -> list[float]:
 
 
 def _word(value: str | float) -> str:
-    """A value as the catalogue may write it: 7.0 as 7, true as true."""
+    """A value as the catalogue writes it: 7.0 as 7, true as true."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Finds a catalogue's own phrases in free text: "a funny comedy from the 90s, please" names comedy and the 1990s."""
+"""A catalogue's phrases are found in free text: "a funny comedy from the 90s" names comedy and the 1990s."""
 
 import re
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ _SPELT_DECADES = {spelt: f"{tens}0s" for tens, spelt in enumerate(_SPELT, 2)}
 
 
 class PhraseSpotter:
-    """Finds phrases in texts, word by word: longer phrases first, no matter the case, a plural or an apostrophe.
+    """Finds phrases in texts, word by word, longer phrases first; case, plurals and apostrophes are ignored.
 
-    A year stands for its decade, and so do "90s" and "nineties", where the catalogue has a phrase for it.
+    A year, "90s" and "nineties" mean their decade, where the catalogue has a phrase for it.
 
     Args:
         phrases: All phrases of the catalogue, as `Catalogue.phrases` names them.
@@ -25,7 +25,7 @@ class PhraseSpotter:
         self._decades: dict[str, str] = {}
         for phrase in self._phrases.values():
             if _YEAR.fullmatch(phrase[:-1]) and phrase.endswith("0s"):
-                # "90s" is the latest nineties that the catalogue has.
+                # "90s" means the latest such decade of the catalogue.
                 self._decades[phrase[-3:]] = max(phrase, self._decades.get(phrase[-3:], ""))
 
     def spot(self, text: str) -> tuple[str, ...]:

@@ -60,8 +60,8 @@ def import_command(
     time_column: ColumnOption = None,
     title_column: ColumnOption = None,
     rating_column: ColumnOption = None,
-    delimiter: Annotated[str | None, typer.Option(help="Of CSV; else found in the header.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Of CSV; else UTF-8.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV; otherwise found in the header.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of CSV; otherwise UTF-8.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write RecBole atomic files from MovieLens, Amazon Reviews, CSV, Parquet, or a format of your own.
@@ -127,7 +127,7 @@ def generate_shop_command(
 ) -> None:
     """Generate a synthetic shop: made-up products, and simulated people with tastes of their own.
 
-    For constraints, conversations and demonstrations; figures on it say nothing about quality.
+    It is for constraints, conversations and demonstrations; figures on it are no measure of quality.
     """
     from deeprec.trm_tool.data.generated_shop.generator import ShopConfig, generate_shop
 

@@ -55,7 +55,7 @@ def update(
     text_columns: TextColumns = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replace title, text and attributes of items by those of a file; what was learnt of the items stays."""
+    """Replace title, text and attributes of items by those of a file; the id embeddings stay."""
     retriever, before = _load(artifact)
     items = _read(file, retriever, item_column, title_column, text_columns, whole=True)
     changed = sum(item != retriever.catalogue.item(item.id) for item in items if item.id in retriever.catalogue)

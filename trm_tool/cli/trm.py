@@ -1,4 +1,4 @@
-"""`deeprec trm`: train the recommender and ask it."""
+"""`deeprec trm`: train the recommender and search with it."""
 
 import json
 from dataclasses import asdict
@@ -54,7 +54,7 @@ def train(
     preferences: Annotated[
         Path | None, typer.Option(help="Train on preferences of logged runs too: a file from `deeprec traces export`.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, batches and preference texts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, batches and preference texts.")] = 0,
     encoder: Annotated[
         str | None,
         typer.Option(help="Text encoder: a sentence-transformers id or folder, or hashing-32.", show_default="MiniLM"),
@@ -101,14 +101,16 @@ def train(
     console.print(table)
     for line in _trust_lines(metrics["trust"]):
         console.print(Text(line), soft_wrap=True)
-    console.print(Text(f"Wrote {out}. Ask it: deeprec trm search {out} --history {_example(dataset)}"), soft_wrap=True)
+    console.print(
+        Text(f"Wrote {out}. Search with it: deeprec trm search {out} --history {_example(dataset)}"), soft_wrap=True
+    )
 
 
 @app.command()
 def search(
     artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
-    history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
-    preference: Annotated[str | None, typer.Option(help='What is wanted, in words: "comedy; 1990s".')] = None,
+    history: Annotated[str | None, typer.Option(help="Item ids, separated by commas, the latest last.")] = None,
+    preference: Annotated[str | None, typer.Option(help='The preference in words: "comedy; 1990s".')] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Items to list.")] = 10,
     trust: Annotated[
         float | None,
@@ -121,7 +123,7 @@ def search(
     ] = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Let items of the history come back.")] = False,
     diversity: Annotated[
-        float, typer.Option(help="How much to avoid items that are like those above them, 0 to 1; 0 is off.")
+        float, typer.Option(help="How much to avoid items that are similar to those above them, 0 to 1; 0 is off.")
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -147,7 +149,7 @@ def search(
         print(json.dumps(_as_dict(retriever, found), indent=2))
         return
     console = Console()
-    for note in _not_held(retriever, found):
+    for note in _unenforced(retriever, found):
         console.print(Text(note))
     table = Table("", "id", "score", "item")
     for rank, item in enumerate(found, start=1):
@@ -157,12 +159,12 @@ def search(
     console.print(table if found else Text("No item is left: the history and the constraints rule all of them out."))
 
 
-def _not_held(retriever: "Retriever", found: "Retrieved") -> list[str]:
+def _unenforced(retriever: "Retriever", found: "Retrieved") -> list[str]:
     notes = []
     if found.unenforced:
         known = ", ".join(retriever.catalogue.attribute_kinds) or "none"
         names = ", ".join(found.unenforced)
-        notes.append(f"Not held, since the catalogue has no such attribute: {names}. It has {known}.")
+        notes.append(f"Not enforced, since the catalogue has no such attribute: {names}. It has {known}.")
     for unknown in found.unknown_values:
         close = f" Did you mean {' or '.join(map(repr, unknown.close))}?" if unknown.close else ""
         notes.append(f"No item has {unknown.value!r} as {unknown.attribute}.{close}")
@@ -215,17 +217,15 @@ def _described(dataset: "Dataset") -> list[str]:
 
 
 def _trust_lines(curve: dict[str, Any]) -> list[str]:
-    """What validation says of preferences, at the trust that it chose, and a warning where nobody listens."""
+    """The effect of preferences on validation at the chosen trust, with a warning where they have none."""
     at = curve["trusts"].index(curve["chosen"])
-    told = ", ".join(f"{kind} {values[at]:.3f}" for kind, values in curve["recall_at_10"].items())
+    figures = ", ".join(f"{kind} {values[at]:.3f}" for kind, values in curve["recall_at_10"].items())
     without = next(iter(curve["recall_at_10"].values()))[0]
-    lines = [
-        f"Trust in a preference: {curve['chosen']:g}. Recall@10 by what it is told: nothing {without:.3f}, {told}."
-    ]
+    lines = [f"Trust in a preference: {curve['chosen']:g}. Recall@10 by preference: none {without:.3f}, {figures}."]
     if curve["recall_at_10"]["exact"][at] < 1.1 * without:
         lines.append(
-            "It hardly listens: told all that is true of the target, it finds no more. Constraints (--where) still "
-            "hold; preferences need more people, or items with attributes that tell them apart."
+            "Preferences hardly change its answers: with all phrases of the target it finds little more. Constraints "
+            "(--where) still hold; preferences need more people, or items with distinctive attributes."
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""RecBole's atomic files read strictly: what cannot be used is named by file and line, never repaired in silence."""
+"""A strict reader of RecBole's atomic files: rows that cannot be used are named by file and line, never repaired."""
 
 import math
 from collections import Counter, defaultdict
@@ -27,7 +27,7 @@ _LAYOUT = "a folder with one NAME.inter and one NAME.item, tab-separated, with a
 
 
 def embedded_ml100k() -> Path:
-    """Folder of the ml-100k files inside the installed RecBole package, to be read in place.
+    """Folder of the ml-100k files inside the installed RecBole package, which are read in place.
 
     Raises:
         ConfigError: RecBole is not installed.
@@ -48,10 +48,11 @@ def read_atomic_files(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_r
     """Read a folder of RecBole atomic files: one `.inter` (user, item, time) and one `.item` (id, any fields).
 
     Args:
-        folder: as RecBole lays it out; UTF-8.
-        columns: names of columns; those left out are found by name and content.
-        drop_bad_rows: leave out repeated rows, repeated items (the first stays), interactions with items that the item
+        folder: As RecBole lays it out; UTF-8.
+        columns: Names of columns; those left out are found by name and content.
+        drop_bad_rows: Leave out repeated rows, repeated items (the first stays), interactions with items that the item
             file lacks, and users with fewer than three interactions, and count them in `Dataset.dropped`.
+
     Raises:
         DataError: one line that names the file, the line, what was seen and what to do.
     """
@@ -93,7 +94,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
     for name in names.text:
         if name not in [column.name for column in columns]:
             has = ", ".join(column.name for column in columns)
-            raise DataError(f"{rows.name}:1 has no column {name!r}; it has {has}. Mend --text-columns.")
+            raise DataError(f"{rows.name}:1 has no column {name!r}; it has {has}. Correct --text-columns.")
     repeated = BadRows("duplicate_items", dropped)
     lines: dict[str, int] = {}
     table: list[list[str]] = []
@@ -140,7 +141,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
 def parse_values(
     raw: Sequence[str], column: Column, kind: AttributeKind, file: str, numbers: Sequence[int]
 ) -> list[AttributeValue | None]:
-    """The values of a column as attributes of a kind, None where an item has none; `numbers` are their lines."""
+    """Parse a column's values as attributes of a kind, None where a value is missing; `numbers` are their lines."""
     if kind == "number":
         for value, number in zip(raw, numbers, strict=True):
             if column.type == "float" and value and value.lower() != "nan" and not is_number(value):
@@ -211,7 +212,7 @@ def _read_interactions(
 
 
 def parse_time_stamp(value: str, file: str, number: int, column: str) -> float:
-    """A time stamp as a number, exact where it is whole; DataError names the line of one that is none."""
+    """Parse a time stamp, exactly where it is a whole number; DataError names the line of one that is not finite."""
     try:
         time = int(value)  # exact, also for nanoseconds
     except ValueError:
@@ -221,7 +222,7 @@ def parse_time_stamp(value: str, file: str, number: int, column: str) -> float:
             time_or_nan = math.nan
         if not math.isfinite(time_or_nan):
             raise DataError(
-                f"{file}:{number} has {value[:80]!r} as {column}, which is no finite number. "
+                f"{file}:{number} has {value[:80]!r} as {column}, which is not a finite number. "
                 "Put seconds since 1970, or name another column with --time-column."
             ) from None
         return time_or_nan

@@ -1,4 +1,4 @@
-"""Rows of an atomic file with their line numbers, which of them are repeats, and accounts of those of no use."""
+"""Rows of an atomic file with their line numbers, the repeated ones, and counts of those that cannot be used."""
 
 import hashlib
 from array import array
@@ -30,7 +30,7 @@ class AtomicFile:
             if len(fields) != len(self.columns):
                 raise DataError(
                     f"{self.name}:{number} has {len(fields)} tab-separated fields where the header has "
-                    f"{len(self.columns)}. Mend the line; a tab or a line break inside a field must go."
+                    f"{len(self.columns)}. Correct the line; remove tabs and line breaks inside fields."
                 )
             rows += 1
             yield number, line, fields
@@ -70,10 +70,10 @@ class AtomicFile:
 
 
 class SeenLines:
-    """Which lines of a file came before, and on which line of it: 24 to 48 bytes each, however long they are.
+    """Lines of a file that were read, with their numbers, in 24 to 48 bytes each, however long they are.
 
-    A table with open addressing that holds 8 bytes of a digest instead of the line. That two lines of a hundred million
-    share one has a chance of 1 in 3,000.
+    It is a table with open addressing that holds 8 bytes of a digest instead of the line. The chance that two of a
+    hundred million lines share a digest is 1 in 3,000.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class SeenLines:
         self._digests, self._numbers = array("Q", bytes(8 * 64)), array("Q", bytes(8 * 64))  # 0 is an empty slot
 
     def first(self, line: str, number: int) -> int | None:
-        """The number of the line that this one repeats; None, and it is noted under its own, where it is new."""
+        """The number of the line that this one repeats; None if it is new, and then it is stored."""
         digest = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest()) or 1
         slot = self._slot(digest)
         if self._digests[slot]:
@@ -110,7 +110,7 @@ class SeenLines:
 
 
 class BadRows:
-    """Rows of one kind that cannot be used: counted when they may be dropped, else the first one is the error."""
+    """Rows of one kind that cannot be used: counted if they may be dropped; otherwise the first is the error."""
 
     def __init__(self, kind: str, dropped: Counter[str] | None) -> None:
         self.kind, self.dropped = kind, dropped
@@ -118,7 +118,7 @@ class BadRows:
         self.count = 0
 
     def add(self, message: str) -> None:
-        """Note a row; `message` may hold "{more}", where the number of further ones goes."""
+        """Store a row; `message` may hold "{more}", which becomes the number of further ones."""
         self.count += 1
         if self.dropped is not None:
             self.dropped[self.kind] += 1
@@ -126,7 +126,7 @@ class BadRows:
             self.first = message
 
     def raise_if_any(self) -> None:
-        """Raise DataError for the first row noted, unless such rows are dropped."""
+        """Raise DataError for the first row, unless such rows are dropped."""
         if self.first is not None:
             more = f" ({self.count - 1} more like it)" if self.count > 1 else ""
             raise DataError(self.first.replace("{more}", more))

@@ -1,4 +1,4 @@
-"""A report on a folder of atomic files: what is in it, what weakens it, and whether it can be trained on."""
+"""A report on a folder of atomic files: its content, its weaknesses, and whether it can be trained on."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from deeprec.trm_tool.errors import DataError
 HOLDOUT = 2
 """Items at the end of each person's history that training never sees: the default of `trm train`."""
 MIN_ITEMS = 20
-"""Items that `trm train` asks for."""
+"""Items that `trm train` requires."""
 FEW_USERS = 100
 
 
@@ -33,14 +33,14 @@ class Attribute:
     filled: int
     """Items that have it."""
     distinct: int
-    """Different values; of tags, different tags."""
+    """Distinct values, or distinct tags."""
     low: float | None = None
     high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What the reader makes of the data."""
+    """Figures of the data as the reader takes it."""
 
     users: int
     items: int
@@ -50,11 +50,11 @@ class Statistics:
     history_lengths: dict[str, float]
     """`min`, `median`, `mean`, `90%`, `max` of the interactions of a person."""
     tied_pairs: int
-    """Neighbours in a history with the same time stamp."""
+    """Neighbours in a history that have the same time stamp."""
     tied_targets: int
     """People whose last two time stamps tie: file order chooses their test target."""
     repeated_pairs: int
-    """Interactions of a person with an item that the person met before."""
+    """Interactions of a person with an item of their history."""
     seen_targets: int
     """People whose test target is in their history already."""
     missing_titles: int
@@ -84,31 +84,31 @@ class CheckReport:
     rows: tuple[tuple[str, int], ...]
     """Step of the reader -> interactions left after it."""
     problems: tuple[Problem, ...]
-    """What the strict reader refuses."""
+    """Kinds of rows that the strict reader refuses."""
     statistics: Statistics | None
-    """None where nothing can be read."""
+    """None where the data cannot be read."""
     warnings: tuple[str, ...]
-    """What weakens figures on this data, one sentence each."""
+    """Weaknesses of figures on this data, one sentence each."""
     trainable: bool
-    """`trm train` takes the folder with the options given."""
+    """Whether `trm train` takes the folder with the options given."""
     advice: str
-    """What to do next, one line."""
+    """The next step, in one line."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it."""
+        """The report as JSON values."""
         return asdict(self)
 
 
 def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bool = False) -> CheckReport:
-    """Look through a folder of atomic files. Rows that cannot be used are reported, none ends the check.
+    """Check a folder of atomic files. Rows that cannot be used are reported, and none of them ends the check.
 
     Args:
         folder: As `read_atomic_files` takes it.
         columns: As `read_atomic_files` takes them.
-        drop_bad_rows: Judge it for a training with `--drop-bad-rows`.
+        drop_bad_rows: Whether the training is meant to run with `--drop-bad-rows`.
 
     Raises:
-        DataError: the folder has no pair of atomic files at all.
+        DataError: the folder has no pair of atomic files.
     """
     folder = Path(folder)
     interactions, items = find_files(folder)
@@ -146,7 +146,7 @@ def _read(folder: Path, columns: ColumnNames, *, drop: bool) -> tuple[Dataset | 
 
 
 def _too_small(dataset: Dataset | None) -> str:
-    """Why `trm train` would refuse data that can be read; "" when it would not."""
+    """Why `trm train` would refuse data that can be read, or ""."""
     if dataset is None:
         return ""
     if len(dataset.catalogue) < MIN_ITEMS:
@@ -207,19 +207,19 @@ def _attribute(catalogue: Catalogue, name: str, kind: str) -> Attribute:
 
 def _warnings(data: Statistics, synthetic: bool) -> Iterator[str]:
     if synthetic:
-        yield "The data is synthetic: figures on it say nothing about the quality of a recommender."
+        yield "The data is synthetic: figures on it are no measure of a recommender's quality."
     if data.users < FEW_USERS:
-        yield f"{data.users} people are too few to tell recommenders apart."
+        yield f"{data.users} people are too few to compare recommenders."
     if data.tied_targets:
         yield f"{_share(data.tied_targets, data.users)} people: the last two time stamps tie, so file order chooses."
     if data.seen_targets:
-        yield f"{_share(data.seen_targets, data.users)} people met their last item before: masked, nobody can find it."
+        yield f"{_share(data.seen_targets, data.users)} people had their last item before: masked, it cannot be found."
     if data.cold_test_targets:
         yield f"{_share(data.cold_test_targets, data.users)} people: training never sees their last item."
     if data.missing_titles:
         yield f"{_share(data.missing_titles, data.items)} items have no title: prompts and people get their ids."
     if not data.attributes:
-        yield "The items have no attributes: no preference can be trained, and no constraint be held."
+        yield "The items have no attributes: no preference can be trained, and no constraint enforced."
     for attribute in data.attributes:
         if attribute.filled < data.items / 2:
             yield f"{_share(data.items - attribute.filled, data.items)} items have no {attribute.name}."

@@ -1,4 +1,4 @@
-"""Which column of an atomic file means what: named by the user, or found by name and content."""
+"""The roles of columns of an atomic file: named by the user, or found by name and content."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -31,14 +31,14 @@ _PROSE = ("description", "text", "review", "overview", "synopsis", "summary", "p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnNames:
-    """Names of columns. What is left out is found by its name and content."""
+    """Names of columns. Those left out are found by name and content."""
 
     user: str | None = None
     item: str | None = None
     time: str | None = None
     title: str | None = None
     text: tuple[str, ...] = ()
-    """Columns of prose beside those found: the text encoder reads them, no filter does."""
+    """Columns of prose beside those found: only the text encoder reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def choose(
     """Index of the column for a role; None only for a title that is neither named nor found.
 
     Raises:
-        DataError: the named column is not there, or none was named and none looks like it.
+        DataError: the named column is missing, or none was named and none is known by its name.
     """
     names = [column.name for column in columns]
     if named is not None:
@@ -83,23 +83,23 @@ def choose(
 def choose_event(
     columns: Sequence[Any], names: ColumnNames, file: str, find: Callable[..., int | None] = choose
 ) -> tuple[int, int, int]:
-    """Indices of the columns of user, item and time. `find` looks for each, in columns of the kind that it takes.
+    """Indices of the columns of user, item and time; `find` finds each of them.
 
     Raises:
-        DataError: one is missing; the others that are missing too are named beside it.
+        DataError: a column is missing; all missing ones are named.
     """
-    places: list[int] = []
-    missing: dict[str, str] = {}  # role -> what is wrong
+    found: list[int] = []
+    missing: dict[str, str] = {}  # role -> the error
     for role, named in (("user", names.user), ("item", names.item), ("time", names.time)):
         try:
-            places.append(find(columns, named, role, file) or 0)
+            found.append(find(columns, named, role, file) or 0)
         except DataError as error:
             missing[role] = str(error)
     if missing:
         [first, *others] = missing
         also = f" Give {' and '.join(f'--{role}-column' for role in others)} too." if others else ""
         raise DataError(missing[first] + also)
-    user, item, time = places
+    user, item, time = found
     return user, item, time
 
 
@@ -119,9 +119,9 @@ def split_tags(value: str, separator: str) -> tuple[str, ...]:
 
 
 def tag_separator(values: Sequence[str], known: Collection[str] = ()) -> str:
-    """What parts the values of a token_seq column: RecBole's space, unless a tenth of them use `|`, `;` or `,`.
+    """The separator of a token_seq column's values: RecBole's space, unless a tenth of them have `|`, `;` or `,`.
 
-    Nothing that stands within a tag that is `known` parts tags; if all these do, a tab, which no value holds.
+    A character within a `known` tag is not a separator; if all these are, it is a tab, which no value holds.
     """
     filled = [value for value in values if value.strip()]
     for separator in ("|", ";", ","):
@@ -139,9 +139,9 @@ def _within(separator: str, tags: Collection[str]) -> bool:
 
 
 def kind_of(column: Column, values: Sequence[str]) -> AttributeKind | Literal["text"]:
-    """What an item column is good for: an attribute of some kind, or prose that only the text encoder reads.
+    """The kind of an item column: an attribute, or prose that only the text encoder reads.
 
-    A value that no two items share (a URL, an original title) describes nothing that items have in common: prose.
+    A column whose values no two items share (a URL, an original title) is prose.
     """
     name = column.name.lower()
     filled = [value for value in values if value.strip()]

@@ -1,4 +1,4 @@
-"""Interactions as one sequence a user, and the leave-one-out split that everything shares."""
+"""Interactions as one sequence for each user, with the leave-one-out split of training and evaluation."""
 
 import hashlib
 import json
@@ -14,22 +14,22 @@ MIN_INTERACTIONS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A catalogue and what each user did with it, in order of time."""
+    """A catalogue and the interactions of its users, in order of time."""
 
     name: str
     catalogue: Catalogue
     users: tuple[str, ...]
-    """In the order in which the interaction file names them first."""
+    """Users in the order of their first interaction in the file."""
     sequences: dict[str, tuple[str, ...]]
     """User -> item ids, oldest first, ties in time by file order."""
     tied_targets: int = 0
-    """Users whose last two time stamps tie, so that file order decides on their test target."""
+    """Users whose last two time stamps tie, so that file order decides their test target."""
     dropped: dict[str, int] = field(default_factory=dict)
-    """Kind of bad row -> how many were left out on demand."""
+    """Kind of bad row -> how many were left out on request."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sha256 (hex) over item ids, users and sequences: equal data in equal order, equal fingerprint."""
+        """Sha256 (hex) over item ids, users and sequences: equal data in equal order have equal fingerprints."""
         digest = hashlib.sha256(json.dumps(self.catalogue.ids).encode())
         for user in self.users:
             digest.update(json.dumps([user, self.sequences[user]]).encode())
@@ -41,7 +41,7 @@ class Dataset:
         return sum(len(sequence) for sequence in self.sequences.values())
 
     def history(self, user: str, holdout: int = 0) -> tuple[str, ...]:
-        """What `user` did before the last `holdout` items, oldest first.
+        """Items of a user before the last `holdout` ones, oldest first.
 
         `history(user, h)` ends just before `target(user, h)`.
 
@@ -54,7 +54,7 @@ class Dataset:
         return sequence[: max(len(sequence) - holdout, 0)]
 
     def target(self, user: str, holdout: int) -> str:
-        """The item held out: 1 is the last (test), 2 the one before (validation), 3 the target of RL.
+        """The held-out item `holdout` from the end: 1 is the test target, 2 that of validation, 3 that of RL.
 
         Raises:
             DataError: the data has no such user, or the user has fewer than `holdout` interactions.
@@ -69,8 +69,8 @@ class Dataset:
     def without_last(self, count: int) -> "Dataset":
         """The data as it was before the last `count` interactions of each user.
 
-        What is trained on it has read none of those items, so that each of them is a fair target. Users who are left
-        with fewer than 3 interactions are left out; the catalogue stays whole.
+        A model trained on it has read none of those items, so that each of them is a fair target. Users with fewer than
+        3 interactions are then left out; the catalogue stays whole.
 
         Raises:
             ConfigError: `count` is negative.

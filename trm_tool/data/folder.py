@@ -1,4 +1,4 @@
-"""Folders of data that this package writes: whole or not at all, and never over somebody else's files."""
+"""Folders of data that this package writes: as a whole or not at all, and never over files of others."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import check_not_current, one_writer, replace_folder
 
 MARK = "deeprec-data.json"
-"""Says that a folder is ours, and what is in it."""
+"""Name of the file that marks a folder as written here, and lists its files."""
 _WRITER = "deeprec data"
 
 
@@ -39,11 +39,11 @@ def data_folder(folder: Path, mark: dict[str, object]) -> Iterator[Path]:
     """A folder beside `folder` to write into, which takes its place when the block ends without an error.
 
     Args:
-        folder: Where to; what this package wrote there before is replaced.
-        mark: What the mark file is to hold beside the names of the files; may be filled inside the block.
+        folder: The destination; a folder that this package wrote is replaced.
+        mark: Content of the mark file beside the names of the files; it may be filled inside the block.
 
     Raises:
-        ConfigError: the folder cannot be written, or holds something else. Any OSError of the block is taken for that:
+        ConfigError: the folder cannot be written, or holds something else. An OSError of the block counts as that;
             readers raise errors of their own.
     """
     folder = folder.resolve()
@@ -58,9 +58,9 @@ def data_folder(folder: Path, mark: dict[str, object]) -> Iterator[Path]:
         files = sorted(entry.name for entry in staging.iterdir())
         text = json.dumps({"written_by": _WRITER, "files": files} | mark, indent=2)
         (staging / MARK).write_text(text + "\n", encoding="utf-8")
-        staging.chmod(0o755)  # mkdtemp makes folders that nobody else can read
+        staging.chmod(0o755)  # mkdtemp makes folders that only the owner can read
         with one_writer(folder.parent):
-            check_destination(folder)  # somebody may have put something there meanwhile
+            check_destination(folder)  # another process may have written there meanwhile
             replace_folder(staging, folder)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder with --out.") from None
@@ -69,7 +69,7 @@ def data_folder(folder: Path, mark: dict[str, object]) -> Iterator[Path]:
 
 
 def is_synthetic(folder: Path) -> bool:
-    """Whether the mark of a folder says that its data was generated."""
+    """Whether a folder is marked as generated data."""
     try:
         return bool(json.loads((folder / MARK).read_text(encoding="utf-8"))["synthetic"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -77,7 +77,7 @@ def is_synthetic(folder: Path) -> bool:
 
 
 def _written(mark: Path) -> set[str]:
-    """Names of the files that the mark claims, and its own; none where there is no mark of ours."""
+    """Names of the files in the mark, and the mark's own; none without a mark of this package."""
     try:
         claimed = json.loads(mark.read_text(encoding="utf-8"))
         if claimed["written_by"] != _WRITER:

@@ -1,4 +1,4 @@
-"""More items for a catalogue that is there already, out of a RecBole `.item` file."""
+"""Items to add to a catalogue or to update in it, read from a RecBole `.item` file."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from deeprec.trm_tool.errors import DataError
 def read_items(
     path: Path, catalogue: Catalogue, *, columns: ColumnNames = DETECT, whole: bool = False
 ) -> tuple[Item, ...]:
-    """Read items as the catalogue's own were read: its columns have the kinds that they have there.
+    """Read items as the catalogue's own were read, with the kinds of its attributes.
 
     Args:
         path: An `.item` file; UTF-8, tab-separated, with a header such as `item_id:token`.
-        catalogue: Whose attributes the columns are. A column that is none must be prose.
-        columns: names of columns; those left out are found by name and content.
-        whole: refuse a file without a title or an attribute of the catalogue, which items that it replaces would lose.
+        catalogue: Its attributes are the columns; any other column must be prose.
+        columns: Names of columns; those left out are found by name and content.
+        whole: Refuse a file without a title or an attribute of the catalogue, which updated items would lose.
 
     Raises:
         DataError: one line that names the file, the line, what was seen and what to do.
@@ -32,7 +32,7 @@ def read_items(
     if whole and title_at is None:
         lacking.insert(0, "title")
     if lacking:
-        reason = "an update replaces whole items. Give all columns" if whole else "it was named. Mend --text-columns"
+        reason = "an update replaces whole items. Give all columns" if whole else "it was named. Correct --text-columns"
         raise DataError(f"{rows.name}:1 has no column {lacking[0]!r}; it has {', '.join(header)}, and {reason}.")
     lines: dict[str, int] = {}
     table: list[list[str]] = []
@@ -78,7 +78,7 @@ def read_items(
 
 
 def _tags(raw: Sequence[str], known: Collection[str]) -> list[AttributeValue | None]:
-    """Few rows tell little of how tags are parted; the catalogue's own tell more."""
+    """Split tags by the separator that the catalogue's own tags allow, since few rows show it badly."""
     separator = tag_separator(raw, known)
     return [(value,) if value in known else split_tags(value, separator) or None for value in raw]
 

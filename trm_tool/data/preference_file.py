@@ -1,4 +1,4 @@
-"""The file of preferences written in logged runs: Parquet, a row a preference; here for its writer and its readers."""
+"""The file of preferences written in logged runs: Parquet, one row for each preference; its writer and its reader."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.text import plain
 
 KIND, FORMAT = "written preferences", 1
-"""What the metadata field `deeprec` says of such a file."""
+"""Kind and format in the metadata field `deeprec` of such a file."""
 _BATCH = 1024
 _REMEDY = "Write it again with `deeprec traces export --preferences FILE`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenPreference:
-    """A preference that a model wrote in a run, and what proves where in a person's sequence it was written."""
+    """A preference that a model wrote in a run, with the proof of its position in a person's sequence."""
 
     run_id: str
     turn: int
@@ -33,7 +33,7 @@ class WrittenPreference:
     target_id: str | None
     """The held-out item, where the run was given one."""
     split: str | None
-    """Of the run: "test", "valid", "train", or None outside an experiment."""
+    """The run's split: "test", "valid", "train", or None outside an experiment."""
     history_length: int
     """Items that the run's history held."""
     history_sha256: str
@@ -47,7 +47,7 @@ class WrittenPreference:
     trm_holdout: int | None
     """How many of each person's last items the run's recommender had not learned; None where that was not logged."""
     dataset_fingerprint: str | None
-    """Of the data that the run's recommender was trained on; None where that was not logged."""
+    """Fingerprint of the data that the run's recommender was trained on; None where that was not logged."""
     preference: str
 
 
@@ -57,7 +57,7 @@ _OPTIONAL = frozenset(field.name for field in fields(WrittenPreference) if "None
 
 
 def history_digest(history: Sequence[str]) -> str:
-    """Sha256 (hex) of item ids in their order: what proves that a history is the beginning of a sequence."""
+    """Sha256 (hex) of item ids in their order, which proves that a history is the beginning of a sequence."""
     return hashlib.sha256(json.dumps(list(history)).encode()).hexdigest()
 
 
@@ -73,18 +73,18 @@ def check_preference_file(path: Path) -> None:
     except (OSError, pa.ArrowException):
         found = False
     if not found:
-        raise ConfigError(f"{path} is there and is no file of preferences, so it stays. Name another file.")
+        raise ConfigError(f"{path} exists and is not a file of preferences, so it stays. Name another file.")
 
 
 def write_preference_file(path: Path, rows: Iterable[WrittenPreference]) -> int:
-    """Write a file of preferences at once: it is complete, or what was there before stays.
+    """Write a file of preferences atomically: it is complete, or the file that was there before stays.
 
     Args:
-        path: Where to. A file of preferences that is there is replaced, anything else is refused.
-        rows: Read one after another; memory does not grow with them.
+        path: The destination. A file of preferences that is there is replaced, anything else is refused.
+        rows: They are read one by one, so that memory does not grow with them.
 
     Returns:
-        How many there were.
+        The number of rows.
 
     Raises:
         ConfigError: the file is something else, or cannot be written.
@@ -107,7 +107,7 @@ def write_preference_file(path: Path, rows: Iterable[WrittenPreference]) -> int:
                 while batch := list(islice(remaining, _BATCH)):
                     file.write_batch(_to_arrow(batch, schema))
                     count += len(batch)
-            staging.chmod(0o644)  # mkstemp makes files that nobody else can read
+            staging.chmod(0o644)  # mkstemp makes files that only the owner can read
             staging.replace(path)
         except OSError as error:
             raise ConfigError(
@@ -119,11 +119,11 @@ def write_preference_file(path: Path, rows: Iterable[WrittenPreference]) -> int:
 
 
 def read_preference_file(path: Path) -> Iterator[WrittenPreference]:
-    """Read a file of preferences row by row; texts are cleaned and cut as the retriever cleans and cuts a preference.
+    """Read a file of preferences row by row; texts are cleaned and cut as the retriever does it.
 
     Raises:
-        DataError: at once when the file is missing, damaged, something else, of another version or without a column; in
-            between when a value does not fit. Names the file, and the column and the row (from 1) where it can.
+        DataError: at the call, the file is missing, damaged, something else, of another version or without a column;
+            during the iteration, a value does not fit. The file is named, and column and row (from 1) where known.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -180,7 +180,7 @@ def _checked(path: Path, number: int, values: dict[str, Any]) -> WrittenPreferen
             raise refuse(name, f"is {value}, below 0,")
     digest = values["history_sha256"]
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-        raise refuse("history_sha256", f"is {plain(digest, 70)!r}, no sha256 in hex,")
+        raise refuse("history_sha256", f"is {plain(digest, 70)!r}, not a sha256 in hex,")
     return WrittenPreference(**values | {"preference": plain(values["preference"], MAX_TEXT_CHARS)})
 
 
@@ -207,7 +207,7 @@ def _to_arrow(rows: Sequence[WrittenPreference], schema: Any) -> Any:
 
 
 def _kind(metadata: dict[bytes, bytes] | None) -> tuple[object, object]:
-    """Kind and format that a Parquet file's metadata name."""
+    """Kind and format in a Parquet file's metadata."""
     try:
         meta = json.loads((metadata or {})[b"deeprec"])
         return meta.get("kind"), meta.get("format")

@@ -1,4 +1,4 @@
-"""Everything that the strict reader of atomic files would refuse, found in one pass that goes on after each of them."""
+"""All rows that the strict reader of atomic files would refuse, found in one pass that continues after each."""
 
 import math
 from collections import defaultdict
@@ -21,14 +21,14 @@ class Problem:
     kind: str
     count: int
     first: str
-    """Where the first one is, and what it is."""
+    """File, line and content of the first one."""
     droppable: bool
-    """`--drop-bad-rows` leaves such rows out."""
+    """Whether `--drop-bad-rows` leaves such rows out."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What one pass over both files found."""
+    """Findings of one pass over both files."""
 
     problems: dict[str, Problem] = field(default_factory=dict)
     item_rows: int = 0
@@ -37,16 +37,16 @@ class Findings:
     rows: list[tuple[str, int]] = field(default_factory=list)
     """Step of the reader -> interactions left after it."""
     tied_pairs: int = 0
-    """Neighbours in somebody's history that have the same time stamp."""
+    """Neighbours in a history that have the same time stamp."""
 
     def add(self, kind: str, first: str, *, droppable: bool = False) -> None:
-        """Count a problem; the first of its kind is kept in words."""
+        """Count a problem; the text of the first of its kind is kept."""
         known = self.problems.setdefault(kind, Problem(kind=kind, count=0, first=first, droppable=droppable))
         known.count += 1
 
 
 def find_problems(interactions: Path, items: Path, columns: ColumnNames) -> Findings:
-    """Read both files to their ends and note whatever the strict reader would stop at."""
+    """Read both files to their ends and collect all that the strict reader would refuse."""
     found = Findings()
     known = _check_items(items, columns, found)
     _check_interactions(interactions, items.name, known, columns, found)
@@ -70,16 +70,16 @@ def _check_items(path: Path, names: ColumnNames, found: Findings) -> set[str] | 
         if not item_id:
             found.add("items without an id", f"{file.name}:{number} has no item id")
         elif item_id in ids:
-            said = f"{file.name}:{number} repeats item {item_id[:80]!r} of line {ids[item_id]}"
-            found.add("repeated items", said, droppable=True)
+            first = f"{file.name}:{number} repeats item {item_id[:80]!r} of line {ids[item_id]}"
+            found.add("repeated items", first, droppable=True)
         else:
             ids[item_id] = number
             found.missing_titles += title_at is not None and not fields[title_at].strip()
             for at in floats:
                 value = fields[at].strip()
                 if at not in (id_at, title_at) and value and value.lower() != "nan" and not is_number(value):
-                    said = f"{file.name}:{number} has {value[:80]!r} as {file.columns[at].name}, declared float"
-                    found.add("values that are no number", said)
+                    first = f"{file.name}:{number} has {value[:80]!r} as {file.columns[at].name}, declared float"
+                    found.add("values that are not a number", first)
     found.item_rows = len(ids)
     return set(ids)
 
@@ -105,19 +105,19 @@ def _check_interactions(
             continue
         time = _time(fields[time_at], file, number, time_at)
         if math.isnan(time):
-            said = f"{file.name}:{number} has {fields[time_at][:80]!r} as {file.columns[time_at].name}"
-            found.add("time stamps that are no finite number", said)
+            first = f"{file.name}:{number} has {fields[time_at][:80]!r} as {file.columns[time_at].name}"
+            found.add("time stamps that are not a finite number", first)
             continue
         steps["well formed"] += 1
         earlier = seen.first(line, number)
         if earlier is not None:
-            said = f"{file.name}:{number} repeats line {earlier}: user {user[:80]!r}, item {item_id[:80]!r}"
-            found.add("repeated interactions", said, droppable=True)
+            first = f"{file.name}:{number} repeats line {earlier}: user {user[:80]!r}, item {item_id[:80]!r}"
+            found.add("repeated interactions", first, droppable=True)
             continue
         steps["not repeated"] += 1
         if known is not None and item_id not in known:
-            said = f"{file.name}:{number} names item {item_id[:80]!r}, which {item_file} lacks"
-            found.add("interactions with unknown items", said, droppable=True)
+            first = f"{file.name}:{number} names item {item_id[:80]!r}, which {item_file} lacks"
+            found.add("interactions with unknown items", first, droppable=True)
             continue
         steps["with a known item"] += 1
         times[user].append(time)
@@ -126,8 +126,8 @@ def _check_interactions(
     left = 0
     for user, stamps in times.items():
         if len(stamps) < MIN_INTERACTIONS:
-            said = f"{file.name}:{first_line[user]} begins user {user[:80]!r}, who has {len(stamps)}"
-            found.add(f"people with fewer than {MIN_INTERACTIONS} interactions", said, droppable=True)
+            first = f"{file.name}:{first_line[user]} begins user {user[:80]!r}, who has {len(stamps)}"
+            found.add(f"people with fewer than {MIN_INTERACTIONS} interactions", first, droppable=True)
             continue
         left += len(stamps)
         stamps.sort()
@@ -138,7 +138,7 @@ def _check_interactions(
 def _rows(
     file: AtomicFile, found: Findings, steps: dict[str, int] | None = None
 ) -> Iterator[tuple[int, str, list[str]]]:
-    """Rows of the right width with their line numbers and lines; the others are noted."""
+    """Rows of the right width with their line numbers and lines; the others become problems."""
     width, header, rows = len(file.columns), False, 0
     with file.path.open("rb") as raw:
         for number, line in enumerate(raw, start=1):
@@ -161,8 +161,8 @@ def _rows(
             if len(fields) == width:
                 yield number, text, fields
             else:
-                said = f"{file.name}:{number} has {len(fields)} fields where the header has {width}"
-                found.add("lines with a wrong number of fields", said)
+                first = f"{file.name}:{number} has {len(fields)} fields where the header has {width}"
+                found.add("lines with a wrong number of fields", first)
     if not rows:
         found.add("files without rows", f"{file.path} has a header and no rows")
 

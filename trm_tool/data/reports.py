@@ -1,4 +1,4 @@
-"""Reports for people: the import and the check. File content is data: no markup and no control codes of it get out."""
+"""Reports of the import and the check for a terminal. Markup and control codes of file content are dropped."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from deeprec.trm_tool.text import plain
 
 @contextmanager
 def reading_bar(console: Console) -> Iterator[OnProgress]:
-    """Show how much of each file is read, and give what `import_data` wants as `on_progress`."""
+    """Show how much of each file is read, and yield the `on_progress` of `import_data`."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         tasks: dict[Path, TaskID] = {}
@@ -32,35 +32,37 @@ def reading_bar(console: Console) -> Iterator[OnProgress]:
 
 
 def show_import(report: ImportReport, console: Console) -> None:
-    """What was read, what is left after each step and why, and what became of the items' columns."""
+    """Print what was read, what is left after each step, and the types of the items' columns."""
     files = " and ".join(name for name in (report.interactions_file, report.items_file) if name)
-    _say(console, f"Read {files} as {report.format}.")
+    _print(console, f"Read {files} as {report.format}.")
     table = Table(*(Column(name, justify="right") for name in ("interactions", "people", "items")), "left")
     for stage in report.stages:
         table.add_row(str(stage.interactions), str(stage.users), str(stage.items), stage.name)
     console.print(table)
     for kind, count in report.dropped.items():
-        _say(console, f"Left out: {count} {kind}.")
+        _print(console, f"Left out: {count} {kind}.")
     if report.repeated_items:
-        _say(console, f"Left out: {report.repeated_items} rows of items whose id was there before (the first stays).")
+        _print(console, f"Left out: {report.repeated_items} rows of items whose id was there before (the first stays).")
     for column in report.columns:
         notes = "".join(
-            f"; {count} {said}" for count, said in ((column.unreadable, "unreadable"), (column.cut, "cut")) if count
+            f"; {count} {what}" for count, what in ((column.unreadable, "unreadable"), (column.cut, "cut")) if count
         )
-        _say(console, f"Column {column.name} ({column.type}): {column.filled} of {report.items} items have it{notes}.")
+        _print(
+            console, f"Column {column.name} ({column.type}): {column.filled} of {report.items} items have it{notes}."
+        )
     if report.missing_titles:
-        _say(console, f"{report.missing_titles} of {report.items} items have no title: people see their ids.")
+        _print(console, f"{report.missing_titles} of {report.items} items have no title: people see their ids.")
     if report.items_file is None:
-        _say(console, "There is no file of items: the catalogue knows their ids only. Name one with --items.")
-    _say(console, f"Wrote {report.out}. Look at it: deeprec data check {quote(report.out)}")
-    _say(console, f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT")
+        _print(console, "There is no file of items: the catalogue knows their ids only. Name one with --items.")
+    _print(console, f"Wrote {report.out}. Look at it: deeprec data check {quote(report.out)}")
+    _print(console, f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT")
 
 
 def show_check(report: CheckReport, console: Console) -> None:
-    """What is in a folder, what the strict reader refuses, and what weakens figures on it."""
+    """Print the content of a folder, the rows that the strict reader refuses, and the weaknesses of figures on it."""
     sizes = ", ".join(f"{name} ({decimal(size)})" for name, size in report.files.items())
     label = " SYNTHETIC data." if report.synthetic else ""
-    _say(console, f"{report.folder}:{label} {sizes}")
+    _print(console, f"{report.folder}:{label} {sizes}")
     table = Table(Column("interactions", justify="right"), "left")
     for name, count in report.rows:
         table.add_row(str(count), name)
@@ -70,12 +72,12 @@ def show_check(report: CheckReport, console: Console) -> None:
         if report.statistics.attributes:
             console.print(_attributes(report.statistics))
     for problem in report.problems:
-        cure = "--drop-bad-rows leaves them out" if problem.droppable else "must be mended"
-        _say(console, f"Problem: {problem.count} {problem.kind} ({cure}). First: {problem.first}")
+        cure = "--drop-bad-rows leaves them out" if problem.droppable else "must be corrected"
+        _print(console, f"Problem: {problem.count} {problem.kind} ({cure}). First: {problem.first}")
     for warning in report.warnings:
-        _say(console, f"Warning: {warning}")
+        _print(console, f"Warning: {warning}")
     if report.trainable:
-        _say(console, report.advice)
+        _print(console, report.advice)
 
 
 def _facts(data: Statistics) -> Table:
@@ -114,5 +116,5 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     return table
 
 
-def _say(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(Text(plain(line, 1000)), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Text embeddings kept on disk: each text is encoded once, a killed run goes on where it was, damage is mended."""
+"""A cache of text embeddings on disk: each text is encoded once, a killed run resumes, damaged files are replaced."""
 
 import hashlib
 import logging
@@ -20,55 +20,55 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import plain
 
 SHARD_TEXTS = 512
-"""Texts of a file. A killed run loses what it encoded since the last file, at most this many."""
+"""Texts of a file. A killed run loses the texts that it encoded since the last file, at most this many."""
 Vectors: TypeAlias = dict[bytes, NDArray[np.float32]]
 """Key of a text -> its vector."""
 _KEY_BYTES, _CHECK_BYTES = 32, 8
 _STALE_S = 3600
-"""An unfinished file of this age was left by a process that was killed."""
+"""Age at which an unfinished file counts as left by a killed process."""
 _log = logging.getLogger(__name__)
 
 
 class CachedEncoder:
-    """An encoder that keeps on disk what it encoded, and asks the other one only for what is not there.
+    """An encoder that caches the vectors of another one on disk, and calls it only for texts that are not cached.
 
-    A vector is found by the fingerprint of the encoder, the role of the text and the sha256 of the text as the encoder
-    reads it: a model whose files changed, or another data set, is never confused with this one. Each row carries a
-    checksum. Rows that are damaged, or lost with the end of a file, are encoded anew, and a warning is logged. Several
-    processes may share the folder. Where nothing can be written any more, a warning is logged and encoding goes on.
+    A vector's key is the fingerprint of the encoder, the role of the text and the sha256 of the text as the encoder
+    reads it, so that a model whose files changed has other keys. Each row has a checksum. Rows that are damaged or
+    missing at the end of a file are encoded again, and a warning is logged. Several processes may share the folder. If
+    the folder can no longer be written, a warning is logged and encoding continues.
 
-    Vectors agree with those of the encoder up to rounding: the texts that share a batch move the last bits.
+    Vectors agree with those of the encoder up to rounding, since the texts of a batch influence the last bits.
     """
 
     def __init__(
         self, encoder: Encoder, folder: Path | str, *, on_progress: Callable[[int, int], None] | None = None
     ) -> None:
-        """Read and write nothing yet; the files lie in a folder a fingerprint under `folder`.
+        """Nothing is read or written yet; the files lie in one folder for each fingerprint, under `folder`.
 
         Args:
-            encoder: Computes what is not cached.
-            folder: Made where it is missing; delete it to forget everything.
-            on_progress: Told about every call of `encode`: distinct texts done and in all, first before anything is
-                encoded, then after every file that is written.
+            encoder: It encodes the texts that are not cached.
+            folder: It is made if it is missing; delete it to empty the cache.
+            on_progress: Called with the distinct texts done and in all, at the start of `encode` and after every file
+                that is written.
         """
         self._encoder = encoder
         self._folder = Path(folder)
-        self._tell = on_progress or (lambda done, total: None)
+        self._report = on_progress or (lambda done, total: None)
         self._writes = True
         self.id = encoder.id
 
     @property
     def fingerprint(self) -> str:
-        """That of the encoder."""
+        """The encoder's fingerprint."""
         return self._encoder.fingerprint
 
     @property
     def width(self) -> int:
-        """Length of a vector. Asks the encoder."""
+        """Length of a vector, from the encoder."""
         return self._encoder.width
 
     def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
-        """Encode -> (len(texts), width), each row of length 1; a text with nothing to read is a row of zeros.
+        """Encode -> (len(texts), width), each row of length 1; a text without words is a row of zeros.
 
         Raises:
             ConfigError: the encoder cannot be loaded, or the folder cannot be made or holds vectors of another width.
@@ -78,14 +78,14 @@ class CachedEncoder:
         folder = self._open() if keys else self._folder
         found = self._read(folder, set(keys.values())) if keys else {}
         missing = [text for text, key in keys.items() if key not in found]
-        self._tell(len(found), len(keys))
+        self._report(len(found), len(keys))
         for start in range(0, len(missing), SHARD_TEXTS):
             chunk = missing[start : start + SHARD_TEXTS]
             vectors = self._encoder.encode(chunk, role=role)
             new = {keys[text]: vector for text, vector in zip(chunk, vectors, strict=True)}
             self._write(folder, new)
             found.update(new)
-            self._tell(len(found), len(keys))
+            self._report(len(found), len(keys))
         widths = {len(vector) for vector in found.values()} or {self.width}
         if len(widths) > 1:
             raise ConfigError(
@@ -104,7 +104,7 @@ class CachedEncoder:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
-                f"The embedding cache {folder} cannot be made: {error.strerror}. Name another folder, or use none."
+                f"The embedding cache {folder} cannot be made: {error.strerror}. Name another folder, or use no cache."
             ) from None
         for path in folder.glob(".*.tmp"):
             with suppress(OSError):
@@ -113,19 +113,19 @@ class CachedEncoder:
         return folder
 
     def _read(self, folder: Path, wanted: Collection[bytes]) -> Vectors:
-        """Vectors of the wanted keys that are there and whole; a damaged file is replaced by what is left of it."""
+        """Vectors of the wanted keys whose rows are intact; a damaged file is replaced by its intact rows."""
         found: Vectors = {}
         for path in sorted(folder.glob("*.npy")):
             try:
                 content = path.read_bytes()
-            except FileNotFoundError:  # another process has just mended it
+            except FileNotFoundError:  # another process has just replaced it
                 continue
             except OSError as error:
-                _log.warning("%s cannot be read (%s); its texts are encoded anew.", path, error.strerror)
+                _log.warning("%s cannot be read (%s); its texts are encoded again.", path, error.strerror)
                 continue
             rows, damage = _unpack(content)
             if damage:
-                _log.warning("%s is damaged (%s); the texts of what is lost are encoded anew.", path, damage)
+                _log.warning("%s is damaged (%s); the texts of its lost vectors are encoded again.", path, damage)
                 if not rows or self._write(folder, rows):
                     with suppress(OSError):
                         path.unlink()
@@ -133,7 +133,7 @@ class CachedEncoder:
         return found
 
     def _write(self, folder: Path, vectors: Vectors) -> bool:
-        """Write a file at once: other processes see all of it or nothing."""
+        """Write a file atomically: other processes see all of it or nothing."""
         if not self._writes:
             return False
         name = uuid4().hex
@@ -146,7 +146,9 @@ class CachedEncoder:
             self._writes = False
             with suppress(OSError):
                 unfinished.unlink()
-            _log.warning("The embedding cache %s cannot be written (%s); going on without.", folder, error.strerror)
+            _log.warning(
+                "The embedding cache %s cannot be written (%s); encoding continues without it.", folder, error.strerror
+            )
             return False
         return True
 
@@ -174,7 +176,7 @@ def _pack(vectors: Vectors) -> NDArray[np.void]:
 
 
 def _unpack(content: bytes) -> tuple[Vectors, str]:
-    """The rows of a file that are whole, as views of it, and what is wrong with the file ("" for nothing)."""
+    """The intact rows of a file, as views of it, and the damage of the file ("" where there is none)."""
     seen = re.match(
         rb".{10}\{'descr':.{,80}'vector', '<f4', \((\d{1,6}),.{,80}'shape': \((\d{1,6}),\)", content, re.DOTALL
     )
@@ -196,4 +198,4 @@ def _unpack(content: bytes) -> tuple[Vectors, str]:
             rows[key.tobytes()] = vector
     if len(rows) < promised:
         return rows, f"{promised - len(rows)} of {promised} vectors are lost"
-    return rows, "" if len(content) == start + promised * size else "its length is not what its header says"
+    return rows, "" if len(content) == start + promised * size else "its length does not match its header"

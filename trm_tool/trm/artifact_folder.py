@@ -18,7 +18,7 @@ _OURS: dict[str, type] = {"format": int, "architecture": dict, "dataset_fingerpr
 
 
 def check_destination(folder: Path) -> None:
-    """Raise ConfigError when an artifact written to `folder` would overwrite something that is none.
+    """Raise ConfigError when an artifact written to `folder` would overwrite something else.
 
     Only a folder that holds an artifact and nothing beside it may be replaced; a new or an empty one may be filled.
     """
@@ -47,7 +47,7 @@ def check_destination(folder: Path) -> None:
 
 
 def check_unchanged(folder: Path, known: Collection[str]) -> None:
-    """Raise ConfigError when `folder` holds an artifact whose fingerprint is not `known`: others made it meanwhile."""
+    """Raise ConfigError when `folder` holds an artifact that is not `known`: another process wrote it."""
     if not (folder / CONFIG).exists():
         return
     found = _fingerprint_in(folder)
@@ -69,7 +69,7 @@ def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def fingerprint_of(digests: Mapping[str, str]) -> str:
-    """First 16 hex digits of the sha256 over the digests of configuration, weights, items and text embeddings."""
+    """The first 16 hex digits of the sha256 over the digests of configuration, weights, items and text embeddings."""
     whole = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, ITEMS, TEXTS):
         whole.update(digests[name].encode())
@@ -77,7 +77,7 @@ def fingerprint_of(digests: Mapping[str, str]) -> str:
 
 
 def _fingerprint_in(folder: Path) -> str | None:
-    """Fingerprint by what the configuration says of the other files, which are not read; None where it says nothing."""
+    """The fingerprint from the digests in the configuration, without reading the other files; None where they lack."""
     try:
         config = _config(folder) or {}
         return fingerprint_of(dict(config["files"]) | digests_of(folder, (CONFIG,)))
@@ -86,7 +86,7 @@ def _fingerprint_in(folder: Path) -> str | None:
 
 
 def _config(folder: Path) -> dict[str, Any] | None:
-    """The configuration of an artifact of any version; None where it is none."""
+    """The configuration of an artifact of any version; None where the file is not one."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Items added, updated and removed without training again: an artifact goes in, another comes out."""
+"""Items are added, updated and removed without training again: each change makes another artifact."""
 
 import hashlib
 import json
@@ -29,19 +29,19 @@ class Change:
 
     artifact: Artifact
     rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """Rows of the catalogue whose vectors are not what they were, or are new."""
+    """Rows of the catalogue whose vectors changed or are new."""
 
 
 def add_items(artifact: Artifact, items: Iterable[Item], encoder: Encoder) -> Change:
     """Add items that training never saw, or bring back items that were removed. All of them, or none.
 
-    An item is ranked by its text: in the place of an id embedding it has what its text lets expect (`expected_ids`),
-    and its popularity is 0. One that was removed gets its own id embedding and popularity back.
+    An item is ranked by its text: its id embedding is estimated from the text (`expected_ids`), and its popularity is
+    0. An item that was removed gets its own id embedding and popularity back.
 
     Args:
-        artifact: What they are added to.
+        artifact: The items are added to its catalogue.
         items: An empty text is written from title and attributes, as training writes it.
-        encoder: The one that the artifact was trained with. It encodes the new texts only.
+        encoder: The one that the artifact was trained with; it encodes the new texts only.
 
     Raises:
         DataError: an item is in the catalogue already, stands twice in `items`, or does not fit: names item and field.
@@ -133,7 +133,7 @@ def _put(artifact: Artifact, items: Sequence[Item], encoder: Encoder, change: st
 
 
 def _changed(artifact: Artifact, catalogue: Catalogue, change: str, what: Sequence[Any]) -> Artifact:
-    """With the new catalogue, the lineage, and a fingerprint that equal changes of equal artifacts share."""
+    """The artifact with a new catalogue, its lineage, and a fingerprint that equal changes of equal artifacts share."""
     counts = dict.fromkeys(CHANGES, 0) | artifact.config.get("changes", {})
     config = artifact.config | {
         "items": len(catalogue),
@@ -141,8 +141,8 @@ def _changed(artifact: Artifact, catalogue: Catalogue, change: str, what: Sequen
         "removed_items": len(catalogue.removed),
         "changes": counts | {change: counts[change] + len(what)},
     }
-    told = json.dumps([artifact.fingerprint, change, what], sort_keys=True)
-    fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
+    lineage = json.dumps([artifact.fingerprint, change, what], sort_keys=True)
+    fingerprint = hashlib.sha256(lineage.encode()).hexdigest()[:16]
     return replace(artifact, catalogue=catalogue, config=config, fingerprint=fingerprint)
 
 
@@ -166,11 +166,11 @@ def _check_present(catalogue: Catalogue, item_ids: Sequence[str], change: str) -
     if missing:
         gone = [item_id for item_id in missing if item_id in catalogue]
         also = f" ({len(gone)} of them were removed; add them to bring them back)" if gone else ""
-        raise UnknownItemError(f"Not in the catalogue: {_named(missing)}{also}. Nothing was {change}; mend the ids.")
+        raise UnknownItemError(f"Not in the catalogue: {_named(missing)}{also}. Nothing was {change}; correct the ids.")
 
 
 def _check_items(catalogue: Catalogue, items: Iterable[Item]) -> list[Item]:
-    """The items as the catalogue keeps them, or DataError that names the first that does not fit, and why."""
+    """The items as the catalogue keeps them; DataError names the first that does not fit, and why."""
     if isinstance(items, Item | str) or not isinstance(items, Iterable):
         raise DataError(f"items is {_shown(items)}. Give a list of items.")
     checked: dict[str, Item] = {}
@@ -210,7 +210,7 @@ def _check_item(catalogue: Catalogue, item: Item) -> Item:
             wanted = {"number": "a finite number", "tags": "several words (a tuple of text)", "category": "one text"}
             raise DataError(
                 f"Item {_shown(item.id)} has {_shown(given)} as {name!r}, which takes {wanted[kind]}. "
-                "Mend it, or leave the attribute out."
+                "Correct it, or leave the attribute out."
             )
         for part in value if isinstance(value, tuple) else (value,):
             _check_text(item.id, name, str(part))
@@ -223,12 +223,12 @@ def _check_item(catalogue: Catalogue, item: Item) -> Item:
 
 def _as_id(item_id: object) -> str:
     if not isinstance(item_id, str):
-        raise DataError(f"An item has the id {_shown(item_id)}, which is no text. Give ids as text.")
+        raise DataError(f"An item has the id {_shown(item_id)}, which is not text. Give ids as text.")
     return item_id
 
 
 def _as_value(given: object) -> Any:
-    """An attribute as the catalogue keeps it: numbers as floats, lists as tuples; None for nothing at all."""
+    """An attribute as the catalogue keeps it: numbers as floats, lists as tuples; None where it is empty."""
     if isinstance(given, Real) and not isinstance(given, bool):
         try:
             return float(given)
@@ -245,12 +245,12 @@ def _is_readable(text: str) -> bool:
 
 def _check_text(item_id: str, name: str, text: object) -> None:
     if not isinstance(text, str):
-        raise DataError(f"Item {_shown(item_id)} has {_shown(text)} as {name!r}, which is no text. Give text.")
+        raise DataError(f"Item {_shown(item_id)} has {_shown(text)} as {name!r}, which is not text. Give text.")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise DataError(
-            f"Item {_shown(item_id)} has half of a character (a lone surrogate) in {name!r}. Mend the text."
+            f"Item {_shown(item_id)} has half of a character (a lone surrogate) in {name!r}. Correct the text."
         ) from None
 
 
@@ -262,7 +262,7 @@ def _check_years(before: Catalogue, after: Catalogue, items: Sequence[Item]) -> 
             wrong = [f"{item_id!r} has {value:g}" for item_id, value in values.items() if not is_year(value)]
             raise DataError(
                 f"With these items {name!r} would hold too few years from 1800 to 2100 to be read as one, and no "
-                f"decade could be asked for{': item ' + wrong[0] if wrong else ''}. Mend it, or leave it out."
+                f"decade could be asked for{': item ' + wrong[0] if wrong else ''}. Correct it, or leave it out."
             )
 
 
@@ -272,5 +272,5 @@ def _named(item_ids: Sequence[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """On one line: what is no text may show itself on several."""
+    """A value on one line, also where its repr has several."""
     return repr(value)[:80] if isinstance(value, str) else plain(repr(value), 80)

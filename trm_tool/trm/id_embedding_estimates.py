@@ -1,4 +1,4 @@
-"""What the id embedding of an item would be, to judge by its text: for items that training never saw."""
+"""Estimates of id embeddings from texts, for items that training never saw."""
 
 import numpy as np
 import torch
@@ -10,24 +10,24 @@ from deeprec.trm_tool.trm.model import PreferenceAwareTRM
 FITTED_ON = 10_000
 """Items that the fit reads, the most popular ones."""
 PART = 4096
-"""Texts that are adapted at once: the experts take memory."""
+"""Texts that are adapted at once, since the experts take memory."""
 RIDGE = 0.1
 """Penalty, in mean variances of the texts. Five-fold cross-validation over the trained items of ml-100k is best here
 (15% of the variance explained), and within .01 of that from .03 to .3."""
 
 
 def expected_ids(model: PreferenceAwareTRM, popularity: NDArray[np.float64], texts: Tensor) -> Tensor:
-    """Guess the id embeddings of items from their texts, by what training's interactions taught of other items.
+    """Estimate the id embeddings of items from their texts, by a regression on the trained items.
 
-    Id embeddings tell the popular from the rare before anything else, and most items are rare. An item with no id
-    embedding, or with the mean over the items, is buried below every item that people had. So each interaction of
-    training counts once here: a ridge regression from the adapted text to the id embedding, weighted by popularity,
-    whose intercept is what an item of ordinary popularity has.
+    Id embeddings separate popular from rare items first of all, and most items are rare. An item with no id embedding,
+    or with the mean over the items, ranks below every item that people had. Therefore each interaction of training
+    counts once: a ridge regression from the adapted text to the id embedding, weighted by popularity, whose intercept
+    is the embedding of an item of ordinary popularity.
 
     Args:
-        model: Knows the id embeddings and texts of the items that were trained.
+        model: It holds the id embeddings and texts of the trained items.
         popularity: Training interactions of each item (items,); an item without any is not read.
-        texts: Text embeddings of the items to guess, float (n, text_width).
+        texts: Text embeddings of the items to estimate, float (n, text_width).
 
     Returns:
         float (n, width); zeros where nothing was trained.
@@ -48,5 +48,7 @@ def expected_ids(model: PreferenceAwareTRM, popularity: NDArray[np.float64], tex
         slope = torch.linalg.solve(
             spread + penalty * torch.eye(len(spread), dtype=spread.dtype, device=spread.device), weighted.T @ ids
         )
-        guessed = [mean_id + (model.adapt_text(part).double() - mean_text) @ slope for part in torch.split(texts, PART)]
-    return torch.cat(guessed).to(texts.dtype)
+        estimated = [
+            mean_id + (model.adapt_text(part).double() - mean_text) @ slope for part in torch.split(texts, PART)
+        ]
+    return torch.cat(estimated).to(texts.dtype)

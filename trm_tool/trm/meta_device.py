@@ -1,4 +1,4 @@
-"""Models without weights: their shapes alone, for weights that are read from a file or taken from another model."""
+"""Models without weights, which are then read from a file or taken from another model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def weightless() -> Iterator[None]:
-    """Modules that are made in here get shapes, but neither memory nor random numbers: they lie on the meta device.
+    """Modules that are made inside the block lie on the meta device, with shapes, but no memory and no random numbers.
 
-    The initialisers of `torch.nn.init` are left out: on the meta device torch answers the first draw, or sum, by
+    The initialisers of `torch.nn.init` do nothing: on the meta device torch answers the first draw, or sum, by
     importing its compiler, which took 1 s and 70 MB of every process that loads an artifact.
     """
     with torch.device("meta"), _NoInitialisers():

@@ -1,4 +1,4 @@
-"""The preference-aware recommender as a plain torch module. No RecBole here: the artifact is served from this file."""
+"""The preference-aware recommender as a plain torch module. Serving needs no RecBole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class TRMConfig:
     max_length: int = 50
     """Items of a history that are read, counted from its end."""
     temperature: float = 0.1
-    """Cosines are divided by this in the loss. Scores handed out are plain cosines."""
+    """Cosines are divided by this in the loss. The scores of a retrieval are plain cosines."""
     belief_gate: bool = True
-    """Weigh a preference by how it fits the history, not only by what it says."""
+    """Whether a gate weighs a preference by how it fits the history."""
     frequency_gate: bool = True
-    """Mix ids and texts of a history by a gated convolution in the frequency domain; off, they are added."""
+    """Whether ids and texts of a history are mixed by a gated convolution in the frequency domain, or only added."""
 
     def __post_init__(self) -> None:
         for name in ("width", "inner", "layers", "heads", "experts", "max_length"):
@@ -205,13 +205,13 @@ class PreferenceAwareTRM(nn.Module):
             item_texts: `adapt_text(text_embeddings)` (n_items, width) where the caller has it already.
 
         Returns:
-            float (batch, length, width); entry t has read the items up to t. Entries at padding mean nothing.
+            float (batch, length, width); entry t has read the items up to t. Entries at padding are meaningless.
         """
         known = (rows != PADDING_ROW).unsqueeze(-1)  # (batch, length, 1)
         index = rows.clamp(min=0)
         ids = self.id_embedding(index) * known
         if item_texts is None and index.numel() > self.item_count:
-            item_texts = self.adapt_text(self.text_embeddings)  # cheaper than adapting each item once a history
+            item_texts = self.adapt_text(self.text_embeddings)  # cheaper than to adapt each item once a history
         texts = (self.adapt_text(self.text_embeddings[index]) if item_texts is None else item_texts[index]) * known
         x = self.frequency_gate(ids, texts) + texts if self.frequency_gate is not None else ids + texts
         x = self.dropout(self.input_norm(x + self.position_embedding.weight[: rows.shape[1]]))
@@ -221,9 +221,9 @@ class PreferenceAwareTRM(nn.Module):
         return encoded
 
     def adapt_preference(self, preference: Tensor) -> Tensor:
-        """Turn preferences (n, text_width) into what is added to a history's state -> (n, width)."""
-        wish: Tensor = self.preference_head(self.adapt_text(preference))
-        return wish
+        """Turn embedded preferences (n, text_width) into vectors that are added to a history's state -> (n, width)."""
+        shift: Tensor = self.preference_head(self.adapt_text(preference))
+        return shift
 
     def encode_histories(self, rows: Tensor) -> Tensor:
         """Read whole histories (batch, length), padded as for `encode_sequence` -> (batch, width); empty ones are 0."""
@@ -233,13 +233,13 @@ class PreferenceAwareTRM(nn.Module):
         last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.config.width)
         return self.encode_sequence(rows).gather(1, last).squeeze(1) * (lengths > 0).unsqueeze(-1)
 
-    def combine(self, states: Tensor, wishes: Tensor | None = None, trust: float | Tensor = 1.0) -> Tensor:
-        """Move states of histories (n, width) by what is wished (n, width) -> query vectors (n, width), length 1."""
-        if wishes is not None:
+    def combine(self, states: Tensor, preferences: Tensor | None = None, trust: float | Tensor = 1.0) -> Tensor:
+        """Move states of histories by adapted preferences, all (n, width) -> query vectors (n, width), length 1."""
+        if preferences is not None:
             if self.belief is not None:
-                both = torch.cat((states, wishes, states * wishes), dim=-1)
-                wishes = wishes * 2 * torch.sigmoid(self.belief(both))
-            states = states + trust * wishes
+                both = torch.cat((states, preferences, states * preferences), dim=-1)
+                preferences = preferences * 2 * torch.sigmoid(self.belief(both))
+            states = states + trust * preferences
         return F.normalize(states, dim=-1)
 
     def query(
@@ -252,8 +252,8 @@ class PreferenceAwareTRM(nn.Module):
         """Turn histories and preferences into query vectors.
 
         Args:
-            rows: int64 (batch, length), right-padded with -1; a row of nothing but padding is an empty history, and
-                then the preference alone is the query (the zero vector where there is none either).
+            rows: int64 (batch, length), right-padded with -1; a row of padding alone is an empty history: the
+                preference is then the whole query, or the query is zero where there is no preference either.
             preference: From `encode_preferences`, float (batch, text_width), or None for no preference at all.
             has_preference: bool (batch,); False switches the preference of that row off. None means all True.
             trust: How much weight the preference gets; 0 ignores it, 1 is what training saw. Beside an empty history
@@ -265,10 +265,10 @@ class PreferenceAwareTRM(nn.Module):
         states = self.encode_histories(rows)
         if preference is None:
             return self.combine(states)
-        wishes = self.adapt_preference(preference)
+        preferences = self.adapt_preference(preference)
         if has_preference is not None:
-            wishes = wishes * has_preference.unsqueeze(-1)
-        return self.combine(states, wishes, trust)
+            preferences = preferences * has_preference.unsqueeze(-1)
+        return self.combine(states, preferences, trust)
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:
         """Vectors that a query is compared with: id and adapted text, unit length, (n_items, width).

@@ -27,14 +27,14 @@ deeprec-agent after DeepRec (Zheng et al. 2025, arXiv:2505.16810).
 {_table(metrics)}
 
 Validation is the item before the last of each person, ranked against the whole catalogue. Epochs were selected on it,
-so it flatters; `deeprec trm eval` measures on the last items.
+so that its figures are too high; `deeprec trm eval` measures on the last items.
 
 ## Limits
 
 Preferences in training were lists of phrases of catalogue attributes, some of them wrong. In a
 sentence, the phrases that it names in the catalogue's own words count most.
-Unless the call says otherwise, a preference is trusted at {config["trust"]:g} of its training weight: so much that
-validation gains most over exact, partial and another person's preferences, and keeps most when it is wrong. The folder
+The default trust in a preference is {config["trust"]:g} of its training weight: validation gains most at it over
+exact, partial and another person's preferences, and keeps most when the preference is wrong. The folder
 holds the catalogue's titles and texts: whatever terms the data came under hold for it too.
 
 ## Loading
@@ -56,7 +56,7 @@ def _changes(config: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{count} {change}" for change, count in config["changes"].items())
     return (
         f"- Changed after training on {config['trained_items']} items, from artifact `{config['changed_from']}`; "
-        f"changes of items so far: {counts}. An added item is ranked by its text; the figures below are of before.\n"
+        f"changes of items so far: {counts}. An added item is ranked by its text; the figures below are older.\n"
     )
 
 
@@ -69,6 +69,6 @@ def _table(metrics: Mapping[str, Any]) -> str:
         lines = ["| validation | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for protocol, values in rows.items():
             lines.append(f"| {protocol} | " + " | ".join(f"{values[name]:.4f}" for name in names) + " |")
-    except (AttributeError, KeyError, TypeError, ValueError):  # somebody edited what an older artifact had measured
+    except (AttributeError, KeyError, TypeError, ValueError):  # the metrics of an older artifact were edited by hand
         return "What was measured cannot be read."
     return "\n".join(lines)

@@ -1,13 +1,13 @@
-"""From scores to a list: the best k of a catalogue, and an order that trades fit against likeness."""
+"""The best k of a catalogue by their scores, and an order that trades fit against similarity."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 POOL = 300
-"""Candidates, from the best on, that diversification reorders."""
+"""Candidates that diversification reorders: the best ones."""
 
 BLOCK = 64
-"""Scores of a block; only the highest of each is looked at first."""
+"""Scores of a block; the first pass reads only the highest of each."""
 
 
 def best(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
@@ -50,7 +50,7 @@ def ranks_with_ties(scores: NDArray[np.floating], targets: NDArray[np.int64]) ->
 def diversify(
     scores: NDArray[np.float32], vectors: NDArray[np.float32], *, k: int, diversity: float
 ) -> NDArray[np.int64]:
-    """Choose candidates one by one, each for its score and against its likeness to those chosen before.
+    """Choose candidates one by one, each for its score and against its similarity to those chosen before.
 
     The next one has the highest (1 - diversity) · score - diversity · (largest cosine to one that was chosen).
 
@@ -68,10 +68,10 @@ def diversify(
     """
     chosen = np.empty(min(k, len(scores)), dtype=np.int64)
     fit = (1 - diversity) * scores.astype(np.float64)
-    likest = np.zeros(len(scores))
-    for place in range(len(chosen)):
-        chosen[place] = at = int(np.argmax(fit - diversity * likest))
+    closest = np.zeros(len(scores))
+    for position in range(len(chosen)):
+        chosen[position] = at = int(np.argmax(fit - diversity * closest))
         fit[at] = -np.inf
-        likeness = vectors @ vectors[at]
-        likest = np.maximum(likest, likeness) if place else likeness.astype(np.float64)
+        similarity = vectors @ vectors[at]
+        closest = np.maximum(closest, similarity) if position else similarity.astype(np.float64)
     return chosen

@@ -1,4 +1,4 @@
-"""The retriever: a history and a preference in words in, the best items of the catalogue out."""
+"""The retriever: it finds the best items of a catalogue for a history and a preference in words."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -29,8 +29,8 @@ MAX_BATCH = 256
 class Retriever:
     """Ranks a catalogue by a trained artifact. The items' vectors are computed once; safe to share between threads.
 
-    Items can be added, updated and removed while others ask: an answer comes from the catalogue before a change or from
-    the one after it, never from a mixture. Changes live in memory until `save`.
+    Items can be added, updated and removed while other threads ask: an answer comes from the catalogue before a change
+    or from the one after it, never from a mixture. Changes live in memory until `save`.
     """
 
     def __init__(self, artifact: Artifact, encoder: Encoder | None = None) -> None:
@@ -50,10 +50,10 @@ class Retriever:
         """`Dataset.fingerprint` of the data that the artifact was trained on."""
         self.holdout = int(artifact.config["holdout"])
         """How many of each person's last items training did not see."""
-        self._snapshot = Snapshot.of(artifact)  # read once by every answer, and replaced whole
+        self._snapshot = Snapshot.of(artifact)  # every answer reads it once; a change replaces it as a whole
         self._loaded_as = self._saved_as = artifact.fingerprint
         self._saved_in: dict[Path, str] = {}  # fingerprint by folder
-        self._changing = Lock()  # one change at a time; nobody who asks waits for it
+        self._changing = Lock()  # one change at a time; retrievals do not wait for it
 
     @property
     def catalogue(self) -> Catalogue:
@@ -120,7 +120,7 @@ class Retriever:
 
         Raises:
             UnknownItemError: an id of `history` or `exclude` never was in the catalogue; one that was removed is read.
-            ConfigError: `k` is below 1, `trust` or `diversity` is no weight, or a condition makes no sense.
+            ConfigError: `k` is below 1, `trust` or `diversity` is not from 0 to 1, or a condition makes no sense.
         """
         query = Query(
             history=history,
@@ -170,19 +170,19 @@ class Retriever:
     def add_items(self, items: Iterable[Item]) -> None:
         """Add items that training never saw, or bring back removed ones; see `catalogue_changes.add_items`.
 
-        Each is ranked by its text at once, and may stand in histories. A mistake in one of them changes nothing.
+        Each is ranked by its text at once, and may stand in histories. If one of them is refused, none is added.
 
         Raises:
-            DataError: an item is there already, stands twice, or does not fit the catalogue: names item and field.
+            DataError: an item is in the catalogue already, stands twice, or does not fit; item and field are named.
         """
         self._change(lambda artifact: add_items(artifact, items, self.encoder))
 
     def update_items(self, items: Iterable[Item]) -> None:
-        """Give items another title, text and attributes; what was learnt of them by id stays.
+        """Replace title, text and attributes of items; their id embeddings stay.
 
         Raises:
             UnknownItemError: an item is not in the catalogue, or was removed; nothing changes.
-            DataError: an item stands twice, or does not fit the catalogue: names item and field.
+            DataError: an item stands twice, or does not fit the catalogue; the item and the field are named.
         """
         self._change(lambda artifact: update_items(artifact, items, self.encoder))
 
@@ -195,10 +195,10 @@ class Retriever:
         self._change(lambda artifact: remove_items(artifact, item_ids))
 
     def save(self, folder: Path | str) -> None:
-        """Write the artifact as it is now, changes included, at once; what is loaded from it gives the same answers.
+        """Write the artifact as it is now, changes included, at once; loaded again, it gives the same answers.
 
         An artifact in the folder is replaced only if it is the one that this retriever loaded, or the last that it
-        saved there: another one has changes of somebody else, which would be lost.
+        saved there: any other has changes of somebody else, which would be lost.
 
         Raises:
             ConfigError: the folder holds such another artifact, or something else, or cannot be written.

@@ -1,4 +1,4 @@
-"""From queries to scores of every item: histories and preferences become vectors, constraints become masks."""
+"""Scores of every item for queries: histories and preferences become vectors, constraints become masks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
     """Score every item for queries, in one forward pass.
 
     Returns:
-        Scores (queries, items), -inf where an item must not come back; and what became of each query's constraints.
+        Scores (queries, items), -inf where an item must not come back; each query's mask and unenforced constraints.
 
     Raises:
         UnknownItemError: an id of a history or of `exclude` never was in the catalogue.
@@ -38,7 +38,7 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
         for query, history in zip(queries, histories, strict=True)
     ]
     default = float(snapshot.artifact.config["trust"])
-    # Beside no history any trust is full trust; only a caller can say that a preference is not to be read at all.
+    # Without a history any trust above 0 is full trust; only a caller can switch a preference off, with 0.
     trusts = [
         query.trust if query.trust is not None else default if len(history) else 1.0
         for query, history in zip(queries, histories, strict=True)
@@ -67,7 +67,7 @@ def score_encoded(
         snapshot: The artifact, laid out.
         histories: Catalogue rows, oldest first, of each query; without history and preference popularity decides.
         preferences: From `encode_preferences`, float32 (queries, text width); None where no query has one.
-        has_preference: Of each query; where it is False, its row of `preferences` does not count.
+        has_preference: Whether each query has one; where it is False, its row of `preferences` is ignored.
         trusts: How much weight each preference gets.
 
     Returns:

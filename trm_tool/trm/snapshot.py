@@ -1,4 +1,4 @@
-"""One state of a catalogue with all that answers need of it. A change makes another; nobody sees half of one."""
+"""One immutable state of a catalogue, with all that retrievals need. A change makes another state."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ PART = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """An artifact ready to answer: its items' vectors and attributes laid out once. Nothing here ever changes."""
+    """An artifact with its items' vectors and attributes laid out once. It never changes."""
 
     artifact: Artifact
     attributes: AttributeIndex
     popularity: NDArray[np.float32]
     """Share of the most popular item's popularity, in catalogue order."""
     item_vectors: Tensor
-    """What queries are compared with, (items, width)."""
+    """The vectors that queries are compared with, (items, width)."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Snapshot":
@@ -32,12 +32,12 @@ class Snapshot:
         model = artifact.model.eval()
         with torch.inference_mode():
             rows = torch.arange(len(artifact.catalogue), device=model.text_embeddings.device)
-            # In parts: the experts of a whole large catalogue would take more memory than the artifact.
+            # Parts bound the memory: the experts' outputs for a large catalogue are larger than the artifact.
             vectors = torch.cat([model.item_vectors(part) for part in torch.split(rows, PART)])
             return cls._with_vectors(artifact, vectors)
 
     def after(self, change: Change) -> "Snapshot":
-        """Lay out what a change made of this snapshot's artifact; only the vectors that changed are computed."""
+        """Lay out the artifact that a change made of this snapshot's; only the vectors that changed are computed."""
         artifact, vectors = change.artifact, self.item_vectors
         if len(change.rows):
             rows = torch.from_numpy(change.rows).to(vectors.device)

@@ -128,7 +128,7 @@ def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], m
         (["show", "--", "-1%"], "is no run id"),
         (["show", "abc", "--artifact", "nowhere"], "nowhere"),
         (["export", "--preferences", "x.parquet", "--split", "train"], "nothing to export"),
-        (["export", "--preferences", "."], "is no file of preferences"),
+        (["export", "--preferences", "."], "is not a file of preferences"),
     ],
 )
 def test_a_mistake_is_one_clear_line(path: Path, command: list[str], message: str) -> None:

@@ -120,5 +120,5 @@ def test_a_damaged_item_file_is_named_with_its_field(catalogue: Catalogue, tmp_p
         Catalogue.from_parquet(path)
     columns = {name: table.column(name) for name in table.column_names} | {"title": pa.nulls(len(table), pa.string())}
     pq.write_table(pa.table(columns).replace_schema_metadata(table.schema.metadata), path)
-    with pytest.raises(ArtifactError, match="value in column 'title' that is no text"):
+    with pytest.raises(ArtifactError, match="value in column 'title' that is not text"):
         Catalogue.from_parquet(path)

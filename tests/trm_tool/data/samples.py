@@ -15,7 +15,7 @@ GENRES = (
 
 
 def movie_100k(number: int, title: str, date: str, *genres: str) -> str:
-    """A line of u.item: five fields and a flag for each genre, parted by bars."""
+    """A line of u.item: five fields and a flag for each genre, separated by bars."""
     flags = "|".join(str(int(genre in genres)) for genre in GENRES)
     return f"{number}|{title}|{date}||http://example.org/title?{number}|{flags}"
 
@@ -53,7 +53,7 @@ MOVIES_1M = (
 
 
 def write_1m(folder: Path, encoding: str = "latin-1") -> Path:
-    """ratings.dat and movies.dat, parted by two colons; latin-1, or UTF-8 as in the 10M set."""
+    """ratings.dat and movies.dat, separated by two colons; latin-1, or UTF-8 as in the 10M set."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ratings.dat").write_text("".join("::".join(map(str, row)) + "\n" for row in RATINGS), encoding="latin-1")
     (folder / "movies.dat").write_text("".join(f"{movie}\n" for movie in MOVIES_1M), encoding=encoding)

@@ -102,7 +102,10 @@ BAD_INTERACTIONS = {
     "unknown item": (inter("ok z 1 9", "ok y 1 9"), "tiny.inter:6 names item 'z', which tiny.item lacks (1 more like"),
     "repeated row": (inter("ok a 3 0"), "tiny.inter:6 repeats line 2: user 'ok', item 'a'"),
     "short user": (inter("new a 1 9", "new b 1 9"), "tiny.inter:6 begins user 'new', who has 2 interactions where 3"),
-    "a word as time stamp": (inter("ok a 1 soon"), "tiny.inter:6 has 'soon' as timestamp, which is no finite number"),
+    "a word as time stamp": (
+        inter("ok a 1 soon"),
+        "tiny.inter:6 has 'soon' as timestamp, which is not a finite number",
+    ),
     "no time stamp": (inter("ok a 1 "), "tiny.inter:6 has '' as timestamp"),
     "nan as time stamp": (inter("ok a 1 nan"), "tiny.inter:6 has 'nan' as timestamp"),
     "endless time stamp": (inter("ok a 1 1e999"), "tiny.inter:6 has '1e999' as timestamp"),

@@ -57,7 +57,7 @@ def test_the_statistics_are_what_is_in_the_files(write_atomic: WriteAtomic) -> N
     said = " ".join(report.warnings)
     assert "3 people are too few" in said
     assert "1 of 3 people: the last two time stamps tie" in said
-    assert "1 of 3 people met their last item before" in said
+    assert "1 of 3 people had their last item before" in said
     assert "1 of 3 people: training never sees their last item" in said
     assert "1 of 22 items have no title" in said
     assert "12 of 22 items have no brand" in said
@@ -83,11 +83,11 @@ def test_every_problem_is_counted_and_the_first_is_named(write_atomic: WriteAtom
     assert problems(report) == {
         "items without an id": (1, False),
         "repeated items": (1, True),
-        "values that are no number": (1, False),
+        "values that are not a number": (1, False),
         "lines with a wrong number of fields": (2, False),
         "repeated interactions": (2, True),
         "interactions with unknown items": (1, True),
-        "time stamps that are no finite number": (2, False),
+        "time stamps that are not a finite number": (2, False),
         "interactions without user id": (1, False),
         "interactions without item id": (1, False),
         "lines that are not UTF-8": (1, False),
@@ -96,7 +96,7 @@ def test_every_problem_is_counted_and_the_first_is_named(write_atomic: WriteAtom
     first = {problem.kind: problem.first for problem in report.problems}
     assert first["repeated interactions"].startswith("tiny.inter:13 repeats line 2: user 'u', item 'i0'")
     assert first["lines that are not UTF-8"] == "tiny.inter:22 has the bytes e9 09 31 09"
-    assert first["values that are no number"] == "tiny.item:26 has 'much' as price, declared float"
+    assert first["values that are not a number"] == "tiny.item:26 has 'much' as price, declared float"
     assert dict(report.rows) == {
         "in the file": 20,
         "well formed": 15,

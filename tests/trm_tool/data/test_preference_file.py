@@ -124,7 +124,7 @@ def test_only_a_file_of_preferences_is_replaced(path: Path, tmp_path: Path) -> N
     (tmp_path / "traces.db").write_bytes(b"a trace store")
     pq.write_table(pa.table({"id": ["900"]}), tmp_path / "items.parquet")
     for name in ("traces.db", "items.parquet", "."):
-        with pytest.raises(ConfigError, match="is no file of preferences, so it stays"):
+        with pytest.raises(ConfigError, match="is not a file of preferences, so it stays"):
             write_preference_file(tmp_path / name, [ROW])
     assert (tmp_path / "traces.db").read_bytes() == b"a trace store"
     with pytest.raises(ConfigError, match="cannot be written"):
@@ -174,7 +174,7 @@ def test_a_missing_column_is_named(path: Path) -> None:
         ("turn", [0, -1], pa.int64(), "column 'turn' is -1, below 0, in row 2"),
         ("history_length", [None, 2], pa.int64(), "column 'history_length' has no value in row 1"),
         ("preference", ["comedy", None], pa.string(), "column 'preference' has no value in row 2"),
-        ("history_sha256", ["a" * 64, "A" * 64], pa.string(), "no sha256 in hex, in row 2"),
+        ("history_sha256", ["a" * 64, "A" * 64], pa.string(), "not a sha256 in hex, in row 2"),
         ("guided", [None, True], pa.bool_(), "column 'guided' has no value in row 1"),
         ("trm_holdout", [3, -3], pa.int64(), "column 'trm_holdout' is -3, below 0, in row 2"),
     ],

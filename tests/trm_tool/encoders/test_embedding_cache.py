@@ -204,7 +204,7 @@ def test_encoding_goes_on_where_nothing_can_be_written(tmp_path: Path, caplog: p
     vectors = CachedEncoder(HashingEncoder(8), tmp_path, on_progress=lose).encode(TEXTS)
     np.testing.assert_array_equal(vectors, HashingEncoder(8).encode(TEXTS))
     assert len(caplog.records) == 1
-    assert "cannot be written (No such file or directory); going on without" in caplog.text
+    assert "cannot be written (No such file or directory); encoding continues without it" in caplog.text
 
 
 def test_vectors_of_two_widths_under_one_name_are_refused(tmp_path: Path) -> None:

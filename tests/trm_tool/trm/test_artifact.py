@@ -174,7 +174,7 @@ def test_one_flipped_bit_is_seen(folder: Path) -> None:
     [
         (lambda config: config.pop("encoder_id"), "lacks the field 'encoder_id'"),
         (lambda config: config.update(items="50"), "'items' is '50', not of type int"),
-        (lambda config: config.update(items=49), r"50 items; 'items' in config.json says 49"),
+        (lambda config: config.update(items=49), r"50 items; 'items' in config.json is 49"),
         (lambda config: config.update(items=0), "'items' is 0"),
         (lambda config: config.update(holdout=True), "'holdout'"),
         (lambda config: config.update(trust=1.5), r"config.json: 'trust' is 1.5, outside 0 to 1"),
@@ -209,7 +209,7 @@ def test_a_field_that_does_not_fit_is_named(
 
 def test_a_configuration_that_is_no_object_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text("[1, 2]")
-    with pytest.raises(ArtifactError, match=r"config\.json holds no object"):
+    with pytest.raises(ArtifactError, match=r"config\.json is not a JSON object"):
         load_artifact(folder)
 
 

@@ -151,7 +151,7 @@ class TestAdding:
         (Item(id="", title="t"), "An item has the id ''"),
         (Item(id=" n", title="t"), "An item has the id ' n'"),
         (Item(id="a\x1b[31m", title="t"), r"An item has the id 'a\x1b[31m'"),
-        (Item(id=7, title="t"), "An item has the id 7, which is no text"),  # type: ignore[arg-type]
+        (Item(id=7, title="t"), "An item has the id 7, which is not text"),  # type: ignore[arg-type]
         (Item(id=["n"], title="t"), "An item has the id ['n']"),  # type: ignore[arg-type]
         (Item(id="n", title=None), "Item 'n' has None as 'title'"),  # type: ignore[arg-type]
         (Item(id="n", title="a\ud800"), "lone surrogate) in 'title'"),
@@ -341,7 +341,7 @@ class TestRemoving:
         for bad in ("900", None):
             with pytest.raises(ConfigError, match=f"item_ids is {bad!r}"):
                 changed.remove_items(bad)  # type: ignore[arg-type]
-        with pytest.raises(DataError, match="has the id 900, which is no text"):
+        with pytest.raises(DataError, match="has the id 900, which is not text"):
             changed.remove_items([900])  # type: ignore[list-item]
         changed.remove_items([])
         assert changed.fingerprint == before

@@ -17,7 +17,7 @@ from deeprec.trm_tool.data.importers.items import ItemSpool
 from deeprec.trm_tool.errors import ConfigError
 
 SYNTHETIC = "synthetic"
-"""Stands in the name of the data, in its mark and in every description."""
+"""Word in the name of the data, in its mark and in every description."""
 _DISCLAIMER = "Synthetic product of a generated shop."
 
 
@@ -44,21 +44,21 @@ class Product:
     id: str
     title: str
     brand: int
-    """Position in `BRANDS`."""
+    """Index in `BRANDS`."""
     department: int
     kind: int
-    """Position in the department's types."""
+    """Index in the department's types."""
     colour: int
     features: tuple[str, ...]
     price: float
     relative_price: float
-    """Log of the price over what such products usually cost."""
+    """Log of the price over the usual price of such products."""
     description: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopReport:
-    """What was generated."""
+    """Counts of a generated shop."""
 
     out: str
     synthetic: bool
@@ -69,10 +69,10 @@ class ShopReport:
     categories: int
     brands: int
     examples: tuple[str, ...]
-    """A few products in words."""
+    """A few products as text."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it."""
+        """The report as JSON values."""
         return asdict(self)
 
 
@@ -80,7 +80,7 @@ def generate_shop(out: Path, config: ShopConfig | None = None) -> ShopReport:
     """Write a synthetic shop as atomic files, the same for the same seed and size.
 
     Products have `brand`, `category`, `product_type` and `colour` (categories), `features` (tags), `price` (number) and
-    a description. The files are called like the folder if its name says "synthetic", and `synthetic-shop` otherwise.
+    a description. The files are named like the folder if its name holds "synthetic", and `synthetic-shop` otherwise.
 
     Args:
         out: Folder to write; one that `deeprec data` wrote before is replaced.
@@ -116,9 +116,9 @@ def generate_shop(out: Path, config: ShopConfig | None = None) -> ShopReport:
 
 
 def make_products(rng: Generator, count: int) -> list[Product]:
-    """Made-up products, spread over all departments; no two share a title as long as the words suffice."""
+    """Make products, spread over all departments; titles are distinct as long as the words suffice."""
     at_home = [rng.choice(len(BRANDS), size=10, replace=False) for _ in DEPARTMENTS]  # brands of each department
-    tiers = rng.normal(0, 0.3, len(BRANDS))  # cheap and dear brands
+    tiers = rng.normal(0, 0.3, len(BRANDS))  # cheap and expensive brands
     titles: set[str] = set()
     products: list[Product] = []
     for number in range(count):
@@ -206,8 +206,8 @@ No product, brand or person in it exists, and any likeness is chance.
 - {report.interactions} interactions of {report.people} simulated people. Each prefers a few categories, brands, colours
   and a level of price; tastes drift slowly, and what is picked next often goes with what was picked last.
 
-It is for trying out constraints, conversations and demonstrations. Figures measured on it say how well a recommender
-learns this generator, and nothing about quality on people.
+It is for trying out constraints, conversations and demonstrations. Figures measured on it show how well a recommender
+learns this generator, and are no measure of its quality for people.
 
 Train on it: `deeprec trm train --data FOLDER --out ARTIFACT`, with this folder.
 """

@@ -1,4 +1,4 @@
-"""Simulated people of the generated shop: what each of them picks, in order of time."""
+"""Simulated people of the generated shop, and their picks in order of time."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.data.generated_shop.generator import Product
 
 Trip = list[tuple[int, int]]
-"""What one person picked: row of the product and seconds since 1970, rising."""
+"""Picks of one person: row of the product and seconds since 1970, rising."""
 
 MIN_PICKS, MAX_PICKS = 8, 40
 _START = 1_704_067_200  # 2024-01-01
@@ -21,9 +21,9 @@ _DAY = 86_400
 _EXPLORING = 0.05
 """Share of the picks that follow popularity alone."""
 _DRIFT_OF_INTEREST, _DRIFT_OF_PRICE, _NEW_BRAND = 0.15, 0.05, 0.03
-"""Per pick: steps of the random walks, and the chance that a favourite brand is swapped."""
+"""Standard deviations of the random walks, and the chance that a favourite brand is replaced, for each pick."""
 _BRAND, _COLOUR, _FEATURE, _GOES_WITH, _PRICE_WIDTH = 2.5, 1.0, 0.5, 1.0, 0.2
-"""Weights of what makes a product attractive, on a log scale; the last is the width of the band of prices."""
+"""Weights in the attraction of a product, on a log scale; the last is the width of the band of prices."""
 
 
 class _Shelf:
@@ -39,15 +39,15 @@ class _Shelf:
 
 
 def simulate(rng: Generator, products: Sequence["Product"], people: int) -> list[Trip]:
-    """Let people pick products, each at most once a person.
+    """Simulate people who pick products, each at most once.
 
     Args:
-        rng: Everything random comes from it.
+        rng: Source of all random numbers.
         products: The catalogue, in the order of its rows.
-        people: How many.
+        people: Number of people.
 
     Returns:
-        One trip a person, of `MIN_PICKS` to `MAX_PICKS` products.
+        One trip for each person, of `MIN_PICKS` to `MAX_PICKS` products.
     """
     shelf = _Shelf(products)
     popularity = rng.normal(0, 0.7, len(products))  # log scale

@@ -1,4 +1,4 @@
-"""Words that the generated shop is made of. Brands and product lines are invented; no product here exists."""
+"""The words of the generated shop. Brands and product lines are invented; no product here exists."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ class ProductType:
 
     name: str
     price: float
-    """What such products usually cost."""
+    """The usual price of such products."""
     materials: tuple[str, ...]
     features: tuple[str, ...]
 
@@ -20,9 +20,9 @@ class Department:
 
     name: str
     types: tuple[ProductType, ...]
-    """Each is often followed by the next one in a basket, the last one by the first."""
+    """Each type is often followed by the next one in a basket, the last one by the first."""
     uses: tuple[str, ...]
-    """What its products are good for."""
+    """Uses of its products."""
 
 
 def _department(name: str, uses: str, table: str) -> Department:

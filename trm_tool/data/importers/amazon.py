@@ -19,7 +19,7 @@ Edition = Literal["amazon-2018", "amazon-2023"]
 
 SUFFIXES = (".json", ".jsonl", ".csv")
 MAX_CATEGORY_CHARS = 60
-"""What is longer is a sentence that slipped into the list of categories."""
+"""A longer entry in the list of categories is a misplaced sentence."""
 _TERMS = "the terms of the data set's authors at UCSD; the texts are Amazon's and its customers'"
 _FIELDS: dict[Edition, tuple[str, str, str, str]] = {
     "amazon-2018": ("reviewerID", "asin", "overall", "unixReviewTime"),
@@ -37,7 +37,7 @@ _AUTHOR = re.compile(r"Visit Amazon's (.+?) Page")
 
 
 def role_of(path: Path) -> tuple[Edition, Role] | None:
-    """What a file is by the names in its first line; None for one that Amazon Reviews do not have."""
+    """Edition and role of a file by the names in its first line; None for a file of something else."""
     line = first_line(path)
     if bare_suffix(path) == ".csv":
         names = {name.strip().strip('"') for name in line.split(",")}
@@ -52,7 +52,7 @@ def role_of(path: Path) -> tuple[Edition, Role] | None:
 
 
 def amazon(edition: Edition, reviews: Path, items: Path | None) -> Source:
-    """Reviews, and the items' metadata where there is a file of them."""
+    """The source of reviews, with the items' metadata where there is a file of them."""
     meta = None
     if items is not None:
         meta = ItemFile(
@@ -95,7 +95,7 @@ def _read_items(edition: Edition, path: Path, reading: Reading) -> Iterator[Item
 
 def _values_2018(meta: Mapping[str, Any]) -> tuple[Value, ...]:
     title = _text(meta.get("title"))
-    if "getTime" in title:  # a script of the page stands where the title was
+    if "getTime" in title:  # a script of the web page in place of the title
         title = ""
     brand = _text(meta.get("brand")).removeprefix("by ")
     author = _AUTHOR.fullmatch(brand)  # books
@@ -148,8 +148,8 @@ def _objects(path: Path, reading: Reading) -> Iterator[tuple[int, dict[str, Any]
             yield line, parsed
             continue
         python = " It looks like the edition of 2014, which is Python, not JSON." if text.startswith("{'") else ""
-        said = f"is {clean(text[:40])!r}, which is no JSON object.{python}"
-        reading.bad.add("lines that are no JSON object", path.name, line, said)
+        why = f"is {clean(text[:40])!r}, which is not a JSON object.{python}"
+        reading.bad.add("lines that are not a JSON object", path.name, line, why)
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Which data set a file or a folder holds, by its files; a format that the user names is only checked."""
+"""Detection of the data set in a file or a folder by its files; a format that the user names is only checked."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,23 +27,23 @@ _KNOWN = (
 def find_source(
     path: Path, *, data_format: Format | None = None, items: Path | None = None, options: TableOptions | None = None
 ) -> Source:
-    """Find out what lies at `path`, and how to read it.
+    """Find the data set at `path`, and its readers.
 
     Args:
         path: A folder as it was published, or the file of interactions.
-        data_format: Named by the user; None looks at the files.
-        items: The file of items, where it does not lie in the folder or has a name of its own.
-        options: For CSV and Parquet.
+        data_format: The format; None detects it from the files.
+        items: The file of items, where it is not in the folder or has another name.
+        options: How tables of CSV and Parquet are read.
 
     Raises:
-        ConfigError: there is no such format, or an option does not fit it.
-        DataError: nothing known lies there, several things do, or a file is missing.
+        ConfigError: the format is unknown, or an option does not fit it.
+        DataError: the path holds no known data set, or several, or a file is missing.
     """
     path, options = Path(path), options or TableOptions()
     if data_format is not None and data_format not in get_args(Format):
         raise ConfigError(f"There is no format {data_format!r}. Choose one of {', '.join(get_args(Format))}.")
     if items is not None and not items.is_file():
-        raise DataError(f"{items} is no file. Name the file of items with --items.")
+        raise DataError(f"{items} is not a file. Name the file of items with --items.")
     if not path.exists():
         raise DataError(f"{path} does not exist. Name a folder as it was published, or the file of interactions.")
     files = _files(path)
@@ -109,7 +109,7 @@ def _amazon(path: Path, files: dict[str, Path], data_format: Format | None, item
         role = amazon.role_of(items)
         if role != (edition, "items"):
             raise DataError(
-                f"{items} is no file of items of {edition} by its first line. Name the metadata with --items."
+                f"{items} is not a file of items of {edition} by its first line. Name the metadata with --items."
             )
     return amazon.amazon(edition, reviews[0], items or next(iter(described), None))
 
@@ -133,4 +133,4 @@ def _table(
             "`deeprec trm train --data`."
         )
     seen = ", ".join(list(files)[:8]) or "nothing"
-    raise DataError(f"{path} is no data set that is known by its files ({seen}). {_KNOWN}")
+    raise DataError(f"{path} is not a data set that is known by its files ({seen}). {_KNOWN}")

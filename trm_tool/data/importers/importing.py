@@ -27,26 +27,26 @@ _CHUNK = 2**16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """What an import read, kept and left out."""
+    """Counts of what an import read, kept and left out."""
 
     format: str
     interactions_file: str
     items_file: str | None
     out: str
     stages: tuple[Stage, ...]
-    """What was left after each step, the first being what was read."""
+    """Counts after each step; the first is what was read."""
     items: int
-    """Items of the catalogue, those without interactions among them."""
+    """Items of the catalogue, including those without interactions."""
     missing_titles: int
     columns: tuple[ColumnReport, ...]
-    """Of the items, beside the id."""
+    """Columns of the items, beside the id."""
     repeated_items: int
-    """Rows of the item file whose id was there before; the first row stays."""
+    """Rows of the item file with a repeated id; the first row stays."""
     dropped: dict[str, int]
-    """Kind of bad row -> how many were left out on demand."""
+    """Kind of bad row -> how many were left out on request."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it."""
+        """The report as JSON values."""
         return asdict(self)
 
 
@@ -72,19 +72,19 @@ def import_data(
     Args:
         path: A folder as it was published, or the file of interactions.
         out: Folder to write; one that an import wrote before is replaced, any other is refused.
-        data_format: None finds it out from the files.
+        data_format: The format; None detects it from the files.
         items: The file of items, where it is not found in the folder.
-        options: For CSV and Parquet.
+        options: How tables of CSV and Parquet are read.
         filters: Which interactions stay; all by default.
-        drop_bad_rows: leave out and count rows that cannot be used, and interactions with items that the item file
+        drop_bad_rows: Leave out and count rows that cannot be used, and interactions with items that the item file
             lacks; otherwise the first one is the error.
         on_progress: Called with the file and the bytes read so far.
         importer: A function of your own from `path` to a `Source`, for a format that is not known here; it goes with
             neither `data_format` nor `items` nor `options`.
 
     Raises:
-        DataError: one line that names the file, the line, what was seen and what to do.
-        ConfigError: an option that cannot work, or `out` holds something else.
+        DataError: a row cannot be used; the message names file and line.
+        ConfigError: an option cannot work, or `out` holds something else.
     """
     out, filters = Path(out), filters or FilterConfig()
     check_destination(out)
@@ -144,7 +144,7 @@ def _spool_items(
                 if not only_seen or row[1] in seen:
                     spool.add(row)
             if not spool.lines:
-                which = " that anybody interacted with" if only_seen else ""
+                which = " with interactions" if only_seen else ""
                 raise DataError(
                     f"{file.path} has no items{which}{_of_bad(bad)}. Check that both files use the same ids."
                 )
@@ -154,7 +154,7 @@ def _spool_items(
 
 
 def _known(source: Source, data: Interactions, spool: ItemSpool, bad: BadRows) -> NDArray[np.bool_] | None:
-    """Whether the item file has each item; the first interaction with one that it lacks is an error, or all count."""
+    """Whether the item file has each item; an interaction with any other item is an error, or is counted."""
     if source.items is None:
         return None
     known = np.fromiter((item in spool.lines for item in data.items), np.bool_, len(data.items))

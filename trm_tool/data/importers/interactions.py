@@ -1,4 +1,4 @@
-"""Interactions as compact columns, and the filters on them: ratings, repeats, the k-core, the length of histories."""
+"""Interactions as compact columns, and the filters on them: ratings, repeats, k-core, length of histories."""
 
 from array import array
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ Event = tuple[int, str, str, float, int | float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterConfig:
-    """Which interactions stay. The order: ratings, repeats, k-core, short histories, the latest of each person."""
+    """Which interactions stay. Filters apply in this order: ratings, repeats, k-core, short histories, latest ones."""
 
     k_core: int | None = None
-    """Each person and each item that stays has this many interactions; repeated until it holds of all."""
+    """Every person and item that stays has at least this many interactions."""
     max_history: int | None = None
     """Each person keeps this many items of history and the one after them: the last `max_history + 1` interactions."""
     min_rating: float | None = None
@@ -40,18 +40,18 @@ class FilterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What is left after one step of the import."""
+    """Counts of what is left after one step of the import."""
 
     name: str
     interactions: int
     users: int
     items: int
-    """Items that somebody interacted with."""
+    """Items with an interaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interactions:
-    """All interactions of a source in file order: 24 bytes each, and every id once."""
+    """All interactions of a source in file order, in 24 bytes each, with every id once."""
 
     users: tuple[str, ...]
     items: tuple[str, ...]
@@ -62,7 +62,7 @@ class Interactions:
     rating: NDArray[np.float64]
     """NaN where there is none (interactions,)."""
     time: NDArray[np.int64] | NDArray[np.float64]
-    """In the source's own unit; whole numbers are exact (interactions,)."""
+    """Time stamps in the source's own unit; whole numbers are exact (interactions,)."""
     item_line: NDArray[np.int64]
     """The line that names an item first (items,)."""
 
@@ -71,7 +71,7 @@ class Interactions:
 
 
 def collect(events: Iterable[Event]) -> Interactions:
-    """Read events into columns without holding any as an object."""
+    """Read events into columns, so that none is kept as an object."""
     users: dict[str, int] = {}
     items: dict[str, int] = {}
     user, item, rating, lines = array("i"), array("i"), array("d"), array("q")
@@ -99,22 +99,22 @@ def collect(events: Iterable[Event]) -> Interactions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What the filters leave."""
+    """Interactions that the filters leave."""
 
     rows: NDArray[np.int64]
-    """Positions of interactions, grouped by person in the order in which the file names them first, oldest first, ties
-    in time by file order."""
+    """Positions of interactions, grouped by person in the order of their first row, oldest first, ties in time by file
+    order."""
     core: NDArray[np.bool_] | None
     """Whether an item is in the k-core (items,); None where no k was given."""
     stages: tuple[Stage, ...]
-    """What was left after each step that was taken, the first being what was read."""
+    """Counts after each step; the first is what was read."""
 
 
 def select(data: Interactions, config: FilterConfig, known: NDArray[np.bool_] | None = None) -> Selection:
     """Choose the interactions that stay.
 
     Args:
-        data: What was read.
+        data: All interactions of the source.
         config: The filters.
         known: Whether the item file has an item (items,); None where there is no item file.
     """

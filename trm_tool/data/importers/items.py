@@ -1,6 +1,6 @@
-"""Items on their way into an atomic file, cleaned one by one onto disk until the types of their columns are known.
+"""Items of an import: they are cleaned one by one and kept on disk until the types of their columns are known.
 
-The types decide what the catalogue makes of a column: `float` a number, `token` a category, `token_seq` tags or prose.
+The catalogue reads a `float` column as a number, `token` as a category, `token_seq` as tags or prose.
 """
 
 import re
@@ -23,38 +23,38 @@ from deeprec.trm_tool.data.importers.values import (
 from deeprec.trm_tool.errors import DataError
 
 Value = str | float | Sequence[str] | None
-"""Text, a number, tags, or nothing."""
+"""Text, a number, tags, or None."""
 ItemRow = tuple[int, str, Sequence[Value]]
-"""Line, item id, one value a column."""
+"""Line, item id, one value for each column."""
 
 TITLE = "title"
 _SAMPLE = 5000
-"""Values of a column of unknown type that are looked at; numbers are counted in all of them."""
+"""Values from which the type of a column is found; whether all are numbers is found from all."""
 _PROSE_WORDS, _TAG_WORDS = 5, 3
-"""Words of a text at least, and of a tag at most, on average."""
+"""Average words: at least those of prose, at most those of a tag."""
 _JOINED = re.compile(rf"[^\S{TAG_MARK}]|[|;,]")  # the mark itself counts as white space
 _LISTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnReport:
-    """What became of a column."""
+    """Type and fill of a column that was written."""
 
     name: str
     type: ColumnType
     filled: int
     """Items that have a value."""
     unreadable: int = 0
-    """Values of the source that are no number, or a negative one, where a price belongs; they were left empty."""
+    """Values that are not a number, or negative, in a column of prices; they were left empty."""
     cut: int = 0
-    """Texts of the source that were cut, being longer than `MAX_PROSE_CHARS`."""
+    """Texts that were cut at `MAX_PROSE_CHARS`."""
 
 
 class ItemSpool:
     """Cleaned items in a file beside the target, until the types of their columns and the items that stay are known.
 
     Args:
-        path: Where to; the caller removes it.
+        path: File of the spool; the caller removes it.
         columns: Name and type of each column; a type of None is found from the values.
     """
 
@@ -67,7 +67,7 @@ class ItemSpool:
         self._file: IO[str] = path.open("w", encoding="utf-8", newline="\n")
 
     def add(self, row: ItemRow) -> None:
-        """Keep an item; one whose id was there before is only counted."""
+        """Store an item; a repeated id is only counted."""
         line, item_id, values = row
         if item_id in self.lines:
             self.repeats += 1
@@ -77,7 +77,7 @@ class ItemSpool:
         self._file.write("\t".join([item_id, *fields]) + "\n")
 
     def close(self) -> None:
-        """Finish writing. To be called before `write`, and again without harm."""
+        """Finish writing; further calls do nothing."""
         self._file.close()
 
     def remove(self) -> None:
@@ -95,7 +95,7 @@ class ItemSpool:
             also: Ids of items without any value, written last.
 
         Returns:
-            How many items were written, and what became of each column.
+            The number of items, and a report of each column.
         """
         self.close()
         filled = [0] * len(self._columns)
@@ -143,7 +143,7 @@ def header_names(raw: Sequence[str], file: str) -> list[str]:
 
 
 class _Observed:
-    """A column, and what its values let it be."""
+    """A column, and the type that its values allow."""
 
     def __init__(self, name: str, declared: ColumnType | None) -> None:
         self.name = name
@@ -153,13 +153,13 @@ class _Observed:
         self.unreadable = self.cut = 0
         self._sample: list[str] = []
         self._numbers = not name.lower().endswith("id")
-        self._bare = True  # no tag holds a space or a separator
+        self._bare = True  # whether no tag holds a space or a separator
         self._tags = False
         self._type: ColumnType | None = None
         self._separator: str | None = None  # of tags that came as one text; "[" for lists in brackets
 
     def take(self, value: Value) -> str:
-        """Note a value and give its text for the spool."""
+        """Observe a value, and return its text for the spool."""
         text = self._cleaned(value)
         if text and self._declared is None:
             self._numbers = self._numbers and is_number(text)
@@ -187,7 +187,7 @@ class _Observed:
 
     @property
     def type(self) -> ColumnType:
-        """Declared, or what the values look like."""
+        """The declared type, or the one that the values allow."""
         if self._type is None:
             self._type = self._declared or self._looks_like()
         return self._type
@@ -219,7 +219,7 @@ class _Observed:
             tags = split_tags(text, self._separator)
         if self._bare:
             return safe_field(" ".join(tags))
-        # The bar at the end tells the reader what parts the tags, also where most items have one tag only.
+        # The bar at the end shows the reader the separator, also where most items have a single tag.
         return safe_field("".join(tag.replace("|", "/") + "|" for tag in tags if tag))
 
 

@@ -1,4 +1,4 @@
-"""Lines of large files, plain or gzipped, with their numbers. What breaks is named by file and line."""
+"""Lines of large files, plain or gzipped, with their numbers; errors name file and line."""
 
 import codecs
 import gzip
@@ -14,31 +14,31 @@ from typing import IO
 from deeprec.trm_tool.errors import ConfigError, DataError
 
 MAX_LINE_BYTES = 2**24
-"""A longer line is no row of any known format, and would fill the memory."""
-_REMEDY = "Mend it, or leave such rows out with --drop-bad-rows."
+"""A longer line is not a row of any known format, and would fill the memory."""
+_REMEDY = "Correct it, or leave such rows out with --drop-bad-rows."
 
 
 @dataclass(slots=True)
 class BadRows:
-    """Rows that cannot be used: the first one is the error, or all are counted by kind where they may be dropped."""
+    """Rows that cannot be used: the first one is the error, unless they may be dropped, and then all are counted."""
 
     drop: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, kind: str, file: str, line: int, said: str) -> None:
-        """Count a row, or raise DataError; `said` is a sentence such as "has no user id."."""
+    def add(self, kind: str, file: str, line: int, why: str) -> None:
+        """Count a row by its kind, or raise DataError with `why`, such as "has no user id."."""
         if not self.drop:
-            raise DataError(f"{file}:{line} {said} {_REMEDY}")
+            raise DataError(f"{file}:{line} {why} {_REMEDY}")
         self.counts[kind] += 1
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What every reader is handed: where bad rows go, and who is told how far it is."""
+    """The argument of every reader: it takes bad rows and the progress."""
 
     bad: BadRows = field(default_factory=BadRows)
     on_bytes: Callable[[int], None] | None = None
-    """Called now and then with the bytes read from the file so far, compressed ones where it is compressed."""
+    """Called at intervals with the bytes of the file read so far, compressed ones where it is compressed."""
 
 
 def bare_suffix(path: Path) -> str:
@@ -50,13 +50,13 @@ def read_lines(path: Path, reading: Reading, encoding: str | None = None) -> Ite
     """Lines with their 1-based numbers, line ends kept, a byte order mark left out.
 
     Args:
-        path: A text file, or one packed by gzip (`.gz`).
-        reading: Where lines go that are not in this encoding.
-        encoding: None is UTF-8, or what a byte order mark says.
+        path: A text file, plain or compressed by gzip (`.gz`).
+        reading: It takes lines that are not in this encoding.
+        encoding: None is UTF-8, or the encoding of the byte order mark.
 
     Raises:
-        DataError: the file is missing, cut off, or has an endless line.
-        ConfigError: there is no such encoding.
+        DataError: the file is missing, truncated, or has a line above `MAX_LINE_BYTES`.
+        ConfigError: the encoding is unknown.
     """
     encoding = encoding or _encoding_of(path)
     if not _keeps_ascii(encoding):
@@ -78,12 +78,12 @@ def read_lines(path: Path, reading: Reading, encoding: str | None = None) -> Ite
             try:
                 yield number, line.decode(encoding)
             except UnicodeDecodeError as error:
-                reading.bad.add("lines in another encoding", path.name, number, _said(error, encoding))
+                reading.bad.add("lines in another encoding", path.name, number, _why(error, encoding))
 
 
 @contextmanager
 def open_binary(path: Path, at: Callable[[], int]) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The unpacked bytes of a file and the file itself; `at` tells the line that was reached, for the error."""
+    """The decompressed bytes of a file, and the file itself; `at` gives the line that was reached, for the error."""
     try:
         with path.open("rb") as raw:
             if path.suffix.lower() == ".gz":
@@ -93,7 +93,7 @@ def open_binary(path: Path, at: Callable[[], int]) -> Iterator[tuple[IO[bytes], 
                 yield raw, raw
     except (EOFError, zlib.error):
         raise DataError(
-            f"{path.name} breaks off inside its compressed data after line {at()}. Copy or download it again."
+            f"{path.name} is truncated inside its compressed data after line {at()}. Copy or download it again."
         ) from None
     except gzip.BadGzipFile as error:
         raise DataError(f"{path.name} is damaged after line {at()} ({error}). Copy or download it again.") from None
@@ -102,7 +102,7 @@ def open_binary(path: Path, at: Callable[[], int]) -> Iterator[tuple[IO[bytes], 
 
 
 def first_line(path: Path) -> str:
-    """The first line that is not blank, without white space around it; "" where there is none."""
+    """The first line that is not blank, stripped; "" where all are blank."""
     with open_binary(path, lambda: 0) as (file, _):
         encoding = None
         while raw := file.readline(MAX_LINE_BYTES):
@@ -114,7 +114,7 @@ def first_line(path: Path) -> str:
 
 
 def is_utf8(path: Path) -> bool:
-    """Whether the whole file is UTF-8. Meant for files of a few megabytes."""
+    """Whether the whole file is UTF-8; for files of a few megabytes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with open_binary(path, lambda: 0) as (file, _):
         try:
@@ -145,7 +145,7 @@ def _read_wide(path: Path, reading: Reading, encoding: str) -> Iterator[tuple[in
             text.detach()
 
 
-def _said(error: UnicodeDecodeError, encoding: str) -> str:
+def _why(error: UnicodeDecodeError, encoding: str) -> str:
     seen = error.object[error.start : error.start + 4].hex(" ")
     return f"is not {encoding.upper()} (bytes {seen}). Name its encoding, for example --encoding latin-1."
 
@@ -162,7 +162,7 @@ def _bom(head: bytes) -> str | None:
 
 
 def _keeps_ascii(encoding: str) -> bool:
-    """Whether lines can be cut before they are decoded."""
+    """Whether lines can be split before they are decoded."""
     try:
         return "a,\n".encode(encoding) == b"a,\n"
     except (LookupError, ValueError):

@@ -36,7 +36,7 @@ def movielens_100k(folder: Path) -> Source:
 
 
 def movielens_1m(folder: Path) -> Source:
-    """`ratings.dat` and `movies.dat`: parted by `::`; latin-1, or UTF-8 in the 10M set."""
+    """`ratings.dat` and `movies.dat`: separated by `::`; latin-1, or UTF-8 in the 10M set."""
     items = folder / "movies.dat"
     return Source(
         format="ml-1m",
@@ -139,7 +139,7 @@ def _movie(
 
 
 def _encoding(path: Path) -> str:
-    """Latin-1 as published, UTF-8 where the whole file is UTF-8 (the 10M set, and copies that somebody converted)."""
+    """Latin-1 as published, UTF-8 where the whole file is UTF-8 (the 10M set, and converted copies)."""
     return "utf-8" if is_utf8(path) else "latin-1"
 
 
@@ -148,5 +148,5 @@ def _wrong_width(path: Path, line: int, seen: int, wanted: str, separator: str, 
         "lines with a wrong number of fields",
         path.name,
         line,
-        f"has {seen} fields parted by {separator!r} where there should be {wanted}.",
+        f"has {seen} fields separated by {separator!r} in place of {wanted}.",
     )

@@ -15,22 +15,22 @@ from deeprec.trm_tool.errors import ConfigError, DataError, DeepRecError
 from deeprec.trm_tool.plugins import load_function
 
 Importer: TypeAlias = Callable[[Path], Source]
-"""It takes the path that the user named, a file or a folder, and says what lies there and how it is read."""
+"""A function from the path that the user named, a file or a folder, to the `Source` there."""
 
 
 def load_importer(name: str) -> Importer:
     """Import an importer of a user's own by `module:function` or `path.py:function`. The code of its module is run.
 
     Raises:
-        ConfigError: there is no such file, module or function, or the import fails.
+        ConfigError: the file, module or function is missing, or the import fails.
     """
     return load_function(name, role="importer", takes="a path and returns a Source")
 
 
 def own_source(importer: Importer, path: Path) -> Source:
-    """What an importer finds at a path, with readers that check every row.
+    """The source that an importer finds at a path, with readers that check every row.
 
-    An id, rating or time stamp that cannot be used is a bad row, as in the formats that are known.
+    An id, rating or time stamp that cannot be used is a bad row, as in the known formats.
 
     Raises:
         ConfigError: the importer returned something else than a `Source`.
@@ -98,7 +98,7 @@ def _check_shape(name: str, row: object, width: int, shape: str) -> None:
 
 @contextmanager
 def _failures(what: str, lines: list[int]) -> Iterator[None]:
-    """Turn what a user's code raises into one line; `lines` holds the last line that was read."""
+    """Raise DataError of one line for any error in a user's code; `lines` holds the last line that was read."""
     try:
         yield
     except DeepRecError:

@@ -24,18 +24,18 @@ _RATING = ("rating", "stars", "score", "overall")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOptions:
-    """How a shop's own tables are read. What is None is found out."""
+    """How a shop's own tables are read. An option of None is detected."""
 
     columns: ColumnNames = DETECT
     rating: str | None = None
     """Name of the column of ratings."""
     delimiter: str | None = None
-    """One character that parts the columns of CSV."""
+    """The character between the columns of CSV."""
     encoding: str | None = None
 
 
 def tables(interactions: Path, items: Path | None, options: TableOptions) -> Source:
-    """Interactions and items of one's own.
+    """The source of a shop's own tables.
 
     Raises:
         DataError: a file has no column for the user, the item or the time.
@@ -54,7 +54,7 @@ def tables(interactions: Path, items: Path | None, options: TableOptions) -> Sou
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is taken for Parquet, by its name."""
+    """Whether a file is Parquet by its name."""
     return path.suffix.lower() in _PARQUET
 
 
@@ -74,7 +74,7 @@ def _items(path: Path, options: TableOptions) -> ItemFile:
 def _read_events(path: Path, wanted: Sequence[str], options: TableOptions, reading: Reading) -> Iterator[Event]:
     for line, (user, item, time, *rest) in _rows(path, wanted, options, reading):
         rating = rest[0] if rest and not (isinstance(rest[0], str) and is_empty(rest[0])) else None
-        if isinstance(rating, float) and rating != rating:  # how pandas says that there is none
+        if isinstance(rating, float) and rating != rating:  # a missing value of pandas
             rating = None
         event = make_event(path.name, line, (user, item, rating, time), reading.bad, unrated=True)
         if event:
@@ -121,7 +121,7 @@ def _find(
         try:
             return choose([Column(_snake(name), "token") for name in names], None, role, file)
         except DataError:
-            pass  # said again below with the names as they are written
+            pass  # raised below with the names as they are written
     return choose([Column(name, "token") for name in names], named, role, file)
 
 

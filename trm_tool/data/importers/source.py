@@ -1,4 +1,4 @@
-"""A data set as somebody published it: what its files are, and how to read them one row at a time."""
+"""The source of an import: the files of a data set as it was published, and their readers."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from deeprec.trm_tool.data.importers.values import parse_number, parse_time, why
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFile:
-    """The file that describes the items."""
+    """The file that describes the items, and its reader."""
 
     path: Path
     columns: tuple[tuple[str, ColumnType | None], ...]
@@ -44,17 +44,17 @@ class Source:
     format: str
     """A name for the note beside the import."""
     path: Path
-    """Of the interactions."""
+    """The file of interactions."""
     read: Callable[[Reading], Iterator[Event]]
     items: ItemFile | None = None
     terms: str = "the terms of whoever gave you the files"
-    """Under what the data may be used; for the note beside the import."""
+    """The terms of use of the data, for the note beside the import."""
 
 
 def make_event(file: str, line: int, fields: Sequence[object], bad: BadRows, *, unrated: bool = False) -> Event | None:
-    """User, item, rating and time stamp as an event; None, and a bad row, when one of them cannot be used.
+    """Make an event of user, item, rating and time stamp; None, and a bad row, when one of them cannot be used.
 
-    With `unrated`, a rating of None stands for none, and is no mistake.
+    With `unrated`, a rating of None is a missing rating and not an error.
     """
     user = id_of(fields[0], "user", file, line, bad)
     item = id_of(fields[1], "item", file, line, bad) if user else None
@@ -62,26 +62,28 @@ def make_event(file: str, line: int, fields: Sequence[object], bad: BadRows, *, 
         return None
     rating = math.nan if unrated and fields[2] is None else parse_number(fields[2])
     if rating is None:
-        bad.add("rows without a usable rating", file, line, f"has {_shown(fields[2])} as rating, which is no number.")
+        bad.add(
+            "rows without a usable rating", file, line, f"has {_shown(fields[2])} as rating, which is not a number."
+        )
         return None
     time = parse_time(fields[3])
     if time is None:
-        said = f"has {_shown(fields[3])} as time stamp, which is neither a finite number nor a date."
-        bad.add("rows without a usable time stamp", file, line, said)
+        why = f"has {_shown(fields[3])} as time stamp, which is neither a finite number nor a date."
+        bad.add("rows without a usable time stamp", file, line, why)
         return None
     return line, user, item, rating, time
 
 
 def id_of(value: object, role: str, file: str, line: int, bad: BadRows) -> str | None:
-    """An id as text; None, and a bad row, when it is none."""
+    """An id as text; None, and a bad row, when it cannot be used."""
     if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones, as pandas writes them
         value = int(value)
     name = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    why = why_no_id(name)
-    if name and why is None:
+    unfit = why_no_id(name)
+    if name and unfit is None:
         return name
-    said = f"has the {role} id {_shown(name)}, which {why}." if name else f"has no {role} id."
-    bad.add(f"rows without a usable {role} id", file, line, said)
+    why = f"has the {role} id {_shown(name)}, which {unfit}." if name else f"has no {role} id."
+    bad.add(f"rows without a usable {role} id", file, line, why)
     return None
 
 

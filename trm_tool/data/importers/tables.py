@@ -1,4 +1,4 @@
-"""CSV and Parquet tables as rows of chosen columns, a batch at a time."""
+"""CSV and Parquet tables are read as rows of chosen columns."""
 
 import csv
 from collections import Counter
@@ -15,7 +15,7 @@ _BATCH_ROWS = 2**15
 
 
 def csv_delimiter(path: Path) -> str:
-    """What parts the columns: whichever of comma, tab, semicolon and bar stands most often in the header."""
+    """The delimiter: whichever of comma, tab, semicolon and bar is most frequent in the header."""
     header = first_line(path)
     if not header:
         raise DataError(f"{path} is empty. Give it a header such as user_id,item_id,timestamp and one row a line.")
@@ -23,8 +23,8 @@ def csv_delimiter(path: Path) -> str:
     delimiter, count = counts.most_common(1)[0]
     if not count:
         raise DataError(
-            f"{path.name}:1 is {header[:80]!r}, in which no comma, tab, semicolon or bar parts columns. Give the file "
-            "a header, or name what parts its columns with --delimiter."
+            f"{path.name}:1 is {header[:80]!r}, in which no comma, tab, semicolon or bar separates columns. Give the "
+            "file a header, or name its delimiter with --delimiter."
         )
     return delimiter
 
@@ -38,7 +38,7 @@ def csv_header(path: Path, reading: Reading, *, delimiter: str | None = None, en
     delimiter = delimiter or csv_delimiter(path)
     for _, fields in _records(path, reading, delimiter, encoding):
         names = [field.strip() for field in fields]
-        _check_unlike(names, path.name)
+        _check_distinct(names, path.name)
         return names
     raise DataError(f"{path} is empty. Give it a header such as user_id,item_id,timestamp and one row a line.")
 
@@ -61,7 +61,7 @@ def read_csv(
     for name in columns:
         if name not in header:
             has = ", ".join(header)[:300]
-            raise DataError(f"{path.name}:1 has no column {name!r}; it has {has}. Mend the header.")
+            raise DataError(f"{path.name}:1 has no column {name!r}; it has {has}. Correct the header.")
     chosen = [header.index(name) for name in columns]
     records = _records(path, reading, delimiter, encoding)
     next(records)
@@ -71,7 +71,7 @@ def read_csv(
                 "lines with a wrong number of fields",
                 path.name,
                 line,
-                f"has {len(fields)} fields parted by {delimiter!r} where the header has {len(header)}.",
+                f"has {len(fields)} fields separated by {delimiter!r} where the header has {len(header)}.",
             )
             continue
         yield line, [fields[at] for at in chosen]
@@ -109,18 +109,18 @@ def parquet_columns(path: Path) -> list[str]:
     """Names of the columns of a Parquet file.
 
     Raises:
-        DataError: it is no readable Parquet file, or two columns have the same name.
+        DataError: the file is not readable Parquet, or two columns have the same name.
     """
     with _open_parquet(path, lambda: 0) as file:
         names = list(file.schema_arrow.names)
-    _check_unlike(names, path.name)
+    _check_distinct(names, path.name)
     return names
 
 
 def read_parquet(path: Path, reading: Reading, *, columns: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
     """Rows of a Parquet file as Python values of `columns`, each with its 1-based number.
 
-    Time stamps come as whole numbers of their own unit, dates as days.
+    Time stamps are whole numbers in their own unit, dates are days.
     """
     number = 0
     with _open_parquet(path, lambda: number) as file:
@@ -143,7 +143,7 @@ def _as_values(column: Any) -> list[Any]:
     return column.to_pylist()  # type: ignore[no-any-return]
 
 
-def _check_unlike(names: Sequence[str], file: str) -> None:
+def _check_distinct(names: Sequence[str], file: str) -> None:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(f"{file}:1 has two columns called {repeated[0]!r}. Rename one of them.")

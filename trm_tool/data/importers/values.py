@@ -1,4 +1,4 @@
-"""Raw values into what an atomic file may hold: one-line text, prices, years, times, tags."""
+"""Raw values are parsed for an atomic file: one-line text, prices, years, times, tags."""
 
 import html
 import math
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 MAX_PROSE_CHARS = 2000
-"""Of a description that is kept: text encoders read a few hundred words at most."""
+"""Characters of a description that are kept: text encoders read a few hundred words at most."""
 TAG_MARK = "\x1f"
-"""Parts tags until all of a column is known; no cleaned text holds it."""
+"""Separator of tags until a whole column is read; cleaned text never holds it."""
 
-# Control characters that are no white space, lone surrogates, byte order marks: none belongs into a line of text.
+# Control characters other than white space, lone surrogates and byte order marks do not belong into a line of text.
 _UNFIT = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufeff]")
 _MARKUP = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE)
 _AMOUNT = r"[$€£]?\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _PRICE = re.compile(rf"(?:from\s+)?{_AMOUNT}(?:\s*[-–]\s*{_AMOUNT})?(?:\s*(?:USD|EUR|GBP))?", re.IGNORECASE)
-# "(1995)", "(1995-1999)", "(1995– )", and "(1995) (V)" of films that went straight to video
+# "(1995)", "(1995-1999)", "(1995– )", and "(1995) (V)" of films released on video
 _YEAR = re.compile(r"\s*\((\d{4})(?:\s*[-–—]\s*(?:\d{4})?\s*)?\)(?:\s*\((?:V|TV|VG)\))?\s*$")
 # What pandas, and so RecBole, reads as a missing value, except for the empty text.
 _MISSING = frozenset(
@@ -28,7 +28,7 @@ _EMPTY = frozenset({"", "nan", "none", "null", "n/a", "na", "<na>", "-", "—"})
 
 
 def clean(text: str, max_chars: int | None = None) -> str:
-    """Text on one line: white space collapsed, control characters and lone surrogates left out, cut at a word."""
+    """Text on one line, cut at a word: white space is collapsed, control characters and lone surrogates are dropped."""
     line = " ".join(_UNFIT.sub("", text).split())
     if max_chars is None or len(line) <= max_chars:
         return line
@@ -36,24 +36,24 @@ def clean(text: str, max_chars: int | None = None) -> str:
 
 
 def why_no_id(text: str) -> str | None:
-    """Why a text that is not empty cannot be an id as it is; None where it can, and RecBole reads it as it is."""
+    """Why a text that is not empty cannot be an id; None where it can, and RecBole reads it unchanged."""
     if _CONTROL.search(text):
         return "holds control characters"
     if text.startswith('"'):
-        return "begins with a quote, which RecBole takes for one that must be closed"
+        return "begins with a quote, which RecBole expects to be closed"
     if text in _MISSING:
         return "RecBole takes for a missing value"
     return None
 
 
 def from_html(text: str) -> str:
-    """The first part of a text, without tags and with its entities resolved; some sources escape them twice."""
-    text = text[: 5 * MAX_PROSE_CHARS]  # the rest would be cut anyway
+    """The beginning of a text, without tags and with its entities resolved; some sources escape them twice."""
+    text = text[: 5 * MAX_PROSE_CHARS]  # the rest would be cut
     return clean(_MARKUP.sub(" ", html.unescape(html.unescape(text))))
 
 
 def safe_field(text: str) -> str:
-    """A cleaned text as a field: pandas, and so RecBole, takes a quote at its start for one that must be closed."""
+    """A cleaned text as a field: pandas, and so RecBole, expects a quote at its start to be closed."""
     if not text.startswith('"'):
         return text
     parts = text.split('"')
@@ -61,12 +61,12 @@ def safe_field(text: str) -> str:
 
 
 def is_empty(text: str) -> bool:
-    """Whether a text says that there is no value."""
+    """Whether a text stands for a missing value."""
     return text.strip().lower() in _EMPTY
 
 
 def parse_number(value: object) -> float | None:
-    """A finite number out of a number or its text, or None."""
+    """A finite number from a number or its text, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -77,7 +77,7 @@ def parse_number(value: object) -> float | None:
 
 
 def parse_price(value: object) -> float | None:
-    """`12.99` of 12.99, "$12.99", "1,299.00" or "from 12.99"; the lower end of "$5.99 - $12.00"; None of the rest."""
+    """A price from 12.99, "$12.99", "1,299.00" or "from 12.99", the lower end of "$5.99 - $12.00"; otherwise None."""
     if not isinstance(value, str):
         number = parse_number(value)
         return number if number is not None and number >= 0 else None
@@ -86,7 +86,7 @@ def parse_price(value: object) -> float | None:
 
 
 def parse_time(value: object) -> int | float | None:
-    """A time stamp, exact where it is whole; a date in words is read as seconds since 1970, UTC where it says none."""
+    """A time stamp, exact where it is whole; a date as text becomes seconds since 1970, in UTC unless it has a zone."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -111,7 +111,7 @@ def parse_time(value: object) -> int | float | None:
 
 
 def split_title(title: str) -> tuple[str, float | None]:
-    """`("Toy Story", 1995.0)` of "Toy Story (1995)"; the first year of "(1995-1999)"; None without one."""
+    """Title and year, `("Toy Story", 1995.0)` of "Toy Story (1995)"; the first year of "(1995-1999)", or None."""
     match = _YEAR.search(title)
     if match is None or not title[: match.start()].strip():
         return clean(title), None
@@ -119,12 +119,12 @@ def split_title(title: str) -> tuple[str, float | None]:
 
 
 def mark_tags(tags: Iterable[str]) -> str:
-    """Tags as one text that `TAG_MARK` parts, without repeats and empty ones."""
+    """Tags joined by `TAG_MARK`, without repeats and empty ones."""
     return TAG_MARK.join(dict.fromkeys(tag for raw in tags if (tag := clean(raw))))
 
 
 def show_number(number: float) -> str:
-    """A finite number as short as it can be read back exactly: `12.99`, `3`."""
+    """The shortest text that reads back as the same finite number: `12.99`, `3`."""
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
 
 

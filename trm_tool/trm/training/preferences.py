@@ -1,4 +1,4 @@
-"""Preference texts to train on: made from the target's attributes, mostly partial, sometimes wrong, often absent."""
+"""Preference texts to train on, made from the target's attributes: often partial, sometimes wrong, often absent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MAX_TEXTS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceConfig:
-    """What share of the training positions sees which preference."""
+    """Which share of the training positions has which kind of preference."""
 
     empty: float = 0.5
     """Share of the positions that are trained without a preference."""
@@ -34,9 +34,9 @@ class PreferenceConfig:
     cold: float = 0.05
     """Share of the positions with a preference that are trained without their history."""
     written: float = 0.5
-    """Share of the preferences, at a position that logged runs wrote some for, that are one of those."""
+    """Share of the preferences that come from logged runs, at positions that such runs wrote some for."""
     variants: int = 48
-    """Texts written for each distinct set of phrases. Texts are encoded once: more cost encoding, not training."""
+    """Texts written for each distinct set of phrases. Each is encoded once: more texts slow encoding, not training."""
 
     def __post_init__(self) -> None:
         for name in ("empty", "wrong", "noisy", "cold", "written"):
@@ -50,21 +50,21 @@ def write_preferences(catalogue: Catalogue, config: PreferenceConfig, seed: int)
     """Write preference texts for every item: lists of a random part of the phrases true of it.
 
     Items with the same phrases share their texts. The first text of an item lists all its phrases. An item without
-    phrases gets no text. An item's own title is never among its phrases, also not as one borrowed from another item.
+    phrases gets no text. An item's own title is never among its phrases, not even as one borrowed from another item.
     A catalogue with very many distinct sets of phrases gets fewer texts a set (`MAX_TEXTS` in all, at least 2 a set).
 
     Args:
-        catalogue: Knows the phrases.
+        catalogue: Its phrases are used.
         config: The shares to write by.
-        seed: Of every draw.
+        seed: Seeds every draw.
 
     Returns:
-        One tuple of texts an item, in catalogue order.
+        One tuple of texts for each item, in catalogue order.
     """
     rng = np.random.default_rng(seed)
     phrases = [catalogue.phrases_of(item_id) for item_id in catalogue.ids]
-    # A wrong phrase is drawn as often as the catalogue says it, so that noise sounds like what is said.
-    spoken = [phrase for own in phrases for phrase in own]
+    # A wrong phrase is drawn as often as items have it, so that noise has the distribution of true phrases.
+    frequent = [phrase for own in phrases for phrase in own]
     titles: dict[tuple[str, ...], set[str]] = {}
     for item, own in zip(catalogue, phrases, strict=True):
         titles.setdefault(own, set()).add(" ".join(item.title.lower().split()))
@@ -75,7 +75,7 @@ def write_preferences(catalogue: Catalogue, config: PreferenceConfig, seed: int)
         while own and len(variants) < min(config.variants, count):
             chosen = [own[index] for index in rng.permutation(len(own))[: rng.integers(1, len(own) + 1)]]
             if rng.random() < config.noisy:
-                borrowed = spoken[rng.integers(len(spoken))]
+                borrowed = frequent[rng.integers(len(frequent))]
                 if borrowed not in own and borrowed not in titles[own]:
                     chosen.insert(int(rng.integers(len(chosen) + 1)), borrowed)
             variants.append(SEPARATOR.join(chosen))
@@ -86,10 +86,10 @@ def write_preferences(catalogue: Catalogue, config: PreferenceConfig, seed: int)
 def encode_preferences(encoder: Encoder, catalogue: Catalogue, texts: Sequence[str]) -> NDArray[np.float32]:
     """Encode preferences, each as a mean of its text and of the list of the catalogue's phrases that it names.
 
-    A sentence embedding dilutes what matters with all the words around it; the list beside it says that again.
+    A sentence embedding dilutes the phrases that matter by the words around them; the list restores their weight.
 
     Returns:
-        float32 (len(texts), text width), each row of length 1, or zeros for a text with nothing to read.
+        float32 (len(texts), text width), each row of length 1, or zeros for a text without words.
     """
     named = [SEPARATOR.join(catalogue.spot(text)) for text in texts]
     rows = {text: row for row, text in enumerate(dict.fromkeys([*texts, *named]))}
@@ -106,9 +106,9 @@ class PreferencePool:
     Args:
         texts: Texts of each item, in catalogue order, as `write_preferences` returns them.
         encoder: Encodes each unique text once.
-        catalogue: Whose phrases are found in the texts.
+        catalogue: Its phrases are found in the texts.
         config: The shares to draw by.
-        written: Texts that logged runs wrote for a position of a user's sequence, never none, as
+        written: Texts that logged runs wrote for a position of a user's sequence, at least one, as
             `collect_training_texts` returns them.
     """
 
@@ -131,7 +131,7 @@ class PreferencePool:
             self._variants[row, : len(own)] = torch.tensor([unique[text] for text in own], dtype=torch.int64)
         self._counts = torch.tensor([len(own) for own in texts])
         self.slots: dict[Position, int] = {position: slot for slot, position in enumerate(written or {}, start=1)}
-        """Positions that logged runs wrote for -> the number that `draw` knows each by; 0 is any other position."""
+        """Position that logged runs wrote for -> its number in `draw`; 0 is any other position."""
         runs = [torch.tensor([unique[text] for text in own]) for own in (written or {}).values()]
         self._written = pad_sequence([torch.zeros(1, dtype=torch.int64), *runs], batch_first=True)  # (slots, texts)
         self._written_counts = torch.tensor([0, *(len(own) for own in runs)])
@@ -145,7 +145,7 @@ class PreferencePool:
             slots: int64 (positions,), from the attribute `slots`; None where no position has written texts.
 
         Returns:
-            Index into `texts` (positions,), to be ignored where there is none; whether there is one, bool (positions,).
+            Index into `texts` (positions,), meaningless where there is none; whether there is one, bool (positions,).
         """
         size = targets.shape[0]
         about = targets.cpu()
@@ -154,15 +154,15 @@ class PreferencePool:
         about = torch.where(wrong, about[torch.randperm(size, generator=generator)], about)
         counts = self._counts[about]
         variant = (chance[1] * counts).long().clamp(max=self._variants.shape[1] - 1)
-        told = chance[2] >= self.config.empty
-        drawn, has = self._variants[about, variant].clamp(min=0), told & (counts > 0)
+        present = chance[2] >= self.config.empty
+        drawn, has = self._variants[about, variant].clamp(min=0), present & (counts > 0)
         if slots is None:
             return drawn, has
         slots = slots.cpu()
         chance, counts = torch.rand(2, size, generator=generator), self._written_counts[slots]
         own = (chance[0] < self.config.written) & (counts > 0)
         choice = (chance[1] * counts).long().clamp(max=self._written.shape[1] - 1)
-        return torch.where(own, self._written[slots, choice], drawn), has | (told & own)
+        return torch.where(own, self._written[slots, choice], drawn), has | (present & own)
 
     def all_phrases(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The text with all phrases of each target: index into `texts`, and whether there is one, both (targets,)."""

@@ -1,4 +1,4 @@
-"""RecBole 1.2.1 on today's NumPy and torch, without its side effects. Needs the extra `[trm]`; import it lazily.
+"""RecBole 1.2.1 on today's NumPy and torch, without its side effects. It needs the extra `[trm]`: import it lazily.
 
 RecBole's own entry point, `recbole.quick_start`, cannot be imported on NumPy 2. What lies below it works once it gets
 the NumPy names that it misses, files that it cannot misread, and a Trainer that keeps its weights in memory.
@@ -25,11 +25,11 @@ from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 
 NAME = "deeprec"
-"""Of the files written for RecBole. A data set called ml-100k would make it read its own copy instead."""
+"""Name of the files written for RecBole, which reads its own copy of a data set called ml-100k instead."""
 LAST_RATE = 0.05
-"""Of the learning rate, towards which `decay` goes."""
+"""Share of the learning rate that `decay` ends at."""
 AVERAGED_EPOCHS = 6
-"""What an average of the weights looks back over, at most."""
+"""Epochs that an average of the weights covers, at most."""
 _USER, _ITEM, _TIME = "user_id", "item_id", "timestamp"
 
 
@@ -41,7 +41,7 @@ def write_for_recbole(dataset: Dataset, folder: Path, *, hidden: int = 1) -> Non
 
     Args:
         dataset: What to write.
-        folder: Where to; the files go to `folder/deeprec/`, which is the layout RecBole expects.
+        folder: The files go to `folder/deeprec/`, which is the layout RecBole expects.
         hidden: How many of each user's last items are left out altogether (1: the test item).
     """
     target = folder / NAME
@@ -128,7 +128,7 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole does, with a running average of the weights where the settings ask for one."""
         if self.config["weight_average"]:
-            # Where an epoch has few steps, the average must not look back to when nothing was learned yet.
+            # Where an epoch has few steps, the average must not reach back to untrained weights.
             decay = min(self.config["weight_average"], 1 - 1 / (AVERAGED_EPOCHS * len(train_data)))
             average = AveragedModel(
                 self.model,
@@ -156,7 +156,7 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Put the averaged weights into the model for a while, where there are any."""
+        """Inside the block the model has the averaged weights, where there are any."""
         if self.average is None:
             yield
             return
@@ -191,7 +191,7 @@ class QuietTrainer(Trainer):  # type: ignore[misc]
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators that RecBole and torch draw from, and give the caller's state back afterwards."""
+    """Seed the global generators that RecBole and torch draw from, and restore the caller's state afterwards."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         random.seed(seed)

@@ -1,7 +1,7 @@
 """Whole sequences through RecBole: one training sample a window of a history, a loss at every position of it.
 
-RecBole's are the files, Config, Dataset, loaders, Trainer and Evaluator; the windows and the model are ours.
-Needs the extra `[trm]`; import it lazily.
+Files, Config, Dataset, loaders, Trainer and Evaluator are RecBole's; the windows and the model are ours.
+The module needs the extra `[trm]`: import it lazily.
 """
 
 import warnings
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TARGETS = "target_list"
 """Field of a window with the item that follows each of its items."""
 WRITTEN = "written_list"
-"""Field of a window with what logged runs wrote for each of its targets (`PreferencePool.slots`); 0: nothing."""
+"""Field of a window with the slot of the texts that logged runs wrote for each target (`PreferencePool.slots`)."""
 
 
 class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
@@ -54,8 +54,8 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
         self.slots = dict(slots or {})
 
     def build(self) -> list["WholeSequenceDataset"]:
-        """Split into training windows and validation rows (there is no test part: it is never handed to RecBole)."""
-        RecBoleDataset._change_feat_format(self)  # past SequentialDataset, which would augment
+        """Split into training windows and validation rows (RecBole never gets the test items)."""
+        RecBoleDataset._change_feat_format(self)  # not SequentialDataset's method, which would augment
         self._aug_presets()
         # Not RecBole's sort: it hands tensors to NumPy in a way that NumPy 2 deprecates.
         order = np.lexsort((self.inter_feat[self.time_field].numpy(), self.inter_feat[self.uid_field].numpy()))
@@ -79,7 +79,7 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
             if steps < 1:
                 continue
             user = str(self.id2token(self.uid_field, int(users[start])))
-            # From the end backwards, so that the latest window is a full one.
+            # Windows are cut from the end backwards, so that the latest one is full.
             ends = list(range(steps, min(length, steps) - 1, -stride))
             if ends[-1] > length:
                 ends.append(min(length, steps))
@@ -116,7 +116,7 @@ class WholeSequenceDataset(SequentialDataset):  # type: ignore[misc]
 
 
 class SeenMaskedLoader(FullSortEvalDataLoader):  # type: ignore[misc]
-    """RecBole's full-sort loader, telling its Trainer to mask what each user has had: its own one does not."""
+    """RecBole's full-sort loader with the histories, which its Trainer then masks; RecBole's own loader gives none."""
 
     def collate_fn(self, index: list[int]) -> tuple[Interaction, tuple[Tensor, Tensor], Tensor, Tensor]:
         """Collect a batch, with the (row, item) pairs of all histories."""
@@ -136,7 +136,7 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         self.trm = trm
         self.pool = pool
         self.pool_embeddings = pool.embeddings.to(self.device)
-        self.told_attributes = False
+        self.with_exact_preferences = False
         self.sampled_softmax = int(config["sampled_softmax"])
         self.generator = torch.Generator().manual_seed(seed)
         tokens = dataset.id2token(self.ITEM_ID, np.arange(1, self.n_items))
@@ -155,13 +155,13 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         slots = interaction[WRITTEN][trained] if self.pool.slots else None
         chosen, has = (part.to(self.device) for part in self.pool.draw(targets, self.generator, slots))
         cold = has & (torch.rand(len(has), generator=self.generator) < self.pool.config.cold).to(self.device)
-        wish = None
+        preferences = None
         if bool(has.any()):
             unique, index = torch.unique(chosen[has], return_inverse=True)
-            wishes = trm.adapt_preference(self.pool_embeddings[unique])
-            wish = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), wishes[index])
+            adapted = trm.adapt_preference(self.pool_embeddings[unique])
+            preferences = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), adapted[index])
             hidden = hidden * ~cold.unsqueeze(-1)
-        query = trm.combine(hidden, wish)
+        query = trm.combine(hidden, preferences)
         if item_texts is not None:
             vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
         else:
@@ -172,21 +172,21 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         return F.cross_entropy(logits, targets)
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Tell all phrases of each target in every prediction for a while."""
-        self.told_attributes = True
+    def exact_preferences(self) -> Iterator[None]:
+        """Inside the block, every prediction has all phrases of its target as the preference."""
+        self.with_exact_preferences = True
         try:
             yield
         finally:
-            self.told_attributes = False
+            self.with_exact_preferences = False
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items, in RecBole's item numbers -> (batch, items with padding).
 
-        Without a preference, unless inside `telling`: then with all phrases of each target.
+        There is no preference, except inside `exact_preferences`.
         """
         preference = has = None
-        if self.told_attributes:
+        if self.with_exact_preferences:
             index, has = self.pool.all_phrases(self.row_of[interaction[self.POS_ITEM_ID]])
             preference, has = self.pool_embeddings[index], has.to(self.device)
         scores = self.trm.query(self.row_of[interaction[self.ITEM_SEQ]], preference, has) @ self.trm.item_vectors().T
@@ -205,13 +205,13 @@ class EpochResult:
     recall_at_10: float
     ndcg_at_10: float
     told_ndcg_at_10: float
-    """Told all phrases of each target; NaN where no item has any."""
+    """With all phrases of each target as the preference; NaN where no item has any."""
 
 
 class TwofoldTrainer(QuietTrainer):
-    """Keeps the epoch with the best mean of NDCG@10 without a preference and told all phrases of each target.
+    """Keeps the epoch with the best mean of NDCG@10 without a preference and with all phrases of each target as one.
 
-    The preference side goes on learning after the rest has settled: by the first alone, chance cuts it short.
+    The preference side still learns after the rest has converged: selection by the first figure alone ends too early.
     """
 
     def __init__(
@@ -225,11 +225,11 @@ class TwofoldTrainer(QuietTrainer):
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         score, result = super()._valid_epoch(valid_data, show_progress)
-        told = float("nan")
+        exact = float("nan")
         if self.model.pool.texts:
-            with self.model.telling():
-                told, _ = super()._valid_epoch(valid_data, show_progress)
-            score = (score + told) / 2
+            with self.model.exact_preferences():
+                exact, _ = super()._valid_epoch(valid_data, show_progress)
+            score = (score + exact) / 2
         if self.on_epoch:
             self.on_epoch(
                 EpochResult(
@@ -237,7 +237,7 @@ class TwofoldTrainer(QuietTrainer):
                     loss=self._loss,
                     recall_at_10=float(result["recall@10"]),
                     ndcg_at_10=float(result["ndcg@10"]),
-                    told_ndcg_at_10=float(told),
+                    told_ndcg_at_10=float(exact),
                 )
             )
         return score, result
@@ -266,8 +266,8 @@ def run_recbole(
         training: Optimiser settings.
         epochs: Passes, at most.
         holdout: Items of each user that no window holds, counted from the end.
-        seed: Of everything that is drawn.
-        on_epoch: Told about every epoch.
+        seed: Seeds everything that is drawn.
+        on_epoch: Called after every epoch.
         masked: Whether the validation between epochs masks what a user has had, as a recommender does when it serves.
 
     Returns:
@@ -293,7 +293,7 @@ def run_recbole(
             epochs=epochs,
             seed=seed,
         )
-        tokens = {user: f"u{number}" for number, user in enumerate(dataset.users)}  # of `write_for_recbole`
+        tokens = {user: f"u{number}" for number, user in enumerate(dataset.users)}  # as `write_for_recbole` names them
         whole = WholeSequenceDataset(config, {(tokens[user], at): slot for (user, at), slot in pool.slots.items()})
         windows, validation = whole.build()
         model = PreferenceAwareRecommender(config, whole, trm, pool, seed).to(config["device"])
@@ -306,7 +306,7 @@ def run_recbole(
         model.load_state_dict(trainer.best_state)
         measured = {"masked": trainer.measure(seen_masked), "unmasked": trainer.measure(plain)}
         if pool.texts:
-            with model.telling():
+            with model.exact_preferences():
                 measured["masked, told all attributes of the target"] = trainer.measure(seen_masked)
     return trm.cpu().eval(), {
         "validation": measured,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_EPOCHS = 28
 CALIBRATION_USERS = 2_000
-"""Whose validation targets say how far to trust a preference."""
+"""Users whose validation targets the default trust is chosen on, at most."""
 MIN_ITEMS = 20
 """Recall and NDCG are measured at 10 and 20."""
 
@@ -45,7 +45,7 @@ class TrainingConfig:
     """How the weights are found. The defaults were tuned on the validation part of ml-100k."""
 
     learning_rate: float = 6e-3
-    """Of Adam, falling linearly to a twentieth over the epochs."""
+    """Adam's learning rate, which falls linearly to a twentieth over the epochs."""
     batch_size: int = 128
     """Windows a step."""
     window_overlap: int = 0
@@ -75,7 +75,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProgress:
-    """What `on_progress` is told: before encoding and, with a cache, during it; before the first epoch; after each."""
+    """State of a training, for `on_progress`: before and during encoding, before the first epoch, and after each."""
 
     epoch: int
     """Epochs done; 0 before the first."""
@@ -85,16 +85,16 @@ class TrainingProgress:
     """ "encoding" or "training"."""
     loss: float = float("nan")
     recall_at_10: float = float("nan")
-    """Of validation, seen items masked, without a preference."""
+    """On the validation targets, seen items masked, without a preference."""
     ndcg_at_10: float = float("nan")
     told_ndcg_at_10: float = float("nan")
-    """Told all phrases of each target. The epoch with the best mean of the two is kept."""
+    """NDCG@10 with all phrases of each target as the preference. The epoch with the best mean of the two is kept."""
     texts_done: int = 0
-    """Of the texts that are being encoded, those that have a vector."""
+    """Texts that have a vector already, of `texts`."""
     texts: int = 0
-    """Distinct texts of what is being encoded; 0 while that is not known."""
+    """Distinct texts to encode; 0 while that is not known."""
     seconds: float = 0.0
-    """Since `train_trm` began."""
+    """Time since `train_trm` began."""
 
 
 def train_trm(
@@ -116,9 +116,9 @@ def train_trm(
     """Train with RecBole's Trainer and Evaluator, stop early on validation, and write the artifact.
 
     The validation target is the item before the last of each person. The last item is never read at all. The epoch is
-    kept that has the best mean of NDCG@10 without a preference and told all phrases of the target. After training,
-    validation also says how far to trust a preference by default (`calibrate_trust`). Equal arguments give equal
-    weights on the same machine with the same number of threads.
+    kept that has the best mean of NDCG@10 without a preference and with all phrases of the target as one. After
+    training, the default trust in a preference is chosen on validation targets (`calibrate_trust`). Equal arguments
+    give equal weights on the same machine with the same number of threads.
 
     Args:
         dataset: Catalogue and sequences.
@@ -128,12 +128,12 @@ def train_trm(
         epochs: Passes over the training windows, at most.
         holdout: How many of each person's last items never touch training: 2 leaves out the test and the validation
             target, 3 also the target that reinforcement learning uses.
-        cache: Folder that keeps text embeddings, so that no text is encoded twice and a killed run goes on
+        cache: Folder that keeps text embeddings, so that no text is encoded twice and a killed run resumes
             (`CachedEncoder`); None keeps nothing.
         without_last: Train as if the last so many interactions of each person had not happened yet, so that each of
             them is a fair target (`deeprec trm eval --positions`). The artifact's holdout grows by as many.
-        seed: Of weights, batches, dropout and preference texts.
-        on_progress: Told about every stage and epoch.
+        seed: Seeds weights, batches, dropout and preference texts.
+        on_progress: Called at every stage and epoch.
         training: Optimiser settings.
         preferences: How often which preference is trained.
         written: Preferences that logged runs wrote, from `read_preference_file`: trained at the positions that they
@@ -141,11 +141,11 @@ def train_trm(
 
     Returns:
         What `metrics.json` holds: `validation` by protocol (masked or unmasked, and masked with all phrases of the
-        target as the preference), `users`, `best_epoch`, `epochs`, `seconds`, and what became of `written`.
+        target as the preference), `users`, `best_epoch`, `epochs`, `seconds`, and the counts of `written`.
 
     Raises:
         ConfigError: a setting that cannot work, or RecBole is not installed.
-        DataError: nobody has two items left to train on, or no preference of `written` can be.
+        DataError: no person has two items left to train on, or no preference of `written` can be trained on.
     """
     started = perf_counter()
     config, training, preferences = (
@@ -156,15 +156,15 @@ def train_trm(
     learned = dataset.without_last(without_last)
     _check(learned, out, epochs, holdout, seed)
     own = None if written is None else collect_training_texts(dataset, holdout + without_last, written)
-    tell = on_progress or (lambda progress: None)
+    report = on_progress or (lambda progress: None)
 
-    tell(TrainingProgress(stage="encoding", epoch=0, epochs=epochs))
+    report(TrainingProgress(stage="encoding", epoch=0, epochs=epochs))
     reading = encoder if cache is None else CachedEncoder(encoder, cache)
     if cache is not None:
         encoder = CachedEncoder(
             encoder,
             cache,
-            on_progress=lambda done, texts: tell(
+            on_progress=lambda done, texts: report(
                 TrainingProgress(stage="encoding", epoch=0, epochs=epochs, texts_done=done, texts=texts)
             ),
         )
@@ -174,10 +174,10 @@ def train_trm(
     texts = write_preferences(catalogue, preferences, seed)
     pool = PreferencePool(texts, encoder, catalogue, preferences, own.texts if own else None)
     encoding_s = perf_counter() - started
-    tell(TrainingProgress(stage="training", epoch=0, epochs=epochs, seconds=encoding_s))
+    report(TrainingProgress(stage="training", epoch=0, epochs=epochs, seconds=encoding_s))
 
-    def told(result: "EpochResult") -> None:
-        tell(
+    def report_epoch(result: "EpochResult") -> None:
+        report(
             TrainingProgress(
                 stage="training",
                 epoch=result.epoch,
@@ -202,7 +202,7 @@ def train_trm(
             epochs=epochs,
             holdout=holdout,
             seed=seed,
-            on_epoch=told,
+            on_epoch=report_epoch,
         )
     curve = _calibrate(model, learned, reading, seed)
     metrics = (
@@ -230,20 +230,20 @@ def train_trm(
 
 
 def _calibrate(model: PreferenceAwareTRM, dataset: Dataset, encoder: Encoder, seed: int) -> dict[str, Any]:
-    """The trust curve on the validation targets of at most `CALIBRATION_USERS` people."""
+    """Measure the trust curve on the validation targets of at most `CALIBRATION_USERS` people."""
     catalogue = dataset.catalogue
     users = [user for user in dataset.users if len(dataset.history(user, 2))][:CALIBRATION_USERS]
     targets = [dataset.target(user, 2) for user in users]
     preferences = {}
-    for kind, said in write_probes([catalogue.phrases_of(target) for target in targets], seed).items():
-        has = torch.tensor([bool(text) for text in said])
-        preferences[kind] = torch.from_numpy(encode_preferences(encoder, catalogue, said)), has
+    for kind, written in write_probes([catalogue.phrases_of(target) for target in targets], seed).items():
+        has = torch.tensor([bool(text) for text in written])
+        preferences[kind] = torch.from_numpy(encode_preferences(encoder, catalogue, written)), has
     histories = [catalogue.rows(dataset.history(user, 2)) for user in users]
     return asdict(calibrate_trust(model, histories, catalogue.rows(targets), preferences))
 
 
 def count_interactions(dataset: Dataset, holdout: int) -> NDArray[np.float64]:
-    """Interactions of each item without the last `holdout` of each person -> (items,), in catalogue order."""
+    """Count the interactions of items, without the last `holdout` of each person -> (items,), in catalogue order."""
     counts = Counter(item_id for user in dataset.users for item_id in dataset.history(user, holdout))
     return np.array([counts[item_id] for item_id in dataset.catalogue.ids], dtype=np.float64)
 

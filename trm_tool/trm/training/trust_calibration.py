@@ -1,4 +1,4 @@
-"""How far to trust a preference: one number for the model, found on validation targets."""
+"""The default trust in a preference: one number for the model, chosen on validation targets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EXACT, WRONG = "exact", "another person's"
 PART = 256
 """Cases that are scored at once."""
 KEPT = 0.7
-"""Share of the Recall@10 without a preference that a wrong one must leave."""
+"""Share of the Recall@10 without a preference that must remain with a wrong one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,19 +26,19 @@ class TrustCurve:
 
     trusts: tuple[float, ...]
     recall_at_10: Mapping[str, tuple[float, ...]]
-    """What the model was told -> one value a trust. At trust 0 all are the recall without a preference."""
+    """Kind of preference -> one value for each trust. At trust 0 all are the recall without a preference."""
     chosen: float
 
 
 def write_probes(own: Sequence[tuple[str, ...]], seed: int) -> dict[str, list[str]]:
-    """Write what validation cases are told: all phrases of their targets, one, half of them false, another person's.
+    """Write preferences of four kinds: all phrases of the target, one, half of them false, another person's.
 
     Args:
         own: The phrases that are true of each case's target.
-        seed: Of every draw.
+        seed: Seeds every draw.
 
     Returns:
-        Kind -> one text a case, "" where there is nothing to say.
+        Kind -> one text for each case, "" where there is no phrase.
     """
     rng = np.random.default_rng(seed)
     circle = rng.permutation(len(own))
@@ -50,11 +50,11 @@ def write_probes(own: Sequence[tuple[str, ...]], seed: int) -> dict[str, list[st
         "half right, half wrong": [mix(phrases, false, rng) for phrases, false in zip(own, other, strict=True)],
         WRONG: other,
     }
-    return {kind: [SEPARATOR.join(phrases) for phrases in said] for kind, said in kinds.items()}
+    return {kind: [SEPARATOR.join(phrases) for phrases in written] for kind, written in kinds.items()}
 
 
 def draw_one(phrases: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:
-    """One of the phrases; none where there is none."""
+    """One of the phrases, or () where there are no phrases."""
     return (phrases[int(rng.integers(len(phrases)))],) if phrases else ()
 
 
@@ -117,7 +117,7 @@ def choose_trust(recall: Mapping[str, Sequence[float]]) -> float:
         recall: Kind, `WRONG` among them -> recall at each of `TRUSTS`.
 
     Returns:
-        Of equally good ones the highest: there is no reason not to listen.
+        The highest of equally good ones.
     """
     means, wrong = np.mean(list(recall.values()), axis=0), np.array(recall[WRONG])
     allowed = np.where(wrong >= KEPT * wrong[0], means, -np.inf)

@@ -3,18 +3,19 @@
 A run reads a history and writes what to search for next. That is a preference about the item that follows the history,
 so it is trained at exactly that position of that person's sequence, and nowhere else.
 
-Which may be trained on. Let the item after the history be the d-th from the end of the person's sequence, let the run's
-recommender have been trained with holdout r (so that it knows all but the last r items), and let this training hold
-out h. Then d must be above h: neither the target nor anything in the history is held out now. And d must be at most r:
-the model wrote what it wrote after looking at the recommender's answers, and a recommender that has learned the target
-gives it away, so that such preferences would be trusted more than later ones deserve. Together: h < d <= r.
+Not every preference may be trained on. Let the item after the history be the d-th from the end of the person's
+sequence, let the run's recommender have been trained with holdout r (so that it knows all but the last r items), and
+let this training hold out h. Then d must be above h: neither the target nor anything in the history is held out now.
+And d must be at most r: the model wrote its preference after it read the recommender's answers, and a recommender that
+has learned the target gives it away, so that such preferences would be trusted more than later ones deserve. Together:
+h < d <= r.
 
     recommender   runs about the item   trains models with
     holdout 2     last, or last but one no holdout: both are targets of the test or of validation; report on them
     holdout 3     third-last (d = 3)    holdout 2
     holdout 4     third- or fourth-last holdout 2; of the fourth-last also holdout 3
 
-Everything is proved from the row and the data, nothing is believed: the data must have the fingerprint of the data that
+All of this is proved from the row and the data: the data must have the fingerprint of the data that
 the run's recommender was trained on (in other data it may have learned what is held out here), and the history must be,
 by its digest, the beginning of that person's sequence.
 """
@@ -84,13 +85,13 @@ def collect_training_texts(dataset: Dataset, holdout: int, rows: Iterable[Writte
     """Sort written preferences by the training position that they belong to, and refuse what would leak.
 
     Args:
-        dataset: What is trained on.
+        dataset: The training data.
         holdout: How many of each person's last items this training does not see.
         rows: As `read_preference_file` gives them.
 
     Raises:
         ConfigError: `holdout` is below 1, so nothing would be held out.
-        DataError: not one can be used; the message says why.
+        DataError: no preference can be used; the message counts the reasons.
     """
     if holdout < 1:
         raise ConfigError(f"holdout is {holdout}; test targets would be trained on. Set it to 2 or more.")
@@ -120,7 +121,7 @@ def make_locator(dataset: Dataset) -> Callable[[WrittenPreference], int | Refusa
 
     Returns:
         f(row) -> 0-based index of the item that follows the run's history in the sequence of its user (the length of
-        the sequence where the history is all of it), or why there is none that could be proved.
+        the sequence where the history is all of it), or why no position could be proved.
     """
     digests: dict[Position, str] = {}
 
@@ -169,7 +170,7 @@ def _training_index(
     trained = len(sequence) - holdout
     if index > trained:
         return Refusal.HELD_OUT_HISTORY
-    # Guarded is the pair of person and item: an item that comes back among the held-out ones is as good as its target.
+    # The pair of person and item is what is held out: an item that recurs among the held-out ones would leak as well.
     if index == trained or sequence[index] in sequence[trained:]:
         return Refusal.HELD_OUT_TARGET
     if knew_target(row, len(sequence) - index):

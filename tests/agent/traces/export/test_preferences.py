@@ -103,6 +103,6 @@ def test_nothing_to_export_makes_no_file(store: TraceStore, path: Path, make: An
 
 def test_another_file_is_left_alone_before_anything_is_read(store: TraceStore, tmp_path: Path, make: Any) -> None:
     make.write(store)
-    with pytest.raises(ConfigError, match=r"traces\.db is there and is no file of preferences"):
+    with pytest.raises(ConfigError, match=r"traces\.db exists and is not a file of preferences"):
         export_preferences(store, tmp_path / "traces.db")
     assert len(store.runs()) == 1

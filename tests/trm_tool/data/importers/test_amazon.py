@@ -149,10 +149,10 @@ def test_with_a_core_only_its_items_are_in_the_catalogue(tmp_path: Path) -> None
 
 
 BAD_LINES = {
-    "no JSON": ('{"overall": 5.0', "is '{\"overall\": 5.0', which is no JSON object"),
-    "a list": ("[1, 2]", "which is no JSON object"),
+    "no JSON": ('{"overall": 5.0', "is '{\"overall\": 5.0', which is not a JSON object"),
+    "a list": ("[1, 2]", "which is not a JSON object"),
     "Python of the 2014 edition": ("{'overall': 5.0}", "It looks like the edition of 2014, which is Python, not JSON"),
-    "deep nesting": ("[" * 100_000, "which is no JSON object"),
+    "deep nesting": ("[" * 100_000, "which is not a JSON object"),
     "no person": (json.dumps(REVIEWS_2018[0] | {"reviewerID": None}), "has no user id"),
     "a person that is a list": (json.dumps(REVIEWS_2018[0] | {"reviewerID": ["A"]}), "has no user id"),
     "a tab in an id": (json.dumps(REVIEWS_2018[0] | {"asin": "B\t1"}), "has the item id 'B\\t1', which holds control"),
@@ -163,7 +163,7 @@ BAD_LINES = {
     "NaN as time": (json.dumps(REVIEWS_2018[0] | {"unixReviewTime": float("nan")}), "has nan as time stamp"),
     "NaN in words": (json.dumps(REVIEWS_2018[0] | {"unixReviewTime": "NaN"}), "has 'NaN' as time stamp"),
     "an endless time": (json.dumps(REVIEWS_2018[0]).replace("1441324801", "1e999"), "has inf as time stamp"),
-    "a time of 5,000 digits": (json.dumps(REVIEWS_2018[0]).replace("1441324801", "9" * 5000), "no JSON object"),
+    "a time of 5,000 digits": (json.dumps(REVIEWS_2018[0]).replace("1441324801", "9" * 5000), "not a JSON object"),
     "a time of 30 digits": (json.dumps(REVIEWS_2018[0]).replace("1441324801", "9" * 30), "as time stamp"),
     "true as time": (json.dumps(REVIEWS_2018[0] | {"unixReviewTime": True}), "has True as time stamp"),
 }
@@ -216,7 +216,7 @@ def test_a_file_that_breaks_off_is_named_with_the_line(tmp_path: Path) -> None:
     folder = write_2018(tmp_path / "amazon")
     whole = gzip.compress("".join(json.dumps(review) + "\n" for review in REVIEWS_2018 * 500).encode())
     (folder / "Scarves_5.json.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"Scarves_5.json.gz breaks off inside its compressed data after line \d\d"):
+    with pytest.raises(DataError, match=r"Scarves_5.json.gz is truncated inside its compressed data after line \d\d"):
         import_data(folder, tmp_path / "out", drop_bad_rows=True)
 
 
@@ -234,5 +234,5 @@ def test_several_categories_in_one_folder_must_be_chosen_from(tmp_path: Path) ->
         import_data(folder, tmp_path / "out")
     report = import_data(other, tmp_path / "out", items=folder / "meta_All_Things.jsonl")
     assert (report.interactions_file, report.items_file) == ("Other.jsonl", "meta_All_Things.jsonl")
-    with pytest.raises(DataError, match=r"is no file of items of amazon-2023"):
+    with pytest.raises(DataError, match=r"is not a file of items of amazon-2023"):
         import_data(other, tmp_path / "out", items=folder / "All_Things.jsonl.gz")

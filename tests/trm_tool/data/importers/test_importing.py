@@ -101,7 +101,7 @@ def test_ratings_are_written_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ('"7" nails', "begins with a quote, which RecBole takes for one that must be closed"),
+        ('"7" nails', "begins with a quote, which RecBole expects to be closed"),
         ("NA", "RecBole takes for a missing value"),
         ("None", "RecBole takes for a missing value"),
         ("a\tb", "holds control characters"),
@@ -244,7 +244,7 @@ def test_the_folder_says_where_the_data_came_from(tmp_path: Path) -> None:
     ("make", "said"),
     [
         (lambda folder: folder / "nowhere", "nowhere does not exist"),
-        (lambda folder: folder, "is no data set that is known by its files (nothing)"),
+        (lambda folder: folder, "is not a data set that is known by its files (nothing)"),
         (lambda folder: write_csv(folder / "sales.csv", [("a", "b")]).parent, "known by its files (sales.csv)"),
         (lambda folder: _atomic(folder), "holds RecBole's atomic files, which need no import"),
         (lambda folder: _loop(folder), "loop"),
@@ -278,7 +278,7 @@ def test_a_format_may_be_named_and_is_held_to(tmp_path: Path) -> None:
         import_data(folder, tmp_path / "out", data_format="netflix")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"--items does not go with ml-latest"):
         import_data(folder, tmp_path / "out", items=folder / "links.csv")
-    with pytest.raises(DataError, match=r"nowhere.csv is no file"):
+    with pytest.raises(DataError, match=r"nowhere.csv is not a file"):
         import_data(folder, tmp_path / "out", items=folder / "nowhere.csv")
     report = import_data(folder / "ratings.csv", tmp_path / "out", items=folder / "movies.csv", data_format="csv")
     assert (report.format, report.items) == ("csv", 5)

@@ -49,10 +49,10 @@ def test_100k_that_somebody_converted_to_utf8_is_not_garbled(tmp_path: Path) -> 
         ("u.genre", "Action|1\n", "u.genre must number its genres from 0"),
         ("u.genre", "Action\n", "u.genre:1 is 'Action'; it must be NAME|NUMBER"),
         ("u.genre", "", "u.genre must number its genres"),
-        ("u.item", "1|Title|||\n", "u.item:1 has 5 fields parted by '|' where there should be 24"),
+        ("u.item", "1|Title|||\n", "u.item:1 has 5 fields separated by '|' in place of 24"),
         ("u.item", movie_100k(1, "A | B (1999)", "") + "\n", "u.item:1 has 25 fields"),
         ("u.item", "", "u.item has no items"),
-        ("u.data", "1\t2\t3\n", "u.data:1 has 3 fields parted by '\\t' where there should be 4"),
+        ("u.data", "1\t2\t3\n", "u.data:1 has 3 fields separated by '\\t' in place of 4"),
         ("u.data", "1\t2\t3\tNaN\n", "u.data:1 has 'NaN' as time stamp"),
         ("u.data", "1\t2\tgood\t4\n", "u.data:1 has 'good' as rating"),
         ("u.data", "1\t\t3\t4\n", "u.data:1 has no item id"),
@@ -95,7 +95,7 @@ def test_the_10m_set_has_the_files_of_1m_in_utf8(tmp_path: Path) -> None:
 def test_a_line_of_1m_without_its_genres_is_named(tmp_path: Path) -> None:
     folder = write_1m(tmp_path / "ml-1m")
     (folder / "movies.dat").write_text("1::Title (1999)\n", encoding="latin-1")
-    with pytest.raises(DataError, match=r"movies.dat:1 has 2 fields parted by '::' where there should be 3"):
+    with pytest.raises(DataError, match=r"movies.dat:1 has 2 fields separated by '::' in place of 3"):
         import_data(folder, tmp_path / "out")
 
 

@@ -275,7 +275,7 @@ BAD_CSV = {
     "no time": ("user_id,item_id\n1,a\n", "log.csv:1 has no time column that is known by name"),
     "field missing": (
         "user_id,item_id,timestamp\n1,a\n",
-        "log.csv:2 has 2 fields parted by ',' where the header has 3",
+        "log.csv:2 has 2 fields separated by ',' where the header has 3",
     ),
     "open quote": ('user_id,item_id,timestamp\n1,a,1\n1,"b,2\n1,c,3\n', "log.csv:3 cannot be parsed as CSV"),
     "text after a quote": ('user_id,item_id,timestamp\n1,"b"b,2\n', "log.csv:2 cannot be parsed as CSV"),
