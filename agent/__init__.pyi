@@ -12,6 +12,7 @@ from .graph.state import (
     AgentState as AgentState,
     Lineage as Lineage,
 )
+from .graph.turn_seeds import SeedRule as SeedRule, turn_seed as turn_seed
 from .policy.chat_model import make_chat_model as make_chat_model
 from .policy.completion import (
     Completion as Completion,

@@ -174,8 +174,14 @@ def test_a_path_that_fails_where_no_command_expects_it_is_one_line(
     assert f"{artifact_folder}: Permission denied." in refusal("trm", "search", artifact_folder)
 
 
-@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999"])
-@pytest.mark.parametrize("command", [("recommend", "--history", ""), ("trm", "eval", "nowhere")])
+@pytest.mark.parametrize(
+    ("command", "seed"),
+    [
+        (command, seed)
+        for command, largest in ((("recommend", "--history", ""), 2**53 - 1), (("trm", "eval", "nowhere"), 2**32 - 1))
+        for seed in ("-1", str(largest + 1), "99999999999999999999")
+    ],
+)
 def test_a_seed_out_of_range_is_refused(
     command: tuple[str, ...], seed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,7 +206,7 @@ def test_recommend_logs_a_run_that_traces_reads(
     if protocol == "tools":
         assert output["status"] == "finished"
         chats = [request for request in server.requests if request["path"] == "/v1/chat/completions"]
-        assert [request["seed"] for request in chats] == [5, 6]
+        assert [request["seed"] for request in chats] == [turn_seed(5, 0), turn_seed(5, 1)]
         assert not any("logprobs" in request for request in chats)  # not every server takes the question
 
     [listed] = json.loads(answer("traces", "ls", "--json"))

@@ -38,7 +38,7 @@ def keep(parent: int, command: list[str]) -> int:
     with contextlib.suppress(OSError, AttributeError):  # not Linux: the polling below is what there is
         # Engine and workers come to this process when the server dies before them, so that they can be waited for.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    server = subprocess.Popen(command, preexec_fn=_die_with_keeper)
+    server = subprocess.Popen(command, preexec_fn=_die_with_supervisor)
     code: int | None = None
     while code is None and not asked and os.getppid() == parent:
         time.sleep(_POLL_S)
@@ -52,7 +52,7 @@ def keep(parent: int, command: list[str]) -> int:
     return code if code is not None else -signal.SIGKILL
 
 
-def _die_with_keeper() -> None:
+def _die_with_supervisor() -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 

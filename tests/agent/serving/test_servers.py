@@ -46,6 +46,8 @@ STAND_IN = """\
     http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
 """
 
+SUPERVISOR = b"process_supervisor"
+
 
 def write_stand_in(folder: Path, *, found: bool = True, cpu: bool = True) -> Path:
     path = folder / "python"
@@ -80,7 +82,7 @@ def test_a_server_starts_tells_its_stage_and_stops_whole(server: VllmServer) -> 
         assert group is not None
         server.wait_healthy(30, stages.append)
         assert server.is_healthy()
-        assert len(group_members(group)) == 3  # keeper, server, worker
+        assert len(group_members(group)) == 3  # supervisor, server, worker
         assert os.getpgrp() != group
     assert "reading the settings" in stages
     assert group_members(group) == []
@@ -148,7 +150,11 @@ def test_a_server_killed_while_it_serves_is_told_and_leaves_nothing(server: Vllm
     with server:
         group = server.process_group or 0
         server.wait_healthy(30)
-        [served] = [pid for pid in group_members(group) if b"--port" in cmdline(pid) and b"keeper" not in cmdline(pid)]
+        [served] = [
+            pid
+            for pid in group_members(group)
+            if b"--port" in cmdline(pid) and b"process_supervisor" not in cmdline(pid)
+        ]
         os.kill(served, signal.SIGKILL)
         with pytest.raises(ServerError, match="ended by itself"):
             server.wait()
