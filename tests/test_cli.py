@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deeprec.agent import turn_seed
 from deeprec.agent.cli.main import main
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
 
