@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -224,7 +223,7 @@ class _Harness:
             await run_on_server(
                 build_graph(
                     policy,
-                    cast("Any", _variant(self.for_agents, system, seed)),
+                    _variant(self.for_agents, system, seed),
                     config=system.config,
                     recorder=SqlRecorder(self.store),
                 ),

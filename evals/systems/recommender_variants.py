@@ -28,21 +28,6 @@ class HistoryOnly:
         """The recommender's own: the system's name in the run tells the variant."""
         return self._recommender.identity
 
-    @property
-    def fingerprint(self) -> str:
-        """Of `identity`."""
-        return self.identity.fingerprint
-
-    @property
-    def holdout(self) -> int | None:
-        """Of `identity`."""
-        return self.identity.holdout
-
-    @property
-    def dataset_fingerprint(self) -> str | None:
-        """Of `identity`."""
-        return self.identity.dataset_fingerprint
-
     def retrieve(self, history: Sequence[str], preference: str | None = None, **settings: Any) -> Retrieved:
         """Retrieve what fits the history, whatever the preference."""
         return self._recommender.retrieve(history, None, **settings)

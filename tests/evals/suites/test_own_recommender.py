@@ -11,6 +11,7 @@ from deeprec.evals import Setting, load_results, make_report, ndcg_at_k, run_sui
 from deeprec.trm_tool import ConfigError, Dataset
 from tests.evals.suites.test_harness import make_suite
 from tests.small_recommender import CoOccurrence
+from tests.tiny_server import TinyServer
 
 ALONE = ("popularity", "co-occurrence", "trm", "trm-oracle")
 
@@ -38,6 +39,20 @@ def test_lists_of_a_recommender_of_ones_own_are_stored_and_measured(
     run = next(iter(store.traces(RunFilter(system="trm")))).run
     assert (run.trm_fingerprint, run.trm_holdout, run.dataset_fingerprint) == ("counts-1", 2, dataset.fingerprint)
     assert not any("other data" in line for line in make_report(results).warnings)
+
+
+def test_agents_search_with_it_and_what_their_lists_earn_is_stored(
+    store: TraceStore, dataset: Dataset, recommender: CoOccurrence, server: TinyServer
+) -> None:
+    suite = make_suite("trm", "one-retrieval-shuffled", "deeprec-guided", users=3, max_retrievals=2)
+    label = run_suite(suite, store, dataset=dataset, artifact=recommender, base_url=server.base_url)
+    guided = load_results(store, label).system("deeprec-guided")
+    assert guided.measures["calls"].tolist() == [2.0] * 3
+    assert "reward format" in guided.measures
+    assert not {"reward similarity", "reward diversity"} & set(guided.measures)  # no vectors, no encoder
+    for trace in store.traces(RunFilter(system="deeprec-guided")):
+        own = {item.id for item in recommender.retrieve(trace.run.history, k=4)}
+        assert {item.id for item in trace.retrievals[0].items} == own
 
 
 def test_targets_that_it_may_have_learned_are_refused(
