@@ -1,4 +1,4 @@
-"""Groups: the scored runs of one instance, and what each earned beside the others.
+"""Advantages: how much more or less reward each run of a group earned than the group on average.
 
 Source:
     Shao et al. 2024 (GRPO), arXiv:2402.03300; Zheng et al. 2025 (DeepRec), arXiv:2505.16810, as Liu et al. 2025
@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
@@ -28,49 +28,45 @@ _EPSILON = 1e-4
 _log = logging.getLogger(__name__)
 
 
-class RewardedRollout(NamedTuple):
-    """A rollout and what it earned."""
+@dataclass(frozen=True, slots=True, eq=False)
+class RewardedRollout:
+    """A rollout and its reward."""
 
     rollout: Rollout
     components: Mapping[str, float]
-    """By name, NaN where not computable."""
+    """Reward component -> its value, NaN where it cannot be computed."""
     reward: float
-    """Composed of the components; NaN where one that it needs is NaN."""
+    """The stage's reward, composed of the components; NaN where a component that it needs is NaN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ScoredRollout:
-    """A rollout, its reward, and its advantage over the group that it really has."""
+class ScoredRollout(RewardedRollout):
+    """A rollout with a finite reward, and its advantage: what GRPO learns from."""
 
-    rollout: Rollout
-    components: Mapping[str, float]
-    """By name, NaN where not computable."""
-    reward: float
-    """Composed."""
     advantage: float
-    """Over its real group, whatever its size."""
+    """Over all rollouts of its group that have a reward, whatever their number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFaults:
-    """What no gradient can come from."""
+    """Rollouts and groups from which no gradient can come."""
 
     without_reward: tuple[UUID, ...]
-    """Runs whose reward is NaN or infinite: left out, and not counted in their group's mean."""
+    """Runs whose reward is NaN or infinite. They are left out, and do not count in their group's mean."""
     alone: tuple[str, ...]
-    """Groups with one rollout left: kept, with advantage 0."""
+    """Groups with one rollout left. They are kept, with advantage 0."""
     flat: tuple[str, ...]
-    """Groups of two or more whose rewards are all equal: kept, with advantage 0."""
+    """Groups of two or more whose rewards are all equal. They are kept, with advantage 0."""
 
     def __str__(self) -> str:
-        told = [
+        faults = [
             f"{len(self.without_reward)} runs without a reward were left out (such as {self.without_reward[0]})"
             if self.without_reward
             else "",
             f"{len(self.alone)} groups have one rollout (such as {self.alone[0]})" if self.alone else "",
             f"{len(self.flat)} groups have equal rewards (such as {self.flat[0]})" if self.flat else "",
         ]
-        return "; ".join(filter(None, told))
+        return "; ".join(filter(None, faults))
 
 
 def score_groups(
@@ -79,17 +75,17 @@ def score_groups(
     scale: Scale = "none",
     on_faults: Callable[[GroupFaults], Any] | None = None,
 ) -> list[ScoredRollout]:
-    """Advantages of rollouts over their groups.
+    """Group rollouts and compute the advantage of each over its group.
 
     Args:
-        rollouts: in any order. Their `group_id` says what belongs together; one without is a group of its own.
+        rollouts: in any order. Those with the same `group_id` are a group; one without is a group by itself.
         scale: as for `advantages`.
-        on_faults: called once with what was left out and which groups teach nothing. Without it one log line says so,
-            if there is anything to say.
+        on_faults: called once with the rollouts that were left out and the groups without a gradient. None logs a
+            warning about them, if there are any.
 
     Returns:
-        group by group in the order in which the groups first occur, and as given within each. Rollouts whose reward is
-        NaN or infinite are missing.
+        the rollouts group by group, in the order in which the groups first occur, and as given within each. Rollouts
+        whose reward is NaN or infinite are missing.
     """
     groups: dict[str, list[RewardedRollout]] = {}
     without_reward = []
@@ -111,20 +107,23 @@ def score_groups(
     if on_faults is not None:
         on_faults(faults)
     elif str(faults):
-        _log.warning("Of %d groups nothing can be learned in some: %s.", len(groups), faults)
+        _log.warning("Some of %d groups have no gradient: %s.", len(groups), faults)
     return scored
 
 
 def advantages(rewards: Sequence[float], *, scale: Scale = "none") -> NDArray[np.float64]:
-    """What each rollout of one group earned beside the others.
+    """Compute the advantages of the rollouts of one group.
 
     Args:
-        rewards: (n,), finite, of the whole group.
+        rewards: (n,), finite, all of the group.
         scale: `none` is the reward minus the group's mean; `group` divides that by the group's deviation (n - 1 in the
             denominator, plus 1e-4), as TRL's `scale_rewards="group"` does.
 
     Returns:
-        (n,), unitless; exactly 0 for all where there is one rollout, or no variance.
+        float64 (n,), unitless; exactly 0 for all where the group has one rollout, or equal rewards.
+
+    Raises:
+        ConfigError: `scale` is neither of the two.
     """
     if scale not in SCALES:
         raise ConfigError(f"Advantages cannot be scaled by {scale!r}. Choose {' or '.join(SCALES)}.")
@@ -136,10 +135,10 @@ def advantages(rewards: Sequence[float], *, scale: Scale = "none") -> NDArray[np
 
 
 def is_flat(rewards: Sequence[float] | NDArray[np.float64]) -> bool:
-    """Whether a group's rewards have no variance: none of them is better than another. Also for one and for none."""
+    """Whether a group's rewards are all equal, so that no gradient comes from them; also for one reward and none."""
     return len(rewards) == 0 or bool(np.max(rewards) == np.min(rewards))
 
 
 def group_key(rollout: Rollout) -> str:
-    """What a rollout is grouped by: its group id, or its run id where it has none."""
+    """The key that a rollout is grouped by: its group id, or its run id where it has none."""
     return str(rollout.run_id) if rollout.group_id is None else rollout.group_id

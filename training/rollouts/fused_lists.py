@@ -1,7 +1,8 @@
-"""A head start in ranking: runs whose list is replaced by plain fusion of what their searches found.
+"""Runs whose list is replaced by rank fusion of their retrievals, as examples for a warm start.
 
-A model that was held to the format ranks at random, and a warm start teaches what it wrote. Fusion is better than that
-and needs no model, so the first policy begins there. For supervised training alone: nobody sampled these tokens.
+A model that was held to the format ranks at random, and a warm start would teach that. Rank fusion is better and needs
+no model, so the first policy starts from it. The runs are for supervised training alone, because no policy sampled
+these tokens.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from deeprec.training.rollouts.rollouts import Rollout
 
 
 def with_fused_list(rollout: Rollout, trace: RunTrace, tokenizer: Any) -> Rollout | None:
-    """The same run with the list that reciprocal rank fusion makes of its candidates, ties by when they were found.
+    """Replace the list of a run by the order that reciprocal rank fusion gives its candidates.
 
     Args:
-        rollout: of the run.
+        rollout: the run's rollout.
         trace: the run itself.
-        tokenizer: of the policy's base model.
+        tokenizer: the tokenizer of the policy's base model.
 
     Returns:
-        a rollout whose rewritten tokens have no log-probability; None where the run does not end in a list of its own
-        turn, or found nothing.
+        a rollout whose replaced tokens have NaN as their log-probability; None where the run does not end in a turn
+        that only writes a list, or has no candidates.
     """
     last = trace.turns[-1] if trace.turns else None
     rankings = [[item.id for item in retrieval.items] for retrieval in trace.retrievals]

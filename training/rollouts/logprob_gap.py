@@ -1,4 +1,4 @@
-"""How far a policy is from the one that made some rollouts: logged log-probabilities beside those of now."""
+"""The gap between logged log-probabilities and a policy's own: how far it is from the one that sampled the runs."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ from deeprec.trm_tool.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogprobGap:
-    """Of the policy's own tokens in some rollouts, logged minus now, in nats."""
+    """Differences of logged and current log-probabilities of the policy's tokens in some rollouts, in nats."""
 
     rollouts: int
     tokens: int
     mean: float
-    """Of the absolute differences; NaN where no rollout could be looked at."""
+    """The mean absolute difference; NaN where there were no rollouts."""
     largest: float
+    """The largest absolute difference; NaN where there were no rollouts."""
     at: UUID | None
-    """The run with the largest."""
+    """The run with the largest difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CurrentPolicy:
-    """A language model to compare with, in float32."""
+    """A language model to compare rollouts with, in float32."""
 
     model: Any
     vocabulary: int
     """Token ids go from 0 to below this."""
     context: int
-    """Tokens of the longest sequence that it can read."""
+    """Tokens of the longest sequence that the model can read."""
 
     def misfit(self, rollout: Rollout) -> str | None:
-        """Why the model cannot read a rollout: `foreign token` or `too long`; None where it can."""
+        """The reason why the model cannot read a rollout: `foreign token` or `too long`; None where it can."""
         if rollout.token_ids.min() < 0 or rollout.token_ids.max() >= self.vocabulary:
             return FOREIGN_TOKEN
         return TOO_LONG if rollout.token_ids.size > self.context else None
@@ -54,7 +55,7 @@ def load_current_policy(base: Path | str, adapter: Path | None = None) -> Curren
     """Load a base model, with an adapter on it where one is given; on a GPU where there is one.
 
     Raises:
-        ConfigError: there is no such model or adapter, or the adapter is of another model.
+        ConfigError: there is no such model or adapter, or the adapter belongs to another model.
     """
     from deeprec.training.trainers.policy_model import load_policy
     from deeprec.training.trainers.trainer_config import AdapterConfig
@@ -69,8 +70,8 @@ def load_current_policy(base: Path | str, adapter: Path | None = None) -> Curren
 def measure_gap(rollouts: Iterable[Rollout], policy: CurrentPolicy) -> LogprobGap:
     """Compare the logged log-probabilities of rollouts with a policy's own, at temperature 1.
 
-    A few thousandths of a nat are rounding of another server; where the policy is the one that sampled them, more
-    means that the tokens, the model or the temperature are others.
+    A few thousandths of a nat come from the rounding of another server. A larger gap means that another model,
+    another version of it or another temperature sampled the tokens.
 
     Raises:
         ConfigError: a rollout does not fit the model (`CurrentPolicy.misfit`).
@@ -93,10 +94,10 @@ def measure_gap(rollouts: Iterable[Rollout], policy: CurrentPolicy) -> LogprobGa
 
 
 def importance_ratios(rollout: Rollout, policy: CurrentPolicy) -> NDArray[np.float64]:
-    """How likely each token that the policy wrote is now, over how likely it was when it was sampled.
+    """Compute the importance ratios of a rollout: each token's current probability over the one that was logged.
 
     Returns:
-        (n,), a ratio for each token of the rollout: 1 where nothing moved, NaN where `env_mask` is 0.
+        float64 (n,), a ratio for each token: 1 where the probability is as it was, NaN where `env_mask` is 0.
 
     Raises:
         ConfigError: the rollout does not fit the model (`CurrentPolicy.misfit`).
@@ -107,12 +108,12 @@ def importance_ratios(rollout: Rollout, policy: CurrentPolicy) -> NDArray[np.flo
 
 
 def _moved(rollout: Rollout, policy: CurrentPolicy) -> NDArray[np.float64]:
-    """Log-probability now minus that logged, of the policy's own tokens in their order."""
+    """Current minus logged log-probabilities of the policy's tokens, in their order, in nats."""
     if policy.misfit(rollout) is not None:
         raise ConfigError(
             f"Run {rollout.run_id} has tokens up to {rollout.token_ids.max()} in a sequence of "
             f"{rollout.token_ids.size}; the model knows {policy.vocabulary} tokens and reads {policy.context}. "
-            "Name the model that wrote it."
+            "Name the model that wrote the run."
         )
     own = np.flatnonzero(rollout.env_mask)
     now: NDArray[np.float64] = _logprobs(policy.model, rollout.token_ids, own)
@@ -120,11 +121,11 @@ def _moved(rollout: Rollout, policy: CurrentPolicy) -> NDArray[np.float64]:
 
 
 @torch.inference_mode()
-def _logprobs(model: Any, token_ids: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Of the tokens at `places` (n,), each given all before it."""
+def _logprobs(model: Any, token_ids: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Log-probabilities of the tokens at `positions` (n,), each given all tokens before it."""
     ids = torch.from_numpy(token_ids).to(model.device)
-    before = torch.from_numpy(places - 1).to(ids.device)
+    before = torch.from_numpy(positions - 1).to(ids.device)
     logits = model(ids[None], logits_to_keep=before).logits[0].float()  # (n, vocabulary)
-    chosen: torch.Tensor = logits.log_softmax(-1).gather(-1, ids[places][:, None])[:, 0]
+    chosen: torch.Tensor = logits.log_softmax(-1).gather(-1, ids[positions][:, None])[:, 0]
     result: np.ndarray = chosen.double().cpu().numpy()
     return result

@@ -1,4 +1,4 @@
-"""Which scored rollouts a policy can learn from."""
+"""The filter of scored rollouts: those that a policy cannot learn from are left out, with a reason."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ _VERSION = re.compile(r"rec-v(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
-    """The rollouts of a step, sorted out."""
+class FilteredRollouts:
+    """The rollouts of a step that can be learned from, and the runs that were left out."""
 
     rollouts: tuple[ScoredRollout, ...]
     refused: Mapping[Refusal, tuple[UUID, ...]]
-    """Runs that were left out, by reason."""
+    """Reason -> runs that were left out."""
     staleness: tuple[int, ...]
-    """Versions that each of `rollouts` is behind, where that is known."""
+    """By how many versions the policies of `rollouts` are behind; rollouts of an unknown version are not in it."""
 
     def __str__(self) -> str:
         return "; ".join(f"{len(runs)} {reason} (such as {runs[0]})" for reason, runs in self.refused.items())
 
 
-def admit(
+def filter_rollouts(
     scored: Sequence[ScoredRollout], *, vocabulary: int, context: int, version: int | None, max_staleness: int
-) -> Admitted:
-    """Leave out the rollouts that a step cannot use, by name.
+) -> FilteredRollouts:
+    """Leave out the rollouts that a step cannot learn from.
 
-    A rollout whose advantage is exactly 0 is admitted: it has no gradient, but counts in the means.
+    A rollout whose advantage is exactly 0 stays: it has no gradient, but counts in the means.
 
     Args:
-        scored: Of one step, whatever their number.
-        vocabulary: The model's tokens go from 0 to below this.
+        scored: The rollouts of one step, whatever their number.
+        vocabulary: The model's token ids go from 0 to below this.
         context: Tokens of the longest sequence that the model can read.
-        version: Of the policy that is being trained; None where it is not known.
-        max_staleness: Versions that a rollout's policy may be behind `version`.
+        version: The version of the policy that is being trained; None where it is not known.
+        max_staleness: By how many versions a rollout's policy may be behind `version`.
 
     Raises:
-        ConfigError: a rollout is guided, or holds a token that the model does not have: the choice of runs is wrong as
-            a whole.
+        ConfigError: a rollout is guided, or has a token that the model does not have, so that the whole selection of
+            runs is wrong.
     """
     rollouts: list[ScoredRollout] = []
     refused: dict[Refusal, list[UUID]] = {}
@@ -72,7 +72,7 @@ def admit(
         rollouts.append(each)
         if behind is not None:
             staleness.append(behind)
-    return Admitted(
+    return FilteredRollouts(
         rollouts=tuple(rollouts),
         refused={reason: tuple(runs) for reason, runs in refused.items()},
         staleness=tuple(staleness),
@@ -80,12 +80,12 @@ def admit(
 
 
 def check_tokens(rollout: Rollout, vocabulary: int) -> None:
-    """Raise ConfigError where a run has a token that the model does not have: it is another model's."""
+    """Raise ConfigError where a rollout has a token that the model does not have, because another model wrote it."""
     least, largest = int(rollout.token_ids.min()), int(rollout.token_ids.max())
     if least < 0 or largest >= vocabulary:
         raise ConfigError(
             f"Run {rollout.run_id} has the token {largest if largest >= vocabulary else least}, but the model's tokens "
-            f"go from 0 to {vocabulary - 1}: the run is another model's. Choose the runs of one policy, or name their "
+            f"go from 0 to {vocabulary - 1}: another model wrote the run. Choose the runs of one policy, or name their "
             "base model."
         )
 

@@ -1,4 +1,4 @@
-"""Rollouts: logged runs as token sequences that a trainer can take, or refuse by name."""
+"""Rollouts: logged runs as the token sequences that trainers learn from; runs that cannot be one are refused."""
 
 from __future__ import annotations
 
@@ -31,43 +31,44 @@ _log = logging.getLogger(__name__)
 
 
 class RolloutError(DeepRecError):
-    """A run that cannot be trained on. `reason` names why."""
+    """A run cannot be trained on; `reason` says why."""
 
     def __init__(self, run_id: UUID, reason: Reason, detail: str) -> None:
-        super().__init__(f"Run {run_id} is no rollout: {reason}. {detail}")
+        super().__init__(f"Run {run_id} is not a rollout: {reason}. {detail}")
         self.run_id = run_id
         self.reason: Reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rollout:
-    """One run as one token sequence: the prompt, then what the policy and the tool wrote in turn."""
+    """One run as one token sequence: the prompt, then the policy's completions and the tool's output in turn."""
 
     token_ids: NDArray[np.int64]
     """(n,)"""
     env_mask: NDArray[np.int8]
     """(n,); 1 where the policy wrote the token, 0 for the prompt and for tool output."""
     logprobs: NDArray[np.float32]
-    """(n,); of the policy at sampling time, NaN where `env_mask` is 0."""
+    """(n,); the policy's log-probabilities at sampling time, in nats; NaN where `env_mask` is 0."""
     run_id: UUID
     group_id: str | None
     policy_model: str
     adapter: str | None
     adapter_version: str | None
     guided: bool
-    """Sampled under constraints: a good example (SFT), but `logprobs` are another distribution's (not GRPO)."""
+    """Whether tokens were sampled under constraints. SFT can learn from them; GRPO cannot, because `logprobs` are those
+    of the constrained distribution."""
 
 
 def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
     """Read a run as a rollout.
 
     The tokens are the concatenation of each turn's prompt and completion ids; nothing is tokenised again. Each turn's
-    prefix must be as long as the prompt that the server counted, so that a lost or doubled step is seen.
+    prefix must be as long as the prompt that the server counted, so that a lost or doubled step is found.
 
     Args:
         trace: a run of the tagged protocol.
-        allow_guided: take runs with constrained sampling. Their tokens are good examples (SFT), but their logprobs
-            belong to another distribution (not GRPO).
+        allow_guided: also accept runs that were sampled under constraints (`Rollout.guided`).
+
     Raises:
         RolloutError: the run is guided, still running, incomplete, redacted, a fallback, was edited by a person,
             has no tokens, or its turns do not form one exact chain.
@@ -110,14 +111,15 @@ def read_rollouts(
     allow_guided: bool = False,
     on_refused: Callable[[RolloutError], Any] | None = None,
 ) -> Iterator[Rollout]:
-    """The rollouts of a store, oldest first, one at a time; of each run only the tokens are read.
+    """Read the rollouts of a store, oldest first, one at a time; only the tokens of each run are loaded.
 
     Args:
-        store: where to read.
+        store: the store to read.
         where: which runs; None for all.
         allow_guided: as for `rollout_from_run`, which refuses the same runs for the same reasons. A run with damaged
-            tokens is refused here; there it could not even be read.
-        on_refused: called with each refusal. Without it the refusals are counted by reason in one log line at the end.
+            tokens is refused as well; `TraceStore.run` cannot read it.
+        on_refused: called with the error of each run that is refused. None logs at the end how many runs were refused
+            for each reason.
     """
     refused: Counter[str] = Counter()
     for chain in store.chains(where):
@@ -132,11 +134,11 @@ def read_rollouts(
             yield rollout
     if refused and on_refused is None:
         counts = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items()))
-        _log.warning("%d runs are no rollouts: %s.", refused.total(), counts)
+        _log.warning("%d runs are not rollouts: %s.", refused.total(), counts)
 
 
 class _Turn(NamedTuple):
-    """`ChainTurn`, unpacked."""
+    """`ChainTurn` with decoded tokens."""
 
     position: int
     action: str
@@ -160,17 +162,17 @@ def _decoded(chain: RunChain) -> list[_Turn]:
 
 
 def _check_run(run: RunChain, *, allow_guided: bool) -> None:
-    """Refuse a run for what it is, whatever its tokens are."""
+    """Refuse a run by its status, whatever its tokens are."""
 
     def refuse(reason: Reason, detail: str) -> RolloutError:
         return RolloutError(run.run_id, reason, detail)
 
     if run.redacted_at is not None:
-        raise refuse("redacted", "Its person was taken out of the store, and their words with them.")
+        raise refuse("redacted", "Its person was removed from the store, with all words of the run.")
     if run.incomplete:
         raise refuse("incomplete", "The trace store failed while it ran, so steps may be missing.")
     if run.status == "running":
-        raise refuse("running", "It still runs, or its process was killed.")
+        raise refuse("running", "It is still running, or its process was killed.")
     if run.status == "fallback":
         raise refuse("fallback", "Its list is the recommender's own ranking, not the policy's.")
     if run.fork is not None and run.fork.get("turn") is not None:
@@ -180,7 +182,7 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
 
 
 def _rollout(run: RunChain, turns: list[_Turn]) -> Rollout:
-    """The tokens of the turns as one sequence, if they are one."""
+    """Join the tokens of the turns to one sequence, or refuse them."""
     full = [turn for turn in turns if turn.prompt_ids.size or turn.completion_ids.size]
     if not any(turn.completion_ids.size for turn in full):
         raise RolloutError(
@@ -212,7 +214,7 @@ def _rollout(run: RunChain, turns: list[_Turn]) -> Rollout:
 
 
 def _chain_fault(run: RunChain, turns: list[_Turn], full: list[_Turn]) -> str | None:
-    """Why the turns, of which some are `full` of tokens, are not one exact chain; None if they are."""
+    """The reason why the turns are not one exact chain, or None if they are; `full` are the turns with tokens."""
     if any(turn.position != at for at, turn in enumerate(turns)):
         return f"Its turns are at positions {', '.join(str(turn.position) for turn in turns)}."
     if run.status == "finished" and turns[-1].action != "recommend":

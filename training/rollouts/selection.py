@@ -1,4 +1,4 @@
-"""Which logged runs a trainer gets: the best ones for a warm start, slices of groups for GRPO."""
+"""Selection of logged rollouts for a trainer: the best ones for a warm start, groups dealt into steps for GRPO."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deeprec.trm_tool.errors import ConfigError
 def best_rollouts(
     rewarded: Iterable[RewardedRollout], *, best: int | None = None, min_reward: float | None = None
 ) -> list[Rollout]:
-    """The rollouts with the highest rewards.
+    """Select the rollouts with the highest rewards.
 
     Args:
-        rewarded: In any order. Those without a reward are never among the best.
-        best: At most so many; None for all.
-        min_reward: None of a lower reward.
+        rewarded: In any order. Rollouts without a reward are never selected.
+        best: How many to select at most; None for all.
+        min_reward: The lowest reward to select; None for any.
 
     Returns:
-        highest reward first, equal ones by run id: the order of the store does not matter.
+        the rollouts by falling reward, equal ones by run id, so that the order of the store does not matter.
     """
     usable = [each for each in rewarded if math.isfinite(each.reward)]
     if min_reward is not None:
@@ -35,18 +35,19 @@ def best_rollouts(
 def logged_steps(
     scored: Sequence[ScoredRollout], *, groups_a_step: int, seed: int = 0
 ) -> tuple[Callable[[int], list[ScoredRollout]], int]:
-    """Deal logged groups into optimizer steps. Groups without a difference teach nothing and are left out.
+    """Deal logged groups into optimizer steps. Groups with equal rewards have no gradient and are left out.
 
     Args:
-        scored: Groups, in any order.
+        scored: The rollouts, in any order.
         groups_a_step: How many groups one step learns from.
-        seed: Of the deal.
+        seed: Decides the order of the groups in each pass.
 
     Returns:
-        step -> its rollouts, dealt anew once all groups have been seen; and the steps of one pass.
+        a function from a step, counted from 0, to its rollouts, which begins another pass once all groups have been
+        dealt; and the number of steps of one pass.
 
     Raises:
-        ConfigError: no group has a difference.
+        ConfigError: every group has equal rewards.
     """
     groups: dict[str, list[ScoredRollout]] = {}
     for each in sorted(scored, key=lambda each: each.rollout.run_id):
@@ -60,8 +61,8 @@ def logged_steps(
     steps = math.ceil(len(keys) / groups_a_step)
 
     def source(step: int) -> list[ScoredRollout]:
-        deal, place = divmod(step, steps)
-        order = np.random.default_rng([seed, deal]).permutation(len(keys))
-        return [each for at in np.array_split(order, steps)[place] for each in groups[keys[at]]]
+        a_pass, position = divmod(step, steps)
+        order = np.random.default_rng([seed, a_pass]).permutation(len(keys))
+        return [each for at in np.array_split(order, steps)[position] for each in groups[keys[at]]]
 
     return source, steps

@@ -12,7 +12,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from deeprec.training.rollouts.advantages import ScoredRollout
-from deeprec.training.rollouts.rollout_filter import admit
+from deeprec.training.rollouts.rollout_filter import filter_rollouts
 from deeprec.training.trainers.alarms import find_alarms
 from deeprec.training.trainers.completion_logprobs import only_policy_positions
 from deeprec.training.trainers.grpo import Source
@@ -83,19 +83,19 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
     def work(self, step: int) -> Work:
         """The rollouts that the source gives for a step. Those without an advantage count in its means, unread."""
         given = self._source(step)
-        admitted = admit(
+        filtered = filter_rollouts(
             given,
             vocabulary=self._policy.vocabulary,
             context=self._policy.context,
             version=self._version(step),
             max_staleness=self._config.max_staleness,
         )
-        learned = [each for each in admitted.rollouts if each.advantage != 0]
-        self._admitted, self._learned, self._tally = admitted, learned, TokenTally()
+        learned = [each for each in filtered.rollouts if each.advantage != 0]
+        self._filtered, self._learned, self._tally = filtered, learned, TokenTally()
         self._tell_what_is_missing(step, len(given))
         lengths = [each.rollout.token_ids.size for each in learned]
         batches = micro_batches(lengths, self.micro_batch_tokens())
-        items = _policy_tokens(admitted.rollouts)
+        items = _policy_tokens(filtered.rollouts)
         return Work(
             batches=[self._batch([learned[at] for at in batch], items) for batch in batches],
             items=items,
@@ -104,7 +104,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
 
     def after_backward(self, step: int, work: Work) -> dict[str, float]:
         """The step's metrics; a step whose rollouts are another policy's is not learned from."""
-        metrics = rollout_metrics(self._admitted, len(self._learned)) | self._tally.metrics()
+        metrics = rollout_metrics(self._filtered, len(self._learned)) | self._tally.metrics()
         known = {alarm.name for alarm in self._alarms}
         self._alarms = tuple(find_alarms([*self.history, metrics]))
         for alarm in self._alarms:
@@ -129,24 +129,24 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         return any(line.get("rollouts/trained") for line in self.history)
 
     def _tell_what_is_missing(self, step: int, given: int) -> None:
-        if self._admitted.refused:
-            _log.warning("Step %d leaves out %s.", step + 1, self._admitted)
-        if given and not self._admitted.rollouts and not self._has_learned():
+        if self._filtered.refused:
+            _log.warning("Step %d leaves out %s.", step + 1, self._filtered)
+        if given and not self._filtered.rollouts and not self._has_learned():
             raise ConfigError(
-                f"None of the {given} rollouts of step {step + 1} can be learned from: {self._admitted}. Collect runs "
+                f"None of the {given} rollouts of step {step + 1} can be learned from: {self._filtered}. Collect runs "
                 "with the policy that is trained, or start from the adapter that made these."
             )
         if not self._learned:
             _log.warning(
                 "Step %d has %d rollouts, none of which has an advantage other than 0: it changes nothing.",
                 step + 1,
-                len(self._admitted.rollouts),
+                len(self._filtered.rollouts),
             )
 
     def _batch(self, scored: Sequence[ScoredRollout], items: int) -> dict[str, torch.Tensor]:
         weight = 1.0
         if self._config.loss_type in _MEAN_OVER_ROLLOUTS:
-            weight = len(scored) / len(self._admitted.rollouts)
+            weight = len(scored) / len(self._filtered.rollouts)
         elif self._config.loss_type == "bnpo":
             weight = _policy_tokens(scored) / items
         return grpo_batch(scored, step_tokens=items, weight=weight)

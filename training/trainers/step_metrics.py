@@ -11,7 +11,7 @@ import torch
 
 from deeprec.training.rewards.stages import FORMAT
 from deeprec.training.rollouts.advantages import ScoredRollout
-from deeprec.training.rollouts.rollout_filter import Admitted
+from deeprec.training.rollouts.rollout_filter import FilteredRollouts
 from deeprec.training.trainers.alarms import same_answer
 from deeprec.training.trainers.trainer_config import GrpoConfig
 
@@ -80,23 +80,23 @@ class TokenTally:
         }
 
 
-def rollout_metrics(admitted: Admitted, trained: int) -> dict[str, float]:
+def rollout_metrics(filtered: FilteredRollouts, trained: int) -> dict[str, float]:
     """What the rollouts of a step say without the model.
 
     Args:
-        admitted: All that the step may use, and what was refused.
+        filtered: The rollouts that the step may use, and the runs that were left out.
         trained: How many of them have an advantage other than 0.
     """
-    scored = admitted.rollouts
+    scored = filtered.rollouts
     told = {
         "rollouts": float(len(scored)),
         "rollouts/trained": float(trained),
-        **{f"rollouts/refused/{reason}": float(len(runs)) for reason, runs in admitted.refused.items()},
+        **{f"rollouts/refused/{reason}": float(len(runs)) for reason, runs in filtered.refused.items()},
     }
-    if admitted.staleness:
+    if filtered.staleness:
         told |= {
-            "staleness/mean": float(np.mean(admitted.staleness)),
-            "staleness/max": float(max(admitted.staleness)),
+            "staleness/mean": float(np.mean(filtered.staleness)),
+            "staleness/max": float(max(filtered.staleness)),
         }
     if not scored:
         return told

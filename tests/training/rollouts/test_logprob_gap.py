@@ -28,5 +28,5 @@ def test_a_ratio_is_the_probability_now_over_the_one_that_was_logged(
 def test_a_rollout_of_another_model_has_no_ratios(tiny_base: Path, tiny_model: LlamaForCausalLM) -> None:
     rollout = make_rollout(tiny_model, seed=1)
     foreign = replace(rollout, token_ids=np.where(rollout.env_mask == 1, VOCABULARY, rollout.token_ids))
-    with pytest.raises(ConfigError, match="Name the model that wrote it"):
+    with pytest.raises(ConfigError, match="Name the model that wrote the run"):
         importance_ratios(foreign, load_current_policy(tiny_base))

@@ -7,7 +7,7 @@ import pytest
 from transformers import LlamaForCausalLM
 
 from deeprec.training import ScoredRollout
-from deeprec.training.rollouts.rollout_filter import Admitted, admit, policy_version
+from deeprec.training.rollouts.rollout_filter import FilteredRollouts, filter_rollouts, policy_version
 from deeprec.trm_tool import ConfigError
 from tests.training.tiny_policy import VOCABULARY, make_rollout
 
@@ -17,14 +17,14 @@ def scored(model: LlamaForCausalLM, seed: int, advantage: float = 1.0, **changes
     return ScoredRollout(rollout=rollout, components={}, reward=0.0, advantage=advantage)
 
 
-def admitted(given: list[ScoredRollout], **changes: Any) -> Admitted:
+def filtered(given: list[ScoredRollout], **changes: Any) -> FilteredRollouts:
     settings: dict[str, Any] = {"vocabulary": VOCABULARY, "context": 100, "version": None, "max_staleness": 4}
-    return admit(given, **settings | changes)
+    return filter_rollouts(given, **settings | changes)
 
 
 def test_stale_rollouts_are_left_out_by_name(tiny_model: LlamaForCausalLM) -> None:
     given = [scored(tiny_model, seed, adapter_version=f"rec-v{seed}") for seed in range(8)]
-    found = admitted(given, version=7)
+    found = filtered(given, version=7)
     assert [each.rollout.adapter_version for each in found.rollouts] == [f"rec-v{seed}" for seed in range(3, 8)]
     assert found.refused == {"stale": tuple(each.rollout.run_id for each in given[:3])}
     assert found.staleness == (4, 3, 2, 1, 0)
@@ -36,19 +36,19 @@ def test_the_base_model_is_version_0_and_foreign_names_have_no_age(tiny_model: L
     assert policy_version("rec-v12") == 12
     assert policy_version("my-lora") is None
     given = [scored(tiny_model, 1, adapter_version=None), scored(tiny_model, 2, adapter_version="my-lora")]
-    found = admitted(given, version=5)
+    found = filtered(given, version=5)
     assert found.rollouts == (given[1],)
     assert found.staleness == ()
-    assert admitted(given).rollouts == tuple(given)  # nobody knows the version
+    assert filtered(given).rollouts == tuple(given)  # nobody knows the version
 
 
 def test_a_rollout_longer_than_the_context_or_without_an_advantage_is_left_out(tiny_model: LlamaForCausalLM) -> None:
     given = [scored(tiny_model, 1), scored(tiny_model, 2, math.nan), scored(tiny_model, 3, 0.0)]
     size = given[0].rollout.token_ids.size
-    found = admitted(given, context=size)
+    found = filtered(given, context=size)
     assert found.rollouts == (given[0], given[2])  # 0 is an advantage: it counts in the means
     assert found.refused == {"no advantage": (given[1].rollout.run_id,)}
-    assert set(admitted(given, context=size - 1).refused) == {"too long", "no advantage"}
+    assert set(filtered(given, context=size - 1).refused) == {"too long", "no advantage"}
 
 
 @pytest.mark.parametrize("token", [VOCABULARY, -1])
@@ -57,10 +57,10 @@ def test_a_token_that_the_model_does_not_have_is_an_error(tiny_model: LlamaForCa
     ids[3] = token
     wrong = scored(tiny_model, 1, token_ids=ids)
     with pytest.raises(ConfigError, match=rf"Run {wrong.rollout.run_id} has the token {token}, .* 0 to 257"):
-        admitted([wrong])
+        filtered([wrong])
 
 
 def test_a_guided_rollout_is_an_error(tiny_model: LlamaForCausalLM) -> None:
     guided = scored(tiny_model, 1, guided=True)
     with pytest.raises(ConfigError, match=f"Run {guided.rollout.run_id} was sampled under constraints"):
-        admitted([scored(tiny_model, 2), guided])
+        filtered([scored(tiny_model, 2), guided])

@@ -123,7 +123,7 @@ def test_an_incomplete_run_is_refused(store: TraceStore) -> None:
 def test_a_redacted_run_is_refused_by_name(store: TraceStore) -> None:
     trace = write(store, user_id="ann")
     redact_person(store, "ann", dry_run=False)
-    with pytest.raises(RolloutError, match="no rollout: redacted") as caught:
+    with pytest.raises(RolloutError, match="not a rollout: redacted") as caught:
         rollout_from_run(store.run(trace.run.run_id), allow_guided=True)
     assert caught.value.reason == "redacted"
 
@@ -275,4 +275,4 @@ def test_refusals_nobody_asked_for_are_counted_in_the_log(store: TraceStore, cap
     write(store, guided=True)
     write(store, status="running")
     assert len(list(read_rollouts(store))) == 1
-    assert caplog.messages == ["3 runs are no rollouts: guided 2, running 1."]
+    assert caplog.messages == ["3 runs are not rollouts: guided 2, running 1."]
