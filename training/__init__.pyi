@@ -32,7 +32,7 @@ from .rollouts.rollouts import (
 from .store_report.records import StoreReport as StoreReport
 from .store_report.report import report_store as report_store
 from .trainers.grpo import train_grpo as train_grpo
-from .trainers.policy_model import save_adapter as save_adapter
+from .trainers.model_folders import save_adapter as save_adapter
 from .trainers.sft import train_sft as train_sft
 from .trainers.step_report import StepReport as StepReport, TrainingError as TrainingError
 from .trainers.trainer_config import AdapterConfig as AdapterConfig, GrpoConfig as GrpoConfig, SftConfig as SftConfig

@@ -8,6 +8,7 @@ from deeprec.agent.policy.completion import CompletionPolicy
 from deeprec.agent.policy.openai_endpoint import Endpoint, PolicyRejectedError
 from deeprec.trm_tool.errors import ConfigError
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _TIMEOUT_S = 120.0
 
 
@@ -33,9 +34,7 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         PolicyUnavailableError: no usable answer.
     """
     folder = Path(folder).resolve()
-    missing = [file for file in ("adapter_config.json", "adapter_model.safetensors") if not (folder / file).is_file()]
-    if missing:
-        raise ConfigError(f"{folder} is no LoRA adapter: it has no {missing[0]}. Name a folder that PEFT saved.")
+    check_adapter_folder(folder)
     async with CompletionPolicy(base_url, api_key=api_key) as policy:
         if name in (await policy.connect()).adapters:
             return False
@@ -51,3 +50,10 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
     finally:
         await endpoint.aclose()
     return True
+
+
+def check_adapter_folder(folder: Path) -> None:
+    """Raise ConfigError where a folder does not hold an adapter in safetensors."""
+    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(f"{folder} is not a LoRA adapter: it has no {missing[0]}. Name a folder that PEFT saved.")

@@ -46,7 +46,8 @@ from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
 from deeprec.training.trainers.adapter_lineage import write_lineage
 from deeprec.training.trainers.grpo import train_grpo
-from deeprec.training.trainers.policy_model import fingerprint_adapter, fingerprint_base, load_config
+from deeprec.training.trainers.model_folders import fingerprint_adapter, fingerprint_base
+from deeprec.training.trainers.policy_model import load_config
 from deeprec.training.trainers.sft import train_sft
 from deeprec.training.trainers.step_report import StepReport, TrainingError
 from deeprec.training.trainers.trainer_config import SftConfig

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
+from deeprec.agent.serving.adapter_loading import ADAPTER_FILES
 from deeprec.agent.serving.local_adapters import read_adapter
 from deeprec.agent.serving.servers import MAX_LORA_RANK
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage, read_lineage, write_lineage
-from deeprec.training.trainers.policy_model import ADAPTER_FILES, load_config, read_start, write_folder
+from deeprec.training.trainers.model_folders import read_adapter_config, write_folder
+from deeprec.training.trainers.policy_model import load_config
 from deeprec.trm_tool import ConfigError
 
 
@@ -23,7 +25,7 @@ def check_given_adapter(folder: Path, base: Path | str, base_fingerprint: str) -
         base: the base model, of which only the configuration is read.
         base_fingerprint: what the adapter's lineage, where it has one, has to say of its base.
     """
-    read_start(folder)
+    read_adapter_config(folder)
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""What an adapter was trained on and from: a small JSON file beside its weights."""
+"""The lineage of an adapter: a small JSON file beside its weights that says what it was trained on and from."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ class AdapterLineage:
     """Where an adapter comes from."""
 
     name: str
-    """Under which a server has it, and traces name it: one name, one set of weights."""
+    """The adapter's name on a server and in traces; one name stands for one set of weights."""
     parent: str | None
-    """The adapter that it was trained from; None for the base model, and for one that was given."""
+    """The adapter that training started from; None where it started from the base model, or where the adapter was
+    given."""
     base: str
+    """The base model's folder or id."""
     base_fingerprint: str
     method: Literal["sft", "grpo", "given"]
-    """`given` is one that a loop began with; the fingerprints below are then the loop's, and `settings` has what the
-    adapter said of itself."""
+    """`given` is an adapter that a loop started from; the fingerprints are then the loop's, and `settings` holds the
+    adapter's own lineage."""
     stage: str | None
     step: int
-    """Optimizer steps of its stage."""
+    """Optimizer steps of the stage up to this version."""
     suite: str | None
-    """Of the store's runs that its last step learned from."""
+    """The suite of the stored runs that its last step learned from."""
     dataset_fingerprint: str
     trm_fingerprint: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +42,7 @@ class AdapterLineage:
 
 
 def write_lineage(folder: Path, lineage: AdapterLineage) -> None:
-    """Put a lineage beside an adapter's weights.
+    """Write a lineage beside an adapter's weights.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -53,7 +55,7 @@ def read_lineage(folder: Path) -> AdapterLineage:
     """Read an adapter's lineage.
 
     Raises:
-        ConfigError: there is none, or it cannot be read; names the field.
+        ConfigError: there is no lineage, or it cannot be read; the message names the field.
     """
     path = folder / LINEAGE_FILE
     try:

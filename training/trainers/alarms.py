@@ -1,4 +1,4 @@
-"""Alarms for a policy that collapses: what was seen in the log, and what to do."""
+"""Alarms for a policy that collapses, found in the metrics of its training."""
 
 from __future__ import annotations
 
@@ -10,40 +10,44 @@ from typing import Literal, NamedTuple
 from deeprec.training.rollouts.advantages import ScoredRollout, group_key
 
 WINDOW = 3
-"""Steps whose mean is looked at: one step alone is noise."""
+"""Steps whose mean is compared, because a single step is noise."""
 FORMAT_FALL = 0.2
+"""How far the share of runs that keep the format may fall below its highest mean."""
 LEAST_ENTROPY = 0.05
-"""Nats per policy token: the likeliest token then has about 99%."""
+"""The lowest entropy in nats per policy token; the likeliest token then has a probability of about 0.99."""
 ENTROPY_SHARE = 0.2
+"""The lowest entropy as a share of that at the start."""
 SAME_ANSWER = 0.9
+"""The share of people from which on one answer for all of them raises an alarm."""
 ADVICE = "Stop, go back to an adapter from before, and lower the learning rate"
 
 
 class Alarm(NamedTuple):
-    """Something that a training does not recover from by itself."""
+    """A development that a training does not recover from by itself."""
 
     name: Literal["format", "entropy", "one answer"]
     message: str
 
 
 def find_alarms(steps: Sequence[Mapping[str, float]]) -> list[Alarm]:
-    """Look at the logged steps of a training so far.
+    """Find the alarms that the logged steps of a training give reason for.
 
     Args:
-        steps: Metrics of each optimizer step, oldest first; a step without a figure is passed over.
+        steps: Metrics of each optimizer step, oldest first. A step without a metric does not count for it.
 
     Returns:
-        what is the matter as of the last step; nothing before there are `WINDOW` figures.
+        the alarms as of the last step; none before `WINDOW` steps have a metric.
     """
     found = [_format(_figures(steps, "format_valid")), _entropy(_figures(steps, "entropy"))]
     return [alarm for alarm in (*found, _one_answer(_figures(steps, "same_answer"))) if alarm is not None]
 
 
 def same_answer(scored: Sequence[ScoredRollout]) -> float:
-    """Share of the groups, which are different people, in which the most common answer of the step occurs.
+    """Compute the share of a step's groups, each of another person, in which its most common answer occurs.
 
     Returns:
-        1 where one sequence of policy tokens was sampled for everybody; NaN where there are fewer than two groups.
+        a share in [0, 1], 1 where everybody got the same sequence of policy tokens; NaN where there are fewer than two
+        groups.
     """
     answers: dict[str, set[bytes]] = {}
     for each in scored:
@@ -60,7 +64,7 @@ def _figures(steps: Sequence[Mapping[str, float]], name: str) -> list[float]:
 
 
 def _windows(figures: Sequence[float]) -> list[float]:
-    """Means over `WINDOW` steps in a row."""
+    """The means of every `WINDOW` consecutive steps."""
     return [statistics.fmean(figures[at : at + WINDOW]) for at in range(len(figures) - WINDOW + 1)]
 
 
@@ -92,6 +96,6 @@ def _one_answer(figures: Sequence[float]) -> Alarm | None:
         return None
     return Alarm(
         "one answer",
-        f"One and the same answer was sampled for {figures[-1]:.0%} of the people of a step, {WINDOW} steps in a row: "
-        f"the policy no longer reads whom it answers. {ADVICE}, and see whether the reward pays for this answer.",
+        f"The same answer was sampled for {figures[-1]:.0%} of the people of a step, {WINDOW} steps in a row: the "
+        f"policy no longer reads whom it answers. {ADVICE}, and check whether the reward favours this answer.",
     )

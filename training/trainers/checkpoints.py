@@ -1,7 +1,7 @@
-"""Checkpoints that a training resumes from exactly, written as a whole and without pickles.
+"""Checkpoints that a training resumes from exactly, written atomically and without pickles.
 
-transformers writes optimizer, scheduler and random states with `torch.save`, which pickles: loading such a file runs
-what it says. Here tensors are safetensors and the rest is JSON, and nothing else is ever read.
+transformers saves optimizer, scheduler and random states with `torch.save`, a pickle, and loading a pickle can run any
+code. Here tensors are safetensors and the rest is JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from deeprec.training.trainers.policy_model import write_folder
+from deeprec.training.trainers.model_folders import write_folder
 from deeprec.trm_tool.errors import ConfigError
 
 STATE, WEIGHTS, OPTIMIZER, RANDOM = "state.json", "weights.safetensors", "optimizer.safetensors", "random.safetensors"
@@ -36,19 +36,22 @@ def save_checkpoint(
     identity: Mapping[str, Any],
     trainer_state: Mapping[str, Any],
 ) -> Path:
-    """Write one checkpoint, and delete the ones before it once it is in place.
+    """Write a checkpoint, and delete older ones once it is complete.
 
     Args:
-        folder: Where checkpoints are kept; each is a folder in it.
-        model: Of which the weights that are trained are kept.
-        optimizer: A torch optimizer, or accelerate's around one.
-        scheduler: Of the learning rate.
+        folder: Where checkpoints are; each is a folder in it.
+        model: The model; only the weights that are trained are saved.
+        optimizer: A torch optimizer, or accelerate's wrapper of one.
+        scheduler: The scheduler of the learning rate.
         step: Optimizer steps done.
-        identity: What the training is of, as JSON: `find_checkpoint` compares it.
-        trainer_state: What transformers keeps in a file of its own, as JSON.
+        identity: What the training depends on, as JSON; `find_checkpoint` compares it.
+        trainer_state: The state of transformers' trainer, as JSON.
+
+    Returns:
+        the checkpoint's folder.
 
     Raises:
-        ConfigError: it cannot be written. The checkpoint before it is as it was.
+        ConfigError: the checkpoint cannot be written. The one before it is unchanged.
     """
     tensors, groups = _flat(optimizer.state_dict())
     random_tensors, random_rest = _random_state()
@@ -70,16 +73,16 @@ def save_checkpoint(
     written = folder / f"{_PREFIX}{step:06d}"
     write_folder(written, write)
     for older in folder.iterdir():
-        if older != written:  # with what a kill has left half written
+        if older != written:  # also what a killed process left incomplete
             shutil.rmtree(older, ignore_errors=True)
     return written
 
 
 def find_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
-    """The last checkpoint of a training, if there is one.
+    """Find the last checkpoint of a training; None where there is none.
 
     Raises:
-        ConfigError: the checkpoints are of another training: another base model, other settings or other data.
+        ConfigError: the checkpoints belong to another training: another base model, other settings or other data.
     """
     found = sorted(path for path in folder.glob(f"{_PREFIX}*") if (path / STATE).is_file())
     if not found:
@@ -90,13 +93,17 @@ def find_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
         what = "; ".join(f"{name} was {kept.get(name)!r} and is {identity.get(name)!r}" for name in differing)
         raise ConfigError(
             f"{found[-1]} is a checkpoint of another training: {what}. Name another folder to write to, repeat the "
-            f"command as it was, or delete {folder} to begin anew."
+            f"command as it was, or delete {folder} to start from the beginning."
         )
     return found[-1]
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint holds beside tensors."""
+    """Read what a checkpoint holds beside tensors.
+
+    Raises:
+        ConfigError: the checkpoint is damaged.
+    """
     try:
         state: dict[str, Any] = dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -107,15 +114,19 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_weights(checkpoint: Path, model: Any) -> None:
-    """Put the trained weights of a checkpoint into a model that has the same."""
+    """Load the trained weights of a checkpoint into a model.
+
+    Raises:
+        ConfigError: the model trains other weights than the checkpoint has, or the checkpoint is damaged.
+    """
     kept = _load(checkpoint, WEIGHTS)
     trained = dict(_trained(model))
     if {name: tensor.shape for name, tensor in kept.items()} != {
         name: tensor.shape for name, tensor in trained.items()
     }:
         raise ConfigError(
-            f"{checkpoint} holds other weights than are trained here. Name another folder to write to, or the base "
-            "model and the adapter that the training began with."
+            f"{checkpoint} holds other weights than those that are trained here. Name another folder to write to, or "
+            "the base model and the adapter that the training started from."
         )
     with torch.no_grad():
         for name, tensor in trained.items():
@@ -123,14 +134,14 @@ def load_weights(checkpoint: Path, model: Any) -> None:
 
 
 def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
-    """Put optimizer and scheduler back to where they were."""
+    """Load the state of optimizer and scheduler."""
     state = read_state(checkpoint)
     optimizer.load_state_dict(_nested(_load(checkpoint, OPTIMIZER), state["optimizer"]))
     scheduler.load_state_dict(state["scheduler"])
 
 
 def load_random(checkpoint: Path) -> None:
-    """Put the random number generators of Python, NumPy and torch back to where they were."""
+    """Load the states of the random number generators of Python, NumPy and torch."""
     tensors, rest = _load(checkpoint, RANDOM), read_state(checkpoint)["random"]
     version, has_gauss = rest["python_version"], rest["python_gauss"]
     random.setstate((version, tuple(tensors["python"].tolist()), has_gauss))
@@ -160,12 +171,8 @@ def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
-
-
 def _flat(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """An optimizer's state as named tensors and JSON: the tensor `key` of parameter 3 becomes "3.key"."""
+    """Split an optimizer's state into named tensors and JSON; the tensor `key` of parameter 3 becomes "3.key"."""
     tensors = {
         f"{number}.{key}": value.contiguous()
         for number, values in state["state"].items()
@@ -196,4 +203,4 @@ def _load(checkpoint: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def _damaged(checkpoint: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"The checkpoint {checkpoint} is damaged: {error}. Delete it to begin anew.")
+    return ConfigError(f"The checkpoint {checkpoint} is damaged: {error}. Delete it to start from the beginning.")

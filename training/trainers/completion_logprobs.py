@@ -1,4 +1,4 @@
-"""Log-probabilities at the policy's own tokens alone: the output head is not run where nothing is learned."""
+"""Log-probabilities at the policy's tokens alone: the output head does not run at positions that are not learned."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from accelerate.utils import is_peft_model
 
 @contextmanager
 def only_policy_positions(model: Any, mask: torch.Tensor) -> Iterator[None]:
-    """Make a causal model's backbone hand over the hidden states at some positions alone.
+    """Make a causal model's backbone return the hidden states at some positions alone.
 
-    Of a rollout of 700 tokens some 200 are the policy's, and with a vocabulary of 49,152 the head is a third of the
-    work. Inside this block the backbone returns `last_hidden_state` as (1, n, width), so that TRL's fused head, which
-    takes what it gets, does n rows instead of batch * length. The attention mask is dropped: paddings are on the
-    right, where no token of a causal model looks, and without a mask attention takes its fast path.
+    About 200 of a rollout's 700 tokens are the policy's, and with a vocabulary of 49,152 the output head is a third of
+    the work. Inside this block the backbone returns `last_hidden_state` as (1, n, width), so that TRL's fused head
+    computes n rows instead of batch * length. The attention mask is dropped: padding is on the right, which no token
+    of a causal model attends to, and without a mask attention takes its fast path.
 
     Args:
-        model: what TRL gave its fused head: a transformers model, or a PEFT model around one.
-        mask: (batch, length) of bool: True at a position whose *next* token the policy wrote.
+        model: the model that TRL added its fused head to: a transformers model, or a PEFT model around one.
+        mask: bool (batch, length), True at a position whose *next* token the policy wrote.
     """
     backbone = (model.get_base_model() if is_peft_model(model) else model).base_model
 

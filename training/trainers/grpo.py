@@ -1,4 +1,4 @@
-"""GRPO on logged rollouts: a policy learns from the runs that it has made."""
+"""GRPO on logged rollouts: a policy learns from its own stored runs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.training.rollouts.advantages import ScoredRollout
-from deeprec.training.trainers.policy_model import fingerprint_adapter, load_policy
+from deeprec.training.trainers.model_folders import fingerprint_adapter
+from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import GrpoConfig
 from deeprec.trm_tool.errors import ConfigError
 
 Source = Callable[[int], Sequence[ScoredRollout]]
-"""An optimizer step, from 0 -> its scored rollouts, of any number."""
+"""An optimizer step, counted from 0 -> its scored rollouts, of any number."""
 
 
 def train_grpo(
@@ -29,34 +30,34 @@ def train_grpo(
 ) -> Path:
     """Improve a policy by policy gradient on scored rollouts, with TRL's GRPO losses.
 
-    Nothing is tokenised or sampled here: token ids, masks, behaviour log-probabilities and advantages are taken as they
-    are. A token's ratio is its probability now over the one that was logged. Tokens that the policy did not write have
-    no gradient at all.
+    Nothing is tokenised or sampled here: token ids, masks, behaviour log-probabilities and advantages are used as they
+    are. A token's importance ratio is its current probability over the logged one. Tokens that the policy did not write
+    have no gradient at all.
 
-    A training that was killed goes on from its last checkpoint in `out`, exactly as if it had not been: call it again
-    with the same arguments. One that ended is not repeated; with more steps it goes on.
+    Call it again with the same arguments after a kill: training resumes from its last checkpoint in `out`, with the
+    same results as without the kill. A training that has ended is not repeated; with more steps it goes on.
 
     Args:
         source: Called once as each step begins, and again with the same number when a training resumes in that step.
         base: The base model: a folder, or a Hugging Face id.
         start: An adapter to go on from.
         out: A folder for `adapter/` (or `model/`, where all weights are trained), `log.jsonl` and `checkpoints/`.
-        config: How to train.
-        version: Step -> version of the policy that takes it, as adapters are counted in "rec-v3", or None where it is
-            not known. Rollouts of a policy further behind than `max_staleness` are left out by it. None knows of no
-            version: then the distance of the log-probabilities alone is watched.
-        data: What tells the rollouts of this training from those of another, so that a checkpoint is not taken for
-            one of these; None leaves that to the caller.
-        on_step: Told after each step, before the next one is asked for, and before the checkpoint: after a kill in
-            between, the same step is told again.
+        config: The settings.
+        version: Step -> version of the policy before that step, as adapters are counted in "rec-v3", or None where it
+            is not known. Rollouts whose policy is more than `max_staleness` versions behind are left out. Without it,
+            only the gap of the log-probabilities is watched.
+        data: An identity of the rollouts, such as a digest, so that a checkpoint of a training on other rollouts is
+            refused; None leaves that to the caller.
+        on_step: Called after each step, before its checkpoint and before `source` is called for the next one. After a
+            kill in between it is called for the same step again.
 
     Returns:
         the folder of the trained adapter, or of the model.
 
     Raises:
-        ConfigError: the model, the rollouts or the settings do not go together; no step had anything to learn from;
-            the first step's rollouts are another policy's; or the disk is full (what was saved before is intact).
-        TrainingError: the loss is no number.
+        ConfigError: the model, the rollouts and the settings do not fit each other; no step had a gradient; another
+            policy sampled the first step's rollouts; or the disk is full (what was saved before is intact).
+        TrainingError: the loss is NaN or infinite.
     """
     config = config or GrpoConfig()
     policy = load_policy(
@@ -78,7 +79,7 @@ def train_grpo(
     if not any(line.get("rollouts/trained") for line in trainer.history):
         raise ConfigError(
             f"Nothing was learned in {len(trainer.history)} steps: no step had a rollout with an advantage other than "
-            "0. Collect groups of several runs for each person, and see `deeprec train check` for what their rewards "
-            "differ in."
+            "0. Collect groups of several runs for each person, and see with `deeprec train check` how their rewards "
+            "differ."
         )
     return trained

@@ -1,4 +1,4 @@
-"""Micro-batches: rollouts of similar lengths under a bound of tokens, so that little is spent on padding."""
+"""Micro-batches: rollouts of similar lengths under a bound of tokens, so that there is little padding."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from deeprec.training.rollouts.rollouts import Rollout
 
 
 class Padding(NamedTuple):
-    """What went through the model."""
+    """The tokens of a step that went through the model."""
 
     tokens: int
-    """Of rollouts."""
+    """Tokens of rollouts."""
     padded: int
-    """Padding included."""
+    """Tokens of rollouts and padding together."""
 
     @property
     def waste(self) -> float:
-        """Share of padding; 0 where nothing went through."""
+        """The share of padding in [0, 1); 0 where no token went through the model."""
         return 1 - self.tokens / self.padded if self.padded else 0.0
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Split sequences into batches whose rectangle holds at most `max_tokens`.
+    """Split sequences into batches of at most `max_tokens`, padding included.
 
     Args:
-        lengths: (n,), of each sequence.
-        max_tokens: rows times the longest row, at most. A sequence that is longer by itself is a batch of one.
+        lengths: (n,), the tokens of each sequence.
+        max_tokens: the largest number of rows times the longest row. A longer sequence is a batch of one.
 
     Returns:
-        positions in `lengths`; each exactly once, longest first, so that what needs most memory comes first.
+        positions in `lengths`, each exactly once, longest first, so that a lack of memory shows at once.
     """
     batches: list[list[int]] = []
     longest = 0
@@ -48,13 +48,13 @@ def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 
 def padding_of(lengths: Sequence[int], batches: Iterable[Sequence[int]]) -> Padding:
-    """How much of the batches is padding."""
+    """Count the tokens of batches without and with padding."""
     padded = sum(len(batch) * max(lengths[at] for at in batch) for batch in batches)
     return Padding(tokens=sum(lengths), padded=padded)
 
 
 def pad_right(rows: Sequence[np.ndarray], fill: float, dtype: torch.dtype) -> torch.Tensor:
-    """Rows of different lengths as one tensor, (rows, longest), filled on the right."""
+    """Stack rows of different lengths to one tensor (rows, longest), padded with `fill` on the right."""
     filled = np.full((len(rows), max(row.size for row in rows)), fill, dtype=np.float64)
     for row, values in zip(filled, rows, strict=True):
         row[: values.size] = values
@@ -62,16 +62,19 @@ def pad_right(rows: Sequence[np.ndarray], fill: float, dtype: torch.dtype) -> to
 
 
 def grpo_batch(scored: Sequence[ScoredRollout], *, step_tokens: int, weight: float) -> dict[str, torch.Tensor]:
-    """What TRL's `GRPOTrainer._compute_loss` takes.
+    """Build the input of TRL's `GRPOTrainer._compute_loss`.
 
-    TRL takes a prompt and a completion. Here the prompt is the first token, which has no log-probability, and all
-    others are the completion, of which `tool_mask` picks the policy's own: so every padding is on the right, where
-    causal attention never looks, and rollouts need no padding for prompts of different lengths.
+    TRL expects a prompt and a completion. Here the prompt is the first token, which has no log-probability, and all
+    others are the completion, of which `tool_mask` selects the policy's. All padding is then on the right, which causal
+    attention never reads, and prompts of different lengths need none.
 
     Args:
         scored: The rollouts of this micro-batch.
-        step_tokens: Policy tokens of the whole optimizer step: what the token mean divides by.
-        weight: What the loss of this micro-batch counts in the step's.
+        step_tokens: Policy tokens of the whole optimizer step, by which the token mean divides.
+        weight: The weight of this micro-batch's loss in the step's.
+
+    Returns:
+        tensors by TRL's names: token ids, masks and log-probabilities (batch, length), advantages (batch,), scalars.
     """
     rollouts = [each.rollout for each in scored]
     token_ids = pad_right([rollout.token_ids for rollout in rollouts], 0, torch.long)
@@ -93,6 +96,6 @@ def grpo_batch(scored: Sequence[ScoredRollout], *, step_tokens: int, weight: flo
 
 
 def sft_labels(rollout: Rollout) -> list[int]:
-    """The token ids where the policy wrote them, -100 elsewhere: only the former are learned."""
+    """Labels for SFT: the token ids that the policy wrote, and -100, which is not learned, elsewhere."""
     labels: list[int] = np.where(rollout.env_mask == 1, rollout.token_ids, -100).tolist()
     return labels

@@ -10,7 +10,8 @@ from typing import Any
 
 from deeprec.training.rollouts.rollout_filter import check_tokens
 from deeprec.training.rollouts.rollouts import Rollout
-from deeprec.training.trainers.policy_model import fingerprint_adapter, load_policy
+from deeprec.training.trainers.model_folders import fingerprint_adapter
+from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import SftConfig
 from deeprec.trm_tool.errors import ConfigError

@@ -33,8 +33,9 @@ from deeprec.training.trainers.checkpoints import (
     save_checkpoint,
 )
 from deeprec.training.trainers.micro_batches import Padding
+from deeprec.training.trainers.model_folders import save_adapter, save_model
 from deeprec.training.trainers.overridden_methods import check_overridden_methods
-from deeprec.training.trainers.policy_model import PolicyModel, save_adapter, save_model
+from deeprec.training.trainers.policy_model import PolicyModel
 from deeprec.training.trainers.step_report import LOG, StepReport, TrainingError, read_log
 from deeprec.training.trainers.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
 from deeprec.trm_tool.errors import ConfigError

@@ -55,7 +55,7 @@ async def test_a_name_is_loaded_once(server: TinyServer, adapter: Path) -> None:
 async def test_a_folder_without_an_adapter_is_refused_before_anything_is_sent(
     server: TinyServer, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="no LoRA adapter: it has no adapter_config"):
+    with pytest.raises(ConfigError, match="not a LoRA adapter: it has no adapter_config"):
         await load_adapter(server.base_url, "rec-v1", tmp_path)
     assert not server.requests
 
@@ -87,4 +87,4 @@ def test_an_adapter_is_loaded_from_the_command_line(
     with pytest.raises(SystemExit) as ended:
         main(["llm", "load", str(tmp_path), "--base-url", server.base_url])
     assert ended.value.code == 2
-    assert "is no LoRA adapter" in capsys.readouterr().err
+    assert "is not a LoRA adapter" in capsys.readouterr().err

@@ -20,7 +20,8 @@ from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.curves import plot_loop
 from deeprec.training.loop.loop import LoopResult, run_loop
 from deeprec.training.trainers.adapter_lineage import AdapterLineage, read_lineage, write_lineage
-from deeprec.training.trainers.policy_model import load_policy, save_adapter
+from deeprec.training.trainers.model_folders import save_adapter
+from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import TrainingError
 from deeprec.training.trainers.trainer_config import AdapterConfig
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
@@ -330,7 +331,7 @@ def test_what_another_adapter_of_the_same_path_began_is_another_loop(
     [
         ({"lora_dropout": 0.1}, "with dropout 0.1"),
         ({"rank": 32}, "has rank 32; servers keep slots for 16"),
-        ({"files": ()}, "is no LoRA adapter"),
+        ({"files": ()}, "is not a LoRA adapter"),
         ({"base": 2}, "it is of another base model"),
         ({"lineage": "0123"}, "trained on another base model: 0123"),
     ],

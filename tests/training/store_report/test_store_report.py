@@ -17,7 +17,7 @@ from deeprec.agent.cli.main import main
 from deeprec.agent.traces import RunFilter, TraceStore, TurnRecord
 from deeprec.evals.metrics.rewards import SCHEME
 from deeprec.training import StoreReport, load_current_policy, report_store, stage_reward
-from deeprec.training.trainers.policy_model import save_adapter
+from deeprec.training.trainers.model_folders import save_adapter
 from tests.made_runs import made_run, store_runs
 
 STAGE = stage_reward("recommendation")
@@ -296,7 +296,7 @@ def test_mistakes_are_one_line(
         (("check", file, "--stage", "interaction", "--weight", "hit"), "no NAME=WEIGHT"),
         (("check", file, "--adapter", "a"), "Name it with --base"),
         (("check", file, "--base", "absent"), "There is no model at absent"),
-        (("check", file, "--base", tiny_base, "--adapter", "absent"), "is no LoRA adapter"),
+        (("check", file, "--base", tiny_base, "--adapter", "absent"), "is not a LoRA adapter"),
         (("check", file, "--status", "done"), "is no status of a run"),
         (("score", file, "--artifact", "absent"), "absent"),
         (("score", file, "--reward", "absent.py:f"), "There is no file absent.py"),

@@ -191,7 +191,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(
         patched.setattr(checkpoints, "save_file", full)
         with pytest.raises(ConfigError, match=r"step-000003 cannot be written: .*[Dd](isk full|evice)") as caught:
             train_grpo(source, base=tiny_base, out=out, config=config())
-    assert "training goes on from its last checkpoint" in str(caught.value)
+    assert "training resumes from its last checkpoint" in str(caught.value)
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-000002"]
     train_grpo(source, base=tiny_base, out=out, config=config())
     assert log_of(out) == log_of(tmp_path / "whole")
@@ -248,9 +248,9 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path, tiny_base: Path,
     wide = LlamaConfig(vocab_size=258, hidden_size=32, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2)
     other = write_tiny_base(tmp_path / "wide")
     LlamaForCausalLM(wide).save_pretrained(other)
-    with pytest.raises(ConfigError, match=r"adapter .* does not fit onto this base model: .* It was trained on .*tiny"):
+    with pytest.raises(ConfigError, match=r"adapter .* does not fit this base model: .* It was trained on .*tiny"):
         train_grpo(steps_of(tiny_model), base=other, start=adapter, out=tmp_path / "two", config=config())
-    with pytest.raises(ConfigError, match=r"is no LoRA adapter: it has no adapter_config\.json"):
+    with pytest.raises(ConfigError, match=r"is not a LoRA adapter: it has no adapter_config\.json"):
         train_grpo(steps_of(tiny_model), base=tiny_base, start=tmp_path, out=tmp_path / "two", config=config())
     with pytest.raises(ConfigError, match="all weights are to be trained"):
         train_grpo(steps_of(tiny_model), base=tiny_base, start=adapter, out=tmp_path / "two", config=config(lora=None))

@@ -6,7 +6,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from deeprec.training import AdapterConfig, GrpoConfig, SftConfig, save_adapter
-from deeprec.training.trainers.policy_model import fingerprint_base, load_policy, require_trl
+from deeprec.training.trainers.model_folders import fingerprint_base
+from deeprec.training.trainers.policy_model import load_policy, require_trl
 from deeprec.trm_tool import ConfigError
 from tests.training.tiny_policy import write_tiny_base
 
@@ -42,7 +43,7 @@ def test_what_is_no_model_is_named(tmp_path: Path, tiny_base: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ConfigError, match="cannot be loaded as a language model"):
         load_policy(tmp_path, lora=None)
-    with pytest.raises(ConfigError, match="No adapter fits onto this model"):
+    with pytest.raises(ConfigError, match="No adapter fits this model"):
         load_policy(tiny_base, lora=AdapterConfig(target_modules=("nothing",)))
 
 

@@ -1,0 +1,139 @@
+"""Folders of adapters and models: written atomically, checked before use, and told apart by fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from deeprec.agent.serving.adapter_loading import ADAPTER_FILES, check_adapter_folder
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.folders import let_others_read, replace_folder
+
+if TYPE_CHECKING:
+    from deeprec.training.trainers.policy_model import PolicyModel
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write a model's LoRA adapter as PEFT and vLLM read it: `adapter_config.json` and `adapter_model.safetensors`.
+
+    The folder is replaced atomically: a reader finds the old adapter or the new one, and the old one stays where the
+    disk is full.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+
+    def write(staged: Path) -> None:
+        model.save_pretrained(staged, save_embedding_layers=False)
+        (staged / "README.md").unlink(missing_ok=True)  # PEFT's model card is an empty form
+
+    write_folder(folder, write)
+
+
+def save_model(policy: PolicyModel, folder: Path) -> None:
+    """Write a whole model with its tokenizer; the folder is replaced as by `save_adapter`.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+
+    def write(staged: Path) -> None:
+        policy.model.save_pretrained(staged)
+        policy.tokenizer.save_pretrained(staged)
+
+    write_folder(folder, write)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` with a new folder, make it readable by all, and put it in the place of `folder` atomically.
+
+    Raises:
+        ConfigError: the folder cannot be written. What was there before is unchanged.
+    """
+    folder = folder.absolute()
+    staged = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        write(staged)
+        let_others_read(staged)  # the server may run as another user
+        replace_folder(staged, folder)
+    except Exception as error:
+        full = _write_fault(error)
+        if full is None:
+            raise
+        raise ConfigError(
+            f"{folder} cannot be written: {full}. What was there before is unchanged. Free space, or name another "
+            "folder, and start again: training resumes from its last checkpoint."
+        ) from error
+    finally:
+        if staged is not None:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _write_fault(error: Exception) -> str | None:
+    """The fault of the disk that an error reports, else None; safetensors has an error class of its own."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if isinstance(error, SafetensorError) else None
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Read the settings of an adapter that training can go on from.
+
+    Raises:
+        ConfigError: there is no adapter, it is damaged, or it cannot be trained on.
+    """
+    check_adapter_folder(folder)
+    try:
+        settings = dict(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"The adapter {folder} is damaged: adapter_config.json: {error}. Name another one."
+        ) from error
+    if settings.get("peft_type") != "LORA" or settings.get("lora_dropout"):
+        raise ConfigError(
+            f"{folder} is an adapter of type {settings.get('peft_type')} with dropout {settings.get('lora_dropout')}; "
+            "only LoRA without dropout can be trained on. Start from a new adapter."
+        )
+    return settings
+
+
+def fingerprint_base(base: Path | str, config: Any = None) -> str:
+    """Compute an identity of a base model without reading all of its weights.
+
+    Args:
+        base: A folder, or a Hugging Face id.
+        config: The loaded configuration, which has the commit of an id.
+
+    Returns:
+        for a folder 16 hex digits over its configuration and the size and 16 samples of 64 KiB of each file of weights;
+        for an id the id and its commit.
+    """
+    folder = Path(base)
+    if not folder.is_dir():
+        return f"{base}@{getattr(config, '_commit_hash', None)}"
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as opened:
+            for part in range(16):
+                opened.seek(size * part // 16)
+                digest.update(opened.read(65_536))
+    return digest.hexdigest()[:16]
+
+
+def fingerprint_adapter(folder: Path) -> str:
+    """Compute 16 hex digits over an adapter's configuration and weights."""
+    digest = hashlib.sha256()
+    for name in ADAPTER_FILES:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
