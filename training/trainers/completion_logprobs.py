@@ -10,6 +10,26 @@ import torch
 from accelerate.utils import is_peft_model
 
 
+def policy_logprobs(model: Any, token_ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute log-probabilities and entropies of the policy's tokens.
+
+    Args:
+        model: a model with TRL's fused head, as its GRPO trainer makes it: a transformers model, or a PEFT model around
+            one.
+        token_ids: int64 (batch, length).
+        mask: bool (batch, length - 1), True where the policy wrote the *next* token.
+
+    Returns:
+        two tensors float32 (batch, length - 1), in nats, 0 where the mask is False: the log-probability of the next
+        token, with its gradient, and the entropy of its distribution, without.
+    """
+    with only_policy_positions(model, torch.nn.functional.pad(mask, (0, 1))):
+        outputs = model(input_ids=token_ids, shift_labels=token_ids[:, 1:][mask][None], fused_lm_head=True)
+    nowhere = torch.zeros_like(mask, dtype=torch.float32)
+    logprobs = nowhere.masked_scatter(mask, outputs.log_probs[0])
+    return logprobs, nowhere.masked_scatter(mask, outputs.entropy[0].detach())
+
+
 @contextmanager
 def only_policy_positions(model: Any, mask: torch.Tensor) -> Iterator[None]:
     """Make a causal model's backbone return the hidden states at some positions alone.

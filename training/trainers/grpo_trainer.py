@@ -1,4 +1,4 @@
-"""TRL's GRPO trainer, fed with logged rollouts. Loads TRL: `train_grpo` imports it when it starts."""
+"""TRL's GRPO trainer on logged rollouts. It loads TRL, so `train_grpo` imports it only when it starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.rollout_filter import filter_rollouts
 from deeprec.training.trainers.alarms import find_alarms
-from deeprec.training.trainers.completion_logprobs import only_policy_positions
+from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo import Source
 from deeprec.training.trainers.micro_batches import grpo_batch, micro_batches, padding_of
 from deeprec.training.trainers.policy_model import PolicyModel
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 _MEAN_OVER_ROLLOUTS = ("grpo", "dr_grpo", "luspo", "sapo")
 """Losses that TRL averages over the rollouts of a micro-batch. "bnpo" averages over its tokens; the others divide by
-all tokens of the step themselves."""
+the tokens of the whole step."""
 
 
 def make_grpo_trainer(
@@ -41,7 +41,7 @@ def make_grpo_trainer(
     identity: Mapping[str, Any],
     on_step: Callable[[StepReport], Any] | None,
 ) -> LoggedGrpoTrainer:
-    """Build the trainer; arguments as for `train_grpo`, `identity` as for `find_checkpoint`."""
+    """Build the trainer; the arguments are those of `train_grpo` and the `identity` of `find_checkpoint`."""
     default = FULL_WEIGHTS_LEARNING_RATE if config.lora is None else GRPO_LORA_LEARNING_RATE
     args = GRPOConfig(
         **training_arguments(config, policy, out, steps=config.steps, learning_rate=default),
@@ -54,7 +54,7 @@ def make_grpo_trainer(
         scale_rewards="none",
         num_iterations=1,
         router_aux_loss_coef=0.0,
-        # TRL wants batches of whole groups; it gets its rollouts elsewhere.
+        # TRL requires batches of whole groups, although `Stepwise` cuts the steps.
         per_device_train_batch_size=2,
         num_generations=2,
     )
@@ -71,17 +71,17 @@ def make_grpo_trainer(
 
 
 class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
-    """`trl.GRPOTrainer` with its losses, and without its sampling, its rewards and its batches."""
+    """`trl.GRPOTrainer` with its losses, on rollouts, advantages and micro-batches that it does not make itself."""
 
     _config: GrpoConfig
 
     def feed(self, source: Source, version: Callable[[int], int | None]) -> None:
-        """Say where rollouts come from. Has to be called before `run`."""
+        """Set the source of rollouts. It has to be called before `run`."""
         self._source, self._version = source, version
         self._tally = TokenTally()
 
     def work(self, step: int) -> Work:
-        """The rollouts that the source gives for a step. Those without an advantage count in its means, unread."""
+        """Build the micro-batches of a step; rollouts with advantage 0 only count in its means."""
         given = self._source(step)
         filtered = filter_rollouts(
             given,
@@ -92,7 +92,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         )
         learned = [each for each in filtered.rollouts if each.advantage != 0]
         self._filtered, self._learned, self._tally = filtered, learned, TokenTally()
-        self._tell_what_is_missing(step, len(given))
+        self._report_missing(step, len(given))
         lengths = [each.rollout.token_ids.size for each in learned]
         batches = micro_batches(lengths, self.micro_batch_tokens())
         items = _policy_tokens(filtered.rollouts)
@@ -103,7 +103,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         )
 
     def after_backward(self, step: int, work: Work) -> dict[str, float]:
-        """The step's metrics; a step whose rollouts are another policy's is not learned from."""
+        """Report the step's metrics, and drop the gradient of a step whose rollouts another policy sampled."""
         metrics = rollout_metrics(self._filtered, len(self._learned)) | self._tally.metrics()
         known = {alarm.name for alarm in self._alarms}
         self._alarms = tuple(find_alarms([*self.history, metrics]))
@@ -118,23 +118,24 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
             )
             if not self._has_learned():
                 raise ConfigError(
-                    f"{seen} These runs are another policy's, or were sampled at another temperature than 1. Start "
-                    "from the adapter that made them, or collect runs with this one."
+                    f"{seen} Another policy sampled these runs, or they were sampled at another temperature than 1. "
+                    "Start from the adapter that sampled them, or collect runs with this one."
                 )
             self.stop(f"{seen} The policy has moved away from these runs: collect new ones with it.")
         return metrics | {"alarms": float(len(self._alarms))}
 
     def _has_learned(self) -> bool:
-        """Whether a step before this one had something to learn from, also in what was resumed."""
+        """Whether an earlier step had a gradient, also before a resumption."""
         return any(line.get("rollouts/trained") for line in self.history)
 
-    def _tell_what_is_missing(self, step: int, given: int) -> None:
+    def _report_missing(self, step: int, given: int) -> None:
+        """Warn about rollouts that were left out; raise ConfigError where nothing was ever learned."""
         if self._filtered.refused:
             _log.warning("Step %d leaves out %s.", step + 1, self._filtered)
         if given and not self._filtered.rollouts and not self._has_learned():
             raise ConfigError(
                 f"None of the {given} rollouts of step {step + 1} can be learned from: {self._filtered}. Collect runs "
-                "with the policy that is trained, or start from the adapter that made these."
+                "with the policy that is trained, or start from the adapter that sampled these."
             )
         if not self._learned:
             _log.warning(
@@ -151,14 +152,14 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
             weight = _policy_tokens(scored) / items
         return grpo_batch(scored, step_tokens=items, weight=weight)
 
-    # What TRL calls.
+    # TRL calls the methods below (`overridden_methods`).
 
     def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """A micro-batch as it is; TRL would sample here."""
+        """Move a micro-batch to the device."""
         return {name: tensor.to(self.args.device) for name, tensor in inputs.items()}
 
     def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """TRL's loss of a micro-batch, as a part of the step's."""
+        """Compute TRL's loss of a micro-batch, weighted as a part of the step's, and count its tokens."""
         self._mask = inputs["tool_mask"].bool()  # (batch, length - 1)
         loss: torch.Tensor = super()._compute_loss(model, inputs)
         logprobs, entropies = self._seen
@@ -170,13 +171,9 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """TRL's, computed at the policy's tokens alone; 0 elsewhere, where TRL's masks let nothing through."""
-        mask = self._mask
-        at = torch.nn.functional.pad(mask, (0, 1))  # (batch, length): the position before each of the policy's tokens
-        with only_policy_positions(model, at), self.accelerator.autocast():
-            outputs = model(input_ids=input_ids, shift_labels=input_ids[:, 1:][mask][None], fused_lm_head=True)
-        logprobs = torch.zeros_like(mask, dtype=torch.float32).masked_scatter(mask, outputs.log_probs[0])
-        entropies = torch.zeros_like(logprobs).masked_scatter(mask, outputs.entropy[0].detach())
+        """Compute log-probabilities and entropies at the policy's tokens; elsewhere they are 0, and TRL masks them."""
+        with self.accelerator.autocast():
+            logprobs, entropies = policy_logprobs(model, input_ids, self._mask)
         self._seen = logprobs.detach(), entropies
         return logprobs, entropies, None
 
@@ -186,5 +183,5 @@ def _policy_tokens(scored: Sequence[ScoredRollout]) -> int:
 
 
 def _no_reward(**_: Any) -> list[float]:
-    """TRL wants a reward. It never asks for it, because rollouts come with their advantages."""
+    """The reward function that TRL requires and never calls, because rollouts come with their advantages."""
     raise NotImplementedError

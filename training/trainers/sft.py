@@ -1,4 +1,4 @@
-"""Warm start: a policy learns to write what good runs have written."""
+"""Supervised fine-tuning: a policy learns to write what good runs wrote, as a warm start."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def train_sft(
     config: SftConfig | None = None,
     on_step: Callable[[StepReport], Any] | None = None,
 ) -> Path:
-    """Train a policy on the tokens that the policy wrote in good runs; prompts and tool output are only read.
+    """Train a policy on the tokens that the policy wrote in good runs; prompts and tool output are context only.
 
-    Resumes like `train_grpo`, in the same kind of folder.
+    A training that was killed resumes like one of `train_grpo`, from the same kind of folder.
 
     Args:
-        rollouts: The runs, guided ones included; which are good is for the caller to say.
+        rollouts: The good runs, as the caller selects them; they may be guided.
         base: The base model: a folder, or a Hugging Face id.
         start: An adapter to go on from.
         out: A folder for `adapter/` (or `model/`, where all weights are trained), `log.jsonl` and `checkpoints/`.
-        config: How to train.
-        on_step: Told after each optimizer step.
+        config: The settings.
+        on_step: Called after each optimizer step.
 
     Returns:
         the folder of the trained adapter, or of the model.
 
     Raises:
-        ConfigError: there is no run, one has tokens that the model does not have, all are too long for it, or the
+        ConfigError: there are no rollouts, one has tokens that the model does not have, all are too long for it, or the
             disk is full.
-        TrainingError: the loss is no number.
+        TrainingError: the loss is NaN or infinite.
     """
     config = config or SftConfig()
     if not rollouts:
@@ -84,7 +84,7 @@ def _short_enough(rollouts: Sequence[Rollout], context: int) -> list[Rollout]:
 
 
 def _digest(rollouts: Sequence[Rollout]) -> str:
-    """16 hex digits over the runs and their tokens, in their order: it decides which step sees which."""
+    """16 hex digits over the runs and their tokens, in their order, which decides the step that learns from each."""
     digest = hashlib.sha256()
     for rollout in rollouts:
         digest.update(rollout.run_id.bytes + rollout.token_ids.tobytes() + rollout.env_mask.tobytes())

@@ -1,4 +1,4 @@
-"""TRL's SFT trainer, fed with tokens and labels. Loads TRL: `train_sft` imports it when it starts."""
+"""TRL's SFT trainer on logged tokens and labels. It loads TRL, so `train_sft` imports it only when it starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_sft_trainer(
     identity: Mapping[str, Any],
     on_step: Callable[[StepReport], Any] | None,
 ) -> RolloutSftTrainer:
-    """Build the trainer; arguments as for `train_sft`, `identity` as for `find_checkpoint`."""
+    """Build the trainer; the arguments are those of `train_sft` and the `identity` of `find_checkpoint`."""
     order = np.random.default_rng(config.seed).permutation(len(rollouts))
     held_out = min(round(config.validation * len(rollouts)), len(rollouts) - 1)
     validation, training = order[:held_out], np.sort(order[held_out:])
@@ -59,24 +59,24 @@ def make_sft_trainer(
 
 
 class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
-    """`trl.SFTTrainer` with steps that depend on their number alone."""
+    """`trl.SFTTrainer` whose steps depend on their number alone."""
 
     _config: SftConfig
 
     def work(self, step: int) -> Work:
-        """The runs of a step: each epoch has an order of its own, which seed and epoch decide."""
+        """Build the micro-batches of a step; seed and epoch decide the order of the runs."""
         examples = len(self.train_dataset)
         steps = math.ceil(examples / self._config.batch_size)
-        epoch, place = divmod(step, steps)
+        epoch, position = divmod(step, steps)
         order = np.random.default_rng([self._config.seed, epoch]).permutation(examples)
-        return self._work(self.train_dataset.select(np.array_split(order, steps)[place]))
+        return self._work(self.train_dataset.select(np.array_split(order, steps)[position]))
 
     def after_backward(self, step: int, work: Work) -> dict[str, float]:
-        """How surely the policy's tokens are known, over the whole step."""
+        """Report entropy and accuracy as means over the policy's tokens of the step."""
         return {"rollouts": float(sum(len(batch["labels"]) for batch in work.batches)), **self._means("train", work)}
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The loss per policy token of the runs that are held out."""
+        """Measure the loss per policy token on the validation runs."""
         self.model.eval()
         work = self._work(self.eval_dataset)
         loss = 0.0
@@ -85,11 +85,11 @@ class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
                 loss += float(self.compute_loss(self.model, self._prepare_inputs(dict(batch)), False, work.items))
         means = self._means("eval", work)
         self._metrics["eval"].clear()
-        told = {"eval_loss": loss, **{f"eval_{name}": value for name, value in means.items()}}
-        self.log(dict(told))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, told)
+        metrics = {"eval_loss": loss, **{f"eval_{name}": value for name, value in means.items()}}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.model.train()
-        return told
+        return metrics
 
     def compute_loss(
         self,
@@ -98,7 +98,7 @@ class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """TRL's loss, computed at the policy's tokens alone."""
+        """Compute TRL's loss at the policy's tokens alone."""
         next_labels = inputs["labels"][:, 1:]
         mask = next_labels != -100
         with only_policy_positions(model, torch.nn.functional.pad(mask, (0, 1))):
@@ -117,7 +117,7 @@ class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
         )
 
     def _means(self, mode: str, work: Work) -> dict[str, float]:
-        """TRL's means over micro-batches as means over tokens."""
+        """Turn TRL's means of the micro-batches into means over tokens."""
         weights = [_learned(batch) for batch in work.batches]
         return {
             name: float(np.average(self._metrics[mode][name], weights=weights))
@@ -130,6 +130,6 @@ def _learned(batch: Mapping[str, torch.Tensor]) -> int:
 
 
 def _dataset(rollouts: Sequence[Rollout]) -> Dataset:
-    """Token ids, and labels that are -100 where the policy did not write."""
+    """The rollouts as rows of token ids and labels (`sft_labels`)."""
     rows = [{"input_ids": rollout.token_ids.tolist(), "labels": sft_labels(rollout)} for rollout in rollouts]
     return Dataset.from_list(rows)

@@ -1,4 +1,4 @@
-"""What one optimizer step of GRPO is reported by: exact over the step, however it was cut into micro-batches."""
+"""Metrics of one optimizer step of GRPO, exact over the step however it was cut into micro-batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deeprec.training.trainers.trainer_config import GrpoConfig
 
 @dataclass(slots=True)
 class TokenTally:
-    """Sums over the policy tokens that went through the model."""
+    """Sums over the policy tokens of a step that went through the model."""
 
     tokens: int = 0
     entropy: float = 0.0
@@ -40,11 +40,12 @@ class TokenTally:
         """Count a micro-batch.
 
         Args:
-            logprobs: (batch, length), the policy's now.
-            old: (batch, length), as logged.
-            entropies: (batch, length), nats.
-            mask: (batch, length) of bool, True at the policy's tokens.
+            logprobs: (batch, length), the policy's current log-probabilities, in nats.
+            old: (batch, length), the logged log-probabilities.
+            entropies: (batch, length), in nats.
+            mask: bool (batch, length), True at the policy's tokens.
             advantages: (batch,)
+            config: the settings of ratios and clipping.
         """
         log_ratio = torch.where(mask, logprobs - old, 0.0).double()
         per_rollout = mask.sum(-1, keepdim=True).clamp(min=1)
@@ -62,11 +63,11 @@ class TokenTally:
 
     @property
     def mean_gap(self) -> float:
-        """Mean distance of logged and present log-probabilities; NaN where no token went through."""
+        """The mean absolute difference of logged and current log-probabilities; NaN where there were no tokens."""
         return self.gap / self.tokens if self.tokens else math.nan
 
     def metrics(self) -> dict[str, float]:
-        """Means per token; empty where no token went through."""
+        """Compute means per token; empty where there were no tokens."""
         if not self.tokens:
             return {}
         return {
@@ -81,28 +82,28 @@ class TokenTally:
 
 
 def rollout_metrics(filtered: FilteredRollouts, trained: int) -> dict[str, float]:
-    """What the rollouts of a step say without the model.
+    """Compute the metrics of a step that need no model.
 
     Args:
         filtered: The rollouts that the step may use, and the runs that were left out.
-        trained: How many of them have an advantage other than 0.
+        trained: How many of the rollouts have an advantage other than 0.
     """
     scored = filtered.rollouts
-    told = {
+    metrics = {
         "rollouts": float(len(scored)),
         "rollouts/trained": float(trained),
         **{f"rollouts/refused/{reason}": float(len(runs)) for reason, runs in filtered.refused.items()},
     }
     if filtered.staleness:
-        told |= {
+        metrics |= {
             "staleness/mean": float(np.mean(filtered.staleness)),
             "staleness/max": float(max(filtered.staleness)),
         }
     if not scored:
-        return told
+        return metrics
     lengths = [int(each.rollout.env_mask.sum()) for each in scored]
     same = same_answer(scored)
-    return told | {
+    return metrics | {
         "reward": float(np.mean([each.reward for each in scored])),
         "reward_std": float(np.std([each.reward for each in scored])),
         "advantage/std": float(np.std([each.advantage for each in scored])),
@@ -115,13 +116,13 @@ def rollout_metrics(filtered: FilteredRollouts, trained: int) -> dict[str, float
 
 
 def _component_means(scored: Sequence[ScoredRollout]) -> dict[str, float]:
-    """Of each reward component over the rollouts that have it, and the share of rollouts that kept the format."""
+    """Means of each reward component over the rollouts that have it, and the share of rollouts that kept the format."""
     by_name: dict[str, list[float]] = {}
     for each in scored:
         for name, value in each.components.items():
             if math.isfinite(value):
                 by_name.setdefault(name, []).append(value)
-    told = {f"rewards/{name}/mean": float(np.mean(values)) for name, values in by_name.items()}
+    means = {f"rewards/{name}/mean": float(np.mean(values)) for name, values in by_name.items()}
     if FORMAT in by_name:
-        told["format_valid"] = float(np.mean([value == 0 for value in by_name[FORMAT]]))
-    return told
+        means["format_valid"] = float(np.mean([value == 0 for value in by_name[FORMAT]]))
+    return means

@@ -1,4 +1,4 @@
-"""What a training tells of its steps."""
+"""Reports of a training's steps, to its caller and in its log file."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ LOG = "log.jsonl"
 
 
 class TrainingError(DeepRecError):
-    """A training that cannot go on. What it had reached at its last checkpoint is kept."""
+    """A training cannot go on. Its last checkpoint is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """What an optimizer step came to."""
+    """The results of an optimizer step."""
 
     steps_done: int
     """Optimizer steps so far, this one included."""
     steps: int
-    """Of the whole training."""
+    """Optimizer steps of the whole training."""
     metrics: Mapping[str, float]
-    """As in the log."""
+    """Metric -> its value, as in the log."""
     alarms: tuple[Alarm, ...]
     stopped: str | None
-    """Why training ends here, before its last step; None where it goes on."""
+    """The reason why training ends before its last step; None where it goes on."""
     save_adapter: Callable[[Path], None]
-    """Write the policy as it is after this step into a folder that is not there, or is replaced as a whole."""
+    """Writes the policy as it is after this step; an existing folder is replaced atomically."""
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """The lines of a training's log: one for each optimizer step, and one for each validation.
+    """Read a training's log: one line for each optimizer step, and one for each validation.
 
-    What a kill left half written is passed over.
+    A line that a killed process left incomplete is skipped.
     """
     path = out / LOG
     lines = []

@@ -1,8 +1,8 @@
-"""What both trainers share: one item of the data loader is one optimizer step, of any number of micro-batches.
+"""The base of both trainers: one item of the data loader is one optimizer step, of any number of micro-batches.
 
-TRL and transformers count steps in batches of one size. Here a step takes the rollouts that there are, and cuts them by
-tokens, so that neither copies nor fillers are needed. A step depends on its number alone: a training resumes exactly
-where its last checkpoint was.
+TRL and transformers count steps in batches of one size. Here a step takes any number of rollouts and cuts them by
+tokens, so that neither copies nor fillers are needed. A step depends on its number alone, so that a training resumes
+exactly from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Work:
 
     batches: Sequence[Mapping[str, torch.Tensor]]
     items: int
-    """Tokens that are learned from: what the loss of the step is a mean over."""
+    """Tokens that are learned, over which the loss of the step is a mean."""
     padding: Padding
 
 
 class Stepwise:
-    """Goes before a trainer of TRL in the bases of a class. Not for use by itself."""
+    """A mixin that stands before a trainer of TRL in the bases of a class."""
 
-    # What the trainer brings.
+    # Attributes of the trainer.
     train: Any
     remove_callback: Any
     args: Any
@@ -78,7 +78,7 @@ class Stepwise:
         identity: Mapping[str, Any],
         on_step: Callable[[StepReport], Any] | None,
     ) -> None:
-        """Say what is trained and where it goes. Has to be called before `run`."""
+        """Set what is trained and where results go. It has to be called before `run`."""
         self._policy, self._config, self._out, self._identity = policy, config, out, identity
         self._on_step = on_step
         self._alarms: tuple[Alarm, ...] = ()
@@ -87,23 +87,23 @@ class Stepwise:
         self._log_lines: list[dict[str, Any]] = []
 
     def work(self, step: int) -> Work:
-        """The micro-batches of one step, on the CPU; none of them where there is nothing to learn."""
+        """Build the micro-batches of one step, on the CPU; there are none where nothing can be learned."""
         raise NotImplementedError
 
     def after_backward(self, step: int, work: Work) -> dict[str, float]:
-        """The step's metrics, once its gradient is there and before the weights move."""
+        """Report the step's metrics; it is called between the backward pass and the optimizer's update."""
         raise NotImplementedError
 
     def run(self) -> Path:
-        """Train to the end, from the last checkpoint where there is one.
+        """Train to the end, from the last checkpoint if there is one.
 
         Returns:
             the folder of the trained adapter, or of the whole model.
         """
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
         self._log_lines = _resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
-        self.remove_callback(PrinterCallback)  # what transformers has for who switches its bars off
-        with torch.autograd.set_detect_anomaly(False):  # RecBole leaves it on for whoever imports its SASRec
+        self.remove_callback(PrinterCallback)  # transformers adds it where progress bars are off
+        with torch.autograd.set_detect_anomaly(False):  # importing RecBole's SASRec switches it on
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         result = self._out / (MODEL if self._config.lora is None else ADAPTER)
         self._save_policy(result)
@@ -115,27 +115,27 @@ class Stepwise:
         return self._log_lines
 
     def micro_batch_tokens(self) -> int:
-        """The bound of a micro-batch on this device."""
+        """The largest number of tokens of a micro-batch on this device, padding included."""
         default = GPU_MICRO_BATCH_TOKENS if self._policy.on_gpu else CPU_MICRO_BATCH_TOKENS
         return self._config.micro_batch_tokens or default
 
     def stop(self, why: str) -> None:
-        """End the training after this step, whose gradient is dropped."""
+        """End the training after this step, and drop the step's gradient."""
         _log.warning("%s", why)
         self._stopped = why
         self.model.zero_grad()
         self.control.should_training_stop = True
 
-    # What transformers calls.
+    # TRL and transformers call the methods below (`overridden_methods`).
 
     def get_train_dataloader(self) -> Any:
-        """One item a step. The data themselves are asked for when the step begins, never before."""
+        """Build a loader of one item a step; the step's rollouts are read only when it begins."""
         return DataLoader([{"step": step} for step in range(self.args.max_steps)], batch_size=1, collate_fn=_first)  # type: ignore[arg-type]
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward of all micro-batches of a step."""
+        """Run forward and backward passes of all micro-batches of a step."""
         step = self.state.global_step
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         work = self.work(step)
         self._began = time.perf_counter()
         if self._policy.on_gpu:
@@ -150,21 +150,21 @@ class Stepwise:
             )
         seconds = time.perf_counter() - self._began
         self.state.num_input_tokens_seen += work.padding.tokens
-        told = {
+        metrics = {
             **self.after_backward(step, work),
-            "wait_seconds": self._began - asked,
+            "wait_seconds": self._began - requested,
             "padding_waste": work.padding.waste,
             "num_tokens": float(self.state.num_input_tokens_seen),
             "peak_memory_gb": peak_memory_gb(on_gpu=self._policy.on_gpu),
             **({"tokens_per_second": work.padding.tokens / seconds} if work.batches else {}),
         }
-        figures = self._metrics["train"]
-        figures.clear()  # TRL's are means of means over micro-batches; these are exact over the step
-        figures.update({name: [value] for name, value in told.items()})
+        logged = self._metrics["train"]
+        logged.clear()  # TRL's are means of means over micro-batches; these are exact over the step
+        logged.update({name: [value] for name, value in metrics.items()})
         return total
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log through TRL and transformers, and into the file; then tell `on_step`."""
+        """Log through TRL and transformers, and into the file; then call `on_step`."""
         is_step = "loss" in logs
         if is_step:
             self._metrics["train"]["step_time"] = [time.perf_counter() - self._began]
@@ -183,8 +183,8 @@ class Stepwise:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise ConfigError(
-                f"{self._out / LOG} cannot be written: {error.strerror}. Make room and start again: training goes on "
-                "from its last checkpoint."
+                f"{self._out / LOG} cannot be written: {error.strerror}. Free space and start again: training "
+                "resumes from its last checkpoint."
             ) from error
         if self._on_step is not None and is_step:
             self._on_step(
@@ -230,21 +230,20 @@ class Stepwise:
 
     def _load_scaler(self, checkpoint: str | None) -> None: ...
 
-    def _send_telemetry(self) -> None:
-        """TRL would report to its makers which trainer ran on which device."""
+    def _send_telemetry(self) -> None: ...
 
 
 def training_arguments(
     config: OptimizerConfig, policy: PolicyModel, out: Path, *, steps: int, learning_rate: float
 ) -> dict[str, Any]:
-    """What is the same in the arguments of both trainers.
+    """Build the arguments that both trainers share.
 
     Args:
         config: The settings.
-        policy: What is trained, and where.
+        policy: The model that is trained, and its device.
         out: The folder of the training.
         steps: Optimizer steps.
-        learning_rate: Where the settings name none.
+        learning_rate: The learning rate where the settings have none.
 
     Raises:
         ConfigError: the process was started as one of several, or the installed TRL or transformers does not fit.
@@ -275,23 +274,23 @@ def training_arguments(
 
 
 def on_one_device(args: Any) -> Any:
-    """Arguments of a trainer that leaves further GPUs alone: transformers would copy the model onto all of them."""
+    """Limit a trainer's arguments to one GPU; transformers would copy the model onto all of them."""
     args._n_gpu = min(args.n_gpu, 1)
     return args
 
 
 def _first(items: Sequence[Any]) -> Any:
-    """A batch of one, unpacked."""
+    """The item of a batch of one."""
     return items[0]
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+    """The value, or None for NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def peak_memory_gb(*, on_gpu: bool) -> float:
-    """Of the step on a GPU; on a CPU of the process so far."""
+    """The peak memory in GB: of the step on a GPU, of the process so far on a CPU."""
     if on_gpu:
         return torch.cuda.max_memory_allocated() / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
@@ -299,7 +298,7 @@ def peak_memory_gb(*, on_gpu: bool) -> float:
 
 
 def _resume_log(out: Path, step: int) -> list[dict[str, Any]]:
-    """The log up to a step; what came after it, in a training that was killed, is cut off."""
+    """Read the log up to a step, and delete the lines that a killed training wrote after it."""
     kept = [line for line in read_log(out) if line["step"] <= step]
     write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in kept))
     return kept

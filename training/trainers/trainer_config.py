@@ -1,4 +1,4 @@
-"""Settings of the trainers. Light to import: TRL loads when a trainer starts."""
+"""Settings of the trainers. The module loads neither TRL nor torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RatioLevel = Literal["token", "sequence"]
 Device = Literal["auto", "cpu"]
 
 FULL_WEIGHTS_LEARNING_RATE = 1e-6
-"""The paper's, for GRPO on all weights."""
+"""The paper's learning rate, for GRPO on all weights."""
 GRPO_LORA_LEARNING_RATE = 2e-5
-"""An adapter starts at no change at all and needs steps some ten to twenty times as long (Schulman et al. 2025, "LoRA
-Without Regret")."""
+"""An adapter starts without effect and needs a learning rate that is ten to twenty times as high (Schulman et al. 2025,
+"LoRA Without Regret")."""
 SFT_LEARNING_RATE = 2e-5
 SFT_LORA_LEARNING_RATE = 2e-4
 CPU_MICRO_BATCH_TOKENS = 2048
@@ -27,13 +27,14 @@ GPU_MICRO_BATCH_TOKENS = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterConfig:
-    """The LoRA adapter that is trained in place of the weights."""
+    """The LoRA adapter that is trained instead of the weights."""
 
     rank: int = 16
-    """The server's `--max-lora-rank` has to be as large."""
+    """The rank of the low-rank matrices. The server's `--max-lora-rank` has to be as large."""
     alpha: int = 32
+    """The scale of the adapter's output, which is multiplied by alpha / rank."""
     target_modules: str | tuple[str, ...] = "all-linear"
-    """Which linear layers get one: all but the output head, or names such as ("q_proj", "v_proj")."""
+    """The linear layers that get an adapter: all but the output head, or names such as ("q_proj", "v_proj")."""
 
     def __post_init__(self) -> None:
         for name in ("rank", "alpha"):
@@ -41,35 +42,35 @@ class AdapterConfig:
                 raise ConfigError(f"AdapterConfig.{name} is {getattr(self, name)}. Set it to 1 or more.")
         if not self.target_modules or "lm_head" in self.target_modules:
             raise ConfigError(
-                f"AdapterConfig.target_modules is {self.target_modules!r}: some layer has to be named, and not the "
-                "output head, which the log-probabilities are computed from directly. Take 'all-linear'."
+                f"AdapterConfig.target_modules is {self.target_modules!r}: it has to name a layer, and not the output "
+                "head, from which the log-probabilities are computed directly. Use 'all-linear'."
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """What both trainers share."""
+    """The settings that both trainers share."""
 
     lora: AdapterConfig | None = AdapterConfig()
     """The adapter to train; None trains all weights."""
     learning_rate: float | None = None
-    """Of AdamW; None takes the trainer's default for an adapter or for all weights."""
+    """The learning rate of AdamW; None takes the trainer's default for an adapter or for all weights."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     micro_batch_tokens: int | None = None
-    """Tokens, padding included, that go through the model at once: what bounds memory. A longer rollout goes alone.
+    """Tokens, padding included, that go through the model at once, which bounds memory. A longer rollout goes alone.
     None takes 2,048 on a CPU and 16,384 on a GPU."""
     seed: int = 0
-    """Of a new adapter's weights, and of the order of examples."""
+    """The seed of a new adapter's weights and of the order of examples."""
     checkpoint_every: int = 1
     """Optimizer steps between two checkpoints."""
     report_to: tuple[str, ...] = ()
-    """Where transformers' integrations report to beside `log.jsonl`, such as ("tensorboard",)."""
+    """transformers' integrations that also get the metrics of `log.jsonl`, such as ("tensorboard",)."""
     device: Device = "auto"
-    """A CUDA GPU where there is one; "cpu" never takes it."""
+    """"auto" takes a CUDA GPU where there is one, "cpu" never does."""
     dtype: Dtype = "auto"
-    """What the model computes in. "auto" is bfloat16 on a GPU that has it, and float32 on a CPU, where bfloat16 is 1.4
-    times as fast at best and its log-probabilities are further from the logged ones."""
+    """The type that the model computes in. "auto" is bfloat16 on a GPU that has it, and float32 on a CPU, where
+    bfloat16 is 1.4 times as fast at best and its log-probabilities are further from the logged ones."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "checkpoint_every")
@@ -78,15 +79,15 @@ class OptimizerConfig:
         _one_of(self, "dtype", Dtype)
 
     def identity(self) -> dict[str, Any]:
-        """The settings on which the course of a training depends, as JSON: a resumed one must have the same."""
-        apart = {"steps", "micro_batch_tokens", "checkpoint_every", "report_to", "device"}
-        told: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as lists
-        return {name: value for name, value in told.items() if name not in apart}
+        """The settings that the results of a training depend on, as JSON; a resumed training must have the same."""
+        without_effect = {"steps", "micro_batch_tokens", "checkpoint_every", "report_to", "device"}
+        settings: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as lists
+        return {name: value for name, value in settings.items() if name not in without_effect}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpoConfig(OptimizerConfig):
-    """How a policy is improved by its own scored runs.
+    """The settings of GRPO on a policy's own scored runs.
 
     Source:
         Zheng et al. 2025 (DeepRec), arXiv:2505.16810: no KL term, no division by the deviation, one pass over each
@@ -96,19 +97,19 @@ class GrpoConfig(OptimizerConfig):
     steps: int = 20
     """Optimizer steps."""
     loss_type: LossType = "dapo"
-    """TRL's name of how a step's tokens are averaged and clipped."""
+    """TRL's name of the loss, which decides how a step's tokens are averaged and clipped."""
     importance_sampling_level: RatioLevel = "token"
-    """Whether a ratio belongs to a token or to a whole rollout; "sequence" with loss_type "grpo" is GSPO."""
+    """Whether an importance ratio belongs to a token or a whole rollout; "sequence" with loss_type "grpo" is GSPO."""
     clip_low: float = 0.2
-    """A token whose probability fell by more than this share teaches no further fall."""
+    """A token whose probability has fallen by more than this share has no gradient that lowers it further."""
     clip_high: float = 0.2
-    """A token whose probability rose by more than this share teaches no further rise. With "cispo" it is the largest
-    ratio itself, such as 5."""
+    """A token whose probability has risen by more than this share has no gradient that raises it further. With "cispo"
+    it is the largest ratio itself, such as 5."""
     max_staleness: int = 4
-    """A rollout whose policy is more versions behind than this is left out."""
+    """Rollouts whose policy is more versions behind than this are left out."""
     max_logprob_gap: float = 0.3
-    """Mean distance of the logged log-probabilities from the policy's own, per token. Beyond it hardly a ratio is
-    within the clip, so the rollouts are another policy's."""
+    """The largest mean absolute difference of logged and current log-probabilities, in nats per token. Beyond it hardly
+    a ratio is within the clip, because another policy sampled the rollouts."""
 
     def __post_init__(self) -> None:
         OptimizerConfig.__post_init__(self)  # super() without arguments does not work in a dataclass with slots
@@ -120,22 +121,22 @@ class GrpoConfig(OptimizerConfig):
         if self.loss_type == "cispo" and self.clip_high < 1:
             raise ConfigError(
                 f"GrpoConfig.clip_high is {self.clip_high}, but with loss_type 'cispo' it is the largest ratio itself: "
-                "below 1 it would cut every ratio. Set it to 5, say."
+                "below 1 it would cut every ratio. Set it to 5, for example."
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftConfig(OptimizerConfig):
-    """How a policy is warmed up on good runs."""
+    """The settings of supervised fine-tuning on good runs."""
 
     epochs: int = 2
     """Passes over the runs."""
     batch_size: int = 16
-    """Runs an optimizer step."""
+    """Runs of one optimizer step."""
     warmup: float = 0.05
-    """Share of the steps over which the learning rate rises, before it falls linearly to 0."""
+    """The share of the steps over which the learning rate rises, before it falls linearly to 0."""
     validation: float = 0.1
-    """Share of the runs whose loss is measured after each epoch and that are not trained on; 0 for none."""
+    """The share of the runs that are not trained on, and whose loss is measured after each epoch; 0 for none."""
 
     def __post_init__(self) -> None:
         OptimizerConfig.__post_init__(self)

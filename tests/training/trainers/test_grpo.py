@@ -324,7 +324,7 @@ def test_rollouts_of_another_policy_are_refused_before_anything_is_learned(tiny_
     wide = [
         replace(each, rollout=replace(each.rollout, logprobs=each.rollout.logprobs + 1)) for each in scored_step(other)
     ]
-    with pytest.raises(ConfigError, match=r"step 1 are \d\.\d+ nats per token .* These runs are another policy's"):
+    with pytest.raises(ConfigError, match=r"step 1 are \d\.\d+ nats per token .* Another policy sampled these runs"):
         train_grpo(lambda step: wide, base=tiny_base, out=tmp_path / "out", config=config())
     assert not (tmp_path / "out" / "adapter").exists()
 

@@ -1,4 +1,4 @@
-"""What GRPO's gradient is made of: against a plain loss on full logits, and against TRL's own log-probabilities."""
+"""What GRPO's gradient is made of: against a plain loss on full logits, and its log-probabilities."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from transformers import LlamaForCausalLM
-from trl import GRPOTrainer
 
 from deeprec.training import GrpoConfig, ScoredRollout
+from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo_trainer import LoggedGrpoTrainer, make_grpo_trainer
 from deeprec.training.trainers.micro_batches import grpo_batch
 from deeprec.training.trainers.policy_model import load_policy
@@ -105,20 +105,22 @@ def test_the_gradient_is_that_of_the_clipped_loss_on_the_logged_logprobs(
     assert unclipped.item() != pytest.approx(expected.item(), rel=1e-3)  # so the clip was at work
 
 
-def test_logprobs_and_entropies_are_trls_own(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
+def test_logprobs_and_entropies_are_those_of_the_full_logits(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
     trainer = trainer_for(tiny_base, tmp_path, scored_step(tiny_model))
     [batch] = trainer.work(0).batches
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     present = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-    trainer._mask = mask = batch["tool_mask"].bool()
-    asked: Any = {"logits_to_keep": ids.shape[1] - 1, "compute_entropy": True}
-    ours, entropies, _ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, present, **asked)
-    theirs, their_entropies, _ = GRPOTrainer._get_per_token_logps_and_entropies(
-        trainer, trainer.model, ids, present, **asked
-    )
-    torch.testing.assert_close(ours[mask], theirs[mask], rtol=0, atol=1e-5)
-    torch.testing.assert_close(entropies[mask], their_entropies[mask], rtol=0, atol=1e-5)
-    assert not ours[~mask].any()
+    mask = batch["tool_mask"].bool()
+    logprobs, entropies = policy_logprobs(trainer.model, ids, mask)
+    full = trainer.model(input_ids=ids, attention_mask=present).logits[:, :-1].log_softmax(-1)
+    chosen = full.gather(-1, ids[:, 1:, None])[..., 0]
+    torch.testing.assert_close(logprobs[mask], chosen[mask], rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropies[mask], -(full.exp() * full).sum(-1)[mask], rtol=0, atol=1e-5)
+    assert logprobs.requires_grad
+    assert not entropies.requires_grad
+    assert not logprobs[~mask].any()
 
 
 def test_positions_of_prompt_tool_and_padding_have_exactly_no_gradient(
@@ -175,10 +177,14 @@ def test_sequence_ratios_are_one_number_a_rollout(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
     scored = drifted(scored_step(tiny_model))
-    gspo = trainer_for(tiny_base, tmp_path, scored, loss_type="grpo", importance_sampling_level="sequence")
-    token = trainer_for(tiny_base, tmp_path, scored, loss_type="grpo")
-    assert gradients(gspo)[0] != pytest.approx(gradients(token)[0], rel=1e-3)
-    assert gspo._tally.metrics()["ratio/max"] < token._tally.metrics()["ratio/max"]
+    losses, largest = {}, {}
+    for level in ("sequence", "token"):
+        trainer = trainer_for(tiny_base, tmp_path, scored, loss_type="grpo", importance_sampling_level=level)
+        work = trainer.work(0)
+        losses[level], _ = gradients(trainer, work.batches)
+        largest[level] = trainer.after_backward(0, work)["ratio/max"]
+    assert losses["sequence"] != pytest.approx(losses["token"], rel=1e-3)
+    assert largest["sequence"] < largest["token"]
 
 
 def test_a_rollout_without_advantage_counts_in_the_mean_and_is_not_run(
