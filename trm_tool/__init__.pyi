@@ -52,6 +52,7 @@ from .trm.retriever import Retriever as Retriever
 from .trm.training.preferences import (
     PreferenceConfig as PreferenceConfig,
     PreferencePool as PreferencePool,
+    encode_preferences as encode_preferences,
     write_preferences as write_preferences,
 )
 from .trm.training.train import (

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deeprec.trm_tool import ArtifactError, ConfigError, DataError, DeepRecError, Item, Retriever, UnknownItemError
-from deeprec.trm_tool.cli.trm import app
+from deeprec.trm_tool.cli.items import app
 
 HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\tstudio:token\tprice:float"
 NEW = ["n1\tBrazil\t1985\tComedy Sci-Fi\tFox\t9", "n2\tStalker\tV\tDrama\t\t", "n3\t\t1979\t\tMosfilm\tnan"]
@@ -32,7 +32,7 @@ def write_items(tmp_path: Path) -> WriteItems:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["items", *map(str, arguments)])
+    return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 def refusal(*arguments: object) -> DeepRecError:

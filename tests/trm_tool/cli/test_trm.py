@@ -5,8 +5,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from deeprec.trm_tool import ArtifactError, ConfigError, DataError, DeepRecError, Retriever, UnknownItemError
+from deeprec.trm_tool import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    Dataset,
+    DeepRecError,
+    Retriever,
+    UnknownItemError,
+    write_preference_file,
+)
 from deeprec.trm_tool.cli.trm import app
+from tests.written_rows import written
 
 WriteAtomic = Callable[..., Path]
 
@@ -153,3 +163,23 @@ def test_a_wrong_training_is_one_line(atomic_folder: Path, tmp_path: Path) -> No
         error = refusal(*start, "--data", atomic_folder, option, value)
         assert isinstance(error, ConfigError)
         assert str(error).startswith(f"{option[2:]} is {value}")
+
+
+def test_the_command_says_what_it_trains_on(dataset: Dataset, atomic_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    file = tmp_path / "written.parquet"
+    write_preference_file(file, [written(dataset), written(dataset, split="test")])
+    start = ["train", "--data", str(atomic_folder), "--out", str(tmp_path / "trm"), "--encoder", "hashing-16"]
+    start += ["--preferences", str(file), "--epochs", "1"]
+    result = CliRunner().invoke(app, start, catch_exceptions=False)
+    assert "Training on 1 of 2 written preferences, at 1 position" in result.stderr
+    assert "refused: 1 with a run of the test or validation split" in result.stderr
+    answer = json.loads(CliRunner().invoke(app, [*start, "--json"], catch_exceptions=False).stdout)
+    assert answer["metrics"]["written_preferences"]["used"] == 1
+    for options, said in (
+        (["--holdout", "3"], "None of 2 written preferences can be trained on with holdout 3"),
+        (["--preferences", str(tmp_path / "absent")], "does not exist"),
+    ):
+        error = CliRunner().invoke(app, [*start, *options]).exception
+        assert isinstance(error, DataError)
+        assert said in str(error)

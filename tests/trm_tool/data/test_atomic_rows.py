@@ -5,9 +5,8 @@ from random import Random
 
 import pytest
 
-from deeprec.trm_tool import read_atomic_files
+from deeprec.trm_tool import ColumnNames, read_atomic_files
 from deeprec.trm_tool.data.atomic_rows import SeenLines
-from deeprec.trm_tool.data.columns import ColumnNames
 from deeprec.trm_tool.data.problems import find_problems
 
 WriteAtomic = Callable[..., Path]

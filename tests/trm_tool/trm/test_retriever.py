@@ -17,9 +17,9 @@ from deeprec.trm_tool import (
     Retrieved,
     Retriever,
     UnknownItemError,
+    encode_preferences,
     load_artifact,
 )
-from deeprec.trm_tool.trm.training.preferences import encode_preferences
 
 HISTORY = ("900", "893", "753")
 

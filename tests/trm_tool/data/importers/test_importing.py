@@ -1,15 +1,15 @@
 """Filtering, the folder that is written, and what RecBole makes of it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from deeprec.trm_tool import ConfigError, DataError, read_atomic_files
-from deeprec.trm_tool.data import FilterConfig, ShopConfig, generate_shop, import_data
-from tests.trm_tool.data.samples import inter_lines, write_1m, write_2018, write_2023, write_csv, write_latest
+from deeprec.trm_tool.data import FilterConfig, import_data
+from tests.trm_tool.data.samples import inter_lines, write_1m, write_2018, write_csv, write_latest
 
 HEADER = ("user_id", "item_id", "rating", "timestamp")
 
@@ -291,32 +291,3 @@ def test_somebody_is_told_how_far_the_reading_is(tmp_path: Path) -> None:
     import_data(path, tmp_path / "out", on_progress=lambda file, done: told.append((file.name, done)))
     assert [name for name, _ in told] == ["log.csv", "log.csv"]
     assert 0 < told[0][1] <= told[1][1] <= path.stat().st_size
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # of pandas, about what RecBole does
-@pytest.mark.parametrize("write", [write_1m, write_latest, write_2018, write_2023, None])
-def test_recbole_loads_what_was_written(tmp_path: Path, write: Callable[[Path], Path] | None) -> None:
-    pytest.importorskip("recbole", reason="needs the extra [trm]")
-    from recbole.data.dataset import Dataset
-
-    from deeprec.trm_tool.trm.training.recbole_support import CleanConfig
-
-    folder = tmp_path / "synthetic-or-imported"
-    if write is None:
-        generate_shop(folder, ShopConfig(products=100, people=10))
-    else:
-        import_data(write(tmp_path / "raw"), folder)
-    ours = read_atomic_files(folder)
-    settings = {
-        "data_path": str(tmp_path),
-        "load_col": None,
-        "USER_ID_FIELD": "user_id",
-        "ITEM_ID_FIELD": "item_id",
-        "TIME_FIELD": "timestamp",
-        "use_gpu": False,
-    }
-    loaded = Dataset(CleanConfig(model="Pop", dataset=folder.name, config_dict=settings))
-    assert loaded.inter_num == ours.interactions
-    assert loaded.user_num == len(ours.users) + 1  # RecBole counts its padding
-    assert loaded.item_num == len(ours.catalogue) + 1

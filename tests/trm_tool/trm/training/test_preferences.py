@@ -14,9 +14,10 @@ from deeprec.trm_tool import (
     PreferenceConfig,
     PreferencePool,
     TextRole,
+    encode_preferences,
     write_preferences,
 )
-from deeprec.trm_tool.trm.training.preferences import NAMED, encode_preferences
+from deeprec.trm_tool.trm.training.preferences import NAMED
 
 
 def split(text: str) -> list[str]:

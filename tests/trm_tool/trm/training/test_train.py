@@ -5,7 +5,6 @@ import os
 import random
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from deeprec.trm_tool import (
     load_artifact,
     train_trm,
 )
+from tests.odd_dataset import make_odd_dataset
 
 pytest.importorskip("recbole", reason="needs the extra [trm]")
 
@@ -39,97 +39,6 @@ SMALL = TRMConfig(width=16, inner=32, layers=1, experts=2, max_length=4)
 class BrokenEncoder(HashingEncoder):
     def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
         return super().encode(texts, role=role) * np.float32("nan")
-
-
-def make_dataset(sequences: list[list[int]], items: int = 20) -> Dataset:
-    """Sequences of rows; the ids are such as pandas would take for something else."""
-    odd = {0: "NA", 1: "nan", 2: "007", 3: "1.0", 4: "a b", 5: "#"}
-    catalogue = Catalogue(
-        [
-            Item(id=odd.get(row, f"x{row}"), title=f"T{row}", text=f"t{row}", attributes={"tag": (f"tag{row % 3}",)})
-            for row in range(items)
-        ],
-        {"tag": "tags"},
-    )
-    users = tuple(["NA", "null", "u"][number] if number < 3 else f"u{number}" for number in range(len(sequences)))
-    return Dataset(
-        name="odd",
-        catalogue=catalogue,
-        users=users,
-        sequences={
-            user: tuple(catalogue.ids[row] for row in rows) for user, rows in zip(users, sequences, strict=True)
-        },
-    )
-
-
-def windows_of(dataset: Dataset, folder: Path, *, holdout: int, length: int = 4, overlap: int = 0) -> tuple[list, list]:  # type: ignore[type-arg]
-    """What RecBole would train and validate on, as catalogue rows: (inputs, targets) and (inputs, target, history)."""
-    from deeprec.trm_tool.trm.training.recbole_support import make_config, write_for_recbole
-    from deeprec.trm_tool.trm.training.sequence_windows import TARGETS, PreferenceAwareRecommender, WholeSequenceDataset
-
-    write_for_recbole(dataset, folder)
-    config = make_config(
-        PreferenceAwareRecommender, folder, max_length=length, held_back=holdout - 1, window_overlap=overlap
-    )
-    whole = WholeSequenceDataset(config)
-    train, validation = whole.build()
-
-    def rows(numbers: torch.Tensor) -> list[int]:
-        return [int(token[1:]) for token in whole.id2token("item_id", numbers.numpy()) if token != "[PAD]"]
-
-    return (
-        [(rows(a), rows(b)) for a, b in zip(train.inter_feat["item_id_list"], train.inter_feat[TARGETS], strict=True)],
-        [
-            (rows(a), rows(b.reshape(1))[0], rows(history))
-            for a, b, history in zip(
-                validation.inter_feat["item_id_list"],
-                validation.inter_feat["item_id"],
-                validation.histories,
-                strict=True,
-            )
-        ],
-    )
-
-
-@pytest.mark.parametrize("holdout", [2, 3])
-def test_held_out_items_never_enter_a_window(dataset: Dataset, tmp_path: Path, holdout: int) -> None:
-    windows, validation = windows_of(dataset, tmp_path, holdout=holdout)
-    steps = set()
-    for inputs, targets in windows:
-        assert len(inputs) == len(targets) <= 4
-        steps |= set(zip(inputs, targets, strict=True))
-    expected = set()
-    for user in dataset.users:
-        seen = dataset.catalogue.rows(dataset.history(user, holdout)).tolist()
-        expected |= set(pairwise(seen))
-    assert steps == expected
-    for user, (inputs, target, history) in zip(dataset.users, validation, strict=True):
-        past = dataset.catalogue.rows(dataset.history(user, 2)).tolist()
-        assert (inputs, target, history) == (past[-4:], dataset.catalogue.row(dataset.target(user, 2)), past)
-
-
-def test_a_held_out_item_that_nobody_else_has_stays_unseen(tmp_path: Path) -> None:
-    windows, validation = windows_of(make_dataset([[1, 2, 3, 4, 5, 6, 17, 18, 19]] * 2), tmp_path, holdout=3)
-    assert not {17, 18, 19} & {row for inputs, targets in windows for row in inputs + targets}
-    assert [target for _, target, _ in validation] == [18, 18]  # 19, the test item, is not even in RecBole's files
-    assert "19" not in (tmp_path / "deeprec" / "deeprec.inter").read_text()
-
-
-def test_windows_are_full_ones_and_overlap_on_demand(tmp_path: Path) -> None:
-    sequence = list(range(13))
-    plain, _ = windows_of(make_dataset([sequence]), tmp_path / "a", holdout=2)
-    # The earliest window is a full one too, and repeats steps of the next.
-    assert [inputs for inputs, _ in plain] == [[6, 7, 8, 9], [2, 3, 4, 5], [0, 1, 2, 3]]
-    assert all(targets == [row + 1 for row in inputs] for inputs, targets in plain)
-    overlapping, _ = windows_of(make_dataset([sequence]), tmp_path / "b", holdout=2, overlap=2)
-    assert [inputs[0] for inputs, _ in overlapping] == [6, 4, 2, 0]
-
-
-def test_odd_ids_and_short_histories_come_through(tmp_path: Path) -> None:
-    dataset = make_dataset([[0, 1, 2, 3, 4], [5, 4, 3], [2, 0, 1, 5]])
-    windows, validation = windows_of(dataset, tmp_path, holdout=2)
-    assert windows == [([0, 1], [1, 2]), ([2], [0])]  # the user with three items has no step left to train on
-    assert validation == [([0, 1, 2], 3, [0, 1, 2]), ([5], 4, [5]), ([2, 0], 1, [2, 0])]
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +184,12 @@ def test_items_without_attributes_are_trained_on(tmp_path: Path) -> None:
 
 def test_a_catalogue_too_small_to_rank_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 19 items"):
-        train_trm(make_dataset([[1, 2, 3, 4, 5]], items=19), tmp_path / "out", encoder=HashingEncoder())
+        train_trm(make_odd_dataset([[1, 2, 3, 4, 5]], items=19), tmp_path / "out", encoder=HashingEncoder())
 
 
 def test_data_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="with holdout 3 nothing is left to train on"):
-        train_trm(make_dataset([[1, 2, 3, 4]] * 5), tmp_path / "out", encoder=HashingEncoder(), holdout=3)
+        train_trm(make_odd_dataset([[1, 2, 3, 4]] * 5), tmp_path / "out", encoder=HashingEncoder(), holdout=3)
 
 
 def test_a_folder_with_something_else_is_refused_before_training(dataset: Dataset, tmp_path: Path) -> None:
@@ -307,7 +216,7 @@ def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
             return super().encode(texts, role=role)
 
     encoder, progress = Counting(), list[TrainingProgress]()
-    dataset = make_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
+    dataset = make_odd_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
     cache = tmp_path / "cache"
     train_trm(
         dataset, tmp_path / "one", config=SMALL, encoder=encoder, cache=cache, epochs=1, on_progress=progress.append
@@ -322,7 +231,7 @@ def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
 
 def test_the_average_of_the_weights_follows_where_an_epoch_is_one_step(tmp_path: Path) -> None:
     """Ten steps in all: an average over a hundred would still hold what the weights were before training."""
-    dataset = make_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
+    dataset = make_odd_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
     sizes = []
     for average in (0.0, 0.99):
         train_trm(

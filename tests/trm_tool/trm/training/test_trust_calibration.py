@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, load_artifact
-from deeprec.trm_tool.trm.training.preferences import encode_preferences
+from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, encode_preferences, load_artifact
 from deeprec.trm_tool.trm.training.trust_calibration import (
     TRUSTS,
     WRONG,

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from deeprec.trm_tool import (
     Catalogue,
@@ -26,10 +25,8 @@ from deeprec.trm_tool import (
     collect_training_texts,
     history_digest,
     train_trm,
-    write_preference_file,
     write_preferences,
 )
-from deeprec.trm_tool.cli.trm import app
 from tests.written_rows import USER, written
 
 
@@ -204,44 +201,6 @@ def test_without_written_texts_every_draw_is_as_before(dataset: Dataset) -> None
     assert all(torch.equal(*pair) for pair in zip(bare, told, strict=True))
 
 
-@pytest.mark.parametrize(("overlap", "length"), [(0, 3), (1, 4), (0, 20)])
-def test_each_text_is_trained_at_its_own_item_of_its_own_user(
-    dataset: Dataset, tmp_path: Path, overlap: int, length: int
-) -> None:
-    pytest.importorskip("recbole", reason="needs the extra [trm]")
-    from deeprec.trm_tool.trm.training.recbole_support import make_config, write_for_recbole
-    from deeprec.trm_tool.trm.training.sequence_windows import (
-        TARGETS,
-        WRITTEN,
-        PreferenceAwareRecommender,
-        WholeSequenceDataset,
-    )
-
-    slots = {
-        (f"u{number}", index): 100 * number + index
-        for number, user in enumerate(dataset.users)
-        for index in range(len(dataset.sequences[user]))
-    }
-    write_for_recbole(dataset, tmp_path)
-    config = make_config(PreferenceAwareRecommender, tmp_path, max_length=length, held_back=1, window_overlap=overlap)
-    whole = WholeSequenceDataset(config, slots)
-    windows, _ = whole.build()
-    seen = set()
-    for numbers, targets in zip(windows.inter_feat[WRITTEN], windows.inter_feat[TARGETS], strict=True):
-        for slot, target in zip(numbers.tolist(), whole.id2token("item_id", targets.numpy()), strict=True):
-            if target == "[PAD]":
-                assert slot == 0
-                continue
-            sequence = dataset.sequences[dataset.users[slot // 100]]
-            assert sequence[slot % 100] == dataset.catalogue.ids[int(target[1:])]
-            seen.add(slot)
-    assert seen == {
-        100 * number + index
-        for number, user in enumerate(dataset.users)
-        for index in range(1, len(dataset.sequences[user]) - 2)
-    }
-
-
 def test_what_would_leak_never_reaches_the_encoder_of_a_training(dataset: Dataset, tmp_path: Path) -> None:
     pytest.importorskip("recbole", reason="needs the extra [trm]")
     rows = [
@@ -271,26 +230,3 @@ def test_training_as_before_the_last_interactions_holds_those_out_too(dataset: D
     assert not (tmp_path / "trm").exists()
     metrics = train_trm(dataset, tmp_path / "trm", written=[written(dataset, before=4)], **settings)
     assert metrics["written_preferences"]["used"] == 1
-
-
-def test_the_command_says_what_it_trains_on(
-    dataset: Dataset, atomic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("recbole", reason="needs the extra [trm]")
-    monkeypatch.setenv("COLUMNS", "160")
-    file = tmp_path / "written.parquet"
-    write_preference_file(file, [written(dataset), written(dataset, split="test")])
-    start = ["train", "--data", str(atomic_folder), "--out", str(tmp_path / "trm"), "--encoder", "hashing-16"]
-    start += ["--preferences", str(file), "--epochs", "1"]
-    result = CliRunner().invoke(app, start, catch_exceptions=False)
-    assert "Training on 1 of 2 written preferences, at 1 position" in result.stderr
-    assert "refused: 1 with a run of the test or validation split" in result.stderr
-    answer = json.loads(CliRunner().invoke(app, [*start, "--json"], catch_exceptions=False).stdout)
-    assert answer["metrics"]["written_preferences"]["used"] == 1
-    for options, said in (
-        (["--holdout", "3"], "None of 2 written preferences can be trained on with holdout 3"),
-        (["--preferences", str(tmp_path / "absent")], "does not exist"),
-    ):
-        error = CliRunner().invoke(app, [*start, *options]).exception
-        assert isinstance(error, DataError)
-        assert said in str(error)
