@@ -11,7 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 from deeprec.agent.graph.daemon_threads import DaemonThreads
-from deeprec.trm_tool import AnyRecommender, ConfigError, RecommenderUnavailableError, Retrieved, ScoredItem
+from deeprec.trm_tool import AnyRecommender, ConfigError, RecommenderUnavailableError, Retrieved, ScoredItem, is_async
 
 MAX_ATTEMPTS = 3
 """Calls of the recommender before it counts as unavailable; the waits between them are 0.1 and 0.2 seconds."""
@@ -26,7 +26,7 @@ class RecommenderCalls:
 
     def __init__(self, recommender: AnyRecommender, *, trust: float | None) -> None:
         self._recommender, self._trust = recommender, trust
-        self._is_async = inspect.iscoroutinefunction(recommender.retrieve)
+        self._is_async = is_async(recommender)
 
     async def retrieve(
         self,
