@@ -1,4 +1,4 @@
-"""`deeprec traces html` and `deeprec traces compare`: runs as a page, and two of them beside one another."""
+"""`deeprec traces html` and `deeprec traces compare`: runs as a page, and two runs beside one another."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_html(
     tokenizer: TokenizerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write runs as one self-contained page: what was thought, asked and found, with the tokens coloured on demand."""
+    """Write runs as one self-contained page: thoughts, preferences and items found, with the tokens folded away."""
     _check_out(out)
     with TraceStore(store, create=False) as traces:
         found = {trace.run.run_id: trace for trace in map(traces.run, runs)}
@@ -71,7 +71,7 @@ def compare(
     artifact: ArtifactOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two runs turn by turn: where they part, and what each found that the other did not."""
+    """Compare two runs turn by turn: where they first differ, and what each found that the other did not."""
     if out is not None:
         _check_out(out)
     with TraceStore(store, create=False) as traces:

@@ -1,4 +1,4 @@
-"""Two runs beside one another, turn by turn: where they part, and what each found that the other did not."""
+"""Two runs beside one another, turn by turn: where they differ, and what each found that the other did not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SETTING = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One thing that the two runs were given differently."""
+    """One part of the request or the settings that differs between the two runs."""
 
     name: str
     """A field of `RunRecord`, with the key after a dot where the field holds several."""
@@ -43,12 +43,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenDifference:
-    """The first place where the token sequences of two runs differ, or where one of them ends."""
+    """The first position at which the token sequences of two runs differ, or at which one of them ends."""
 
     position: int
     """0-based in the run's tokens; all before it are the same."""
     turn: int
-    """Position of the turn that it belongs to."""
+    """Position of the turn that the token belongs to."""
     by: Literal["policy", "prompt"]
     """Who put the token there: the policy, or the prompt and the tool."""
     left: int | None
@@ -98,22 +98,22 @@ class RewardDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunComparison:
-    """Two runs, compared. Left is the one that was named first."""
+    """The comparison of two runs. Left is the one that was named first."""
 
     left_id: UUID
     right_id: UUID
     relation: str | None
     """`replay` or `fork` where one run is the other's parent, `siblings` where they share one; else None."""
     request: tuple[Difference, ...]
-    """What was asked differently: with any of it, a difference in the results says little about the policies."""
+    """Parts of the request that differ: with any of them, different results say little about the policies."""
     setting: tuple[Difference, ...]
     turns: tuple[TurnComparison, ...]
     first_turn: int | None
-    """Position of the first turn that differs in what the policy wrote or in what it found; None where none does."""
+    """Position of the first turn that differs in what the policy wrote or in what it found; None where none differs."""
     first_thought: int | None
     first_preference: int | None
     first_token: TokenDifference | None
-    """None where all tokens are the same, or where a run has no one chain of tokens."""
+    """None where all tokens are the same, or where the tokens of a run do not form one chain."""
     largest_logprob_difference: float
     """Over the policy's tokens before the first that differs, nats; NaN where there are none."""
     only_left: tuple[str, ...]
@@ -228,7 +228,7 @@ def _is_same(turn: TurnComparison, left: RunTrace, right: RunTrace) -> bool:
 
 
 def _first_token(left: RunTrace, right: RunTrace) -> tuple[TokenDifference | None, float]:
-    """Where the chains part, and the largest difference of logprobs before that."""
+    """Where the chains first differ, and the largest difference of logprobs before that."""
     chains = [_chain(trace) for trace in (left, right)]
     if not all(chains):
         return None, math.nan

@@ -1,4 +1,4 @@
-"""A run, or two of them, as an object that shows itself: a page in a notebook, text in a terminal."""
+"""Objects that show one run or two: as a page in a notebook, as text in a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunDisplay:
     """Token ids to texts: with it, the page shows each turn's tokens, coloured by logprob."""
 
     def with_tokens(self, tokens: TokenTexts | str | Path) -> RunDisplay:
-        """The same run with its tokens, coloured by logprob.
+        """Return the same run with its tokens, coloured by logprob.
 
         Args:
             tokens: a function from token ids to one text each, or the folder of the model that wrote the run.
@@ -61,7 +61,7 @@ class ComparisonDisplay:
 
     @property
     def comparison(self) -> RunComparison:
-        """What is alike and what differs, as plain data."""
+        """What is the same and what differs, as plain data."""
         from deeprec.agent.views import compare_runs
 
         return compare_runs(self.left, self.right)

@@ -62,7 +62,7 @@ def _render(left: RunTrace, right: RunTrace, titles: Titles | None, *, is_fragme
         sides=sides,
         turns=[
             {
-                "name": f"Turn {turn.position + 1}",
+                "number": turn.position + 1,
                 "badges": _badges(turn),
                 "sides": [
                     (side, record, [] if record is None else _retrievals(record, side, other))

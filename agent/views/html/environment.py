@@ -8,8 +8,8 @@ embeds pictures as data allows them in its block `sources`.
 
 from __future__ import annotations
 
+import json
 import unicodedata
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,15 @@ from markupsafe import Markup
 
 from deeprec.agent.views.comparison_words import difference_text, setting_text
 from deeprec.agent.views.html.style import PAGE_STYLE, STYLE, style_source
-from deeprec.agent.views.run_facts import duration, reward_text, score_text
+from deeprec.agent.views.run_facts import (
+    duration,
+    fork_line,
+    held_out_line,
+    model_name,
+    reward_text,
+    score_text,
+    turn_cost,
+)
 from deeprec.agent.views.visible_text import MAX_CHARS, visible
 
 MAX_MARKS = 4
@@ -45,18 +53,9 @@ def page_environment(folder: Path | None = None) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Callable[..., object]] = {
-        "isolated": isolated,
-        "as_written": as_written,
-        "token_text": token_text,
-        "difference_text": difference_text,
-        "duration": duration,
-        "reward_text": reward_text,
-        "score_text": score_text,
-        "setting_text": setting_text,
-        "thousands": "{:,}".format,
-    }
-    environment.filters |= filters
+    facts = (duration, fork_line, held_out_line, model_name, reward_text, score_text, turn_cost)
+    others = (as_json, as_written, difference_text, isolated, setting_text, thousands, token_text)
+    environment.filters |= {function.__name__: function for function in (*facts, *others)}
     environment.globals |= {
         "style": Markup(STYLE),
         "page_style": Markup(PAGE_STYLE),
@@ -102,6 +101,16 @@ def as_written(value: str, max_chars: int = 20_000) -> Markup:
 def token_text(value: str, max_chars: int = 200) -> Markup:
     """Return the text of tokens with line breaks both shown and kept."""
     return Markup("↵\n").join(hardened(line, max_chars) for line in value[:max_chars].split("\n"))
+
+
+def thousands(number: int) -> str:
+    """Return a number with its thousands separated."""
+    return f"{number:,}"
+
+
+def as_json(value: object) -> str:
+    """Return a value as JSON for people, with line breaks."""
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
 
 
 def _thinned(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,16 +12,12 @@ from deeprec.agent.views.html.environment import render_page
 from deeprec.agent.views.run_facts import (
     FoundItem,
     Titles,
-    fork_line,
     found_items,
-    held_out_line,
     lineage,
-    model_name,
     origin,
     retrieval_facts,
     retrievals_of,
     shown_history,
-    turn_cost,
 )
 from deeprec.agent.views.tokens import LEVELS, TokenTexts, least_likely, level, percent, token_texts, written_tokens
 from deeprec.trm_tool.errors import ConfigError
@@ -74,51 +69,25 @@ class TurnTokens:
         return [(f"k{number}", words) for number, (_, words) in enumerate(LEVELS)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalView:
+class RetrievalView(NamedTuple):
     """What one retrieval returned."""
 
+    record: RetrievalRecord
     caption: str
     rows: list[ItemRow]
-    unenforced: str
-    detail: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnView:
+class TurnView(NamedTuple):
     """One turn, with what its retrievals returned."""
 
     record: TurnRecord
     verb: str
+    """What the model did."""
     kind: str
+    """Of the verb's badge."""
     retrievals: list[RetrievalView]
     tokens: TurnTokens | None
     """None where no token ids were logged."""
-
-    @property
-    def name(self) -> str:
-        """`Turn 1` for the first."""
-        return f"Turn {self.record.position + 1}"
-
-    @property
-    def anchor(self) -> str:
-        """The end of the id of the turn's section."""
-        return f"turn-{self.record.position + 1}"
-
-    @property
-    def label(self) -> str:
-        """The name of the turn's section."""
-        return f"{self.name}: {self.verb}"
-
-    @property
-    def cost(self) -> str:
-        """Time and tokens in words."""
-        return turn_cost(self.record)
-
-    @property
-    def messages(self) -> str:
-        """The messages of the turn as JSON."""
-        return json.dumps(self.record.messages, indent=1, ensure_ascii=False, default=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,23 +111,8 @@ class RunView:
         return f"r{self.trace.run.run_id.hex}"
 
     @property
-    def model(self) -> str:
-        """The model, and the adapter on it."""
-        return model_name(self.trace)
-
-    @property
-    def held_out(self) -> str | None:
-        """When the held-out item was found and where it is listed."""
-        return held_out_line(self.trace)
-
-    @property
-    def fork(self) -> str | None:
-        """How the run departs from its parent."""
-        return fork_line(self.trace)
-
-    @property
     def lineage(self) -> list[tuple[str, str]]:
-        """Everything that explains the run."""
+        """Everything that explains the run, as names and values."""
         return lineage(self.trace)
 
     @property
@@ -211,22 +165,14 @@ class RunView:
         for turn in self.trace.turns:
             start = start if turn.chained else None
             verb, kind = _ACTIONS.get(turn.action, (turn.action, ""))
-            yield TurnView(
-                record=turn,
-                verb=verb,
-                kind=kind,
-                retrievals=[self._retrieval(r, found[r.position]) for r in retrievals_of(self.trace, turn)],
-                tokens=self._tokens(turn, start),
-            )
+            retrievals = [self._retrieval(r, found[r.position]) for r in retrievals_of(self.trace, turn)]
+            yield TurnView(turn, verb, kind, retrievals, self._tokens(turn, start))
             start = None if start is None else start + len(turn.prompt_ids) + len(turn.completion_ids)
 
     def _retrieval(self, retrieval: RetrievalRecord, items: Sequence[FoundItem]) -> RetrievalView:
-        return RetrievalView(
-            caption=f"Retrieval {retrieval.position + 1}: {', '.join(retrieval_facts(retrieval, items, self.trace))}",
-            rows=[found_row(item, (item.note, "good" if item.is_new else "")) for item in items],
-            unenforced=", ".join(retrieval.unenforced),
-            detail=retrieval.detail,
-        )
+        caption = f"Retrieval {retrieval.position + 1}: {', '.join(retrieval_facts(retrieval, items, self.trace))}"
+        rows = [found_row(item, (item.note, "good" if item.is_new else "")) for item in items]
+        return RetrievalView(retrieval, caption, rows)
 
     def _tokens(self, turn: TurnRecord, start: int | None) -> TurnTokens | None:
         if not turn.prompt_ids and not turn.completion_ids:
