@@ -1,5 +1,5 @@
 from .cli.llm import wait_with_progress as wait_with_progress
-from .graph.build import build_graph as build_graph
+from .graph.build import build_graph as build_graph, build_state_graph as build_state_graph
 from .graph.config import AgentConfig as AgentConfig, make_agent_config as make_agent_config
 from .graph.grounding import fill_list as fill_list, ground as ground
 from .graph.many_runs import run_many as run_many, step_text as step_text
@@ -23,8 +23,20 @@ from .policy.completion import (
     SamplingConfig as SamplingConfig,
     ServedModel as ServedModel,
 )
-from .protocols.tagged import TaggedProtocol as TaggedProtocol, read_tagged as read_tagged
-from .protocols.tools import ToolsProtocol as ToolsProtocol, read_tool_calls as read_tool_calls
+from .protocols.prompts import Prompts as Prompts
+from .protocols.tagged import TaggedProtocol as TaggedProtocol
+from .protocols.tagged_text import read_tagged as read_tagged
+from .protocols.tool_messages import read_tool_calls as read_tool_calls
+from .protocols.tools import ToolsProtocol as ToolsProtocol
+from .protocols.turn import (
+    AgentProtocol as AgentProtocol,
+    Allowance as Allowance,
+    Briefing as Briefing,
+    Conversation as Conversation,
+    Decision as Decision,
+    PolicyLineage as PolicyLineage,
+    Turn as Turn,
+)
 from .replay.replay import Replay as Replay, fork_run as fork_run, replay_run as replay_run
 from .serving.adapter_loading import load_adapter as load_adapter
 from .serving.model_server import (

@@ -7,74 +7,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
+from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.store.base import BaseStore
+from langgraph.types import All, RetryPolicy
 
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.graph.nodes import Nodes
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState
 from deeprec.agent.policy.completion import CompletionPolicy, SamplingConfig
-from deeprec.agent.protocols import AgentProtocol, TaggedProtocol, ToolsProtocol
+from deeprec.agent.protocols import AgentProtocol, Prompts, TaggedProtocol, ToolsProtocol
 from deeprec.agent.traces.store.recorder import NullRecorder, Recorder
 from deeprec.trm_tool import AnyRecommender, ConfigError
 
 
 def build_graph(
-    policy: CompletionPolicy | BaseChatModel,
+    policy: CompletionPolicy | BaseChatModel | None,
     recommender: AnyRecommender,
     *,
-    protocol: Literal["tagged", "tools"] | None = None,
+    protocol: Literal["tagged", "tools"] | AgentProtocol | None = None,
+    prompts: Prompts | None = None,
     config: AgentConfig | None = None,
     recorder: Recorder | None = None,
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
+    cache: BaseCache[Any] | None = None,
+    store: BaseStore | None = None,
+    interrupt_before: All | list[str] | None = None,
+    interrupt_after: All | list[str] | None = None,
+    debug: bool = False,
+    name: str = "deeprec",
 ) -> CompiledStateGraph[AgentState, None, AgentInput, AgentOutput]:
     """Build the agent: a graph from `AgentInput` to `AgentOutput`.
 
     It can be invoked or streamed, synchronously or not, used as a node of another graph, or handed to another agent
-    with `make_recommend_tool`. With a checkpointer, pass `durability="sync"` when you call it, so that a step is down
-    before the next.
+    with `make_recommend_tool`. With a checkpointer, pass `durability="sync"` when you call it, so that a step is stored
+    before the next begins. `build_state_graph` gives the same graph before it is compiled, for nodes of your own.
 
     Args:
-        policy: a `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol.
-        recommender: Finds the items; synchronous or not, for example a `Retriever` or a `Recommender` of your own.
-        protocol: `tagged` or `tools`; by default the one that fits the policy.
-        config: budgets and sizes.
-        recorder: where runs are logged; nowhere by default.
+        policy: A `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol. A
+            protocol of your own calls its own policy, so that None will do here.
+        recommender: What finds the items, synchronous or not: a `Retriever`, or a `Recommender` of your own.
+        protocol: `tagged`, `tools`, or an `AgentProtocol` of your own; by default the one that fits the policy.
+        prompts: The texts that the model is shown, where they are not the default ones.
+        config: Budgets and sizes.
+        recorder: Where runs are logged; nowhere by default.
+        retry_policy: LangGraph's, for nodes that raise. Unavailable policies and recommenders are retried without one.
         checkpointer: LangGraph's own persistence, for resuming, interrupts and threads.
+        cache: LangGraph's cache, for nodes of your own that have a cache policy.
+        store: LangGraph's store, for nodes of your own.
+        interrupt_before: Nodes before which a run halts.
+        interrupt_after: Nodes after which a run halts.
+        debug: Whether LangGraph prints each step.
+        name: Name of the graph, as its users see it, for instance as a node of another graph.
+
     Raises:
-        ConfigError: policy and protocol do not go together, or a guided run has no phrase to choose from.
+        ConfigError: policy, protocol, prompts and config do not go together, or a guided run has no phrase to choose
+            from.
+    """
+    graph = build_state_graph(
+        policy,
+        recommender,
+        protocol=protocol,
+        prompts=prompts,
+        config=config,
+        recorder=recorder,
+        retry_policy=retry_policy,
+    )
+    return graph.compile(
+        checkpointer=checkpointer,
+        cache=cache,
+        store=store,
+        interrupt_before=interrupt_before,
+        interrupt_after=interrupt_after,
+        debug=debug,
+        name=name,
+    )
+
+
+def build_state_graph(
+    policy: CompletionPolicy | BaseChatModel | None,
+    recommender: AnyRecommender,
+    *,
+    protocol: Literal["tagged", "tools"] | AgentProtocol | None = None,
+    prompts: Prompts | None = None,
+    config: AgentConfig | None = None,
+    recorder: Recorder | None = None,
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+) -> StateGraph[AgentState, None, AgentInput, AgentOutput]:
+    """Build the agent's graph and leave it uncompiled, so that nodes and edges can be added.
+
+    Args, Raises: as `build_graph`.
+
+    Returns:
+        A graph with the nodes `prepare`, `reason`, `retrieve`, `rank` and `finish`. `finish` has the finished list in
+        `recommendations`; a node that begins with `graph.add_edge("finish", …)` gets it in its state.
     """
     config = config or AgentConfig()
-    nodes = Nodes(protocol_for(policy, protocol, config), recommender, config, recorder or NullRecorder())
+    nodes = Nodes(make_protocol(policy, protocol, config, prompts), recommender, config, recorder or NullRecorder())
     graph = StateGraph(AgentState, input_schema=AgentInput, output_schema=AgentOutput)
     for name in ("prepare", "reason", "retrieve", "rank", "finish"):
-        graph.add_node(name, _node(nodes, name))
+        graph.add_node(name, _node(nodes, name), retry_policy=retry_policy)
     graph.add_edge(START, "prepare")
     graph.add_conditional_edges("prepare", after_prepare, ["reason", "finish"])
     graph.add_conditional_edges("reason", after_reason, ["reason", "retrieve", "rank", "finish"])
     graph.add_conditional_edges("retrieve", after_retrieve, ["reason", "rank", "finish"])
     graph.add_edge("rank", "finish")
     graph.add_edge("finish", END)
-    return graph.compile(checkpointer=checkpointer, name="deeprec")
+    return graph
 
 
 def after_prepare(state: AgentState) -> str:
-    """Reason, unless the policy could not even be asked."""
+    """Reason, unless the policy is unavailable from the start."""
     return _exit(state) or "reason"
 
 
 def after_reason(state: AgentState) -> str:
     """Do what the model decided, unless something ended the exploration."""
-    ways = {"retrieve": "retrieve", "recommend": "rank", "malformed": "reason"}
-    return _exit(state) or ways[state["decision"]["action"]]
+    routes = {"retrieve": "retrieve", "recommend": "rank", "malformed": "reason"}
+    return _exit(state) or routes[state["decision"]["action"]]
 
 
 def after_retrieve(state: AgentState) -> str:
@@ -83,28 +143,46 @@ def after_retrieve(state: AgentState) -> str:
 
 
 def _exit(state: AgentState) -> str | None:
-    """Where a run goes whose exploration has been ended: to the ranking if there is something to rank."""
+    """The next node of a run whose exploration has ended: the ranking, if there is something to rank."""
     ending = state["ending"]
     if ending is None:
         return None
     return "finish" if ending["status"] == "fallback" or not state["candidates"] else "rank"
 
 
-def protocol_for(policy: object, protocol: str | None, config: AgentConfig) -> AgentProtocol:
-    """The protocol by its name, or the one that fits the policy.
+def make_protocol(
+    policy: object, protocol: str | AgentProtocol | None, config: AgentConfig, prompts: Prompts | None = None
+) -> AgentProtocol:
+    """Make the protocol that was named, or the one that fits the policy; an instance is checked and returned.
 
     Raises:
-        ConfigError: policy and protocol do not go together.
+        ConfigError: policy and protocol do not go together, or an instance is given with prompts or contradicts
+            `config.guided`.
     """
+    if protocol is not None and not isinstance(protocol, str):
+        return _checked(protocol, config, prompts)
     if isinstance(policy, CompletionPolicy) and protocol in (None, "tagged"):
         sampling = SamplingConfig(temperature=config.temperature, top_p=config.top_p)
-        return TaggedProtocol(policy, sampling=sampling, guided=config.guided)
+        return TaggedProtocol(policy, sampling=sampling, guided=config.guided, prompts=prompts)
     if isinstance(policy, BaseChatModel) and protocol in (None, "tools"):
-        return ToolsProtocol(policy, guided=config.guided)
+        return ToolsProtocol(policy, guided=config.guided, prompts=prompts)
     raise ConfigError(
         f"The protocol {protocol or 'for this policy'!r} does not go with a {type(policy).__name__}: `tagged` takes a "
-        "CompletionPolicy, `tools` a LangChain chat model."
+        "CompletionPolicy, `tools` a LangChain chat model. For another policy pass an AgentProtocol of your own."
     )
+
+
+def _checked(protocol: AgentProtocol, config: AgentConfig, prompts: Prompts | None) -> AgentProtocol:
+    name = type(protocol).__name__
+    if not isinstance(protocol, AgentProtocol):
+        raise ConfigError(f"A {name} lacks a member of deeprec.agent.AgentProtocol. Give it all of them.")
+    if prompts is not None:
+        raise ConfigError(f"The texts of a {name} are its own: `prompts` would not reach it. Pass them to the {name}.")
+    if protocol.guided != config.guided:
+        raise ConfigError(
+            f"AgentConfig.guided is {config.guided}, and the {name} has guided = {protocol.guided}. Set both the same."
+        )
+    return protocol
 
 
 def _node(nodes: Nodes, name: str) -> RunnableLambda[AgentState, AgentState]:

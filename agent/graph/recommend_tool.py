@@ -8,7 +8,7 @@ from langchain_core.tools import StructuredTool
 from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.graph.state import AgentInput, AgentOutput
-from deeprec.agent.protocols.prompts import items_text
+from deeprec.agent.protocols.prompts import Prompts
 from deeprec.trm_tool import neutralise
 
 _MAX_TITLE_CHARS = 80
@@ -24,7 +24,7 @@ def make_recommend_tool(agent: CompiledStateGraph[Any, Any, Any, Any]) -> Struct
 
     def answer(output: AgentOutput) -> tuple[str, AgentOutput]:
         titles = [(place["rank"], neutralise(place["title"], _MAX_TITLE_CHARS)) for place in output["recommendations"]]
-        return items_text(titles), output
+        return Prompts().items(titles), output
 
     async def recommend(
         history: Annotated[list[str], "Ids of the items that the person chose, the latest last; may be empty."],

@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.state import AgentState, Lineage
 from deeprec.agent.protocols import AgentProtocol
-from deeprec.agent.protocols.prompts import PROMPT_VERSION
 from deeprec.agent.traces.records import RunRecord
 from deeprec.trm_tool import ConfigError, RecommenderIdentity
 
@@ -64,7 +63,7 @@ class RunStart:
             target_id=lineage.get("target_id"),
             protocol=protocol.name,
             protocol_version=protocol.version,
-            prompt_version=PROMPT_VERSION,
+            prompt_version=protocol.prompt_version,
             guided=protocol.guided,
             k=config.k,
             trm_fingerprint=identity.fingerprint,

@@ -1,64 +1,170 @@
-"""Every text that the agent itself puts before the model. Change the wording here, and the version with it."""
+"""Every text that the agent itself puts before the model, as one value that can be replaced."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from string import Formatter
 
-from deeprec.trm_tool import neutralise
+from deeprec.trm_tool import ConfigError, neutralise
 
 PROMPT_VERSION = "1"
+"""The version of the default texts. It is raised with every change of one of them."""
 MAX_MESSAGE_CHARS = 2_000
+"""Characters of a person's message that a prompt shows."""
 
 BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
 BEGIN_PREFERENCE, END_PREFERENCE = "<|begin_of_preference|>", "<|end_of_preference|>"
 BEGIN_ITEMS, END_ITEMS = "<|begin_of_item_list|>", "<|end_of_item_list|>"
 BEGIN_LIST, END_LIST = "<recommendation_list>", "</recommendation_list>"
 
-_ROLE = (
-    "You find items that a person will choose next. You cannot see the catalogue: you call a recommender that knows "
-    "the person's history, with a preference of a few short phrases separated by ';'. It returns numbered items. "
-    "Look at them, then try another side of the person's taste. At last rank the best of all numbered items."
-)
-
-TAGGED_SYSTEM = (
-    f"{_ROLE}\n"
-    f"To call the recommender, write what you think and then what to look for:\n"
-    f"{BEGIN_THOUGHT}...{END_THOUGHT}\n{BEGIN_PREFERENCE}...; ...{END_PREFERENCE}\n"
-    f"When you have seen enough, write the numbers of {{k}} different items, one a line, the best first:\n"
-    f"{BEGIN_LIST}\n...\n...\n{END_LIST}"
-)
-
-TOOLS_SYSTEM = (
-    f"{_ROLE}\nCall the tool retrieve_items to search. When you have seen enough, call recommend_items with the "
-    "numbers of {k} different items, the best first."
-)
-
-TAGGED_CORRECTION = (
-    "\nThat could not be read: {why}. Write a preference between "
-    f"{BEGIN_PREFERENCE} and {END_PREFERENCE}, or the numbers of items between {BEGIN_LIST} and {END_LIST}.\n"
-)
-TOOLS_CORRECTION = (
-    "That could not be used: {why}. Call retrieve_items with a preference, or recommend_items with numbers."
-)
+_PLACEHOLDERS: dict[str, tuple[set[str], set[str]]] = {
+    "tagged_instructions": (set(), {"k"}),
+    "tools_instructions": (set(), {"k"}),
+    "tagged_correction": (set(), {"why"}),
+    "tools_correction": (set(), {"why"}),
+    "history_item": ({"item"}, set()),
+    "message": ({"message"}, set()),
+    "task": (set(), {"k"}),
+    "found_item": ({"number", "item"}, set()),
+    "tools_rank": (set(), {"k"}),
+}
+"""Template -> the placeholders that it needs, and those that it may have. The other texts are used as they are."""
+_NEEDED_TAGS = (BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_LIST, END_LIST)
 
 
-def person_text(history: Sequence[str], message: str | None, *, k: int) -> str:
-    """Say who the list is for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """The texts that a run shows the model beside the catalogue's titles and the person's message.
 
-    Args:
-        history: one short line an item, oldest first, already neutralised.
-        message: what the person asked for, as it came in; it is neutralised and cut here.
-        k: items that are wanted.
+    Replace `role` to speak for a shop of your own, in both protocols: `Prompts(role="You advise the guests of a tea
+    shop. …")`. In texts with a placeholder, such as `{k}`, other braces are doubled.
+
+    Raises:
+        ConfigError: a text lacks a placeholder or a tag that it needs, or has a placeholder that nothing fills.
     """
-    lines = ["Items that the person chose, the latest last:", *(f"- {line}" for line in history)]
-    if not history:
-        lines = ["Nothing is known of what the person chose before."]
-    if message:
-        lines.append(f"The person says: {neutralise(message, MAX_MESSAGE_CHARS)}")
-    lines.append(f"Find {k} items that the person will choose next.")
-    return "\n".join(lines)
+
+    role: str = (
+        "You find items that a person will choose next. You cannot see the catalogue: you call a recommender that "
+        "knows the person's history, with a preference of a few short phrases separated by ';'. It returns numbered "
+        "items. Look at them, then try another side of the person's taste. At last rank the best of all numbered items."
+    )
+    """The opening of the system prompt in both protocols."""
+    tagged_instructions: str = (
+        "To call the recommender, write what you think and then what to look for:\n"
+        f"{BEGIN_THOUGHT}...{END_THOUGHT}\n{BEGIN_PREFERENCE}...; ...{END_PREFERENCE}\n"
+        "When you have seen enough, write the numbers of {k} different items, one a line, the best first:\n"
+        f"{BEGIN_LIST}\n...\n...\n{END_LIST}"
+    )
+    """The rest of the system prompt in the tagged protocol, with the tags by which its turns are read; `{k}` items."""
+    tools_instructions: str = (
+        "Call the tool retrieve_items to search. When you have seen enough, call recommend_items with the numbers of "
+        "{k} different items, the best first."
+    )
+    """The rest of the system prompt in the tools protocol; `{k}` items."""
+    tagged_correction: str = (
+        "\nThat could not be read: {why}. Write a preference between "
+        f"{BEGIN_PREFERENCE} and {END_PREFERENCE}, or the numbers of items between {BEGIN_LIST} and {END_LIST}.\n"
+    )
+    """The answer to a malformed turn of the tagged protocol; `{why}` says what is malformed."""
+    tools_correction: str = (
+        "That could not be used: {why}. Call retrieve_items with a preference, or recommend_items with numbers."
+    )
+    """The answer to a malformed turn of the tools protocol; `{why}` says what is malformed."""
+    history: str = "Items that the person chose, the latest last:"
+    """The heading of the person's history."""
+    history_item: str = "- {item}"
+    """One line of the history."""
+    no_history: str = "Nothing is known of what the person chose before."
+    """What stands in place of an empty history."""
+    message: str = "The person says: {message}"
+    """The person's message, where there is one."""
+    task: str = "Find {k} items that the person will choose next."
+    """The last line of the opening prompt."""
+    found_item: str = "{number}. {item}"
+    """One line of what a retrieval found. The model names the item by its number."""
+    nothing_found: str = "Nothing was found."
+    """What stands in place of an empty retrieval."""
+    tools_rank: str = "Now rank: hand in the numbers of the {k} best items."
+    """The request for the final list in the tools protocol."""
+    tools_no_retrieval_left: str = "Not carried out: no search is left."
+    """The answer to a call of retrieve_items after the last retrieval."""
+    tools_one_call: str = "Not carried out: one call at a time."
+    """The answer to each further call of one message."""
+    retrieve_tool: str = "Ask the recommender for items that fit the person and a preference."
+    """The description of the tool retrieve_items."""
+    preference_argument: str = "A few short phrases separated by ';'."
+    """The description of its argument `preference`."""
+    recommend_tool: str = "Hand in the final list."
+    """The description of the tool recommend_items."""
+    numbers_argument: str = "Numbers of different items, the best first."
+    """The description of its argument `numbers`."""
+
+    def __post_init__(self) -> None:
+        for name, text in asdict(self).items():
+            if not isinstance(text, str):
+                raise ConfigError(f"Prompts.{name} is {str(text)[:80]}, which is not text. Pass a string.")
+            needed, allowed = _PLACEHOLDERS.get(name, (set(), None))
+            if allowed is not None:
+                _check_placeholders(name, text, needed, allowed)
+        missing = [tag for tag in _NEEDED_TAGS if tag not in self.tagged_instructions]
+        if missing:
+            raise ConfigError(
+                f"Prompts.tagged_instructions does not show the model the tag {missing[0]}, by which its turns are "
+                "read. Write it into the text, or leave this text out and replace `role` alone."
+            )
+
+    @property
+    def version(self) -> str:
+        """`PROMPT_VERSION` for the default texts, else `custom-` and 12 hexadecimal digits of their fingerprint."""
+        defaults = {field.name: field.default for field in fields(self)}
+        changed = {name: text for name, text in asdict(self).items() if text != defaults[name]}
+        if not changed:
+            return PROMPT_VERSION
+        content = json.dumps({"version": PROMPT_VERSION, "changed": changed}, sort_keys=True)
+        return f"custom-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    def tagged_system(self, k: int) -> str:
+        """The system prompt of the tagged protocol, for a list of `k` items."""
+        return f"{self.role}\n{self.tagged_instructions.format(k=k)}"
+
+    def tools_system(self, k: int) -> str:
+        """The system prompt of the tools protocol, for a list of `k` items."""
+        return f"{self.role}\n{self.tools_instructions.format(k=k)}"
+
+    def person(self, history: Sequence[str], message: str | None, *, k: int) -> str:
+        """The opening prompt: who the list is for.
+
+        Args:
+            history: One short line an item, oldest first, already neutralised.
+            message: What the person asks for, as it came in; it is neutralised and cut here.
+            k: Items that are wanted.
+        """
+        lines = [self.history, *(self.history_item.format(item=item) for item in history)]
+        if not history:
+            lines = [self.no_history]
+        if message:
+            lines.append(self.message.format(message=neutralise(message, MAX_MESSAGE_CHARS)))
+        return "\n".join([*lines, self.task.format(k=k)])
+
+    def items(self, numbered: Sequence[tuple[int, str]]) -> str:
+        """What a retrieval found, a line an item: its number and its summary, which is already neutralised."""
+        lines = [self.found_item.format(number=number, item=summary) for number, summary in numbered]
+        return "\n".join(lines) or self.nothing_found
 
 
-def items_text(numbered: Sequence[tuple[int, str]]) -> str:
-    """Show what a retrieval found: a line an item, `4. Title (facts)`; the summaries are already neutralised."""
-    return "\n".join(f"{number}. {summary}" for number, summary in numbered) or "Nothing was found."
+def _check_placeholders(name: str, text: str, needed: set[str], allowed: set[str]) -> None:
+    try:
+        found = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+    except ValueError as error:
+        raise ConfigError(f"Prompts.{name} cannot be filled in: {error}. Double the braces that are text.") from error
+    known = ", ".join(f"{{{field}}}" for field in sorted(needed | allowed))
+    if found - needed - allowed:
+        odd = sorted(found - needed - allowed)[0]
+        raise ConfigError(
+            f"Prompts.{name} has the placeholder {{{odd}}}, and {known} can be filled in. Double the braces of text."
+        )
+    if needed - found:
+        raise ConfigError(f"Prompts.{name} lacks the placeholder {{{sorted(needed - found)[0]}}}. It needs {known}.")

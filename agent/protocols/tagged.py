@@ -17,30 +17,15 @@ from deeprec.agent.protocols.prompts import (
     BEGIN_ITEMS,
     BEGIN_LIST,
     BEGIN_PREFERENCE,
-    BEGIN_THOUGHT,
     END_ITEMS,
     END_LIST,
     END_PREFERENCE,
-    END_THOUGHT,
-    TAGGED_CORRECTION,
-    TAGGED_SYSTEM,
-    items_text,
-    person_text,
+    Prompts,
 )
-from deeprec.agent.protocols.turn import (
-    Allowance,
-    Briefing,
-    Conversation,
-    Decision,
-    Turn,
-    phrases_regex,
-    read_preference,
-    thought_regex,
-)
+from deeprec.agent.protocols.tagged_text import LIST_LINE, read_tagged, tagged_regex
+from deeprec.agent.protocols.turn import Allowance, Briefing, Conversation, PolicyLineage, Turn
 from deeprec.agent.traces.records import TurnRecord
 
-_TAGS = (BEGIN_THOUGHT, END_THOUGHT, BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_ITEMS, END_ITEMS, BEGIN_LIST, END_LIST)
-_LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
 _VERSIONED = re.compile(r"-v\d+$")  # how training names what it saves: one name, one set of weights
 
 
@@ -55,13 +40,28 @@ class TaggedProtocol:
     version = "2"
 
     def __init__(
-        self, policy: CompletionPolicy, *, sampling: SamplingConfig | None = None, guided: bool = False
+        self,
+        policy: CompletionPolicy,
+        *,
+        sampling: SamplingConfig | None = None,
+        guided: bool = False,
+        prompts: Prompts | None = None,
     ) -> None:
+        """Make the protocol of a policy.
+
+        Args:
+            policy: The client of the served model.
+            sampling: Temperature and top-p; the defaults of `SamplingConfig` without it.
+            guided: Whether the server holds the model to the format.
+            prompts: The texts that the model is shown; the default ones without it.
+        """
         self._policy = policy
         self._sampling = sampling or SamplingConfig()
+        self._prompts = prompts or Prompts()
         self.guided = guided
+        self.prompt_version = self._prompts.version
 
-    def lineage(self) -> dict[str, Any]:
+    def lineage(self) -> PolicyLineage:
         """The policy's part of a run's lineage."""
         sampling = {"temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
         adapter = self._policy.adapter
@@ -76,8 +76,8 @@ class TaggedProtocol:
         """Begin a conversation with the served model's own chat template."""
         await self._policy.connect()  # whether the server has the model
         messages = [
-            {"role": "system", "content": TAGGED_SYSTEM.format(k=briefing.k)},
-            {"role": "user", "content": person_text(briefing.history, briefing.message, k=briefing.k)},
+            {"role": "system", "content": self._prompts.tagged_system(briefing.k)},
+            {"role": "user", "content": self._prompts.person(briefing.history, briefing.message, k=briefing.k)},
         ]
         ids = await self._policy.tokenize_chat(messages)
         rank_room = _LIST_TOKENS + _LINE_TOKENS * briefing.k
@@ -95,7 +95,7 @@ class TaggedProtocol:
         stop = [END_PREFERENCE, END_LIST]
         regex = None
         if self.guided:
-            regex = _reason_regex(allowance)
+            regex = tagged_regex(allowance)
             stop = [END_PREFERENCE, BEGIN_LIST + "\n"]
         completion = await self._policy.complete(
             conversation["chain"],
@@ -108,11 +108,11 @@ class TaggedProtocol:
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
         """Append the item list as tool text."""
-        return await self._append(conversation, f"\n{BEGIN_ITEMS}\n{items_text(items)}\n{END_ITEMS}\n")
+        return await self._append(conversation, f"\n{BEGIN_ITEMS}\n{self._prompts.items(items)}\n{END_ITEMS}\n")
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
         """Append what was wrong as tool text."""
-        return await self._append(conversation, TAGGED_CORRECTION.format(why=why))
+        return await self._append(conversation, self._prompts.tagged_correction.format(why=why))
 
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
         """Make the model rank. Guided, it names one of the numbers that are left at a time, so none comes twice."""
@@ -141,7 +141,7 @@ class TaggedProtocol:
                 timeout_s=allowance.timeout_s,
             )
             parts.append(part)
-            named = _LINE.match(part.text)
+            named = LIST_LINE.match(part.text)
             if named is None or int(named.group(1)) not in left:
                 break
             left.remove(int(named.group(1)))
@@ -248,57 +248,3 @@ def _joined(parts: Sequence[Completion]) -> Completion:
         prompt_tokens=parts[0].prompt_tokens,
         latency_ms=sum(part.latency_ms for part in parts),
     )
-
-
-def _reason_regex(allowance: Allowance) -> str:
-    """Thought, then a preference of known phrases or the opening of the list, whichever the allowance leaves."""
-    ways = []
-    if allowance.phrases:
-        tags = re.escape(BEGIN_PREFERENCE), re.escape(END_PREFERENCE)
-        ways.append(f"{tags[0]}{phrases_regex(allowance.phrases)}{tags[1]}")
-    if allowance.may_rank or not ways:
-        ways.append(f"{BEGIN_LIST}\n")
-    return f"{BEGIN_THOUGHT}{thought_regex(allowance.phrases)}{END_THOUGHT}\n({'|'.join(ways)})"
-
-
-def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decision:
-    """Read what the model wrote in one turn, strictly.
-
-    Args:
-        text: the turn's text, with the list's opening tag where that came from the prompt.
-        cut: the token limit ended the text.
-        guided: the list may stay open, because the server held the model to it.
-    """
-    thought = _between(text, BEGIN_THOUGHT, END_THOUGHT)
-    if BEGIN_LIST in text:
-        if END_LIST in text:
-            body = text.split(BEGIN_LIST, 1)[1].split(END_LIST, 1)[0]
-        elif guided:
-            body = text.split(BEGIN_LIST, 1)[1]
-        else:
-            return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "the list was not closed"))
-        lines = [line for line in body.splitlines() if line.strip()]
-        found = [_LINE.match(line) for line in lines]
-        numbers = tuple(int(match.group(1)) for match in found if match)
-        if not numbers and not guided:
-            return Decision(action="malformed", thought=thought, detail="the list names no number")
-        return Decision(action="recommend", thought=thought, numbers=numbers, unread=len(lines) - len(numbers))
-    inside = _between(text, BEGIN_PREFERENCE, END_PREFERENCE)
-    if inside is None:
-        return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "neither a preference nor a list"))
-    if any(tag in inside for tag in _TAGS):
-        return Decision(action="malformed", thought=thought, detail="a tag inside the preference")
-    preference, why = read_preference(inside)
-    if preference is None:
-        return Decision(action="malformed", thought=thought, detail=why)
-    return Decision(action="retrieve", thought=thought, preference=preference)
-
-
-def _why_cut(cut: bool, why: str) -> str:
-    return f"{why}; the token limit cut the text" if cut else why
-
-
-def _between(text: str, begin: str, end: str) -> str | None:
-    start = text.find(begin)
-    stop = text.find(end, start + len(begin))
-    return text[start + len(begin) : stop].strip() if start >= 0 and stop >= 0 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from deeprec.agent.policy.completion import PolicyError
 from deeprec.agent.traces.records import Node, TurnRecord
@@ -76,6 +76,20 @@ class Turn:
     messages: list[Any] | None = field(default=None)
 
 
+class PolicyLineage(TypedDict):
+    """Which model writes the turns of a run, and how they are sampled."""
+
+    policy_model: str
+    """The name of the served model."""
+    adapter: NotRequired[str | None]
+    """The name of the LoRA adapter in use."""
+    adapter_version: NotRequired[str | None]
+    """The same name, where training saved it and one name is one set of weights."""
+    sampling: NotRequired[dict[str, Any]]
+    """Sampling parameter -> value."""
+
+
+@runtime_checkable
 class AgentProtocol(Protocol):
     """How the model calls the recommender and hands in its list. Stateless: the conversation carries everything.
 
@@ -91,11 +105,15 @@ class AgentProtocol(Protocol):
         """Changes whenever the same model would see other tokens."""
 
     @property
+    def prompt_version(self) -> str:
+        """Changes whenever the texts that the model is shown do; `Prompts.version` where they are a `Prompts`."""
+
+    @property
     def guided(self) -> bool:
         """Whether the server holds the model to the format."""
 
-    def lineage(self) -> dict[str, Any]:
-        """The policy's part of a run's lineage: `policy_model`, `adapter`, `adapter_version`, `sampling`."""
+    def lineage(self) -> PolicyLineage:
+        """The policy's part of a run's lineage."""
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation."""

@@ -1,4 +1,4 @@
-"""A logged run that is to be run again: whether it is whole, and whether what is here is what it was made with."""
+"""What has to hold before a logged run is run again: it is whole, and it meets what it was made with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from uuid import UUID
 
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.protocols import AgentProtocol
-from deeprec.agent.protocols.prompts import PROMPT_VERSION
 from deeprec.agent.protocols.turn import MAX_PREFERENCE_CHARS, read_preference
 from deeprec.agent.traces.records import RunTrace, TraceStoreError, TurnRecord
 from deeprec.agent.traces.store.store import TraceStore
@@ -19,8 +18,8 @@ def load_ended(store: TraceStore, run_id: UUID | str) -> RunTrace:
     """Load a run that ended, with all its steps.
 
     Raises:
-        RunNotFoundError: no such run.
-        TraceStoreError: it goes on, was killed, was redacted, or lacks steps.
+        RunNotFoundError: there is no such run.
+        TraceStoreError: the run has not ended, was redacted, or lacks steps.
     """
     trace = store.run(run_id)
     name = f"Run {trace.run.run_id}"
@@ -104,14 +103,15 @@ def refuse_another(
     """
     run, name = trace.run, f"Run {trace.run.run_id}"
     versions = {
-        "protocol": (run.protocol, protocol.name),
-        "protocol version": (run.protocol_version, protocol.version),
-        "prompt version": (run.prompt_version, PROMPT_VERSION),
+        "protocol": (run.protocol, protocol.name, ""),
+        "protocol version": (run.protocol_version, protocol.version, ""),
+        "prompt version": (run.prompt_version, protocol.prompt_version, " Pass the run's own texts as `prompts`."),
     }
-    for what, (logged, here) in versions.items():
+    for what, (logged, here, remedy) in versions.items():
         if logged != here:
             raise ConfigError(
                 f"{name} was made with {what} {_brief(logged)}, and here it is {_brief(here)}: it would be another run."
+                f"{remedy}"
             )
     fingerprint = recommender.identity.fingerprint
     if run.trm_fingerprint != fingerprint:
@@ -119,7 +119,7 @@ def refuse_another(
             f"{name} was made with the recommender {run.trm_fingerprint[:12]}, and this one is "
             f"{fingerprint[:12]}: other items would come back. Name the run's own artifact."
         )
-    live = {"adapter": None, **protocol.lineage()}
+    live = {"adapter": None, "sampling": {}, **protocol.lineage()}
     for what in ("policy_model", "adapter", "sampling"):
         logged = getattr(run, what)
         if logged != live[what] and not allow_other_model:

@@ -1,7 +1,7 @@
-"""What if: a logged run again, from the start or from a turn whose preference was edited.
+"""A logged run again, from its start or from a turn whose preference was edited.
 
-The state up to the turn is rebuilt from the log on a LangGraph checkpointer, without a call of the model; the
-checkpoint is forked with the edited turn, and the live model goes on from there. The result is stored as a child of the
+The state up to the turn is rebuilt from the trace on a LangGraph checkpointer, without a call of the model. The
+checkpoint is forked with the edited turn, the live model goes on from there, and the result is stored as a child of the
 run.
 """
 
@@ -16,10 +16,10 @@ from uuid import UUID, uuid4
 from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 
-from deeprec.agent.graph.build import build_graph, protocol_for
+from deeprec.agent.graph.build import build_graph, make_protocol
 from deeprec.agent.graph.state import AgentInput, AgentState, Lineage
 from deeprec.agent.policy.completion import CompletionPolicy
-from deeprec.agent.protocols import AgentProtocol
+from deeprec.agent.protocols import AgentProtocol, Prompts
 from deeprec.agent.replay.preconditions import checked_preference, config_of, load_ended, refuse_another, searched
 from deeprec.agent.traces.records import RetrievalRecord, RunRecord, RunTrace, TraceStoreError, TurnRecord
 from deeprec.agent.traces.store.recorder import SqlRecorder
@@ -53,60 +53,76 @@ async def fork_run(
     *,
     turn: int,
     preference: str,
-    policy: CompletionPolicy | BaseChatModel,
+    policy: CompletionPolicy | BaseChatModel | None,
     retriever: AnyRecommender,
+    protocol: AgentProtocol | None = None,
+    prompts: Prompts | None = None,
     seed: int | None = None,
     allow_other_model: bool = False,
     on_update: OnUpdate | None = None,
 ) -> RunTrace:
-    """Edit the preference of one turn of a logged run, and run on from there with the live model.
+    """Edit the preference of one turn of a logged run, and let the live model go on from there.
 
-    The child keeps the request, the settings and the steps before the turn. The edited turn stands in it with no
-    logprobs, since nobody sampled it; such a run is never trained on. It belongs neither to the group nor to the suite
-    of the original, so that figures over those stay what they were.
+    The child keeps the request, the settings and the steps before the turn. The edited turn stands in it without
+    logprobs, since no model sampled it; such a run is never trained on. The child belongs neither to the group nor to
+    the suite of the original, so that figures over those stay what they were.
 
     Args:
-        store: where the run is, and where its child goes.
-        run_id: the run's id, or as much of its beginning as is unique.
-        turn: position of a turn that searched, from 0.
-        preference: what it searches for instead, phrases separated by `;`.
-        policy: the model that wrote the run; a `CompletionPolicy` or a chat model as its protocol wants.
-        retriever: the recommender that the run was made with.
-        seed: of the sampling from there on; None is the run's own.
-        allow_other_model: let another model or adapter, or other sampling, go on.
-        on_update: called after each new step with the node's name and the keys that it wrote.
+        store: Where the run is, and where its child goes.
+        run_id: The run's id, or as much of its beginning as is unique.
+        turn: Position of a turn that searched, from 0.
+        preference: The preference in its place, phrases separated by `;`.
+        policy: The model that wrote the run: a `CompletionPolicy` or a chat model, as its protocol takes.
+        retriever: The recommender that the run was made with.
+        protocol: The run's protocol, where it is one of your own.
+        prompts: The texts that the run was made with, where they are not the default ones.
+        seed: Seed of the turns from there on; None is the run's own.
+        allow_other_model: Whether another model or adapter, or other sampling, may go on.
+        on_update: Called after each new step with the node's name and the keys that it wrote.
+
     Returns:
         The child as it is stored, with `parent_id` and `fork`.
+
     Raises:
-        RunNotFoundError: no such run.
-        TraceStoreError: a run or a turn that cannot be forked, or a store that cannot be written.
-        ConfigError: a preference that is none, or another model, recommender or prompt than the run's.
-        PolicyError: the server cannot be had.
+        RunNotFoundError: there is no such run.
+        TraceStoreError: the run or the turn cannot be forked, or the store cannot be written.
+        ConfigError: the preference is empty or unsafe; or the model, the recommender or the texts are not the run's.
+        PolicyError: the server is unavailable.
     """
     trace = load_ended(store, run_id)
     edited = searched(trace, turn)
-    wanted = checked_preference(preference)
-    if wanted == edited.preference:
+    checked = checked_preference(preference)
+    if checked == edited.preference:
         raise ConfigError(
-            f"Turn {turn + 1} of run {trace.run.run_id} searched for exactly {wanted!r}. Edit it, or replay the run."
+            f"Turn {turn + 1} of run {trace.run.run_id} searched for exactly {checked!r}. Edit it, or replay the run."
         )
-    fork = {"turn": turn, "preference": wanted}
-    again = _Again(trace=trace, turn=turn, preference=wanted, fork=fork, seed=seed)
-    return await _go_on(store, again, policy, retriever, allow_other_model, on_update or _say_nothing)
+    fork = {"turn": turn, "preference": checked}
+    again = _Again(trace=trace, turn=turn, preference=checked, fork=fork, seed=seed)
+    live = _Live(
+        policy=policy,
+        recommender=retriever,
+        protocol=protocol,
+        prompts=prompts,
+        allow_other_model=allow_other_model,
+        on_update=on_update or _ignore,
+    )
+    return await _run_again(store, again, live)
 
 
 async def replay_run(
     store: TraceStore,
     run_id: UUID | str,
     *,
-    policy: CompletionPolicy | BaseChatModel,
+    policy: CompletionPolicy | BaseChatModel | None,
     retriever: AnyRecommender,
+    protocol: AgentProtocol | None = None,
+    prompts: Prompts | None = None,
     allow_other_model: bool = False,
     on_update: OnUpdate | None = None,
 ) -> Replay:
-    """Make a logged run again with nothing edited, and say where it differs.
+    """Repeat a logged run with nothing edited, and compare the two.
 
-    The same model under the same seed and sampling should write the same tokens; a difference tells how far that holds
+    The same model under the same seed and sampling should write the same tokens. A difference shows how far that holds
     on this server (a GPU's batches round differently, a run without a seed is another sample). A run that was itself
     forked is repeated from its edited turn on.
 
@@ -115,7 +131,15 @@ async def replay_run(
     trace = load_ended(store, run_id)
     fork = dict(trace.run.fork or {"turn": None})
     again = _Again(trace=trace, turn=fork["turn"], preference=None, fork=fork, seed=None)
-    child = await _go_on(store, again, policy, retriever, allow_other_model, on_update or _say_nothing)
+    live = _Live(
+        policy=policy,
+        recommender=retriever,
+        protocol=protocol,
+        prompts=prompts,
+        allow_other_model=allow_other_model,
+        on_update=on_update or _ignore,
+    )
+    child = await _run_again(store, again, live)
     return Replay(original=trace, child=child, comparison=compare_runs(trace, child))
 
 
@@ -125,58 +149,69 @@ class _Again:
 
     trace: RunTrace
     turn: int | None
-    """The last turn that comes from the log; None for a run from the start."""
+    """The last turn that comes from the trace; None for a run from the start."""
     preference: str | None
-    """What that turn searches for instead; None leaves it as it is."""
+    """The preference that replaces that turn's; None leaves it as it is."""
     fork: dict[str, Any]
     seed: int | None
 
 
-async def _go_on(
-    store: TraceStore,
-    again: _Again,
-    policy: CompletionPolicy | BaseChatModel,
-    retriever: AnyRecommender,
-    allow_other_model: bool,
-    on_update: OnUpdate,
-) -> RunTrace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Live:
+    """What it is run again with."""
+
+    policy: CompletionPolicy | BaseChatModel | None
+    recommender: AnyRecommender
+    protocol: AgentProtocol | None
+    prompts: Prompts | None
+    allow_other_model: bool
+    on_update: OnUpdate
+
+
+async def _run_again(store: TraceStore, again: _Again, live: _Live) -> RunTrace:
     """Store a child with the steps before the turn, then the turn itself, then what the live model does now."""
     trace, turn = again.trace, again.turn
     config, where = config_of(trace)
-    if isinstance(policy, CompletionPolicy):
-        await policy.connect()
-    protocol = protocol_for(policy, None, config)
-    refuse_another(trace, protocol, retriever, allow_other_model=allow_other_model)
-    recorder = _ForkRecorder(store, trace, turn)
-    graph = build_graph(policy, retriever, config=config, recorder=recorder, checkpointer=InMemorySaver())
+    if isinstance(live.policy, CompletionPolicy):
+        await live.policy.connect()
+    protocol = make_protocol(live.policy, live.protocol, config, live.prompts)
+    refuse_another(trace, protocol, live.recommender, allow_other_model=live.allow_other_model)
+    graph = build_graph(
+        live.policy,
+        live.recommender,
+        protocol=protocol,
+        config=config,
+        recorder=_ForkRecorder(store, trace, turn),
+        checkpointer=InMemorySaver(),
+    )
     child_id = uuid4()
     thread: Any = {"configurable": {"thread_id": str(child_id)}}
     request: AgentInput | None = _request(again, where, child_id)
     if turn is not None:
         try:
             state = await _rebuilt(graph, request, thread, turn)
-            record = await _last_of_log(again, turn, protocol, state)
+            record = await _last_from_trace(again, turn, protocol, state)
             await asyncio.to_thread(store.record_turn, child_id, record)
-            said = protocol.replay(state["conversation"], record)
+            replayed = protocol.replay(state["conversation"], record)
             written: AgentState = {
-                "conversation": dict(said.conversation),
-                "decision": asdict(said.decision),
+                "conversation": dict(replayed.conversation),
+                "decision": asdict(replayed.decision),
                 "turn_count": turn + 1,
-                "spent_tokens": state["spent_tokens"] + said.completion_tokens,
+                "spent_tokens": state["spent_tokens"] + replayed.completion_tokens,
             }
             await graph.aupdate_state(thread, written, as_node="reason")
         except BaseException:
-            await asyncio.to_thread(_forget, store, child_id)
+            await asyncio.to_thread(_delete, store, child_id)
             raise
         request = None  # the forked checkpoint goes on
     async for update in graph.astream(request, thread, stream_mode="updates", durability="sync"):
         for node, wrote in update.items():
-            on_update(node, wrote)
+            live.on_update(node, wrote)
     return await asyncio.to_thread(store.run, child_id)
 
 
 class _ForkRecorder(SqlRecorder):
-    """Opens a run with the steps that it shares with another: those before a turn. Here a failing store is an error."""
+    """Opens a run with the steps that it shares with another: those before a turn. A store that fails then raises."""
 
     def __init__(self, store: TraceStore, trace: RunTrace, turn: int | None) -> None:
         super().__init__(store)
@@ -201,7 +236,7 @@ class _ForkRecorder(SqlRecorder):
 async def _rebuilt(
     graph: CompiledStateGraph[Any, Any, Any, Any], request: AgentInput | None, thread: Any, turn: int
 ) -> dict[str, Any]:
-    """The state in which the model was asked for a turn; every step before it comes out of the log."""
+    """The state in which the model was asked for a turn; every step before it is read from the trace."""
     while True:
         await graph.ainvoke(request, thread, interrupt_before=["reason"], durability="sync")
         state = await graph.aget_state(thread)
@@ -215,11 +250,11 @@ async def _rebuilt(
         request = None
 
 
-async def _last_of_log(again: _Again, turn: int, protocol: AgentProtocol, state: dict[str, Any]) -> TurnRecord:
-    """The turn after which the live model goes on, edited if it is to be.
+async def _last_from_trace(again: _Again, turn: int, protocol: AgentProtocol, state: dict[str, Any]) -> TurnRecord:
+    """The turn after which the live model goes on, edited where there is another preference for it.
 
     Raises:
-        ConfigError: the conversation before it is another one than the model had.
+        ConfigError: the conversation before it is not the one that the model had.
     """
     trace = again.trace
     if not protocol.agrees(state["conversation"], trace.turns[: turn + 1]):
@@ -249,12 +284,12 @@ def _request(again: _Again, where: dict[str, Any] | None, child_id: UUID) -> Age
     return AgentInput(history=list(run.history), message=run.message, where=where, lineage=lineage)
 
 
-def _forget(store: TraceStore, run_id: UUID) -> None:
-    """Remove a child that did not come about."""
+def _delete(store: TraceStore, run_id: UUID) -> None:
+    """Delete a child that could not begin."""
     try:
         store.delete_run(run_id)
-    except TraceStoreError:  # it was not begun, or the store is what failed
+    except TraceStoreError:  # it was not opened, or the store is what failed
         return
 
 
-def _say_nothing(node: str, wrote: Mapping[str, Any]) -> None: ...
+def _ignore(node: str, wrote: Mapping[str, Any]) -> None: ...

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from deeprec.agent import read_tagged
-from deeprec.agent.protocols.tagged import _reason_regex
+from deeprec.agent.protocols.tagged_text import tagged_regex
 from deeprec.agent.protocols.turn import MAX_PREFERENCE_CHARS, Allowance, phrases_regex
 
 PREFERENCE = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
@@ -55,7 +55,7 @@ def test_an_enormous_number_is_no_number() -> None:
 
 def test_the_guided_grammar_holds_phrases_and_reads_back() -> None:
     phrases = ["children's", "sci-fi", "c++ (old)", "1990s"]
-    regex = _reason_regex(Allowance(phrases=phrases, may_rank=False, max_tokens=9, timeout_s=1))
+    regex = tagged_regex(Allowance(phrases=phrases, may_rank=False, max_tokens=9, timeout_s=1))
     text = (
         "<think>The person often chooses sci-fi; 1990s.</think>\n"
         "<|begin_of_preference|>sci-fi; c++ (old)<|end_of_preference|>"
@@ -67,7 +67,7 @@ def test_the_guided_grammar_holds_phrases_and_reads_back() -> None:
 
 
 def test_the_grammar_offers_the_list_when_no_search_is_left() -> None:
-    regex = _reason_regex(Allowance(phrases=[], may_rank=False, max_tokens=9, timeout_s=1))
+    regex = tagged_regex(Allowance(phrases=[], may_rank=False, max_tokens=9, timeout_s=1))
     assert re.fullmatch(regex, "<think>That is enough to rank.</think>\n<recommendation_list>\n")
 
 

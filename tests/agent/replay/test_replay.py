@@ -13,6 +13,7 @@ from langchain_openai import ChatOpenAI
 from deeprec.agent import (
     AgentConfig,
     CompletionPolicy,
+    Prompts,
     RunTrace,
     SqlRecorder,
     TraceStore,
@@ -371,12 +372,11 @@ async def test_another_recommender_and_another_prompt_are_refused(
     changed.remove_items([retriever.catalogue.ids[40]])
     with pytest.raises(ConfigError, match="was made with the recommender"):
         await fork_run(store, original.run.run_id, retriever=changed, **fork)
-    with monkeypatch.context() as patch:
-        patch.setattr("deeprec.agent.replay.preconditions.PROMPT_VERSION", "2")
-        with pytest.raises(ConfigError, match="prompt version '1', and here it is '2'"):
-            await fork_run(store, original.run.run_id, retriever=retriever, **fork)
-    # The wording changed and the version was forgotten: the tokens tell.
-    monkeypatch.setattr("deeprec.agent.protocols.tagged.TAGGED_SYSTEM", "Find {k} items.")
+    own = Prompts(role="You advise the guests of a tea shop.")
+    with pytest.raises(ConfigError, match=r"prompt version '1', and here it is 'custom-[0-9a-f]{12}'.*as `prompts`"):
+        await fork_run(store, original.run.run_id, retriever=retriever, prompts=own, **fork)
+    # The wording changed and the version was not raised: the token ids differ.
+    monkeypatch.setattr(Prompts, "tagged_system", lambda *_: "Find items.")
     with pytest.raises(ConfigError, match="does not come out as it was logged"):
         await fork_run(store, original.run.run_id, retriever=retriever, **fork)
     assert [run.run_id for run in store.runs()] == [original.run.run_id]  # no half of a child stays behind

@@ -1,0 +1,78 @@
+"""The text of a turn in the tagged protocol: how it is read, and the grammar that a guided one is held to."""
+
+from __future__ import annotations
+
+import re
+
+from deeprec.agent.protocols.prompts import (
+    BEGIN_ITEMS,
+    BEGIN_LIST,
+    BEGIN_PREFERENCE,
+    BEGIN_THOUGHT,
+    END_ITEMS,
+    END_LIST,
+    END_PREFERENCE,
+    END_THOUGHT,
+)
+from deeprec.agent.protocols.turn import Allowance, Decision, phrases_regex, read_preference, thought_regex
+
+LIST_LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
+"""The beginning of a line that names an item by its number."""
+_TAGS = (BEGIN_THOUGHT, END_THOUGHT, BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_ITEMS, END_ITEMS, BEGIN_LIST, END_LIST)
+
+
+def tagged_regex(allowance: Allowance) -> str:
+    """A regular expression for a guided turn: a thought, then a preference or the opening of the list.
+
+    The preference is made of the phrases on offer; which of the two may come is what the allowance leaves.
+    """
+    ways = []
+    if allowance.phrases:
+        tags = re.escape(BEGIN_PREFERENCE), re.escape(END_PREFERENCE)
+        ways.append(f"{tags[0]}{phrases_regex(allowance.phrases)}{tags[1]}")
+    if allowance.may_rank or not ways:
+        ways.append(f"{BEGIN_LIST}\n")
+    return f"{BEGIN_THOUGHT}{thought_regex(allowance.phrases)}{END_THOUGHT}\n({'|'.join(ways)})"
+
+
+def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decision:
+    """Read what the model wrote in one turn, strictly.
+
+    Args:
+        text: the turn's text, with the list's opening tag where that came from the prompt.
+        cut: the token limit ended the text.
+        guided: the list may stay open, because the server held the model to it.
+    """
+    thought = _between(text, BEGIN_THOUGHT, END_THOUGHT)
+    if BEGIN_LIST in text:
+        if END_LIST in text:
+            body = text.split(BEGIN_LIST, 1)[1].split(END_LIST, 1)[0]
+        elif guided:
+            body = text.split(BEGIN_LIST, 1)[1]
+        else:
+            return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "the list was not closed"))
+        lines = [line for line in body.splitlines() if line.strip()]
+        found = [LIST_LINE.match(line) for line in lines]
+        numbers = tuple(int(match.group(1)) for match in found if match)
+        if not numbers and not guided:
+            return Decision(action="malformed", thought=thought, detail="the list names no number")
+        return Decision(action="recommend", thought=thought, numbers=numbers, unread=len(lines) - len(numbers))
+    inside = _between(text, BEGIN_PREFERENCE, END_PREFERENCE)
+    if inside is None:
+        return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "neither a preference nor a list"))
+    if any(tag in inside for tag in _TAGS):
+        return Decision(action="malformed", thought=thought, detail="a tag inside the preference")
+    preference, why = read_preference(inside)
+    if preference is None:
+        return Decision(action="malformed", thought=thought, detail=why)
+    return Decision(action="retrieve", thought=thought, preference=preference)
+
+
+def _why_cut(cut: bool, why: str) -> str:
+    return f"{why}; the token limit cut the text" if cut else why
+
+
+def _between(text: str, begin: str, end: str) -> str | None:
+    start = text.find(begin)
+    stop = text.find(end, start + len(begin))
+    return text[start + len(begin) : stop].strip() if start >= 0 and stop >= 0 else None
