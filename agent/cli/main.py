@@ -1,6 +1,6 @@
 """The command `deeprec`. Each group of commands loads when it is called, so that `deeprec --help` answers at once.
 
-The one module that may name packages above its own: it joins the command lines of all four.
+This module alone may name packages above its own: it joins the command lines of all four.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deeprec.trm_tool.text import plain
 # name -> (module with a typer `app`, one line of help)
 _GROUPS = {
     "data": ("deeprec.trm_tool.cli.data", "Import, check and generate data to train on."),
-    "demo": ("deeprec.evals.cli.demo", "The whole way on the embedded defaults: train, serve, run, compare."),
+    "demo": ("deeprec.evals.cli.demo", "Train, serve, run and compare on the embedded defaults."),
     "eval": ("deeprec.evals.cli.eval", "Evaluate agents from their runs."),
     "llm": (
         "deeprec.agent.cli.llm",
@@ -58,11 +58,11 @@ class _LazyGroup(TyperGroup):
         return sorted(_GROUPS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Only the name and its line of help: enough to list it."""
+        """Return a command with the name and the line of help alone, which is enough to list it."""
         return get_command(_placeholder(cmd_name)) if cmd_name in _GROUPS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command itself, now that it is called."""
+        """Load the command that is called."""
         if args and args[0] in _GROUPS:
             return args[0], _load(args[0]), args[1:]
         return super().resolve_command(ctx, args)
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
-    except OSError as error:  # no command should let one through; a path of the user's choice is the likely cause
+    except OSError as error:  # a command missed it; a path of the user's choice is the likely cause
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}. Check that it is there, and that you may read and write it.")

@@ -51,32 +51,43 @@ class ProtocolName(StrEnum):
 @option_groups
 def recommend(
     *,
-    user: Annotated[str | None, typer.Option(help="A user of --data: the whole history counts.")] = None,
-    history: Annotated[str | None, typer.Option(help="Item ids separated by commas, the latest last.")] = None,
-    message: Annotated[str | None, typer.Option(help='What the person asks for: "something lighter".')] = None,
+    user: Annotated[str | None, typer.Option(help="Recommend to this user of --data, by the whole history.")] = None,
+    history: Annotated[
+        str | None, typer.Option(help="Recommend by this history: item ids separated by commas, the latest last.")
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option(help='What the person asks for, in words: "something lighter".')
+    ] = None,
     artifact: Annotated[
-        Path, typer.Option(help="The recommender: a folder from `deeprec trm train`.")
+        Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
     ] = DEFAULT_ARTIFACT,
     data: DataOption = None,
     columns: ColumnOptions = ColumnOptions(),
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
     model: ModelOption = None,
     protocol: Annotated[
-        ProtocolName, typer.Option(help="tagged needs a server of `llm serve`; tools any server.")
+        ProtocolName,
+        typer.Option(
+            help="How the model calls the recommender: tagged needs a server of `llm serve`, tools works with any."
+        ),
     ] = ProtocolName.TAGGED,
     agent: AgentOptions,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling; else drawn.")] = None,
-    store: Annotated[str, typer.Option(envvar="DEEPREC_STORE", help="The trace store.")] = DEFAULT_STORE,
+    store: Annotated[
+        str, typer.Option(envvar="DEEPREC_STORE", help="The trace store that the run is logged to.")
+    ] = DEFAULT_STORE,
     otel_endpoint: Annotated[
         str | None,
-        typer.Option(envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="Send spans of the run to this OTLP/HTTP address too."),
+        typer.Option(
+            envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="Also send spans of the run to this OTLP/HTTP address."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items to one person, and log the run. The API key is read from DEEPREC_API_KEY or OPENAI_API_KEY."""
     if (user is None) == (history is None):
         raise ConfigError(
-            "Say who the list is for: either --user ID, or --history ID,ID,… (--history '' for a stranger)."
+            "A list is for one person: give either --user ID, or --history ID,ID,… (--history '' for a stranger)."
         )
     config = make_agent_config({"guided": protocol is ProtocolName.TAGGED} | agent)
     retriever = Retriever.load(artifact)
@@ -96,7 +107,7 @@ def recommend(
 
 
 def _history(user: str, dataset: Dataset, retriever: Retriever, artifact: Path, *, named: bool) -> Sequence[str]:
-    """A user's items. Refuses data that cannot be the recommender's, and says when it is not what it was trained on."""
+    """Look up a user's items. Refuses data that cannot be the recommender's; notes other data that it knows."""
     is_its_own = dataset.fingerprint == retriever.dataset_fingerprint
     if not is_its_own and not named:
         raise ConfigError(
@@ -165,7 +176,8 @@ def _print(output: AgentOutput, k: int, artifact: Path) -> None:
         console.print(Text(few, style="yellow"))
     console.print(
         Text(
-            f"deeprec traces show {output['run_id'][:8]} --artifact {artifact}   shows how it came about", style="dim"
+            f"deeprec traces show {output['run_id'][:8]} --artifact {artifact}   shows how this list was made",
+            style="dim",
         ),
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""`deeprec traces fork` and `deeprec traces replay`: a logged run again, with a preference edited or as it was."""
+"""`deeprec traces fork` and `replay`: running a logged run again, with an edited preference or as it was."""
 
 from __future__ import annotations
 
@@ -23,19 +23,28 @@ from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
 RunArgument = Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")]
 RecommenderOption = Annotated[Path, typer.Option("--artifact", help="The recommender that the run was made with.")]
 OwnModelOption = Annotated[
-    str | None, typer.Option("--model", envvar="DEEPREC_MODEL", help="Another name of the model; else the run's own.")
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="DEEPREC_MODEL",
+        help="The name that the server has for the model.",
+        show_default="the run's own",
+    ),
 ]
 OtherModelOption = Annotated[
-    bool, typer.Option("--allow-other-model", help="Let another model, or other sampling, go on.")
+    bool, typer.Option("--allow-other-model", help="Allow another model or other sampling than the run's.")
 ]
 
 
 def fork(
     run: RunArgument,
-    turn: Annotated[int, typer.Option(min=1, help="A turn that searched, counted from 1 as `traces show` does.")],
-    preference: Annotated[str, typer.Option(help="What it searches for instead; phrases separated by ';'.")],
+    turn: Annotated[
+        int, typer.Option(min=1, help="The turn whose retrieval is edited, counted from 1 as in `traces show`.")
+    ],
+    preference: Annotated[str, typer.Option(help="The preference in place of the model's: phrases separated by ';'.")],
     seed: Annotated[
-        int | None, typer.Option(min=0, max=MAX_SEED, help="Of the sampling from there on; else the run's own.")
+        int | None,
+        typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling from there on.", show_default="the run's own"),
     ] = None,
     artifact: RecommenderOption = DEFAULT_ARTIFACT,
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
@@ -58,7 +67,7 @@ def replay(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a run again as it was, and say where it differs."""
+    """Run a logged run again as it was, and report where the new run differs."""
     asyncio.run(_again(run, None, artifact, base_url, model, allow_other_model, store, as_json))
 
 
@@ -72,7 +81,7 @@ async def _again(
     store: str,
     as_json: bool,
 ) -> None:
-    """Fork a run with an edit, or replay it; then show the child beside it."""
+    """Fork a run with an edit, or replay it; then show the new run beside it."""
     from deeprec.agent.graph.many_runs import step_text
     from deeprec.agent.replay.preconditions import checked_preference, load_ended, searched
     from deeprec.agent.replay.replay import fork_run, replay_run
@@ -86,7 +95,7 @@ async def _again(
             progress.print(Text(visible(f"  {line}"), style="dim"))
 
     with TraceStore(store, create=False) as traces:
-        original = load_ended(traces, run)  # a mistake is told before the server is asked
+        original = load_ended(traces, run)  # a mistake is reported before the server is asked
         if edit is not None:
             searched(original, edit["turn"])
             checked_preference(edit["preference"])
@@ -105,8 +114,8 @@ async def _again(
                     child = await fork_run(traces, made.run_id, on_update=tell, **edit, **live)
     comparison = compare_runs(original, child)
     if as_json:
-        told = {"is_same": comparison.is_same, "comparison": to_json(comparison), "run": to_json(child)}
-        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        result = {"is_same": comparison.is_same, "comparison": to_json(comparison), "run": to_json(child)}
+        typer.echo(json.dumps(result, indent=2, allow_nan=False))
         return
     console = Console()
     console.print(render_comparison(original, child, retriever.catalogue))

@@ -1,8 +1,7 @@
-"""`deeprec traces export|import|prune|pin|unpin|redact|migrate|otel`: what keeps, moves and clears logged runs."""
+"""`deeprec traces export|import|prune|pin|unpin|redact|migrate|otel`: moving, keeping and deleting logged runs."""
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from deeprec.agent.cli.trace_options import (
     StatusOption,
     StoreOption,
     SuiteOption,
+    echo,
     known_status,
     to_json,
 )
@@ -32,7 +32,9 @@ from deeprec.trm_tool.data.preference_file import FORMAT
 from deeprec.trm_tool.errors import ConfigError
 
 RunsArgument = Annotated[list[str], typer.Argument(help="Run ids, or as much of their beginnings as is unique.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without it the command only says what it would do.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Change the store. Without it the command only reports what it would change.")
+]
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
 
 
@@ -46,22 +48,25 @@ class ExportFormat(StrEnum):
 @option_groups
 def export(
     preferences: Annotated[
-        Path | None, typer.Option(help="A Parquet file to write, one row for each preference of a model.")
+        Path | None, typer.Option(help="Write a Parquet file with one row for each preference that a model wrote.")
     ] = None,
     how: Annotated[
         ExportFormat | None,
-        typer.Option("--format", help="Whole runs: jsonl (a file, without loss) or parquet (a folder of tables)."),
+        typer.Option("--format", help="Write whole runs: jsonl is one file without loss, parquet a folder of tables."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="With --format: where to. A name in .gz is compressed.")
+        Path | None,
+        typer.Option("--out", "-o", help="The file or the folder of --format. A name that ends in .gz is compressed."),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """Export runs, or the preferences that they wrote (to train the recommender on or to evaluate it with)."""
+    """Export runs, or the preferences in them, to train a recommender on or to evaluate it with."""
     if (preferences is None) == (how is None):
-        raise ConfigError("Say what to export: either --preferences FILE, or --format jsonl|parquet with -o.")
+        raise ConfigError(
+            "Nothing to export was named. Give either --preferences FILE, or --format jsonl|parquet with -o."
+        )
     if (out is None) != (how is None):
         raise ConfigError("--format and -o go together: --format jsonl -o runs.jsonl, --format parquet -o FOLDER.")
     where = runs.filter()
@@ -76,7 +81,7 @@ def export(
             from deeprec.agent.traces.export.parquet import export_parquet
 
             count = export_parquet(traces, out, where).runs
-    _tell(as_json, {"output": str(out), "format": how, "runs": count}, f"Wrote {_runs(count)} to {visible(str(out))}.")
+    echo(as_json, {"output": str(out), "format": how, "runs": count}, f"Wrote {_runs(count)} to {visible(str(out))}.")
 
 
 def import_runs(
@@ -84,28 +89,28 @@ def import_runs(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Import exported runs. Runs that are there stay; ends with code 1 if one of them has other content."""
+    """Import exported runs. Runs that the store has stay; the exit code is 1 if one of them has other content."""
     if not file.is_file():
-        raise ConfigError(f"{file} is no file. Name one from `deeprec traces export --format jsonl`.")
+        raise ConfigError(f"{file} is not a file. Name one from `deeprec traces export --format jsonl`.")
     with TraceStore(store) as traces:
         done = import_jsonl(traces, file)
-    told = f"Imported {_runs(done.imported)}"
-    told += f"; {done.known} were there already." if done.known else "."
+    text = f"Imported {_runs(done.imported)}"
+    text += f"; the store had {done.known} already." if done.known else "."
     if done.conflicts:
         some = ", ".join(map(str, done.conflicts[:3])) + (", …" if len(done.conflicts) > 3 else "")
-        told += f"\nLeft as they are, because the store has them with other content: {len(done.conflicts)} ({some})."
-    _tell(as_json, to_json(done), told)
+        text += f"\nLeft as they are, because the store has them with other content: {len(done.conflicts)} ({some})."
+    echo(as_json, to_json(done), text)
     if done.conflicts:
         raise typer.Exit(1)
 
 
 def prune(
     older_than: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Delete runs that started so many days ago.")
+        float | None, typer.Option(metavar="DAYS", help="Delete runs that started so many days ago or earlier.")
     ] = None,
-    max_runs: Annotated[int | None, typer.Option(min=0, help="Keep this many, the newest.")] = None,
+    max_runs: Annotated[int | None, typer.Option(min=0, help="Keep so many runs, the newest.")] = None,
     max_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Keep the newest that take no more: 500MB, 2GB.")
+        str | None, typer.Option(metavar="SIZE", help="Keep the newest runs that take no more than this: 500MB, 2GB.")
     ] = None,
     status: StatusOption = None,
     model: ModelOption = None,
@@ -115,7 +120,7 @@ def prune(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete runs by age, number, size, status or policy. Pinned runs stay, and runs that may still be running."""
+    """Delete runs by age, number, size, status or policy. Pinned runs and runs that may still be running stay."""
     rules = PruneRules(
         older_than_days=older_than,
         max_runs=max_runs,
@@ -127,16 +132,16 @@ def prune(
     )
     with TraceStore(store, create=False) as traces:
         report = prune_runs(traces, rules, dry_run=not yes)
-    _tell(as_json, to_json(report), _pruned(report))
+    echo(as_json, to_json(report), _pruned(report))
 
 
 def pin(runs: RunsArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Keep runs from ever being pruned."""
+    """Protect runs from `traces prune`."""
     _pin(runs, store, as_json, pinned=True)
 
 
 def unpin(runs: RunsArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Let pinned runs be pruned again."""
+    """Allow `traces prune` to delete pinned runs again."""
     _pin(runs, store, as_json, pinned=False)
 
 
@@ -146,36 +151,40 @@ def redact(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a person out of every run of theirs: who they are, what they wrote and like. Counts and rewards stay."""
+    """Remove a person from all of their runs: who they are, what they wrote and like. Counts and rewards stay."""
     with TraceStore(store, create=False) as traces:
         report = redact_person(traces, user, dry_run=not yes)
     which = _runs(report.runs) + (f" ({report.children} of them forks that name nobody)" if report.children else "")
     if report.dry_run:
-        told = (
-            f"Would redact {which} with {report.turns} turns. Nothing was changed: say --yes to redact them for good."
+        text = (
+            f"Would redact {which} with {report.turns} turns. Nothing was changed: give --yes to redact them for good."
         )
     else:
-        told = f"Redacted {which} with {report.turns} turns."
+        text = f"Redacted {which} with {report.turns} turns."
     remains = report.reclaimed is not None and not report.reclaimed.done
     if report.reclaimed is not None:
-        told += f"\nOld bytes were taken out of the database's files by {report.reclaimed.how}."
+        text += f"\nOld bytes were removed from the database's files by {report.reclaimed.how}."
     if remains and report.reclaimed is not None:
-        told = told.rpartition("\n")[0] + (
+        text = text.rpartition("\n")[0] + (
             f"\nOld bytes may remain in the database's files ({report.reclaimed.how}). Run this again when no other "
             "program reads the store."
         )
-    _tell(as_json, to_json(report), told)
+    echo(as_json, to_json(report), text)
     if remains:
         raise typer.Exit(1)
 
 
 def migrate(
-    to: Annotated[str, typer.Option(metavar="REVISION", help="A revision; else the newest.")] = "head",
-    yes: Annotated[bool, typer.Option("--yes", help="Go back, and lose what older tables have no room for.")] = False,
+    to: Annotated[
+        str, typer.Option(metavar="REVISION", help="The revision of the tables.", show_default="the newest")
+    ] = "head",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Go back to an older revision, and lose what its tables have no room for.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the store's tables to a revision. Every other command brings them to the newest by opening the store."""
+    """Migrate the tables of the store to a revision. Other commands migrate a store that they open to the newest."""
     from deeprec.agent.traces.admin.migrate import migrate as change
 
     done = change(store, to, dry_run=True)
@@ -183,12 +192,12 @@ def migrate(
         done = change(store, to)
     way = f"{done.before or 'nothing'} → {done.after}"
     if not done.steps:
-        told = f"The store is at revision {done.after} already."
+        text = f"The store is at revision {done.after} already."
     elif done.dry_run:
-        told = f"Would go back from {way}, and lose what the older tables have no room for. Say --yes to do it."
+        text = f"Would go back from {way}, and lose what the older tables have no room for. Give --yes to do it."
     else:
-        told = f"Migrated the store: {way}."
-    _tell(as_json, to_json(done), told)
+        text = f"Migrated the store: {way}."
+    echo(as_json, to_json(done), text)
 
 
 def otel(
@@ -202,7 +211,7 @@ def otel(
         typer.Option(
             "--content",
             envvar="OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
-            help="Send what people and models wrote too, and ids of items and people.",
+            help="Also send what people and models wrote, and the ids of items and people.",
         ),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
@@ -217,8 +226,8 @@ def otel(
         export_spans(traces, runs, sender.provider, with_content=content)
     spans = sender.send()
     place = without_password(endpoint)
-    told = f"Sent {_runs(len(runs))} as {spans} spans to {visible(place)}."
-    _tell(as_json, {"endpoint": place, "runs": len(runs), "spans": spans, "content": content}, told)
+    text = f"Sent {_runs(len(runs))} as {spans} spans to {visible(place)}."
+    echo(as_json, {"endpoint": place, "runs": len(runs), "spans": spans, "content": content}, text)
 
 
 COMMANDS: dict[str, Any] = {
@@ -236,17 +245,17 @@ COMMANDS: dict[str, Any] = {
 
 def _export_preferences(traces: TraceStore, path: Path, where: RunFilter, as_json: bool) -> None:
     wrote = export_preferences(traces, path, where)
-    told = f"Wrote {wrote.preferences} preferences of {wrote.runs} runs to {path}."
+    text = f"Wrote {wrote.preferences} preferences of {wrote.runs} runs to {path}."
     if wrote.left_out:
-        told += "\nRuns left out: " + ", ".join(f"{count} {why}" for why, count in wrote.left_out.items()) + "."
-    _tell(as_json, {"file": str(path), "format": FORMAT, **to_json(wrote)}, told)
+        text += "\nRuns left out: " + ", ".join(f"{count} {why}" for why, count in wrote.left_out.items()) + "."
+    echo(as_json, {"file": str(path), "format": FORMAT, **to_json(wrote)}, text)
 
 
 def _pin(runs: list[str], store: str, as_json: bool, *, pinned: bool) -> None:
     with TraceStore(store, create=False) as traces:
         ids = pin_runs(traces, runs, pinned=pinned)
-    told = f"Pinned {_runs(len(ids))}." if pinned else f"Unpinned {_runs(len(ids))}."
-    _tell(as_json, {"pinned": pinned, "runs": [str(run) for run in ids]}, told)
+    text = f"Pinned {_runs(len(ids))}." if pinned else f"Unpinned {_runs(len(ids))}."
+    echo(as_json, {"pinned": pinned, "runs": [str(run) for run in ids]}, text)
 
 
 def _pruned(report: PruneReport) -> str:
@@ -256,16 +265,12 @@ def _pruned(report: PruneReport) -> str:
         lines.append(f"  started {report.oldest:%d %b %Y %H:%M} to {report.newest:%d %b %Y %H:%M} UTC")
     kept = [f"{count} {why}" for count, why in ((report.pinned, "pinned"), (report.running, "maybe running")) if count]
     if kept:
-        lines.append(f"Kept although the rules name them: {', '.join(kept)}.")
+        lines.append(f"Kept although the rules match them: {', '.join(kept)}.")
     if report.reclaimed is not None:
-        lines.append(f"Room given back: {_size(report.reclaimed.bytes)} ({report.reclaimed.how}).")
+        lines.append(f"Space freed: {_size(report.reclaimed.bytes)} ({report.reclaimed.how}).")
     if report.dry_run and report.runs:
-        lines.append("Nothing was deleted: say --yes to delete them.")
+        lines.append("Nothing was deleted: give --yes to delete them.")
     return "\n".join(lines)
-
-
-def _tell(as_json: bool, data: Any, text: str) -> None:
-    typer.echo(json.dumps(data, indent=2, allow_nan=False) if as_json else text)
 
 
 def _bytes(size: str) -> int:
@@ -275,7 +280,7 @@ def _bytes(size: str) -> int:
         value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1)
         return int(value)
     except (ValueError, OverflowError):
-        raise ConfigError(f"--max-size {size!r} is no size. Give one such as 500MB or 2GB.") from None
+        raise ConfigError(f"--max-size {size!r} is not a size. Give one such as 500MB or 2GB.") from None
 
 
 def _size(count: int) -> str:

@@ -1,8 +1,9 @@
-"""What the commands of `deeprec traces` share: their options, where titles come from, records as JSON."""
+"""What commands that read a trace store share: the filter of runs, where titles come from, results as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,32 +27,38 @@ StoreOption = Annotated[
     str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
 ]
 STATUSES = (*get_args(Status), "incomplete")
-"""What `--status` takes."""
-StatusOption = Annotated[str | None, typer.Option(help=f"Runs of this status only: {', '.join(STATUSES)}.")]
-UserOption = Annotated[str | None, typer.Option(help="Runs for this user only.")]
-SplitOption = Annotated[str | None, typer.Option(help="Runs of this split only: train, valid or test.")]
+"""The values of `--status`."""
+StatusOption = Annotated[str | None, typer.Option(help=f"Only runs of this status: {', '.join(STATUSES)}.")]
+UserOption = Annotated[str | None, typer.Option(help="Only runs for this user.")]
+SplitOption = Annotated[str | None, typer.Option(help="Only runs of this split: train, valid or test.")]
 SuiteOption = Annotated[
-    str | None, typer.Option(help="Runs of this suite only: its name, or NAME@… for one version of it.")
+    str | None, typer.Option(help="Only runs of this suite: its name, or NAME@… for one version of it.")
 ]
-SystemOption = Annotated[str | None, typer.Option(help="Runs of this system of a suite only.")]
-ModelOption = Annotated[str | None, typer.Option(help="Runs of this policy model only.")]
-AdapterVersionOption = Annotated[str | None, typer.Option(help="Runs of this adapter version only.")]
-SinceOption = Annotated[datetime | None, typer.Option(help="Runs that started then or later, by the machine's clock.")]
-UntilOption = Annotated[datetime | None, typer.Option(help="Runs that started before then.")]
+SystemOption = Annotated[str | None, typer.Option(help="Only runs of this system of a suite.")]
+ModelOption = Annotated[str | None, typer.Option(help="Only runs of this policy model.")]
+AdapterVersionOption = Annotated[str | None, typer.Option(help="Only runs of this adapter version.")]
+SinceOption = Annotated[
+    datetime | None, typer.Option(help="Only runs that started then or later, by the machine's clock.")
+]
+UntilOption = Annotated[datetime | None, typer.Option(help="Only runs that started before then.")]
 ArtifactOption = Annotated[
     Path | None,
-    typer.Option("--artifact", help="A TRM artifact whose catalogue has the titles. Else the default, where it fits."),
+    typer.Option(
+        "--artifact",
+        help="A TRM artifact whose catalogue has the titles.",
+        show_default="the default artifact, where the runs were made with it",
+    ),
 ]
 
 
 def known_status(status: str | None) -> str | None:
-    """`status`, if runs can have it.
+    """Return `status`, if runs can have it.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: runs cannot have this status.
     """
     if status is not None and status not in STATUSES:
-        raise ConfigError(f"--status {status!r} is no status of a run. Choose one of {', '.join(STATUSES)}.")
+        raise ConfigError(f"--status {status!r} is not a status of a run. Choose one of {', '.join(STATUSES)}.")
     return status
 
 
@@ -91,7 +98,7 @@ class RunOptions:
 
 
 def titles_for(artifact: Path | None, *traces: RunTrace) -> Catalogue | None:
-    """The catalogue of the artifact that was named, or of the default one if all the runs were made with it."""
+    """Load the catalogue of the artifact that was named, or of the default one if all the runs were made with it."""
     from deeprec.trm_tool.catalogue.catalogue import Catalogue
     from deeprec.trm_tool.trm.artifact import load_artifact
 
@@ -104,8 +111,13 @@ def titles_for(artifact: Path | None, *traces: RunTrace) -> Catalogue | None:
     return found.catalogue if {trace.run.trm_fingerprint for trace in traces} == {found.fingerprint} else None
 
 
+def echo(as_json: bool, data: Any, text: str) -> None:
+    """Print a result: JSON for machines, or text for people."""
+    typer.echo(json.dumps(data, indent=2, allow_nan=False) if as_json else text)
+
+
 def to_json(value: Any) -> Any:
-    """A record as strict JSON: NaN as null, ids and times as text."""
+    """Turn a record into strict JSON: NaN is null, ids and times are text."""
     if dataclasses.is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):

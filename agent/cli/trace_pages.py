@@ -29,12 +29,11 @@ from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 
-"""Where `deeprec llm pull` leaves the embedded model."""
-
 TokenizerOption = Annotated[
     Path | None,
     typer.Option(
-        "--tokenizer", help="The folder of the model that wrote the run, for the texts of its tokens. Else ids."
+        "--tokenizer",
+        help="The folder of the model that wrote the run, for the texts of its tokens; else they are shown as ids.",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")]
@@ -67,7 +66,9 @@ def compare(
     left: Annotated[str, typer.Argument(metavar="A", help="A run id, or its beginning.")],
     right: Annotated[str, typer.Argument(metavar="B", help="The run to compare it with.")],
     store: StoreOption = DEFAULT_STORE,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a page to this HTML file instead.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the comparison as a page to this HTML file.")
+    ] = None,
     artifact: ArtifactOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +91,7 @@ def compare(
 
 
 def tokens_for(folder: Path | None, trace: RunTrace) -> TokenTexts | None:
-    """The tokenizer that was named, or the embedded model's if that wrote the run and is at hand."""
+    """Load the tokenizer that was named, or the embedded model's if that wrote the run and its folder is there."""
     if folder is not None:
         return read_tokenizer(folder)
     is_embedded = trace.run.policy_model == EMBEDDED_MODEL_NAME and (EMBEDDED_MODEL / "tokenizer.json").is_file()
@@ -98,7 +99,7 @@ def tokens_for(folder: Path | None, trace: RunTrace) -> TokenTexts | None:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse to overwrite what is no page: a slip of the fingers must not cost a trace store."""
+    """Refuse to overwrite a file that is not a page, such as a trace store that was named by mistake."""
     if out.is_dir():
         raise ConfigError(f"{out} is a folder. Name a file to write the page to.")
     if out.is_file():

@@ -1,4 +1,4 @@
-"""`deeprec demo`: the whole way on the embedded defaults, from interactions to a comparison."""
+"""`deeprec demo`: every step on the embedded defaults, from interactions to a comparison."""
 
 from __future__ import annotations
 
@@ -69,9 +69,11 @@ class _Row:
 
 @app.command()
 def demo(
-    users: Annotated[int, typer.Option(min=1, help="Test users to run.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the choice of users and of the sampling.")] = 0,
-    home: Annotated[Path, typer.Option(help="Where artifact, model, log and traces are kept.")] = Path(".deeprec"),
+    users: Annotated[int, typer.Option(min=1, help="How many test users the agent runs for.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the choice of users and of the sampling.")] = 0,
+    home: Annotated[Path, typer.Option(help="The folder that keeps artifact, model, log and traces.")] = Path(
+        ".deeprec"
+    ),
 ) -> None:
     """Train the recommender, serve the language model, run the agent for test users, and compare."""
     started = time.perf_counter()

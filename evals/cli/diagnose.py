@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 def diagnose_runs(
     store: StoreOption = DEFAULT_STORE,
     runs: RunOptions = RunOptions(),
-    worth: Annotated[int, typer.Option(min=0, help="Most runs to name as worth reading.")] = 10,
-    plots: Annotated[Path | None, typer.Option(help="A folder to write the figures to, as PNG.")] = None,
+    worth: Annotated[int, typer.Option(min=0, help="How many runs to name as worth reading, at most.")] = 10,
+    plots: Annotated[Path | None, typer.Option(help="Also write the figures to this folder, as PNG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Diagnose logged runs: how they end, what was found and listed, what is odd, what they cost, which to read."""
+    """Diagnose logged runs: how they end, what they find and list, what is odd, what they cost, which to read."""
     from deeprec.agent.traces import TraceStore
     from deeprec.evals.diagnosis.diagnose import diagnose
 
@@ -75,7 +75,7 @@ def write_plots(diagnosis: Diagnosis, folder: Path) -> list[Path]:
 
 
 def tables(diagnosis: Diagnosis) -> Iterable[Table]:
-    """A diagnosis for a terminal."""
+    """Lay a diagnosis out as tables for a terminal."""
     from deeprec.agent import visible
 
     left = ", ".join(f"{count:,} {_LEFT_OUT[name]}" for name, count in diagnosis.left_out.items() if count)
@@ -98,17 +98,17 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
         _rows(found, target, {"written_of_found": "as written, where found"})
         yield found
 
-    said = terminal_table("What was searched for", *_SHARES)
+    searched = terminal_table("What was searched for", *_SHARES)
     asked = diagnosis.preferences
     floor = "at least " if asked.distinct_is_floor else ""
-    said.add_row("preferences", "", f"{asked.searches:,}", f"{floor}{asked.distinct:,} different")
-    _rows(said, asked, {"repeated": "repeated within the run", "items_seen": "items that were found before"})
-    _rows(said, asked, {"phrase_distance": "distance of phrases", "word_distance": "distance of words"})
+    searched.add_row("preferences", "", f"{asked.searches:,}", f"{floor}{asked.distinct:,} different")
+    _rows(searched, asked, {"repeated": "repeated within the run", "items_seen": "items that were found before"})
+    _rows(searched, asked, {"phrase_distance": "distance of phrases", "word_distance": "distance of words"})
     if asked.cosine_distance.n:
-        _rows(said, asked, {"cosine_distance": "distance of embeddings"})
+        _rows(searched, asked, {"cosine_distance": "distance of embeddings"})
     commonest = "; ".join(f"{visible(text, 40)} ({count:,})" for text, count in asked.commonest[:5])
-    said.add_row("commonest", "", "", _text(commonest))
-    yield said
+    searched.add_row("commonest", "", "", _text(commonest))
+    yield searched
 
     wrote = terminal_table("The list as the model wrote it", *_SHARES)
     _rows(wrote, lists, {"wrote": "runs that wrote one", "full": "as long as asked for"})
@@ -155,7 +155,7 @@ _COSTS = {
 
 
 def _rows(table: Table, figures: object, names: dict[str, str]) -> None:
-    """A row for each interval of a record."""
+    """Add a row for each interval of a record."""
     for name, words in names.items():
         interval = getattr(figures, name)
         table.add_row(words, _shown(interval), f"{interval.n:,}", "")
@@ -175,7 +175,7 @@ def _quantiles(spread: Spread, unit: float) -> list[str]:
 
 
 def _text(text: str) -> Text:
-    """Text of a database: no markup."""
+    """Text of a database, which is never read as markup."""
     from rich.text import Text
 
     return Text(text)

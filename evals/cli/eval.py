@@ -38,28 +38,37 @@ def trm_eval(
     artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
     data: DataOption = None,
     split: Annotated[
-        str, typer.Option(help="Whose targets: test (the last items), valid (those before) or train (before those).")
+        str,
+        typer.Option(
+            help="The targets: test (each user's last item), valid (the item before) or train (the one before that)."
+        ),
     ] = "test",
     positions: Annotated[
-        int, typer.Option(min=1, help="Targets of each user, counted backwards; needs `trm train --without-last`.")
+        int,
+        typer.Option(
+            min=1, help="Targets of each user, counted backwards; more than 1 need `trm train --without-last`."
+        ),
     ] = 1,
     conditions: Annotated[
-        bool, typer.Option("--conditions", help="Preferences that are partial, reworded, half wrong, another user's.")
+        bool,
+        typer.Option(
+            "--conditions", help="Also evaluate preferences that are partial, reworded, half wrong, or another user's."
+        ),
     ] = False,
     trust: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Weight of every preference.", show_default="the artifact's"),
+        typer.Option(min=0, max=1, help="How far every preference is trusted, 0 to 1.", show_default="the artifact's"),
     ] = None,
     columns: ColumnOptions = ColumnOptions(),
     preferences: Annotated[
-        Path | None, typer.Option(help="Report on preferences of logged runs too: a file from `deeprec traces export`.")
+        Path | None, typer.Option(help="Also evaluate preferences of logged runs: a file from `deeprec traces export`.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap, and of what the conditions draw.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of the bootstrap and of what the conditions draw.")
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Recall and NDCG at 10 and 20 of an artifact beside the baselines, seen items masked and not, with intervals."""
+    """Measure Recall and NDCG at 10 and 20 beside the baselines, seen items masked and not, with intervals."""
     from deeprec.evals.recommenders.evaluation import evaluate_trm
     from deeprec.evals.recommenders.written_preferences import evaluate_written, written_table
     from deeprec.evals.requests.cases import check_split
@@ -97,7 +106,7 @@ def trm_eval(
 
 
 def make_table(evaluation: TRMEvaluation) -> Table:
-    """The figures of an evaluation as a table: one row for each system, masked above unmasked."""
+    """Lay an evaluation out as a table: one row for each system, masked above unmasked."""
     from rich.table import Table
 
     names = list(evaluation.scores[0].metrics)

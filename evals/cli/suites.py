@@ -41,11 +41,11 @@ def run(
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve the embedded model for as long as the suite runs.")
     ] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Run this system only; may be given several times.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Agents at once.")] = 32,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this system; may be given several times.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many agents run at once.")] = 32,
     as_json: JsonOption = False,
 ) -> None:
-    """Run what of a suite is not stored yet. Stopped, it goes on where it was."""
+    """Run what the store lacks of a suite. After an interruption the same command continues where it was."""
     from deeprec.agent import TraceStore, make_server, pull_embedded_model, wait_with_progress
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
     from deeprec.evals.suites.harness import run_suite
@@ -91,7 +91,7 @@ def compare(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Two systems of a suite, paired by user, from stored runs alone."""
+    """Compare two systems of a suite, paired by user, from stored runs alone."""
     from deeprec.agent import TraceStore
     from deeprec.evals.suites.comparison import compare_slices, compare_systems
     from deeprec.evals.suites.report import protocol, weaknesses
@@ -105,14 +105,14 @@ def compare(
     found = compare_systems(one, other, names)
     sliced = compare_slices(results, first, second, f"ndcg@{results.k} filled")
     if as_json:
-        told = {
+        result = {
             "suite": results.label,
             "protocol": protocol(results),
             "warnings": weaknesses(results),
             "differences": [difference.to_dict() for difference in found],
             "slices": [difference.to_dict() for difference in sliced],
         }
-        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        typer.echo(json.dumps(result, indent=2, allow_nan=False))
         return
     console = Console(highlight=False)
     title = f"{system_title(one)} against {system_title(other)}, {results.label}"
@@ -125,13 +125,15 @@ def compare(
 
 def report(
     suite: SuiteArgument,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The page; the same name with .json gets the figures.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The HTML file; the figures go to the same name with .json.")
+    ],
     store: StoreOption = DEFAULT_STORE,
     baseline: Annotated[str, typer.Option(help="The system that every other one is compared with.")] = "trm",
     plot: Annotated[Path | None, typer.Option(help="Also write the main figure to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One HTML page with plots, and JSON, from stored runs alone: no model is called."""
+    """Write one HTML page with plots, and its figures as JSON, from stored runs alone: no model is called."""
     from deeprec.agent import TraceStore
     from deeprec.evals.suites.report import make_report
     from deeprec.evals.suites.report_page import key_plot, render_html
@@ -153,7 +155,7 @@ def report(
 
 
 def _name_of(suite: str) -> str:
-    """A suite's name in the store, for a file as for a name or a label."""
+    """Look up a suite's name in the store, given its file, its name or a label."""
     from deeprec.evals.suites.suite import load_suite
 
     return load_suite(suite).name if Path(suite).is_file() else suite
@@ -188,7 +190,7 @@ def _print_notes(console: Console, protocol: str, warnings: Sequence[str]) -> No
 
 
 def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
-    """One line a difference; `label` is the field that names it. Names and attributes come from files: no markup."""
+    """Lay differences out, one a line; `label` is the field that names it. Names come from files and are no markup."""
     from deeprec.evals.metrics.statistics import FEW_USERS
     from deeprec.evals.suites.report import p_text
 
@@ -210,14 +212,14 @@ def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
 
 
 def _two_lines(interval: Interval) -> str:
-    """The interval under its mean, so that the tables are no wider than a terminal."""
+    """Write an interval under its mean, so that tables fit the width of a terminal."""
     from deeprec.evals.suites.report_page import shown
 
     return shown(interval).replace(" (", "\n(")
 
 
 class _Bars:
-    """A bar for each system, with the time left at the pace so far."""
+    """A progress bar for each system, with the time left at the pace so far."""
 
     def __init__(self, console: Console) -> None:
         columns = (

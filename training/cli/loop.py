@@ -1,4 +1,4 @@
-"""`deeprec train loop`."""
+"""`deeprec train loop` and `deeprec train curves`: training a policy from its own runs, and how it went."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from deeprec.trm_tool.errors import ConfigError
 
 def loop(
     settings: Annotated[str, typer.Argument(help="A YAML file, or the name of a loop that comes with deeprec.")],
-    out: Annotated[Path, typer.Option(help="The loop's folder: adapters, checkpoints, logs. The same again goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="The loop's folder: adapters, checkpoints, logs. The same command continues what it holds."),
+    ],
     store: StoreOption = DEFAULT_STORE,
     base_url: Annotated[
         str | None,
         typer.Option(
             envvar="DEEPREC_BASE_URL",
-            help="A server of the base model that sees OUT and loads adapters; else one is started.",
+            help="A server of the base model that sees OUT and loads adapters.",
+            show_default="the loop starts one",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Collect, reward, train, load the new adapter, validate, and again. Stopped, it goes on where it was."""
+    """Repeat: collect, reward, train, load the adapter, validate. After an interruption the same command continues."""
     from deeprec.agent import TraceStore, pull_embedded_model
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
     from deeprec.evals.suites.suite import EMBEDDED
@@ -58,19 +62,19 @@ def loop(
         console.print("Stopped. The same command goes on from here.")
         raise
     if as_json:
-        told = {"best": result.best, "adapter": str(result.adapter or ""), "validation": result.validation}
-        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        outcome = {"best": result.best, "adapter": str(result.adapter or ""), "validation": result.validation}
+        typer.echo(json.dumps(outcome, indent=2, allow_nan=False))
     elif result.adapter is None:
-        typer.echo("No version did better on validation than the model without an adapter.")
+        typer.echo("No version was better on validation than the model without an adapter.")
     else:
         typer.echo(f"The best by validation is {result.best}: {result.adapter}")
 
 
 def curves(
-    loop_out: Annotated[Path, typer.Argument(metavar="OUT", help="A loop's folder, of one that still runs too.")],
+    loop_out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of a loop, which may still be running.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file.")],
 ) -> None:
-    """How a loop went, as a figure: loss, reward and format by step, validation by version."""
+    """Plot how a loop went: loss, reward and format by step, validation by version."""
     from deeprec.evals.plotting import png
     from deeprec.training.loop.curves import plot_loop
 

@@ -1,4 +1,4 @@
-"""`deeprec train`: what a store holds to train on, and its runs' rewards."""
+"""`deeprec train check` and `deeprec train score`: what a store holds to train on, and the rewards of its runs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,18 @@ StoreArgument = Annotated[
 ]
 WeightOption = Annotated[
     list[str] | None,
-    typer.Option("--weight", metavar="NAME=WEIGHT", help="Of a component of the reward, where not the paper's."),
+    typer.Option(
+        "--weight",
+        metavar="NAME=WEIGHT",
+        help="Weight of a component of the reward; without it the paper's. May be given several times.",
+    ),
 ]
 RewardOption = Annotated[
     list[str] | None,
-    typer.Option("--reward", help="A reward of your own, module:function or path.py:function; it counts once."),
+    typer.Option(
+        "--reward",
+        help="A reward of your own, module:function or path.py:function, with weight 1. May be given several times.",
+    ),
 ]
 
 
@@ -46,22 +53,23 @@ def _train() -> None:
 def check(
     store: StoreArgument = DEFAULT_STORE,
     stage: Annotated[
-        str | None, typer.Option(help="Look at this stage's rewards: interaction, recommendation.")
+        str | None, typer.Option(help="Also report on the rewards of this stage: interaction or recommendation.")
     ] = None,
     weight: WeightOption = None,
     base: Annotated[
-        Path | None, typer.Option(help="Compare the rollouts with this language model: a folder or a Hugging Face id.")
+        Path | None,
+        typer.Option(help="Also compare the rollouts with this language model: a folder or a Hugging Face id."),
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="With --base: and this adapter on it.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="The adapter that is put on the model of --base.")] = None,
     guided: Annotated[bool, typer.Option("--guided", help="Count guided runs too, as `train sft` does.")] = False,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """Say what of a store can be trained on: rollouts and refusals, groups, lengths, policies, rewards, distance."""
+    """Report what can be trained on: rollouts and refusals, groups, lengths, policies, rewards, log-probabilities."""
     if adapter is not None and base is None:
         raise ConfigError(f"--adapter {adapter} needs the model that it was trained on. Name it with --base.")
     if weight and stage is None:
-        raise ConfigError("--weight is of a stage's reward. Name the stage with --stage.")
+        raise ConfigError("--weight changes the reward of a stage. Name the stage with --stage.")
     where = runs.filter()
     reward = None if stage is None else make_stage(stage, weight)
 
@@ -72,14 +80,14 @@ def check(
     from deeprec.training.store_report.report import report_store
     from deeprec.training.store_report.tables import store_tables
 
-    with TraceStore(store, create=False) as traces, Console(stderr=True).status("Reading runs …") as told:
+    with TraceStore(store, create=False) as traces, Console(stderr=True).status("Reading runs …") as status:
         report = report_store(
             traces,
             where,
             stage=reward,
             policy=None if base is None else load_current_policy(base, adapter),
             allow_guided=guided,
-            on_progress=lambda done: told.update(f"{done:,} runs read …"),
+            on_progress=lambda done: status.update(f"{done:,} runs read …"),
         )
     if as_json:
         typer.echo(json.dumps(to_json(report), indent=2, allow_nan=False))
@@ -101,15 +109,17 @@ def check(
 @option_groups
 def score(
     store: StoreArgument = DEFAULT_STORE,
-    stage: Annotated[str, typer.Option(help="interaction or recommendation.")] = "recommendation",
+    stage: Annotated[
+        str, typer.Option(help="The stage whose reward is written: interaction or recommendation.")
+    ] = "recommendation",
     weight: WeightOption = None,
     reward: RewardOption = None,
     artifact: Annotated[
         Path,
-        typer.Option(help="The recommender that the runs asked; for training, of `trm train --holdout 3`."),
+        typer.Option(help="The recommender that the runs asked; for training, one of `trm train --holdout 3`."),
     ] = DEFAULT_ARTIFACT,
     again: Annotated[
-        bool, typer.Option("--again", help="Also what is scored, as after a change of your own reward.")
+        bool, typer.Option("--again", help="Score what has been scored too, as after a change of your own reward.")
     ] = False,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
@@ -129,14 +139,14 @@ def score(
     where = runs.filter()
     loaded = load_artifact(artifact)
     rewards = {**make_rewards(loaded, make_encoder(str(loaded.config["encoder_id"]))), **own}
-    with TraceStore(store, create=False) as traces, Console(stderr=True).status("Scoring …") as told:
+    with TraceStore(store, create=False) as traces, Console(stderr=True).status("Scoring …") as status:
         done = score_stored_runs(
             traces,
             where,
             rewards=rewards,
             stage=chosen,
             again=again,
-            on_progress=lambda done: told.update(f"{done:,} runs scored …"),
+            on_progress=lambda done: status.update(f"{done:,} runs scored …"),
         )
         others = sum(each.runs for each in recommender_runs(traces, where) if each.fingerprint != loaded.fingerprint)
     if as_json:
@@ -157,18 +167,18 @@ def score(
 
 
 def make_stage(stage: str, weights: Sequence[str] | None, *, own: Sequence[str] = ()) -> StageReward:
-    """The reward of a stage from `--stage`, `--weight NAME=WEIGHT` and the names of your own rewards.
+    """Make the reward of a stage from `--stage`, `--weight NAME=WEIGHT` and the names of your own rewards.
 
     Raises:
-        ConfigError: there is no such stage, or a weight is no NAME=WEIGHT.
+        ConfigError: there is no such stage, or a weight is not NAME=WEIGHT.
     """
     from deeprec.training.rewards.stages import check_stage, stage_reward
 
-    told = dict.fromkeys(own, 1.0)
+    weights_by_name = dict.fromkeys(own, 1.0)
     for given in weights or ():
         name, _, value = given.partition("=")
         try:
-            told[name.strip()] = float(value)
+            weights_by_name[name.strip()] = float(value)
         except ValueError:
-            raise ConfigError(f"--weight {given!r} is no NAME=WEIGHT, such as similarity=0.5.") from None
-    return stage_reward(check_stage(stage), told)
+            raise ConfigError(f"--weight {given!r} is not of the form NAME=WEIGHT, such as similarity=0.5.") from None
+    return stage_reward(check_stage(stage), weights_by_name)

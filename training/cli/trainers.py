@@ -1,4 +1,4 @@
-"""`deeprec train sft|grpo`: train an adapter on the runs of a store."""
+"""`deeprec train sft` and `deeprec train grpo`: training an adapter on the runs of a store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SFT, _GRPO, _LORA = SftConfig(), GrpoConfig(), AdapterConfig()
 
 _SHOWN = ("loss", "reward", "format_valid", "entropy")
-_TOLD = {
+_REPORTED = {
     "loss": "Loss",
     "eval_loss": "Loss on held-out runs",
     "reward": "Reward",
@@ -117,17 +117,23 @@ def sft(
     out: OutOption,
     store: StoreOption = DEFAULT_STORE,
     trainer: TrainerOptions = TrainerOptions(),
-    best: Annotated[int | None, typer.Option(min=1, help="Train on so many runs, those with the best rewards.")] = None,
-    min_reward: Annotated[float | None, typer.Option(help="Train on runs with at least this reward.")] = None,
-    stage: Annotated[str, typer.Option(help="Whose reward says what is best.")] = "recommendation",
+    best: Annotated[
+        int | None, typer.Option(min=1, help="Train only on so many runs, those with the highest rewards.")
+    ] = None,
+    min_reward: Annotated[float | None, typer.Option(help="Train only on runs with at least this reward.")] = None,
+    stage: Annotated[
+        str, typer.Option(help="The stage whose reward is meant by --best and --min-reward.")
+    ] = "recommendation",
     weight: WeightOption = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the runs.")] = _SFT.epochs,
-    batch_size: Annotated[int, typer.Option(min=1, help="Runs a step.")] = _SFT.batch_size,
-    validation: Annotated[float, typer.Option(help="Share of the runs to measure the loss on.")] = _SFT.validation,
+    batch_size: Annotated[int, typer.Option(min=1, help="Runs in one optimizer step.")] = _SFT.batch_size,
+    validation: Annotated[
+        float, typer.Option(help="Share of the runs that the loss is measured on, held out from training.")
+    ] = _SFT.validation,
     runs: RunOptions = RunOptions(status="finished"),
     as_json: JsonOption = False,
 ) -> None:
-    """Warm start: learn to write what good runs have written, guided ones included."""
+    """Warm start: train on what good runs have written, guided ones included."""
     config = SftConfig(epochs=epochs, batch_size=batch_size, validation=validation, **trainer.settings())
     reward = make_stage(stage, weight)
     where = runs.filter()
@@ -161,12 +167,12 @@ def sft(
         trained = train_sft(
             rollouts, base=trainer.base_model(), start=trainer.start, out=out, config=config, on_step=bar.show
         )
-    _tell(trained, out, f"{len(rollouts)} of {len(rewarded)} runs", as_json=as_json)
+    _report(trained, out, f"{len(rollouts)} of {len(rewarded)} runs", as_json=as_json)
 
 
 @option_groups
 def grpo(
-    stage: Annotated[str, typer.Option(help="Whose reward is learned: interaction or recommendation.")],
+    stage: Annotated[str, typer.Option(help="The stage whose reward is learned: interaction or recommendation.")],
     out: OutOption,
     store: StoreOption = DEFAULT_STORE,
     trainer: TrainerOptions = TrainerOptions(),
@@ -174,26 +180,31 @@ def grpo(
         int | None, typer.Option(min=1, help="Optimizer steps.", show_default="one pass over the groups")
     ] = None,
     groups_a_step: Annotated[
-        int, typer.Option(min=1, help="Groups, of runs of one person each, that a step takes.")
+        int, typer.Option(min=1, help="Groups of one optimizer step; a group is the runs of one request.")
     ] = 16,
     weight: WeightOption = None,
     scale: Annotated[
-        str, typer.Option(help="Of advantages: none, or group to divide by the group's deviation.")
+        str, typer.Option(help="Scale of advantages: none, or group to divide by the standard deviation of the group.")
     ] = "none",
-    loss: Annotated[str, typer.Option(help="TRL's name of the loss.")] = _GRPO.loss_type,
+    loss: Annotated[str, typer.Option(help="The loss, by its name in TRL.")] = _GRPO.loss_type,
     ratio: Annotated[str, typer.Option(help="Importance ratios by token or by sequence.")] = "token",
-    clip_low: Annotated[float, typer.Option(help="Ratios below 1 minus this are clipped.")] = _GRPO.clip_low,
-    clip_high: Annotated[float, typer.Option(help="Ratios above 1 plus this are clipped.")] = _GRPO.clip_high,
+    clip_low: Annotated[float, typer.Option(help="Importance ratios below 1 minus this are clipped.")] = _GRPO.clip_low,
+    clip_high: Annotated[
+        float, typer.Option(help="Importance ratios above 1 plus this are clipped.")
+    ] = _GRPO.clip_high,
     max_staleness: Annotated[
-        int, typer.Option(min=0, help="Leave out runs of policies more versions behind than this.")
+        int, typer.Option(min=0, help="Leave out runs of policies that are more versions behind than this.")
     ] = _GRPO.max_staleness,
     max_logprob_gap: Annotated[
-        float, typer.Option(help="Stop where logged and present log-probabilities differ by more, per token.")
+        float,
+        typer.Option(
+            help="Stop where logged and recomputed log-probabilities differ by more than this, in nats per token."
+        ),
     ] = _GRPO.max_logprob_gap,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """Learn from groups of free runs by their rewards, with the log-probabilities that were logged."""
+    """Train with GRPO on groups of free runs, by their rewards and the log-probabilities that were logged."""
     reward = make_stage(stage, weight)
     where = runs.filter()
     settings: dict[str, Any] = {
@@ -230,18 +241,18 @@ def grpo(
             data=_digest(scored, reward, scale, groups_a_step),
             on_step=bar.show,
         )
-    _tell(trained, out, f"{len(scored)} runs", as_json=as_json)
+    _report(trained, out, f"{len(scored)} runs", as_json=as_json)
 
 
 def _digest(scored: Sequence[ScoredRollout], stage: StageReward, scale: str, groups_a_step: int) -> str:
-    """16 hex digits over what the steps are made of."""
+    """Fingerprint the data of the steps, in 16 hex digits."""
     runs = sorted((str(each.rollout.run_id), each.reward, each.advantage) for each in scored)
-    told = json.dumps([stage.stage, dict(stage.weights), scale, groups_a_step, runs])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    text = json.dumps([stage.stage, dict(stage.weights), scale, groups_a_step, runs])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _version_of(start: Path | None) -> int | None:
-    """Which version of the policy an adapter is; None for one that deeprec did not train."""
+    """Read the version of the policy that an adapter is; None for one that deeprec did not train."""
     from deeprec.training.rollouts.rollout_filter import policy_version
     from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, read_lineage
 
@@ -251,7 +262,7 @@ def _version_of(start: Path | None) -> int | None:
 
 
 class _Bar:
-    """A bar of the optimizer steps, with what they come to."""
+    """A progress bar of the optimizer steps, with their metrics."""
 
     def __init__(self) -> None:
         columns = (
@@ -272,20 +283,20 @@ class _Bar:
         self._progress.stop()
 
     def show(self, report: StepReport) -> None:
-        """Move the bar; say what is wrong above it."""
+        """Move the bar to a step."""
         figures = [f"{name} {report.metrics[name]:.3f}" for name in _SHOWN if name in report.metrics]
         self._progress.update(self._task, total=report.steps, completed=report.steps_done, figures="  ".join(figures))
 
 
-def _tell(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
-    """How the training went, from its log."""
+def _report(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
+    """Report how the training went, from its log."""
     from deeprec.training.trainers.step_report import read_log
 
     lines = read_log(out)
     steps = [line for line in lines if "loss" in line]
     seconds = sum(line["step_time"] for line in steps)
     tokens = steps[-1]["num_tokens"]
-    told = {
+    summary = {
         "trained": str(trained),
         "steps": len(steps),
         "tokens": tokens,
@@ -295,13 +306,13 @@ def _tell(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
         "validation": [line for line in lines if "eval_loss" in line],
     }
     if as_json:
-        typer.echo(json.dumps(to_json(told), indent=2, allow_nan=False))
+        typer.echo(json.dumps(to_json(summary), indent=2, allow_nan=False))
         return
     typer.echo(
         f"{what}, {len(steps)} steps, {tokens:,.0f} tokens in {seconds:,.0f} s "
         f"({1000 * seconds / max(tokens, 1):.1f} s per 1,000)."
     )
-    for name, label in _TOLD.items():
+    for name, label in _REPORTED.items():
         figures = [line[name] for line in lines if isinstance(line.get(name), float)]
         if figures:
             last = f", {figures[-1]:.3f} at last" if len(figures) > 1 else ""

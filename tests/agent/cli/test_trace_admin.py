@@ -49,11 +49,11 @@ def test_prune_says_what_it_would_do_and_does_it_when_told(call: Call, path: Pat
     code, out, _ = call("prune", "--status", "malformed")
     assert (code, out.splitlines()[0][:22]) == (0, "Would delete 1 run, ab")
     assert "matches: 1 run" in out
-    assert out.splitlines()[-1] == "Nothing was deleted: say --yes to delete them."
+    assert out.splitlines()[-1] == "Nothing was deleted: give --yes to delete them."
     assert "malformed" in statuses(path)
     code, out, _ = call("prune", "--status", "malformed", "--yes")
     assert (code, out.splitlines()[0][:16]) == (0, "Deleted 1 run, a")
-    assert "Room given back: " in out
+    assert "Space freed: " in out
     assert statuses(path) == ["finished", "running"]
 
 
@@ -70,7 +70,7 @@ def test_what_is_kept_is_said(call: Call) -> None:
     call("pin", "abc")
     _, out, _ = call("prune", "--suite", "demo")
     assert out.splitlines()[0] == "Would delete 0 runs, about 0 bytes."
-    assert out.splitlines()[1] == "Kept although the rules name them: 1 pinned, 1 maybe running."
+    assert out.splitlines()[1] == "Kept although the rules match them: 1 pinned, 1 maybe running."
     assert "--yes" not in out
 
 
@@ -91,7 +91,7 @@ def test_redact_says_what_it_would_do_and_does_it_when_told(call: Call, path: Pa
         assert store.run(RUN).run.user_id == "ann"
     code, out, _ = call("redact", "--user", "ann", "--yes")
     assert code == 0
-    assert out == ("Redacted 1 run with 3 turns.\nOld bytes were taken out of the database's files by a full vacuum.\n")
+    assert out == ("Redacted 1 run with 3 turns.\nOld bytes were removed from the database's files by a full vacuum.\n")
     with TraceStore(path) as store:
         assert store.run(RUN).run.user_id is None
     code, out, _ = call("redact", "--user", "ann", "--yes", "--json")
@@ -117,7 +117,7 @@ def test_runs_travel_through_a_file(call: Call, path: Path, tmp_path: Path) -> N
     other = tmp_path / "other.db"
     assert call("import", tmp_path / "runs.jsonl.gz", "--store", other)[:2] == (0, "Imported 3 runs.\n")
     code, out, _ = call("import", tmp_path / "runs.jsonl.gz", "--store", other)
-    assert (code, out) == (0, "Imported 0 runs; 3 were there already.\n")
+    assert (code, out) == (0, "Imported 0 runs; the store had 3 already.\n")
     with TraceStore(other) as store:
         store.write_rewards(RUN, "list", {"hit": 1.0})
     code, out, _ = call("import", tmp_path / "runs.jsonl.gz", "--store", other)
@@ -167,22 +167,22 @@ def test_migrate_goes_back_and_forth_with_the_data_in_place(call: Call, path: Pa
     ("words", "message"),
     [
         (["prune"], "No rule says which runs are to go"),
-        (["prune", "--status", "dead"], "'dead' is no status"),
-        (["prune", "--max-size", "much"], "'much' is no size"),
+        (["prune", "--status", "dead"], "'dead' is not a status"),
+        (["prune", "--max-size", "much"], "'much' is not a size"),
         (["prune", "--max-size", "-1"], "below 0"),
-        (["prune", "--max-size", "infGB"], "is no size"),
+        (["prune", "--max-size", "infGB"], "is not a size"),
         (["prune", "--older-than", "-1"], "below 0"),
         (["pin", "fff"], "No run begins with 'fff'"),
         (["redact", "--user", "eve", "--yes"], "may still be running"),
-        (["export"], "Say what to export"),
-        (["export", "--preferences", "a", "--format", "jsonl"], "Say what to export"),
+        (["export"], "Nothing to export was named"),
+        (["export", "--preferences", "a", "--format", "jsonl"], "Nothing to export was named"),
         (["export", "--format", "jsonl"], "--format and -o go together"),
         (["export", "--preferences", "a", "-o", "b"], "--format and -o go together"),
         (["export", "--format", "jsonl", "-o", "."], "so it stays"),
         (["export", "--format", "jsonl", "-o", "/proc/no/file"], "cannot be written"),
         (["export", "--format", "parquet", "-o", "/dev/null"], "is no folder"),
-        (["import", "nowhere.jsonl"], "nowhere.jsonl is no file"),
-        (["import", "/dev/null"], "is no file"),
+        (["import", "nowhere.jsonl"], "nowhere.jsonl is not a file"),
+        (["import", "/dev/null"], "is not a file"),
         (["migrate", "--to", "9999"], "'9999' is no revision"),
         (["migrate", "--store", "nowhere.db"], "There is no trace store at nowhere.db"),
         (["otel", "abc", "--endpoint", "nowhere"], "'nowhere' is no OTLP address"),

@@ -123,7 +123,7 @@ def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], m
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["ls", "--status", "dead"], "is no status of a run"),
+        (["ls", "--status", "dead"], "is not a status of a run"),
         (["show", "fff"], "No run begins with 'fff'"),
         (["show", "--", "-1%"], "is no run id"),
         (["show", "abc", "--artifact", "nowhere"], "nowhere"),

@@ -293,11 +293,11 @@ def test_mistakes_are_one_line(
         (("check", "absent.db"), "absent.db"),
         (("check", file, "--stage", "outcome"), "no stage 'outcome'"),
         (("check", file, "--weight", "hit=2"), "Name the stage with --stage"),
-        (("check", file, "--stage", "interaction", "--weight", "hit"), "no NAME=WEIGHT"),
+        (("check", file, "--stage", "interaction", "--weight", "hit"), "not of the form NAME=WEIGHT"),
         (("check", file, "--adapter", "a"), "Name it with --base"),
         (("check", file, "--base", "absent"), "There is no model at absent"),
         (("check", file, "--base", tiny_base, "--adapter", "absent"), "is not a LoRA adapter"),
-        (("check", file, "--status", "done"), "is no status of a run"),
+        (("check", file, "--status", "done"), "is not a status of a run"),
         (("score", file, "--artifact", "absent"), "absent"),
         (("score", file, "--reward", "absent.py:f"), "There is no file absent.py"),
     ):
