@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -10,14 +10,13 @@ from uuid import UUID
 import numpy as np
 
 from benchmarks.made_runs import ids
-from deeprec.agent.traces import RecommendationRecord, RetrievalRecord, RewardRecord, RunRecord, RunTrace
+from deeprec.agent.traces import CaseRecord, RecommendationRecord, RetrievalRecord, RewardRecord, RunRecord, RunTrace
 from deeprec.evals.metrics import rewards, run_metrics
-from deeprec.evals.suites.result_rows import CASE_SCHEME, SHUFFLED, TRUE_OF
 from deeprec.trm_tool import ScoredItem
 
 SYSTEMS = (
     *("trm", "popularity", "co-occurrence", "fused"),
-    *("one-retrieval", "one-retrieval" + SHUFFLED, "deeprec-one-turn", "deeprec-guided", "deeprec-free", "tuned"),
+    *("one-retrieval", "one-retrieval-shuffled", "deeprec-one-turn", "deeprec-guided", "deeprec-free", "tuned"),
 )
 """The first four have no language model."""
 _GENRES = ("action", "adventure", "comedy", "crime", "drama", "horror", "romance", "sci-fi", "thriller", "war")
@@ -40,12 +39,12 @@ def make_suite_runs(users: int, *, seed: int, suite: str = "made@00000000", k: i
             yield _make_suite_run(random, system, str(user), target, items, case, now, suite=suite)
 
 
-def _make_case(random: np.random.Generator) -> dict[str, float]:
+def _make_case(random: np.random.Generator) -> CaseRecord:
     year = int(random.integers(1950, 1999))
     genres = random.choice(_GENRES, size=int(random.integers(1, 4)), replace=False)
     phrases = (*genres, str(year), f"{year // 10 * 10}s")
-    sizes = {"target_popularity": float(random.integers(0, 400)), "history_length": float(random.integers(18, 700))}
-    return sizes | {TRUE_OF + phrase: 1.0 for phrase in phrases}
+    popularity, length = float(random.integers(0, 400)), int(random.integers(18, 700))
+    return CaseRecord(target_popularity=popularity, history_length=length, phrases=phrases)
 
 
 def _make_suite_run(
@@ -54,13 +53,14 @@ def _make_suite_run(
     user: str,
     target: str,
     items: tuple[str, ...],
-    case: Mapping[str, float],
+    case: CaseRecord,
     now: datetime,
     *,
     suite: str,
 ) -> RunTrace:
     speaks, k = SYSTEMS.index(system) >= 4, len(items)
-    if not speaks or system.endswith(SHUFFLED):
+    shuffled_of = "one-retrieval" if system == "one-retrieval-shuffled" else None
+    if not speaks or shuffled_of is not None:
         items = tuple(items[index] for index in random.permutation(k))
     found = tuple(ScoredItem(item, 1 / place) for place, item in enumerate(items, start=1))
     listed = tuple(items[index] for index in random.permutation(k)) if speaks else items
@@ -89,6 +89,8 @@ def _make_suite_run(
             split="test",
             suite=suite,
             system=system,
+            kind="agent" if speaks else "scored",
+            shuffled_of=shuffled_of,
         ),
         status="finished",
         incomplete=False,
@@ -108,16 +110,9 @@ def _make_suite_run(
     hit = 1 / int(random.integers(1, k + 1)) if random.random() < 0.2 else 0.0
     measures = run_metrics.measure_run(trace) | {"rr_written": hit, "rr_filled": hit, "found": float(hit > 0)}
     measures |= {"diversity": random.random(), "popularity": random.random(), "names_target": 0.0}
-    scores = {run_metrics.SCHEME: measures, CASE_SCHEME: dict(case)}
+    scored: tuple[RewardRecord, ...] = ()
     if speaks:
         measures |= {"tokens": float(random.integers(50, 300)), "valid": float(random.random() < 0.9)}
-        score = {name: random.random() for name in ("format", "invocations", "diversity", "hit", "rank", "similarity")}
-        scores[rewards.SCHEME] = score
-    return replace(
-        trace,
-        rewards=tuple(
-            RewardRecord(scheme=scheme, component=component, value=value)
-            for scheme, components in scores.items()
-            for component, value in components.items()
-        ),
-    )
+        names = ("format", "invocations", "diversity", "hit", "rank", "similarity")
+        scored = tuple(RewardRecord(scheme=rewards.SCHEME, component=name, value=random.random()) for name in names)
+    return replace(trace, rewards=scored, metrics=measures, case=case)

@@ -74,6 +74,7 @@ class RunStart:
             split=lineage.get("split"),
             suite=lineage.get("suite"),
             system=lineage.get("system"),
+            shuffled_of=lineage.get("shuffled_of"),
             group_id=lineage.get("group_id"),
             parent_id=self.parent_id,
             fork=lineage.get("fork"),

@@ -24,6 +24,8 @@ class Lineage(TypedDict, total=False):
     split: str
     suite: str
     system: str
+    shuffled_of: str | None
+    """See `RunRecord.shuffled_of`."""
     group_id: str
     parent_id: str
     fork: dict[str, Any]

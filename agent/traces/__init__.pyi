@@ -16,14 +16,15 @@ from .export.parquet import export_parquet as export_parquet
 from .export.preferences import PreferenceExport as PreferenceExport, export_preferences as export_preferences
 from .frames.traces import Traces as Traces
 from .records import (
+    PARTS as PARTS,
+    CaseRecord as CaseRecord,
     ChainTurn as ChainTurn,
-    LoggedPreference as LoggedPreference,
+    Part as Part,
     RecommendationRecord as RecommendationRecord,
     RetrievalRecord as RetrievalRecord,
     RewardRecord as RewardRecord,
     RunChain as RunChain,
     RunOutcome as RunOutcome,
-    RunPreferences as RunPreferences,
     RunRecord as RunRecord,
     RunSummary as RunSummary,
     RunTrace as RunTrace,
@@ -37,13 +38,7 @@ from .store.codec import (
     encode_tokens as encode_tokens,
 )
 from .store.recorder import NullRecorder as NullRecorder, Recorder as Recorder, SqlRecorder as SqlRecorder
-from .store.run_outlines import (
-    PlaceOutline as PlaceOutline,
-    RetrievalOutline as RetrievalOutline,
-    RunOutline as RunOutline,
-    TurnOutline as TurnOutline,
-    read_outlines as read_outlines,
-)
+from .store.snapshot import RunCount as RunCount, Snapshot as Snapshot
 from .store.store import (
     RunFilter as RunFilter,
     RunNotFoundError as RunNotFoundError,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
@@ -17,6 +19,11 @@ Action = Literal["retrieve", "recommend", "malformed", "unavailable"]
 Source = Literal["written", "filled", "fallback"]
 Outcome = Literal["finished", "malformed", "budget", "fallback"]
 Status = Literal["running", "finished", "malformed", "budget", "fallback"]
+Kind = Literal["agent", "scored", "derived"]
+Part = Literal["tokens", "texts", "settings", "scores"]
+"""A group of columns that a reader can leave out: token ids and log-probabilities; texts, thoughts and messages of
+turns; sampling, config and versions of runs; rewards, metrics and cases."""
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class TraceStoreError(DeepRecError):
@@ -56,6 +63,13 @@ class RunRecord:
     suite: str | None = None
     system: str | None = None
     """Which system of the suite this is a run of."""
+    kind: Kind = "agent"
+    """Who wrote the list: a language model ("agent"), a scorer of the catalogue ("scored"), or code that read it out of
+    the run `parent_id` ("derived")."""
+    oracle: bool = False
+    """Whether the system knows something about the target: an upper bound."""
+    shuffled_of: str | None = None
+    """The system that this one equals, except that its model sees the candidates in a drawn order."""
     group_id: str | None = None
     parent_id: UUID | None = None
     """The run that this one was forked from, or replays."""
@@ -206,24 +220,19 @@ class RunChain(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedPreference:
-    """A preference that a model wrote to search with."""
+class CaseRecord:
+    """Facts about the request of an evaluated run; they are the same whatever system answered it."""
 
-    turn: int
-    """Position of the turn that wrote it."""
-    retrieval: int | None
-    """Position of the retrieval that it was used in; None where the run ended before that."""
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPreferences:
-    """The preferences of one run, in the order in which they were written."""
-
-    run: RunRecord
-    status: Status
-    incomplete: bool
-    preferences: tuple[LoggedPreference, ...]
+    target_popularity: float = math.nan
+    """How often the target was interacted with in training."""
+    history_length: int
+    """Items in the whole history, also where the model was shown less."""
+    other_data: bool = False
+    """The recommender was trained on other data than the request is from."""
+    chosen_on: bool = False
+    """Training chose the recommender's epoch and its trust in preferences by the targets of the same suite."""
+    phrases: tuple[str, ...] = ()
+    """What the catalogue says about the target, such as a genre or a decade."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,3 +257,14 @@ class RunTrace:
     written: tuple[RecommendationRecord, ...]
     recommended: tuple[RecommendationRecord, ...]
     rewards: tuple[RewardRecord, ...]
+    """By scheme and component."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the evaluation measured, by name; NaN where it could not be computed. Empty for a run outside a suite."""
+    case: CaseRecord | None = None
+    """None for a run outside a suite."""
+
+    @property
+    def scores(self) -> tuple[RewardRecord, ...]:
+        """Every stored number to show: the rewards, and the metrics as those of a scheme "eval"."""
+        metrics = (RewardRecord(scheme="eval", component=name, value=self.metrics[name]) for name in self.metrics)
+        return tuple(sorted((*self.rewards, *metrics), key=lambda score: (score.scheme, score.component)))

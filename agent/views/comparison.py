@@ -272,7 +272,7 @@ def _moves(left: RunTrace, right: RunTrace) -> list[ListMove]:
 
 
 def _rewards(left: RunTrace, right: RunTrace) -> list[RewardDifference]:
-    values = [{(r.scheme, r.component): r.value for r in trace.rewards} for trace in (left, right)]
+    values = [{(r.scheme, r.component): r.value for r in trace.scores} for trace in (left, right)]
     found = []
     for key in dict.fromkeys([*values[0], *values[1]]):
         one, other = (side.get(key, math.nan) for side in values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from deeprec.agent import Traces, TraceStore
-from deeprec.agent.traces import RunFilter, read_outlines
+from deeprec.agent.traces import PARTS, RunFilter
 from deeprec.evals.diagnosis.list_counters import CopyCounter, ListCounter, PositionCounter
 from deeprec.evals.diagnosis.outcome_counters import CostCounter, EndingCounter, TargetCounter
 from deeprec.evals.diagnosis.preference_counters import PreferenceCounter
@@ -40,12 +40,12 @@ def diagnose(
     lists, positions, cost = ListCounter(), PositionCounter(), CostCounter()
     left_out = Counter({"forks": 0, "running": 0, "incomplete": 0})
     runs, systems = 0, Counter[str | None]()
-    for run in read_outlines(store, where):
+    for run in store.traces(where, omit=PARTS, batch=256):
         runs += 1
-        if run.is_fork:
+        if run.run.fork is not None:
             left_out["forks"] += 1
             continue
-        systems[run.system] += 1
+        systems[f"{run.run.system} (oracle)" if run.run.oracle else run.run.system] += 1
         endings.add(run)
         if run.status == "running" or run.incomplete:
             left_out["running" if run.status == "running" else "incomplete"] += 1

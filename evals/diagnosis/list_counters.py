@@ -53,7 +53,7 @@ class ListCounter:
             return
         grounded = facts.entries - facts.ungrounded
         self._lengths.add(facts.entries)
-        self._full.add(len(facts.listed) >= min(facts.run.k, len(facts.candidates)))
+        self._full.add(len(facts.listed) >= min(facts.run.run.k, len(facts.candidates)))
         self._ungrounded.add(facts.ungrounded, facts.entries)
         self._any_ungrounded.add(facts.ungrounded > 0)
         self._repeated.add(grounded - len(facts.listed), grounded)
@@ -96,8 +96,8 @@ class PositionCounter:
         for number in numbers:
             self._bins[min(BINS - 1, (number - 1) * BINS // (n - 1))] += 1
         found_at: dict[str, int] = {}
-        for call in facts.run.retrievals:
-            for rank, item in enumerate(call.items, start=1):
+        for items in facts.found:
+            for rank, item in enumerate(items, start=1):
                 found_at.setdefault(item, rank)
         for item in facts.listed:
             self._ranks.add(found_at[item])

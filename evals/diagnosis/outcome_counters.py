@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from deeprec.agent.traces.store.run_outlines import RunOutline
+from deeprec.agent.traces import RunTrace
 from deeprec.evals.diagnosis.records import CeilingPoint, CostFigures, Ending, TargetFigures
 from deeprec.evals.diagnosis.run_facts import RunFacts
 from deeprec.evals.metrics.streaming import Commonest, Proportion, Quantiles, Ratio, proportion_interval
@@ -34,7 +34,7 @@ class EndingCounter:
         self._runs: Counter[str] = Counter()
         self._incomplete = Proportion()
 
-    def add(self, run: RunOutline) -> None:
+    def add(self, run: RunTrace) -> None:
         """Count one run."""
         self._runs[run.status] += 1
         self._incomplete.add(run.incomplete)
@@ -71,7 +71,7 @@ class TargetCounter:
 
     def add(self, facts: RunFacts) -> None:
         """Count one run, if it has a target."""
-        target = facts.run.target_id
+        target = facts.run.run.target_id
         if target is None:
             return
         self._turns.update(call.turn + 1 for call in facts.run.retrievals)

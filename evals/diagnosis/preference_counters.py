@@ -46,11 +46,11 @@ class PreferenceCounter:
                 self._encode()
         known: set[str] = set()
         again = later = 0
-        for call in facts.run.retrievals:
+        for items in facts.found:
             if known:
-                later += len(call.items)
-                again += sum(item in known for item in call.items)
-            known.update(call.items)
+                later += len(items)
+                again += sum(item in known for item in items)
+            known.update(items)
         self._seen.add(again, later)
 
     def figures(self) -> PreferenceFigures:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from deeprec.agent import fuse_rankings
-from deeprec.agent.traces.store.run_outlines import RunOutline
+from deeprec.agent.traces import RunTrace
 
 
 @dataclass(frozen=True)
 class RunFacts:
     """What several figures need of one run."""
 
-    run: RunOutline
+    run: RunTrace
 
     @cached_property
     def preferences(self) -> tuple[str, ...]:
@@ -22,20 +22,25 @@ class RunFacts:
         return tuple(" ".join(text.casefold().split()) for text in asked if text is not None)
 
     @cached_property
+    def found(self) -> tuple[tuple[str, ...], ...]:
+        """The item ids of each retrieval, best first."""
+        return tuple(tuple(item.id for item in call.items) for call in self.run.retrievals)
+
+    @cached_property
     def candidates(self) -> dict[str, int]:
         """Item id -> number, from 1, in the order in which they were found."""
-        found = dict.fromkeys(item for call in self.run.retrievals for item in call.items)
+        found = dict.fromkeys(item for items in self.found for item in items)
         return {item: number for number, item in enumerate(found, start=1)}
 
     @cached_property
     def first_order(self) -> tuple[str, ...]:
         """The first retrieval, best first."""
-        return self.run.retrievals[0].items if self.run.retrievals else ()
+        return self.found[0] if self.found else ()
 
     @cached_property
     def fused_order(self) -> tuple[str, ...]:
         """All candidates by the sum of their reciprocal ranks, equal ones as found: what fills short lists."""
-        return tuple(fuse_rankings(call.items for call in self.run.retrievals))
+        return tuple(fuse_rankings(self.found))
 
     @cached_property
     def listed(self) -> tuple[str, ...]:
@@ -55,7 +60,8 @@ class RunFacts:
     @cached_property
     def found_at(self) -> tuple[int, int] | None:
         """Number of the turn, from 1, that first retrieved the target, and the rank there; None if none did."""
-        for call in self.run.retrievals:
-            if self.run.target_id in call.items:
-                return call.turn + 1, call.items.index(self.run.target_id) + 1
+        target = self.run.run.target_id
+        for call, items in zip(self.run.retrievals, self.found, strict=True):
+            if target in items:
+                return call.turn + 1, items.index(target) + 1
         return None

@@ -16,7 +16,7 @@ Shown = tuple[float, str]
 
 def found_but_not_listed(facts: RunFacts) -> Shown | None:
     """The target came in the first retrieval, and the model left it out of its list. The better its rank, the more."""
-    if facts.found_at is None or facts.run.target_id in facts.listed or not facts.entries:
+    if facts.found_at is None or facts.run.run.target_id in facts.listed or not facts.entries:
         return None
     if facts.found_at[0] != facts.run.retrievals[0].turn + 1:
         return None
@@ -36,7 +36,7 @@ def found_after_refining(facts: RunFacts) -> Shown | None:
 
 def gained_rank(facts: RunFacts) -> Shown | None:
     """The model ranked the target above where its first retrieval had it."""
-    target = facts.run.target_id
+    target = facts.run.run.target_id
     if target is None or target not in facts.first_order or target not in facts.listed:
         return None
     before, after = facts.first_order.index(target) + 1, facts.listed.index(target) + 1
@@ -117,7 +117,7 @@ class WorthReadingRuns:
             shown = shows(facts)
             if shown is not None:
                 best = self._best[reason]
-                heapq.heappush(best, (shown[0], -facts.run.run_id.int, facts.run.run_id, shown[1]))
+                heapq.heappush(best, (shown[0], -facts.run.run.run_id.int, facts.run.run.run_id, shown[1]))
                 if len(best) > self._most:
                     heapq.heappop(best)
 

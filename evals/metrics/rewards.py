@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,18 @@ from deeprec.trm_tool.trm.artifact import Artifact
 
 Reward = Callable[[RunTrace], float]
 """A run -> unitless score; NaN where it cannot be computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFree:
+    """A reward of actions, retrievals and lists only: stored runs are scored by it without loading their `PARTS`."""
+
+    reward: Reward
+
+    def __call__(self, trace: RunTrace) -> float:
+        """The reward of a run."""
+        return self.reward(trace)
+
 
 SCHEME = "deeprec"
 """Under which name the components are stored."""
@@ -141,7 +154,7 @@ def make_rewards(artifact: Artifact | None = None, encoder: Encoder | None = Non
     rewards |= {"hit": hit_reward, "rank": rank_reward}
     if artifact is not None:
         rewards["similarity"] = make_similarity_reward(artifact)
-    return rewards
+    return {name: TokenFree(reward) for name, reward in rewards.items()}
 
 
 def score_run(trace: RunTrace, rewards: Mapping[str, Reward]) -> dict[str, float]:

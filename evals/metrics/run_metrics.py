@@ -19,8 +19,6 @@ from deeprec.evals.metrics.rewards import format_fault
 from deeprec.trm_tool.recommender import CatalogueView
 from deeprec.trm_tool.trm.artifact import Artifact
 
-SCHEME = "eval"
-"""Under which name the measures are stored."""
 _SHORTEST_TITLE = 4
 MeasureList = Callable[[Sequence[str]], dict[str, float]]
 """A list of item ids -> what it is like, by name."""

@@ -17,6 +17,7 @@ def make_agent_request(
     seed: int,
     run_id: UUID | None = None,
     system: str | None = None,
+    shuffled_of: str | None = None,
     group_id: str | None = None,
     latest: int | None = None,
 ) -> AgentInput:
@@ -29,6 +30,7 @@ def make_agent_request(
         seed: Of the run (`run_seed`).
         run_id: Id that the run gets; None leaves it to the graph.
         system: Row of a report that the run belongs to.
+        shuffled_of: See `RunRecord.shuffled_of`.
         group_id: Runs of one group are compared with each other in training.
         latest: Items from the end of the history that the agent gets; None is all.
     """
@@ -37,6 +39,8 @@ def make_agent_request(
         lineage["run_id"] = str(run_id)
     if system is not None:
         lineage["system"] = system
+    if shuffled_of is not None:
+        lineage["shuffled_of"] = shuffled_of
     if group_id is not None:
         lineage["group_id"] = group_id
     return AgentInput(history=list(case.history if latest is None else case.history[-latest:]), lineage=lineage)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from deeprec.evals.metrics.ranking import Interval, paired_interval
 from deeprec.evals.metrics.statistics import FEW_USERS, holm, randomisation_test, smallest_difference
-from deeprec.evals.suites.result_rows import TRUE_OF
 from deeprec.evals.suites.results import SuiteResults, SystemResults
 from deeprec.trm_tool.errors import ConfigError
 
@@ -102,7 +101,8 @@ def slices(results: SuiteResults) -> dict[str, set[str]]:
     cases = results.cases
     found: dict[str, set[str]] = {}
     for key, words in (("target_popularity", "target"), ("history_length", "history")):
-        values = {user: case[key] for user, case in cases.items() if not math.isnan(case.get(key, math.nan))}
+        values = {user: float(getattr(case, key)) for user, case in cases.items()}
+        values = {user: value for user, value in values.items() if not math.isnan(value)}
         if not values:
             continue
         low, high = (float(bound) for bound in np.quantile(list(values.values()), [1 / 3, 2 / 3]))
@@ -115,13 +115,12 @@ def slices(results: SuiteResults) -> dict[str, set[str]]:
         for name, (above, up_to) in thirds.items():
             found[name] = {user for user, value in values.items() if above < value <= up_to}
     found["cold target (no interaction in training)"] = {
-        user for user, case in cases.items() if case.get("target_popularity") == 0
+        user for user, case in cases.items() if case.target_popularity == 0
     }
     phrases: dict[str, set[str]] = {}
     for user, case in cases.items():
-        for key in case:
-            if key.startswith(TRUE_OF):
-                phrases.setdefault(key.removeprefix(TRUE_OF), set()).add(user)
+        for phrase in case.phrases:
+            phrases.setdefault(phrase, set()).add(user)
     commonest = sorted(phrases.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:MAX_PHRASES]
     return found | {f"target is {phrase}": users for phrase, users in commonest}
 

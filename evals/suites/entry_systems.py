@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from deeprec.evals.suites.suite import Entry, Suite
-from deeprec.evals.systems.suite_systems import AnySystem, DerivedSystem, Setting
+from deeprec.evals.systems.suite_systems import AgentSystem, AnySystem, DerivedSystem, Setting
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 from deeprec.trm_tool.plugins import load_function
 
@@ -13,12 +14,12 @@ from deeprec.trm_tool.plugins import load_function
 def make_entry_systems(
     setting: Setting, systems: Mapping[str, Callable[[Setting], AnySystem]], only: Sequence[str]
 ) -> list[tuple[Entry, AnySystem]]:
-    """Make the systems of a suite, in the suite's order.
+    """Make all systems of a suite, in the suite's order.
 
     Args:
         setting: What systems are made from.
         systems: What names in the suite mean; `module:function` and `path.py:function` are imported.
-        only: Names of the entries to make; empty makes all.
+        only: Names of the entries that are meant to run.
 
     Raises:
         ConfigError: `only` names an entry that the suite lacks, an entry names no system, or a derived system has no
@@ -42,9 +43,19 @@ def make_entry_systems(
             )
         if isinstance(system, DerivedSystem):
             source_entry(suite, entry, system)
-        if not only or entry.name in only:
-            made.append((entry, system))
+        made.append((entry, system))
     return made
+
+
+def shuffled_entries(made: Sequence[tuple[Entry, AnySystem]]) -> dict[str, str]:
+    """Entry whose candidates are shuffled -> the entry that equals it otherwise, its model included."""
+    return {
+        entry.name: other.name
+        for entry, system in made
+        if isinstance(system, AgentSystem) and system.is_shuffled
+        for other, twin in made
+        if twin == replace(system, is_shuffled=False) and other.model == entry.model
+    }
 
 
 def _own_system(name: str, setting: Setting) -> AnySystem:

@@ -16,10 +16,10 @@ from deeprec.agent import CompletionPolicy, RunTrace, SqlRecorder, TraceStore, b
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.requests.leaks import check_cases, check_disjoint, check_holdout, evaluated_pairs, learned_pairs
-from deeprec.evals.suites.entry_systems import make_entry_systems, source_entry
+from deeprec.evals.suites.entry_systems import make_entry_systems, shuffled_entries, source_entry
 from deeprec.evals.suites.listed_runs import make_listed_run
 from deeprec.evals.suites.progress import ProgressCounter, SuiteProgress
-from deeprec.evals.suites.result_rows import ORACLE, model_name, models_of
+from deeprec.evals.suites.result_rows import model_name, models_of
 from deeprec.evals.suites.results import measured_runs
 from deeprec.evals.suites.run_scores import RunScorer
 from deeprec.evals.suites.served_runs import run_on_server
@@ -94,7 +94,8 @@ def run_suite(
     check_disjoint(evaluated_pairs(cases), learned_pairs(recommender, dataset), by="the recommender")
     setting = Setting(suite=suite, dataset=dataset, recommender=recommender, cases=cases)
     label = suite_label(suite, dataset, recommender.identity.fingerprint)
-    made = make_entry_systems(setting, systems, only)
+    every = make_entry_systems(setting, systems, only)
+    made = [(entry, system) for entry, system in every if not only or entry.name in only]
     harness = _Harness(
         label=label,
         setting=setting,
@@ -103,6 +104,7 @@ def run_suite(
         done=measured_runs(store, label),
         scorer=RunScorer(setting, for_agents.encoder if isinstance(for_agents, Retriever) else encoder),
         on_progress=on_progress or (lambda _: None),
+        shuffled_of=shuffled_entries(every),
     )
     for entry, system in made:
         if isinstance(system, System):
@@ -147,6 +149,7 @@ class _Harness:
     """Runs that are stored and measured."""
     scorer: RunScorer
     on_progress: Callable[[SuiteProgress], None]
+    shuffled_of: Mapping[str, str]
 
     def run_scored(self, entry: Entry, system: System) -> None:
         """Lists of the best by score, seen and removed items masked."""
@@ -154,7 +157,6 @@ class _Harness:
         counter = self._counter(entry, total=len(self.setting.cases), left=len(cases))
         catalogue, k = self.setting.recommender.catalogue, self.setting.suite.k
         rows_of = make_row_finder(catalogue)
-        name = entry.name + (ORACLE if system.oracle else "")
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
             began = time.perf_counter()
@@ -165,7 +167,7 @@ class _Harness:
             each_ms = (time.perf_counter() - began) * 1000 / len(batch)
             self.store.write_runs(
                 [
-                    self._listed(entry, case, listed, each_ms, name=name)
+                    self._listed(entry, case, listed, each_ms, oracle=system.oracle)
                     for case, listed in zip(batch, lists, strict=True)
                 ]
             )
@@ -182,9 +184,7 @@ class _Harness:
             run = self.store.run(parent)
             ranked = system.rank(run)[: self.setting.suite.k]
             listed = [ScoredItem(item_id, 1 / rank) for rank, item_id in enumerate(ranked, start=1)]
-            self.store.write_runs(
-                [self._listed(entry, case, listed, run.latency_ms or 0.0, name=entry.name, seed=seed, source=run)]
-            )
+            self.store.write_runs([self._listed(entry, case, listed, run.latency_ms or 0.0, seed=seed, source=run)])
             counter.add(1)
 
     async def run_agents(
@@ -235,6 +235,7 @@ class _Harness:
                         seed=run_seed(self.label, case.user, seed),
                         run_id=self._id(entry, case, seed),
                         system=entry.name,
+                        shuffled_of=self.shuffled_of.get(entry.name),
                     )
                     for case in cases
                 ],
@@ -251,7 +252,7 @@ class _Harness:
         listed: Sequence[ScoredItem],
         latency_ms: float,
         *,
-        name: str,
+        oracle: bool = False,
         seed: int = 0,
         source: RunTrace | None = None,
     ) -> RunTrace:
@@ -266,7 +267,8 @@ class _Harness:
             seed=seed,
             split=self.setting.suite.split,
             suite=self.label,
-            system=name,
+            system=entry.name,
+            oracle=oracle,
         )
         return self.scorer.with_scores(run, case, source)
 

@@ -34,7 +34,7 @@ def make_listed_run(
         identity: The recommender of the suite.
         source: The run that the list was read out of: its retrievals are this run's too. None: the list itself is the
             one retrieval.
-        lineage: Further fields of `RunRecord`: seed, split, suite, system.
+        lineage: Further fields of `RunRecord`: seed, split, suite, system, oracle.
     """
     places = tuple(
         RecommendationRecord(rank=rank, item_id=item.id, retrieval=0, score=item.score, source="written")
@@ -57,6 +57,7 @@ def make_listed_run(
             trm_fingerprint=identity.fingerprint,
             trm_holdout=identity.holdout,
             dataset_fingerprint=identity.dataset_fingerprint,
+            kind="scored" if source is None else "derived",
             parent_id=None if source is None else source.run.run_id,
             **lineage,
         ),

@@ -20,7 +20,6 @@ from deeprec.evals.suites.comparison import (
     lists_seen,
     masks_alike,
 )
-from deeprec.evals.suites.result_rows import SHUFFLED
 from deeprec.evals.suites.results import SuiteResults
 from deeprec.trm_tool.errors import ConfigError
 
@@ -98,7 +97,7 @@ def make_report(
         for system in results.systems
         if not system.oracle and system.name != baseline and masks_alike(system, against)
     ]
-    orders = {name: (results.system(name), results.system(name + SHUFFLED)) for name in results.orders}
+    orders = {name: (results.system(name), results.system(results.shuffled[name])) for name in results.orders}
     agents = [system for system in rivals if np.nanmean(system.measures["tokens"]) > 0] or rivals
     if slice_of is None and agents:
         own = measure.replace(" filled", " written")
@@ -187,12 +186,12 @@ def _weak_points(results: SuiteResults) -> list[str]:
     known = max(int((system.measures.get("in_history", np.zeros(1)) > 0).sum()) for system in results.systems)
     if known:
         warnings.append(f"{known} targets are in the history that was shown: masked, no system can find them.")
-    if any(case.get("other_data") for case in results.cases.values()):
+    if any(case.other_data for case in results.cases.values()):
         warnings.append(
             "The recommender was trained on other data than this suite's (fingerprints differ): nothing proves that it "
             "did not learn the targets."
         )
-    if any(case.get("chosen_on") for case in results.cases.values()):
+    if any(case.chosen_on for case in results.cases.values()):
         warnings.append(
             "Training chose the recommender's epoch and its trust in preferences by these very targets: fit for "
             "choosing between settings, too good for a claim."

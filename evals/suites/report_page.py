@@ -16,7 +16,8 @@ from deeprec.evals.metrics.statistics import FEW_USERS
 from deeprec.evals.plotting import new_figure, plain_label, png
 from deeprec.evals.suites.comparison import Difference
 from deeprec.evals.suites.report import SuiteReport, p_text, protocol
-from deeprec.evals.suites.results import REWARD, SuiteResults, SystemResults, cutoffs
+from deeprec.evals.suites.result_rows import REWARD
+from deeprec.evals.suites.results import SuiteResults, SystemResults, cutoffs
 from deeprec.trm_tool.errors import ConfigError
 
 TRAITS = {

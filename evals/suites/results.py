@@ -9,20 +9,15 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
 
-from deeprec.agent.traces import TraceStore, TraceStoreError
-from deeprec.agent.traces.store.schema import Reward, Run
+from deeprec.agent.traces import CaseRecord, RunFilter, Snapshot, TraceStore, TraceStoreError
 from deeprec.evals.diagnosis.order_dependence import OrderDependence, measure_order
-from deeprec.evals.metrics import rewards, run_metrics
 from deeprec.evals.metrics.ranking import ndcg_from_ranks, recall_from_ranks, reciprocal_from_ranks
 from deeprec.evals.metrics.run_metrics import ranks_from_reciprocals
 from deeprec.evals.suites.result_rows import (
-    SHUFFLED,
     StoredScores,
     SuiteRun,
     count_unfinished,
-    newest_label,
     read_cases,
     read_coverage,
     read_runs,
@@ -30,8 +25,6 @@ from deeprec.evals.suites.result_rows import (
     read_shown_runs,
 )
 
-REWARD = "reward "
-"""Before the name of a reward component among the measures."""
 LISTINGS = ("written", "filled")
 """The list as the model wrote it, and as a person sees it."""
 _CUTOFFS = (1, 5, 10, 20)
@@ -68,8 +61,10 @@ class SuiteResults:
     split: str
     k: int
     systems: tuple[SystemResults, ...]
-    cases: Mapping[str, Mapping[str, float]]
-    """User -> what the case is like: `target_popularity`, `history_length`, and 1 for each `is: PHRASE`."""
+    cases: Mapping[str, CaseRecord]
+    """By user."""
+    shuffled: Mapping[str, str] = field(default_factory=dict)
+    """System -> the system that equals it, except that its model sees the candidates in a drawn order."""
     orders: Mapping[str, OrderDependence] = field(default_factory=dict)
     """System -> what the order of its candidates decides; of those that ran with a drawn order too."""
     unfinished: Mapping[str, int] = field(default_factory=dict)
@@ -102,10 +97,10 @@ def load_results(store: TraceStore, suite: str) -> SuiteResults:
     Raises:
         TraceStoreError: there are no such runs.
     """
-    with store.reading() as connection:
-        label = newest_label(connection, suite)
-        listed = read_runs(connection, label)
-        scores = read_scores(connection, label)
+    with store.snapshot() as snapshot:
+        label = snapshot.newest_label(suite)
+        listed = read_runs(snapshot, label)
+        scores = read_scores(snapshot, label)
         measured = [row for row in listed if row.run_id in scores.rows]
         if not measured:
             raise TraceStoreError(
@@ -114,16 +109,17 @@ def load_results(store: TraceStore, suite: str) -> SuiteResults:
         by_system: dict[str, list[SuiteRun]] = defaultdict(list)
         for row in measured:
             by_system[row.system].append(row)
-        coverage = read_coverage(connection, label)
-        cases = read_cases(connection, measured)
-        orders = _orders(connection, label, by_system)
-        unfinished = count_unfinished(connection, label)
+        coverage = read_coverage(snapshot, label)
+        cases = read_cases(snapshot, measured)
+        orders = _orders(snapshot, label, by_system)
+        unfinished = count_unfinished(snapshot, label)
     return SuiteResults(
         label=label,
         split=listed[0].split,
         k=listed[0].k,
         systems=tuple(_system(name, rows, scores, coverage.get(name, 0)) for name, rows in by_system.items()),
         cases=cases,
+        shuffled=shuffled_systems(by_system),
         orders=orders,
         unfinished=unfinished,
     )
@@ -131,28 +127,24 @@ def load_results(store: TraceStore, suite: str) -> SuiteResults:
 
 def measured_runs(store: TraceStore, label: str) -> set[UUID]:
     """Ids of the runs of a suite that have ended and been measured."""
-    chosen = (
-        select(Reward.run_id)
-        .distinct()
-        .join(Run, Run.run_id == Reward.run_id)
-        .where(Run.suite == label, Run.status != "running", Reward.scheme == run_metrics.SCHEME)
-    )
-    with store.reading() as connection:
-        return set(connection.scalars(chosen))
+    return {run_id for page in store.run_ids(RunFilter(label=label, ended=True, measured=True)) for run_id in page}
 
 
-def _orders(
-    connection: Connection, label: str, by_system: Mapping[str, Sequence[SuiteRun]]
-) -> dict[str, OrderDependence]:
+def _orders(snapshot: Snapshot, label: str, by_system: Mapping[str, Sequence[SuiteRun]]) -> dict[str, OrderDependence]:
     """What the order of the candidates decides, for each system that also ran with a drawn order."""
-    pairs = [name for name in by_system if name + SHUFFLED in by_system]
+    drawn = shuffled_systems(by_system)
     return {
         name: measure_order(
-            read_shown_runs(connection, label, by_system[name]),
-            read_shown_runs(connection, label, by_system[name + SHUFFLED]),
+            read_shown_runs(snapshot, label, by_system[name]), read_shown_runs(snapshot, label, by_system[drawn[name]])
         )
-        for name in pairs
+        for name in by_system
+        if name in drawn
     }
+
+
+def shuffled_systems(by_system: Mapping[str, Sequence[SuiteRun]]) -> dict[str, str]:
+    """System -> the system that equals it, except that its model sees the candidates in a drawn order."""
+    return {str(rows[0].shuffled_of): name for name, rows in by_system.items() if rows[0].shuffled_of in by_system}
 
 
 def _system(name: str, rows: Sequence[SuiteRun], scores: StoredScores, coverage: int) -> SystemResults:
@@ -202,12 +194,7 @@ def _per_run(rows: Sequence[SuiteRun], scores: StoredScores) -> dict[str, NDArra
     """Name -> a value of each run (runs,), NaN where it has none."""
     lines = np.array([scores.rows[row.run_id] for row in rows])
     is_there = scores.is_stored[lines].any(axis=0)  # (components,)
-    prefix = {run_metrics.SCHEME: "", rewards.SCHEME: REWARD}
-    values = {
-        prefix[scheme] + component: scores.values[lines, column]
-        for (scheme, component), column in sorted(scores.columns.items())
-        if is_there[column]
-    }
+    values = {name: scores.values[lines, column] for name, column in sorted(scores.columns.items()) if is_there[column]}
     for listing in LISTINGS:
         ranks = ranks_from_reciprocals(values[f"rr_{listing}"])
         for k in cutoffs(rows[0].k):

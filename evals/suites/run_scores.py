@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from deeprec.agent import RunTrace, TraceStore
-from deeprec.agent.traces import RewardRecord
-from deeprec.evals.metrics import rewards, run_metrics
+from deeprec.agent.traces import CaseRecord
+from deeprec.evals.metrics import rewards
 from deeprec.evals.metrics.rewards import make_rewards, score_run
 from deeprec.evals.metrics.run_metrics import make_list_measures, measure_run, names_target
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.requests.leaks import weak_points
-from deeprec.evals.suites.result_rows import CASE_SCHEME, TRUE_OF
 from deeprec.evals.systems.baselines import count_interactions
 from deeprec.evals.systems.suite_systems import Setting
 from deeprec.trm_tool.encoders.text_encoder import Encoder
@@ -48,8 +47,8 @@ class RunScorer:
         """Score a run that an agent ended, and store the scores. The measures come last: they mark the run as done."""
         run_id = trace.run.run_id
         store.write_rewards(run_id, rewards.SCHEME, score_run(trace, self._rewards))
-        store.write_rewards(run_id, CASE_SCHEME, self._facts(case))
-        store.write_rewards(run_id, run_metrics.SCHEME, self._measures(trace))
+        store.write_case(run_id, self._facts(case))
+        store.write_metrics(run_id, self._measures(trace))
 
     def with_scores(self, trace: RunTrace, case: Case, source: RunTrace | None) -> RunTrace:
         """A run without a language model, with its measures in it. `source` is the run that it was read out of."""
@@ -57,21 +56,16 @@ class RunScorer:
         if source is not None:
             of_source = measure_run(source)
             measures |= {name: of_source[name] for name in PAID_BY_SOURCE}
-        return replace(
-            trace, rewards=(*_records(run_metrics.SCHEME, measures), *_records(CASE_SCHEME, self._facts(case)))
-        )
+        return replace(trace, metrics=measures, case=self._facts(case))
 
     def _measures(self, trace: RunTrace) -> dict[str, float]:
         return measure_run(trace, self._measure_list) | {"names_target": names_target(trace, self._catalogue)}
 
-    def _facts(self, case: Case) -> dict[str, float]:
-        return {
-            "target_popularity": self._popularity[case.target],
-            "history_length": float(len(case.history)),
-            **self._weak_points,
-            **{TRUE_OF + phrase: 1.0 for phrase in self._catalogue.phrases_of(case.target)},
-        }
-
-
-def _records(scheme: str, components: Mapping[str, float]) -> Iterable[RewardRecord]:
-    return (RewardRecord(scheme=scheme, component=component, value=value) for component, value in components.items())
+    def _facts(self, case: Case) -> CaseRecord:
+        return CaseRecord(
+            target_popularity=self._popularity[case.target],
+            history_length=len(case.history),
+            other_data=bool(self._weak_points["other_data"]),
+            chosen_on=bool(self._weak_points.get("chosen_on")),
+            phrases=tuple(self._catalogue.phrases_of(case.target)),
+        )

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from deeprec.agent import AgentConfig, RunTrace, fuse_rankings
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.requests.leaks import holdout_of
-from deeprec.evals.suites.result_rows import SHUFFLED
 from deeprec.evals.suites.suite import Suite
 from deeprec.evals.systems.baselines import make_cooccurrence_scorer, make_popularity_scorer
 from deeprec.evals.systems.system import (
@@ -163,7 +162,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "trm": trm,
     "trm-oracle": trm_oracle,
     "one-retrieval": one_retrieval,
-    "one-retrieval" + SHUFFLED: one_retrieval_shuffled,
+    "one-retrieval-shuffled": one_retrieval_shuffled,
     "deeprec-one-turn": deeprec_one_turn,
     "deeprec-guided": deeprec_guided,
     "deeprec-free": deeprec_free,

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-
-from deeprec.agent.traces import RunFilter, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
-from deeprec.agent.traces.store.filters import filtered, started_after
-from deeprec.agent.traces.store.schema import Run
-from deeprec.evals.metrics.rewards import SCHEME, Reward, score_run
+from deeprec.agent.traces import PARTS, RunFilter, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
+from deeprec.evals.metrics.rewards import SCHEME, Reward, TokenFree, score_run
 from deeprec.training.rewards.stages import REWARD, StageReward
 from deeprec.training.rollouts.advantages import (
     GroupFaults,
@@ -30,8 +26,6 @@ from deeprec.training.store_report.learning_obstacles import RewardCounts, not_c
 from deeprec.trm_tool.errors import ConfigError
 
 _PAGE = 256
-_NO_MODEL = "none"
-"""The protocol of lists that no language model wrote: baselines of a suite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +72,15 @@ def score_stored_runs(
     check_computed(stage, rewards)
     counts: Counter[str] = Counter()
     unreadable = []
-    for ids in _ended_runs(store, where):
+    scorable = replace(where or RunFilter(), kind="agent", ended=True, redacted=False)
+    for ids in store.run_ids(scorable, batch=_PAGE):
         stored, composed = store.rewards(ids, SCHEME), store.rewards(ids, stage.scheme)
         for run_id in ids:
             components = stored.get(run_id, {})
             lacking = {name: reward for name, reward in rewards.items() if again or name not in components}
             try:
                 if lacking:
-                    trace = _read(store, run_id)
+                    trace = _read(store, run_id, lacking.values())
                     if trace is None:
                         unreadable.append(run_id)
                         continue
@@ -209,27 +204,11 @@ def read_scored(
     return scored
 
 
-def _ended_runs(store: TraceStore, where: RunFilter | None) -> Iterator[list[UUID]]:
-    """Runs that can be scored, oldest first, page by page; no transaction stays open between two."""
-    key = (Run.started_at, Run.run_id)
-    page = filtered(select(Run), where).where(Run.status != "running", Run.redacted_at.is_(None))
-    page = page.where(Run.protocol != _NO_MODEL).order_by(*key).limit(_PAGE)
-    after = None
-    while True:
-        later = page if after is None else started_after(page, after)
-        with store.reading() as connection:
-            rows = connection.execute(later.with_only_columns(*key)).all()
-        if rows:
-            yield [run_id for _, run_id in rows]
-        if len(rows) < _PAGE:
-            return
-        after = rows[-1]
-
-
-def _read(store: TraceStore, run_id: UUID) -> RunTrace | None:
-    """A run; None where its steps are damaged. Where the whole store is gone, the next page or write says so."""
+def _read(store: TraceStore, run_id: UUID, rewards: Iterable[Reward]) -> RunTrace | None:
+    """What the rewards read of a run; None where it is damaged. An unavailable store fails the next page or write."""
+    is_light = all(isinstance(reward, TokenFree) for reward in rewards)
     try:
-        return store.run(run_id)
+        return store.run(run_id, omit=PARTS if is_light else ())
     except RunNotFoundError:
         raise
     except TraceStoreError:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from sqlalchemy import select
-
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
-from deeprec.agent.traces.store.schema import Run
+from deeprec.agent.traces import RunFilter
 from deeprec.evals import run_on_server
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.training.rollouts.instances import SPLIT, Instance
@@ -108,6 +106,4 @@ def _run_id(collection: Collection, instance: Instance, sample: int) -> UUID:
 
 
 def _ended(store: TraceStore, label: str) -> set[UUID]:
-    with store.reading() as connection:
-        found = connection.execute(select(Run.run_id).where(Run.suite == label, Run.status != "running"))
-        return {row.run_id for row in found}
+    return {run_id for page in store.run_ids(RunFilter(label=label, ended=True)) for run_id in page}

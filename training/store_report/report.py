@@ -9,11 +9,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
-
-from deeprec.agent.traces import RunFilter, TraceStore
-from deeprec.agent.traces.store.filters import filtered
-from deeprec.agent.traces.store.schema import Run
+from deeprec.agent.traces import Part, RunFilter, TraceStore
 from deeprec.evals.metrics.rewards import SCHEME
 from deeprec.evals.requests.cases import SPLITS
 from deeprec.training.rewards.stages import StageReward
@@ -99,35 +95,32 @@ def report_store(
 
 
 def _policies(store: TraceStore, where: RunFilter | None, tally: StoreTally) -> tuple[PolicyRuns, ...]:
-    key = (Run.policy_model, Run.adapter, Run.adapter_version, Run.guided)
-    first, last = func.min(Run.started_at), func.max(Run.started_at)
-    query = filtered(select(Run), where).with_only_columns(*key, func.count(), first, last).group_by(*key)
-    with store.reading() as connection:
-        found = connection.execute(query.order_by(last)).all()
+    with store.snapshot() as snapshot:
+        found = snapshot.count_runs("policy_model", "adapter", "adapter_version", "guided", where=where)
     return tuple(
         PolicyRuns(
             model=model,
             adapter=adapter,
             version=version,
             guided=guided,
-            runs=runs,
+            runs=count.runs,
             rollouts=tally.by_policy[model, adapter, version, guided],
-            first=began,
-            last=ended,
+            first=count.first,
+            last=count.last,
         )
-        for model, adapter, version, guided, runs, began, ended in found
+        for count in found
+        for model, adapter, version, guided in [count.values]
     )
 
 
 def recommender_runs(store: TraceStore, where: RunFilter | None = None) -> tuple[RecommenderRuns, ...]:
     """How many runs searched with which recommender, the most first."""
-    key = (Run.trm_fingerprint, Run.trm_holdout, Run.split)
-    query = filtered(select(Run), where).with_only_columns(*key, func.count()).group_by(*key)
-    with store.reading() as connection:
-        found = connection.execute(query.order_by(func.count().desc())).all()
+    with store.snapshot() as snapshot:
+        found = snapshot.count_runs("trm_fingerprint", "trm_holdout", "split", where=where)
     return tuple(
-        RecommenderRuns(fingerprint=fingerprint, holdout=holdout, split=split, runs=runs)
-        for fingerprint, holdout, split, runs in found
+        RecommenderRuns(fingerprint=fingerprint, holdout=holdout, split=split, runs=count.runs)
+        for count in sorted(found, key=lambda count: -count.runs)
+        for fingerprint, holdout, split in [count.values]
     )
 
 
@@ -151,9 +144,8 @@ def leaks(recommenders: Iterable[RecommenderRuns]) -> Iterator[str]:
 
 
 def _distance(store: TraceStore, policy: CurrentPolicy, tally: StoreTally) -> Distance:
-    with store.reading() as connection:
-        ids = [rollout.run_id for rollout in tally.sample]
-        sampled = connection.scalars(select(Run.sampling).where(Run.run_id.in_(ids))).all()
+    omit: tuple[Part, ...] = ("tokens", "texts", "scores")
+    sampled = [store.run(rollout.run_id, omit=omit).run.sampling for rollout in tally.sample]
     foreign, foreign_example = tally.misfits.get(FOREIGN_TOKEN, (0, None))
     too_long, too_long_example = tally.misfits.get(TOO_LONG, (0, None))
     return Distance(

@@ -40,6 +40,8 @@ ERASED: dict[str, dict[str, Any]] = {
     "retrieved_items": {"score": math.nan},
     "recommendations": {"score": None},
     "rewards": {},
+    "metrics": {},
+    "cases": {"phrases": []},
 }
 """Column -> what is written in its place, by table."""
 RENAMED: dict[str, tuple[str, ...]] = {

@@ -152,7 +152,7 @@ def pin_runs(store: TraceStore, runs: Sequence[UUID | str], *, pinned: bool = Tr
         RunNotFoundError: one of them names no run, or several.
     """
     with store._write() as session:
-        ids = [find_run(session, run).run_id for run in runs]
+        ids = [find_run(session, run) for run in runs]
         session.execute(update(Run).where(Run.run_id.in_(ids)).values(pinned=pinned))
     return ids
 

@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import insert, select
 
 from deeprec.agent.traces.admin.disk_usage import run_tables
-from deeprec.agent.traces.export.run_json import WireError, rows_of, run_lines, same_run
+from deeprec.agent.traces.export.run_json import FORMAT, RunLineError, rows_of, run_lines, same_run
 from deeprec.agent.traces.export.table_rows import Rows, read_rows, staged
 from deeprec.agent.traces.store.schema import Run
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.trm_tool.errors import ConfigError, DataError
 
-KIND, FORMAT = "traces", 1
+KIND = "traces"
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """Of one run; a longer line is no run."""
 _BATCH_RUNS, _BATCH_BYTES = 100, 8 * 1024 * 1024  # of one transaction of an import
@@ -100,12 +100,12 @@ def import_jsonl(store: TraceStore, path: str | Path) -> TraceImport:
     size = 0
     try:
         with _open(path, "rb") as file:
-            for number, line_bytes, line in _lines(file):
+            for line in _lines(file):
                 try:
-                    waiting.append(rows_of(line))
-                except WireError as error:
-                    raise _DamagedError(number, str(error)) from None
-                size += line_bytes
+                    waiting.append(rows_of(line.value, line.format))
+                except RunLineError as error:
+                    raise _DamagedError(line.number, str(error)) from None
+                size += line.bytes
                 if len(waiting) >= _BATCH_RUNS or size >= _BATCH_BYTES:
                     write()
                     size = 0
@@ -114,6 +114,14 @@ def import_jsonl(store: TraceStore, path: str | Path) -> TraceImport:
         write()  # the runs before it are whole
         raise DataError(f"{path}, line {error.line}: {error.why}. {_taken(imported, known, len(conflicts))}") from None
     return TraceImport(imported=imported, known=known, conflicts=tuple(conflicts))
+
+
+class _FileLine(NamedTuple):
+    number: int
+    bytes: int
+    value: Any
+    format: int
+    """Of the file."""
 
 
 class _DamagedError(Exception):
@@ -129,9 +137,9 @@ def _taken(imported: int, known: int, conflicts: int) -> str:
     return f"The {seen} runs before it were read ({imported} of them new) and are whole; import the mended file again."
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, int, Any]]:
-    """(line number, bytes, object) of every run; the first and the last line are checked on the way."""
-    number = runs = 0
+def _lines(file: IO[bytes]) -> Iterator[_FileLine]:
+    """The lines of runs; the first and the last line of the file are checked on the way."""
+    number = runs = line_format = 0
     ended = False
     while True:
         number += 1
@@ -146,14 +154,14 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, int, Any]]:
             raise _DamagedError(number, "something follows the line that ends the file")
         value = _parsed(number, raw)
         if number == 1:
-            _check_header(value)
+            line_format = _check_header(value)
         elif isinstance(value, dict) and "end" in value:
             if value.get("runs") != runs:
                 raise _DamagedError(number, f"the file had {value.get('runs')!r} runs and has {runs} now")
             ended = True
         else:
             runs += 1
-            yield number, len(raw), value
+            yield _FileLine(number, len(raw), value, line_format)
     if number == 1:
         raise _DamagedError(1, "the file is empty")
     if not ended:
@@ -177,14 +185,16 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def _check_header(value: Any) -> None:
+def _check_header(value: Any) -> int:
+    """The format of the file."""
     if not isinstance(value, dict) or value.get("deeprec") != KIND:
         raise _DamagedError(1, "this is no file of exported runs")
     version = value.get("format")
-    if version != FORMAT:
+    if type(version) is not int or not 1 <= version <= FORMAT:
         raise _DamagedError(
-            1, f"the file has format {version!r}, and this version of deeprec-agent reads {FORMAT}; upgrade it"
+            1, f"the file has format {version!r}, and this version of deeprec-agent reads up to {FORMAT}; upgrade it"
         )
+    return version
 
 
 def _write(store: TraceStore, batch: list[tuple[UUID, Rows]]) -> tuple[int, int, list[UUID]]:

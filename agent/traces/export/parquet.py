@@ -24,15 +24,15 @@ from deeprec.trm_tool.folders import check_not_current
 FORMAT = 1
 """What the metadata field `deeprec` of each file says."""
 _ROW_GROUP_RUNS = 500
-_TEXT_LISTS = {"history", "items", "unenforced"}
+_TEXT_LISTS = {"history", "items", "unenforced", "phrases"}
 
 
 def export_parquet(store: TraceStore, folder: str | Path, where: RunFilter | None = None) -> TraceExport:
     """Write runs to a folder of Parquet files, oldest first, a row group for every 500 runs, in constant memory.
 
-    The files are runs, turns, retrievals, retrieved_items, recommendations and rewards; `run_id` joins them. Columns
-    are those of the store: text, numbers, booleans, times in UTC, lists of text, `list<uint32>` for token ids,
-    `list<float>` for logprobs, and JSON text for the rest (sampling, config, versions, fork, messages).
+    The files are runs, turns, retrievals, retrieved_items, recommendations, rewards, metrics and cases; `run_id` joins
+    them. Columns are those of the store: text, numbers, booleans, times in UTC, lists of text, `list<uint32>` for token
+    ids, `list<float>` for logprobs, and JSON text for the rest (sampling, config, versions, fork, messages).
 
     Args:
         store: where to read.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeprec.agent.traces.records import RunPreferences
+from deeprec.agent.traces.records import PARTS, RunTrace
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.trm_tool.data.preference_file import (
     WrittenPreference,
@@ -51,14 +51,14 @@ def export_preferences(store: TraceStore, path: Path, where: RunFilter | None = 
 
     def rows() -> Iterator[WrittenPreference]:
         nonlocal runs
-        for run in store.preferences(where):
-            if run.incomplete or run.status == "running":
-                left_out["incomplete" if run.incomplete else "running"] += 1
-            elif run.run.fork is not None:
-                left_out["replayed" if run.run.fork.get("turn") is None else "edited"] += 1
-            elif run.preferences:
+        for trace in store.traces(where, omit=PARTS, batch=256):
+            if trace.incomplete or trace.status == "running":
+                left_out["incomplete" if trace.incomplete else "running"] += 1
+            elif trace.run.fork is not None:
+                left_out["replayed" if trace.run.fork.get("turn") is None else "edited"] += 1
+            elif written := list(_written(trace)):
                 runs += 1
-                yield from _written(run)
+                yield from written
         if not runs:
             others = ", ".join(f"{count} {status}" for status, count in left_out.items())
             raise DataError(
@@ -70,14 +70,18 @@ def export_preferences(store: TraceStore, path: Path, where: RunFilter | None = 
     return PreferenceExport(preferences=count, runs=runs, left_out=dict(left_out))
 
 
-def _written(logged: RunPreferences) -> Iterator[WrittenPreference]:
-    run = logged.run
+def _written(trace: RunTrace) -> Iterator[WrittenPreference]:
+    """The preferences that a model wrote to search with, also where the run ended before the retrieval."""
+    run = trace.run
     digest = history_digest(run.history)
-    for preference in logged.preferences:
+    retrieval_of = {retrieval.turn: retrieval.position for retrieval in trace.retrievals}
+    for turn in trace.turns:
+        if turn.action != "retrieve" or turn.preference is None:
+            continue
         yield WrittenPreference(
             run_id=str(run.run_id),
-            turn=preference.turn,
-            retrieval=preference.retrieval,
+            turn=turn.position,
+            retrieval=retrieval_of.get(turn.position),
             user_id=run.user_id,
             target_id=run.target_id,
             split=run.split,
@@ -90,5 +94,5 @@ def _written(logged: RunPreferences) -> Iterator[WrittenPreference]:
             trm_fingerprint=run.trm_fingerprint,
             trm_holdout=run.trm_holdout,
             dataset_fingerprint=run.dataset_fingerprint,
-            preference=preference.text,
+            preference=turn.preference,
         )

@@ -1,4 +1,7 @@
-"""A run as one JSON object and back, without loss: one line of an exported file."""
+"""A run as one JSON object and back, without loss: one line of an exported file.
+
+The fields of a line and their types follow from the tables, so that a new column is exported and imported as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,25 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-import numpy as np
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, LargeBinary, String
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    create_model,
+)
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, LargeBinary, String
 from sqlalchemy.types import TypeDecorator
 
 from deeprec.agent.traces.export.table_rows import Rows, table_of
-from deeprec.agent.traces.records import Action, Node, Source, Status
+from deeprec.agent.traces.records import Action, Kind, Node, Source, Status
 from deeprec.agent.traces.store.codec import (
     MAX_TOKEN_ID,
     decode_logprobs,
@@ -28,59 +40,65 @@ from deeprec.agent.traces.store.codec import (
 )
 from deeprec.agent.traces.store.schema import RunId, UtcDateTime
 
-PARTS = ("turns", "retrievals", "retrieved_items", "recommendations", "rewards")
-"""Fields of the line, called as the tables are; the run's own columns stand under "run"."""
-_LISTS = {"history", "items", "unenforced", "messages"}
+FORMAT = 2
+"""Of files that are written; files of format 1 are read as well."""
+PARTS = ("turns", "retrievals", "retrieved_items", "recommendations", "rewards", "metrics", "cases")
+"""Fields of the line, named as the tables are; the run's own columns stand under "run"."""
+_TEXT_LISTS = {"history", "items", "unenforced", "phrases"}
 _WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): get_args(Status),
+    ("runs", "kind"): get_args(Kind),
     ("turns", "node"): get_args(Node),
     ("turns", "action"): get_args(Action),
     ("recommendations", "source"): get_args(Source),
     ("recommendations", "listing"): ("written", "recommended"),
 }
-_ODD = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_WORD_OF_NUMBER = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_DEFAULTS = {"false": False, "0": 0, "'agent'": "agent"}
+"""What a server default of a column says -> the value."""
 
 
-class WireError(ValueError):
-    """A line that is no run: what is wrong with it, without the line's number."""
+class RunLineError(ValueError):
+    """A line that holds no run: what is wrong with it, without the line's number."""
 
 
 def run_lines(rows: Rows) -> Iterator[dict[str, Any]]:
     """The runs of one batch, each as an object of plain JSON values."""
-    parts: dict[Any, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: {name: [] for name in PARTS})
+    parts: dict[Any, dict[str, list[Any]]] = defaultdict(lambda: {name: [] for name in PARTS})
     for name in PARTS:
+        model = _MODELS[name]
         for row in rows[name]:
-            parts[row["run_id"]][name].append(_plain_row(name, row))
+            parts[row["run_id"]][name].append(model.model_construct(**row))
     for row in rows["runs"]:
-        yield {"run": {"run_id": str(row["run_id"]), **_plain_row("runs", row)}, **parts[row["run_id"]]}
+        run = _MODELS["runs"].model_construct(**row)
+        yield _Line.model_construct(run=run, **parts[row["run_id"]]).model_dump(mode="json", warnings=False)
 
 
-def rows_of(line: Any) -> tuple[UUID, Rows]:
+def rows_of(line: Any, line_format: int = FORMAT) -> tuple[UUID, Rows]:
     """The rows that an object of `run_lines` stands for; every value is checked.
 
+    Args:
+        line: the object.
+        line_format: of the file that it stands in.
     Raises:
-        WireError: something is missing, unknown, of another type or out of range.
+        RunLineError: something is missing, unknown, of another type or out of range.
     """
-    if not isinstance(line, dict) or not isinstance(line.get("run"), dict):
-        raise WireError("it is no run")
-    unknown = set(line) - {"run", *PARTS}
-    if unknown:
-        raise WireError(f"a run has no part {sorted(unknown)[0]!r} in this version; a newer one wrote it")
-    run = _row("runs", line["run"])
+    try:
+        checked = _Line.model_validate(line)
+    except ValidationError as error:
+        raise RunLineError(_why(error)) from None
+    run = vars(checked.run)
+    run_id = run["run_id"]
     rows: Rows = {"runs": [run]}
     for name in PARTS:
-        given = line.get(name, [])
-        if not isinstance(given, list):
-            raise WireError(f"{name} is no list")
-        rows[name] = [_row(name, part, run["run_id"]) for part in given]
+        rows[name] = [{**vars(row), "run_id": run_id} for row in getattr(checked, name)]
         keys = [column.name for column in table_of(name).primary_key.columns]
-        seen = [tuple(row[key] for key in keys) for row in rows[name]]
-        if len(set(seen)) < len(seen):
-            raise WireError(f"{name} names one place twice")
+        if len({tuple(row[key] for key in keys) for row in rows[name]}) < len(rows[name]):
+            raise RunLineError(f"{name} names one position twice")
     calls = {row["position"] for row in rows["retrievals"]}
     if not {row["position"] for row in rows["retrieved_items"]} <= calls:
-        raise WireError("retrieved_items names a retrieval that is not there")
-    return run["run_id"], rows
+        raise RunLineError("retrieved_items names a retrieval that is not there")
+    return run_id, _with_columns_of_facts(rows) if line_format == 1 else rows
 
 
 def same_run(line: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
@@ -93,57 +111,152 @@ def same_run(line: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
     return content(line) == content(stored)
 
 
-def _row(table: str, given: Any, run_id: UUID | None = None) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise WireError(f"a row of {table} is no object")
-    columns = table_of(table).c
-    unknown = [name for name in given if name not in columns or (run_id is not None and name == "run_id")]
-    if unknown:
-        raise WireError(f"{table} has no column {unknown[0]!r} in this version; a newer one wrote it")
-    row: dict[str, Any] = {} if run_id is None else {"run_id": run_id}
-    for column in columns:
-        if column.name in row:
-            continue
-        if column.name in given:
-            row[column.name] = _from_json(table, column, given[column.name])
-        elif column.nullable:
-            row[column.name] = None
-        elif column.server_default is None:
-            raise WireError(f"{table} lacks the column {column.name!r}")
+def _with_columns_of_facts(rows: Rows) -> Rows:
+    """Format 1 kept metrics and cases among the rewards, and facts about a system in its name (migration 0006)."""
+    run, run_id = dict(rows["runs"][0]), rows["runs"][0]["run_id"]
+    if run["protocol"] == "none":
+        run["kind"] = "scored" if run["parent_id"] is None else "derived"
+    system = run["system"] or ""
+    if system.endswith(" (oracle)"):
+        run |= {"system": system.removesuffix(" (oracle)"), "oracle": True}
+    if system.endswith("-shuffled"):
+        run["shuffled_of"] = system.removesuffix("-shuffled") or None
+    facts: dict[str, Any] = {}
+    metrics: list[Mapping[str, Any]] = []
+    rewards: list[Mapping[str, Any]] = []
+    for row in rows["rewards"]:
+        if row["scheme"] == "eval":
+            metrics.append({"run_id": run_id, "name": row["component"], "value": row["value"]})
+        elif row["scheme"] == "case" and (row["component"] in _FACTS or row["component"].startswith("is: ")):
+            facts[row["component"]] = row["value"]
         else:
-            row[column.name] = {"false": False, "0": 0}[str(column.server_default.arg)]  # type: ignore[attr-defined]
-    return row
+            rewards.append(row)
+    case: Mapping[str, Any] = {
+        "run_id": run_id,
+        "target_popularity": facts.get("target_popularity"),
+        "history_length": int(facts.get("history_length") or 0),
+        "other_data": bool(facts.get("other_data")),
+        "chosen_on": bool(facts.get("chosen_on")),
+        "phrases": sorted(name.removeprefix("is: ") for name in facts if name.startswith("is: ")),
+    }
+    moved: Rows = {"runs": [run], "metrics": metrics, "cases": [case] if facts else [], "rewards": rewards}
+    return rows | moved
 
 
-def _plain_row(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a row but its run id as plain JSON values."""
-    plain = {}
-    for name, convert in _converters(table):
-        value = row[name]
-        plain[name] = value if value is None or convert is None else convert(value)
-    return plain
+_FACTS = frozenset({"target_popularity", "history_length", "other_data", "chosen_on"})
 
 
-@cache
-def _converters(table: str) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
-    """Column -> what makes plain JSON of a value; None where it is plain already."""
+def _model_of(table: str) -> type[BaseModel]:
+    """The model of a table's rows; without the run id, which the line's run has."""
+    columns = [column for column in table_of(table).c if table == "runs" or column.name != "run_id"]
+    return create_model(table, __config__=ConfigDict(extra="forbid"), **{c.name: _field(table, c) for c in columns})
 
-    def converter(column: Column[Any]) -> Callable[[Any], Any] | None:
-        kind = column.type
-        if isinstance(kind, LargeBinary):
-            return _logprobs if column.name == "logprobs" else _tokens
-        if isinstance(kind, RunId):
-            return str
-        if isinstance(kind, UtcDateTime):
-            return lambda time: time.astimezone(UTC).isoformat()
-        if isinstance(kind, Float | TypeDecorator):
-            is_missing = (
-                None if isinstance(kind, TypeDecorator) else "NaN"
-            )  # where NaN is what a missing number reads as
-            return lambda value: value if math.isfinite(value) else is_missing if math.isnan(value) else _word(value)
-        return None
 
-    return tuple((column.name, converter(column)) for column in table_of(table).c if column.name != "run_id")
+def _field(table: str, column: Column[Any]) -> Any:
+    kind, wanted = _kind(table, column)
+    field: dict[str, Any] = {"description": wanted}
+    if column.nullable:
+        return (kind | None, Field(default=None, **field))
+    if column.server_default is not None:
+        return (kind, Field(default=_DEFAULTS[str(column.server_default.arg)], **field))  # type: ignore[attr-defined]
+    return (kind, Field(**field))
+
+
+def _kind(table: str, column: Column[Any]) -> tuple[Any, str]:
+    """The type of a column in a line, and how an error names it."""
+    kind = column.type
+    if isinstance(kind, LargeBinary):
+        if column.name == "logprobs":
+            return Annotated[Any, PlainValidator(_pack_logprobs), PlainSerializer(_logprobs)], "a list of numbers"
+        return Annotated[Any, PlainValidator(_pack_tokens), PlainSerializer(_tokens)], "a list of token ids"
+    if isinstance(kind, RunId):
+        return Annotated[Any, PlainValidator(_run_id), PlainSerializer(str)], "a run id"
+    if isinstance(kind, UtcDateTime):
+        return Annotated[Any, PlainValidator(_time), PlainSerializer(_time_text)], "a time with its zone"
+    if isinstance(kind, Boolean):
+        return StrictBool, "true or false"
+    if isinstance(kind, Integer):
+        bits = 64 if isinstance(kind, BigInteger) else 32
+        return Annotated[StrictInt, Field(ge=-(2 ** (bits - 1)), lt=2 ** (bits - 1))], f"a whole number of {bits} bits"
+    if isinstance(kind, JSON):
+        if column.name in _TEXT_LISTS:
+            return Annotated[Any, PlainValidator(_texts)], "a list of text"
+        if column.name == "messages":
+            return Annotated[Any, PlainValidator(_json_of(list))], "a list"
+        return Annotated[Any, PlainValidator(_json_of(dict))], "an object"
+    if isinstance(kind, String):
+        if words := _WORDS.get((table, column.name)):
+            return Literal[words], f"one of {', '.join(words)}"
+        return Annotated[Any, PlainValidator(_text)], "text"
+    # NanFloat reads NULL as NaN.
+    write = _number_or_none if isinstance(kind, TypeDecorator) else _number_text
+    return Annotated[Any, PlainValidator(_number), PlainSerializer(write)], "a number"
+
+
+def _require(holds: bool) -> None:
+    """Fail the validation of a value; the error's text comes from the column (`_why`)."""
+    if not holds:
+        raise ValueError
+
+
+def _text(value: Any) -> str:
+    _require(isinstance(value, str))
+    return storable(value)
+
+
+def _texts(value: Any) -> list[Any]:
+    _require(isinstance(value, list) and all(isinstance(part, str) for part in value))
+    return [storable(part) for part in value]
+
+
+def _json_of(kind: type[list[Any] | dict[str, Any]]) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        _require(isinstance(value, kind))
+        return storable_json(value)
+
+    return check
+
+
+def _run_id(value: Any) -> UUID:
+    _require(isinstance(value, str))
+    return UUID(value)
+
+
+def _time(value: Any) -> datetime:
+    _require(isinstance(value, str))
+    time = datetime.fromisoformat(value)
+    _require(time.tzinfo is not None)
+    return time.astimezone(UTC)
+
+
+def _time_text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        _require(value in _WORD_OF_NUMBER)
+        return _WORD_OF_NUMBER[value]
+    _require(isinstance(value, int | float) and not isinstance(value, bool))
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError from None
+
+
+def _number_text(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _number_or_none(value: float) -> float | str | None:
+    return None if math.isnan(value) else _number_text(value)
+
+
+def _pack_tokens(value: Any) -> bytes:
+    _require(isinstance(value, list) and all(type(part) is int and 0 <= part <= MAX_TOKEN_ID for part in value))
+    return encode_tokens(value)
 
 
 def _tokens(data: bytes) -> list[int]:
@@ -151,97 +264,47 @@ def _tokens(data: bytes) -> list[int]:
     return ids
 
 
-def _logprobs(data: bytes) -> list[Any]:
-    return _numbers(decode_logprobs(data))
+def _pack_logprobs(value: Any) -> bytes:
+    _require(isinstance(value, list))
+    return encode_logprobs([_number(part) for part in value])
 
 
-def _numbers(values: np.ndarray[Any, np.dtype[np.float32]]) -> list[Any]:
-    plain: list[Any] = values.astype(np.float64).tolist()
-    return plain if np.isfinite(values).all() else [v if math.isfinite(v) else _word(v) for v in plain]
+def _logprobs(data: bytes) -> list[float | str | None]:
+    return [_number_text(float(value)) for value in decode_logprobs(data)]
 
 
-def _word(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _from_json(table: str, column: Column[Any], value: Any) -> Any:
-    def refuse(wanted: str) -> WireError:
-        return WireError(f"column {column.name!r} of {table} is {_short(value)}, not {wanted}")
-
-    kind = column.type
-    if value is None:
-        if not column.nullable:
-            raise refuse("there to be left out")
-        return None
-    if isinstance(kind, Boolean):
-        if not isinstance(value, bool):
-            raise refuse("true or false")
-        return value
-    if isinstance(kind, Integer):
-        bits = 64 if isinstance(kind, BigInteger) else 32
-        if not isinstance(value, int) or isinstance(value, bool) or not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
-            raise refuse(f"a whole number of {bits} bits")
-        return value
-    if isinstance(kind, RunId):
-        try:
-            return UUID(value)
-        except (ValueError, AttributeError, TypeError):
-            raise refuse("a run id") from None
-    if isinstance(kind, UtcDateTime):
-        return _time(value, refuse)
-    if isinstance(kind, LargeBinary):
-        return _packed(column.name, value, refuse)
-    if isinstance(kind, JSON):
-        if not isinstance(value, list if column.name in _LISTS else dict):
-            raise refuse("a list" if column.name in _LISTS else "an object")
-        if column.name in _LISTS - {"messages"} and not all(isinstance(part, str) for part in value):
-            raise refuse("a list of text")
-        return storable_json(value)
-    if isinstance(kind, String):
-        if not isinstance(value, str):
-            raise refuse("text")
-        words = _WORDS.get((table, column.name))
-        if words is not None and value not in words:
-            raise refuse(f"one of {', '.join(words)}")
-        return storable(value)
-    if isinstance(kind, Float | TypeDecorator):
-        return _number(value, refuse, "a number")
-    raise TypeError(f"no way is known to read the column {column.name!r} of {table}")
-
-
-def _packed(name: str, value: Any, refuse: Any) -> bytes:
-    if not isinstance(value, list):
-        raise refuse("a list")
-    if name == "logprobs":
-        return encode_logprobs([_number(part, refuse, "a list of numbers") for part in value])
-    if not all(type(part) is int and 0 <= part <= MAX_TOKEN_ID for part in value):
-        raise refuse("a list of token ids")
-    return encode_tokens(value)
-
-
-def _number(value: Any, refuse: Callable[[str], WireError], wanted: str) -> float:
-    if type(value) is float:
-        return value
-    if isinstance(value, str) and value in _ODD:
-        return _ODD[value]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise refuse(wanted)
-    try:
-        return float(value)
-    except OverflowError:
-        raise refuse(wanted) from None
-
-
-def _time(value: Any, refuse: Callable[[str], WireError]) -> datetime:
-    try:
-        time = datetime.fromisoformat(value)
-        if time.tzinfo is not None:
-            return time.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        pass
-    raise refuse("a time with its zone")
+def _why(error: ValidationError) -> str:
+    """What is wrong with a line: the first fault, in the words of the table and the column."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    where = [part for part in fault["loc"] if isinstance(part, str)]
+    if not where or where == ["run"]:
+        return "it is no run"
+    table = "runs" if where[0] == "run" else where[0]
+    if len(where) == 1 and table not in PARTS:
+        return f"a run has no part {table!r} in this version; a newer one wrote it"
+    if len(where) == 1:
+        return f"{table} is no list" if len(fault["loc"]) == 1 else f"a row of {table} is no object"
+    column = where[1]
+    if fault["type"] == "extra_forbidden":
+        return f"{table} has no column {column!r} in this version; a newer one wrote it"
+    if fault["type"] == "missing":
+        return f"{table} lacks the column {column!r}"
+    wanted = _MODELS[table].model_fields[column].description
+    if fault["input"] is None:
+        wanted = "there to be left out"
+    elif isinstance(fault["input"], list) is False and str(wanted).startswith("a list"):
+        wanted = "a list"
+    return f"column {column!r} of {table} is {_short(fault['input'])}, not {wanted}"
 
 
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"
+
+
+_MODELS = {table: _model_of(table) for table in ("runs", *PARTS)}
+_LINE_FIELDS: dict[str, Any] = {
+    "run": (_MODELS["runs"], Field()),
+    **{name: (list[_MODELS[name]], Field(default=[])) for name in PARTS},  # type: ignore[valid-type]
+}
+_Line: Any = create_model("_Line", __config__=ConfigDict(extra="forbid"), **_LINE_FIELDS)

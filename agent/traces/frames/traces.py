@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, Integer, Select, func, select
-from sqlalchemy.orm import QueryableAttribute
+from sqlalchemy import ColumnElement, Integer, func, select
 
-from deeprec.agent.traces.frames.columns import Shared, as_objects, read_columns, require_pandas
-from deeprec.agent.traces.records import Action, Node, Source, Status
+from deeprec.agent.traces.records import CaseRecord
 from deeprec.agent.traces.store import schema
-from deeprec.agent.traces.store.filters import RunFilter, filtered
+from deeprec.agent.traces.store.columns import Shared, as_objects, require_pandas
+from deeprec.agent.traces.store.filters import RunFilter
+from deeprec.agent.traces.store.snapshot import Snapshot
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.notebook import ComparisonDisplay, RunDisplay
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
 
-_CATEGORIES: dict[str, Sequence[str]] = {
-    "action": get_args(Action),
-    "component": (),
-    "finish_reason": (),
-    "listing": ("written", "recommended"),
-    "node": get_args(Node),
-    "protocol": (),
-    "scheme": (),
-    "source": get_args(Source),
-    "status": get_args(Status),
-}
-_SHARED = frozenset(
-    {
-        "adapter",
-        "adapter_version",
-        "detail",
-        "group_id",
-        "item_id",
-        "policy_model",
-        "preference",
-        "prompt_version",
-        "split",
-        "suite",
-        "system",
-        "target_id",
-        "trm_fingerprint",
-        "user_id",
-    }
-)
 _RUN_COLUMNS = (
     "started_at",
     "finished_at",
@@ -70,6 +42,9 @@ _RUN_COLUMNS = (
     "split",
     "suite",
     "system",
+    "kind",
+    "oracle",
+    "shuffled_of",
     "group_id",
     "seed",
     "parent_id",
@@ -94,6 +69,7 @@ _TURN_COLUMNS = (
     "recorded_at",
 )
 _COUNTS = ("history_length", "turns", "retrievals", "completion_tokens")
+_CASE_COLUMNS = ("run_id", *(field.name for field in fields(CaseRecord)))
 _TOKEN_COLUMNS = ("prompt_ids", "completion_ids", "logprobs")
 
 
@@ -143,10 +119,8 @@ class Traces:
             is not listed or not known. `sampling` and `config` are dicts: `runs.config.str["max_retrievals"]`.
         """
         pandas = require_pandas()
-        run = schema.Run
-        stored = {"run_id": run.run_id, **{name: getattr(run, name) for name in _RUN_COLUMNS}, **_counts()}
-        with self._reading() as connection:
-            columns = self._read(connection, stored, lambda q: filtered(q, where).order_by(run.started_at, run.run_id))
+        with self._reading() as snapshot:
+            columns = snapshot.columns("runs", ("run_id", *_RUN_COLUMNS), where, more=_counts())
         frame = _frame(columns).astype(dict.fromkeys(_COUNTS, "int64"))
         return frame.set_index(pandas.Index(frame.pop("run_id"), name="run_id"))
 
@@ -158,11 +132,9 @@ class Traces:
             tokens: add `prompt_ids` and `completion_ids` (int64 arrays) and `logprobs` (float32, one a completion
                 token).
         """
-        turn = schema.Turn
-        names = _TURN_COLUMNS + _TOKEN_COLUMNS * tokens
-        stored = {"run_id": turn.run_id, "turn": turn.position, **{name: getattr(turn, name) for name in names}}
-        with self._reading() as connection:
-            return _frame(self._read(connection, stored, lambda q: _steps_of(q, turn.run_id, where, turn.position)))
+        names = ("run_id", "position", *_TURN_COLUMNS, *_TOKEN_COLUMNS * tokens)
+        with self._reading() as snapshot:
+            return _frame(snapshot.columns("turns", names, where)).rename(columns={"position": "turn"})
 
     def retrievals(self, where: RunFilter | None = None) -> Any:
         """One row an item retrieved, by `run_id`, `retrieval` and `rank`. A retrieval that found nothing has no row.
@@ -171,14 +143,10 @@ class Traces:
             `turn` and `preference` that asked, `rank`, `item_id`, `score`; `seen_before`: an earlier retrieval of the
             run had found the item; `is_target`: `<NA>` where the run's target is not known; `latency_ms` of the call.
         """
-        call, item, run = schema.Retrieval, schema.RetrievedItem, schema.Run
-        calls = {name: getattr(call, name) for name in ("run_id", "position", "turn", "preference", "latency_ms")}
-        items = {name: getattr(item, name) for name in ("run_id", "position", "rank", "item_id", "score")}
-        targets = {"run_id": run.run_id, "target_id": run.target_id}
-        with self._reading() as connection:
-            called = self._read(connection, calls, lambda q: _steps_of(q, call.run_id, where, call.position))
-            found = self._read(connection, items, lambda q: _steps_of(q, item.run_id, where, item.position, item.rank))
-            wanted = self._read(connection, targets, lambda q: filtered(q, where))
+        with self._reading() as snapshot:
+            called = snapshot.columns("retrievals", ("run_id", "position", "turn", "preference", "latency_ms"), where)
+            found = snapshot.columns("retrieved_items", ("run_id", "position", "rank", "item_id", "score"), where)
+            wanted = snapshot.columns("runs", ("run_id", "target_id"), where)
         at = _rows_of(called, found)
         frame = {"run_id": found["run_id"].series(), "retrieval": found["position"].array()}
         frame |= {name: called[name].series()[at] for name in ("turn", "preference")}
@@ -197,16 +165,10 @@ class Traces:
             `listing` is "written" (the model's own list) or "recommended" (as filled and shown); `retrieval` that
             first found the item, `<NA>` where none did; `is_target` as in `retrievals`.
         """
-        line, run = schema.Recommendation, schema.Run
         names = ("run_id", "listing", "rank", "item_id", "retrieval", "score", "source")
-        targets = {"run_id": run.run_id, "target_id": run.target_id}
-        with self._reading() as connection:
-            found = self._read(
-                connection,
-                {name: getattr(line, name) for name in names},
-                lambda q: _steps_of(q, line.run_id, where, line.listing, line.rank),
-            )
-            wanted = self._read(connection, targets, lambda q: filtered(q, where))
+        with self._reading() as snapshot:
+            found = snapshot.columns("recommendations", names, where)
+            wanted = snapshot.columns("runs", ("run_id", "target_id"), where)
         frame = {name: column.series() for name, column in found.items()}
         frame |= self._titled(found["item_id"])
         frame["is_target"] = _is_target(found, wanted)
@@ -220,18 +182,29 @@ class Traces:
             wide: one row a run, indexed by `run_id`, and a column `scheme.component` for each component; otherwise one
                 row a component with `run_id`, `scheme`, `component` and `value`.
         """
-        reward = schema.Reward
-        stored = {name: getattr(reward, name) for name in ("run_id", "scheme", "component", "value")}
-        with self._reading() as connection:
-            columns = self._read(
-                connection, stored, lambda q: _steps_of(q, reward.run_id, where, reward.scheme, reward.component)
-            )
-        frame = _frame(columns)
+        with self._reading() as snapshot:
+            frame = _frame(snapshot.columns("rewards", ("run_id", "scheme", "component", "value"), where))
         if not wide:
             return frame
         named = frame.scheme.astype(str) + "." + frame.component.astype(str)
-        table = frame.assign(name=named).pivot(index="run_id", columns="name", values="value")
-        return table.rename_axis(columns=None)
+        return _wide(frame.assign(name=named))
+
+    def metrics(self, where: RunFilter | None = None, *, wide: bool = False) -> Any:
+        """What evaluations measured on runs, NaN where it could not be computed.
+
+        Args:
+            where: which runs; None for all.
+            wide: one row a run, indexed by `run_id`, and a column for each metric; otherwise one row a metric with
+                `run_id`, `name` and `value`.
+        """
+        with self._reading() as snapshot:
+            frame = _frame(snapshot.columns("metrics", ("run_id", "name", "value"), where))
+        return _wide(frame) if wide else frame
+
+    def cases(self, where: RunFilter | None = None) -> Any:
+        """One row an evaluated run, indexed by `run_id`: the facts about its request, as `CaseRecord` has them."""
+        with self._reading() as snapshot:
+            return _frame(snapshot.columns("cases", _CASE_COLUMNS, where)).set_index("run_id")
 
     def run(self, run_id: UUID | str) -> RunDisplay:
         """One run, by its id or by the beginning of its id; a page in a notebook.
@@ -250,16 +223,11 @@ class Traces:
         return ComparisonDisplay(self.store.run(left), self.store.run(right), self.titles)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> Iterator[Snapshot]:
         """A transaction that sees one state of the store, whoever writes meanwhile."""
         require_pandas()  # before the work
-        with self.store.reading() as connection:
-            yield connection
-
-    def _read(
-        self, connection: Connection, chosen: Mapping[str, Any], finish: Callable[[Select[Any]], Select[Any]]
-    ) -> dict[str, Any]:
-        return read_columns(connection, chosen, finish, categories=_CATEGORIES, shared=_SHARED)
+        with self.store.snapshot() as snapshot:
+            yield snapshot
 
     def _titled(self, items: Shared) -> dict[str, Any]:
         if self.titles is None:
@@ -288,13 +256,8 @@ def _counts() -> dict[str, ColumnElement[Any]]:
     return counted | {name: query.scalar_subquery() for name, query in queries.items()}
 
 
-def _steps_of(
-    query: Select[Any], run_id: QueryableAttribute[UUID], where: RunFilter | None, *order: QueryableAttribute[Any]
-) -> Select[Any]:
-    """Steps of the runs that are meant, in the order of their key."""
-    if where is not None:
-        query = query.where(run_id.in_(filtered(select(schema.Run.run_id), where)))
-    return query.order_by(run_id, *order)
+def _wide(frame: Any) -> Any:
+    return frame.pivot(index="run_id", columns="name", values="value").rename_axis(columns=None)
 
 
 def _rows_of(called: Mapping[str, Any], found: Mapping[str, Any]) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from deeprec.agent.traces.records import TraceStoreError
+from deeprec.agent.traces.records import Kind, TraceStoreError
 from deeprec.agent.traces.store import schema
 from deeprec.agent.traces.store.codec import storable
 
@@ -27,6 +27,11 @@ class RunFilter:
 
     status: str | None = None
     """An outcome, "running", or "incomplete" (in which the store failed)."""
+    ended: bool | None = None
+    """Whether the status is another one than "running"."""
+    measured: bool | None = None
+    """Whether an evaluation has measured the run."""
+    redacted: bool | None = None
     user_id: str | None = None
     group_id: str | None = None
     parent_id: UUID | None = None
@@ -34,7 +39,10 @@ class RunFilter:
     split: str | None = None
     suite: str | None = None
     """A label of runs; the bare name of a suite means all that it was run as (`NAME@…`)."""
+    label: str | None = None
+    """Exactly this label of a suite."""
     system: str | None = None
+    kind: Kind | None = None
     protocol: str | None = None
     guided: bool | None = None
     policy_model: str | None = None
@@ -64,6 +72,15 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
             query = query.where(or_(run.suite == storable(value), func.substr(run.suite, 1, len(versions)) == versions))
         elif field.name == "status" and value == "incomplete":
             query = query.where(run.incomplete)
+        elif field.name == "ended":
+            query = query.where((run.status != "running") == value)
+        elif field.name == "measured":
+            is_measured = select(schema.Metric.run_id).where(schema.Metric.run_id == run.run_id).exists()
+            query = query.where(is_measured if value else ~is_measured)
+        elif field.name == "redacted":
+            query = query.where(run.redacted_at.is_not(None) == value)
+        elif field.name == "label":
+            query = query.where(run.suite == storable(value))
         else:
             query = query.where(getattr(run, field.name) == (storable(value) if isinstance(value, str) else value))
     return query
@@ -77,8 +94,8 @@ def started_after(query: Select[Any], run: Sequence[Any]) -> Select[Any]:
     )
 
 
-def find_run(session: Session, run_id: UUID | str) -> schema.Run:
-    """One run, by its id or by the beginning of its id.
+def find_run(session: Session, run_id: UUID | str) -> UUID:
+    """The whole id of one run, found by its id or by the beginning of its id.
 
     Raises:
         RunNotFoundError: no run begins so, or more than one.
@@ -90,11 +107,11 @@ def find_run(session: Session, run_id: UUID | str) -> schema.Run:
         )
     low, high = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
     found = session.scalars(
-        select(schema.Run).where(schema.Run.run_id.between(low, high)).order_by(schema.Run.run_id).limit(3)
+        select(schema.Run.run_id).where(schema.Run.run_id.between(low, high)).order_by(schema.Run.run_id).limit(3)
     ).all()
     if not found:
         raise RunNotFoundError(f"No run begins with {prefix!r}. `deeprec traces ls` lists those that there are.")
     if len(found) > 1:
-        some = ", ".join(str(run.run_id) for run in found[:2])
+        some = ", ".join(str(run) for run in found[:2])
         raise RunNotFoundError(f"More than one run begins with {prefix!r} ({some}, …). Give more of the id.")
     return found[0]

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select, type_coerce
 from sqlalchemy.orm import Session
+from sqlalchemy.types import NullType
 
 from deeprec.agent.traces.records import (
+    CaseRecord,
     ChainTurn,
-    LoggedPreference,
+    Part,
     RecommendationRecord,
     RetrievalRecord,
     RewardRecord,
     RunChain,
     RunOutcome,
-    RunPreferences,
     RunRecord,
     RunSummary,
     RunTrace,
@@ -42,7 +43,19 @@ _RUN = tuple(field.name for field in fields(RunRecord))
 _TURN = tuple(field.name for field in fields(TurnRecord))
 _PACKED = frozenset({"prompt_ids", "completion_ids", "logprobs"})
 _RETRIEVAL = tuple(field.name for field in fields(RetrievalRecord) if field.name != "items")
-
+_PLACE = tuple(field.name for field in fields(RecommendationRecord))
+_CASE = tuple(field.name for field in fields(CaseRecord))
+_ENDING = (
+    *("status", "incomplete", "detail", "started_at", "finished_at", "latency_ms", "ungrounded", "pinned"),
+    "redacted_at",
+)
+"""Columns of `runs` that are fields of `RunTrace`."""
+_PART_OF: dict[str, Part] = {
+    **dict.fromkeys(_PACKED, "tokens"),
+    **dict.fromkeys(("text", "thought", "messages"), "texts"),
+    **dict.fromkeys(("sampling", "config", "versions"), "settings"),
+}
+"""Column -> the group that it is left out with; every other column is always read."""
 
 _MOST_IDS = 500
 """Run ids in one query: databases bound how many values it may hold."""
@@ -115,94 +128,78 @@ def recommendation_values(run_id: UUID, outcome: RunOutcome) -> list[dict[str, A
     ]
 
 
-def load_turns(session: Session, run_ids: Sequence[UUID], position: int | None = None) -> dict[UUID, list[TurnRecord]]:
-    """The turns of some runs, by position; only those at `position` where one is given.
+def metric_values(run_id: UUID, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The rows of a run's metrics."""
+    return [{"run_id": run_id, "name": storable(name), "value": value} for name, value in metrics.items()]
+
+
+def case_values(run_id: UUID, case: CaseRecord) -> dict[str, Any]:
+    """The row of a run's case."""
+    return {"run_id": run_id, **{name: _plain(getattr(case, name)) for name in _CASE}}
+
+
+def reward_values(run_id: UUID, rewards: Iterable[RewardRecord]) -> list[dict[str, Any]]:
+    """The rows of a run's rewards."""
+    return [
+        {
+            "run_id": run_id,
+            "scheme": storable(reward.scheme),
+            "component": storable(reward.component),
+            "value": reward.value,
+        }
+        for reward in rewards
+    ]
+
+
+def load_turns(
+    session: Session, run_ids: Sequence[UUID], *, position: int | None = None, omit: Collection[Part] = ()
+) -> dict[Any, list[TurnRecord]]:
+    """The turns of some runs by the runs' keys, ordered by position; only those at `position` where one is given.
 
     Raises:
         TraceStoreError: the tokens of a turn are damaged.
     """
-    turn = schema.Turn
-    query = select(turn.run_id, *(getattr(turn, name) for name in _TURN)).where(turn.run_id.in_(run_ids))
-    if position is not None:
-        query = query.where(turn.position == position)
-    turns: dict[UUID, list[TurnRecord]] = defaultdict(list)
-    for row in session.execute(query.order_by(turn.run_id, turn.position)).mappings():
-        values = {name: row[name] for name in _TURN}
+    names = [name for name in _TURN if _PART_OF.get(name) not in omit]
+    turns: dict[Any, list[TurnRecord]] = defaultdict(list)
+    for key, *row in _steps(session, schema.Turn, names, run_ids, position):
+        values = dict(zip(names, row, strict=True))
+        values["items"] = tuple(values["items"])
         try:
-            values["prompt_ids"] = tuple(decode_tokens(row["prompt_ids"]).tolist())
-            values["completion_ids"] = tuple(decode_tokens(row["completion_ids"]).tolist())
-            values["logprobs"] = tuple(decode_logprobs(row["logprobs"]).tolist())
+            for name in _PACKED.intersection(values):
+                decode = decode_logprobs if name == "logprobs" else decode_tokens
+                values[name] = tuple(decode(values[name]).tolist())
         except TraceStoreError as error:
-            raise TraceStoreError(f"Turn {row['position']} of run {row['run_id']} cannot be read: {error}") from error
-        values["items"] = tuple(row["items"])
-        turns[row["run_id"]].append(TurnRecord(**values))
+            run_id = key if isinstance(key, UUID) else UUID(bytes=key)
+            raise TraceStoreError(f"Turn {values['position']} of run {run_id} cannot be read: {error}") from error
+        turns[key].append(TurnRecord(**values))
     return turns
 
 
 def load_retrievals(
-    session: Session, run_ids: Sequence[UUID], position: int | None = None
-) -> dict[UUID, list[RetrievalRecord]]:
-    """The retrievals of some runs, by position; only those at `position` where one is given."""
-    item, retrieval = schema.RetrievedItem, schema.Retrieval
-    of_items = select(item.run_id, item.position, item.item_id, item.score).where(item.run_id.in_(run_ids))
-    of_retrievals = select(retrieval.run_id, *(getattr(retrieval, name) for name in _RETRIEVAL)).where(
-        retrieval.run_id.in_(run_ids)
-    )
-    if position is not None:
-        of_items = of_items.where(item.position == position)
-        of_retrievals = of_retrievals.where(retrieval.position == position)
-    items: dict[tuple[UUID, int], list[ScoredItem]] = defaultdict(list)
-    for run_id, at, item_id, score in session.execute(of_items.order_by(item.run_id, item.position, item.rank)):
-        items[run_id, at].append(ScoredItem(id=item_id, score=score))
-    retrievals: dict[UUID, list[RetrievalRecord]] = defaultdict(list)
-    for row in session.execute(of_retrievals.order_by(retrieval.run_id, retrieval.position)).mappings():
-        values = {name: row[name] for name in _RETRIEVAL}
-        values["unenforced"] = tuple(row["unenforced"])
-        found = tuple(items[row["run_id"], row["position"]])
-        retrievals[row["run_id"]].append(RetrievalRecord(items=found, **values))
+    session: Session, run_ids: Sequence[UUID], *, position: int | None = None
+) -> dict[Any, list[RetrievalRecord]]:
+    """The retrievals of some runs by the runs' keys, by position; only those at `position` where one is given."""
+    items: dict[tuple[Any, int], list[ScoredItem]] = defaultdict(list)
+    for key, at, item_id, score in _steps(
+        session, schema.RetrievedItem, ("position", "item_id", "score"), run_ids, position
+    ):
+        items[key, at].append(ScoredItem(id=item_id, score=score))
+    retrievals: dict[Any, list[RetrievalRecord]] = defaultdict(list)
+    for key, *row in _steps(session, schema.Retrieval, _RETRIEVAL, run_ids, position):
+        values = dict(zip(_RETRIEVAL, row, strict=True))
+        values["unenforced"] = tuple(values["unenforced"])
+        retrievals[key].append(RetrievalRecord(items=tuple(items[key, values["position"]]), **values))
     return retrievals
 
 
 def load_chains(session: Session, runs: Select[Any]) -> list[RunChain]:
-    """The tokens of some runs, in the order of `runs`, which selects `CHAIN_COLUMNS`. Nothing is decoded."""
-    turn = schema.Turn
-    found = session.execute(runs).all()
-    turns: dict[UUID, list[ChainTurn]] = defaultdict(list)
-    ids = [row[0] for row in found]
-    for run_id, *values in session.execute(
-        select(turn.run_id, *(getattr(turn, name) for name in ChainTurn._fields))
-        .where(turn.run_id.in_(ids))
-        .order_by(turn.run_id, turn.position)
-    ):
-        turns[run_id].append(ChainTurn(*values))
-    return [RunChain._make((*row, tuple(turns[row[0]]))) for row in found]
-
-
-CHAIN_COLUMNS = tuple(getattr(schema.Run, name) for name in RunChain._fields if name != "turns")
-"""Of `runs`, for `load_chains`; the run id comes first."""
-
-
-def load_preferences(session: Session, runs: Sequence[schema.Run]) -> list[RunPreferences]:
-    """The preferences of some runs, in the order of the runs; of their tokens and items nothing is read."""
-    turn, retrieval = schema.Turn, schema.Retrieval
-    asked = (retrieval.run_id == turn.run_id) & (retrieval.turn == turn.position)
-    found: dict[UUID, list[LoggedPreference]] = defaultdict(list)
-    for run_id, position, used_in, text in session.execute(
-        select(turn.run_id, turn.position, retrieval.position, turn.preference)
-        .outerjoin(retrieval, asked)
-        .where(turn.run_id.in_([run.run_id for run in runs]), turn.action == "retrieve", turn.preference.is_not(None))
-        .order_by(turn.run_id, turn.position)
-    ):
-        found[run_id].append(LoggedPreference(turn=position, retrieval=used_in, text=text or ""))
-    return [
-        RunPreferences(
-            run=_run_record(run),
-            status=run.status,  # type: ignore[arg-type]  # the column holds what finish_run was given
-            incomplete=run.incomplete,
-            preferences=tuple(found.get(run.run_id, ())),
-        )
-        for run in runs
-    ]
+    """The tokens of the runs that `runs` selects, in its order. Nothing is decoded."""
+    columns = tuple(getattr(schema.Run, name) for name in RunChain._fields if name != "turns")
+    found = session.execute(runs.with_only_columns(_key(schema.Run), *columns)).all()
+    turns: dict[Any, list[ChainTurn]] = defaultdict(list)
+    for key, *values in _steps(session, schema.Turn, ChainTurn._fields, [row.run_id for row in found]):
+        turns[key].append(ChainTurn(*values))
+    return [RunChain._make((*row, tuple(turns[key]))) for key, *row in found]
 
 
 def load_rewards(session: Session, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
@@ -219,44 +216,53 @@ def load_rewards(session: Session, run_ids: Sequence[UUID], scheme: str) -> dict
     return dict(found)
 
 
-def load_traces(session: Session, runs: Sequence[schema.Run]) -> list[RunTrace]:
-    """Everything on some runs, in their order."""
-    ids = [run.run_id for run in runs]
-    turns, retrievals = load_turns(session, ids), load_retrievals(session, ids)
-    lists: dict[tuple[UUID, str], list[RecommendationRecord]] = defaultdict(list)
-    for line in session.scalars(
-        select(schema.Recommendation).where(schema.Recommendation.run_id.in_(ids)).order_by(schema.Recommendation.rank)
-    ):
-        values = {field.name: getattr(line, field.name) for field in fields(RecommendationRecord)}
-        lists[line.run_id, line.listing].append(RecommendationRecord(**values))
-    rewards: dict[UUID, list[RewardRecord]] = defaultdict(list)
-    for reward in session.scalars(
-        select(schema.Reward)
-        .where(schema.Reward.run_id.in_(ids))
-        .order_by(schema.Reward.scheme, schema.Reward.component)
-    ):
-        rewards[reward.run_id].append(
-            RewardRecord(scheme=reward.scheme, component=reward.component, value=reward.value)
-        )
+def load_cases(session: Session | Connection, run_ids: Sequence[UUID]) -> dict[UUID, CaseRecord]:
+    """The cases of some runs; runs that have none are missing."""
+    case = schema.Case
+    found = {}
+    for start in range(0, len(run_ids), _MOST_IDS):
+        some = case.run_id.in_(run_ids[start : start + _MOST_IDS])
+        for run_id, *row in session.execute(select(case.run_id, *(getattr(case, name) for name in _CASE)).where(some)):
+            values = dict(zip(_CASE, row, strict=True))
+            found[run_id] = CaseRecord(**values | {"phrases": tuple(values["phrases"])})
+    return found
+
+
+def load_traces(session: Session, runs: Select[Any], omit: Collection[Part] = ()) -> list[RunTrace]:
+    """The runs that `runs` selects, in its order; what is left out reads as empty."""
+    names = [name for name in (*_RUN, *_ENDING) if _PART_OF.get(name) not in omit]
+    columns = (getattr(schema.Run, name) for name in names)
+    found = [
+        (key, dict(zip(names, row, strict=True)))
+        for key, *row in session.execute(runs.with_only_columns(_key(schema.Run), *columns))
+    ]
+    ids = [values["run_id"] for _, values in found]
+    turns, retrievals = load_turns(session, ids, omit=omit), load_retrievals(session, ids)
+    lists: dict[tuple[Any, str], list[RecommendationRecord]] = defaultdict(list)
+    for key, listing, *row in _steps(session, schema.Recommendation, ("listing", *_PLACE), ids):
+        lists[key, listing].append(RecommendationRecord(**dict(zip(_PLACE, row, strict=True))))
+    rewards: dict[Any, list[RewardRecord]] = defaultdict(list)
+    metrics: dict[Any, dict[str, float]] = defaultdict(dict)
+    cases: dict[UUID, CaseRecord] = {}
+    if "scores" not in omit:
+        for key, scheme, component, value in _steps(session, schema.Reward, ("scheme", "component", "value"), ids):
+            rewards[key].append(RewardRecord(scheme=scheme, component=component, value=value))
+        for key, name, value in _steps(session, schema.Metric, ("name", "value"), ids):
+            metrics[key][name] = value
+        cases = load_cases(session, ids)
     return [
         RunTrace(
-            run=_run_record(run),
-            status=run.status,  # type: ignore[arg-type]  # the column holds what finish_run was given
-            incomplete=run.incomplete,
-            detail=run.detail,
-            started_at=run.started_at,
-            finished_at=run.finished_at,
-            latency_ms=run.latency_ms,
-            ungrounded=run.ungrounded,
-            pinned=run.pinned,
-            redacted_at=run.redacted_at,
-            turns=tuple(turns.get(run.run_id, ())),
-            retrievals=tuple(retrievals.get(run.run_id, ())),
-            written=tuple(lists.get((run.run_id, "written"), ())),
-            recommended=tuple(lists.get((run.run_id, "recommended"), ())),
-            rewards=tuple(rewards.get(run.run_id, ())),
+            run=_run_record(values),
+            **{name: values[name] for name in _ENDING},
+            turns=tuple(turns.get(key, ())),
+            retrievals=tuple(retrievals.get(key, ())),
+            written=tuple(lists.get((key, "written"), ())),
+            recommended=tuple(lists.get((key, "recommended"), ())),
+            rewards=tuple(rewards.get(key, ())),
+            metrics=metrics.get(key, {}),
+            case=cases.get(values["run_id"]),
         )
-        for run in runs
+        for key, values in found
     ]
 
 
@@ -282,10 +288,29 @@ def load_summaries(session: Session, chosen: Select[Any]) -> list[RunSummary]:
     return [RunSummary(**row) for row in session.execute(chosen).mappings()]
 
 
-def _run_record(run: schema.Run) -> RunRecord:
-    values = {name: getattr(run, name) for name in _RUN}
-    values["history"] = tuple(run.history)
-    return RunRecord(**values)
+def _steps(
+    session: Session,
+    table: type[schema.Base],
+    names: Sequence[str],
+    run_ids: Sequence[UUID],
+    position: int | None = None,
+) -> Iterable[Sequence[Any]]:
+    """Rows (key of the run, then the columns `names`) of some runs, in the order of the table's primary key."""
+    columns = table.__table__.c
+    query = select(_key(table), *(columns[name] for name in names)).where(columns.run_id.in_(run_ids))
+    if position is not None:
+        query = query.where(columns.position == position)
+    return session.execute(query.order_by(*table.__table__.primary_key))
+
+
+def _key(table: type[schema.Base]) -> ColumnElement[Any]:
+    """A run's id as the driver returns it: to find what belongs together, no object has to be made of each."""
+    return type_coerce(table.__table__.c.run_id, NullType()).label("key")
+
+
+def _run_record(values: Mapping[str, Any]) -> RunRecord:
+    own = {name: values[name] for name in _RUN if name in values}
+    return RunRecord(**own | {"history": tuple(values["history"])})
 
 
 def _plain(value: Any) -> Any:

@@ -120,6 +120,9 @@ class Run(Base):
     split: Mapped[str | None]
     suite: Mapped[str | None]
     system: Mapped[str | None]
+    kind: Mapped[str] = mapped_column(server_default=text("'agent'"))
+    oracle: Mapped[bool] = mapped_column(server_default=text("false"))
+    shuffled_of: Mapped[str | None]
     group_id: Mapped[str | None] = mapped_column(index=True)
     versions: Mapped[dict[str, Any]]
     fork: Mapped[dict[str, Any] | None]
@@ -222,3 +225,28 @@ class Reward(Base):
     scheme: Mapped[str] = mapped_column(primary_key=True)
     component: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float] = mapped_column(NanFloat, nullable=True)
+
+
+class Metric(Base):
+    """One number that the evaluation measured on a run. NULL is NaN: it could not be computed."""
+
+    __tablename__ = "metrics"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    run_id: Mapped[UUID] = _run_key()
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float] = mapped_column(NanFloat, nullable=True)
+
+
+class Case(Base):
+    """Facts about the request of an evaluated run; they are the same whatever system answered it."""
+
+    __tablename__ = "cases"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    run_id: Mapped[UUID] = _run_key()
+    target_popularity: Mapped[float] = mapped_column(NanFloat, nullable=True)
+    history_length: Mapped[int]
+    other_data: Mapped[bool]
+    chosen_on: Mapped[bool]
+    phrases: Mapped[list[Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from deeprec.agent.traces.records import (
+    CaseRecord,
+    Part,
     RetrievalRecord,
     RunChain,
     RunOutcome,
-    RunPreferences,
     RunRecord,
     RunSummary,
     RunTrace,
@@ -29,6 +30,7 @@ from deeprec.agent.traces.records import (
 from deeprec.agent.traces.store import rows, schema, writes
 from deeprec.agent.traces.store.database import first_line, open_database
 from deeprec.agent.traces.store.filters import RunFilter, RunNotFoundError, filtered, find_run, started_after
+from deeprec.agent.traces.store.snapshot import Snapshot
 from deeprec.agent.traces.store.writes import StepConflictError
 
 __all__ = ["RunFilter", "RunNotFoundError", "StepConflictError", "TraceStore"]
@@ -129,8 +131,26 @@ class TraceStore:
         with self._writing() as connection:
             writes.write_rewards(connection, run_id, scheme, components)
 
+    def write_metrics(self, run_id: UUID, metrics: Mapping[str, float]) -> None:
+        """Write what an evaluation measured on a run, in place of what was there. NaN is kept.
+
+        Raises:
+            RunNotFoundError: no such run.
+        """
+        with self._writing() as connection:
+            writes.write_metrics(connection, run_id, metrics)
+
+    def write_case(self, run_id: UUID, case: CaseRecord) -> None:
+        """Write the facts about a run's request, in place of those that were there.
+
+        Raises:
+            RunNotFoundError: no such run.
+        """
+        with self._writing() as connection:
+            writes.write_case(connection, run_id, case)
+
     def write_runs(self, traces: Iterable[RunTrace]) -> None:
-        """Write whole runs that have ended, with their steps, lists and rewards, in one transaction.
+        """Write whole runs that have ended, with their steps, lists and scores, in one transaction.
 
         Raises:
             StepConflictError: one of them is there already and differs; nothing is written.
@@ -139,7 +159,7 @@ class TraceStore:
             writes.write_runs(connection, list(traces), datetime.now(UTC))
 
     def delete_run(self, run_id: UUID) -> None:
-        """Delete a run with its steps, lists and rewards.
+        """Delete a run with its steps, lists and scores.
 
         Raises:
             RunNotFoundError: no such run.
@@ -152,12 +172,12 @@ class TraceStore:
     def load_turn(self, run_id: UUID, position: int) -> TurnRecord | None:
         """The turn that is stored at a position; None if none is."""
         with self._read() as session:
-            return next(iter(rows.load_turns(session, [run_id], position).get(run_id, [])), None)
+            return _only(rows.load_turns(session, [run_id], position=position))
 
     def load_retrieval(self, run_id: UUID, position: int) -> RetrievalRecord | None:
         """The retrieval that is stored at a position; None if none is."""
         with self._read() as session:
-            return next(iter(rows.load_retrievals(session, [run_id], position).get(run_id, [])), None)
+            return _only(rows.load_retrievals(session, [run_id], position=position))
 
     def runs(self, limit: int | None = 50, where: RunFilter | None = None) -> list[RunSummary]:
         """Summaries of runs, newest first.
@@ -171,31 +191,53 @@ class TraceStore:
         with self._read() as session:
             return rows.load_summaries(session, chosen)
 
-    def run(self, run_id: UUID | str) -> RunTrace:
+    def run(self, run_id: UUID | str, *, omit: Collection[Part] = ()) -> RunTrace:
         """One run, by its id or by the beginning of its id.
 
+        Args:
+            run_id: the id, or as much of its beginning as is unique.
+            omit: as for `traces`.
         Raises:
             RunNotFoundError: no run begins so, or more than one.
         """
         with self._read() as session:
-            return rows.load_traces(session, [find_run(session, run_id)])[0]
+            found = select(schema.Run).where(schema.Run.run_id == find_run(session, run_id))
+            return rows.load_traces(session, found, omit)[0]
 
-    def traces(self, where: RunFilter | None = None, *, batch: int = 64) -> Iterator[RunTrace]:
+    def traces(
+        self, where: RunFilter | None = None, *, omit: Collection[Part] = (), batch: int = 64
+    ) -> Iterator[RunTrace]:
         """Every run that matches, oldest first, read `batch` at a time so that memory does not grow.
 
         No transaction stays open between two batches. Runs that start meanwhile come at the end.
-        """
-        return self._paged(lambda session, page: _loaded(session, page, rows.load_traces), where, batch)
 
-    def preferences(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[RunPreferences]:
-        """What the models of the runs that match searched with, run by run; read as `traces` is, without the tokens."""
-        return self._paged(lambda session, page: _loaded(session, page, rows.load_preferences), where, batch)
+        Args:
+            where: which runs; None for all.
+            omit: groups of columns that are not read; their fields are empty. Without "tokens" and "texts" a store of
+                many runs is read several times faster.
+            batch: runs in one transaction.
+        """
+        return self._paged(lambda session, page: rows.load_traces(session, page, omit), where, batch)
+
+    def run_ids(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[list[UUID]]:
+        """The ids of the runs that match, oldest first, a page of up to `batch` at a time; read as `traces` is."""
+        return self._paged(
+            lambda session, page: [list(session.scalars(page.with_only_columns(schema.Run.run_id)))], where, batch
+        )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Readers of columns and counts that all see the store as it is now, whoever writes meanwhile.
+
+        Raises:
+            TraceStoreError: the store cannot be read.
+        """
+        with self.reading() as connection:
+            yield Snapshot(connection)
 
     def chains(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[RunChain]:
         """The tokens of the runs that match; read as `traces` is, and nothing besides the tokens is read."""
-        return self._paged(
-            lambda session, page: rows.load_chains(session, page.with_only_columns(*rows.CHAIN_COLUMNS)), where, batch
-        )
+        return self._paged(rows.load_chains, where, batch)
 
     def rewards(self, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
         """What `write_rewards` wrote under one scheme: run -> component -> value. Runs that have none are missing."""
@@ -257,5 +299,6 @@ class TraceStore:
             raise TraceStoreError(f"The trace store cannot be read: {first_line(error)}.") from error
 
 
-def _loaded(session: Session, page: Select[Any], load: Callable[[Session, Sequence[schema.Run]], list[_T]]) -> list[_T]:
-    return load(session, session.scalars(page).all())
+def _only(steps: Mapping[Any, Sequence[_T]]) -> _T | None:
+    """The one step that was looked for; None if there is none."""
+    return next((own[0] for own in steps.values()), None)

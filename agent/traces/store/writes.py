@@ -14,12 +14,26 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Connection, CursorResult, Insert, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Insert,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from deeprec.agent.traces.records import (
+    CaseRecord,
     Outcome,
     RetrievalRecord,
+    RewardRecord,
     RunOutcome,
     RunRecord,
     RunTrace,
@@ -29,7 +43,17 @@ from deeprec.agent.traces.records import (
 from deeprec.agent.traces.store import rows
 from deeprec.agent.traces.store.codec import decode_logprobs, decode_tokens, storable
 from deeprec.agent.traces.store.filters import RunNotFoundError
-from deeprec.agent.traces.store.schema import Base, Recommendation, Retrieval, RetrievedItem, Reward, Run, Turn
+from deeprec.agent.traces.store.schema import (
+    Base,
+    Case,
+    Metric,
+    Recommendation,
+    Retrieval,
+    RetrievedItem,
+    Reward,
+    Run,
+    Turn,
+)
 
 # What must not differ between the two halves of a resumed run: its tokens would come from two policies, or its rewards
 # would be another person's.
@@ -141,25 +165,44 @@ def mark_incomplete(connection: Connection, run_id: UUID) -> bool:
 
 def write_rewards(connection: Connection, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
     """Replace the components of one reward scheme."""
-    # The lock (a server's) makes two writers of one scheme come after one another.
+    rewards = (RewardRecord(scheme=scheme, component=name, value=value) for name, value in components.items())
+    _replace(connection, Reward, run_id, rows.reward_values(run_id, rewards), Reward.scheme == storable(scheme))
+
+
+def write_metrics(connection: Connection, run_id: UUID, metrics: Mapping[str, float]) -> None:
+    """Replace the metrics of a run."""
+    _replace(connection, Metric, run_id, rows.metric_values(run_id, metrics))
+
+
+def write_case(connection: Connection, run_id: UUID, case: CaseRecord) -> None:
+    """Replace the case of a run."""
+    _replace(connection, Case, run_id, [rows.case_values(run_id, case)])
+
+
+def _replace(
+    connection: Connection,
+    of: type[Reward] | type[Metric] | type[Case],
+    run_id: UUID,
+    values: Sequence[Mapping[str, Any]],
+    *conditions: ColumnElement[bool],
+) -> None:
+    """Put `values` in the place of a run's rows that meet the conditions."""
+    # The lock (a server's) makes two writers of the same rows come after one another.
     if connection.scalar(select(Run.run_id).where(Run.run_id == run_id).with_for_update()) is None:
-        raise RunNotFoundError(f"There is no run {run_id} to reward.")
-    key = {"run_id": run_id, "scheme": storable(scheme)}
-    connection.execute(delete(_table(Reward)).where(Reward.run_id == run_id, Reward.scheme == key["scheme"]))
-    values = [{**key, "component": storable(name), "value": value} for name, value in components.items()]
+        raise RunNotFoundError(f"There is no run {run_id} to score.")
+    connection.execute(delete(_table(of)).where(of.run_id == run_id, *conditions))
     if values:
-        connection.execute(insert(_table(Reward)), values)
+        connection.execute(insert(_table(of)), values)
 
 
 def write_runs(connection: Connection, traces: Sequence[RunTrace], now: datetime) -> None:
     """Write whole runs: the new ones table by table, those that are there already part by part, to compare them."""
     ids = [trace.run.run_id for trace in traces]
     stored = set(connection.scalars(select(Run.run_id).where(Run.run_id.in_(ids))))
-    tables: dict[type[Base], list[dict[str, Any]]] = {table: [] for table in (Run, Turn, Retrieval)}
-    tables |= {table: [] for table in (RetrievedItem, Recommendation, Reward)}
+    parts = (Run, Turn, Retrieval, RetrievedItem, Recommendation, Reward, Metric, Case)
+    tables: dict[type[Base], list[dict[str, Any]]] = {table: [] for table in parts}
     for trace in traces:
         run_id, started, outcome = trace.run.run_id, trace.started_at, _outcome(trace)
-        rewards = [(reward.scheme, reward.component, reward.value) for reward in trace.rewards]
         if run_id in stored:
             start_run(connection, trace.run, started)
             for turn in trace.turns:
@@ -167,10 +210,13 @@ def write_runs(connection: Connection, traces: Sequence[RunTrace], now: datetime
             for retrieval in trace.retrievals:
                 write_retrieval(connection, run_id, retrieval, started)
             finish_run(connection, run_id, outcome, trace.finished_at or now)
-            for scheme in {scheme for scheme, _, _ in rewards}:
-                write_rewards(
-                    connection, run_id, scheme, {name: value for own, name, value in rewards if own == scheme}
-                )
+            for scheme in {reward.scheme for reward in trace.rewards}:
+                own = {reward.component: reward.value for reward in trace.rewards if reward.scheme == scheme}
+                write_rewards(connection, run_id, scheme, own)
+            if trace.metrics:
+                write_metrics(connection, run_id, trace.metrics)
+            if trace.case is not None:
+                write_case(connection, run_id, trace.case)
             continue
         ending: dict[str, Any] = {
             "status": trace.status,
@@ -186,10 +232,9 @@ def write_runs(connection: Connection, traces: Sequence[RunTrace], now: datetime
             tables[Retrieval].append(rows.retrieval_values(run_id, retrieval, started))
             tables[RetrievedItem] += rows.item_values(run_id, retrieval)
         tables[Recommendation] += rows.recommendation_values(run_id, outcome)
-        tables[Reward] += [
-            {"run_id": run_id, "scheme": storable(scheme), "component": storable(name), "value": value}
-            for scheme, name, value in rewards
-        ]
+        tables[Reward] += rows.reward_values(run_id, trace.rewards)
+        tables[Metric] += rows.metric_values(run_id, trace.metrics)
+        tables[Case] += [] if trace.case is None else [rows.case_values(run_id, trace.case)]
     for table, values in tables.items():
         if values:
             connection.execute(insert(_table(table)), values)

@@ -69,9 +69,9 @@ def render_run(
         for retrieval in retrievals_of(trace, turn):
             parts += _retrieval(retrieval, found[retrieval.position], trace, titles)
     parts += _lists(trace, titles)
-    if trace.rewards:
+    if trace.scores:
         parts.append(_heading("Rewards"))
-        parts += [_line(f"{reward.scheme} {reward.component}: {reward_text(reward.value)}") for reward in trace.rewards]
+        parts += [_line(f"{reward.scheme} {reward.component}: {reward_text(reward.value)}") for reward in trace.scores]
     parts.append(_heading("Lineage"))
     parts += [_line(f"{name}: {value}", style="dim") for name, value in lineage(trace)]
     return Group(*parts)

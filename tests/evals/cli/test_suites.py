@@ -32,8 +32,8 @@ def test_compare_tells_few_users_weak_points_and_attributes_as_they_are(
     monkeypatch.setattr("deeprec.evals.suites.comparison.MIN_SLICE", 2)
     run(make_suite(split="valid"), store, dataset, artifact)
     for trace in store.traces():
-        case = {reward.component: reward.value for reward in trace.rewards if reward.scheme == "case"}
-        store.write_rewards(trace.run.run_id, "case", case | {"is: [/b] [red]noir": 1.0})
+        assert trace.case is not None
+        store.write_case(trace.run.run_id, replace(trace.case, phrases=(*trace.case.phrases, "[/b] [red]noir")))
     told = ("compare", "tiny", "trm-oracle", "trm", "--store", str(tmp_path / "traces.db"))
     shown = invoke(*told)
     assert "trm-oracle (oracle) against trm" in shown

@@ -64,7 +64,7 @@ def test_systems_without_a_model_are_stored_and_measured_by_id(
     assert [system.oracle for system in results.systems] == [False, False, False, True]
     for system in results.systems:
         assert system.users == tuple(sorted(dataset.users))
-        stored = store.traces(RunFilter(system="trm-oracle (oracle)" if system.oracle else system.name))
+        stored = store.traces(RunFilter(system=system.name))
         lists = {trace.run.user_id: [place.item_id for place in trace.recommended] for trace in stored}
         for user, target, recall, ndcg in zip(
             system.users,
@@ -310,8 +310,8 @@ def test_a_missing_score_of_one_seed_does_not_take_the_others_with_it(
     suite = make_suite("trm", {"system": "deeprec-one-turn", "seeds": [0, 1]}, users=1)
     label = run(suite, store, dataset, artifact, base_url=server.base_url).label
     for trace, value in zip(traces_of(store, "deeprec-one-turn"), (math.nan, 1.0), strict=True):
-        told = {reward.component: reward.value for reward in trace.rewards if reward.scheme == "eval"}
-        store.write_rewards(trace.run.run_id, "eval", told | {"names_target": value, "found_in": math.nan})
+        metrics = {**trace.metrics, "names_target": value, "found_in": math.nan}
+        store.write_metrics(trace.run.run_id, metrics)
     results = load_results(store, label)
     assert results.system("deeprec-one-turn").measures["names_target"].tolist() == [1.0]
     assert math.isnan(results.system("deeprec-one-turn").measures["found_in"][0])

@@ -1,14 +1,15 @@
 """Rewards of stored runs: what is written back, what is not computed twice, rewards of one's own."""
 
 import math
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
 
 from deeprec.agent import redact_person
 from deeprec.agent.traces import RunFilter, TraceStore
@@ -31,6 +32,7 @@ from tests.made_runs import made_run, store_runs
 STAGE = stage_reward("recommendation")
 OWN = """
 import math
+import sqlite3
 def short(trace):
     return -float(len(trace.turns))
 def fails(trace):
@@ -117,7 +119,7 @@ def test_runs_that_have_not_ended_or_are_redacted_or_no_models_or_not_asked_for_
     store.start_run(running.run)
     store_runs(store, made_run(run={"user_id": "gone"}), made_run(run={"split": "test"}))
     redact_person(store, "gone", dry_run=False)
-    [baseline] = store_runs(store, made_run(run={"protocol": "none"}, turns=()))
+    [baseline] = store_runs(store, made_run(run={"protocol": "none", "kind": "scored"}, turns=()))
     assert score(store, artifact, where=RunFilter(split="train")).runs == 0
     assert score(store, artifact).runs == 1
     assert store.rewards([running.run.run_id, baseline.run.run_id], SCHEME) == {}
@@ -130,11 +132,15 @@ def test_more_runs_than_a_page_are_each_scored_once(store: TraceStore, artifact:
     assert (report.runs, report.scored, looked_at) == (300, 300, [256, 300])
 
 
-def test_a_damaged_run_is_named_and_the_others_are_scored(store: TraceStore, artifact: Artifact) -> None:
+def test_tokens_are_read_only_for_rewards_that_may_use_them(
+    store: TraceStore, tmp_path: Path, artifact: Artifact, own_file: Path
+) -> None:
     bad, _ = store_runs(store, made_run(), made_run(minute=1))
-    with store._write() as session:
-        session.execute(text("UPDATE turns SET logprobs = x'010203' WHERE run_id = :id"), {"id": bad.run.run_id.bytes})
+    with closing(sqlite3.connect(tmp_path / "traces.db")) as connection, connection:
+        connection.execute("UPDATE turns SET logprobs = x'010203' WHERE run_id = ?", [bad.run.run_id.bytes])
     report = score(store, artifact)
+    assert (report.unreadable, report.runs) == ((), 2)
+    report = score(store, artifact, own=load_rewards([f"{own_file}:short"]))
     assert (report.unreadable, report.runs) == ((bad.run.run_id,), 1)
 
 

@@ -18,7 +18,7 @@ KEPT = {
         *("run_id", "parent_id", "protocol", "protocol_version", "prompt_version", "guided", "k", "policy_model"),
         *("adapter", "adapter_version", "trm_fingerprint", "trm_holdout", "dataset_fingerprint", "sampling", "seed"),
         *("split", "suite", "versions", "status", "incomplete", "ungrounded", "latency_ms", "started_at"),
-        *("finished_at", "pinned", "redacted_at", "system"),
+        *("finished_at", "pinned", "redacted_at", "system", "kind", "oracle", "shuffled_of"),
     },
     "turns": {
         *("run_id", "position", "node", "chained", "action", "finish_reason", "prompt_tokens", "completion_tokens"),
@@ -28,6 +28,8 @@ KEPT = {
     "retrieved_items": {"run_id", "position", "rank"},
     "recommendations": {"run_id", "listing", "rank", "retrieval", "source"},
     "rewards": {"run_id", "scheme", "component", "value"},
+    "metrics": {"run_id", "name", "value"},
+    "cases": {"run_id", "target_popularity", "history_length", "other_data", "chosen_on"},
 }
 SECRET = "Zephyrine Quill of 12 Larch Road"
 

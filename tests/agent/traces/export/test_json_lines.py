@@ -191,8 +191,8 @@ def put(path: Path, lines: list[Any]) -> Path:
         (b'{"run": {}}\n', "line 1: this is no file of exported runs"),
         (b"PAR1\x00\xff\n", "line 1: this is no file of exported runs"),
         (
-            b'{"deeprec": "traces", "format": 2}\n',
-            "line 1: the file has format 2, and this version .* reads 1; upgrade",
+            b'{"deeprec": "traces", "format": 3}\n',
+            "line 1: the file has format 3, and this version .* reads up to 2; upgrade",
         ),
         (b'{"deeprec": "traces", "format": 1}\n', "line 2: the file is cut off"),
         (
@@ -270,7 +270,7 @@ def set_in(line: Any, keys: tuple[Any, ...], value: Any) -> None:
         (("turns", 0, "completion_ids"), [1.0], "not a list of token ids"),
         (("turns", 0, "logprobs"), [None], "not a list of numbers"),
         (("turns", 0, "text"), 5, "column 'text' of turns is 5, not text"),
-        (("turns", 1, "position"), 0, "turns names one place twice"),
+        (("turns", 1, "position"), 0, "turns names one position twice"),
         (("turns", 0, "run_id"), str(RUN), "turns has no column 'run_id'"),
         (("turns", 0), [], "a row of turns is no object"),
         (("turns",), {}, "turns is no list"),

@@ -12,7 +12,7 @@ from deeprec.agent.traces import RunFilter, TraceStore, export_jsonl, export_par
 from deeprec.agent.traces.store.schema import Base
 from deeprec.trm_tool import ConfigError, ScoredItem
 
-NAMES = ("recommendations", "retrievals", "retrieved_items", "rewards", "runs", "turns")
+NAMES = ("cases", "metrics", "recommendations", "retrievals", "retrieved_items", "rewards", "runs", "turns")
 
 
 def read(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from deeprec.agent.traces import RunFilter, TraceStore, export_preferences
+from deeprec.agent.traces import PARTS, RunFilter, TraceStore, export_preferences
 from deeprec.trm_tool import ConfigError, DataError, history_digest, read_preference_file
 
 RUN = UUID("abc00000-0000-4000-8000-000000000001")
@@ -87,9 +87,9 @@ def test_runs_that_were_logged_before_the_data_was_kept_have_none(store: TraceSt
 def test_batches_leave_nothing_out(store: TraceStore, make: Any) -> None:
     runs = [make.write(store, make.run(), turns=1 + number % 3) for number in range(11)]
     for batch in (1, 2, 5, 11, 12):
-        found = list(store.preferences(batch=batch))
-        assert [logged.run.run_id for logged in found] == runs
-        assert [len(logged.preferences) for logged in found] == [number % 3 for number in range(11)]
+        found = list(store.traces(omit=PARTS, batch=batch))
+        assert [trace.run.run_id for trace in found] == runs
+        assert [len(trace.turns) for trace in found] == [1 + number % 3 for number in range(11)]
 
 
 def test_nothing_to_export_makes_no_file(store: TraceStore, path: Path, make: Any) -> None:

@@ -170,7 +170,7 @@ def test_more_rows_than_one_block_come_in_order(store: TraceStore, make: Any, mo
         make.write(store)
     traces = Traces(store)
     whole, lists = traces.retrievals(), traces.recommendations()
-    monkeypatch.setattr("deeprec.agent.traces.frames.columns.BLOCK", 4)
+    monkeypatch.setattr("deeprec.agent.traces.store.columns.BLOCK", 4)
     pandas.testing.assert_frame_equal(traces.retrievals(), whole)
     pandas.testing.assert_frame_equal(traces.recommendations(), lists)
 

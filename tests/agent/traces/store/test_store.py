@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from deeprec.agent.traces import (
+    PARTS,
     RecommendationRecord,
     RunFilter,
     RunNotFoundError,
@@ -365,9 +366,10 @@ def test_a_clock_that_jumps_back_neither_loses_nor_repeats_runs(
         store.start_run(run := make.run())
         ids.add(run.run_id)
     for batch in (1, 2, 3, 10):
-        for stream in (store.traces(batch=batch), store.preferences(batch=batch)):
+        for stream in (store.traces(batch=batch), store.traces(omit=PARTS, batch=batch)):
             seen = [found.run.run_id for found in stream]
             assert (len(seen), set(seen)) == (10, ids)
+        assert [run_id for page in store.run_ids(batch=batch) for run_id in page] == seen
         assert sorted(chain.run_id for chain in store.chains(batch=batch)) == sorted(ids)
     listed = store.runs()
     assert [run.started_at for run in listed] == sorted((run.started_at for run in listed), reverse=True)

@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from itertools import count, islice
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 from uuid import UUID
 
 import numpy as np
@@ -28,16 +28,50 @@ from sqlalchemy import (
     Select,
     Text,
     cast as sql_cast,
-    select,
     type_coerce,
 )
 from sqlalchemy.types import JSON, NullType
 
-from deeprec.agent.traces.records import TraceStoreError
+from deeprec.agent.traces.records import Action, Kind, Node, Source, Status, TraceStoreError
 from deeprec.agent.traces.store.codec import decode_logprobs, decode_tokens
 from deeprec.agent.traces.store.database import first_line
 from deeprec.agent.traces.store.schema import NanFloat, RunId, UtcDateTime
 from deeprec.trm_tool.errors import ConfigError
+
+_CATEGORIES: dict[str, Sequence[str]] = {
+    "action": get_args(Action),
+    "component": (),
+    "finish_reason": (),
+    "kind": get_args(Kind),
+    "listing": ("written", "recommended"),
+    "node": get_args(Node),
+    "protocol": (),
+    "scheme": (),
+    "source": get_args(Source),
+    "status": get_args(Status),
+}
+"""Columns of few values -> those that are known beforehand."""
+_SHARED = frozenset(
+    {
+        "adapter",
+        "adapter_version",
+        "detail",
+        "group_id",
+        "item_id",
+        "name",
+        "policy_model",
+        "preference",
+        "prompt_version",
+        "split",
+        "shuffled_of",
+        "suite",
+        "system",
+        "target_id",
+        "trm_fingerprint",
+        "user_id",
+    }
+)
+"""Further columns whose text repeats."""
 
 BLOCK = 500
 """Rows that are held as Python objects at once: few enough to stay in the processor's cache."""
@@ -191,28 +225,21 @@ def as_objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:
 
 
 def read_columns(
-    connection: Connection,
-    chosen: Mapping[str, ColumnElement[Any]],
-    finish: Callable[[Select[Any]], Select[Any]],
-    *,
-    categories: Mapping[str, Sequence[str]],
-    shared: frozenset[str],
+    connection: Connection, chosen: Mapping[str, ColumnElement[Any]], query: Select[Any]
 ) -> dict[str, Any]:
     """Run one query and type its columns by what the schema says of them.
 
     Args:
         connection: inside a transaction.
-        chosen: name in the frame -> column.
-        finish: adds conditions and order to the query.
-        categories: names of columns of few values -> those known beforehand.
-        shared: names of other columns whose text repeats.
+        chosen: name -> column.
+        query: what to read them from; the columns that it selects are replaced by `chosen`.
     Returns:
         name -> `Column`, filled.
     Raises:
         TraceStoreError: a value that its column cannot hold; the database was damaged, or written by something else.
     """
-    columns = {name: _column_for(name, column, categories=categories, shared=shared) for name, column in chosen.items()}
-    query = finish(select(*(_raw(column).label(name) for name, column in chosen.items())))
+    columns = {name: _column_for(name, column) for name, column in chosen.items()}
+    query = query.with_only_columns(*(_raw(column).label(name) for name, column in chosen.items()))
     for rows in _blocks(connection, query):
         for (name, column), values in zip(columns.items(), zip(*rows, strict=True), strict=True):
             try:
@@ -246,12 +273,10 @@ def _raw(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return sql_cast(column, Text) if isinstance(column.type, JSON) else type_coerce(column, NullType())
 
 
-def _column_for(
-    name: str, column: ColumnElement[Any], *, categories: Mapping[str, Sequence[str]], shared: frozenset[str]
-) -> Column:
+def _column_for(name: str, column: ColumnElement[Any]) -> Column:
     kind, nullable = column.type, bool(getattr(column, "nullable", True))
-    if name in categories:
-        return Category(categories[name])
+    if name in _CATEGORIES:
+        return Category(_CATEGORIES[name])
     if isinstance(kind, RunId):
         return Shared(_id_text)
     if isinstance(kind, UtcDateTime):
@@ -266,4 +291,4 @@ def _column_for(
         return Shared(json.loads)
     if isinstance(kind, LargeBinary):
         return Objects(decode_logprobs if name == "logprobs" else decode_tokens)
-    return Shared() if name in shared else Objects()
+    return Shared() if name in _SHARED else Objects()
