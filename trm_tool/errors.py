@@ -30,3 +30,8 @@ class RecommenderUnavailableError(DeepRecError):
 
 class RecommenderRefusedError(DeepRecError):
     """A recommender refuses a call, and would refuse it again. The graph does not repeat it."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of another library's error, at most 200 characters; the name of its type where it has no text."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")

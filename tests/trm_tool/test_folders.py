@@ -82,13 +82,13 @@ def test_a_new_place_that_cannot_be_taken_is_a_config_error(staged: Path, tmp_pa
     assert (staged / "file").read_text() == "new"
 
 
-@pytest.mark.parametrize(("inside", "said"), [("", "target is the current"), ("below", "target holds the current")])
+@pytest.mark.parametrize(("inside", "why"), [("", "target is the current"), ("below", "target holds the current")])
 def test_the_current_working_folder_is_not_replaced(
-    staged: Path, target: Path, monkeypatch: pytest.MonkeyPatch, inside: str, said: str
+    staged: Path, target: Path, monkeypatch: pytest.MonkeyPatch, inside: str, why: str
 ) -> None:
     (target / inside).mkdir(exist_ok=True)
     monkeypatch.chdir(target / inside)
-    with pytest.raises(ConfigError, match=f"{said} working folder.* Change to another folder first"):
+    with pytest.raises(ConfigError, match=f"{why} working folder.* Change to another folder first"):
         replace_folder(staged, target)
     assert (target / "file").read_text() == "old"
 

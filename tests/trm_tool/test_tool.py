@@ -36,12 +36,12 @@ def test_the_model_gets_short_text_and_the_program_gets_ids(retriever: Retriever
     assert lines[0].startswith(f"1. {catalogue.item(found[0].id).title}")
 
 
-def test_a_model_is_told_what_to_send(retriever: Retriever) -> None:
+def test_a_model_is_shown_what_to_send(retriever: Retriever) -> None:
     tool = make_retrieve_items_tool(retriever, history=HISTORY)
     assert tool.name == "retrieve_items"
     assert list(tool.args) == ["preference"]
     assert tool.args["preference"]["type"] == "string"
-    assert len(tool.invoke("comedy").splitlines()) == 11  # text alone, and 10 items unless told otherwise
+    assert len(tool.invoke("comedy").splitlines()) == 11  # text alone, and 10 items by default
 
 
 def test_a_title_cannot_play_the_protocol(retriever: Retriever) -> None:
@@ -58,7 +58,7 @@ def test_an_empty_call_asks_by_history_alone(retriever: Retriever, empty: dict[s
 
 
 @pytest.mark.parametrize("enormous", ["comedy; " * 200, "comedy" + " " * 9_999 + "drama", "x" * 5_000_000])
-def test_an_enormous_call_is_cut_and_told_so(retriever: Retriever, enormous: str) -> None:
+def test_an_enormous_call_is_cut_and_the_answer_says_so(retriever: Retriever, enormous: str) -> None:
     message = call(retriever, {"preference": enormous})
     assert "only its first 500 characters were read" in str(message.content)
     assert len(str(message.content)) < 700
@@ -88,7 +88,7 @@ def test_a_malformed_call_is_read_as_text(retriever: Retriever, malformed: objec
     assert len(message.artifact) == 5
 
 
-def test_when_nothing_is_left_the_model_is_told(retriever: Retriever, catalogue: Catalogue) -> None:
+def test_when_nothing_is_left_the_answer_says_so(retriever: Retriever, catalogue: Catalogue) -> None:
     message = call(retriever, {"preference": "comedy"}, history=catalogue.ids)
     assert message.content == "0 items for this preference; none is left."
     assert message.artifact == []

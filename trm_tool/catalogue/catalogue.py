@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
-from deeprec.trm_tool.errors import ArtifactError, DataError, UnknownItemError
+from deeprec.trm_tool.errors import ArtifactError, DataError, UnknownItemError, reason_of
 from deeprec.trm_tool.text import neutralise
 
 AttributeKind = Literal["tags", "category", "number"]
@@ -198,7 +198,7 @@ class Catalogue:
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. {remedy}") from None
         except (OSError, pa.ArrowException) as error:
-            raise ArtifactError(f"{path} is not a readable parquet file ({_first_line(error)}). {remedy}") from None
+            raise ArtifactError(f"{path} is not a readable parquet file ({reason_of(error)}). {remedy}") from None
         try:
             meta = json.loads((table.schema.metadata or {})[b"deeprec"])
             version, kinds = meta["format"], dict(meta["attribute_kinds"])
@@ -310,7 +310,3 @@ def _misfit(item_id: str, name: str, value: object, kind: AttributeKind | None) 
         known = ", ".join(get_args(AttributeKind))
         return f"Item {item_id!r} has an attribute {name!r} of kind {kind!r}; the kinds are {known}."
     return f"Item {item_id!r} has {value!r} as {name!r}, which is not of the kind {kind!r}."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -25,7 +25,7 @@ class SettingsOf:
     flags: Mapping[str, str] = field(default_factory=dict)
     """Field -> the option's names, where they are not made from the field's."""
     defaults: Mapping[str, str] = field(default_factory=dict)
-    """Field -> what the help shows as the default, where the field's own says too little."""
+    """Field -> the default that the help shows, where the field's own explains too little."""
 
 
 def option_groups(command: Callable[..., Result]) -> Callable[..., Result]:

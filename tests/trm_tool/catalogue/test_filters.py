@@ -1,4 +1,4 @@
-"""Constraints over every kind of attribute, and what is said of values and bounds that cannot be meant."""
+"""Constraints over every kind of attribute, and the reports of values and bounds that cannot be meant."""
 
 import time
 from typing import Any
@@ -100,7 +100,7 @@ def test_constraints_on_every_kind_of_attribute(shop: Retriever, where: dict[str
 
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_k_items_come_back_where_k_pass(retriever: Retriever, k: int) -> None:
-    """The constraints come before the cut, so an item that fails them takes nobody's place."""
+    """The constraints come before the cut, so that an item that fails them takes no position."""
     history = ("900", "893")
     whole = [item.id for item in retriever.retrieve(history, "horror", k=50)]
     catalogue = retriever.catalogue

@@ -23,18 +23,18 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     def call(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        return int(str(ended.value.code)), told.out, told.err
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return int(str(ended.value.code)), captured.out, captured.err
 
     return call
 
 
 def test_import_reports_what_was_read_kept_and_left_out(run: Run) -> None:
     write_2018(Path("amazon"), meta=[*META_2018, {"title": "x"}])
-    code, _, said = run("data", "import", "amazon", "--out", "shop")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "meta_Scarves.json.gz:7 has no item id" in said
+    code, _, err = run("data", "import", "amazon", "--out", "shop")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "meta_Scarves.json.gz:7 has no item id" in err
     assert not Path("shop").exists()
     code, out, _ = run(
         "data", "import", "amazon", "--out", "shop", "--drop-bad-rows", "--k-core", 2, "--max-history", 3
@@ -55,11 +55,11 @@ def test_import_reports_what_was_read_kept_and_left_out(run: Run) -> None:
 
 def test_import_answers_in_json(run: Run) -> None:
     write_1m(Path("ml-1m"))
-    code, out, said = run(
+    code, out, err = run(
         "data", "import", "ml-1m", "--out", "movies", "--format", "ml-1m", "--min-rating", "1", "--json"
     )
     report = json.loads(out)
-    assert (code, said) == (0, "")
+    assert (code, err) == (0, "")
     assert (report["format"], report["out"], report["items"]) == ("ml-1m", "movies", 5)
     assert [stage["interactions"] for stage in report["stages"]] == [10] * 5
 
@@ -71,13 +71,13 @@ def test_own_tables_are_read_with_the_options_given(run: Run) -> None:
     )
     options = ["--user-column", "wer", "--item-column", "was", "--time-column", "wann", "--rating-column", "wie"]
     options += ["--items", "ware.csv", "--title-column", "wie es heißt", "--encoding", "latin-1", "--delimiter", ";"]
-    code, _, said = run("data", "import", "log.txt", "--out", "shop", *options)
-    assert (code, said) == (0, "")
+    code, _, err = run("data", "import", "log.txt", "--out", "shop", *options)
+    assert (code, err) == (0, "")
     assert "0\tTür\n" in Path("shop/shop.item").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "why"),
     [
         (["nowhere", "--out", "shop"], "nowhere does not exist"),
         (["ml-1m", "--out", "ml-1m"], "holds what `deeprec data` did not write"),
@@ -89,23 +89,23 @@ def test_own_tables_are_read_with_the_options_given(run: Run) -> None:
         (["ml-1m/movies.dat", "--out", "shop"], "not a data set that is known"),
     ],
 )
-def test_a_mistake_is_one_line(run: Run, arguments: list[str], said: str) -> None:
+def test_a_mistake_is_one_line(run: Run, arguments: list[str], why: str) -> None:
     write_1m(Path("ml-1m"))
-    code, _, told = run("data", "import", *arguments)
-    assert (code, told.count("\n")) == (2, 1)
-    assert said in told
+    code, _, err = run("data", "import", *arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert why in err
 
 
 def test_a_format_that_there_is_not_is_refused(run: Run) -> None:
-    code, _, told = run("data", "import", ".", "--out", "shop", "--format", "netflix")
+    code, _, err = run("data", "import", ".", "--out", "shop", "--format", "netflix")
     assert code == 2
-    assert "--format" in told
+    assert "--format" in err
 
 
 def test_check_reports_and_ends_with_0_when_it_can_be_trained_on(run: Run, write_atomic: WriteAtomic) -> None:
     folder = write_atomic()
-    code, out, said = run("data", "check", folder)
-    assert (code, said) == (0, "")
+    code, out, err = run("data", "check", folder)
+    assert (code, err) == (0, "")
     for part in ("people", "12", "50", "density", "release_year", "tags", "Warning: 12 people are too few"):
         assert part in out
     assert "deeprec trm train --data" in out
@@ -117,10 +117,10 @@ def test_check_reports_and_ends_with_0_when_it_can_be_trained_on(run: Run, write
 def test_check_ends_with_2_and_one_line_when_it_cannot(run: Run, write_atomic: WriteAtomic) -> None:
     rows = [f"u\t{900 - 7 * row}\t1\t{row}" for row in range(4)] + ["u\tgone\t1\t5", "u\tlost\t1\t6"]
     folder = write_atomic(inter=rows)
-    code, out, said = run("data", "check", folder)
-    assert (code, said.count("\n")) == (2, 1)
+    code, out, err = run("data", "check", folder)
+    assert (code, err.count("\n")) == (2, 1)
     assert "Problem: 2 interactions with unknown items (--drop-bad-rows leaves them out). First: tiny.inter:6" in out
-    assert "All such rows can be left out with --drop-bad-rows." in said
+    assert "All such rows can be left out with --drop-bad-rows." in err
     assert run("data", "check", folder, "--drop-bad-rows")[0] == 0
     code, out, _ = run("data", "check", folder, "--json")
     assert code == 2
@@ -131,20 +131,20 @@ def test_no_control_characters_of_a_file_reach_the_terminal(run: Run, write_atom
     folder = write_atomic(
         inter=["u\x1b[31m\tgone\x07[bold]\t1\t1"], item_header="item_id:token\tt\x1b[31m:token", items=["a\tb"]
     )
-    code, out, said = run("data", "check", folder)
+    code, out, err = run("data", "check", folder)
     assert code == 2
-    assert "\x1b" not in out + said
-    assert "\x07" not in out + said
+    assert "\x1b" not in out + err
+    assert "\x07" not in out + err
     Path("log\x1b[31m.csv").write_text("user_id,item_id,timestamp\n1,[red]\x1b[31m,1\n")
-    code, out, said = run("data", "import", "log\x1b[31m.csv", "--out", "x")
+    code, out, err = run("data", "import", "log\x1b[31m.csv", "--out", "x")
     assert code == 2
-    assert "\x1b" not in out + said
+    assert "\x1b" not in out + err
 
 
 def test_the_shop_says_that_it_is_synthetic(run: Run) -> None:
     arguments = ("data", "generate-shop", "--out", "shop", "--products", 100, "--people", 10, "--seed", 4)
-    code, out, said = run(*arguments)
-    assert (code, said) == (0, "")
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
     assert "Wrote shop: a SYNTHETIC shop (seed 4) with 100 made-up products" in out
     report: dict[str, Any] = json.loads(run(*arguments, "--json")[1])
     assert (report["synthetic"], report["products"], report["people"]) == (True, 100, 10)
@@ -188,9 +188,9 @@ def test_a_format_of_ones_own_is_imported_by_its_function(run: Run) -> None:
     code, out, _ = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test.py:spaces")
     assert code == 0
     assert "Read log.txt as spaces." in out
-    code, _, said = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test.py:nothing")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "The importer nothing returned a NoneType" in said
-    code, _, said = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test:space")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "has no function 'space'" in said
+    code, _, err = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test.py:nothing")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "The importer nothing returned a NoneType" in err
+    code, _, err = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test:space")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has no function 'space'" in err

@@ -126,16 +126,16 @@ def test_a_mistake_is_one_line_and_changes_nothing(artifact: Path, tmp_path: Pat
 def test_a_column_that_the_catalogue_lacks_is_prose_or_refused(artifact: Path, write_items: WriteItems) -> None:
     header = "item_id:token\tmovie_title:token_seq\tplot:token_seq\tcolour:token\tvector:float_seq"
     file = write_items("n1\tBrazil\tA clerk dreams.\tred\t1 2", header=header)
-    said = str(refusal("add", artifact, file))
-    assert "has the column 'colour', an attribute that the catalogue lacks; it has release_year, class," in said
+    why = str(refusal("add", artifact, file))
+    assert "has the column 'colour', an attribute that the catalogue lacks; it has release_year, class," in why
     assert run("add", artifact, file, "--text-columns", "colour").exit_code == 0
     assert Retriever.load(artifact).catalogue.item("n1").text == "Brazil. A clerk dreams.. red"
 
 
 def test_an_update_must_bring_every_column(artifact: Path, write_items: WriteItems) -> None:
     prices = write_items("900\t3", header="item_id:token\tprice:float")
-    said = str(refusal("update", artifact, prices))
-    assert "has no column 'title'; it has item_id, price, and an update replaces whole items" in said
+    why = str(refusal("update", artifact, prices))
+    assert "has no column 'title'; it has item_id, price, and an update replaces whole items" in why
     titles = write_items("900\tBrazil\t3", header="item_id:token\ttitle:token_seq\tprice:float")
     assert "has no column 'release_year'" in str(refusal("update", artifact, titles))
 

@@ -176,10 +176,10 @@ def test_the_command_says_what_it_trains_on(dataset: Dataset, atomic_folder: Pat
     assert "refused: 1 with a run of the test or validation split" in result.stderr
     answer = json.loads(CliRunner().invoke(app, [*start, "--json"], catch_exceptions=False).stdout)
     assert answer["metrics"]["written_preferences"]["used"] == 1
-    for options, said in (
+    for options, why in (
         (["--holdout", "3"], "None of 2 written preferences can be trained on with holdout 3"),
         (["--preferences", str(tmp_path / "absent")], "does not exist"),
     ):
         error = CliRunner().invoke(app, [*start, *options]).exception
         assert isinstance(error, DataError)
-        assert said in str(error)
+        assert why in str(error)

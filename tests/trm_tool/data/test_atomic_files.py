@@ -83,9 +83,9 @@ def test_prose_is_read_by_the_encoder_and_is_no_attribute(write_atomic: WriteAto
     found = read_atomic_files(folder).catalogue
     assert found.attribute_kinds == {"note": "category"}
     assert found.item("a").text == "One. blue. A quiet film about the sea"
-    told = read_atomic_files(folder, columns=ColumnNames(text=("note",))).catalogue
-    assert told.attribute_kinds == {}
-    assert told.item("a").text == "One. A quiet film about the sea. blue"
+    named = read_atomic_files(folder, columns=ColumnNames(text=("note",))).catalogue
+    assert named.attribute_kinds == {}
+    assert named.item("a").text == "One. A quiet film about the sea. blue"
 
 
 def test_the_fingerprint_follows_the_order_of_interactions(write_atomic: WriteAtomic) -> None:

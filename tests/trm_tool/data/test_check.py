@@ -54,13 +54,13 @@ def test_the_statistics_are_what_is_in_the_files(write_atomic: WriteAtomic) -> N
     assert report.problems == ()
     assert [count for _, count in report.rows] == [13, 13, 13, 13, 13]
     assert report.files == {path.name: path.stat().st_size for path in Path(report.folder).iterdir()}
-    said = " ".join(report.warnings)
-    assert "3 people are too few" in said
-    assert "1 of 3 people: the last two time stamps tie" in said
-    assert "1 of 3 people had their last item before" in said
-    assert "1 of 3 people: training never sees their last item" in said
-    assert "1 of 22 items have no title" in said
-    assert "12 of 22 items have no brand" in said
+    warnings = " ".join(report.warnings)
+    assert "3 people are too few" in warnings
+    assert "1 of 3 people: the last two time stamps tie" in warnings
+    assert "1 of 3 people had their last item before" in warnings
+    assert "1 of 3 people: training never sees their last item" in warnings
+    assert "1 of 22 items have no title" in warnings
+    assert "12 of 22 items have no brand" in warnings
     assert json.loads(json.dumps(report.to_dict()))["statistics"]["users"] == 3
 
 
@@ -124,20 +124,20 @@ def test_what_can_be_dropped_is_trainable_only_when_it_is_dropped(write_atomic: 
 
 
 @pytest.mark.parametrize(
-    ("rows", "items", "said"),
+    ("rows", "items", "why"),
     [
         (GOOD, ITEMS[:19], "has 19 items where 20 are needed"),
         ([*walk("u", 0, 1, 2), *walk("v", 0, 1, 2)], ITEMS, "has no person with 4 interactions"),
     ],
 )
 def test_what_training_would_refuse_is_not_trainable(
-    write_atomic: WriteAtomic, tmp_path: Path, rows: list[str], items: list[str], said: str
+    write_atomic: WriteAtomic, tmp_path: Path, rows: list[str], items: list[str], why: str
 ) -> None:
     pytest.importorskip("recbole", reason="needs the extra [trm]")
     folder = write_atomic(inter=rows, items=items, item_header=ITEM_HEADER)
     report = check_data(folder)
     assert not report.trainable
-    assert said in report.advice
+    assert why in report.advice
     with pytest.raises(DataError):
         train_trm(read_atomic_files(folder), tmp_path / "artifact", encoder=HashingEncoder(8))
 
@@ -172,9 +172,9 @@ def test_items_without_attributes_or_titles_are_warned_about(write_atomic: Write
     folder = write_atomic(inter=GOOD, items=[f"i{n}" for n in range(22)], item_header="item_id:token")
     report = check_data(folder)
     assert report.trainable
-    said = " ".join(report.warnings)
-    assert "22 of 22 items have no title" in said
-    assert "The items have no attributes" in said
+    warnings = " ".join(report.warnings)
+    assert "22 of 22 items have no title" in warnings
+    assert "The items have no attributes" in warnings
 
 
 def test_a_folder_without_a_pair_of_files_is_refused(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_missing_column_is_named(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "kind", "said"),
+    ("name", "values", "kind", "why"),
     [
         ("turn", ["0", "1"], pa.string(), "column 'turn' is of type string, not int64"),
         ("turn", [0, -1], pa.int64(), "column 'turn' is -1, below 0, in row 2"),
@@ -180,10 +180,10 @@ def test_a_missing_column_is_named(path: Path) -> None:
     ],
 )
 def test_a_value_that_does_not_fit_is_named(
-    path: Path, name: str, values: list[Any], kind: pa.DataType, said: str
+    path: Path, name: str, values: list[Any], kind: pa.DataType, why: str
 ) -> None:
     rewrite(path, with_column(name, values, kind))
-    assert said in refusal(path)
+    assert why in refusal(path)
 
 
 def test_mistakes_in_the_header_show_before_the_first_row(path: Path) -> None:

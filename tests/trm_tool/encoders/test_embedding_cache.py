@@ -71,9 +71,9 @@ def test_roles_and_encoders_are_kept_apart(tmp_path: Path) -> None:
 
 def test_progress_tells_what_is_there_and_what_comes(tmp_path: Path) -> None:
     filled(tmp_path, TEXTS[:100])
-    told: list[tuple[int, int]] = []
-    CachedEncoder(Counting(), tmp_path, on_progress=lambda done, total: told.append((done, total))).encode(TEXTS)
-    assert told == [(100, 1200), (612, 1200), (1124, 1200), (1200, 1200)]
+    reported: list[tuple[int, int]] = []
+    CachedEncoder(Counting(), tmp_path, on_progress=lambda done, total: reported.append((done, total))).encode(TEXTS)
+    assert reported == [(100, 1200), (612, 1200), (1124, 1200), (1200, 1200)]
 
 
 def test_an_encoding_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_one_flipped_bit_is_seen(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "why"),
     [
         (lambda config: config.pop("encoder_id"), "lacks the field 'encoder_id'"),
         (lambda config: config.update(items="50"), "'items' is '50', not of type int"),
@@ -200,10 +200,10 @@ def test_one_flipped_bit_is_seen(folder: Path) -> None:
     ],
 )
 def test_a_field_that_does_not_fit_is_named(
-    folder: Path, change: Callable[[dict[str, object]], object], said: str
+    folder: Path, change: Callable[[dict[str, object]], object], why: str
 ) -> None:
     edit_config(folder, change)
-    with pytest.raises(ArtifactError, match=said):
+    with pytest.raises(ArtifactError, match=why):
         load_artifact(folder)
 
 
@@ -274,8 +274,8 @@ def test_a_model_of_another_library_is_not_replaced(folder: Path, tmp_path: Path
     if beside:
         (other / beside).parent.mkdir(exist_ok=True)
         (other / beside).write_text("{}")
-    said = repr(beside.split("/")[0]) if beside else "its config.json is missing, or lacks one of format, architecture"
-    with pytest.raises(ConfigError, match=f"holds something other than an artifact: {said}"):
+    why = repr(beside.split("/")[0]) if beside else "its config.json is missing, or lacks one of format, architecture"
+    with pytest.raises(ConfigError, match=f"holds something other than an artifact: {why}"):
         save_again(load_artifact(folder), other)
     assert (other / "model.safetensors").read_bytes() == b"weights"
     assert not beside or (other / beside).exists()

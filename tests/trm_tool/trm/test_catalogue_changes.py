@@ -146,7 +146,7 @@ class TestAdding:
 
 
 @pytest.mark.parametrize(
-    ("item", "said"),
+    ("item", "why"),
     [
         (Item(id="", title="t"), "An item has the id ''"),
         (Item(id=" n", title="t"), "An item has the id ' n'"),
@@ -175,17 +175,17 @@ class TestAdding:
         ("n", "One of the items is 'n'"),
     ],
 )
-def test_a_hostile_item_is_named_and_changes_nothing(changed: Retriever, item: Item, said: str) -> None:
+def test_a_hostile_item_is_named_and_changes_nothing(changed: Retriever, item: Item, why: str) -> None:
     before, catalogue = changed.fingerprint, changed.catalogue
     with pytest.raises(DataError) as raised:
         changed.add_items([NEW, item])
-    assert said in str(raised.value)
+    assert why in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "\x1b" not in str(raised.value)
     if getattr(item, "id", None) == "n":
         with pytest.raises(DataError) as raised:
             changed.update_items([Item(id="900", title=item.title, attributes=item.attributes)])
-        assert said.partition("'n'")[2] in str(raised.value)
+        assert why.partition("'n'")[2] in str(raised.value)
     assert (changed.fingerprint, changed.catalogue) == (before, catalogue)
 
 
@@ -239,7 +239,7 @@ class _Impostor(HashingEncoder):
 
 
 @pytest.mark.parametrize(
-    ("vectors", "said"),
+    ("vectors", "why"),
     [
         (lambda n: np.zeros((n, 7), np.float32), r"gave vectors of shape \(1, 7\) where the artifact needs \(1, 32\)"),
         (lambda n: np.zeros((n + 1, 32), np.float32), r"gave vectors of shape \(2, 32\)"),
@@ -247,12 +247,12 @@ class _Impostor(HashingEncoder):
     ],
 )
 def test_an_encoder_that_does_not_fit_changes_nothing(
-    artifact_folder: Path, vectors: Callable[[int], np.ndarray], said: str
+    artifact_folder: Path, vectors: Callable[[int], np.ndarray], why: str
 ) -> None:
     retriever = Retriever(load_artifact(artifact_folder), _Impostor(vectors))
     before = retriever.catalogue
     for change in (lambda: retriever.add_items([NEW]), lambda: retriever.update_items([Item(id="900", title="New")])):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=why):
             change()
     assert retriever.catalogue is before
 
@@ -450,7 +450,7 @@ class TestSaving:
         assert "n1" in load_artifact(folder).catalogue
         assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
         second.save(tmp_path / "elsewhere")
-        first.add_items([OTHER])  # one's own saves stand in nobody's way, in whichever folder
+        first.add_items([OTHER])  # one's own saves never conflict, in whichever folder
         first.save(folder)
         first.save(tmp_path / "copy")
         first.save(folder)
@@ -539,7 +539,7 @@ def test_a_removed_column_that_is_missing_or_no_truth_is_named(catalogue: Catalo
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "why"),
     [
         ({"changes": [1]}, "'changes' is"),
         ({"changes": {"added": "1"}}, "'changes' is"),
@@ -549,13 +549,13 @@ def test_a_removed_column_that_is_missing_or_no_truth_is_named(catalogue: Catalo
     ],
 )
 def test_a_lineage_that_cannot_be_is_named(
-    changed: Retriever, tmp_path: Path, wrong: dict[str, object], said: str
+    changed: Retriever, tmp_path: Path, wrong: dict[str, object], why: str
 ) -> None:
     changed.add_items([NEW])
     changed.save(tmp_path / "out")
     path = tmp_path / "out" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
-    with pytest.raises(ArtifactError, match=said):
+    with pytest.raises(ArtifactError, match=why):
         load_artifact(tmp_path / "out")
 
 

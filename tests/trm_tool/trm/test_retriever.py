@@ -42,9 +42,9 @@ def test_scores_are_those_of_the_model(retriever: Retriever, artifact_folder: Pa
     artifact = load_artifact(artifact_folder)
     rows = torch.full((1, artifact.model.config.max_length), -1)
     rows[0, :3] = torch.from_numpy(artifact.catalogue.rows(HISTORY))
-    wish = torch.from_numpy(encode_preferences(HashingEncoder(), artifact.catalogue, ["comedy"]))
-    for trust, told in ((None, artifact.config["trust"]), (0.9, 0.9)):
-        scores = (artifact.model.query(rows, wish, trust=told) @ artifact.model.item_vectors().T)[0]
+    preference = torch.from_numpy(encode_preferences(HashingEncoder(), artifact.catalogue, ["comedy"]))
+    for trust, effective in ((None, artifact.config["trust"]), (0.9, 0.9)):
+        scores = (artifact.model.query(rows, preference, trust=effective) @ artifact.model.item_vectors().T)[0]
         found = retriever.retrieve(HISTORY, "comedy", k=50, trust=trust, include_seen=True)
         assert ids(found) == [artifact.catalogue.ids[row] for row in torch.argsort(scores, descending=True)]
         assert found[0].score == pytest.approx(float(scores.max()), abs=1e-6)
@@ -57,7 +57,7 @@ def test_trust_is_the_weight_of_the_preference(retriever: Retriever) -> None:
     both = [Query(history=HISTORY, preference="comedy", trust=trust) for trust in (0.0, 0.7)]
     one_by_one = [retriever.retrieve(HISTORY, "comedy", k=50, trust=trust) for trust in (0.0, 0.7)]
     assert [ids(found) for found in retriever.retrieve_batch(both, k=50)] == [ids(found) for found in one_by_one]
-    # Nobody's history: what is wished decides alone, unless it is not to be believed at all.
+    # Without a history the preference decides alone, unless its trust is 0.
     assert ids(retriever.retrieve([], "comedy", k=50, trust=0.1)) == ids(retriever.retrieve([], "comedy", k=50))
     assert retriever.retrieve([], "comedy", k=50, trust=0) == retriever.retrieve([], k=50)
 

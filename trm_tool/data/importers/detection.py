@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from deeprec.trm_tool.data.importers import amazon, movielens, own_tables as generic
+from deeprec.trm_tool.data.importers import amazon, movielens, own_tables
 from deeprec.trm_tool.data.importers.lines import bare_suffix
 from deeprec.trm_tool.data.importers.own_tables import TableOptions
 from deeprec.trm_tool.data.importers.source import Source
@@ -117,16 +117,16 @@ def _amazon(path: Path, files: dict[str, Path], data_format: Format | None, item
 def _table(
     path: Path, files: dict[str, Path], data_format: Format | None, items: Path | None, options: TableOptions
 ) -> Source:
-    fitting = {name: file for name, file in files.items() if bare_suffix(file) in generic.SUFFIXES}
+    fitting = {name: file for name, file in files.items() if bare_suffix(file) in own_tables.SUFFIXES}
     if data_format is not None:
         fitting = {
-            name: file for name, file in fitting.items() if generic.is_parquet(file) == (data_format == "parquet")
+            name: file for name, file in fitting.items() if own_tables.is_parquet(file) == (data_format == "parquet")
         }
     if path.is_file() and fitting:
-        return generic.tables(path, items, options)
+        return own_tables.tables(path, items, options)
     named = {name.partition(".")[0].lower(): file for name, file in fitting.items()}
     if path.is_dir() and "interactions" in named:
-        return generic.tables(named["interactions"], items or named.get("items"), options)
+        return own_tables.tables(named["interactions"], items or named.get("items"), options)
     if any(name.endswith(".inter") for name in files):
         raise DataError(
             f"{path} holds RecBole's atomic files, which need no import. Try `deeprec data check` on it, or "

@@ -47,7 +47,7 @@ class Source:
     """The file of interactions."""
     read: Callable[[Reading], Iterator[Event]]
     items: ItemFile | None = None
-    terms: str = "the terms of whoever gave you the files"
+    terms: str = "the terms of the files' owner"
     """The terms of use of the data, for the note beside the import."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool.data.importers.lines import MAX_LINE_BYTES, Reading, first_line, read_lines
-from deeprec.trm_tool.errors import ConfigError, DataError
+from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
 
 _DELIMITERS = (",", "\t", ";", "|")
 _BATCH_ROWS = 2**15
@@ -161,8 +161,4 @@ def _open_parquet(path: Path, at: Callable[[], int]) -> Iterator[Any]:
         raise DataError(f"{path} does not exist. Name a Parquet file.") from None
     except (pa.ArrowException, OSError) as error:
         where = f"is damaged after row {at()}" if at() else "is not a readable Parquet file"
-        raise DataError(f"{path} {where} ({_said(error)}). Copy it again.") from None
-
-
-def _said(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(f"{path} {where} ({reason_of(error)}). Copy it again.") from None

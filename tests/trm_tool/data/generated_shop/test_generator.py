@@ -50,8 +50,8 @@ def test_the_catalogue_has_typed_attributes(shop: Dataset) -> None:
     }
     for item in shop.catalogue:
         assert set(item.attributes) == set(shop.catalogue.attribute_kinds)
-        for said in ("brand", "product_type", "colour"):
-            assert str(item.attributes[said]) in item.title
+        for name in ("brand", "product_type", "colour"):
+            assert str(item.attributes[name]) in item.title
         assert float(item.attributes["price"]) > 0  # type: ignore[arg-type]
     assert len({item.title for item in shop.catalogue}) == 600
     assert len(shop.catalogue.phrases()) > 60
@@ -114,7 +114,7 @@ def test_synthetic_stands_everywhere(folder: Path, shop: Dataset, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "name"),
     [
         ({"products": 99}, "--products is 99. Give a number from 100 to 100000"),
         ({"products": 10**9}, "--products is 1000000000"),
@@ -122,8 +122,8 @@ def test_synthetic_stands_everywhere(folder: Path, shop: Dataset, tmp_path: Path
         ({"seed": -1}, "--seed is -1"),
     ],
 )
-def test_a_size_that_cannot_work_is_refused(size: dict[str, int], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_size_that_cannot_work_is_refused(size: dict[str, int], name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
         ShopConfig(**size)
 
 

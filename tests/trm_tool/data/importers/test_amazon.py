@@ -171,7 +171,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("case", BAD_LINES)
 def test_a_bad_line_is_named_or_dropped_and_counted(tmp_path: Path, case: str) -> None:
-    line, said = BAD_LINES[case]
+    line, why = BAD_LINES[case]
     good = [json.dumps(review) for review in REVIEWS_2018]
     folder = write_2018(tmp_path / "amazon")
     (folder / "Scarves_5.json.gz").write_bytes(gzip.compress("\n".join([*good, "", line, ""]).encode()))
@@ -179,7 +179,7 @@ def test_a_bad_line_is_named_or_dropped_and_counted(tmp_path: Path, case: str) -
         import_data(folder, tmp_path / "out")
     message = str(raised.value)
     assert message.startswith("Scarves_5.json.gz:12 ")
-    assert said in message
+    assert why in message
     assert message.endswith("--drop-bad-rows.")
     assert "\n" not in message
     report = import_data(folder, tmp_path / "out", drop_bad_rows=True)

@@ -138,15 +138,15 @@ def test_people_with_fewer_than_three_are_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "why"),
     [
         ({"k_core": 0}, "--k-core is 0"),
         ({"max_history": 1}, "--max-history is 1, which leaves nothing to train on"),
         ({"min_rating": float("nan")}, "--min-rating is nan"),
     ],
 )
-def test_a_filter_that_cannot_work_is_refused(setting: dict[str, float], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_filter_that_cannot_work_is_refused(setting: dict[str, float], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
         FilterConfig(**setting)  # type: ignore[arg-type]
 
 
@@ -241,7 +241,7 @@ def test_the_folder_says_where_the_data_came_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "why"),
     [
         (lambda folder: folder / "nowhere", "nowhere does not exist"),
         (lambda folder: folder, "is not a data set that is known by its files (nothing)"),
@@ -250,11 +250,11 @@ def test_the_folder_says_where_the_data_came_from(tmp_path: Path) -> None:
         (lambda folder: _loop(folder), "loop"),
     ],
 )
-def test_what_is_no_data_set_is_refused(tmp_path: Path, make: object, said: str) -> None:
+def test_what_is_not_a_data_set_is_refused(tmp_path: Path, make: object, why: str) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(DataError) as raised:
         import_data(make(tmp_path / "in"), tmp_path / "out")  # type: ignore[operator]
-    assert said in str(raised.value)
+    assert why in str(raised.value)
 
 
 def _atomic(folder: Path) -> Path:
@@ -284,10 +284,10 @@ def test_a_format_may_be_named_and_is_held_to(tmp_path: Path) -> None:
     assert (report.format, report.items) == ("csv", 5)
 
 
-def test_somebody_is_told_how_far_the_reading_is(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     rows = [(f"u{n % 900}", f"i{n % 7}", 1, n) for n in range(9000)]
     path = log(tmp_path, rows)
-    told: list[tuple[str, int]] = []
-    import_data(path, tmp_path / "out", on_progress=lambda file, done: told.append((file.name, done)))
-    assert [name for name, _ in told] == ["log.csv", "log.csv"]
-    assert 0 < told[0][1] <= told[1][1] <= path.stat().st_size
+    reported: list[tuple[str, int]] = []
+    import_data(path, tmp_path / "out", on_progress=lambda file, done: reported.append((file.name, done)))
+    assert [name for name, _ in reported] == ["log.csv", "log.csv"]
+    assert 0 < reported[0][1] <= reported[1][1] <= path.stat().st_size

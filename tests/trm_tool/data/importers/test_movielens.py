@@ -44,7 +44,7 @@ def test_100k_that_somebody_converted_to_utf8_is_not_garbled(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "why"),
     [
         ("u.genre", "Action|1\n", "u.genre must number its genres from 0"),
         ("u.genre", "Action\n", "u.genre:1 is 'Action'; it must be NAME|NUMBER"),
@@ -60,12 +60,12 @@ def test_100k_that_somebody_converted_to_utf8_is_not_garbled(tmp_path: Path) -> 
         ("u.data", "1\t99\t3\t4\n", "u.data:1 names item '99', which u.item lacks"),
     ],
 )
-def test_a_bad_line_of_100k_is_named(tmp_path: Path, file: str, content: str, said: str) -> None:
+def test_a_bad_line_of_100k_is_named(tmp_path: Path, file: str, content: str, why: str) -> None:
     folder = write_100k(tmp_path / "ml-100k")
     (folder / file).write_text(content, encoding="latin-1")
     with pytest.raises(DataError) as raised:
         import_data(folder, tmp_path / "out")
-    assert said in str(raised.value)
+    assert why in str(raised.value)
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["ml-100k"]  # nothing half written is left
 

@@ -212,7 +212,7 @@ def test_parquet_is_read_with_its_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "why"),
     [
         ({"user_id": None}, "log.parquet:1 has no user column that is known by name"),
         ({"timestamp": [1.0, float("nan"), 2.0, 3.0]}, "log.parquet:2 has nan as time stamp"),
@@ -223,11 +223,11 @@ def test_parquet_is_read_with_its_types(tmp_path: Path) -> None:
         ({"rating": ["good"] * 4}, "log.parquet:1 has 'good' as rating"),
     ],
 )
-def test_a_bad_parquet_row_is_named(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+def test_a_bad_parquet_row_is_named(tmp_path: Path, columns: dict[str, Any], why: str) -> None:
     path = parquet(tmp_path / "log.parquet", **columns)
     with pytest.raises(DataError) as raised:
         import_data(path, tmp_path / "out")
-    assert said in str(raised.value)
+    assert why in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["weight", "price"])
@@ -292,11 +292,11 @@ BAD_CSV = {
 
 @pytest.mark.parametrize("case", BAD_CSV)
 def test_bad_csv_gets_one_clear_line(tmp_path: Path, case: str) -> None:
-    content, said = BAD_CSV[case]
+    content, why = BAD_CSV[case]
     (tmp_path / "log.csv").write_text(content, encoding="utf-8", newline="")
     with pytest.raises(DataError) as raised:
         import_data(tmp_path / "log.csv", tmp_path / "out")
-    assert said in str(raised.value)
+    assert why in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -322,7 +322,7 @@ def test_bad_rows_are_dropped_and_counted_by_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "why"),
     [
         (("id_of_thing", "title"), "items.csv:1 has no item column that is known by name"),
         (("asin", "item_id", "title"), "items.csv:1 would give two columns called"),
@@ -331,18 +331,18 @@ def test_bad_rows_are_dropped_and_counted_by_kind(tmp_path: Path) -> None:
         (("item_id", ""), "items.csv:1 has a column without a name"),
     ],
 )
-def test_odd_headers_of_items(tmp_path: Path, header: tuple[str, ...], said: str | None) -> None:
+def test_odd_headers_of_items(tmp_path: Path, header: tuple[str, ...], why: str | None) -> None:
     events(tmp_path)
     write_csv(tmp_path / "items.csv", [header, *([item] * len(header) for item in "abcd")])
     names = ColumnNames(item="asin") if "asin" in header else ColumnNames()
-    if said is None:
+    if why is None:
         import_data(tmp_path, tmp_path / "out")
         assert len(read_atomic_files(tmp_path / "out").catalogue) == 4
         return
     (tmp_path / "interactions.csv").write_text((tmp_path / "interactions.csv").read_text().replace("item_id", "asin"))
     with pytest.raises(DataError) as raised:
         import_data(tmp_path, tmp_path / "out", options=TableOptions(columns=names))
-    assert said in str(raised.value)
+    assert why in str(raised.value)
 
 
 def test_a_rating_that_is_missing_counts_as_too_low(tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def test_texts_depend_on_the_seed_alone(catalogue: Catalogue) -> None:
 
 def test_a_preference_is_its_text_and_the_phrases_that_it_names(catalogue: Catalogue) -> None:
     encoder = HashingEncoder()
-    said, listed, nothing = "a COMEDY from the 90s, please", "comedy; 1990s", ""
-    vectors = encode_preferences(encoder, catalogue, [said, listed, nothing])
-    text, phrases = encoder.encode([said, listed])
+    sentence, listed, nothing = "a COMEDY from the 90s, please", "comedy; 1990s", ""
+    vectors = encode_preferences(encoder, catalogue, [sentence, listed, nothing])
+    text, phrases = encoder.encode([sentence, listed])
     both = text + NAMED * phrases
     np.testing.assert_allclose(vectors[0], both / np.linalg.norm(both), rtol=1e-5)
     np.testing.assert_allclose(vectors[1], phrases, rtol=1e-5)

@@ -32,7 +32,7 @@ from tests.odd_dataset import make_odd_dataset
 
 pytest.importorskip("recbole", reason="needs the extra [trm]")
 
-TOLD = "masked, told all attributes of the target"
+EXACT = "masked, told all attributes of the target"
 SMALL = TRMConfig(width=16, inner=32, layers=1, experts=2, max_length=4)
 
 
@@ -76,10 +76,10 @@ def test_the_kept_weights_are_those_of_the_best_epoch(
     trained: tuple[Path, dict, list[TrainingProgress]],  # type: ignore[type-arg]
 ) -> None:
     _, metrics, progress = trained
-    plain, told = (metrics["validation"][way]["ndcg@10"] for way in ("masked", TOLD))
+    plain, exact = (metrics["validation"][way]["ndcg@10"] for way in ("masked", EXACT))
     best = progress[1 + metrics["best_epoch"]]
-    assert (best.ndcg_at_10, best.told_ndcg_at_10) == (plain, told)
-    assert plain + told == max(step.ndcg_at_10 + step.told_ndcg_at_10 for step in progress[2:])
+    assert (best.ndcg_at_10, best.told_ndcg_at_10) == (plain, exact)
+    assert plain + exact == max(step.ndcg_at_10 + step.told_ndcg_at_10 for step in progress[2:])
 
 
 def test_recboles_figures_are_those_of_the_artifact(
@@ -88,7 +88,7 @@ def test_recboles_figures_are_those_of_the_artifact(
 ) -> None:
     out, metrics, _ = trained
     retriever = Retriever.load(out)
-    for protocol, seen, preferred in (("masked", False, False), ("unmasked", True, False), (TOLD, False, True)):
+    for protocol, seen, preferred in (("masked", False, False), ("unmasked", True, False), (EXACT, False, True)):
         found = []
         for user in dataset.users:
             target = dataset.target(user, 2)
@@ -159,7 +159,7 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(dataset: Dataset, tm
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "why"),
     [
         ({"epochs": 0}, "epochs is 0"),
         ({"holdout": 1}, "own validation target"),
@@ -167,9 +167,9 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(dataset: Dataset, tm
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(
-    dataset: Dataset, tmp_path: Path, arguments: dict[str, int], said: str
+    dataset: Dataset, tmp_path: Path, arguments: dict[str, int], why: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=why):
         train_trm(dataset, tmp_path / "out", encoder=HashingEncoder(), **arguments)  # type: ignore[arg-type]
 
 
@@ -221,8 +221,8 @@ def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
     train_trm(
         dataset, tmp_path / "one", config=SMALL, encoder=encoder, cache=cache, epochs=1, on_progress=progress.append
     )
-    told = [step for step in progress if step.texts]
-    assert told[-1].texts_done == told[-1].texts
+    encoding = [step for step in progress if step.texts]
+    assert encoding[-1].texts_done == encoding[-1].texts
     encoded = encoder.encoded
     assert encoded > 20
     train_trm(dataset, tmp_path / "two", config=SMALL, encoder=encoder, cache=cache, epochs=1)

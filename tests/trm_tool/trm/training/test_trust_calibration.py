@@ -23,10 +23,10 @@ def test_probes_say_the_truth_a_part_of_it_or_what_is_true_of_another() -> None:
     own = [("a", "b"), ("c", "d"), ("e", "f"), ()]
     probes = write_probes(own, seed=0)
     assert probes["exact"] == ["a; b", "c; d", "e; f", ""]
-    for said, phrases in zip(probes["one"], own, strict=True):
-        assert said in phrases if phrases else said == ""
+    for written, phrases in zip(probes["one"], own, strict=True):
+        assert written in phrases if phrases else written == ""
     assert sorted(probes[WRONG]) == sorted(probes["exact"])
-    assert all(said != own_said for said, own_said in zip(probes[WRONG], probes["exact"], strict=True))
+    assert all(written != own_said for written, own_said in zip(probes[WRONG], probes["exact"], strict=True))
     assert probes == write_probes(own, seed=0)
 
 
@@ -48,20 +48,20 @@ def test_the_curve_is_the_recall_of_the_retriever(artifact: Artifact, dataset: D
     probes = write_probes([catalogue.phrases_of(target) for target in targets], seed=1)
     texts = {
         kind: (
-            torch.from_numpy(encode_preferences(encoder, catalogue, said)),
-            torch.tensor([bool(text) for text in said]),
+            torch.from_numpy(encode_preferences(encoder, catalogue, written)),
+            torch.tensor([bool(text) for text in written]),
         )
-        for kind, said in probes.items()
+        for kind, written in probes.items()
     }
     curve = calibrate_trust(artifact.model, histories, catalogue.rows(targets), texts)
     from deeprec.trm_tool import Query, Retriever
 
     retriever = Retriever(artifact, encoder)
-    for kind, said in probes.items():
+    for kind, written in probes.items():
         for trust in (0.0, 0.5, 1.0):
             queries = [
                 Query(history=dataset.history(user, 2), preference=text, trust=trust)
-                for user, text in zip(users, said, strict=True)
+                for user, text in zip(users, written, strict=True)
             ]
             hits = np.mean(retriever.ranks_of(targets, queries) <= 10)
             assert curve.recall_at_10[kind][TRUSTS.index(trust)] == pytest.approx(hits)

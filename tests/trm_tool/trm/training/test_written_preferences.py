@@ -43,7 +43,7 @@ def test_a_preference_goes_to_the_item_that_follows_its_history(dataset: Dataset
     rows = [
         written(dataset),
         written(dataset, preference="drama"),
-        written(dataset),  # said again: no second text
+        written(dataset),  # a repeat: no second text
         written(dataset, before=5, preference="horror"),
         written(dataset, user="u2", target_id=None, split=None),
     ]
@@ -127,7 +127,7 @@ def test_the_first_item_of_a_person_is_never_predicted(dataset: Dataset) -> None
     assert refused(dataset, written(dataset, before=length - 1)) is None
 
 
-def test_what_was_refused_is_counted_and_told(dataset: Dataset) -> None:
+def test_what_was_refused_is_counted_and_named(dataset: Dataset) -> None:
     rows = [written(dataset), *[written(dataset, split="test")] * 3, written(dataset, user_id=None)]
     found = collect_training_texts(dataset, 2, iter(rows))
     assert found.to_dict() == {
@@ -175,9 +175,13 @@ def test_half_of_the_preferences_at_a_position_are_those_that_runs_wrote(dataset
     targets = torch.zeros(6_000, dtype=torch.int64)
     slots = torch.tensor([0, 1, 2]).repeat(2_000)
     index, has = pool.draw(targets, torch.Generator().manual_seed(0), slots)
-    said = [pool.texts[number] for number in index.tolist()]
+    drawn = [pool.texts[number] for number in index.tolist()]
     for slot, own in enumerate([set(), {"first", "second"}, {"third"}]):
-        there = [text for text, at, told in zip(said, slots.tolist(), has.tolist(), strict=True) if told and at == slot]
+        there = [
+            text
+            for text, at, present in zip(drawn, slots.tolist(), has.tolist(), strict=True)
+            if present and at == slot
+        ]
         counts = Counter(text for text in there if text in {"first", "second", "third"})
         assert set(counts) == own
         assert sum(counts.values()) / len(there) == pytest.approx(0.5 if own else 0, abs=0.04)
@@ -185,7 +189,7 @@ def test_half_of_the_preferences_at_a_position_are_those_that_runs_wrote(dataset
     assert has.float().mean().item() == pytest.approx(0.8, abs=0.02)
 
 
-def test_an_item_without_phrases_is_told_what_a_run_wrote() -> None:
+def test_an_item_without_phrases_is_trained_with_what_a_run_wrote() -> None:
     catalogue = Catalogue([Item(id="a", title="A", text="")], {})
     data = Dataset(name="bare", catalogue=catalogue, users=("u",), sequences={"u": ("a",) * 5})
     pool = make_pool(data, {("u", 1): ("something quiet",)}, empty=0, written=1)
@@ -197,8 +201,8 @@ def test_an_item_without_phrases_is_told_what_a_run_wrote() -> None:
 def test_without_written_texts_every_draw_is_as_before(dataset: Dataset) -> None:
     targets = torch.arange(50)
     bare = make_pool(dataset, {}).draw(targets, torch.Generator().manual_seed(5))
-    told = make_pool(dataset, {("u1", 3): ("first",)}).draw(targets, torch.Generator().manual_seed(5))
-    assert all(torch.equal(*pair) for pair in zip(bare, told, strict=True))
+    with_texts = make_pool(dataset, {("u1", 3): ("first",)}).draw(targets, torch.Generator().manual_seed(5))
+    assert all(torch.equal(*pair) for pair in zip(bare, with_texts, strict=True))
 
 
 def test_what_would_leak_never_reaches_the_encoder_of_a_training(dataset: Dataset, tmp_path: Path) -> None:
