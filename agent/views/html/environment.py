@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from deeprec.agent.views.comparison_words import difference_text, setting_text
 from deeprec.agent.views.html.style import PAGE_STYLE, STYLE, style_source
@@ -100,7 +100,7 @@ def as_written(value: str, max_chars: int = 20_000) -> Markup:
 
 def token_text(value: str, max_chars: int = 200) -> Markup:
     """Return the text of tokens with line breaks both shown and kept."""
-    return Markup("↵\n").join(hardened(line, max_chars) for line in value[:max_chars].split("\n"))
+    return escape("↵\n".join(hardened(line, max_chars) for line in value[:max_chars].split("\n")))
 
 
 def thousands(number: int) -> str:

@@ -84,7 +84,7 @@ class TurnView(NamedTuple):
     verb: str
     """What the model did."""
     kind: str
-    """Of the verb's badge."""
+    """The colour of the verb."""
     retrievals: list[RetrievalView]
     tokens: TurnTokens | None
     """None where no token ids were logged."""

@@ -1,5 +1,6 @@
 """Every value of a page is hardened and escaped, whatever a template does with it."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from jinja2 import UndefinedError, nodes
 from deeprec.agent.views import page_environment, render_page
 from tests.inspected_runs import HOSTILE
 
-ROOMS = [None, *(Path(__file__).parents[4] / room for room in ("evals/suites", "training/rollouts"))]
+ROOT = Path(__file__).parents[4]
+ROOMS = [None, *(ROOT / room for room in ("evals/suites", "training/rollouts"))]
 # Filters that return no markup, or markup whose values they harden themselves.
 FILTERS = {
     *("isolated", "as_written", "token_text", "as_json", "length", "string", "sum", "thousands"),
@@ -70,3 +72,22 @@ def test_no_template_has_a_way_around_the_hardening(room: Path | None) -> None:
 def test_the_templates_of_other_packages_are_found_beside_those_of_the_agent() -> None:
     for room, name in zip(ROOMS[1:], ("report.html.j2", "rollout.html.j2"), strict=True):
         assert {name, "page.html.j2", "parts.html.j2"} <= set(page_environment(room).list_templates())
+
+
+def test_every_template_and_style_sheet_is_in_the_wheel() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    data = settings["package-data"]
+    packed = {
+        file
+        for package in settings["packages"]
+        for pattern in [*data["*"], *data.get(package, [])]
+        for file in ROOT.joinpath(*package.split(".")[1:]).glob(pattern)
+    }
+    needed = {
+        file
+        for room in ("agent", "evals", "training")
+        for end in ("j2", "css")
+        for file in ROOT.glob(f"{room}/**/*.{end}")
+    }
+    assert len(needed) >= 10
+    assert needed <= packed
