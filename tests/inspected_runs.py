@@ -31,6 +31,8 @@ MARKUP = (
     "[x](javascript:document.title='owned') javascript:document.title='owned' **md** ${1} {{1}} "
 )
 STEERING = "\u202egnp.exe\u202c \u2066\u2067 \u200b\u200d\ufeff \x1b[2J\x1b]0;owned\x07 \x00 \ud800 \u2028 "
+STEERING_CHARS = frozenset("\u202e\u2066\u200b\x1b\x00\ud800\u2028")
+"""Characters of `STEERING` that must not reach a terminal or a page."""
 PILED = "Z" + "\u0335\u0300" * 400
 HOSTILE = MARKUP + STEERING + PILED + " مرحبا " + "W" * 10_000
 

@@ -1,4 +1,3 @@
-import io
 import json
 import math
 from dataclasses import replace
@@ -6,13 +5,23 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from rich.console import Console
 
 from deeprec.agent.cli.trace_options import to_json
 from deeprec.agent.traces import RewardRecord, RunTrace
 from deeprec.agent.views import compare_html, compare_runs, render_comparison
 from deeprec.trm_tool import Catalogue, ScoredItem
-from tests.inspected_runs import HOSTILE, RUN, Named, hostile_run, made_retrieval, made_run, made_turn, place
+from tests.inspected_runs import (
+    HOSTILE,
+    RUN,
+    STEERING_CHARS,
+    Named,
+    hostile_run,
+    made_retrieval,
+    made_run,
+    made_turn,
+    place,
+)
+from tests.terminal import in_terminal
 
 OTHER = UUID(int=9)
 
@@ -22,10 +31,7 @@ def other(run: dict[str, Any] | None = None, **changes: Any) -> RunTrace:
 
 
 def shown(left: RunTrace, right: RunTrace, titles: Any = None, width: int = 160) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(render_comparison(left, right, titles))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return in_terminal(render_comparison(left, right, titles), width)
 
 
 def test_a_replay_that_went_the_same_way() -> None:
@@ -51,7 +57,7 @@ def test_a_replay_whose_logprobs_drift_says_by_how_much() -> None:
     assert found.largest_logprob_difference == pytest.approx(0.03)
 
 
-def test_where_two_runs_part() -> None:
+def test_where_two_runs_first_differ() -> None:
     turns = made_run().turns
     changed = (
         turns[0],
@@ -163,9 +169,9 @@ def test_a_fork_and_two_children_of_one_run_are_known() -> None:
 
 
 def test_a_comparison_is_plain_json() -> None:
-    told = json.loads(json.dumps(to_json(compare_runs(made_run(), other({"seed": 8}))), allow_nan=False))
-    assert told["setting"] == [{"name": "seed", "left": 7, "right": 8}]
-    assert told["turns"][0]["left"]["thought"] == "Thought 1."
+    found = json.loads(json.dumps(to_json(compare_runs(made_run(), other({"seed": 8}))), allow_nan=False))
+    assert found["setting"] == [{"name": "seed", "left": 7, "right": 8}]
+    assert found["turns"][0]["left"]["thought"] == "Thought 1."
 
 
 def test_the_page_says_what_the_terminal_says(catalogue: Catalogue) -> None:
@@ -181,7 +187,7 @@ def test_the_page_says_what_the_terminal_says(catalogue: Catalogue) -> None:
 def test_hostile_text_steers_no_terminal() -> None:
     page = shown(hostile_run(), made_run(), Named(HOSTILE))
     assert not {char for char in page if ord(char) < 32 and char != "\n"}
-    assert not {"\u202e", "\u200b", "\ud800", "\u2066"} & set(page)
+    assert not STEERING_CHARS & set(page)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])

@@ -1,38 +1,22 @@
-import io
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from rich.console import Console
 
 from deeprec.agent.traces import RunTrace, TraceStore
 from deeprec.agent.views import render_run, visible
 from deeprec.trm_tool import Catalogue, ScoredItem
+from tests.inspected_runs import Named
+from tests.terminal import in_terminal
 
 EVIL = "[bold]x[/nope] \x1b[2J\x1b]0;owned\x07 \u202egnp.exe\u202c \x9b31m \u200b\ud800 :smile: [link=http://x]y[/link]"
 
 
 def shown(trace: RunTrace, titles: Any = None, width: int = 120) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(render_run(trace, titles))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return in_terminal(render_run(trace, titles), width)
 
 
-class Named:
-    """Titles for every item."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-
-    def __contains__(self, item_id: object) -> bool:
-        return True
-
-    def summary(self, item_id: str) -> str:
-        return f"{self.title} {item_id}"
-
-
-def test_a_page_tells_the_run_in_order(store: TraceStore, make: Any) -> None:
+def test_the_terminal_shows_the_run_in_order(store: TraceStore, make: Any) -> None:
     run_id = make.write(store)
     store.write_rewards(run_id, "list", {"hit": 1.25})
     page = shown(store.run(run_id), Named("Film"))
@@ -86,7 +70,7 @@ def test_a_list_says_where_each_item_came_from(store: TraceStore, make: Any) -> 
     assert ["3", "77", "(not", "retrieved)"] in rows
 
 
-def test_trust_is_told_where_the_agent_set_it(store: TraceStore, make: Any) -> None:
+def test_trust_is_shown_where_the_agent_set_it(store: TraceStore, make: Any) -> None:
     for config, said in (({}, False), ({"trust": None}, False), ({"trust": 0.15}, True)):
         page = shown(store.run(make.write(store, make.run(config=config))), None)
         assert ("preferences trusted 0.15" in page) is said

@@ -11,7 +11,7 @@ from benchmarks.eval_report import fill
 from deeprec.agent import TraceStore
 from deeprec.evals import SuiteReport, key_plot, load_results, make_report, render_html
 from tests.browser import FAINT, PLANTED, STICKING_OUT, Browser, chromium
-from tests.inspected_runs import HOSTILE
+from tests.inspected_runs import HOSTILE, STEERING_CHARS
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_a_page_holds_every_figure_and_loads_nothing(report: SuiteReport) -> Non
 
 def test_an_attack_is_only_text(attack: SuiteReport) -> None:
     page = render_html(attack)
-    assert not {"\u202e", "\u2066", "\u200b", "\x1b", "\x00", "\ud800", "\u2028"} & set(page)
+    assert not STEERING_CHARS & set(page)
     assert "<script" not in page
     assert 'onerror="' not in page
     assert "\\u202egnp.exe" in page
