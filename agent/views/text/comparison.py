@@ -13,6 +13,7 @@ from deeprec.agent.traces.records import RunTrace, TurnRecord
 from deeprec.agent.views.comparison import TurnComparison, compare_runs
 from deeprec.agent.views.comparison_words import difference_text, move_text, setting_text, verdict, warning
 from deeprec.agent.views.run_facts import Titles, model_name, reward_text
+from deeprec.agent.views.text.run import heading, line
 from deeprec.agent.views.visible_text import visible
 
 
@@ -25,22 +26,22 @@ def render_comparison(left: RunTrace, right: RunTrace, titles: Titles | None = N
         parts.append(Text.assemble((f"{side}  ", "bold"), visible(name, 300)))
     if words := warning(comparison):
         parts.append(Text(words, style="yellow"))
-    parts += [Text(line) for line in verdict(comparison)]
+    parts += [Text(sentence) for sentence in verdict(comparison)]
     if comparison.setting:
-        parts.append(_heading("Different in the settings"))
+        parts.append(heading("Different in the settings"))
         rows = [(part.name, setting_text(part.left), setting_text(part.right)) for part in comparison.setting]
         parts.append(_table(("", "A", "B"), rows))
     for turn in comparison.turns:
         parts += _turn(turn, titles)
     if comparison.moves:
-        parts.append(_heading("The lists as shown, in B's order"))
+        parts.append(heading("The lists as shown, in B's order"))
         moves = [
             (_rank(move.left), _rank(move.right), _item(move.item_id, titles), move_text(move))
             for move in comparison.moves
         ]
         parts.append(_table(("A", "B", "item", ""), moves))
     if comparison.rewards:
-        parts.append(_heading("Rewards"))
+        parts.append(heading("Rewards"))
         rewards = [
             (f"{r.scheme} {r.component}", reward_text(r.left), reward_text(r.right), difference_text(r.difference))
             for r in comparison.rewards
@@ -51,10 +52,10 @@ def render_comparison(left: RunTrace, right: RunTrace, titles: Titles | None = N
 
 def _turn(turn: TurnComparison, titles: Titles | None) -> list[RenderableType]:
     same = "the same in both" if turn.same_tokens else "differs"
-    parts: list[RenderableType] = [_heading(f"Turn {turn.position + 1}: {same}")]
+    parts: list[RenderableType] = [heading(f"Turn {turn.position + 1}: {same}")]
     sides = [("A, B", turn.left)] if turn.same_tokens else [("A", turn.left), ("B", turn.right)]
     for name, side in sides:
-        parts.append(Padding(Text(f"{name}: {_words(side)}"), (0, 0, 0, 2)))
+        parts.append(line(f"{name}: {_words(side)}"))
     for items, words in (
         (turn.both, "both found"),
         (turn.only_left, "only A found"),
@@ -62,7 +63,7 @@ def _turn(turn: TurnComparison, titles: Titles | None) -> list[RenderableType]:
     ):
         if items:
             named = "; ".join(_item(item, titles) for item in items)
-            parts.append(Padding(Text(f"{words}: {named}"), (0, 0, 0, 2)))
+            parts.append(line(f"{words}: {named}"))
     return parts
 
 
@@ -80,10 +81,6 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Padding:
     for row in rows:
         table.add_row(*(Text(visible(cell, 300)) for cell in row))
     return Padding(table, (0, 0, 0, 2))
-
-
-def _heading(text: str) -> Padding:
-    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
 
 
 def _item(item_id: str, titles: Titles | None) -> str:

@@ -56,7 +56,7 @@ def render_run(
     if trace.run.history:
         earlier, shown = shown_history(trace.run)
         left_out = f" ({len(earlier)} earlier items left out)" if earlier else ""
-        parts.append(_heading(f"History, oldest first{left_out}"))
+        parts.append(heading(f"History, oldest first{left_out}"))
         history = _table("item", "", header=False)
         for item_id in shown:
             history.add_row(_id(item_id), _title(item_id, titles))
@@ -70,10 +70,10 @@ def render_run(
             parts += _retrieval(retrieval, found[retrieval.position], trace, titles)
     parts += _lists(trace, titles)
     if trace.scores:
-        parts.append(_heading("Rewards"))
-        parts += [_line(f"{reward.scheme} {reward.component}: {reward_text(reward.value)}") for reward in trace.scores]
-    parts.append(_heading("Lineage"))
-    parts += [_line(f"{name}: {value}", style="dim") for name, value in lineage(trace)]
+        parts.append(heading("Rewards"))
+        parts += [line(f"{reward.scheme} {reward.component}: {reward_text(reward.value)}") for reward in trace.scores]
+    parts.append(heading("Lineage"))
+    parts += [line(f"{name}: {value}", style="dim") for name, value in lineage(trace)]
     return Group(*parts)
 
 
@@ -93,36 +93,36 @@ def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]
     took = "" if (time := duration(trace.latency_ms)) is None else f", {time}"
     trust = run.config.get("trust")
     trusted = "" if trust is None else f"; preferences trusted {visible(str(trust), 20)}"
-    yield _line(
+    yield line(
         f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model_name(trace)}; "
         f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, "
         f"{tokens} tokens written{took}{trusted}"
     )
     if run.user_id is not None:
-        yield _line(f"user {run.user_id}")
+        yield line(f"user {run.user_id}")
     if run.message:
-        yield _line(f"message: {run.message}")
+        yield line(f"message: {run.message}")
     if run.target_id is not None:
         held_out = Text("★ held out: ").append_text(_id(run.target_id)).append("  ")
         yield Padding(held_out.append_text(_title(run.target_id, titles)), (0, 0, 0, 2))
-        yield _line(f"  {held_out_line(trace)}")
-    if line := fork_line(trace):
-        yield _line(line, style="cyan")
+        yield line(f"  {held_out_line(trace)}")
+    if fork := fork_line(trace):
+        yield line(fork, style="cyan")
     if trace.detail:
-        yield _line(f"note: {trace.detail}", style="yellow")
+        yield line(f"note: {trace.detail}", style="yellow")
 
 
 def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
-    yield _heading(f"Turn {turn.position + 1} of {turns}: {turn.action}")
-    yield _line(turn_cost(turn), style="dim")
+    yield heading(f"Turn {turn.position + 1} of {turns}: {turn.action}")
+    yield line(turn_cost(turn), style="dim")
     if turn.thought:
-        yield _line(turn.thought, style="italic")
+        yield line(turn.thought, style="italic")
     if turn.preference is not None:
-        yield _line(f"preference: {turn.preference}", style="cyan")
+        yield line(f"preference: {turn.preference}", style="cyan")
     if turn.action in ("malformed", "unavailable") and turn.text and turn.text.strip() != turn.thought:
-        yield _line(f"wrote: {turn.text}")
+        yield line(f"wrote: {turn.text}")
     if turn.detail:
-        yield _line(f"note: {turn.detail}", style="yellow")
+        yield line(f"note: {turn.detail}", style="yellow")
 
 
 def _tokens(turn: TurnRecord, tokens: TokenTexts | None) -> Iterable[RenderableType]:
@@ -139,7 +139,7 @@ def _tokens(turn: TurnRecord, tokens: TokenTexts | None) -> Iterable[RenderableT
     yield Padding(written, (0, 0, 0, 2))
     worst = [f"{texts[at].strip()!r} {percent(logprobs[at])} at position {at + 1}" for at in least_likely(logprobs)]
     if worst:
-        yield _line(f"least likely: {', '.join(worst)}", style="dim")
+        yield line(f"least likely: {', '.join(worst)}", style="dim")
 
 
 def _retrieval(
@@ -151,11 +151,11 @@ def _retrieval(
         if item.is_target:
             note.append(_HELD_OUT, style="bold magenta")
         table.add_row(str(item.rank), _id(item.item_id), _title(item.item_id, titles), score_text(item.score), note)
-    yield _line(f"retrieval {retrieval.position + 1}: {', '.join(retrieval_facts(retrieval, items, trace))}")
+    yield line(f"retrieval {retrieval.position + 1}: {', '.join(retrieval_facts(retrieval, items, trace))}")
     if retrieval.unenforced:
-        yield _line(f"not enforceable: {', '.join(retrieval.unenforced)}", style="yellow")
+        yield line(f"not enforceable: {', '.join(retrieval.unenforced)}", style="yellow")
     if retrieval.detail:
-        yield _line(f"note: {retrieval.detail}", style="yellow")
+        yield line(f"note: {retrieval.detail}", style="yellow")
     if retrieval.items:
         yield Padding(table, (0, 0, 0, 4))
 
@@ -163,29 +163,29 @@ def _retrieval(
 def _lists(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
     if not trace.recommended and not trace.written:
         return
-    yield _heading("Ranked list, as shown, beside what the model wrote")
+    yield heading("Ranked list, as shown, beside what the model wrote")
     table = _table("", "item", "", "score", "from", "", "model wrote")
-    shown = {line.rank: line for line in trace.recommended}
-    written = {line.rank: line for line in trace.written}
+    shown = {entry.rank: entry for entry in trace.recommended}
+    written = {entry.rank: entry for entry in trace.written}
     for rank in sorted({*shown, *written}):
         cells: list[str | Text] = [""] * 5
-        if line := shown.get(rank):
-            source = Text(line.source)
-            if line.item_id == trace.run.target_id:
+        if entry := shown.get(rank):
+            source = Text(entry.source)
+            if entry.item_id == trace.run.target_id:
                 source.append(_HELD_OUT, style="bold magenta")
-            came = Text(origin(line, trace)) if line.retrieval is not None else Text("–", style="dim")
-            cells = [_id(line.item_id), _title(line.item_id, titles), score_text(line.score), came, source]
+            came = Text(origin(entry, trace)) if entry.retrieval is not None else Text("–", style="dim")
+            cells = [_id(entry.item_id), _title(entry.item_id, titles), score_text(entry.score), came, source]
         table.add_row(str(rank), *cells, _written(written.get(rank)))
     yield Padding(table, (0, 0, 0, 2))
     if trace.ungrounded:
-        yield _line(f"Entries of the model's list that name no candidate: {trace.ungrounded}", style="yellow")
+        yield line(f"Entries of the model's list that name no candidate: {trace.ungrounded}", style="yellow")
 
 
-def _written(line: RecommendationRecord | None) -> Text:
-    if line is None:
+def _written(entry: RecommendationRecord | None) -> Text:
+    if entry is None:
         return Text("–", style="dim")
-    text = Text(visible(line.item_id))
-    return text if line.retrieval is not None else text.append(" (not retrieved)", style="yellow")
+    text = Text(visible(entry.item_id))
+    return text if entry.retrieval is not None else text.append(" (not retrieved)", style="yellow")
 
 
 def _id(item_id: str) -> Text:
@@ -213,9 +213,11 @@ def _table(*headers: str, header: bool = True) -> Table:
     return table
 
 
-def _heading(text: str) -> Padding:
+def heading(text: str) -> Padding:
+    """Return a heading, with an empty line before it."""
     return Padding(Text(visible(text), style="bold"), (1, 0, 0, 0))
 
 
-def _line(text: str, style: str = "") -> Padding:
+def line(text: str, style: str = "") -> Padding:
+    """Return a paragraph, indented under its heading."""
     return Padding(Text(visible(text), style=style), (0, 0, 0, 2))
