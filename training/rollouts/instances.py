@@ -1,4 +1,4 @@
-"""Instances: whom a policy is trained on, and for which target."""
+"""Instances: the people that a policy is trained on, each with a history and a target."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeprec.evals.requests.cases import SPLITS, Case, make_cases
-from deeprec.evals.requests.leaks import check_catalogue
+from deeprec.evals.requests.leaks import check_holdout
 from deeprec.training.rewards.stages import Stage, check_stage
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.encoders.text_encoder import Encoder
@@ -19,7 +19,7 @@ from deeprec.trm_tool.trm.artifact import Artifact
 from deeprec.trm_tool.trm.retriever import Retriever
 
 SPLIT = "train"
-"""Under which name the runs of instances are stored."""
+"""The split under which the runs of instances are stored."""
 TOO_FEW_ITEMS = "too few items"
 HELD_OUT_TARGET = "target held out"
 SEEN_TARGET = "target seen before"
@@ -29,7 +29,7 @@ TOO_HARD = "ranked too low"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance(Case):
-    """A case as a policy meets it in training; its history is never empty."""
+    """A case that a policy is trained on; its history is never empty."""
 
     trm_rank: int
     """1-based rank of the target by the recommender from the history alone, seen items masked."""
@@ -40,27 +40,29 @@ class Selection:
     """The instances of both stages. No person is in two of them."""
 
     interaction: tuple[Instance, ...]
-    """In random order, as the other."""
+    """Instances of the stage `interaction`, in random order."""
     recommendation: tuple[Instance, ...]
+    """Instances of the stage `recommendation`, in random order."""
     left_out: Mapping[str, int]
-    """Why -> how many people: `too few items`, `target held out`, `target seen before`, `target removed`, `ranked too
-    low`."""
+    """Reason -> how many people were left out: `too few items`, `target held out`, `target seen before`, `target
+    removed`, `ranked too low`."""
     max_rank: int
+    """The lowest rank of a target that was accepted."""
 
     def of(self, stage: Stage) -> tuple[Instance, ...]:
         """The instances of one stage.
 
         Raises:
-            ConfigError: it has none; the message says where the people went.
+            ConfigError: it has none; the message says why people were left out.
         """
         chosen = self.interaction if check_stage(stage) == "interaction" else self.recommendation
         if not chosen:
             others = len(self.interaction) + len(self.recommendation)
             why = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
             raise ConfigError(
-                f"The stage {stage} has nobody to train on: {others} people are in the other stage, and "
+                f"The stage {stage} has no instances: {others} people are in the other stage, and "
                 f"{f'left out were {why}' if why else 'nobody was left out'}. Raise the rank up to which a target "
-                f"counts (now {self.max_rank}), change the share of the stages, or bring more data."
+                f"counts (now {self.max_rank}), change the share of the stages, or use more data."
             )
         return chosen
 
@@ -74,25 +76,25 @@ def select_instances(
     interaction_share: float = 0.2,
     seed: int = 0,
 ) -> Selection:
-    """Choose whom the two stages are trained on: the third-last item of each person is the target.
+    """Select the instances of the two stages: the third-last item of each person is the target.
 
-    People are dealt to the stages before anything else is looked at, so that with the same data and seed nobody changes
-    the stage, whatever the recommender or `max_rank`. Nobody's validation or test target is a target here, also not
-    where a person has an item twice.
+    People are assigned to the stages before the recommender ranks their targets, so that with the same data and seed
+    everybody stays in one stage, whatever the recommender or `max_rank`. Validation and test targets of a person are
+    never that person's target here, also where the sequence has an item twice.
 
     Args:
         dataset: people and targets.
-        recommender: what the runs will search with: a `Retriever`, its artifact, or a recommender of your own. It was
-            trained on this data without the three last items of each person, and its `identity` says so.
-        encoder: the artifact's own, where one is given; None makes it by its id.
-        max_rank: the lowest rank of the target by the recommender alone that is not too hard to learn from.
-        interaction_share: of the people, for the stage `interaction`; the others are for `recommendation`. The paper's
-            20 and 80 steps by default.
-        seed: of the deal and of the order within the stages.
+        recommender: the recommender of the runs: a `Retriever`, its artifact, or one of your own. It was trained on
+            this data without the three last items of each person, and its `identity` says so.
+        encoder: the text encoder of an artifact; None makes it by its id.
+        max_rank: the lowest rank of the target by the recommender alone; people beyond it are too hard to learn from.
+        interaction_share: the share of people in the stage `interaction`; the others are in `recommendation`. The
+            default follows the paper's 20 and 80 steps.
+        seed: decides the stages and the order within them.
 
     Raises:
-        ConfigError: the recommender has learned some of the three last items, or less than it may, does not say which
-            data it was trained on, or was trained on other data.
+        ConfigError: the recommender has learned some of the three last items, or less than it may, does not report
+            what it was trained on, was trained on other data, or lacks items of the data.
     """
     if max_rank < 1:
         raise ConfigError(f"max_rank is {max_rank}; no target would be left. Give 1 or more.")
@@ -121,37 +123,32 @@ def select_instances(
         if rank <= max_rank
     }
     left_out[TOO_HARD] = len(kept) - len(instances)
-    dealt = [dataset.users[at] for at in np.random.default_rng(seed).permutation(len(dataset.users))]
-    first = round(interaction_share * len(dealt))
+    shuffled = [dataset.users[at] for at in np.random.default_rng(seed).permutation(len(dataset.users))]
+    first = round(interaction_share * len(shuffled))
     return Selection(
-        interaction=tuple(instances[user] for user in dealt[:first] if user in instances),
-        recommendation=tuple(instances[user] for user in dealt[first:] if user in instances),
+        interaction=tuple(instances[user] for user in shuffled[:first] if user in instances),
+        recommendation=tuple(instances[user] for user in shuffled[first:] if user in instances),
         left_out=dict(left_out),
         max_rank=max_rank,
     )
 
 
 def _check_trained_for_this(recommender: Recommender, dataset: Dataset) -> None:
-    known, needed = recommender.identity, SPLITS[SPLIT]
-    remedy = (
-        f"Train one on this data with `deeprec trm train --holdout {needed}`; one of your own says in its `identity` "
-        "what it was trained on."
-    )
-    if known.dataset_fingerprint is None:
-        raise ConfigError(f"The recommender does not say which data it was trained on. {remedy}")
-    if known.dataset_fingerprint != dataset.fingerprint:
+    trained_on, needed = recommender.identity.dataset_fingerprint, SPLITS[SPLIT]
+    remedy = f"Train one on this data with `deeprec trm train --holdout {needed}`"
+    if trained_on is None:
         raise ConfigError(
-            f"The recommender was trained on other data (fingerprint {known.dataset_fingerprint[:12]}) than "
-            f"{dataset.name} ({dataset.fingerprint[:12]}), so it may have learned the targets. {remedy}"
+            f"The recommender does not report which data it was trained on. {remedy}, or set "
+            "`identity.dataset_fingerprint` of your own to the data's fingerprint."
         )
-    if known.holdout is None or known.holdout < needed:
+    if trained_on != dataset.fingerprint:
         raise ConfigError(
-            f"The recommender was trained with holdout {known.holdout}, so it may have learned targets of the split "
-            f"{SPLIT}. {remedy}"
+            f"The recommender was trained on other data (fingerprint {trained_on[:12]}) than {dataset.name} "
+            f"({dataset.fingerprint[:12]}), so it may have learned the targets. {remedy}."
         )
-    if known.holdout > needed:
+    holdout = check_holdout(recommender, dataset, SPLIT)
+    if holdout > needed:
         raise ConfigError(
-            f"The recommender was trained with holdout {known.holdout}: it knows less of each person than the history "
-            f"that a run gives it. {remedy}"
+            f"The recommender was trained with holdout {holdout}: it knows less of each person than the history that a "
+            f"run gives it. {remedy}."
         )
-    check_catalogue(recommender.catalogue, dataset)
