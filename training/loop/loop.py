@@ -36,7 +36,7 @@ from deeprec.training.loop.validation import UNTRAINED, Measures, best_policy, v
 from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.custom import load_rewards
 from deeprec.training.rewards.stage_rewards import check_computed, read_rewarded, read_scored, score_stored_runs
-from deeprec.training.rewards.stages import stage_reward
+from deeprec.training.rewards.stages import COMPONENTS, stage_reward
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.fused_lists import with_fused_list
@@ -51,7 +51,7 @@ from deeprec.training.trainers.policy_model import load_config
 from deeprec.training.trainers.sft import train_sft
 from deeprec.training.trainers.step_report import StepReport, TrainingError
 from deeprec.training.trainers.trainer_config import SftConfig
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Recommender, Retriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,8 @@ def run_loop(
     *,
     store: TraceStore,
     dataset: Dataset,
-    artifact: Artifact,
-    encoder: Encoder,
+    artifact: Artifact | Recommender,
+    encoder: Encoder | None = None,
     base: Path | str,
     base_url: str | None = None,
     say: Callable[[str], None] = print,
@@ -81,12 +81,14 @@ def run_loop(
     """Train a policy from its own runs, and go on where an earlier call was stopped.
 
     Args:
-        config: what to do.
+        config: the settings.
         out: the folder of this loop: adapters, checkpoints, logs, state.
-        store: where all runs go.
+        store: the store that logs all runs.
         dataset: people and targets.
-        artifact: the recommender, trained with `--holdout 3`.
-        encoder: the artifact's own.
+        artifact: the recommender, trained with `--holdout 3`: a `Retriever`, its artifact, or one of your own. The
+            component `similarity` needs the TRM's vectors: another recommender's stages give it the weight 0.
+        encoder: the text encoder of an artifact; None makes it by its id. For another recommender: the encoder that
+            compares preferences in the component `diversity`.
         base: the language model's folder or id.
         base_url: a server that serves `base` with LoRA and sees `out`; None starts one for as long as the loop runs,
             as `make_server` chooses. It is not restarted for an update, and computes in `config.dtype`.
@@ -94,15 +96,15 @@ def run_loop(
 
     Raises:
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
-        ServerLostError: the server went away; start the loop again to go on.
+        ServerLostError: the server became unavailable; start the loop again to go on.
     """
     config = config.continued(kept_agent_settings(out))
     own = load_rewards(map(config.path_of, config.rewards))
-    rewards = {**make_rewards(artifact, encoder), **own}
+    recommender: Recommender = Retriever(artifact, encoder) if isinstance(artifact, Artifact) else artifact
+    rewards = {**_components(recommender, encoder), **own}
     selection = select_instances(
         dataset,
-        artifact,
-        encoder,
+        recommender,
         max_rank=config.max_rank,
         interaction_share=config.interaction_share,
         seed=config.seed,
@@ -119,7 +121,7 @@ def run_loop(
         base=base,
         fingerprints={
             "dataset_fingerprint": dataset.fingerprint,
-            "trm_fingerprint": artifact.fingerprint,
+            "trm_fingerprint": recommender.identity.fingerprint,
             "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
         },
     )
@@ -146,7 +148,7 @@ def run_loop(
             out=out,
             store=store,
             dataset=dataset,
-            artifact=artifact,
+            recommender=recommender,
             encoder=encoder,
             base_url=base_url,
             say=say,
@@ -167,12 +169,12 @@ class _Loop:
     out: Path
     store: TraceStore
     dataset: Dataset
-    artifact: Artifact
-    encoder: Encoder
+    recommender: Recommender
+    encoder: Encoder | None
     base_url: str
     say: Callable[[str], None]
     label: str
-    """What the suites of all its runs begin with."""
+    """The start of the names of all its suites."""
     versions: PolicyVersions
     own: tuple[str, ...]
     """Names of the rewards that are not deeprec's."""
@@ -208,7 +210,8 @@ class _Loop:
         instances = self.selection.of("interaction")[: plan.users]
         on_ended = report_tenths(self.say, "guided runs")
         self.collect(label, instances, plan.group_size, version=0, guided=True, on_ended=on_ended)
-        reward = stage_reward("recommendation")
+        not_computed = {name: 0.0 for name in COMPONENTS["recommendation"] if name not in self.rewards}
+        reward = stage_reward("recommendation", not_computed)
         score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
         rewarded = list(read_rewarded(self.store, RunFilter(suite=label), stage=reward, allow_guided=True))
         chosen = best_rollouts(rewarded, best=plan.best)
@@ -317,7 +320,7 @@ class _Loop:
             async with CompletionPolicy(self.base_url, adapter=version_name(version) if version else None) as policy:
                 await collect_groups(
                     policy,
-                    Retriever(self.artifact, self.encoder),
+                    self.recommender,
                     self.store,
                     instances,
                     collection,
@@ -348,7 +351,7 @@ class _Loop:
             config=self.config,
             store=self.store,
             dataset=self.dataset,
-            artifact=self.artifact,
+            recommender=self.recommender,
             encoder=self.encoder,
             base_url=self.base_url,
             say=self.say,
@@ -361,6 +364,13 @@ class _Loop:
         steps = [self.config.begins_with_adapter, *(plan.steps for plan in self.config.stages)]
         starts = {version_name(number) for number in (1, *np.cumsum(steps).tolist())}
         self.versions.delete_old(keep={*starts, str(self.state.best)})
+
+
+def _components(recommender: Recommender, encoder: Encoder | None) -> dict[str, Reward]:
+    """The reward components that a recommender allows: all of them for the TRM."""
+    if isinstance(recommender, Retriever):
+        return make_rewards(recommender.artifact, recommender.encoder)
+    return make_rewards(None, encoder)
 
 
 def _course(config: LoopConfig, versions: PolicyVersions) -> dict[str, Any]:

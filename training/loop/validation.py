@@ -12,7 +12,7 @@ from deeprec.evals import load_results, run_suite
 from deeprec.evals.suites.suite import Entry, Suite
 from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.messages import measures_line, report_tenths
-from deeprec.trm_tool import Artifact, Dataset, Encoder
+from deeprec.trm_tool import Dataset, Encoder, Recommender
 
 UNTRAINED = "untrained"
 """The name in validation of the policy without an adapter."""
@@ -31,8 +31,8 @@ def validate_policy(
     config: LoopConfig,
     store: TraceStore,
     dataset: Dataset,
-    artifact: Artifact,
-    encoder: Encoder,
+    recommender: Recommender,
+    encoder: Encoder | None,
     base_url: str,
     say: Callable[[str], None],
 ) -> dict[str, Measures]:
@@ -41,12 +41,12 @@ def validate_policy(
     Args:
         name: the version's name in the results.
         adapter: the version's name on the server; None for the model without an adapter.
-        label: what the suites of the loop begin with.
-        config: of the loop.
-        store: where the runs go.
+        label: the start of the names of the loop's suites.
+        config: the loop's settings.
+        store: the store that logs the runs.
         dataset: people and targets.
-        artifact: the recommender.
-        encoder: the artifact's own.
+        recommender: the recommender.
+        encoder: compares preferences in the diversity measure of a recommender other than the TRM.
         base_url: the server that has the adapter loaded.
         say: called with a line at each tenth of the version's runs, and with the measures.
 
@@ -73,7 +73,7 @@ def validate_policy(
         suite,
         store,
         dataset=dataset,
-        artifact=artifact,
+        artifact=recommender,
         encoder=encoder,
         base_url=base_url,
         max_concurrency=config.concurrency,

@@ -1,4 +1,4 @@
-"""Groups of runs to learn from: the agent, several times for each instance, into the trace store."""
+"""Collection of groups of runs to learn from: the agent runs several times for each instance."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from deeprec.agent.traces import RunFilter
 from deeprec.evals import run_on_server
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.training.rollouts.instances import SPLIT, Instance
-from deeprec.trm_tool import ConfigError, Retriever
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.recommender import AnyRecommender
 
 _NAMESPACE = UUID("0f0d6f64-6a55-4e0e-8f3b-51f6f0b5a0d7")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """One batch of groups, under one label in the store."""
+    """Groups of runs that are stored under one label."""
 
     label: str
-    """The suite that the runs are stored under; with the user it makes a group, and with the sample a run."""
+    """The suite under which the runs are stored. Label and user identify a group, and with the sample a run."""
     system: str
+    """The system under which the runs are stored."""
     group_size: int
     """Runs of each instance."""
     config: AgentConfig
     seed: int = 0
+    """Decides the seeds of all runs, together with label, user and sample."""
 
     def __post_init__(self) -> None:
         if self.group_size < 1:
@@ -35,7 +38,7 @@ class Collection:
 
 async def collect_groups(
     policy: CompletionPolicy,
-    retriever: Retriever,
+    recommender: AnyRecommender,
     store: TraceStore,
     instances: Sequence[Instance],
     collection: Collection,
@@ -45,23 +48,24 @@ async def collect_groups(
 ) -> list[UUID]:
     """Run the agent for every instance, and go on where an earlier call was stopped.
 
-    A run that has ended is not run again. One that was stopped in its middle goes on from its last stored step.
+    A run that has ended is not run again. A run that was stopped before its end goes on from its last stored step.
 
     Args:
         policy: the model, or the adapter of the newest version.
-        retriever: the recommender, which must not have learned the targets (`select_instances` checks it).
-        store: where the runs are logged.
-        instances: whom to run for.
-        collection: how often, under which name, and how.
+        recommender: the recommender, sync or async, which must not have learned the targets (`select_instances` checks
+            it).
+        store: the store that logs the runs.
+        instances: the people to run the agent for.
+        collection: the number of runs of each instance, their label and their settings.
         max_concurrency: runs in flight at once.
-        on_ended: called with the number of runs that have ended, and of all: at the start, and after each run.
+        on_ended: called with the number of runs that have ended and the number of all: at the start, and after each.
 
     Returns:
         the ids of all runs of the collection, group by group.
 
     Raises:
         ConfigError: an instance is given twice.
-        ServerLostError: the server went away. What has ended is stored.
+        ServerLostError: the server became unavailable. Runs that have ended are stored.
     """
     if len(set(instances)) < len(instances):
         raise ConfigError(
@@ -71,38 +75,38 @@ async def collect_groups(
     pairs = [(instance, sample) for instance in instances for sample in range(collection.group_size)]
     ids = [_run_id(collection, *pair) for pair in pairs]
     ended = _ended(store, collection.label)
-    left = [place for place, run_id in enumerate(ids) if run_id not in ended]
+    left = [position for position, run_id in enumerate(ids) if run_id not in ended]
     done = len(ids) - len(left)
 
-    tell = on_ended or (lambda done, total: None)
-    tell(done, len(ids))
+    report = on_ended or (lambda done, total: None)
+    report(done, len(ids))
 
     def count(_: int, __: str) -> None:
         nonlocal done
         done += 1
-        tell(done, len(ids))
+        report(done, len(ids))
 
-    graph = build_graph(policy, retriever, config=collection.config, recorder=SqlRecorder(store))
+    graph = build_graph(policy, recommender, config=collection.config, recorder=SqlRecorder(store))
     requests = [
         make_agent_request(
             instance,
             suite=collection.label,
             split=SPLIT,
             seed=run_seed(collection.label, instance.user, collection.seed, sample),
-            run_id=ids[place],
+            run_id=ids[position],
             system=collection.system,
             group_id=f"{collection.label}/{instance.user}",
         )
-        for place in left
-        for instance, sample in [pairs[place]]
+        for position in left
+        for instance, sample in [pairs[position]]
     ]
     await run_on_server(graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=count)
     return ids
 
 
 def _run_id(collection: Collection, instance: Instance, sample: int) -> UUID:
-    told = (collection.label, collection.system, str(collection.seed), instance.user, instance.target, str(sample))
-    return uuid5(_NAMESPACE, "|".join(told))
+    parts = (collection.label, collection.system, str(collection.seed), instance.user, instance.target, str(sample))
+    return uuid5(_NAMESPACE, "|".join(parts))
 
 
 def _ended(store: TraceStore, label: str) -> set[UUID]:
