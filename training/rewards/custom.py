@@ -1,4 +1,4 @@
-"""A reward of your own: one function of a run's trace, named as `module:function` or `path.py:function`."""
+"""Rewards of your own: functions of a run's trace, named as `module:function` or `path.py:function`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def load_rewards(named: Iterable[str]) -> dict[str, Reward]:
     """Import rewards of your own.
 
     Args:
-        named: each `module:function` or `path.py:function`. The code is run.
+        named: the functions, each as `module:function` or `path.py:function`. Their code is run.
 
     Returns:
-        function name -> the function, which is the component that it is stored and weighted under. What it returns is
-        checked: a number, or NaN where there is none.
+        function name, under which the component is stored and weighted -> the reward. It checks that the function
+        returns a finite number, or NaN for a run that it cannot score.
 
     Raises:
-        ConfigError: there is no such function, it cannot be imported, or its name is taken. Later, from the reward: it
-            failed on a run, or returned no number.
+        ConfigError: there is no such function, it cannot be imported, or its name is taken. Later, from the reward: the
+            function failed on a run, or returned something else.
     """
     rewards: dict[str, Reward] = {}
     for name in named:
         function = load_function(name, role="reward", takes="a run's trace")
         component = getattr(function, "__name__", "") or ""
         if not component.isidentifier():
-            raise ConfigError(f"The reward {name!r} has no name of its own. Give it one with def.")
+            raise ConfigError(f"The reward {name!r} has no name. Define it with def.")
         if component in (*KNOWN_COMPONENTS, REWARD) or component in rewards:
             taken = "another reward of yours" if component in rewards else "a component of deeprec's"
             raise ConfigError(f"The reward {name!r} has the name of {taken}. Rename the function.")
@@ -48,8 +48,8 @@ def _checked(component: str, function: Callable[[RunTrace], Any]) -> Reward:
             value = function(trace)
         except Exception as error:
             raise ConfigError(
-                f"The reward {component!r} failed on run {trace.run.run_id}: {type(error).__name__}: {error}. Mend it, "
-                "and return NaN for a run that it cannot score."
+                f"The reward {component!r} failed on run {trace.run.run_id}: {type(error).__name__}: {error}. Correct "
+                "it, and return NaN for a run that it cannot score."
             ) from error
         if not isinstance(value, Real | np.bool_) or np.isinf(float(value)):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Stage rewards of stored runs: computed where they are missing, written back, and read with the rollouts."""
+"""Stage rewards of stored runs: computed and written where they are missing, and read with the rollouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from uuid import UUID
 
 from deeprec.agent.traces import PARTS, RunFilter, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
 from deeprec.evals.metrics.rewards import SCHEME, Reward, TokenFree, score_run
-from deeprec.training.rewards.stages import REWARD, StageReward
+from deeprec.training.rewards.learning_obstacles import RewardCounts, not_computable, obstacle
+from deeprec.training.rewards.stages import KNOWN_COMPONENTS, REWARD, StageReward
 from deeprec.training.rollouts.advantages import (
     GroupFaults,
     RewardedRollout,
@@ -22,7 +23,6 @@ from deeprec.training.rollouts.advantages import (
     score_groups,
 )
 from deeprec.training.rollouts.rollouts import RolloutError, read_rollouts
-from deeprec.training.store_report.learning_obstacles import RewardCounts, not_computable, obstacle
 from deeprec.trm_tool.errors import ConfigError
 
 _PAGE = 256
@@ -30,18 +30,18 @@ _PAGE = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringReport:
-    """What `score_stored_runs` did."""
+    """The result of `score_stored_runs`."""
 
     runs: int
-    """That match and have ended. People who were taken out of the store are not among them, nor lists of no model."""
+    """Runs of an agent that match and have ended; runs of redacted people do not count."""
     scored: int
-    """Of those, how many lacked a component."""
+    """Runs that lacked a component, which was computed and written."""
     composed: int
-    """Of those, for how many the stage's reward was missing or another, and was written."""
+    """Runs whose reward of the stage was missing or different, and was written."""
     without_reward: int
-    """Of those, how many have a NaN reward."""
+    """Runs whose reward is NaN."""
     unreadable: tuple[UUID, ...]
-    """Further runs, whose steps are damaged."""
+    """Further runs, which could not be scored because their steps are damaged."""
 
 
 def score_stored_runs(
@@ -55,19 +55,19 @@ def score_stored_runs(
 ) -> ScoringReport:
     """Score stored runs for a stage: all components under the scheme `deeprec`, the reward under `stage-NAME`.
 
-    Components that a run has are kept, so a second call scores new runs only; the stage's reward is composed anew,
-    because weights may have changed. Read a page at a time: memory does not grow with the store.
+    Components that a run has are kept, so a second call scores new runs only. The stage's reward is always composed
+    again, because weights may have changed. Runs are read a page at a time, so memory does not grow with the store.
 
     Args:
-        store: where the runs are, and where their rewards go.
+        store: the store of the runs and their rewards.
         where: which runs; None for all.
-        rewards: every component by its name: `make_rewards`, and those of your own (`load_rewards`).
-        stage: what it rewards.
-        again: score also what is scored, as after a change of your own reward.
-        on_progress: called after each page with the number of runs looked at so far.
+        rewards: component -> its reward: those of `make_rewards`, and your own (`load_rewards`).
+        stage: the weights of the components.
+        again: compute components that a run has as well, as after a change of your own reward.
+        on_progress: called after each page with the number of runs so far.
 
     Raises:
-        ConfigError: the stage counts a component that nothing computes, or a reward of your own failed.
+        ConfigError: no reward computes a component that the stage needs, or a reward of your own failed.
     """
     check_computed(stage, rewards)
     counts: Counter[str] = Counter()
@@ -107,12 +107,19 @@ def score_stored_runs(
 
 
 def check_computed(stage: StageReward, rewards: Mapping[str, Reward]) -> None:
-    """Raise ConfigError where a stage gives a weight to what no reward computes."""
-    unknown = [name for name in stage.weights if name not in rewards]
+    """Raise ConfigError where no reward computes a component that a stage gives a weight to.
+
+    The weight 0 leaves out a component of the paper that cannot be computed, as `similarity` without the TRM's vectors.
+    """
+    unknown = [
+        name
+        for name, weight in stage.weights.items()
+        if name not in rewards and (weight or name not in KNOWN_COMPONENTS)
+    ]
     if unknown:
         raise ConfigError(
             f"The stage {stage.stage} gives a weight to {unknown[0]!r}, which nothing computes. There are "
-            f"{', '.join(rewards)}; a reward of your own is named as module:function."
+            f"{', '.join(rewards)}; name a reward of your own as module:function, or give the weight 0."
         )
 
 
@@ -124,15 +131,15 @@ def read_rewarded(
     allow_guided: bool = False,
     on_refused: Callable[[RolloutError], Any] | None = None,
 ) -> Iterator[RewardedRollout]:
-    """The rollouts of a store with their rewards, oldest first, a page at a time in memory that does not grow.
+    """Read the rollouts of a store with their rewards, oldest first, a page at a time in memory that does not grow.
 
-    The reward is composed here of the stored components, so that it is always that of `stage`'s weights. A rollout
-    that nobody has scored (`score_stored_runs`) lacks components, and its reward is NaN.
+    The reward is composed here of the stored components, so that it always follows the weights of `stage`. A rollout
+    that has not been scored (`score_stored_runs`) lacks components, and its reward is NaN.
 
     Args:
-        store: where to read.
+        store: the store to read.
         where: which runs; None for all.
-        stage: what it rewards.
+        stage: the weights of the components.
         allow_guided: as for `read_rollouts`.
         on_refused: as for `read_rollouts`.
     """
@@ -154,23 +161,22 @@ def read_scored(
     on_refused: Callable[[RolloutError], Any] | None = None,
     on_faults: Callable[[GroupFaults], Any] | None = None,
 ) -> list[ScoredRollout]:
-    """What GRPO learns from: the free rollouts of a store with their advantages, group by group, oldest group first.
+    """Read the free rollouts of a store with their advantages, group by group, oldest group first, for GRPO.
 
-    All of them are in memory at once, at 13 bytes a token.
+    All of them are in memory at once, with 13 bytes a token.
 
     Args:
-        store: where to read.
+        store: the store to read.
         where: which runs; None for all.
-        stage: what it rewards.
-        scale: of the advantages.
-        strict: raise where nothing could be learned from all of them together. A loop goes on from such a step, and
-            leaves it off.
+        stage: the weights of the components.
+        scale: the scale of the advantages, as for `advantages`.
+        strict: raise where GRPO cannot learn from any of the rollouts. A loop does not, and goes on with its next step.
         on_refused: as for `read_rollouts`.
         on_faults: as for `score_groups`.
 
     Raises:
-        ConfigError: there are rollouts that nobody has scored. With `strict` also: there is no run, none that is a
-            rollout, no reward, no group of two, or none whose rewards differ.
+        ConfigError: there are rollouts that have not been scored. With `strict` also: there are no runs, no rollouts,
+            no rewards, no groups of two, or no group with different rewards.
     """
     refused: Counter[str] = Counter()
 
@@ -205,7 +211,10 @@ def read_scored(
 
 
 def _read(store: TraceStore, run_id: UUID, rewards: Iterable[Reward]) -> RunTrace | None:
-    """What the rewards read of a run; None where it is damaged. An unavailable store fails the next page or write."""
+    """Load the parts of a run that the rewards read; None where it is damaged.
+
+    Where the whole store is unavailable, the next page or write raises.
+    """
     is_light = all(isinstance(reward, TokenFree) for reward in rewards)
     try:
         return store.run(run_id, omit=PARTS if is_light else ())

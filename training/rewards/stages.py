@@ -1,7 +1,7 @@
-"""The two stages of training, and how each composes the components of a run's reward into one.
+"""The two stages of training, and the reward that each composes of the components of a run.
 
 Source:
-    Zheng et al. 2025 (DeepRec), arXiv:2505.16810: the stages and their components, whose constants are inside them.
+    Zheng et al. 2025 (DeepRec), arXiv:2505.16810: the stages and their components, which include their constants.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from deeprec.trm_tool.errors import ConfigError
 Stage = Literal["interaction", "recommendation"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 FORMAT = "format"
-"""The component that is 0 where the format held and below where not: the gate of all others."""
+"""The component that is 0 where a run keeps the format and negative where not; it gates all others."""
 COMPONENTS: Mapping[Stage, tuple[str, ...]] = MappingProxyType(
     {
         "interaction": (FORMAT, "invocations", "diversity"),
         "recommendation": (FORMAT, "similarity", "hit", "rank"),
     }
 )
-"""What each stage rewards in the paper."""
+"""Stage -> the components of its reward in the paper."""
 KNOWN_COMPONENTS: tuple[str, ...] = tuple(dict.fromkeys(name for names in COMPONENTS.values() for name in names))
-"""All that `deeprec.evals` computes."""
+"""All components that `deeprec.evals` computes."""
 GOALS = ("hit", "rank")
-"""Components that say whether the target was recommended; the others only lead there."""
+"""Components that score whether the target was recommended; the others only help to reach it."""
 REWARD = "reward"
-"""Under which name the composed reward is stored."""
+"""The name under which the composed reward is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageReward:
-    """What a stage rewards: a weighted sum of components, of which the format gates the others."""
+    """The reward of a stage: a weighted sum of components, of which the format gates the others."""
 
     stage: Stage
     weights: Mapping[str, float]
-    """Component -> weight; one of 0 is logged and does not count. 1 for each is the paper's reward."""
+    """Component -> weight. A component of weight 0 is stored and does not count. The paper's weights are all 1."""
 
     def __post_init__(self) -> None:
         check_stage(self.stage)
@@ -54,13 +54,13 @@ class StageReward:
 
     @property
     def scheme(self) -> str:
-        """Under which name the composed reward is stored."""
+        """The scheme under which the composed reward is stored."""
         return f"stage-{self.stage}"
 
     def parts(self, components: Mapping[str, float]) -> dict[str, float]:
-        """What each component adds to the reward of a run; they sum to it.
+        """Compute what each component adds to the reward of a run; the parts sum to the reward.
 
-        A format error switches the others off. A component that counts and is missing or NaN makes its part NaN.
+        After a format error all other parts are 0. A component that counts and is missing or NaN has a NaN part.
         """
         held = components.get(FORMAT, math.nan)
         parts = dict.fromkeys(self.weights, 0.0)
@@ -75,30 +75,33 @@ class StageReward:
         return parts
 
     def lacks(self, components: Mapping[str, float]) -> tuple[str, ...]:
-        """Components that count and that nobody has computed, which is not the same as NaN."""
+        """The components that count and have not been computed, which is not the same as NaN."""
         return tuple(name for name, weight in self.weights.items() if weight and name not in components)
 
     def compose(self, components: Mapping[str, float]) -> float:
-        """The reward of a run, unitless; NaN where a component that counts is NaN and the format held."""
+        """Compute the reward of a run, unitless; NaN where it keeps the format and a component that counts is NaN."""
         return sum(self.parts(components).values())
 
 
 def stage_reward(stage: Stage, weights: Mapping[str, float] | None = None) -> StageReward:
-    """The paper's reward of a stage, with the weights that differ and further components by their name.
+    """Build the paper's reward of a stage, with other weights and further components where they are given.
 
     Args:
         stage: `interaction` or `recommendation`.
-        weights: component -> weight: a change to one of the paper's, or one more (of another stage, or your own).
+        weights: component -> weight, for a component of the paper or a further one (of another stage, or your own).
+
+    Raises:
+        ConfigError: there is no such stage, a weight is not finite, or that of the format is not positive.
     """
     paper = dict.fromkeys(COMPONENTS[check_stage(stage)], 1.0)
     return StageReward(stage=stage, weights=MappingProxyType(paper | dict(weights or {})))
 
 
 def check_stage(stage: str) -> Stage:
-    """`stage`, if there is one of that name.
+    """Return `stage` if it is one of the two stages.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such stage.
     """
     for known in STAGES:
         if stage == known:

@@ -1,4 +1,4 @@
-"""Which component a stage's reward varies with: the lint of a reward on real runs."""
+"""Shares of the variance of a stage's reward by component: a check of the reward on real runs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from deeprec.training.rewards.stages import FORMAT, GOALS, StageReward
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VarianceShares:
-    """How much each component brings to the variance of the reward that advantages are made of."""
+    """The share of each component in the variance of the reward, from which advantages are computed."""
 
     within_groups: bool
-    """Whether the variance is that around the means of groups; else, where no group has two rollouts, that of all."""
+    """Whether the variance is measured around the means of groups; where no group has two rollouts, around the mean of
+    all."""
     rollouts: int
+    """Rollouts with a reward."""
     deviation: float
-    """Of the reward, n - 1 a group in the denominator; NaN where nothing varies freely."""
+    """The reward's standard deviation, with n - 1 for each group in the denominator; NaN where that is 0."""
     shares: Mapping[str, float]
-    """Component -> covariance of its weighted part with the reward, over the reward's variance: they sum to 1, and one
-    that works against the others is negative. NaN where the reward does not vary."""
+    """Component -> covariance of its weighted part with the reward, over the reward's variance. The shares sum to 1; a
+    component that works against the others has a negative one. NaN where the reward does not vary."""
     advice: str | None
-    """What to do where a component that only leads to the target outweighs reaching it."""
+    """Advice where a component that only helps to reach the target has a larger share than reaching it; else None."""
 
 
 class VarianceTally:
-    """Gathers the scatter of the parts of a reward around the means of their groups, rollout by rollout.
+    """Accumulates the scatter of the parts of a reward around the means of their groups, rollout by rollout.
 
-    Memory grows with the number of groups, not with that of rollouts.
+    Memory grows with the number of groups, not of rollouts.
 
     Source:
         Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115: updating means and scatter.
@@ -46,9 +48,9 @@ class VarianceTally:
         self._all: tuple[int, NDArray[np.float64]] = (0, np.zeros(width))
 
     def add(self, group: str, components: Mapping[str, float]) -> None:
-        """Take one rollout; one whose reward cannot be computed is left out."""
-        told = self._stage.parts(components)
-        parts = np.array([told[name] for name in self._names])
+        """Add one rollout; a rollout whose reward cannot be computed is left out."""
+        by_name = self._stage.parts(components)
+        parts = np.array([by_name[name] for name in self._names])
         if not np.isfinite(parts).all():
             return
         nothing = (0, np.zeros(len(self._names)))
@@ -56,7 +58,7 @@ class VarianceTally:
         self._all = _moved(self._all, parts, self._overall)
 
     def shares(self) -> VarianceShares:
-        """The shares so far."""
+        """Compute the shares of all rollouts so far."""
         rollouts = self._all[0]
         within = any(count > 1 for count, _ in self._groups.values())
         scatter, means = (self._within, len(self._groups)) if within else (self._overall, 1)
@@ -80,18 +82,18 @@ class VarianceTally:
         worst = max(leading, key=lambda name: shares[name])
         if shares[worst] <= reached:
             return None
-        told = f"{worst} brings {shares[worst]:.0%} of the variance, {' and '.join(goals)} together {reached:.0%}: "
+        seen = f"{worst} has {shares[worst]:.0%} of the variance, {' and '.join(goals)} together {reached:.0%}: "
         factor = self._level(worst, goals, scatter)
         if factor is None:
-            return told + f"the policy is paid for {worst}, and hardly for the target. Look for more hits, or lower it."
+            return seen + f"the policy is rewarded for {worst}, and hardly for the target. Lower its weight."
         weight = self._stage.weights[worst] * factor
-        return told + (
-            f"the policy is paid more for {worst} than for the target. With --weight {worst}={weight:.2g} they would "
-            "bring the same."
+        return seen + (
+            f"the policy is rewarded more for {worst} than for the target. With --weight {worst}={weight:.2g} both "
+            "would have the same share."
         )
 
     def _level(self, name: str, goals: list[str], scatter: NDArray[np.float64]) -> float | None:
-        """By what to multiply the weight of a component so that its share is that of the goals; None for none."""
+        """The factor of a component's weight that makes its share that of the goals; None where there is none."""
         at, to = self._names.index(name), [self._names.index(goal) for goal in goals]
         rest = [other for other in range(len(self._names)) if other != at and other not in to]
         # Equal where s² var(name) + s cov(name, rest) = var(goals) + cov(goals, rest); s cov(name, goals) is on both.
@@ -105,7 +107,7 @@ class VarianceTally:
 def _moved(
     before: tuple[int, NDArray[np.float64]], parts: NDArray[np.float64], scatter: NDArray[np.float64]
 ) -> tuple[int, NDArray[np.float64]]:
-    """Count and mean with one more vector; its part of the scatter is added in place."""
+    """Update count and mean by one vector, and the scatter in place."""
     count, mean = before
     away = parts - mean
     scatter += np.outer(away, away) * (count / (count + 1))

@@ -12,11 +12,11 @@ from uuid import UUID
 from deeprec.agent.traces import Part, RunFilter, TraceStore
 from deeprec.evals.metrics.rewards import SCHEME
 from deeprec.evals.requests.cases import SPLITS
+from deeprec.training.rewards.learning_obstacles import obstacle, unscored_message
 from deeprec.training.rewards.stages import StageReward
 from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.rollouts.logprob_gap import FOREIGN_TOKEN, TOO_LONG, CurrentPolicy, measure_gap
 from deeprec.training.rollouts.rollouts import RolloutError, read_rollouts
-from deeprec.training.store_report.learning_obstacles import obstacle, unscored_message
 from deeprec.training.store_report.records import Distance, PolicyRuns, RecommenderRuns, Refusals, StoreReport
 from deeprec.training.store_report.tally import StoreTally
 

@@ -13,12 +13,12 @@ from uuid import UUID
 import numpy as np
 
 from deeprec.evals.metrics.streaming import Quantiles, Ratio
+from deeprec.training.rewards.learning_obstacles import RewardCounts, not_computable
 from deeprec.training.rewards.stages import FORMAT, StageReward
 from deeprec.training.rewards.variance import VarianceTally
 from deeprec.training.rollouts.advantages import group_key
 from deeprec.training.rollouts.logprob_gap import CurrentPolicy
 from deeprec.training.rollouts.rollouts import Rollout
-from deeprec.training.store_report.learning_obstacles import RewardCounts, not_computable
 from deeprec.training.store_report.records import GroupSizes, RewardFigures
 
 PolicyKey = tuple[str, str | None, str | None, bool]

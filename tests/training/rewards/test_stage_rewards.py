@@ -261,7 +261,7 @@ def test_rollouts_that_nobody_scored_are_refused(store: TraceStore, artifact: Ar
         ([{"target": None}] * 2, None, r"None of 2 rollouts has a reward; not computable: similarity \(in 2\), hit"),
         ([{"group": "a"}, {"group": "b"}, {"group": None}], None, r"Every group has one rollout \(3 in all\)"),
         ([{"group": "a"}, {"group": "a", "target": None}], None, r"Every group has one rollout \(2 in all\)"),
-        ([{"group": "a"}] * 2 + [{"group": "b"}] * 2, None, "In each of 2 groups all rewards are equal"),
+        ([{"group": "a"}] * 2 + [{"group": "b"}] * 2, None, "All rewards are equal in each of 2 groups"),
     ],
 )
 def test_what_nothing_can_be_learned_from_says_why(

@@ -146,9 +146,9 @@ def test_memory_does_not_grow_with_the_pages(store: TraceStore) -> None:
         (
             [{}, {"status": "running"}],
             {},
-            "several times under one group id. Not ended, of these: 1. Collect on under the same label",
+            "under one group id. Runs that have not ended: 1; collect on under the same label",
         ),
-        ([{}, {}], {}, "In each of 1 groups all rewards are equal"),
+        ([{}, {}], {}, "All rewards are equal in each of 1 groups"),
         ([{}, {}], {"hit": NAN}, "None of 2 rollouts has a reward; not computable: hit (in 2)"),
         ([{}, {}], None, "2 of 2 rollouts have not been scored for format, similarity, hit, rank"),
     ],
