@@ -80,7 +80,7 @@ class Broken(CoOccurrence):
 
     calls = count()
 
-    def retrieve(self, history: Sequence[str], preference: str | None = None, **options: Any) -> Retrieved:  # type: ignore[override]
+    def retrieve(self, history: Sequence[str], preference: str | None = None, **options: Any) -> Retrieved:
         return self.change(super().retrieve(history, preference, **options), history, preference, options)
 
     def change(

@@ -1,6 +1,7 @@
 """`deeprec trm items`: change the catalogue of an artifact without training again."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import ColumnOption, JsonOption, TextColumns, split_names
 
 if TYPE_CHECKING:
-    from deeprec.trm_tool.catalogue.catalogue import Item
+    from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
     from deeprec.trm_tool.trm.retriever import Retriever
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -23,41 +25,56 @@ Out = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemColumnOptions:
+    """How a file of items is read."""
+
+    item_column: ColumnOption = None
+    title_column: ColumnOption = None
+    text_columns: TextColumns = None
+
+    def read(self, file: Path, catalogue: "Catalogue", *, whole: bool) -> "tuple[Item, ...]":
+        """Read items for a catalogue; see `read_items`."""
+        from deeprec.trm_tool.data.columns import ColumnNames
+        from deeprec.trm_tool.data.item_file import read_items
+
+        names = ColumnNames(item=self.item_column, title=self.title_column, text=split_names(self.text_columns))
+        return read_items(file, catalogue, columns=names, whole=whole)
+
+
 @app.callback()
 def _group() -> None:
     """Add, update and remove items of an artifact, without training again."""
 
 
 @app.command()
+@option_groups
 def add(
     artifact: ArtifactArgument,
     file: FileArgument,
     out: Out = None,
-    item_column: ColumnOption = None,
-    title_column: ColumnOption = None,
-    text_columns: TextColumns = None,
+    columns: ItemColumnOptions = ItemColumnOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Add the items of a file; they are ranked by their text. Items that were removed come back."""
     retriever, before = _load(artifact)
-    items = _read(file, retriever, item_column, title_column, text_columns, whole=False)
+    items = columns.read(file, retriever.catalogue, whole=False)
     retriever.add_items(items)
     _finish(retriever, before, out or artifact, "added", len(items), as_json)
 
 
 @app.command()
+@option_groups
 def update(
     artifact: ArtifactArgument,
     file: FileArgument,
     out: Out = None,
-    item_column: ColumnOption = None,
-    title_column: ColumnOption = None,
-    text_columns: TextColumns = None,
+    columns: ItemColumnOptions = ItemColumnOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Replace title, text and attributes of items by those of a file; the id embeddings stay."""
     retriever, before = _load(artifact)
-    items = _read(file, retriever, item_column, title_column, text_columns, whole=True)
+    items = columns.read(file, retriever.catalogue, whole=True)
     changed = sum(item != retriever.catalogue.item(item.id) for item in items if item.id in retriever.catalogue)
     retriever.update_items(items)
     _finish(retriever, before, out or artifact, "updated", changed, as_json)
@@ -81,22 +98,6 @@ def _load(artifact: Path) -> tuple["Retriever", str]:
 
     retriever = Retriever.load(artifact)
     return retriever, retriever.fingerprint
-
-
-def _read(
-    file: Path,
-    retriever: "Retriever",
-    item_column: str | None,
-    title_column: str | None,
-    text_columns: str | None,
-    *,
-    whole: bool,
-) -> "tuple[Item, ...]":
-    from deeprec.trm_tool.data.columns import ColumnNames
-    from deeprec.trm_tool.data.item_file import read_items
-
-    columns = ColumnNames(item=item_column, title=title_column, text=split_names(text_columns))
-    return read_items(file, retriever.catalogue, columns=columns, whole=whole)
 
 
 def _finish(retriever: "Retriever", before: str, out: Path, change: str, count: int, as_json: bool) -> None:

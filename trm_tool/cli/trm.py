@@ -26,8 +26,7 @@ from deeprec.trm_tool.text import plain
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.data.dataset import Dataset
-    from deeprec.trm_tool.recommender import Retrieved
-    from deeprec.trm_tool.trm.retriever import Retriever
+    from deeprec.trm_tool.recommender import Recommender, Retrieved
 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -159,10 +158,10 @@ def search(
     console.print(table if found else Text("No item is left: the history and the constraints rule all of them out."))
 
 
-def _unenforced(retriever: "Retriever", found: "Retrieved") -> list[str]:
+def _unenforced(recommender: "Recommender", found: "Retrieved") -> list[str]:
     notes = []
     if found.unenforced:
-        known = ", ".join(retriever.catalogue.attribute_kinds) or "none"
+        known = ", ".join(recommender.catalogue.attribute_kinds) or "none"
         names = ", ".join(found.unenforced)
         notes.append(f"Not enforced, since the catalogue has no such attribute: {names}. It has {known}.")
     for unknown in found.unknown_values:
@@ -171,16 +170,16 @@ def _unenforced(retriever: "Retriever", found: "Retrieved") -> list[str]:
     return [plain(note, 500) for note in notes]
 
 
-def _as_dict(retriever: "Retriever", found: "Retrieved") -> dict[str, Any]:
+def _as_dict(recommender: "Recommender", found: "Retrieved") -> dict[str, Any]:
     return {
-        "trm_fingerprint": retriever.fingerprint,
+        "trm_fingerprint": recommender.identity.fingerprint,
         "items": [
             {
                 "rank": rank,
                 "item_id": item.id,
                 "score": item.score,
-                "title": retriever.catalogue.item(item.id).title,
-                "attributes": dict(retriever.catalogue.item(item.id).attributes),
+                "title": recommender.catalogue.item(item.id).title,
+                "attributes": dict(recommender.catalogue.item(item.id).attributes),
             }
             for rank, item in enumerate(found, start=1)
         ],
