@@ -28,7 +28,7 @@ from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore
 from deeprec.agent.traces import RunFilter
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.evals.requests.cases import make_case
-from deeprec.trm_tool import ConfigError, Dataset, Retriever, embedded_ml100k, read_atomic_files
+from deeprec.trm_tool import ConfigError, Dataset, Recommender, Retriever, embedded_ml100k, read_atomic_files
 
 SUITE = "written preferences"
 _SPLITS = {1: "test", 2: "valid"}
@@ -36,7 +36,7 @@ _SPLITS = {1: "test", 2: "valid"}
 
 async def log_preferences(
     policy: CompletionPolicy,
-    retriever: Retriever,
+    recommender: Recommender,
     dataset: Dataset,
     store: TraceStore,
     *,
@@ -50,8 +50,8 @@ async def log_preferences(
 
     Args:
         policy: Who writes.
-        retriever: Trained without the targets.
-        dataset: What the retriever was trained on.
+        recommender: Trained without the targets.
+        dataset: What the recommender was trained on.
         store: Where the runs go.
         before: Which item from the end is the target: 1 (test), 2 (validation), 3 and above (to train on).
         users: How many; users of different `before` do not overlap as long as there are enough.
@@ -63,21 +63,22 @@ async def log_preferences(
         How a run ended -> how many, those of earlier calls included.
 
     Raises:
-        ConfigError: the retriever was trained on other data, or on the targets.
+        ConfigError: the recommender was trained on other data, or on the targets.
     """
-    if retriever.dataset_fingerprint != dataset.fingerprint or retriever.holdout < before:
+    known = recommender.identity
+    if known.dataset_fingerprint != dataset.fingerprint or known.holdout is None or known.holdout < before:
         raise ConfigError(
-            f"The recommender was trained with holdout {retriever.holdout}"
-            f"{'' if retriever.dataset_fingerprint == dataset.fingerprint else ', on other data'}; item {before} from "
+            f"The recommender was trained with holdout {known.holdout}"
+            f"{'' if known.dataset_fingerprint == dataset.fingerprint else ', on other data'}; item {before} from "
             f"the end must be unknown to it. Train one on {dataset.name} with `--holdout {max(before, 2)}`."
         )
     config = config or AgentConfig(guided=True, k=5, max_history=10, min_retrievals=3, max_retrievals=3)
     shuffled = random.Random(seed).sample(dataset.users, len(dataset.users))
     first = (before - 1) * users % len(shuffled)
     chosen = [user for user in (shuffled[first:] + shuffled[:first])[:users] if len(dataset.history(user, before))]
-    ids = {user: uuid5(NAMESPACE_OID, json.dumps([retriever.fingerprint, user, before, seed])) for user in chosen}
+    ids = {user: uuid5(NAMESPACE_OID, json.dumps([known.fingerprint, user, before, seed])) for user in chosen}
     ended = {run.run_id for run in store.runs(None, RunFilter(suite=SUITE)) if run.status != "running"}
-    graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store))
+    graph = build_graph(policy, recommender, config=config, recorder=SqlRecorder(store))
     await run_many(
         graph,
         [

@@ -65,8 +65,8 @@ EVERYTHING = "new phrase, constraints, diversity"
 # What is timed inside a call. The search is what `score` takes beside encoding, filtering and reading; the rest is
 # LangChain's tool and what holds the steps together.
 STEPS: tuple[tuple[Any, str, str], ...] = (
-    (scoring, "_encode", ENCODE),
-    (scoring, "_mask", FILTER),
+    (scoring, "encode_preferences", ENCODE),
+    (scoring, "allowed_items", FILTER),
     (PreferenceAwareTRM, "query", QUERY),
     (retriever_module, "score", SCORE),
     (retriever_module, "best", CUT),

@@ -1,6 +1,7 @@
 """From a model that writes preferences to a training and a report on them, over a real HTTP server."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ async def policy() -> AsyncIterator[CompletionPolicy]:
 async def test_what_runs_write_can_be_reported_on_and_trained_on(
     policy: CompletionPolicy, artifact_folder: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    test, train = Retriever.load(artifact_folder), Retriever.load(artifact_folder)
-    train.holdout = 3
+    artifact = load_artifact(artifact_folder)
+    test, train = Retriever(artifact), Retriever(replace(artifact, config={**artifact.config, "holdout": 3}))
     file = tmp_path / "written.parquet"
     with TraceStore(tmp_path / "traces.db") as store:
         assert await log_preferences(policy, test, dataset, store, before=1, users=2) == {"finished": 2}
@@ -45,7 +46,7 @@ async def test_what_runs_write_can_be_reported_on_and_trained_on(
     found = collect_training_texts(dataset, 2, read_preference_file(file))
     assert (found.used, found.refused) == (6, {"a run of the test or validation split": 6})
     assert set(found.texts) == {(user, len(dataset.sequences[user]) - 3) for user in trained}
-    report = evaluate_written(load_artifact(artifact_folder), dataset, read_preference_file(file))
+    report = evaluate_written(artifact, dataset, read_preference_file(file))
     assert (report.cases, report.used) == (2, 6)
     assert list(report.policies) == ["tiny, guided"]
 

@@ -46,10 +46,6 @@ class Retriever:
                 f"The artifact was trained with the text encoder {trained_with!r}; {self.encoder.id!r} would not fit. "
                 "Leave the encoder out, or train the artifact again with it."
             )
-        self.dataset_fingerprint = str(artifact.config["dataset_fingerprint"])
-        """`Dataset.fingerprint` of the data that the artifact was trained on."""
-        self.holdout = int(artifact.config["holdout"])
-        """How many of each person's last items training did not see."""
         self._snapshot = Snapshot.of(artifact)  # every answer reads it once; a change replaces it as a whole
         self._loaded_as = self._saved_as = artifact.fingerprint
         self._saved_in: dict[Path, str] = {}  # fingerprint by folder
@@ -69,6 +65,16 @@ class Retriever:
     def fingerprint(self) -> str:
         """Fingerprint of the artifact; after a change another one, until `save` gives that of what it wrote."""
         return self._snapshot.artifact.fingerprint
+
+    @property
+    def dataset_fingerprint(self) -> str:
+        """`Dataset.fingerprint` of the data that the artifact was trained on."""
+        return str(self.artifact.config["dataset_fingerprint"])
+
+    @property
+    def holdout(self) -> int:
+        """How many of each person's last items training did not see."""
+        return int(self.artifact.config["holdout"])
 
     @property
     def identity(self) -> RecommenderIdentity:
