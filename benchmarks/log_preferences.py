@@ -94,8 +94,8 @@ async def log_preferences(
         ],
         max_concurrency=at_once,
     )
-    known: dict[UUID, str] = {run.run_id: run.status for run in store.runs(None, RunFilter(suite=SUITE))}
-    return Counter(known[run_id] for run_id in ids.values() if run_id in known)
+    statuses: dict[UUID, str] = {run.run_id: run.status for run in store.runs(None, RunFilter(suite=SUITE))}
+    return Counter(statuses[run_id] for run_id in ids.values() if run_id in statuses)
 
 
 def main() -> None:
