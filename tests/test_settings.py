@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deeprec.agent import AgentConfig, TraceStore, make_agent_config
-from deeprec.agent.cli.recommend import app
+from deeprec.agent.cli.main import app
 from deeprec.evals import Suite
 from deeprec.training import LoopConfig
 from deeprec.trm_tool import ConfigError
@@ -49,7 +49,16 @@ def test_every_setting_is_an_option_of_recommend_and_is_logged_with_the_run(
     monkeypatch.chdir(tmp_path)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in given("guided").items()]
     with serve_tiny() as server:
-        start = ["--history", "900", "--artifact", str(artifact_folder), "--base-url", server.base_url, "--json"]
+        start = [
+            "recommend",
+            "--history",
+            "900",
+            "--artifact",
+            str(artifact_folder),
+            "--base-url",
+            server.base_url,
+            "--json",
+        ]
         result = CliRunner().invoke(app, [*start, *options, "--free", "--store", "traces.db"])
         assert result.exit_code == 0, result.output
         with TraceStore("traces.db") as store:

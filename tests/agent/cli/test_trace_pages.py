@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from deeprec.agent.cli.traces import app
+from deeprec.agent.cli.main import app
 from deeprec.agent.traces import RunOutcome, TraceStore
 from deeprec.trm_tool import Catalogue, DeepRecError
 from tests.inspected_runs import RUN, made_run
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 def run(path: Path, *words: str) -> str:
     environment = {"COLUMNS": "160", "DEEPREC_STORE": str(path)}
-    result = CliRunner().invoke(app, list(words), catch_exceptions=False, env=environment)
+    result = CliRunner().invoke(app, ["traces", *words], catch_exceptions=False, env=environment)
     assert result.exit_code == 0, result.output
     return result.output
 

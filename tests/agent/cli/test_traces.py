@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from deeprec.agent.cli.traces import app
+from deeprec.agent.cli.main import app
 from deeprec.agent.traces import TraceStore, TraceStoreError
 from deeprec.trm_tool import Catalogue, DeepRecError, read_preference_file
 
@@ -27,7 +27,7 @@ def path(tmp_path: Path, make: Any) -> Path:
 
 
 def run(*words: str, **options: Any) -> str:
-    result = CliRunner().invoke(app, list(words), catch_exceptions=False, env={"COLUMNS": "160"}, **options)
+    result = CliRunner().invoke(app, ["traces", *words], catch_exceptions=False, env={"COLUMNS": "160"}, **options)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -106,7 +106,11 @@ def test_export_writes_the_preferences_of_finished_runs(path: Path, tmp_path: Pa
 
 
 def test_the_store_comes_from_the_environment(path: Path) -> None:
-    output = CliRunner().invoke(app, ["ls", "--json"], env={"DEEPREC_STORE": str(path)}, catch_exceptions=False).output
+    output = (
+        CliRunner()
+        .invoke(app, ["traces", "ls", "--json"], env={"DEEPREC_STORE": str(path)}, catch_exceptions=False)
+        .output
+    )
     assert len(json.loads(output)) == 3
 
 
@@ -114,7 +118,7 @@ def test_the_store_comes_from_the_environment(path: Path) -> None:
 def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TraceStoreError) as caught:
-        CliRunner().invoke(app, command, catch_exceptions=False)
+        CliRunner().invoke(app, ["traces", *command], catch_exceptions=False)
     assert str(caught.value).startswith("There is no trace store at .deeprec/traces.db.")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -133,7 +137,7 @@ def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], m
 )
 def test_a_mistake_is_one_clear_line(path: Path, command: list[str], message: str) -> None:
     with pytest.raises(DeepRecError, match=message) as caught:
-        CliRunner().invoke(app, command, catch_exceptions=False, env={"DEEPREC_STORE": str(path)})
+        CliRunner().invoke(app, ["traces", *command], catch_exceptions=False, env={"DEEPREC_STORE": str(path)})
     assert "\n" not in str(caught.value)
 
 

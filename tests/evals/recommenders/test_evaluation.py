@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from deeprec.agent.cli.main import app
 from deeprec.evals import (
     Case,
     evaluate_systems,
@@ -20,7 +20,6 @@ from deeprec.evals import (
     make_system,
     make_trm_system,
 )
-from deeprec.evals.cli.eval import trm_eval
 from deeprec.evals.systems.system import all_attributes
 from deeprec.trm_tool import (
     Artifact,
@@ -176,16 +175,8 @@ def test_systems_share_users_and_masking(dataset: Dataset) -> None:
 
 
 class TestCommand:
-    @pytest.fixture
-    def app(self) -> typer.Typer:
-        app = typer.Typer()
-        app.command("eval")(trm_eval)
-        return app
-
-    def test_json_holds_every_figure_and_the_protocol(
-        self, app: typer.Typer, artifact_folder: Path, atomic_folder: Path
-    ) -> None:
-        outcome = CliRunner().invoke(app, [str(artifact_folder), "--data", str(atomic_folder), "--json"])
+    def test_json_holds_every_figure_and_the_protocol(self, artifact_folder: Path, atomic_folder: Path) -> None:
+        outcome = CliRunner().invoke(app, ["trm", "eval", str(artifact_folder), "--data", str(atomic_folder), "--json"])
         assert outcome.exit_code == 0, outcome.output
         result = json.loads(outcome.stdout)
         assert result["users"] == 12
@@ -196,11 +187,9 @@ class TestCommand:
         for words in ("Leave-one-out on 12 users", "full catalogue of 50 items", "catalogue order", "item id"):
             assert words in result["protocol"]
 
-    def test_people_get_a_table_with_its_protocol(
-        self, app: typer.Typer, artifact_folder: Path, atomic_folder: Path
-    ) -> None:
+    def test_people_get_a_table_with_its_protocol(self, artifact_folder: Path, atomic_folder: Path) -> None:
         outcome = CliRunner(env={"COLUMNS": "200"}).invoke(
-            app, [str(artifact_folder), "--data", str(atomic_folder), "--split", "valid"]
+            app, ["trm", "eval", str(artifact_folder), "--data", str(atomic_folder), "--split", "valid"]
         )
         assert outcome.exit_code == 0, outcome.output
         assert "valid targets of 12 users" in outcome.stdout
@@ -208,12 +197,12 @@ class TestCommand:
         assert "last item but one" in outcome.stdout
         assert "Note: 12 users are too few" in outcome.stdout
 
-    def test_a_mistake_is_named(self, app: typer.Typer, artifact_folder: Path, atomic_folder: Path) -> None:
+    def test_a_mistake_is_named(self, artifact_folder: Path, atomic_folder: Path) -> None:
         for arguments, kind, words in (
             ([str(artifact_folder), "--data", str(atomic_folder), "--split", "dev"], ConfigError, "no split 'dev'"),
             ([str(artifact_folder), "--data", str(atomic_folder / "absent")], DataError, "does not exist"),
             ([str(atomic_folder), "--data", str(atomic_folder)], ArtifactError, "config.json"),
         ):
-            outcome = CliRunner().invoke(app, arguments)
+            outcome = CliRunner().invoke(app, ["trm", "eval", *arguments])
             assert isinstance(outcome.exception, kind)
             assert words in str(outcome.exception)

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from deeprec.agent.cli.main import app
 from deeprec.evals import evaluate_written, written_table
-from deeprec.evals.cli.eval import trm_eval
 from deeprec.trm_tool import (
     Artifact,
     ConfigError,
@@ -143,18 +142,12 @@ def test_the_table_and_the_json_hold_every_row(artifact: Artifact, dataset: Data
 
 
 class TestCommand:
-    @pytest.fixture
-    def app(self) -> typer.Typer:
-        app = typer.Typer()
-        app.command("eval")(trm_eval)
-        return app
-
     def test_the_report_stands_below_the_table_and_in_the_json(
-        self, app: typer.Typer, artifact_folder: Path, atomic_folder: Path, dataset: Dataset, tmp_path: Path
+        self, artifact_folder: Path, atomic_folder: Path, dataset: Dataset, tmp_path: Path
     ) -> None:
         rows = [written(dataset, user=user, before=1) for user in dataset.users]
         write_preference_file(tmp_path / "written.parquet", [*rows, written(dataset, before=2)])
-        start = [str(artifact_folder), "--data", str(atomic_folder)]
+        start = ["trm", "eval", str(artifact_folder), "--data", str(atomic_folder)]
         start += ["--preferences", str(tmp_path / "written.parquet")]
         page = CliRunner(env={"COLUMNS": "200"}).invoke(app, start, catch_exceptions=False).stdout
         assert page.index("with 95% intervals") < page.index("12 for 12 test users") < page.index(WITH)
@@ -164,10 +157,8 @@ class TestCommand:
         plain = json.loads(CliRunner().invoke(app, [*start[:-2], "--json"], catch_exceptions=False).stdout)
         assert "written_preferences" not in plain
 
-    def test_a_bad_file_is_named_before_anything_is_measured(
-        self, app: typer.Typer, artifact_folder: Path, tmp_path: Path
-    ) -> None:
-        arguments = [str(artifact_folder), "--data", str(tmp_path / "absent"), "--preferences"]
+    def test_a_bad_file_is_named_before_anything_is_measured(self, artifact_folder: Path, tmp_path: Path) -> None:
+        arguments = ["trm", "eval", str(artifact_folder), "--data", str(tmp_path / "absent"), "--preferences"]
         for name in ("absent.parquet", "."):
             outcome = CliRunner().invoke(app, [*arguments, str(tmp_path / name)])
             assert isinstance(outcome.exception, DataError)
