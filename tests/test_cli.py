@@ -162,7 +162,7 @@ def test_a_place_that_cannot_be_written_is_one_line(refusal: Refusal, monkeypatc
     monkeypatch.setenv("DEEPREC_SERVER_PYTHON", "/bin/true")
     assert "has no vLLM" in refusal("llm", "serve", "--model", "org/model")
     monkeypatch.setenv("DEEPREC_SERVER_PYTHON", str(Path.cwd()))
-    assert "no interpreter" in refusal("llm", "serve", "--model", "org/model", "--host", "127.0.0.1")
+    assert "is not an interpreter" in refusal("llm", "serve", "--model", "org/model", "--host", "127.0.0.1")
 
 
 def test_a_path_that_fails_where_no_command_expects_it_is_one_line(

@@ -14,15 +14,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption
+from deeprec.agent.cli.policy_options import BaseUrlOption
 from deeprec.agent.policy.openai_endpoint import is_loopback
 from deeprec.agent.serving.adapter_loading import load_adapter
 from deeprec.agent.serving.model_server import Engine, make_server
-from deeprec.agent.serving.server_process import Dtype, ServerProcess
+from deeprec.agent.serving.server_process import DEFAULT_BASE_URL, DEFAULT_PORT, Dtype, ServerProcess
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
 from deeprec.agent.views.visible_text import visible
-
-DEFAULT_PORT = 8000
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

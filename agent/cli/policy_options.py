@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from deeprec.agent.policy.completion import CompletionPolicy
 
-DEFAULT_BASE_URL = "http://127.0.0.1:8000/v1"
-
 AgentOptions = Annotated[
     dict[str, Any],
     SettingsOf(

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, AgentOptions, BaseUrlOption, ModelOption, open_policy
+from deeprec.agent.cli.policy_options import AgentOptions, BaseUrlOption, ModelOption, open_policy
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
 from deeprec.agent.graph.build import build_graph
 from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.graph.many_runs import run_many, step_text
 from deeprec.agent.graph.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.graph.turn_seeds import MAX_SEED
+from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.traces.export.otel import OtelRecorder
 from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
 from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL, BaseUrlOption, open_policy
+from deeprec.agent.cli.policy_options import BaseUrlOption, open_policy
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption, to_json
 from deeprec.agent.graph.turn_seeds import MAX_SEED
+from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption

@@ -13,17 +13,17 @@ _TIMEOUT_S = 120.0
 
 
 async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key: str | None = None) -> bool:
-    """Have a server load an adapter from its disk. A name that it has already is left as it is.
+    """Have a server load an adapter from its disk. An adapter that has the name already stays.
 
     A name stands for one set of weights for good: a server keeps what it has cached under a name, so new weights get a
-    new name and a new folder. The folder has to stay, because an adapter that was put out is read again.
+    new name and a new folder. The folder has to stay, because an adapter that was evicted is read again.
 
     Args:
         base_url: a vLLM server that was started with LoRA and runtime loading, as `deeprec llm serve` does. With
             several replicas behind one address only one of them is reached: load into each.
-        name: what requests and traces will call it.
+        name: the name of the adapter in requests and traces.
         folder: an adapter as PEFT saves it; the server reads it, so the path is the server's.
-        api_key: else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY.
+        api_key: the key of the server; else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY.
 
     Returns:
         whether it was loaded; False where the server has the name already, whatever weights that stands for.
@@ -31,7 +31,7 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
     Raises:
         ConfigError: there is no adapter in the folder.
         PolicyRejectedError: the server refuses: loading is switched off, or the adapter is of another model.
-        PolicyUnavailableError: no usable answer.
+        PolicyUnavailableError: the server gave no usable answer.
     """
     folder = Path(folder).resolve()
     check_adapter_folder(folder)

@@ -1,7 +1,8 @@
-"""Sampling from a transformers model, several requests at once: what a server without vLLM answers with.
+"""Generation with a transformers model, several requests at once, for a server without vLLM.
 
-Requests that wait together make a batch; whoever is done leaves it and is answered at once. Nothing is kept between
-requests, so a prompt is read anew each time. vLLM does all of this better; this runs where vLLM does not.
+Requests that wait together make a batch; each is answered as soon as it has ended, and leaves the batch. No cache lives
+longer than its request, so a prompt is computed again each time. vLLM does all of this better; this runs where vLLM
+does not.
 """
 
 from __future__ import annotations
@@ -19,27 +20,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deeprec.agent.serving.local_adapters import LoraLayer, LoraSwitch, read_adapter
+from deeprec.agent.serving.token_sampling import sample_tokens
 from deeprec.trm_tool.errors import DeepRecError
 
 _GATHER_S = 0.01
-"""How long the first request of a batch waits for others: agents that act together ask within milliseconds."""
+"""Seconds that the first request of a batch waits for others: agents that act together ask within milliseconds."""
 _BATCH_TOKENS = 65_536
-"""Padded tokens of a batch, prompts and what they may become: what bounds memory. A longer request goes alone."""
+"""Most padded tokens of a batch, prompts and completions, which bounds memory. A longer request is a batch alone."""
 _CONTEXT_TOKENS = 8
-"""Tokens of the prompt that are decoded with a completion: some tokenizers write a word's space by what is before."""
+"""Tokens of the prompt that are decoded with a completion: some tokenizers write a space only after other tokens."""
 _KEPT_ADAPTERS = 4
-"""Adapters that are kept in memory; one that was put out is read again from its folder."""
+"""Adapters that are kept in memory; one that was evicted is read again from its folder."""
 
 
 class GenerationError(DeepRecError):
-    """A request that cannot be answered, by a client's mistake: asking again would not help."""
+    """A request that cannot be answered, by a mistake of the client: sending it again would not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to continue, and how."""
+    """One request: a prompt, and how to continue it."""
 
     prompt: Sequence[int]
     """Token ids, not empty."""
@@ -51,19 +54,19 @@ class Request:
     stop: Sequence[str] = ()
     """Strings that end the completion; the one that did stays in it."""
     regex: str | None = None
-    """The whole completion matches this."""
+    """A regular expression that the whole completion has to match."""
     adapter: str | None = None
     """The name of an adapter that was added; None is the base model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """What was written, with one natural log-probability per token under the distribution it was sampled from."""
+    """A completion, with one natural log-probability per token under the distribution that it was sampled from."""
 
     token_ids: list[int]
     logprobs: list[float]
     text: str
-    """Without special tokens, cut after a stop string."""
+    """The text without special tokens, cut after a stop string."""
     finish_reason: str
     """"stop" or "length"."""
 
@@ -87,7 +90,7 @@ class Generator:
         self._model = model.eval()
         self._adapters = _Adapters(model)
         self.failure: Exception | None = None
-        """Why nothing can be answered any more: a GPU that failed stays so for as long as the process lives."""
+        """The error after which no request is answered: a failed GPU stays so for as long as the process lives."""
         self._waiting: deque[_Row] = deque()
         self._arrived = Condition()
         self._guidance: Any = None
@@ -109,7 +112,7 @@ class Generator:
         self._adapters.add(name, folder)
 
     def submit(self, request: Request) -> Future[Generated]:
-        """Have a request answered. Whoever does not wait for the answer any more cancels it.
+        """Queue a request. A client that does not wait for the answer any more cancels the future.
 
         Raises:
             GenerationError: the prompt is empty or too long, a token id is not the model's, the adapter is not there,
@@ -117,7 +120,7 @@ class Generator:
         """
         wanted = len(request.prompt) + request.max_tokens
         if not request.prompt:
-            raise GenerationError("The prompt has no token.")
+            raise GenerationError("The prompt has no tokens. Send at least one.")
         if wanted > self.context:
             raise GenerationError(
                 f"The prompt of {len(request.prompt)} tokens and the {request.max_tokens} asked for are {wanted}; the "
@@ -148,7 +151,7 @@ class Generator:
             self._answer_or_split(batch)
 
     def _next_batch(self) -> list[_Row]:
-        """Take the requests that wait longest and fit together: one adapter, so many rows, so many tokens."""
+        """Take the requests that wait longest and fit together: one adapter, bounded rows, bounded tokens."""
         batch: list[_Row] = []
         left: deque[_Row] = deque()
         longest = 0
@@ -168,7 +171,7 @@ class Generator:
         return batch
 
     def _answer_or_split(self, batch: Sequence[_Row]) -> None:
-        """Answer a batch; one that does not fit into memory in two halves, from the start."""
+        """Answer a batch; if it does not fit into memory, answer it again in two halves."""
         rows = [row.restarted() for row in batch if not row.answer.done()]
         if not rows:
             return
@@ -194,7 +197,7 @@ class Generator:
                 row.fail(problem)
 
     def _answer(self, rows: list[_Row]) -> None:
-        """Write until every row has ended. Prompts are padded on the left, so that all rows end at one column."""
+        """Generate until every row has ended. Prompts are padded on the left, so that all rows end at one column."""
         device = self._model.device
         longest = max(len(row.request.prompt) for row in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -215,7 +218,13 @@ class Generator:
                 logits_to_keep=1,
             )
             cache = out.past_key_values
-            tokens, logprobs = self._sample(out.logits[:, -1].float(), rows)
+            tokens, logprobs = sample_tokens(
+                out.logits[:, -1].float(),
+                temperatures=[row.request.temperature for row in rows],
+                top_p=[row.request.top_p for row in rows],
+                allowed=[None if row.grammar is None else row.allowed(self._vocabulary) for row in rows],
+                draws=[row.random.random() for row in rows],
+            )
             left = [at for at, row in enumerate(rows) if not self._take(row, tokens[at], logprobs[at])]
             if len(left) < len(rows):
                 rows = [rows[at] for at in left]
@@ -227,30 +236,8 @@ class Generator:
             mask = torch.nn.functional.pad(mask, (0, 1), value=1)
             positions = mask.sum(-1, keepdim=True) - 1
 
-    def _sample(self, logits: torch.Tensor, rows: Sequence[_Row]) -> tuple[list[int], list[float]]:
-        """A token for each row, and its log-probability after temperature, top-p and grammar."""
-        temperatures = torch.tensor([row.request.temperature or 1.0 for row in rows], device=logits.device)
-        logits = logits / temperatures[:, None]
-        if any(row.grammar is not None for row in rows):
-            allowed = np.ones(logits.shape, dtype=bool)
-            for at, row in enumerate(rows):
-                if row.grammar is not None:
-                    allowed[at] = _allowed(row.grammar, logits.shape[1])
-            logits = logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
-        kept = [row.request.top_p if row.request.temperature else 1.0 for row in rows]
-        top_p = torch.tensor(kept, device=logits.device)
-        if bool((top_p < 1).any()):
-            logits = _nucleus(logits, top_p)
-        logprobs = logits.log_softmax(-1)
-        drawn = torch.tensor([row.random.random() for row in rows], dtype=torch.float64, device=logits.device)
-        cumulative = logprobs.double().exp().cumsum(-1)
-        sampled = torch.searchsorted(cumulative, (drawn * cumulative[:, -1])[:, None], right=True)[:, 0]
-        greedy = torch.tensor([row.request.temperature == 0 for row in rows], device=logits.device)
-        tokens = torch.where(greedy, logprobs.argmax(-1), sampled.clamp(max=logits.shape[1] - 1))
-        return tokens.tolist(), logprobs.gather(1, tokens[:, None])[:, 0].tolist()
-
     def _take(self, row: _Row, token: int, logprob: float) -> bool:
-        """Note a row's next token; whether the row has ended: it is answered, has failed, or nobody waits for it."""
+        """Add a row's next token. Return whether the row has ended: answered, failed, or cancelled."""
         if row.answer.done():
             return True
         row.token_ids.append(token)
@@ -275,7 +262,7 @@ class Generator:
         return True
 
     def _new_text(self, row: _Row, last: int | None = None) -> str:
-        """A completion's text, or that of its last tokens and maybe some more, special tokens left out."""
+        """Decode a completion, or at least its last `last` tokens, without special tokens."""
         chain = [*row.request.prompt[-_CONTEXT_TOKENS:], *row.token_ids]
         start = first = len(chain) - len(row.token_ids)
         if last is not None:
@@ -312,11 +299,18 @@ class _Row:
     answer: Future[Generated] = field(default_factory=Future)
     random: np.random.Generator = field(init=False)
     longest_stop: int = field(init=False)
-    """In tokens, at most: a token has a byte or more."""
+    """Length of the longest stop string in tokens, at most: a token has a byte or more."""
 
     def restarted(self) -> _Row:
-        """The same request from its start."""
+        """Make a row that answers the same request from its start."""
         return _Row(self.request, None if self.grammar is None else self.grammar.deep_copy(), answer=self.answer)
+
+    def allowed(self, vocabulary: int) -> NDArray[np.bool_]:
+        """The tokens that the grammar allows next, as booleans of shape (vocabulary,)."""
+        bits = np.unpackbits(np.frombuffer(self.grammar.compute_bitmask(), dtype=np.uint8), bitorder="little")
+        allowed = np.zeros(vocabulary, dtype=bool)
+        allowed[: bits.size] = bits[:vocabulary]
+        return allowed
 
     def fail(self, problem: Exception) -> None:
         with suppress(InvalidStateError):  # cancelled meanwhile
@@ -361,24 +355,7 @@ class _Adapters:
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end a turn, as the model's settings and its tokenizer name them."""
+    """List the tokens that end a turn, by the settings of the model and its tokenizer."""
     named = getattr(model.generation_config, "eos_token_id", None)
     ends = list(named) if isinstance(named, list | tuple) else [named]
     return sorted({end for end in (*ends, tokenizer.eos_token_id) if end is not None})
-
-
-def _allowed(grammar: Any, vocabulary: int) -> np.ndarray:
-    """Which tokens may come next, as booleans of shape (vocabulary,)."""
-    bits = np.unpackbits(np.frombuffer(grammar.compute_bitmask(), dtype=np.uint8), bitorder="little")
-    allowed = np.zeros(vocabulary, dtype=bool)
-    allowed[: bits.size] = bits[:vocabulary]
-    return allowed
-
-
-def _nucleus(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Keep each row's likeliest tokens until their probabilities add up to its `top_p`, the one that reaches it too."""
-    ordered, order = logits.sort(dim=-1, descending=True)
-    probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(1, order, before >= top_p[:, None])
-    return logits.masked_fill(dropped & (top_p < 1)[:, None], -torch.inf)

@@ -32,7 +32,7 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoraLayer:
-    """What an adapter adds to one linear layer: `scale * (x @ down.T @ up.T)`."""
+    """The part of an adapter that is added to one linear layer: `scale * (x @ down.T @ up.T)`."""
 
     down: torch.Tensor
     """Shape (rank, inputs)."""
@@ -98,7 +98,7 @@ class LoraSwitch:
                 module.register_forward_hook(self._hook(name))
 
     def put_on(self, layers: Mapping[str, LoraLayer] | None) -> None:
-        """From now on the model computes with these layers of an adapter, or with none."""
+        """Let the model compute with these layers of an adapter, or with none, until the next call."""
         self._on = layers or {}
 
     def _hook(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Which server answers: one that runs already, or a new one, of vLLM where that is installed."""
+"""Choosing a model server: one that runs already, or a new one, with vLLM where that is installed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from deeprec.agent.cli.policy_options import DEFAULT_BASE_URL
 from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.policy.completion import CompletionPolicy, PolicyUnavailableError, ServedModel
-from deeprec.agent.serving.server_process import Dtype, ServerProcess
+from deeprec.agent.serving.server_process import DEFAULT_BASE_URL, Dtype, ServerProcess
 from deeprec.agent.serving.servers import TransformersServer, VllmServer, has_vllm
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL_NAME, pull_embedded_model
 
@@ -20,7 +19,7 @@ Engine = Literal["auto", "vllm", "transformers"]
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """Where a model answers."""
+    """A model server that answers: its address, the name of its model, and its process if it was started here."""
 
     base_url: str
     model_name: str
@@ -46,9 +45,9 @@ def make_server(
     dtype: Dtype = "auto",
     vllm_args: Sequence[str] = (),
 ) -> ServerProcess:
-    """A server that is to be started: vLLM where it is installed, transformers elsewhere, or the one that is named.
+    """Make a server, not started yet: vLLM where it is installed, else transformers, or the engine that is named.
 
-    Where DEEPREC_SERVER_PYTHON names an interpreter, vLLM is meant.
+    An interpreter in DEEPREC_SERVER_PYTHON chooses vLLM.
 
     Arguments as for `ServerProcess`; `vllm_args` are further flags of vLLM, which transformers does without.
 

@@ -1,4 +1,4 @@
-"""Keeps a server only as long as the process that started it.
+"""A supervisor that stops a server when the process that started it ends.
 
 `python -m deeprec.agent.serving.process_supervisor PARENT_PID COMMAND…`
 
@@ -15,7 +15,7 @@ import sys
 import time
 
 GRACE_S = 10.0
-"""How long the server may take to stop by itself."""
+"""Seconds that the server gets to stop by itself."""
 _POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -74,7 +74,7 @@ def _end_group() -> None:
 
 
 def group_members(group: int) -> list[int]:
-    """Ids of the living processes of a process group, from /proc; none where there is no /proc."""
+    """List the ids of the living processes of a process group, from /proc; without /proc the list is empty."""
     members = []
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if not entry.isdigit():

@@ -22,22 +22,25 @@ from deeprec.agent.serving.process_supervisor import GRACE_S, group_members
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+DEFAULT_PORT = 8000
+DEFAULT_BASE_URL = f"http://127.0.0.1:{DEFAULT_PORT}/v1"
+"""Where commands look for a model server, and where `deeprec llm serve` starts one."""
 
 _TAIL_LINES = 15
 _DEATH_S = 10.0
 _POLL_S = 0.25
-# Lines that follow an error without telling its cause.
+# Lines that follow an error and do not contain its cause.
 _NOISE = re.compile(
     r"nanobind|leaked (type|function|instance)|leaked \S+ objects|skipped remainder|warnings\.warn|ATOMIC_OP"
 )
-_CAUSE = re.compile(r"(?:\b\w*(?:Error|Exception)|\berror): (?P<said>\S.*)")
+_CAUSE = re.compile(r"(?:\b\w*(?:Error|Exception)|\berror): (?P<cause>\S.*)")
 _SECOND_HAND = re.compile(r"[Ss]ee (the )?(root cause|stack trace)|WorkerProc initialization failed|Worker failed with")
 
 
 class ServerError(DeepRecError):
     """The server did not start, died, or did not become healthy in time.
 
-    The message is one line with the cause that the log tells. `tail` has the log's last lines; a traceback shows them.
+    The message is one line with the cause from the log. `tail` holds the log's last lines; a traceback shows them.
     """
 
     def __init__(self, message: str, tail: str = "") -> None:
@@ -50,26 +53,26 @@ class ServerError(DeepRecError):
 class ServerProcess(ABC):
     """A server of one model in a process group of its own. As a context manager it starts on entry and stops on exit.
 
-    It stops also at the interpreter's exit, on Ctrl-C, and when this process is killed; no process stays behind.
+    It also stops at the interpreter's exit, on Ctrl-C, and when this process is killed; no process stays behind.
 
     Args:
         model: a folder, or a Hugging Face id.
-        log: the file that takes the server's output; written anew.
-        port: None takes a free one.
-        host: what the server listens on. Anybody who reaches it can load adapters from its disk: keep it local.
-        max_model_len: prompt and completion together, in tokens; None is the model's own limit.
+        log: the file that takes the server's output; an older one is replaced.
+        port: the port to listen on; None takes a free one.
+        host: the address to listen on. Anybody who reaches it can load adapters from its disk: keep it local.
+        max_model_len: most tokens of a prompt and its completion together; None is the model's own limit.
         max_num_seqs: requests that run at once; others wait.
-        api_key: what requests must carry (vLLM asks for it under `/v1` alone); else the environment's DEEPREC_API_KEY,
-            else none.
-        dtype: what the model computes in; auto is float32 on a CPU, and what the engine chooses on a GPU.
+        api_key: the key that requests must carry (vLLM asks for it under `/v1` alone); else the environment's
+            DEEPREC_API_KEY, else none.
+        dtype: number format of the computation; auto is float32 on a CPU, and what the engine chooses on a GPU.
     Raises:
         ConfigError: a setting that cannot work.
     """
 
     engine: ClassVar[str]
-    """What serves, by name."""
+    """The name of the engine."""
     stages: ClassVar[Sequence[tuple[re.Pattern[str], str]]]
-    """What a line of the log says about how far the start is; the last that matches is shown."""
+    """Pattern of a line of the log -> the stage of the start that it shows; the last match counts."""
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class ServerProcess(ABC):
                 f"There is no model folder {model}. Run `deeprec llm pull`, or name a Hugging Face model."
             )
         if self._folder is not None and not (self._folder / "config.json").is_file():
-            raise ConfigError(f"The folder {model} holds no config.json, so it is no model. Name another.")
+            raise ConfigError(f"The folder {model} holds no config.json, so it is not a model. Name another.")
         self.model_name = self._folder.resolve().name if self._folder else str(model)
         self.log = Path(log)
         self.host = host
@@ -110,11 +113,11 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def _flags(self) -> list[str]:
-        """What the interpreter is called with."""
+        """Return the arguments of the interpreter."""
 
     @abstractmethod
     def _environment(self) -> dict[str, str]:
-        """The server's environment."""
+        """Return the environment of the server."""
 
     @property
     def base_url(self) -> str:
@@ -191,7 +194,7 @@ class ServerProcess(ABC):
                 time.sleep(_POLL_S)
 
     def is_healthy(self) -> bool:
-        """Whether the server runs and answers now."""
+        """Check whether the server runs and answers now."""
         if self._process is None or self._process.poll() is not None:
             return False
         # Straight to this machine, whatever proxy the environment names.
@@ -245,11 +248,13 @@ class ServerProcess(ABC):
 
     def _error(self, what: str) -> ServerError:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.is_file() else []
-        told = [line.rstrip() for line in lines if line.strip() and not _NOISE.search(line)]
-        causes = [match["said"] for line in told if (match := _CAUSE.search(line)) and not _SECOND_HAND.search(line)]
+        lines_left = [line.rstrip() for line in lines if line.strip() and not _NOISE.search(line)]
+        causes = [
+            match["cause"] for line in lines_left if (match := _CAUSE.search(line)) and not _SECOND_HAND.search(line)
+        ]
         cause = f": {causes[-1][:300]}" if causes else ""
         return ServerError(
-            f"The {self.engine} server {what}{cause}. Its log is {self.log}.", "\n".join(told[-_TAIL_LINES:])
+            f"The {self.engine} server {what}{cause}. Its log is {self.log}.", "\n".join(lines_left[-_TAIL_LINES:])
         )
 
     def _stage(self, log: IO[bytes]) -> str | None:
@@ -266,7 +271,7 @@ def _claim_port(host: str, port: int | None) -> int:
         try:
             probe.bind((host, port or 0))
         except UnicodeError:
-            raise ConfigError(f"The host {host!r} is no name or address of this machine. Choose another.") from None
+            raise ConfigError(f"The host {host!r} is not a name or address of this machine. Choose another.") from None
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ConfigError(

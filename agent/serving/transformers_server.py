@@ -1,6 +1,6 @@
-"""The part of vLLM's API that the tagged protocol and the training use, answered by transformers.
+"""A model server with the part of vLLM's API that the tagged protocol and the training use, run by transformers.
 
-For machines where vLLM is not installed: `deeprec llm serve --engine transformers`. Tools and chat are vLLM's alone.
+It serves machines where vLLM is not installed: `deeprec llm serve --engine transformers`. Only vLLM has tools and chat.
 `python -m deeprec.agent.serving.transformers_server --model FOLDER --port PORT` is the server itself.
 """
 
@@ -30,9 +30,9 @@ from deeprec.trm_tool.errors import ConfigError
 
 _LONGEST_BODY = 32 * 2**20
 _POLL_S = 0.5
-"""How often it is seen whether a client still waits."""
+"""Seconds between two checks of whether a client still waits."""
 _IDLE_S = 600
-"""How long a connection may say nothing."""
+"""Seconds that a connection may be silent."""
 _TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=2**20)]
 
 
@@ -92,7 +92,7 @@ class _Routes:
         }
 
     def health(self) -> tuple[int, dict[str, Any]]:
-        """Whether requests can be answered."""
+        """Answer whether requests can be answered."""
         failure = self._generator.failure
         return (200, {}) if failure is None else (503, _problem(503, str(failure)))
 
@@ -212,9 +212,9 @@ def _handler(routes: _Routes, key: str | None) -> type[BaseHTTPRequestHandler]:
                 return 500, _problem(500, f"{type(error).__name__}: {str(error)[:300]}")
 
         def _is_waiting(self) -> bool:
-            said = select.poll()
-            said.register(self.connection, select.POLLIN)
-            return not said.poll(0) or bool(self.connection.recv(1, socket.MSG_PEEK))
+            events = select.poll()
+            events.register(self.connection, select.POLLIN)
+            return not events.poll(0) or bool(self.connection.recv(1, socket.MSG_PEEK))
 
         def _has_key(self) -> bool:
             given = self.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -232,13 +232,13 @@ def test_a_program_that_is_no_interpreter_has_no_vllm(tmp_path: Path, script: st
 def test_an_interpreter_that_is_a_folder_or_never_answers_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match="no interpreter that can be run"):
+    with pytest.raises(ConfigError, match="is not an interpreter that can be run"):
         VllmServer("org/model", log=tmp_path / "log", python=tmp_path).start()
     monkeypatch.setattr("deeprec.agent.serving.servers._DEVICE_TIMEOUT_S", 0.2)
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
     program.chmod(0o755)
-    with pytest.raises(ConfigError, match=r"did not say within 0\.2 s"):
+    with pytest.raises(ConfigError, match=r"did not answer within 0\.2 s"):
         VllmServer("org/model", log=tmp_path / "log", python=program).start()
 
 

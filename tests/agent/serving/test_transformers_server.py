@@ -91,5 +91,5 @@ def test_transformers_serves_where_vllm_is_not_installed_and_no_interpreter_is_n
     monkeypatch.setattr("deeprec.agent.serving.model_server.has_vllm", lambda: False)
     assert isinstance(make_server("org/model", log=tmp_path / "log"), TransformersServer)
     monkeypatch.setenv("DEEPREC_SERVER_PYTHON", str(tmp_path / "python"))  # whoever names one means vLLM
-    with pytest.raises(ConfigError, match="no interpreter"):
+    with pytest.raises(ConfigError, match="is not an interpreter"):
         make_server("org/model", log=tmp_path / "log").start()
