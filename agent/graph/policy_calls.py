@@ -134,7 +134,7 @@ class PolicyCalls:
                 "conversation": dict(turn.conversation),
                 "decision": asdict(turn.decision),
                 "turn_count": position + 1,
-                "spent_tokens": state["spent_tokens"] + turn.completion_tokens,
+                "spent_tokens": state["spent_tokens"] + turn.completion.completion_tokens,
             }
         if is_full:
             ending = ended_by_budget("the context is full")

@@ -54,19 +54,26 @@ class SamplingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What the policy wrote for one prompt."""
+    """What the model wrote in one turn."""
 
-    token_ids: tuple[int, ...]
-    """With the closing stop string, or the end-of-turn token, where there was one."""
-    logprobs: tuple[float, ...]
-    """One natural log-probability per token, under the distribution that was sampled from."""
     text: str
     """The server's decoding of `token_ids`, special tokens left out, cut after a stop string."""
-    finish_reason: str
-    """"stop" or "length"."""
-    prompt_tokens: int
-    latency_ms: float
+    token_ids: tuple[int, ...] = ()
+    """With the closing stop string, or the end-of-turn token, where there was one; empty where a server gives none."""
+    logprobs: tuple[float, ...] = ()
+    """One natural log-probability per token, under the distribution that was sampled from."""
+    finish_reason: str | None = None
+    """`stop` or `length`; None where the server does not say."""
+    prompt_tokens: int = 0
+    """Tokens of the whole prompt, as the server counted them."""
+    completion_tokens: int = 0
+    """The number of `token_ids` where there are any, else what the server counted."""
+    latency_ms: float = 0.0
     """As the caller waited for it, retries included."""
+
+    def __post_init__(self) -> None:
+        if self.token_ids:
+            object.__setattr__(self, "completion_tokens", len(self.token_ids))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

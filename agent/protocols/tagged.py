@@ -23,7 +23,7 @@ from deeprec.agent.protocols.prompts import (
     Prompts,
 )
 from deeprec.agent.protocols.tagged_text import LIST_LINE, read_tagged, tagged_regex
-from deeprec.agent.protocols.turn import Allowance, Briefing, Conversation, PolicyLineage, Turn
+from deeprec.agent.protocols.turn import Allowance, Briefing, Conversation, PolicyLineage, Turn, completion_of
 from deeprec.agent.traces.records import TurnRecord
 
 _VERSIONED = re.compile(r"-v\d+$")  # how training names what it saves: one name, one set of weights
@@ -153,17 +153,7 @@ class TaggedProtocol:
         added = record.prompt_ids[len(conversation["pending"]) :]
         is_list = record.node == "rank"
         conversation = _extend(conversation, added) | {"list_open": conversation["list_open"] or is_list}
-        return self._turn(
-            conversation,
-            Completion(
-                token_ids=record.completion_ids,
-                logprobs=record.logprobs,
-                text=record.text,
-                finish_reason=record.finish_reason or "stop",
-                prompt_tokens=record.prompt_tokens,
-                latency_ms=record.latency_ms,
-            ),
-        )
+        return self._turn(conversation, completion_of(record))
 
     async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
         """The turn with the text between its preference tags replaced, and tokenised anew by the server."""
@@ -198,15 +188,9 @@ class TaggedProtocol:
                 "list_open": self.guided and completion.text.endswith(BEGIN_LIST + "\n"),
             },
             decision=decision,
-            text=completion.text,
+            completion=completion,
             prompt_ids=tuple(conversation["pending"]),
-            completion_ids=completion.token_ids,
-            logprobs=completion.logprobs,
             chained=True,
-            finish_reason=completion.finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=len(completion.token_ids),
-            latency_ms=completion.latency_ms,
         )
 
     async def _append(self, conversation: Conversation, text: str) -> Conversation | None:

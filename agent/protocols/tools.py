@@ -28,7 +28,7 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable
 from pydantic import ValidationError
 
-from deeprec.agent.policy.completion import PolicyUnavailableError
+from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_messages import (
     UNREADABLE,
@@ -167,11 +167,13 @@ class ToolsProtocol:
         return Turn(
             conversation={"messages": messages, "new": 0},
             decision=read_tool_calls(answer, guided=self.guided),
-            text=str(answer.text),
-            finish_reason=answer.response_metadata.get("finish_reason"),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            latency_ms=latency_ms,
+            completion=Completion(
+                text=str(answer.text),
+                finish_reason=answer.response_metadata.get("finish_reason"),
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                latency_ms=latency_ms,
+            ),
             messages=[message_to_dict(message) for message in added],
         )
 

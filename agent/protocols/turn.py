@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
-from deeprec.agent.policy.completion import PolicyError
+from deeprec.agent.policy.completion import Completion, PolicyError
 from deeprec.agent.traces.records import Node, TurnRecord
 
 Conversation = Mapping[str, Any]
@@ -64,16 +64,13 @@ class Turn:
 
     conversation: Conversation
     decision: Decision
-    text: str
+    completion: Completion
     prompt_ids: tuple[int, ...] = ()
-    completion_ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
+    """Token ids that the turn added to the chain before its completion."""
     chained: bool = False
-    finish_reason: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    latency_ms: float = 0.0
-    messages: list[Any] | None = field(default=None)
+    """Whether the run's tokens are exactly the `prompt_ids` and completions of its turns, one after another."""
+    messages: list[Any] | None = None
+    """What the turn added to a conversation of messages, its own one last, as JSON."""
 
 
 class PolicyLineage(TypedDict):
@@ -177,23 +174,36 @@ def read_preference(text: str) -> tuple[str | None, str | None]:
 
 def record_of(turn: Turn, *, position: int, node: Node, items: tuple[str, ...]) -> TurnRecord:
     """The turn as the trace store keeps it; `items` are the ids behind the decision's numbers."""
-    decision = turn.decision
+    decision, completion = turn.decision, turn.completion
     return TurnRecord(
         position=position,
         node=node,
         prompt_ids=turn.prompt_ids,
-        completion_ids=turn.completion_ids,
-        logprobs=turn.logprobs,
+        completion_ids=completion.token_ids,
+        logprobs=completion.logprobs,
         chained=turn.chained,
-        text=turn.text,
+        text=completion.text,
         thought=decision.thought,
         action=decision.action,
         preference=decision.preference,
         items=items,
         detail=decision.detail,
-        finish_reason=turn.finish_reason,
-        prompt_tokens=turn.prompt_tokens,
-        completion_tokens=turn.completion_tokens,
-        latency_ms=turn.latency_ms,
+        finish_reason=completion.finish_reason,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+        latency_ms=completion.latency_ms,
         messages=turn.messages,
+    )
+
+
+def completion_of(record: TurnRecord) -> Completion:
+    """What the model wrote in a turn that the trace store keeps."""
+    return Completion(
+        text=record.text,
+        token_ids=record.completion_ids,
+        logprobs=record.logprobs,
+        finish_reason=record.finish_reason,
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        latency_ms=record.latency_ms,
     )

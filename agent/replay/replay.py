@@ -197,7 +197,7 @@ async def _run_again(store: TraceStore, again: _Again, live: _Live) -> RunTrace:
                 "conversation": dict(replayed.conversation),
                 "decision": asdict(replayed.decision),
                 "turn_count": turn + 1,
-                "spent_tokens": state["spent_tokens"] + replayed.completion_tokens,
+                "spent_tokens": state["spent_tokens"] + replayed.completion.completion_tokens,
             }
             await graph.aupdate_state(thread, written, as_node="reason")
         except BaseException:

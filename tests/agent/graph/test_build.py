@@ -18,6 +18,7 @@ from deeprec.agent import (
     AgentState,
     Allowance,
     Briefing,
+    Completion,
     CompletionPolicy,
     Conversation,
     Decision,
@@ -76,11 +77,13 @@ class Rules:
 
     def _turn(self, conversation: Conversation, preference: str | None) -> Turn:
         if preference is None:
-            return Turn(
-                conversation=conversation, decision=Decision(action="recommend", numbers=(1, 3, 5)), text="1, 3, 5"
-            )
-        decision = Decision(action="retrieve", preference=preference)
-        return Turn(conversation={"left": conversation["left"][1:]}, decision=decision, text=preference)
+            decision = Decision(action="recommend", numbers=(1, 3, 5))
+            return Turn(conversation=conversation, decision=decision, completion=Completion(text="1, 3, 5"))
+        return Turn(
+            conversation={"left": conversation["left"][1:]},
+            decision=Decision(action="retrieve", preference=preference),
+            completion=Completion(text=preference),
+        )
 
 
 async def test_a_protocol_of_ones_own_runs_is_logged_and_is_run_again(retriever: Retriever, store: TraceStore) -> None:
