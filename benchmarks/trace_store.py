@@ -84,10 +84,10 @@ def write_runs(store: TraceStore, runs: Iterable[MadeRun]) -> dict[str, float]:
                 tables["retrievals"].append(retrieval_values(run_id, retrieval, now))
                 tables["retrieved_items"] += item_values(run_id, retrieval)
             tables["recommendations"] += recommendation_values(run_id, outcome)
-        with store._write() as session:
+        with store.writing() as connection:
             for table in Base.metadata.sorted_tables:
                 if tables[table.name]:
-                    session.execute(insert(table), tables[table.name])
+                    connection.execute(insert(table), tables[table.name])
         total["seconds"] += time.perf_counter() - started
         total["runs"] += len(batch)
         total["tokens"] += sum(made.tokens for made in batch)
@@ -172,7 +172,7 @@ def _streamed(target: str) -> dict[str, float]:
 
 def _bytes(store: TraceStore) -> int:
     """What the database takes on disk, its write-ahead log folded in."""
-    database = store._database
+    database = store.database
     if database.path is None:
         with database.readers.connect() as connection:
             return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())

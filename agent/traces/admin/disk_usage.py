@@ -6,9 +6,21 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, LargeBinary, String, Table, Text, cast, func, literal, select, text
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from deeprec.agent.traces.store.database import first_line
 from deeprec.agent.traces.store.schema import Base, Run
@@ -45,21 +57,21 @@ def run_bytes() -> ColumnElement[int]:
     return total
 
 
-def bytes_scale(session: Session) -> float:
+def bytes_scale(connection: Connection) -> float:
     """What one byte of `run_bytes` takes in the database, with indexes and all."""
-    counted = sum(session.scalar(select(func.sum(_row_bytes(table)))) or 0 for table in run_tables())
-    return database_bytes(session) / counted if counted else 1.0
+    counted = sum(connection.scalar(select(func.sum(_row_bytes(table)))) or 0 for table in run_tables())
+    return database_bytes(connection) / counted if counted else 1.0
 
 
-def database_bytes(session: Session) -> int:
+def database_bytes(connection: Connection) -> int:
     """The size of the tables, without pages that are free."""
-    if session.get_bind().dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite":
         pages, free, size = (
-            session.execute(text(f"PRAGMA {name}")).scalar_one()
+            connection.execute(text(f"PRAGMA {name}")).scalar_one()
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
-    sizes = (session.scalar(select(func.pg_total_relation_size(table.name))) for table in run_tables())
+    sizes = (connection.scalar(select(func.pg_total_relation_size(table.name))) for table in run_tables())
     return sum(int(size or 0) for size in sizes)
 
 
@@ -73,7 +85,7 @@ def give_back(store: TraceStore, *, thoroughly: bool = False) -> Reclaimed:
     Returns:
         what was done. It never raises because the database is busy: it says so.
     """
-    database = store._database
+    database = store.database
     if database.path is None:
         return _vacuum_server(store)
     files = [database.path, database.path.with_name(database.path.name + "-wal")]
@@ -103,7 +115,7 @@ def give_back(store: TraceStore, *, thoroughly: bool = False) -> Reclaimed:
 
 def _vacuum_server(store: TraceStore) -> Reclaimed:
     try:
-        with store._database.writers.connect() as connection:
+        with store.database.writers.connect() as connection:
             free = connection.execution_options(isolation_level="AUTOCOMMIT")
             for table in run_tables():
                 free.exec_driver_sql(f"VACUUM {table.name}")

@@ -39,20 +39,20 @@ def migrate(target: str | Path, to: str = "head", *, dry_run: bool = False) -> M
         ConfigError: no such revision.
         TraceStoreError: no such database, or it is another program's, a newer version's, or cannot be changed.
     """
-    url = database._url(target)
+    url = database.database_url(target)
     name = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
-        path = database._sqlite_path(url)
+        path = database.sqlite_path(url)
         name = str(path)
         if not path.is_file():
             raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name another one.")
-    engine = database._engine(url, name)
-    writers = engine.execution_options(**{database._WRITES: True})
+    engine = database.make_engine(url, name)
+    writers = engine.execution_options(**{database.WRITES: True})
     try:
         with (engine if dry_run else writers).begin() as connection:
             config = database.alembic_config(connection)
             scripts = ScriptDirectory.from_config(config)
-            before = database._revision(connection, scripts, name)
+            before = database.revision_of(connection, scripts, name)
             order = [script.revision for script in reversed(list(scripts.walk_revisions()))]
             after = _named(to, order)
             start, end = (-1 if before is None else order.index(before)), order.index(after)

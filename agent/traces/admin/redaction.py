@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import bindparam, func, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from deeprec.agent.traces.admin.disk_usage import Reclaimed, give_back
 from deeprec.agent.traces.admin.retention import may_be_running
@@ -89,33 +88,36 @@ def redact_person(store: TraceStore, user_id: str, *, dry_run: bool = True) -> R
     """
     person, now = storable(user_id), datetime.now(UTC)
     if dry_run:
-        with store._read() as session:
-            return _report(session, _runs_of(session, person, now), dry_run=True)
-    with store._write() as session:
-        runs = _runs_of(session, person, now, lock=True)
-        report = _report(session, runs, dry_run=False)
-        with_zeros = session.get_bind().dialect.name == "sqlite"
-        before = session.execute(text("PRAGMA secure_delete")).scalar() if with_zeros else 0
+        with store.reading() as connection:
+            return _report(connection, runs_of_person(connection, person, now), dry_run=True)
+    with store.writing() as connection:
+        runs = runs_of_person(connection, person, now, lock=True)
+        report = _report(connection, runs, dry_run=False)
+        with_zeros = connection.dialect.name == "sqlite"
+        before = connection.execute(text("PRAGMA secure_delete")).scalar() if with_zeros else 0
         if with_zeros:
-            session.execute(text("PRAGMA secure_delete=ON"))
+            connection.execute(text("PRAGMA secure_delete=ON"))
         try:
-            _redact(session, runs, now)
+            redact_runs(connection, runs, now)
         finally:
             if with_zeros:
-                session.execute(text(f"PRAGMA secure_delete={int(before or 0)}"))
+                connection.execute(text(f"PRAGMA secure_delete={int(before or 0)}"))
     reclaimed = give_back(store, thoroughly=True)
     return replace(report, reclaimed=reclaimed)
 
 
-def _runs_of(session: Session, person: str, now: datetime, *, lock: bool = False) -> list[Any]:
-    """Rows of (run_id, started_at, user_id, group_id, config, fork, target_id), oldest first."""
+def runs_of_person(connection: Connection, person: str, now: datetime, *, lock: bool = False) -> list[Any]:
+    """The runs of a person and their forks, oldest first.
+
+    Rows of (run_id, started_at, user_id, group_id, config, fork, target_id).
+    """
     own = select(Run.run_id).where(Run.user_id == person).cte("of_person", recursive=True)
     of_person = own.union(select(Run.run_id).where(Run.parent_id == own.c.run_id))
     chosen = (
         Run.run_id.in_(select(of_person.c.run_id)),
         (Run.redacted_at.is_(None)) | (Run.user_id == person),
     )
-    going = session.execute(select(Run.run_id).where(*chosen, may_be_running(now)).limit(1)).scalar()
+    going = connection.execute(select(Run.run_id).where(*chosen, may_be_running(now)).limit(1)).scalar()
     if going is not None:
         raise TraceStoreError(
             f"Run {going} of this person may still be running, and would write on. Nothing was changed; "
@@ -125,13 +127,13 @@ def _runs_of(session: Session, person: str, now: datetime, *, lock: bool = False
         *chosen
     )
     query = query.order_by(Run.started_at, Run.run_id)
-    return list(session.execute(query.with_for_update() if lock else query))
+    return list(connection.execute(query.with_for_update() if lock else query))
 
 
-def _report(session: Session, runs: Sequence[Any], *, dry_run: bool) -> RedactReport:
+def _report(connection: Connection, runs: Sequence[Any], *, dry_run: bool) -> RedactReport:
     turns = 0
     for batch in _batches([run.run_id for run in runs]):
-        turns += session.scalar(select(func.count()).where(Turn.run_id.in_(batch))) or 0
+        turns += connection.scalar(select(func.count()).where(Turn.run_id.in_(batch))) or 0
     starts = [run.started_at for run in runs]
     return RedactReport(
         dry_run=dry_run,
@@ -143,20 +145,21 @@ def _report(session: Session, runs: Sequence[Any], *, dry_run: bool) -> RedactRe
     )
 
 
-def _redact(session: Session, runs: Sequence[Any], now: datetime) -> None:
+def redact_runs(connection: Connection, runs: Sequence[Any], now: datetime) -> None:
+    """Take out of the rows of `runs_of_person` what says who the person is or what they like."""
     groups: dict[str, str] = {}
     for batch in _batches(runs):
         ids = [run.run_id for run in batch]
-        names = _rename_items(session, ids)
+        names = _rename_items(connection, ids)
         for table in Base.metadata.sorted_tables:
             if ERASED.get(table.name):
-                session.execute(update(table).where(table.c.run_id.in_(ids)).values(ERASED[table.name]))
+                connection.execute(update(table).where(table.c.run_id.in_(ids)).values(ERASED[table.name]))
         for run in batch:
             target = None if run.target_id is None else _name(names[run.run_id], run.target_id)
             group = run.group_id
             if group is not None and group not in groups:
                 groups[group] = f"{MARK}:{uuid4()}"
-            session.execute(
+            connection.execute(
                 update(Run)
                 .where(Run.run_id == run.run_id)
                 .values(
@@ -169,7 +172,7 @@ def _redact(session: Session, runs: Sequence[Any], now: datetime) -> None:
             )
 
 
-def _rename_items(session: Session, ids: list[UUID]) -> dict[UUID, dict[str, str]]:
+def _rename_items(connection: Connection, ids: list[UUID]) -> dict[UUID, dict[str, str]]:
     """Give the items of each run names by the order in which the run met them; run -> item id -> name."""
     names: dict[UUID, dict[str, str]] = defaultdict(dict)
     places: dict[Any, tuple[str, ...]] = {
@@ -178,7 +181,7 @@ def _rename_items(session: Session, ids: list[UUID]) -> dict[UUID, dict[str, str
     }
     for table, keys in places.items():
         columns = [table.__table__.c[key] for key in keys]
-        rows = session.execute(select(*columns, table.item_id).where(table.run_id.in_(ids)).order_by(*columns)).all()
+        rows = connection.execute(select(*columns, table.item_id).where(table.run_id.in_(ids)).order_by(*columns)).all()
         renamed = [
             {
                 **{f"at_{key}": value for key, value in zip(keys, row, strict=False)},
@@ -188,13 +191,13 @@ def _rename_items(session: Session, ids: list[UUID]) -> dict[UUID, dict[str, str
         ]
         if renamed:
             at = [column == bindparam(f"at_{column.key}") for column in columns]
-            session.connection().execute(update(table.__table__).where(*at).values(item_id=bindparam("name")), renamed)
-    turns = session.execute(
+            connection.execute(update(table.__table__).where(*at).values(item_id=bindparam("name")), renamed)
+    turns = connection.execute(
         select(Turn.run_id, Turn.position, Turn.items).where(Turn.run_id.in_(ids)).order_by(Turn.run_id, Turn.position)
     ).all()
     for run_id, position, items in turns:
         if items:
-            session.execute(
+            connection.execute(
                 update(Turn)
                 .where(Turn.run_id == run_id, Turn.position == position)
                 .values(items=[_name(names[run_id], item) for item in items])

@@ -151,9 +151,9 @@ def pin_runs(store: TraceStore, runs: Sequence[UUID | str], *, pinned: bool = Tr
     Raises:
         RunNotFoundError: one of them names no run, or several.
     """
-    with store._write() as session:
-        ids = [find_run(session, run) for run in runs]
-        session.execute(update(Run).where(Run.run_id.in_(ids)).values(pinned=pinned))
+    with store.writing() as connection:
+        ids = [find_run(connection, run) for run in runs]
+        connection.execute(update(Run).where(Run.run_id.in_(ids)).values(pinned=pinned))
     return ids
 
 
@@ -175,11 +175,11 @@ def _chosen(store: TraceStore, rules: PruneRules, now: datetime) -> list[tuple[_
     query = filtered(columns, where).order_by(Run.started_at, Run.run_id)
     if cutoff is not None and rules.max_runs is None and rules.max_bytes is None:
         query = query.where(Run.started_at < cutoff)
-    with store._read() as session:
-        scale = bytes_scale(session)
+    with store.reading() as connection:
+        scale = bytes_scale(connection)
         found = [
             _Candidate(run_id, started_at, pinned, bool(running), int(size * scale))
-            for run_id, started_at, pinned, running, size in session.execute(query)
+            for run_id, started_at, pinned, running, size in connection.execute(query)
         ]
     reasons: dict[UUID, str] = {}
     if cutoff is not None:
@@ -213,9 +213,9 @@ def _delete(store: TraceStore, run_ids: Sequence[UUID], now: datetime) -> set[UU
     for start in range(0, len(run_ids), BATCH):
         batch = Run.run_id.in_(run_ids[start : start + BATCH])
         free = and_(batch, Run.pinned.is_(False), not_(may_be_running(now)))
-        with store._write() as session:
+        with store.writing() as connection:
             # The lock (a server's): nobody pins one of them between the two statements.
-            ids = session.scalars(select(Run.run_id).where(free).with_for_update()).all()
-            session.execute(delete(Run).where(Run.run_id.in_(ids)), execution_options={"synchronize_session": False})
+            ids = connection.scalars(select(Run.run_id).where(free).with_for_update()).all()
+            connection.execute(delete(Run).where(Run.run_id.in_(ids)))
         deleted.update(ids)
     return deleted

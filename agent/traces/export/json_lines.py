@@ -200,8 +200,7 @@ def _check_header(value: Any) -> int:
 def _write(store: TraceStore, batch: list[tuple[UUID, Rows]]) -> tuple[int, int, list[UUID]]:
     """Write one batch in one transaction; (new, known, conflicts)."""
     known, conflicts = 0, []
-    with store._write() as session:
-        connection = session.connection()
+    with store.writing() as connection:
         there = _stored(connection, [run_id for run_id, _ in batch])
         rows: Rows = {table.name: [] for table in run_tables()}
         new = 0

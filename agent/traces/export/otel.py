@@ -283,9 +283,9 @@ def _mark(span: Any, error: str, detail: str | None) -> None:
 
 def _ends(store: TraceStore, run_id: UUID) -> tuple[dict[int, int], dict[int, int]]:
     """When each turn and each retrieval was down, by position, in nanoseconds since 1970."""
-    with store._read() as session:
+    with store.reading() as connection:
         turns, retrievals = (
-            session.execute(select(step.position, step.recorded_at).where(step.run_id == run_id)).all()
+            connection.execute(select(step.position, step.recorded_at).where(step.run_id == run_id)).all()
             for step in (Turn, Retrieval)
         )
     return {at: _ns(time) for at, time in turns}, {at: _ns(time) for at, time in retrievals}

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Select, Table, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Select, Table, select
 
 from deeprec.agent.traces.admin.disk_usage import run_tables
 from deeprec.agent.traces.store.filters import RunFilter
@@ -33,17 +32,17 @@ def read_rows(store: TraceStore, where: RunFilter | None = None, *, batch: int =
 
     No transaction stays open between two batches. Runs that start meanwhile come at the end.
     """
-    return store._paged(_load_rows, where, batch)
+    return store.pages(_load_rows, where, batch)
 
 
-def _load_rows(session: Session, page: Select[Any]) -> list[Rows]:
+def _load_rows(connection: Connection, page: Select[Any]) -> list[Rows]:
     """The rows of one page, as the one element of a list."""
-    found: Rows = {"runs": _dicts(session.execute(page.with_only_columns(*Run.__table__.c)))}
+    found: Rows = {"runs": _dicts(connection.execute(page.with_only_columns(*Run.__table__.c)))}
     ids = [row["run_id"] for row in found["runs"]]
     for table in run_tables():
         if table.name != "runs":
             part = select(table).where(table.c.run_id.in_(ids)).order_by(*table.primary_key.columns)
-            found[table.name] = _dicts(session.execute(part))
+            found[table.name] = _dicts(connection.execute(part))
     return [found]
 
 

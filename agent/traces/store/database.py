@@ -27,7 +27,7 @@ PAGE_BYTES = 2048
 CHECKPOINT_PAGES = 4000
 """After so many pages of log a writer folds it into the file, which waits for the disk."""
 _LOCK_KEY = 0x0DEE9
-_WRITES = "deeprec_writes"
+WRITES = "deeprec_writes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ def open_database(target: str | Path, *, create: bool) -> Database:
         TraceStoreError: no such database, a file that is none, one that belongs to another program or to a newer
             version of this one, or one that cannot be opened.
     """
-    url = _url(target)
+    url = database_url(target)
     path: Path | None = None
     name = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         name = str(path)
         if path.exists() and not path.is_file():
             raise TraceStoreError(f"The trace store {path} is not a file. Name a SQLite file or a database URL.")
@@ -82,8 +82,8 @@ def open_database(target: str | Path, *, create: bool) -> Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TraceStoreError(f"The trace store {path} cannot be made: {error}.") from error
-    engine = _engine(url, name)
-    readers, writers = engine, engine.execution_options(**{_WRITES: True})
+    engine = make_engine(url, name)
+    readers, writers = engine, engine.execution_options(**{WRITES: True})
     if url.get_backend_name() == "postgresql":
         # Several queries of one reader see one state of the database, as in SQLite.
         readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -101,7 +101,7 @@ def open_database(target: str | Path, *, create: bool) -> Database:
     return Database(readers, writers, path, 0 if path is None else path.stat().st_ino)
 
 
-def _engine(url: URL, name: str) -> Engine:
+def make_engine(url: URL, name: str) -> Engine:
     """A pool of connections, each set up as it opens."""
     try:
         if url.get_backend_name() == "sqlite":
@@ -140,7 +140,12 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _url(target: str | Path) -> URL:
+def database_url(target: str | Path) -> URL:
+    """The URL of a store's database.
+
+    Raises:
+        TraceStoreError: a URL that cannot be read, or one of another database or driver.
+    """
     if isinstance(target, Path) or "://" not in target:
         return URL.create("sqlite", database=str(Path(target).expanduser()))
     try:
@@ -156,7 +161,12 @@ def _url(target: str | Path) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
-def _sqlite_path(url: URL) -> Path:
+def sqlite_path(url: URL) -> Path:
+    """The file of a SQLite database.
+
+    Raises:
+        TraceStoreError: it has none, because it is in memory.
+    """
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise TraceStoreError("A trace store needs a file: an in-memory database ends with its connection.")
     return Path(url.database)
@@ -180,7 +190,7 @@ def _set_lock_timeout(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
+    writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
@@ -207,17 +217,17 @@ def _migrate(readers: Engine, writers: Engine, name: str) -> None:
         config = alembic_config(connection)
         scripts = ScriptDirectory.from_config(config)
         head = scripts.get_current_head()
-        if _revision(connection, scripts, name) == head:
+        if revision_of(connection, scripts, name) == head:
             return
     with writers.begin() as connection:
         if connection.dialect.name == "postgresql":  # SQLite's write lock is taken already
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})")
-        if _revision(connection, scripts, name) != head:  # nobody else was faster
+        if revision_of(connection, scripts, name) != head:  # nobody else was faster
             command.upgrade(alembic_config(connection), "head")
 
 
-def _revision(connection: Connection, scripts: ScriptDirectory, name: str) -> str | None:
+def revision_of(connection: Connection, scripts: ScriptDirectory, name: str) -> str | None:
     """The revision that the database is at, None for an empty one."""
     tables = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:

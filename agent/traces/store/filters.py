@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, or_, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Select, func, literal, or_, select, tuple_
 
 from deeprec.agent.traces.records import Kind, TraceStoreError
 from deeprec.agent.traces.store import schema
@@ -94,7 +93,7 @@ def started_after(query: Select[Any], run: Sequence[Any]) -> Select[Any]:
     )
 
 
-def find_run(session: Session, run_id: UUID | str) -> UUID:
+def find_run(connection: Connection, run_id: UUID | str) -> UUID:
     """The whole id of one run, found by its id or by the beginning of its id.
 
     Raises:
@@ -106,7 +105,7 @@ def find_run(session: Session, run_id: UUID | str) -> UUID:
             f"{storable(str(run_id))[:60]!r} is no run id: those are made of the digits 0-9 and a-f."
         )
     low, high = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
-    found = session.scalars(
+    found = connection.scalars(
         select(schema.Run.run_id).where(schema.Run.run_id.between(low, high)).order_by(schema.Run.run_id).limit(3)
     ).all()
     if not found:

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select, type_coerce
-from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType
 
 from deeprec.agent.traces.records import (
@@ -152,7 +151,7 @@ def reward_values(run_id: UUID, rewards: Iterable[RewardRecord]) -> list[dict[st
 
 
 def load_turns(
-    session: Session, run_ids: Sequence[UUID], *, position: int | None = None, omit: Collection[Part] = ()
+    connection: Connection, run_ids: Sequence[UUID], *, position: int | None = None, omit: Collection[Part] = ()
 ) -> dict[Any, list[TurnRecord]]:
     """The turns of some runs by the runs' keys, ordered by position; only those at `position` where one is given.
 
@@ -161,7 +160,7 @@ def load_turns(
     """
     names = [name for name in _TURN if _PART_OF.get(name) not in omit]
     turns: dict[Any, list[TurnRecord]] = defaultdict(list)
-    for key, *row in _steps(session, schema.Turn, names, run_ids, position):
+    for key, *row in _steps(connection, schema.Turn, names, run_ids, position):
         values = dict(zip(names, row, strict=True))
         values["items"] = tuple(values["items"])
         try:
@@ -176,33 +175,33 @@ def load_turns(
 
 
 def load_retrievals(
-    session: Session, run_ids: Sequence[UUID], *, position: int | None = None
+    connection: Connection, run_ids: Sequence[UUID], *, position: int | None = None
 ) -> dict[Any, list[RetrievalRecord]]:
     """The retrievals of some runs by the runs' keys, by position; only those at `position` where one is given."""
     items: dict[tuple[Any, int], list[ScoredItem]] = defaultdict(list)
     for key, at, item_id, score in _steps(
-        session, schema.RetrievedItem, ("position", "item_id", "score"), run_ids, position
+        connection, schema.RetrievedItem, ("position", "item_id", "score"), run_ids, position
     ):
         items[key, at].append(ScoredItem(id=item_id, score=score))
     retrievals: dict[Any, list[RetrievalRecord]] = defaultdict(list)
-    for key, *row in _steps(session, schema.Retrieval, _RETRIEVAL, run_ids, position):
+    for key, *row in _steps(connection, schema.Retrieval, _RETRIEVAL, run_ids, position):
         values = dict(zip(_RETRIEVAL, row, strict=True))
         values["unenforced"] = tuple(values["unenforced"])
         retrievals[key].append(RetrievalRecord(items=tuple(items[key, values["position"]]), **values))
     return retrievals
 
 
-def load_chains(session: Session, runs: Select[Any]) -> list[RunChain]:
+def load_chains(connection: Connection, runs: Select[Any]) -> list[RunChain]:
     """The tokens of the runs that `runs` selects, in its order. Nothing is decoded."""
     columns = tuple(getattr(schema.Run, name) for name in RunChain._fields if name != "turns")
-    found = session.execute(runs.with_only_columns(_key(schema.Run), *columns)).all()
+    found = connection.execute(runs.with_only_columns(_key(schema.Run), *columns)).all()
     turns: dict[Any, list[ChainTurn]] = defaultdict(list)
-    for key, *values in _steps(session, schema.Turn, ChainTurn._fields, [row.run_id for row in found]):
+    for key, *values in _steps(connection, schema.Turn, ChainTurn._fields, [row.run_id for row in found]):
         turns[key].append(ChainTurn(*values))
     return [RunChain._make((*row, tuple(turns[key]))) for key, *row in found]
 
 
-def load_rewards(session: Session, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
+def load_rewards(connection: Connection, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
     """The components of one reward scheme for some runs, by name; a run without any is missing."""
     reward = schema.Reward
     found: dict[UUID, dict[str, float]] = defaultdict(dict)
@@ -211,45 +210,45 @@ def load_rewards(session: Session, run_ids: Sequence[UUID], scheme: str) -> dict
         query = select(reward.run_id, reward.component, reward.value).where(
             reward.run_id.in_(some), reward.scheme == storable(scheme)
         )
-        for run_id, component, value in session.execute(query):
+        for run_id, component, value in connection.execute(query):
             found[run_id][component] = value
     return dict(found)
 
 
-def load_cases(session: Session | Connection, run_ids: Sequence[UUID]) -> dict[UUID, CaseRecord]:
+def load_cases(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, CaseRecord]:
     """The cases of some runs; runs that have none are missing."""
     case = schema.Case
     found = {}
     for start in range(0, len(run_ids), _MOST_IDS):
-        some = case.run_id.in_(run_ids[start : start + _MOST_IDS])
-        for run_id, *row in session.execute(select(case.run_id, *(getattr(case, name) for name in _CASE)).where(some)):
+        query = select(case.run_id, *(getattr(case, name) for name in _CASE))
+        for run_id, *row in connection.execute(query.where(case.run_id.in_(run_ids[start : start + _MOST_IDS]))):
             values = dict(zip(_CASE, row, strict=True))
             found[run_id] = CaseRecord(**values | {"phrases": tuple(values["phrases"])})
     return found
 
 
-def load_traces(session: Session, runs: Select[Any], omit: Collection[Part] = ()) -> list[RunTrace]:
+def load_traces(connection: Connection, runs: Select[Any], omit: Collection[Part] = ()) -> list[RunTrace]:
     """The runs that `runs` selects, in its order; what is left out reads as empty."""
     names = [name for name in (*_RUN, *_ENDING) if _PART_OF.get(name) not in omit]
     columns = (getattr(schema.Run, name) for name in names)
     found = [
         (key, dict(zip(names, row, strict=True)))
-        for key, *row in session.execute(runs.with_only_columns(_key(schema.Run), *columns))
+        for key, *row in connection.execute(runs.with_only_columns(_key(schema.Run), *columns))
     ]
     ids = [values["run_id"] for _, values in found]
-    turns, retrievals = load_turns(session, ids, omit=omit), load_retrievals(session, ids)
+    turns, retrievals = load_turns(connection, ids, omit=omit), load_retrievals(connection, ids)
     lists: dict[tuple[Any, str], list[RecommendationRecord]] = defaultdict(list)
-    for key, listing, *row in _steps(session, schema.Recommendation, ("listing", *_PLACE), ids):
+    for key, listing, *row in _steps(connection, schema.Recommendation, ("listing", *_PLACE), ids):
         lists[key, listing].append(RecommendationRecord(**dict(zip(_PLACE, row, strict=True))))
     rewards: dict[Any, list[RewardRecord]] = defaultdict(list)
     metrics: dict[Any, dict[str, float]] = defaultdict(dict)
     cases: dict[UUID, CaseRecord] = {}
     if "scores" not in omit:
-        for key, scheme, component, value in _steps(session, schema.Reward, ("scheme", "component", "value"), ids):
+        for key, scheme, component, value in _steps(connection, schema.Reward, ("scheme", "component", "value"), ids):
             rewards[key].append(RewardRecord(scheme=scheme, component=component, value=value))
-        for key, name, value in _steps(session, schema.Metric, ("name", "value"), ids):
+        for key, name, value in _steps(connection, schema.Metric, ("name", "value"), ids):
             metrics[key][name] = value
-        cases = load_cases(session, ids)
+        cases = load_cases(connection, ids)
     return [
         RunTrace(
             run=_run_record(values),
@@ -283,13 +282,13 @@ def summary_query() -> Select[Any]:
     return select(*stored, *(query.scalar_subquery().label(name) for name, query in counted.items()))
 
 
-def load_summaries(session: Session, chosen: Select[Any]) -> list[RunSummary]:
+def load_summaries(connection: Connection, chosen: Select[Any]) -> list[RunSummary]:
     """The lines of a listing; `chosen` is a `summary_query` with its conditions and order."""
-    return [RunSummary(**row) for row in session.execute(chosen).mappings()]
+    return [RunSummary(**row) for row in connection.execute(chosen).mappings()]
 
 
 def _steps(
-    session: Session,
+    connection: Connection,
     table: type[schema.Base],
     names: Sequence[str],
     run_ids: Sequence[UUID],
@@ -300,7 +299,7 @@ def _steps(
     query = select(_key(table), *(columns[name] for name in names)).where(columns.run_id.in_(run_ids))
     if position is not None:
         query = query.where(columns.position == position)
-    return session.execute(query.order_by(*table.__table__.primary_key))
+    return connection.execute(query.order_by(*table.__table__.primary_key))
 
 
 def _key(table: type[schema.Base]) -> ColumnElement[Any]:

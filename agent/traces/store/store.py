@@ -13,7 +13,6 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from deeprec.agent.traces.records import (
     CaseRecord,
@@ -57,18 +56,18 @@ class TraceStore:
         Raises:
             TraceStoreError: there is none to open, or what is there is no trace store of a version known here.
         """
-        self._database = open_database(target, create=create)
+        self.database = open_database(target, create=create)
         # SQLite has one writer at a time. This process' writers wait here, because SQLite's own wait polls.
-        self._lock: AbstractContextManager[Any] = nullcontext() if self._database.path is None else threading.Lock()
+        self._lock: AbstractContextManager[Any] = nullcontext() if self.database.path is None else threading.Lock()
 
     @property
     def max_writers(self) -> int:
         """How many threads can write at once: SQLite has one writer at a time."""
-        return 1 if self._database.path is not None else SERVER_WRITERS
+        return 1 if self.database.path is not None else SERVER_WRITERS
 
     def close(self) -> None:
         """Close every connection."""
-        self._database.readers.dispose()
+        self.database.readers.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +85,7 @@ class TraceStore:
         Raises:
             StepConflictError: the run is there, but is another request's, or was made with another policy or prompt.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             return writes.start_run(connection, record, datetime.now(UTC))
 
     def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
@@ -95,7 +94,7 @@ class TraceStore:
         Raises:
             StepConflictError: another turn is stored at this position.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.write_turn(connection, run_id, turn, datetime.now(UTC))
 
     def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
@@ -104,7 +103,7 @@ class TraceStore:
         Raises:
             StepConflictError: another retrieval is stored at this position.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.write_retrieval(connection, run_id, retrieval, datetime.now(UTC))
 
     def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
@@ -114,12 +113,12 @@ class TraceStore:
             RunNotFoundError: no such run.
             StepConflictError: the run is closed already, with another ending.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.finish_run(connection, run_id, outcome, datetime.now(UTC))
 
     def mark_incomplete(self, run_id: UUID) -> bool:
         """Say of a run that steps may be missing: it is never trained on. False if there is no such run."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             return writes.mark_incomplete(connection, run_id)
 
     def write_rewards(self, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
@@ -128,7 +127,7 @@ class TraceStore:
         Raises:
             RunNotFoundError: no such run.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.write_rewards(connection, run_id, scheme, components)
 
     def write_metrics(self, run_id: UUID, metrics: Mapping[str, float]) -> None:
@@ -137,7 +136,7 @@ class TraceStore:
         Raises:
             RunNotFoundError: no such run.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.write_metrics(connection, run_id, metrics)
 
     def write_case(self, run_id: UUID, case: CaseRecord) -> None:
@@ -146,7 +145,7 @@ class TraceStore:
         Raises:
             RunNotFoundError: no such run.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.write_case(connection, run_id, case)
 
     def write_runs(self, traces: Iterable[RunTrace]) -> None:
@@ -155,7 +154,7 @@ class TraceStore:
         Raises:
             StepConflictError: one of them is there already and differs; nothing is written.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.write_runs(connection, list(traces), datetime.now(UTC))
 
     def delete_run(self, run_id: UUID) -> None:
@@ -164,20 +163,20 @@ class TraceStore:
         Raises:
             RunNotFoundError: no such run.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             writes.delete_run(connection, run_id)
 
     # Reading.
 
     def load_turn(self, run_id: UUID, position: int) -> TurnRecord | None:
         """The turn that is stored at a position; None if none is."""
-        with self._read() as session:
-            return _only(rows.load_turns(session, [run_id], position=position))
+        with self.reading() as connection:
+            return _only(rows.load_turns(connection, [run_id], position=position))
 
     def load_retrieval(self, run_id: UUID, position: int) -> RetrievalRecord | None:
         """The retrieval that is stored at a position; None if none is."""
-        with self._read() as session:
-            return _only(rows.load_retrievals(session, [run_id], position=position))
+        with self.reading() as connection:
+            return _only(rows.load_retrievals(connection, [run_id], position=position))
 
     def runs(self, limit: int | None = 50, where: RunFilter | None = None) -> list[RunSummary]:
         """Summaries of runs, newest first.
@@ -188,8 +187,8 @@ class TraceStore:
         """
         newest_first = (schema.Run.started_at.desc(), schema.Run.run_id.desc())
         chosen = filtered(rows.summary_query(), where).order_by(*newest_first).limit(limit)
-        with self._read() as session:
-            return rows.load_summaries(session, chosen)
+        with self.reading() as connection:
+            return rows.load_summaries(connection, chosen)
 
     def run(self, run_id: UUID | str, *, omit: Collection[Part] = ()) -> RunTrace:
         """One run, by its id or by the beginning of its id.
@@ -200,9 +199,9 @@ class TraceStore:
         Raises:
             RunNotFoundError: no run begins so, or more than one.
         """
-        with self._read() as session:
-            found = select(schema.Run).where(schema.Run.run_id == find_run(session, run_id))
-            return rows.load_traces(session, found, omit)[0]
+        with self.reading() as connection:
+            found = select(schema.Run).where(schema.Run.run_id == find_run(connection, run_id))
+            return rows.load_traces(connection, found, omit)[0]
 
     def traces(
         self, where: RunFilter | None = None, *, omit: Collection[Part] = (), batch: int = 64
@@ -217,12 +216,12 @@ class TraceStore:
                 many runs is read several times faster.
             batch: runs in one transaction.
         """
-        return self._paged(lambda session, page: rows.load_traces(session, page, omit), where, batch)
+        return self.pages(lambda connection, page: rows.load_traces(connection, page, omit), where, batch)
 
     def run_ids(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[list[UUID]]:
         """The ids of the runs that match, oldest first, a page of up to `batch` at a time; read as `traces` is."""
-        return self._paged(
-            lambda session, page: [list(session.scalars(page.with_only_columns(schema.Run.run_id)))], where, batch
+        return self.pages(
+            lambda connection, page: [list(connection.scalars(page.with_only_columns(schema.Run.run_id)))], where, batch
         )
 
     @contextmanager
@@ -237,44 +236,43 @@ class TraceStore:
 
     def chains(self, where: RunFilter | None = None, *, batch: int = 256) -> Iterator[RunChain]:
         """The tokens of the runs that match; read as `traces` is, and nothing besides the tokens is read."""
-        return self._paged(rows.load_chains, where, batch)
+        return self.pages(rows.load_chains, where, batch)
 
     def rewards(self, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
         """What `write_rewards` wrote under one scheme: run -> component -> value. Runs that have none are missing."""
-        with self._read() as session:
-            return rows.load_rewards(session, run_ids, scheme)
+        with self.reading() as connection:
+            return rows.load_rewards(connection, run_ids, scheme)
 
-    def _paged(
-        self, load: Callable[[Session, Select[Any]], list[_T]], where: RunFilter | None, batch: int
+    # For the rooms of `deeprec.agent.traces`, which hold the SQL.
+
+    def pages(
+        self, load: Callable[[Connection, Select[Any]], list[_T]], where: RunFilter | None, batch: int
     ) -> Iterator[_T]:
-        """`load` page by page; a page selects runs, oldest first."""
+        """What `load` returns for each page of the runs that match; a page selects up to `batch` runs, oldest first."""
         key = (schema.Run.started_at, schema.Run.run_id)
         after: Row[datetime, UUID] | None = None
         while True:
             page = filtered(select(schema.Run), where).order_by(*key)
             if after is not None:
                 page = started_after(page, after)
-            with self._read() as session:
-                keys = session.execute(page.with_only_columns(*key).limit(batch)).all()
-                loaded = load(session, page.limit(batch)) if keys else []
+            with self.reading() as connection:
+                keys = connection.execute(page.with_only_columns(*key).limit(batch)).all()
+                loaded = load(connection, page.limit(batch)) if keys else []
             yield from loaded
             if len(keys) < batch:
                 return
             after = keys[-1]
 
     @contextmanager
-    def _write(self) -> Iterator[Session]:
-        """A session in `_writing`."""
-        with self._writing() as connection, Session(connection) as session:
-            yield session
-            session.flush()
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes, committed at the end.
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction that writes, committed at the end."""
-        self._database.check_in_place()
+        Raises:
+            TraceStoreError: the store cannot be written.
+        """
+        self.database.check_in_place()
         try:
-            with self._lock, self._database.writers.begin() as connection:
+            with self._lock, self.database.writers.begin() as connection:
                 yield connection
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise TraceStoreError(f"The trace store cannot be written: {first_line(error)}.") from error
@@ -286,15 +284,10 @@ class TraceStore:
         Raises:
             TraceStoreError: the store cannot be read.
         """
-        with self._read() as session:
-            yield session.connection()
-
-    @contextmanager
-    def _read(self) -> Iterator[Session]:
-        self._database.check_in_place()
+        self.database.check_in_place()
         try:
-            with Session(self._database.readers) as session:
-                yield session
+            with self.database.readers.connect() as connection:
+                yield connection
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise TraceStoreError(f"The trace store cannot be read: {first_line(error)}.") from error
 

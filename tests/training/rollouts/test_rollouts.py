@@ -246,8 +246,8 @@ def test_a_run_that_a_person_edited_is_refused_and_a_replay_is_not(store: TraceS
 
 def test_damaged_tokens_cost_one_run_and_not_the_stream(store: TraceStore) -> None:
     ids = [write(store).run.run_id for _ in range(3)]
-    with store._write() as session:
-        session.execute(text("UPDATE turns SET logprobs = x'0199' WHERE run_id = :id"), {"id": ids[1].bytes})
+    with store.writing() as connection:
+        connection.execute(text("UPDATE turns SET logprobs = x'0199' WHERE run_id = :id"), {"id": ids[1].bytes})
     refused: list[RolloutError] = []
     assert [rollout.run_id for rollout in read_rollouts(store, on_refused=refused.append)] == [ids[0], ids[2]]
     assert [(error.run_id, error.reason) for error in refused] == [(ids[1], "damaged")]

@@ -22,14 +22,14 @@ from deeprec.agent.traces import (
     redact_person,
 )
 from deeprec.agent.traces.admin.migrate import migrate
-from deeprec.agent.traces.admin.redaction import _redact, _runs_of
+from deeprec.agent.traces.admin.redaction import redact_runs, runs_of_person
 from deeprec.agent.traces.store.schema import Run
 from deeprec.trm_tool import ScoredItem
 
 
 def age(store: TraceStore, run_id: Any, days: float) -> None:
-    with store._write() as session:
-        session.execute(
+    with store.writing() as connection:
+        connection.execute(
             update(Run).where(Run.run_id == run_id).values(started_at=datetime.now(UTC) - timedelta(days=days))
         )
 
@@ -99,9 +99,9 @@ def test_a_step_that_comes_while_its_run_is_redacted_waits_and_is_refused(
                 refused.append(error)
 
     writer = threading.Thread(target=come)
-    with any_store._write() as session:
+    with any_store.writing() as connection:
         now = datetime.now(UTC)
-        _redact(session, _runs_of(session, "ann", now, lock=True), now)
+        redact_runs(connection, runs_of_person(connection, "ann", now, lock=True), now)
         writer.start()
         writer.join(0.5)
         assert writer.is_alive()

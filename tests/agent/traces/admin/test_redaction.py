@@ -176,9 +176,9 @@ def test_pinned_runs_are_redacted_too(store: TraceStore, make: Any) -> None:
 def test_a_failure_in_the_middle_leaves_everything(store: TraceStore, make: Any, table: str) -> None:
     runs = [write_secret(store, make) for _ in range(3)]
     was = [repr(store.run(run)) for run in runs]
-    with store._write() as session:
+    with store.writing() as connection:
         condition = f"OLD.run_id = X'{runs[-1].hex}'"
-        session.execute(
+        connection.execute(
             text(
                 f"CREATE TRIGGER no BEFORE UPDATE ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'broken'); END"
             )
@@ -186,8 +186,8 @@ def test_a_failure_in_the_middle_leaves_everything(store: TraceStore, make: Any,
     with pytest.raises(TraceStoreError, match="broken"):
         redact_person(store, "zq", dry_run=False)
     assert [repr(store.run(run)) for run in runs] == was
-    with store._write() as session:
-        session.execute(text("DROP TRIGGER no"))
+    with store.writing() as connection:
+        connection.execute(text("DROP TRIGGER no"))
     assert redact_person(store, "zq", dry_run=False).runs == 3
 
 
@@ -198,9 +198,9 @@ def test_a_person_whose_run_goes_on_waits(store: TraceStore, make: Any) -> None:
         with pytest.raises(TraceStoreError, match=f"Run {going.run_id} of this person may still be running"):
             redact_person(store, "zq", dry_run=dry_run)
     assert store.run(done).redacted_at is None
-    with store._write() as session:
+    with store.writing() as connection:
         old = datetime.now(UTC) - timedelta(hours=2)
-        session.execute(update(Run).where(Run.run_id == going.run_id).values(started_at=old))
+        connection.execute(update(Run).where(Run.run_id == going.run_id).values(started_at=old))
     assert redact_person(store, "zq", dry_run=False).runs == 2
 
 
@@ -208,9 +208,9 @@ def test_a_killed_run_that_comes_back_brings_nothing_in_again(store: TraceStore,
     for changes in ({}, {"user_id": None, "history": (), "message": None, "target_id": None}):
         parent = write_secret(store, make)
         store.start_run(killed := secret_run(make, **changes, parent_id=parent))
-        with store._write() as session:
+        with store.writing() as connection:
             old = datetime.now(UTC) - timedelta(hours=2)
-            session.execute(update(Run).where(Run.run_id == killed.run_id).values(started_at=old))
+            connection.execute(update(Run).where(Run.run_id == killed.run_id).values(started_at=old))
         redact_person(store, "zq", dry_run=False)
         was = repr(store.run(killed.run_id))
         for write in (

@@ -16,9 +16,9 @@ from deeprec.trm_tool import ConfigError
 
 
 def age(store: TraceStore, run_id: UUID, days: float) -> None:
-    with store._write() as session:
+    with store.writing() as connection:
         started = datetime.now(UTC) - timedelta(days=days)
-        session.execute(update(Run).where(Run.run_id == run_id).values(started_at=started))
+        connection.execute(update(Run).where(Run.run_id == run_id).values(started_at=started))
 
 
 def left(store: TraceStore) -> set[UUID]:
@@ -92,8 +92,8 @@ def test_a_limit_of_bytes_is_met_by_the_real_file(store: TraceStore, tmp_path: P
     for number in range(300):
         make.write(store, make.run(message=f"{number} " * (5 if number % 3 else 400)))
     path = tmp_path / "traces.db"
-    with store._read() as session:
-        before = database_bytes(session)
+    with store.reading() as connection:
+        before = database_bytes(connection)
     report = prune_runs(store, PruneRules(max_bytes=before // 3), dry_run=False)
     assert report.reclaimed is not None
     assert (report.reclaimed.how, report.reclaimed.bytes > 0) == ("an incremental vacuum", True)

@@ -362,12 +362,12 @@ def stored_run(store: TraceStore, **changes: Any) -> RunRecord:
     )
     store.finish_run(record.run_id, RunOutcome(status="finished", latency_ms=1))
     start = datetime(2026, 11, 1, 12, 0, 0, 250_000, UTC)
-    with store._write() as session:
-        session.execute(update(Run).values(started_at=start, finished_at=start + timedelta(seconds=9)))
-        session.execute(update(Retrieval).values(recorded_at=start + timedelta(seconds=3)))
+    with store.writing() as connection:
+        connection.execute(update(Run).values(started_at=start, finished_at=start + timedelta(seconds=9)))
+        connection.execute(update(Retrieval).values(recorded_at=start + timedelta(seconds=3)))
         for position in (0, 1):
             at = start + timedelta(seconds=2 + 4 * position)
-            session.execute(update(Turn).where(Turn.position == position).values(recorded_at=at))
+            connection.execute(update(Turn).where(Turn.position == position).values(recorded_at=at))
     return record
 
 

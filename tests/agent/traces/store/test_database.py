@@ -1,20 +1,25 @@
+import gzip
+import json
+import math
 import os
 import sqlite3
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import JSON, Boolean, Column, DateTime, MetaData, Uuid, create_engine, insert, inspect, text
 
-from deeprec.agent.traces import RunNotFoundError, TraceStore, TraceStoreError
+from deeprec.agent.traces import CaseRecord, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
 from deeprec.agent.traces.store import migrations
 from deeprec.agent.traces.store.database import VERSION_TABLE, alembic_config, open_database
 from deeprec.agent.traces.store.schema import Base
@@ -74,6 +79,7 @@ ADDED = {
     "0002": ("fork",),
     "0003": (),
     "0004": (),
+    "0005": (),
 }
 """Fields that runs lose on the way back to a revision."""
 
@@ -108,6 +114,73 @@ def test_runs_survive_the_way_back_and_forth(url: str, make: Any, revision: str)
         names = {index["name"] for index in inspect(connection).get_indexes("runs")}
         assert names == {f"ix_runs_{name}" for name in ("listing", "parent_id", "user_id", "group_id")}
     database.readers.dispose()
+
+
+OLDER_STORE = Path(__file__).parents[3] / "fixtures" / "store_before_rooms.sql.gz"
+
+
+def restore(path: Path) -> None:
+    """Make the SQLite store that an earlier version left at revision 0005."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(gzip.decompress(OLDER_STORE.read_bytes()).decode())
+
+
+@pytest.mark.postgres
+def test_an_older_store_comes_out_the_same_on_a_server(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = postgres.database()
+    go_to(url, "0005")
+    restore(tmp_path / "older.db")
+    sqlite, server = create_engine(f"sqlite:///{tmp_path / 'older.db'}"), create_engine(url)
+    tables = MetaData()
+    tables.reflect(server)
+    with sqlite.connect() as source, server.begin() as target:
+        for table in tables.sorted_tables:
+            if table.name == VERSION_TABLE:
+                continue
+            rows = source.execute(text(f"SELECT * FROM {table.name}")).mappings().all()
+            target.execute(
+                insert(table), [{name: server_value(table.c[name], row[name]) for name in row} for row in rows]
+            )
+    sqlite.dispose()
+    server.dispose()
+    with TraceStore(url) as on_server, TraceStore(tmp_path / "older.db") as in_file:
+        assert [repr(in_utc(trace)) for trace in on_server.traces()] == [
+            repr(in_utc(trace)) for trace in in_file.traces()
+        ]
+        assert any(trace.case is not None and trace.metrics for trace in on_server.traces())
+
+
+def in_utc(trace: RunTrace) -> RunTrace:
+    """The run with its times in UTC; a server has a time zone of its own."""
+    times = {name: getattr(trace, name) for name in ("started_at", "finished_at", "redacted_at")}
+    return replace(trace, **{name: time and time.astimezone(UTC) for name, time in times.items()})
+
+
+def server_value(column: Column[Any], value: Any) -> Any:
+    """A value of SQLite as PostgreSQL's driver takes it."""
+    if value is None:
+        return None
+    if isinstance(column.type, Uuid):
+        return UUID(bytes=value)
+    if isinstance(column.type, Boolean):
+        return bool(value)
+    if isinstance(column.type, DateTime):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return json.loads(value) if isinstance(column.type, JSON) else value
+
+
+def test_metrics_and_cases_survive_the_way_back_and_forth(url: str, make: Any) -> None:
+    case = CaseRecord(target_popularity=3.0, history_length=7, chosen_on=True, phrases=("1990s", "it's: drama"))
+    run = make.run(system="trm", oracle=True, kind="scored", protocol="none", parent_id=None)
+    with TraceStore(url) as store:
+        make.write(store, run)
+        store.write_metrics(run.run_id, {"found": 1.0, "found_in": math.nan})
+        store.write_case(run.run_id, case)
+        before = store.run(run.run_id)
+    go_to(url, "0005")
+    with TraceStore(url, create=False) as store:
+        assert repr(store.run(run.run_id)) == repr(before)
+        assert store.run(run.run_id).case == case
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, make: Any) -> None:
@@ -208,7 +281,7 @@ def test_every_name_of_a_server_means_psycopg_3(postgres: PostgresServer, make: 
     url = postgres.database()
     with TraceStore(url) as store:
         make.write(store)
-        assert store._database.readers.dialect.driver == "psycopg"
+        assert store.database.readers.dialect.driver == "psycopg"
     for name in ("postgres", "postgresql+psycopg"):
         with TraceStore(url.replace("postgresql", name)) as store:
             assert len(store.runs()) == 1

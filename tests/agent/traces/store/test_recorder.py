@@ -154,7 +154,7 @@ async def test_a_null_recorder_keeps_nothing(make: Any) -> None:
 
 def limit_pages(path: Path, store: TraceStore, extra: int) -> None:
     """Fill the disk, as far as SQLite is concerned: the writers' connection may add `extra` pages."""
-    raw = store._database.readers.raw_connection()
+    raw = store.database.readers.raw_connection()
     cursor = raw.cursor()
     (pages,) = cursor.execute("PRAGMA page_count").fetchone()
     cursor.execute(f"PRAGMA max_page_count={pages + extra}")

@@ -34,7 +34,7 @@ def store(any_store: TraceStore) -> TraceStore:
 
 
 def count(store: TraceStore, table: str) -> int:
-    with store._database.readers.connect() as connection:
+    with store.database.readers.connect() as connection:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
@@ -378,8 +378,8 @@ def test_a_clock_that_jumps_back_neither_loses_nor_repeats_runs(
 def test_an_open_reader_does_not_hold_writers_up(store: TraceStore, make: Any) -> None:
     for _ in range(3):
         make.write(store)
-    with store._read() as session:
-        rows = session.execute(text("SELECT run_id FROM turns"))  # a cursor that stays open
+    with store.reading() as connection:
+        rows = connection.execute(text("SELECT run_id FROM turns"))  # a cursor that stays open
         rows.fetchone()
         started = time.perf_counter()
         make.write(store)
