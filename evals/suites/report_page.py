@@ -22,8 +22,8 @@ from deeprec.trm_tool.errors import ConfigError
 
 TRAITS = {
     "found": "ceiling",
-    "calls": "calls a run",
-    "new_per_call": "new items a further call",
+    "calls": "retrievals a run",
+    "new_per_call": "new items a further retrieval",
     "valid": "format valid",
     "listed": "items written",
     "repeated": "repeated",
