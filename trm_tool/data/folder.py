@@ -1,14 +1,12 @@
 """Folders of data that this package writes: as a whole or not at all, and never over files of others."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.folders import check_not_current, one_writer, replace_folder
+from deeprec.trm_tool.folders import check_not_current, one_writer, replace_folder, staging_folder
 
 MARK = "deeprec-data.json"
 """Name of the file that marks a folder as written here, and lists its files."""
@@ -48,24 +46,20 @@ def data_folder(folder: Path, mark: dict[str, object]) -> Iterator[Path]:
     """
     folder = folder.resolve()
     check_destination(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder with --out.") from None
-    try:
-        yield staging
-        files = sorted(entry.name for entry in staging.iterdir())
-        text = json.dumps({"written_by": _WRITER, "files": files} | mark, indent=2)
-        (staging / MARK).write_text(text + "\n", encoding="utf-8")
-        staging.chmod(0o755)  # mkdtemp makes folders that only the owner can read
-        with one_writer(folder.parent):
-            check_destination(folder)  # another process may have written there meanwhile
-            replace_folder(staging, folder)
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder with --out.") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with staging_folder(folder) as staging:
+        try:
+            yield staging
+            files = sorted(entry.name for entry in staging.iterdir())
+            text = json.dumps({"written_by": _WRITER, "files": files} | mark, indent=2)
+            (staging / MARK).write_text(text + "\n", encoding="utf-8")
+            staging.chmod(0o755)  # mkdtemp makes folders that only the owner can read
+            with one_writer(folder.parent):
+                check_destination(folder)  # another process may have written there meanwhile
+                replace_folder(staging, folder)
+        except OSError as error:
+            raise ConfigError(
+                f"{folder} cannot be written: {error.strerror}. Name another folder with --out."
+            ) from None
 
 
 def is_synthetic(folder: Path) -> bool:

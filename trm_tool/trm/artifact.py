@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError, reason_of
-from deeprec.trm_tool.folders import let_others_read, one_writer, replace_folder
+from deeprec.trm_tool.folders import let_others_read, one_writer, replace_folder, staging_folder
 from deeprec.trm_tool.recommender import RecommenderIdentity
 from deeprec.trm_tool.trm.artifact_folder import (
     CARD,
@@ -181,33 +179,29 @@ def _write(folder: Path, artifact: Artifact, over: Collection[str] | None = None
     """
     folder = Path(os.path.realpath(folder))  # a link stays one
     check_destination(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}. Name another folder.") from None
-    try:
-        weights = {name: value.detach().cpu().contiguous() for name, value in artifact.model.state_dict().items()}
-        popularity = torch.from_numpy(np.asarray(artifact.popularity, np.float64))
-        save_file(weights | {"popularity": popularity}, staging / WEIGHTS)
-        save_file({"text_embeddings": artifact.text_embeddings.detach().cpu().float().contiguous()}, staging / TEXTS)
-        artifact.catalogue.to_parquet(staging / ITEMS)
-        config = artifact.config | {"files": digests_of(staging, (WEIGHTS, ITEMS, TEXTS))}
-        _write_json(staging / CONFIG, config)
-        _write_json(staging / METRICS, dict(artifact.metrics))
-        write_model_card(staging / CARD, folder.name, config, artifact.metrics)
-        fingerprint = fingerprint_of(config["files"] | digests_of(staging, (CONFIG,)))
-        let_others_read(staging)
-        with one_writer(folder.parent):
-            check_destination(folder)  # another process may have written there meanwhile
-            if over is not None:
-                check_unchanged(folder, {*over, fingerprint})
-            replace_folder(staging, folder)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)[:200]
-        raise ConfigError(f"{folder} cannot be written: {reason}. Name another folder, or make room.") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with staging_folder(folder) as staging:
+        try:
+            weights = {name: value.detach().cpu().contiguous() for name, value in artifact.model.state_dict().items()}
+            popularity = torch.from_numpy(np.asarray(artifact.popularity, np.float64))
+            save_file(weights | {"popularity": popularity}, staging / WEIGHTS)
+            save_file(
+                {"text_embeddings": artifact.text_embeddings.detach().cpu().float().contiguous()}, staging / TEXTS
+            )
+            artifact.catalogue.to_parquet(staging / ITEMS)
+            config = artifact.config | {"files": digests_of(staging, (WEIGHTS, ITEMS, TEXTS))}
+            _write_json(staging / CONFIG, config)
+            _write_json(staging / METRICS, dict(artifact.metrics))
+            write_model_card(staging / CARD, folder.name, config, artifact.metrics)
+            fingerprint = fingerprint_of(config["files"] | digests_of(staging, (CONFIG,)))
+            let_others_read(staging)
+            with one_writer(folder.parent):
+                check_destination(folder)  # another process may have written there meanwhile
+                if over is not None:
+                    check_unchanged(folder, {*over, fingerprint})
+                replace_folder(staging, folder)
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or str(error)[:200]
+            raise ConfigError(f"{folder} cannot be written: {reason}. Name another folder, or make room.") from None
     return replace(artifact, config=config, fingerprint=fingerprint)
 
 
