@@ -32,7 +32,10 @@ def diagnose_runs(
     plots: Annotated[Path | None, typer.Option(help="Also write the figures to this folder, as PNG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Diagnose logged runs: how they end, what they find and list, what is odd, what they cost, which to read."""
+    """Diagnose logged runs: how they end, what they find and list, what is odd, what they cost, which to read.
+
+    `deeprec train check` takes the same filters and reports which of the runs can be trained on.
+    """
     from deeprec.agent.traces import TraceStore
     from deeprec.evals.diagnosis.diagnose import diagnose
 

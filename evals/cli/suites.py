@@ -51,14 +51,14 @@ def run(
     from deeprec.evals.suites.harness import run_suite
     from deeprec.evals.suites.report import make_report
     from deeprec.evals.suites.results import load_results
-    from deeprec.evals.suites.suite import EMBEDDED, load_suite
-    from deeprec.trm_tool import embedded_ml100k, load_artifact, read_atomic_files
+    from deeprec.evals.suites.suite import load_suite, read_named_data
+    from deeprec.trm_tool import load_artifact
 
     chosen = load_suite(suite)
     if serve and base_url is not None:
         raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
     loaded = load_artifact(artifact)
-    dataset = read_atomic_files(embedded_ml100k() if chosen.data == EMBEDDED else Path(chosen.data))
+    dataset = read_named_data(chosen.data)
     console = Console(stderr=True)
     server = None
     if serve:

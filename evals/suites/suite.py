@@ -155,10 +155,22 @@ def load_suite(name_or_path: str | Path) -> Suite:
     """Read a suite by the name of a packaged one (`packaged_suites`) or by its file.
 
     Raises:
-        ConfigError: no such suite, or one that cannot be read: names the field and what is wrong with it.
+        ConfigError: there is no such suite, or it cannot be read: names the field and what is wrong with it.
     """
     suite = read_settings(name_or_path, Suite, package=_PACKAGE, what="suite")
     return suite.model_copy(update={"data": suite.path_of(suite.data)})
+
+
+def read_named_data(data: str) -> Dataset:
+    """Read the data that a suite or a loop names: `ml-100k` or a folder of RecBole files.
+
+    Raises:
+        ConfigError: the embedded data is not installed.
+        DataError: as `read_atomic_files`.
+    """
+    from deeprec.trm_tool.data.atomic_files import embedded_ml100k, read_atomic_files
+
+    return read_atomic_files(embedded_ml100k() if data == EMBEDDED else Path(data))
 
 
 def packaged_suites() -> list[str]:

@@ -34,16 +34,16 @@ def loop(
     """Repeat: collect, reward, train, load the adapter, validate. After an interruption the same command continues."""
     from deeprec.agent import TraceStore, pull_embedded_model
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
-    from deeprec.evals.suites.suite import EMBEDDED
+    from deeprec.evals.suites.suite import read_named_data
     from deeprec.training.loop.config import load_loop_config
     from deeprec.training.loop.loop import run_loop
     from deeprec.training.trainers.policy_model import require_trl
-    from deeprec.trm_tool import embedded_ml100k, load_artifact, make_encoder, read_atomic_files
+    from deeprec.trm_tool import load_artifact, make_encoder
 
     config = load_loop_config(settings)
     require_trl()
     artifact = load_artifact(Path(config.path_of(config.artifact)))
-    dataset = read_atomic_files(embedded_ml100k() if config.data == EMBEDDED else Path(config.path_of(config.data)))
+    dataset = read_named_data(config.path_of(config.data))
     console = Console(stderr=True, highlight=False)
     try:
         with TraceStore(store) as traces:

@@ -65,7 +65,10 @@ def check(
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """Report what can be trained on: rollouts and refusals, groups, lengths, policies, rewards, log-probabilities."""
+    """Report what can be trained on: rollouts and refusals, groups, lengths, policies, rewards, log-probabilities.
+
+    `deeprec eval diagnose` takes the same filters and reports what went right and wrong in the runs.
+    """
     if adapter is not None and base is None:
         raise ConfigError(f"--adapter {adapter} needs the model that it was trained on. Name it with --base.")
     if weight and stage is None:

@@ -1,4 +1,4 @@
-"""What a training loop is made of: a small YAML file, read strictly."""
+"""The settings of a training loop: a small YAML file, read strictly. `LoopConfig` lists what it may hold."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class WarmStart(_Strict):
     """Supervised training on the best guided runs, for a model that does not find the format by itself."""
 
     users: _Count
-    """Of the first stage; each has `group_size` guided runs."""
+    """People of the first stage; each has `group_size` guided runs."""
     group_size: _Count
     best: _Count
     """Runs that are trained on: those with the highest reward of the stage `recommendation`."""
     lists: Literal["written", "fused"] = "written"
-    """Whether their lists are the model's own, or what plain fusion makes of their searches (`with_fused_list`)."""
+    """Whether the lists are the model's own, or those that plain fusion makes of its retrievals (`with_fused_list`)."""
     epochs: _Count = 1
     batch_size: _Count = 16
-    """Runs an optimizer step; a small one for few runs, which are few steps else."""
+    """Runs in one optimizer step. Few runs need a small batch, or they are few steps."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
 
 
@@ -56,25 +56,26 @@ class StagePlan(_Strict):
     stage: Stage
     steps: _Count
     users: _Count
-    """Of one step; each is a group."""
+    """People of one step; the runs of each are a group."""
     group_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     weights: Mapping[str, float] = {}
-    """Of the reward's components, where not 1."""
+    """Component of the reward -> its weight, where that is not 1."""
 
     def reward(self, own: Sequence[str] = ()) -> StageReward:
-        """What the stage rewards; `own` are the names of rewards that are not deeprec's."""
+        """Make the reward of the stage; `own` are the names of rewards that are not deeprec's."""
         return stage_reward(self.stage, {**dict.fromkeys(own, 1.0), **self.weights})
 
 
 class ValidationPlan(_Strict):
-    """When and for how many people the policy is looked at. The adapter that does best is kept."""
+    """When and for how many people the policy is measured. The best adapter is kept."""
 
     users: _Count
     every: _Count
-    """Steps of a stage; each stage's last step is looked at in any case."""
+    """Steps between two validations; the last step of each stage is validated in any case."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """What validation samples at; 0 is how most would use the policy, and says the same twice."""
+    """Temperature of the sampling in validation. Two validations of one policy agree at 0, where most people would use
+    it."""
 
 
 class LoopConfig(FileSettings):
@@ -97,20 +98,20 @@ class LoopConfig(FileSettings):
     as `train sft` leaves. It becomes version 1."""
     stages: tuple[StagePlan, ...]
     rewards: tuple[str, ...] = ()
-    """Rewards of your own, each `module:function` or `path.py:function`; they count 1 where a stage names no weight."""
+    """Rewards of your own, each `module:function` or `path.py:function`; their weight is 1 where a stage names none."""
     grpo: Mapping[str, Any] = {}
     """Further settings of `GrpoConfig`, such as `loss_type`, `micro_batch_tokens` or `report_to`."""
     validation: ValidationPlan
     max_rank: _Count = 100
-    """People whose target the recommender ranks below this are left out as too hard."""
+    """Worst rank of a target in the recommender's own list; people with a lower target are left out as too hard."""
     interaction_share: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Of the people, for the stage `interaction`; the others are for `recommendation`."""
+    """Share of the people who are for the stage `interaction`; the others are for `recommendation`."""
     server_args: tuple[str, ...] = ()
     """Further flags of vLLM, where the loop starts it."""
     concurrency: _Count = 32
     device: Device = "auto"
     dtype: Dtype = "auto"
-    """What the trainer computes in (`OptimizerConfig.dtype`), and the server, where the loop starts it."""
+    """Number format of the trainer (`OptimizerConfig.dtype`), and of the server, where the loop starts it."""
 
     def named_paths(self) -> list[str]:
         """List the folders of recommender, data, base model and first adapter, and the files of own rewards."""
@@ -124,7 +125,7 @@ class LoopConfig(FileSettings):
         return str(named) if named == self.base and not Path(path).exists() else path
 
     def continued(self, agent: Mapping[str, Any]) -> LoopConfig:
-        """These settings for a loop that was begun with `agent`: what they leave out of the agent's stays as it was."""
+        """Complete the settings for a loop that was begun with `agent`: what they leave out of the agent's stays so."""
         return self.model_copy(update={"agent": {**agent, **self.agent}})
 
     def agent_config(self, *, guided: bool) -> AgentConfig:
@@ -133,12 +134,12 @@ class LoopConfig(FileSettings):
 
     @property
     def begins_with_adapter(self) -> bool:
-        """Whether version 1 is there before the stages."""
+        """Whether there is a version 1 before the stages."""
         return self.start is not None or self.warm_start is not None
 
     def trainer(self, plan: StagePlan) -> GrpoConfig:
-        """How a stage is trained."""
-        told: dict[str, Any] = {
+        """Make the configuration of a stage's trainer."""
+        further: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in self.grpo.items()
         }
         return GrpoConfig(
@@ -147,11 +148,11 @@ class LoopConfig(FileSettings):
             seed=self.seed,
             device=self.device,
             dtype=self.dtype,
-            **told,
+            **further,
         )
 
     def course(self) -> dict[str, Any]:
-        """The settings that decide the outcome of the loop, as JSON; not those of the machine that it runs on.
+        """Collect the settings that decide the outcome of the loop, as JSON; not those of the machine that it runs on.
 
         The weights of `start` decide, not the folder that they were in. Paths stand as the file names them.
         """
@@ -171,11 +172,13 @@ class LoopConfig(FileSettings):
     def _consistent(self) -> LoopConfig:
         names = [plan.stage for plan in self.stages]
         if len(set(names)) < len(names):
-            raise ValueError(f"the stage {max(names, key=names.count)!r} is there twice; give it its steps at once")
+            raise ValueError(f"the stage {max(names, key=names.count)!r} is named twice; give it all its steps at once")
         if self.start is not None and self.warm_start is not None:
-            raise ValueError("there are a start and a warm_start; version 1 can be one of them")
+            raise ValueError("both start and warm_start are given; version 1 can be one of them")
         if any(flag.split("=")[0] == "--dtype" for flag in self.server_args):
-            raise ValueError("server_args: there is --dtype; say `dtype: …`, which the trainer and the server take")
+            raise ValueError(
+                "server_args: --dtype sets the server alone; write `dtype: …`, which the trainer and the server take"
+            )
         if not self.stages and self.warm_start is None:
             raise ValueError("there is nothing to train: give a warm start or a stage")
         named = {field.name for field in fields(GrpoConfig)} - _OWN_FIELDS
@@ -193,7 +196,7 @@ def load_loop_config(name_or_path: str | Path) -> LoopConfig:
     """Read a loop's settings by the name of packaged ones (`packaged_loops`) or by their file.
 
     Raises:
-        ConfigError: no such settings, or ones that cannot be read: names the field and what is wrong with it.
+        ConfigError: there are no such settings, or they cannot be read: names the field and what is wrong with it.
     """
     config = read_settings(name_or_path, LoopConfig, package=_PACKAGE, what="loop")
     start = None if config.start is None else Path(config.path_of(config.start))

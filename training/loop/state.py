@@ -1,4 +1,4 @@
-"""What a training loop keeps of itself in its folder, so that it can go on: its settings, and what it has come to."""
+"""The files by which a training loop can continue after an interruption: its settings and its progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATE_FILE, CONFIG_FILE, WARM_START = "loop.json", "config.json", "warm-start"
 
 @dataclass(slots=True, kw_only=True)
 class LoopState:
-    """What a loop has come to. Version 0 is the model without an adapter."""
+    """The progress of a loop. Version 0 is the model without an adapter."""
 
     version: int = 0
     validation: dict[str, dict[str, float | None]] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class LoopState:
 
 
 def course_id(course: Mapping[str, Any]) -> str:
-    """8 hex digits of what decides a loop's course: in the labels of its runs, they keep it apart from other loops."""
+    """Fingerprint what decides a loop's course, in 8 hex digits. They are part of the labels of its runs."""
     return hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -57,12 +57,12 @@ def keep_course(course: Mapping[str, Any], out: Path) -> None:
         out: the folder.
 
     Raises:
-        ConfigError: it is another course, or the folder cannot be read or written.
+        ConfigError: the folder has another course, or cannot be read or written.
     """
     path = out / CONFIG_FILE
     if not path.is_file():
         if out.is_dir() and any(out.iterdir()):
-            raise ConfigError(f"{out} is a folder of other files. Name a new or an empty one, or that of a loop.")
+            raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of a loop.")
         write_file(path, json.dumps(course, indent=2) + "\n")
         return
     before = _read_course(path)
@@ -75,7 +75,7 @@ def keep_course(course: Mapping[str, Any], out: Path) -> None:
 
 
 def read_state(out: Path) -> LoopState:
-    """What a loop has come to; one that begins where there is nothing yet.
+    """Read the progress of a loop; in an empty folder it is that of a loop that begins.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -90,7 +90,7 @@ def read_state(out: Path) -> LoopState:
 
 
 def write_state(state: LoopState, out: Path) -> None:
-    """Keep what a loop has come to.
+    """Write the progress of a loop.
 
     Raises:
         ConfigError: the folder cannot be written; what was there stays.

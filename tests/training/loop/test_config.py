@@ -46,7 +46,7 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
         (
             "name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}\n"
             "warm_start: {users: 1, group_size: 1, best: 1}\nserver_args: [--dtype=bfloat16]",
-            "say `dtype: …`",
+            "write `dtype: …`",
         ),
         (
             "name: a\nartifact: b\nagent: {}\nstages: [{stage: play, steps: 1, users: 1, group_size: 2}]",
