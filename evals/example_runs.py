@@ -1,4 +1,4 @@
-"""A dozen runs to look at: the agent for people of the embedded data, held to the format and free."""
+"""A dozen runs to look at: the agent for people of the embedded data, guided and free."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from deeprec.trm_tool import Dataset, Retriever
 SUITE = "examples"
 GUIDED = AgentConfig(guided=True, k=5, retrieve_k=5, max_history=10, min_retrievals=2, max_retrievals=3)
 FREE = AgentConfig(k=5, retrieve_k=5, max_history=10, max_turn_tokens=48, max_malformed=1)
-"""Short: a model that is too small for the format writes on and on."""
+"""The turns are short: a model that is too small for the format never stops by itself."""
 LATEST = 10
-"""Items of a history that a run is given: what is shown of it should not carry the data away."""
+"""Items of a history that a run gets: pages of the runs must not redistribute the data."""
 
 
 async def make_example_runs(
@@ -39,9 +39,9 @@ async def make_example_runs(
         policy: the model.
         retriever: a recommender of `data`.
         data: the people and their histories; the last item of each is held out and logged as the target.
-        guided: runs in which the server holds the model to the format.
+        guided: runs in which the server enforces the format.
         free: runs of the model alone.
-        seed: of the choice of people, and of the sampling.
+        seed: seed of the choice of people, and of the sampling.
         on_update: as `run_many`; runs are counted over both kinds, the guided first.
     Returns:
         the ids of the runs, guided first.
@@ -49,7 +49,7 @@ async def make_example_runs(
     people = random.Random(seed).sample(sorted(data.users), guided + free)
 
     async def run(config: AgentConfig, start: int, stop: int) -> list[UUID]:
-        def tell(index: int, node: str, wrote: Mapping[str, Any]) -> None:
+        def report(index: int, node: str, wrote: Mapping[str, Any]) -> None:
             if on_update is not None:
                 on_update(start + index, node, wrote)
 
@@ -60,7 +60,7 @@ async def make_example_runs(
             )
             for user in people[start:stop]
         ]
-        outputs = await run_many(graph, requests, on_update=tell)
+        outputs = await run_many(graph, requests, on_update=report)
         return [UUID(output["run_id"]) for output in outputs]
 
     held, alone = await asyncio.gather(run(GUIDED, 0, guided), run(FREE, guided, guided + free))

@@ -137,7 +137,7 @@ async def _run(
     users: Sequence[str],
     seed: int,
 ) -> list[UUID]:
-    def tell(index: int, node: str, wrote: Mapping[str, Any]) -> None:
+    def report(index: int, node: str, wrote: Mapping[str, Any]) -> None:
         if line := step_text(node, wrote):
             console.print(Text(visible(f"user {users[index]:>4} {line}"), style="dim"))
 
@@ -150,7 +150,7 @@ async def _run(
                 make_agent_request(make_case(data, user), suite=SUITE, split="test", seed=run_seed(SUITE, user, seed))
                 for user in users
             ],
-            on_update=tell,
+            on_update=report,
         )
     finally:
         await policy.aclose()

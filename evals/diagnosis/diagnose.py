@@ -1,4 +1,4 @@
-"""What went right and wrong in many logged runs, from what the store has on them. No model is called."""
+"""The diagnosis of many logged runs, from the store alone. No model is called."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose the runs of a store, read once; of each run only the numbers of its figures stay in memory.
 
-    Forks and replays say what a person tried, not what the policy does: they are left out altogether. Runs that have
+    Forks and replays show what a person tried, not what the policy does: they are left out altogether. Runs that have
     not ended, and those of which steps may be missing, count among the endings only.
 
     Args:

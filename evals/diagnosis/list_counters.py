@@ -1,4 +1,4 @@
-"""The lists that the model wrote: beside the recommender's own order, their faults, and where their items stood."""
+"""The lists that the model wrote: their faults, and how far they follow the order of their candidates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BINS = 10
 
 
 class CopyCounter:
-    """How far the written list is the recommender's own order."""
+    """Counts how far the written list is the recommender's own order."""
 
     def __init__(self) -> None:
         self._overlaps = (Ratio(0, 1), Ratio(0, 1))
@@ -38,7 +38,7 @@ class CopyCounter:
 
 
 class ListCounter:
-    """What is wrong with the lists that the model wrote."""
+    """Counts what is wrong with the lists that the model wrote."""
 
     def __init__(self) -> None:
         self._wrote, self._full = Proportion(), Proportion()
@@ -73,10 +73,10 @@ class ListCounter:
 
 
 class PositionCounter:
-    """Where the chosen items stood among the candidates."""
+    """Counts the positions of the chosen items among the candidates."""
 
     def __init__(self) -> None:
-        self._places, self._first_choice, self._early = Ratio(0, 1), Ratio(0, 1), Ratio(0, 1)
+        self._positions, self._first_choice, self._early = Ratio(0, 1), Ratio(0, 1), Ratio(0, 1)
         self._by_chance, self._chosen = 0.0, 0
         self._bins = [0] * BINS
         self._ranks = Quantiles()
@@ -87,9 +87,9 @@ class PositionCounter:
         if n < 2 or not chosen:
             return
         numbers = [facts.candidates[item] for item in facts.listed]
-        places = [(number - 1) / (n - 1) for number in numbers]
-        self._places.add(sum(places), chosen)
-        self._first_choice.add(places[0])
+        positions = [(number - 1) / (n - 1) for number in numbers]
+        self._positions.add(sum(positions), chosen)
+        self._first_choice.add(positions[0])
         self._early.add(sum(number <= FIRST for number in numbers), chosen)
         self._by_chance += chosen * min(1.0, FIRST / n)
         self._chosen += chosen
@@ -105,7 +105,7 @@ class PositionCounter:
     def figures(self) -> PositionFigures:
         """Over the runs so far."""
         return PositionFigures(
-            mean=self._places.interval(),
+            mean=self._positions.interval(),
             first_choice=self._first_choice.interval(),
             first_five=self._early.interval(),
             first_five_by_chance=self._by_chance / self._chosen if self._chosen else float("nan"),

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from deeprec.evals.metrics.ranking import Interval, clustered_interval, mean_interval
 
 CUTOFFS = (1, 5)
-"""Places from the top at which two lists are compared."""
+"""Positions from the top at which two lists are compared."""
 RESAMPLES = 20_000
 """Draws of the permutation test: no p-value is below 1 / (RESAMPLES + 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRun:
-    """What a run was shown, and the list that it made of it."""
+    """The candidates that a run showed its model, and the list that the model made of them."""
 
     user: str
     seed: int | None
-    """Of the sampling: the run of the other order that it is paired with has the same."""
+    """The seed of the sampling; the run of the other order that it is paired with has the same."""
     shown: tuple[str, ...]
     """Candidates in the order in which the model saw them."""
     written: tuple[str, ...]
@@ -43,7 +43,7 @@ class Overlap:
 
     k: int
     share: Interval
-    """Of the first `k` of the longer list, those that are among the first `k` of the other."""
+    """The share of the first `k` of the longer list that is among the first `k` of the other."""
     chance: float
     """That share if one of the lists were drawn at random from the candidates."""
 
@@ -57,8 +57,8 @@ class OrderDependence:
     left_out: int
     """Runs with drawn order that have no such partner."""
     drawn: Interval
-    """Kendall's tau of place shown and place written where the order was drawn: 0 for a ranking that does not heed the
-    order, 1 for one that repeats it."""
+    """Kendall's tau of position shown and position written where the order was drawn: 0 for a ranking that does not
+    heed the order, 1 for one that repeats it."""
     p_value: float
     """How often a drawn order alone gives a mean tau this far from 0."""
     own: Interval
@@ -73,7 +73,7 @@ class OrderDependence:
     """That share if lists were drawn at random."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it: a missing number is None."""
+        """Return JSON values; a missing number is None."""
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
@@ -90,8 +90,8 @@ def measure_order(own: Sequence[ShownRun], drawn: Sequence[ShownRun], *, seed: i
         The figures over the pairs of one user and seed; NaN where there is no pair.
 
     Source:
-        Kendall 1938, doi:10.1093/biomet/30.1-2.81; an item that was not written stands below those that were. Of what
-        was shown and written, pairs that this leaves tied are not counted; for two written lists, both of which have
+        Kendall 1938, doi:10.1093/biomet/30.1-2.81; an item that was not written ranks below those that were. Pairs of
+        the orders shown and written that this leaves tied are not counted; for two written lists, both of which have
         ties, it is tau-b (Kendall 1945, doi:10.1093/biomet/33.3.239).
     """
     partners = {(run.user, run.seed): _distinct(run) for run in own}
@@ -135,18 +135,18 @@ def measure_order(own: Sequence[ShownRun], drawn: Sequence[ShownRun], *, seed: i
 
 
 def shown_written_tau(run: ShownRun) -> float:
-    """Kendall's tau, in [-1, 1], of the places at which candidates were shown and written; NaN without two candidates.
+    """Compute Kendall's tau, in [-1, 1], of the positions shown and written; NaN without two candidates.
 
     1: the list is the first candidates as shown. Its expectation is 0 where the order shown was drawn at random.
     """
     counted = _ordered_pairs(len(run.written), len(run.shown))
     if not counted:
         return math.nan
-    place = {item: index for index, item in enumerate(run.shown)}
+    position = {item: index for index, item in enumerate(run.shown)}
     left, discordant = set(run.shown), 0
     for item in run.written:
         left.remove(item)
-        discordant += sum(place[other] < place[item] for other in left)
+        discordant += sum(position[other] < position[item] for other in left)
     return 1 - 2 * discordant / counted
 
 
@@ -165,11 +165,11 @@ def list_tau(first: Sequence[str], second: Sequence[str], candidates: int) -> fl
     if not ordered:
         return math.nan
     names = list(dict.fromkeys((*first, *second)))
-    places = []
+    positions = []
     for listed in (first, second):
-        place = {item: index for index, item in enumerate(listed)}
-        places.append(np.array([place.get(item, len(listed)) for item in names]))
-    signs = [np.sign(place[:, None] - place[None, :]) for place in places]
+        position = {item: index for index, item in enumerate(listed)}
+        positions.append(np.array([position.get(item, len(listed)) for item in names]))
+    signs = [np.sign(own[:, None] - own[None, :]) for own in positions]
     above_unnamed = len(set(first) & set(second)) * (candidates - len(names))
     return float((signs[0] * signs[1]).sum() / 2 + above_unnamed) / ordered
 

@@ -27,7 +27,7 @@ _COSTS = (
 
 
 class EndingCounter:
-    """How runs end."""
+    """Counts how runs end."""
 
     def __init__(self) -> None:
         self._details: dict[str, Commonest] = {status: Commonest() for status in STATUSES}
@@ -57,12 +57,12 @@ class EndingCounter:
 
     @property
     def incomplete(self) -> Proportion:
-        """In how many the store failed."""
+        """The share of runs in which the store failed."""
         return self._incomplete
 
 
 class TargetCounter:
-    """Whether targets were found, and listed."""
+    """Counts targets that were found, and listed."""
 
     def __init__(self) -> None:
         self._first: Counter[int] = Counter()
@@ -78,7 +78,7 @@ class TargetCounter:
         self._found.add(facts.found_at is not None)
         is_written = target in facts.listed
         self._written.add(is_written)
-        self._shown.add(any(place.item_id == target for place in facts.run.recommended))
+        self._shown.add(any(entry.item_id == target for entry in facts.run.recommended))
         if facts.found_at is not None:
             self._first[facts.found_at[0]] += 1
             self._kept.add(is_written)
@@ -100,7 +100,7 @@ class TargetCounter:
 
 
 class CostCounter:
-    """What runs take."""
+    """Counts tokens, time, turns and retrievals of runs."""
 
     def __init__(self) -> None:
         self._spreads = {name: Quantiles() for name in _COSTS}

@@ -1,4 +1,4 @@
-"""What the policy searched with, and how different its searches are: counted run by run."""
+"""The preferences of the policy's retrievals, and how different they are: counted run by run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PHRASES = re.compile(r"[;,\n]")
 
 
 class PreferenceCounter:
-    """What the policy searched with."""
+    """Counts the preferences of retrievals."""
 
     def __init__(self, encoder: Encoder | None = None) -> None:
         self._encoder = encoder
@@ -33,11 +33,11 @@ class PreferenceCounter:
 
     def add(self, facts: RunFacts) -> None:
         """Count one run."""
-        said = facts.preferences
-        for text in said:
+        preferences = facts.preferences
+        for text in preferences:
             self._texts.add(text)
-        self._repeated.add(len(said) - len(set(said)), max(0, len(said) - 1))
-        compared = said[:MAX_COMPARED]
+        self._repeated.add(len(preferences) - len(set(preferences)), max(0, len(preferences) - 1))
+        compared = preferences[:MAX_COMPARED]
         self._phrases.add(_mean_distance([{part.strip() for part in _PHRASES.split(t)} - {""} for t in compared]))
         self._words.add(_mean_distance([set(_WORDS.findall(text)) for text in compared]))
         if self._encoder is not None and len(compared) > 1:
@@ -71,10 +71,10 @@ class PreferenceCounter:
     def _encode(self) -> None:
         if self._encoder is None or not self._waiting:
             return
-        texts = list(dict.fromkeys(text for said in self._waiting for text in said))
+        texts = list(dict.fromkeys(text for of_run in self._waiting for text in of_run))
         vectors = dict(zip(texts, self._encoder.encode(texts, role="preference").astype(np.float64), strict=True))
-        for said in self._waiting:
-            known = [vectors[text] for text in said if vectors[text].any()]  # one with nothing to read is all zeros
+        for of_run in self._waiting:
+            known = [vectors[text] for text in of_run if vectors[text].any()]  # one with nothing to read is all zeros
             pairs = [1 - float(a @ b / np.sqrt((a @ a) * (b @ b))) for a, b in combinations(known, 2)]
             if pairs:
                 self._cosine.add(max(0.0, float(np.mean(pairs))))

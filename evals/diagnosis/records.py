@@ -1,4 +1,4 @@
-"""What a diagnosis says: plain records, every share with its interval and the number it is taken over."""
+"""Records of a diagnosis: every share with its interval and the number that it is taken over."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Ending:
 
     status: str
     share: Interval
-    """Of all runs, those still running included."""
+    """The share of all runs, those still running included."""
     runs: int
     details: tuple[tuple[str, int], ...]
-    """What the runs say of it, the commonest first; numbers in them are written N, quoted text '…'."""
+    """The details that runs logged, the commonest first; numbers in them are written N, quoted text '…'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,22 +39,22 @@ class CeilingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetFigures:
-    """What became of the targets, over the runs that have one."""
+    """Whether targets were found and listed, over the runs that have one."""
 
     ceiling: tuple[CeilingPoint, ...]
     found: Interval
-    """Retrieved at all."""
+    """The target was retrieved at all."""
     written: Interval
-    """In the list that the model wrote."""
+    """The target is in the list that the model wrote."""
     shown: Interval
-    """In the list as it was filled and shown."""
+    """The target is in the list as it was filled and shown."""
     written_of_found: Interval
-    """In the written list, of the runs in which it was retrieved."""
+    """The target is in the written list, over the runs in which it was retrieved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceFigures:
-    """What the policy searched with. Two preferences are the same if they differ in case and white space only."""
+    """Preferences of the retrievals. Two preferences are the same if they differ in case and white space only."""
 
     searches: int
     """Preferences written."""
@@ -65,13 +65,13 @@ class PreferenceFigures:
     commonest: tuple[tuple[str, int], ...]
     phrase_distance: Interval
     """Mean pairwise Jaccard distance, within a run, of the sets of phrases (split at ; , and line breaks), over runs
-    with two preferences or more: 0 says always the same, 1 nothing in common."""
+    with two preferences or more: 0 is always the same, 1 nothing in common."""
     word_distance: Interval
     """The same of the sets of words."""
     cosine_distance: Interval
     """Mean pairwise 1 - cosine of the embeddings; NaN without an encoder."""
     repeated: Interval
-    """Share of the preferences after a run's first that the run had searched with before."""
+    """Share of the preferences after a run's first that repeat an earlier one of the run."""
     items_seen: Interval
     """Share of the items of the second and later retrievals that an earlier one of the run had found."""
 
@@ -85,10 +85,10 @@ class CopyFigures:
     """
 
     overlap_first: Interval
-    """With the first retrieval's order; mean over runs."""
+    """Overlap with the first retrieval's order; mean over runs."""
     same_first: Interval
     overlap_fused: Interval
-    """With the fused order of all retrievals (reciprocal ranks added), which also fills short lists; mean over runs."""
+    """Overlap with the fused order of all retrievals, which also fills short lists; mean over runs."""
     same_fused: Interval
 
 
@@ -101,27 +101,27 @@ class ListFigures:
     length: Spread
     """Entries a list, ungrounded and repeated ones included."""
     full: Interval
-    """Lists with as many different found items as were asked for, or as had been found if those were fewer."""
+    """Lists with as many different found items as the request demands, or as had been found if those were fewer."""
     ungrounded: Interval
-    """Of all entries."""
+    """The share of all entries."""
     lists_ungrounded: Interval
     """Lists with one such entry or more."""
     repeated: Interval
-    """Of the grounded entries, those that name an item again."""
+    """The share of the grounded entries that name an item again."""
     lists_repeated: Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionFigures:
-    """Where the chosen items stood among the candidates, numbered as the model was shown them, first found first.
+    """Positions of the chosen items among the candidates, numbered as the model was shown them, first found first.
 
     Over runs with two candidates or more. The normalised position of candidate c of n is (c - 1) / (n - 1).
     """
 
     mean: Interval
-    """Mean normalised position of the different items written; 0.5 where position has no say."""
+    """Mean normalised position of the different items written; 0.5 where position decides nothing."""
     first_choice: Interval
-    """Of the item at the top of the list."""
+    """Mean normalised position of the item at the top of the list."""
     first_five: Interval
     """Share of the items written that were among the first five candidates."""
     first_five_by_chance: float
@@ -134,7 +134,7 @@ class PositionFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostFigures:
-    """What runs take. Tokens written are the policy's, tokens read are all prompts as the server counted them."""
+    """The cost of runs. Tokens written are the policy's, tokens read are all prompts as the server counted them."""
 
     run_tokens: Spread
     run_tokens_read: Spread
@@ -150,7 +150,7 @@ class CostFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorthReading:
-    """A run that shows something, and what."""
+    """A run that a person should read, and the reason."""
 
     run_id: UUID
     reason: str
@@ -171,7 +171,7 @@ class Diagnosis:
     """System -> its runs, forks left out; "" for runs that name none."""
     endings: tuple[Ending, ...]
     incomplete: Interval
-    """Share of all but forks in which the store failed. It has no say in how a run ended."""
+    """Share of all but forks in which the store failed. It does not decide how a run ended."""
     target: TargetFigures
     preferences: PreferenceFigures
     copying: CopyFigures
@@ -181,7 +181,7 @@ class Diagnosis:
     worth_reading: tuple[WorthReading, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it: a missing number is None."""
+        """Return JSON values; a missing number is None."""
         plain: dict[str, Any] = _plain(self)
         return plain
 

@@ -1,4 +1,4 @@
-"""What several figures of a diagnosis need of one run."""
+"""Facts of one run that several figures of a diagnosis share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from deeprec.agent.traces import RunTrace
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What several figures need of one run."""
+    """Facts of one run, each computed once."""
 
     run: RunTrace
 
     @cached_property
     def preferences(self) -> tuple[str, ...]:
-        """What the policy searched with, in order; case and white space made alike."""
-        asked = (turn.preference for turn in self.run.turns if turn.action == "retrieve")
-        return tuple(" ".join(text.casefold().split()) for text in asked if text is not None)
+        """Preferences of the retrievals, in order; case and white space made alike."""
+        written = (turn.preference for turn in self.run.turns if turn.action == "retrieve")
+        return tuple(" ".join(text.casefold().split()) for text in written if text is not None)
 
     @cached_property
     def found(self) -> tuple[tuple[str, ...], ...]:
@@ -45,12 +45,12 @@ class RunFacts:
     @cached_property
     def listed(self) -> tuple[str, ...]:
         """The different found items that the model wrote, in its order."""
-        return tuple(dict.fromkeys(place.item_id for place in self.run.written if place.item_id in self.candidates))
+        return tuple(dict.fromkeys(entry.item_id for entry in self.run.written if entry.item_id in self.candidates))
 
     @cached_property
     def ungrounded(self) -> int:
         """Entries of the written list that name nothing found."""
-        return self.run.ungrounded + sum(place.item_id not in self.candidates for place in self.run.written)
+        return self.run.ungrounded + sum(entry.item_id not in self.candidates for entry in self.run.written)
 
     @property
     def entries(self) -> int:
@@ -59,7 +59,7 @@ class RunFacts:
 
     @cached_property
     def found_at(self) -> tuple[int, int] | None:
-        """Number of the turn, from 1, that first retrieved the target, and the rank there; None if none did."""
+        """The number of the turn, from 1, that first retrieved the target, and the rank there; None if none did."""
         target = self.run.run.target_id
         for call, items in zip(self.run.retrievals, self.found, strict=True):
             if target in items:

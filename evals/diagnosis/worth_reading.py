@@ -1,4 +1,4 @@
-"""Which of many runs a person should read: for each reason the runs that show it most, taken in turns."""
+"""The runs that a person should read: for each reason the runs that show it most, taken in turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deeprec.evals.diagnosis.records import WorthReading
 from deeprec.evals.diagnosis.run_facts import RunFacts
 
 Shown = tuple[float, str]
-"""How much a run shows of a reason, more is more, and what it shows, in words."""
+"""How strongly a run shows a reason, and what it shows, in words."""
 
 
 def found_but_not_listed(facts: RunFacts) -> Shown | None:
@@ -29,8 +29,8 @@ def found_after_refining(facts: RunFacts) -> Shown | None:
     if facts.found_at is None or facts.found_at[0] == facts.run.retrievals[0].turn + 1:
         return None
     turn, rank = facts.found_at
-    said = next((one.preference for one in facts.run.turns if one.position == turn - 1), None)
-    words = f" with “{visible(said, 80)}”" if said else ""
+    preference = next((one.preference for one in facts.run.turns if one.position == turn - 1), None)
+    words = f" with “{visible(preference, 80)}”" if preference else ""
     return turn, f"the target was found only in turn {turn}{words}, at rank {rank}"
 
 
@@ -43,12 +43,12 @@ def gained_rank(facts: RunFacts) -> Shown | None:
     return (before - after, f"the target rose from rank {before} to {after} in the list") if after < before else None
 
 
-def said_the_same(facts: RunFacts) -> Shown | None:
-    """Every search had the same words."""
-    said = facts.preferences
-    if len(said) < 2 or len(set(said)) > 1:
+def repeated_one_preference(facts: RunFacts) -> Shown | None:
+    """Every retrieval had the same preference."""
+    preferences = facts.preferences
+    if len(preferences) < 2 or len(set(preferences)) > 1:
         return None
-    return len(said), f"all {len(said)} searches said “{visible(said[0], 80)}”"
+    return len(preferences), f"all {len(preferences)} retrievals had the preference “{visible(preferences[0], 80)}”"
 
 
 def copied(facts: RunFacts) -> Shown | None:
@@ -94,7 +94,7 @@ REASONS: dict[str, Callable[[RunFacts], Shown | None]] = {
     "found at once, not listed": found_but_not_listed,
     "found after refining": found_after_refining,
     "biggest gain in rank": gained_rank,
-    "searched for the same": said_the_same,
+    "searched for the same": repeated_one_preference,
     "copied the recommender": copied,
     "ungrounded items": ungrounded,
     "malformed": malformed,
@@ -105,7 +105,7 @@ REASONS: dict[str, Callable[[RunFacts], Shown | None]] = {
 
 
 class WorthReadingRuns:
-    """The best runs of each reason so far."""
+    """Keeps the best runs of each reason."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -122,7 +122,7 @@ class WorthReadingRuns:
                     heapq.heappop(best)
 
     def chosen(self) -> tuple[WorthReading, ...]:
-        """At most as many as were asked for, each run once: the best of every reason, the second of each, the third."""
+        """Return as many runs as requested, each once: the best of every reason, the second of each, the third."""
         waiting = {reason: sorted(best, reverse=True) for reason, best in self._best.items()}
         taken: dict[UUID, WorthReading] = {}
         for _ in range(MOST_OF_A_REASON):

@@ -13,14 +13,14 @@ from deeprec.trm_tool.trm.ranking import ranks_with_ties
 _CHUNK = 2_000_000
 """Random draws held in memory at once."""
 _FEW_DISTINCT, _GATHERED = 500, 200_000
-"""Distinct values whose counts are drawn. With more, the values are: so many at once as the processor's cache holds."""
+"""Up to this many distinct values their counts are drawn; with more, the values are, as many as the cache holds."""
 
 
 def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
     """Share of the relevant items among the first `k` of a list.
 
     Args:
-        ranked: Item ids, best first. An id that stands there twice counts once: its later copies are dropped before
+        ranked: Item ids, best first. A repeated id counts once: its later copies are dropped before
             positions are counted, so what follows them moves up. A list shorter than `k` is not padded.
         relevant: Item ids, any order, repeats counted once.
         k: Positions that count, 1 or more.
@@ -147,7 +147,7 @@ class Interval:
 def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0) -> Interval:
     """Mean with a percentile bootstrap interval over the values (users, as a rule).
 
-    NaN values are missing: left out, and seen in `n`. The bounds are NaN where the sample says nothing about its own
+    NaN values are missing: left out, and seen in `n`. The bounds are NaN where the sample shows nothing of its own
     spread: fewer than two values, or all alike (0 hits of 8 does not prove that the next is none).
 
     Args:
@@ -189,7 +189,7 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int
 def clustered_interval(
     values: ArrayLike, clusters: ArrayLike, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
 ) -> Interval:
-    """`mean_interval` for values that come in clusters, such as several targets of one user: clusters are resampled.
+    """Estimate a mean of values that come in clusters, such as several targets of one user: clusters are resampled.
 
     Values of one cluster are alike, so an interval that takes them for independent ones is too narrow. With one value a
     cluster, this is `mean_interval`, drawn otherwise.
@@ -241,7 +241,7 @@ def paired_interval(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Interval:
-    """By how much `first` is above `second` on the same cases: the mean difference with its bootstrap interval.
+    """Estimate how far `first` is above `second` on the same cases: the mean difference with its bootstrap interval.
 
     What both find easy or hard cancels out, so this tells two systems apart that two separate intervals cannot.
 
@@ -257,7 +257,7 @@ def paired_interval(
         mean(first - second); `n` counts pairs. The bounds are NaN where all differences are alike.
 
     Raises:
-        ValueError: the two differ in length, so that nothing says which cases belong together.
+        ValueError: the two differ in length, so that it is unknown which cases belong together.
     """
     one, other = np.asarray(first, dtype=np.float64).ravel(), np.asarray(second, dtype=np.float64).ravel()
     if len(one) != len(other):

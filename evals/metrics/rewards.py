@@ -36,19 +36,19 @@ class TokenFree:
 
 
 SCHEME = "deeprec"
-"""Under which name the components are stored."""
+"""The name that the components are stored under."""
 FORMAT_ERROR = -1.0
 INVOCATIONS, FREE_INVOCATIONS, MAX_INVOCATIONS = 0.5, 1, 3
 DIVERSITY = 0.2
-HIT, PLACE, PLACES = 1.0, 0.2, 10
+HIT, POSITION, POSITIONS = 1.0, 0.2, 10
 SIMILARITY = 10.0
 
 
 def format_fault(trace: RunTrace) -> str | None:
-    """What is wrong with how the model spoke, or None: every turn readable, and a list as it was asked for.
+    """Name what is wrong with the format of a run, or None: every turn readable, and a list as the request demands.
 
-    The list must name as many different candidates as were asked for (or all, where the searches found fewer), each
-    once, and nothing that was not found.
+    The list must name as many different candidates as the request demands (or all, where the retrievals found fewer),
+    each once, and nothing that was not found.
     """
     for turn in trace.turns:
         if turn.action in ("malformed", "unavailable"):
@@ -57,7 +57,7 @@ def format_fault(trace: RunTrace) -> str | None:
         return "no list"
     if trace.ungrounded:
         return f"{trace.ungrounded} entries of the list name no candidate"
-    named = [place.item_id for place in trace.written]
+    named = [entry.item_id for entry in trace.written]
     if len(set(named)) < len(named):
         return "the list repeats an item"
     found = {item.id for retrieval in trace.retrievals for item in retrieval.items}
@@ -73,28 +73,28 @@ def format_reward(trace: RunTrace) -> float:
 
 
 def invocation_reward(trace: RunTrace) -> float:
-    """0.5 for each call of the recommender after the first, up to the third: 0.5 * (min(n, 3) - 1)."""
+    """0.5 for each retrieval after the first, up to the third: 0.5 * (min(n, 3) - 1)."""
     if not _is_the_models(trace):
         return math.nan
     return INVOCATIONS * (min(len(trace.retrievals), MAX_INVOCATIONS) - FREE_INVOCATIONS)
 
 
 def make_diversity_reward(encoder: Encoder) -> Reward:
-    """Build the reward for searching for different things: 0.2 * (1 - mean pairwise cosine of the preferences).
+    """Build the reward for retrieving by different preferences: 0.2 * (1 - mean pairwise cosine of the preferences).
 
     Returns:
         f(trace) -> in [0, 0.4]; 0 for a run with one preference, which differs from nothing; NaN for one with none.
     """
 
     def reward(trace: RunTrace) -> float:
-        said = [retrieval.preference for retrieval in trace.retrievals if retrieval.preference]
-        if not said or not _is_the_models(trace):
+        written = [retrieval.preference for retrieval in trace.retrievals if retrieval.preference]
+        if not written or not _is_the_models(trace):
             return math.nan
-        if len(said) == 1:
+        if len(written) == 1:
             return 0.0
-        vectors = encoder.encode(said, role="preference").astype(np.float64)  # (preferences, width)
+        vectors = encoder.encode(written, role="preference").astype(np.float64)  # (preferences, width)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        pairs = (vectors @ vectors.T)[np.triu_indices(len(said), k=1)]
+        pairs = (vectors @ vectors.T)[np.triu_indices(len(written), k=1)]
         return float(DIVERSITY * (1 - pairs.mean()))
 
     return reward
@@ -102,21 +102,21 @@ def make_diversity_reward(encoder: Encoder) -> Reward:
 
 def hit_reward(trace: RunTrace) -> float:
     """1 where the target is among the first ten of the written list, else 0; NaN where no target is known."""
-    place = _place_of_target(trace)
-    return place if math.isnan(place) else HIT * (place < PLACES)
+    position = _target_position(trace)
+    return position if math.isnan(position) else HIT * (position < POSITIONS)
 
 
 def rank_reward(trace: RunTrace) -> float:
-    """How high the target stands in the written list: 0.2 * (10 - i) at 0-based place i, 0 without a hit."""
-    place = _place_of_target(trace)
-    return place if math.isnan(place) else PLACE * max(0.0, PLACES - place)
+    """0.2 * (10 - i) for the target at 0-based position i of the written list, 0 without a hit."""
+    position = _target_position(trace)
+    return position if math.isnan(position) else POSITION * max(0.0, POSITIONS - position)
 
 
 def make_similarity_reward(artifact: Artifact) -> Reward:
-    """Build the point-wise reward: how much the written list is like the target, the top of the list most of all.
+    """Build the point-wise reward: how similar the written list is to the target, its top positions most of all.
 
-    Ten times the mean over the first ten places, weighted by (1 - i/n)^2, of the mean of two cosines with the target:
-    of the text embeddings, and of the vectors that the recommender compares a query with.
+    Ten times the mean over the first ten positions, weighted by (1 - i/n)^2, of the mean of two cosines with the
+    target: of the text embeddings, and of the vectors that the recommender compares a query with.
 
     Returns:
         f(trace) -> in [-10, 10]; NaN where no target is known, where the model wrote no list, or where an item is not
@@ -168,11 +168,11 @@ def _is_the_models(trace: RunTrace) -> bool:
 
 def _written(trace: RunTrace) -> list[str]:
     """The first ten of the model's list, a repeat counted once."""
-    return list(dict.fromkeys(place.item_id for place in trace.written))[:PLACES]
+    return list(dict.fromkeys(entry.item_id for entry in trace.written))[:POSITIONS]
 
 
-def _place_of_target(trace: RunTrace) -> float:
-    """0-based; infinite where the target is not in the list, NaN where that cannot be said."""
+def _target_position(trace: RunTrace) -> float:
+    """0-based; infinite where the target is not in the list, NaN where that is unknown."""
     if trace.run.target_id is None or not _is_the_models(trace):
         return math.nan
     named = _written(trace)

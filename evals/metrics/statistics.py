@@ -1,4 +1,4 @@
-"""Whether a difference between two systems can be believed: a paired test, its correction for many, and its power."""
+"""Statistics of the difference between two systems: a paired test, its correction for many tests, and its power."""
 
 import math
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from deeprec.trm_tool.errors import ConfigError
 
 FEW_USERS = 100
-"""Below this many users a result says in its own line that they are too few."""
+"""Below this many users a result is reported as one of too few users."""
 _CHUNK = 2_000_000
 """Random draws held in memory at once."""
 
 
 def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 20_000, seed: int = 0) -> float:
-    """How often chance alone sets two systems as far apart as they are: a two-sided paired randomisation test.
+    """Estimate how often chance sets two systems as far apart as they are: a paired, two-sided randomisation test.
 
     If the systems were alike, the two scores of a user could be swapped. Swaps are drawn; the p-value is the share of
     draws whose mean difference is at least as far from zero as the one seen, the one seen counted as a draw.
@@ -31,7 +31,7 @@ def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 
         A p-value in (0, 1]; 1 where no pair differs, NaN where there is no pair.
 
     Raises:
-        ValueError: the two differ in length, so that nothing says which scores belong together.
+        ValueError: the two differ in length, so that it is unknown which scores belong together.
 
     Source:
         Smucker, Allan & Carterette 2007, doi:10.1145/1321440.1321528. Signs of equal differences are drawn together, as
@@ -54,7 +54,7 @@ def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """P-values corrected for having made several comparisons, so that one false alarm among all of them stays rare.
+    """Correct p-values for several comparisons, so that one false alarm among all of them stays rare.
 
     Args:
         p_values: Comparison -> p-value. NaN stays NaN and counts as no comparison.
@@ -65,16 +65,16 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     known = sorted((value, name) for name, value in p_values.items() if not math.isnan(value))
     corrected = dict.fromkeys(p_values, math.nan)
     highest = 0.0
-    for place, (value, name) in enumerate(known):
-        highest = max(highest, min(1.0, value * (len(known) - place)))
+    for index, (value, name) in enumerate(known):
+        highest = max(highest, min(1.0, value * (len(known) - index)))
         corrected[name] = highest
     return corrected
 
 
 def smallest_difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95, power: float = 0.8) -> float:
-    """The true difference that a sample like this one would have shown with probability `power`.
+    """Estimate the true difference that a sample like this one would have shown with probability `power`.
 
-    A comparison that found nothing says nothing about smaller differences than this.
+    A comparison that found no difference leaves differences smaller than this open.
 
     Args:
         first: A score of each user (n,).

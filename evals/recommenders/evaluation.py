@@ -32,7 +32,7 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemScores:
-    """What one system reached, with seen items masked or not."""
+    """The scores of one system, with seen items masked or not."""
 
     system: str
     oracle: bool
@@ -55,7 +55,7 @@ class TRMEvaluation:
     holdout: int
     """Items at the end of each user's sequence that neither the TRM nor the baselines learned from."""
     trust: float
-    """In every preference."""
+    """The trust in every preference."""
     artifact_fingerprint: str
     dataset_fingerprint: str
     protocol: str
@@ -135,22 +135,24 @@ def evaluate_trm(
         make_trm_system("TRM", artifact, encoder),
     ]
     if conditions:
-        said = make_conditions(cases, catalogue, artifact.popularity.tolist(), seed=seed)
+        written = make_conditions(cases, catalogue, artifact.popularity.tolist(), seed=seed)
         systems += [
             make_trm_system(
                 f"TRM, {each.name}", artifact, encoder, preferences=each.preferences, trust=trust, oracle=each.oracle
             )
-            for each in said
+            for each in written
         ]
         systems += [
             make_filter_system(f"TRM, filtered by {each.name}", artifact, encoder, each.phrases)
-            for each in said
+            for each in written
             if each.name in (EXACT, ONE)
         ]
     else:
-        told = all_attributes(cases, catalogue)
+        attributes = all_attributes(cases, catalogue)
         systems.append(
-            make_trm_system("TRM + target's attributes", artifact, encoder, preferences=told, trust=trust, oracle=True)
+            make_trm_system(
+                "TRM + target's attributes", artifact, encoder, preferences=attributes, trust=trust, oracle=True
+            )
         )
     return TRMEvaluation(
         split=split,
@@ -175,7 +177,7 @@ def evaluate_systems(
     cutoffs: Sequence[int] = CUTOFFS,
     seed: int = 0,
 ) -> tuple[SystemScores, ...]:
-    """Recall and NDCG of each system on the same cases, first with seen items masked, then without.
+    """Compute Recall and NDCG of each system on the same cases, first with seen items masked, then without.
 
     Every score is computed once and ranked both ways here, so that no system can be masked differently from another.
     Several cases of a user count as one: their mean is the user's value.
@@ -196,7 +198,7 @@ def evaluate_systems(
 
 
 def mean_by(users: Sequence[str], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean value of each user (users,), in the order in which they first occur; NaN where one of them is NaN."""
+    """Average the values of each user -> (users,), in order of first occurrence; NaN where one of them is NaN."""
     _, first, index = np.unique(np.array(users), return_index=True, return_inverse=True)
     means = np.bincount(index, weights=values) / np.bincount(index)
     ordered: NDArray[np.float64] = means[np.argsort(first)]
@@ -249,7 +251,7 @@ def _protocol(split: str, cases: Sequence[Case], positions: int, items: int, hol
         f"come back, for every system alike. The TRM was trained, and the baselines counted, without the last "
         f"{holdout} {'item' if holdout == 1 else 'items'} of each user. Means over users with 95% percentile bootstrap "
         f"intervals. A preference is read as its sentence embedding and, beside it, as the catalogue's phrases that it "
-        f"names in so many words, decades and years among them. 'Oracle' rows are told the "
+        f"names in so many words, decades and years among them. 'Oracle' rows receive the "
         f"target's own attributes: an upper bound, not a result."
     )
 

@@ -1,4 +1,4 @@
-"""What a recommender is told in an evaluation of its preference side: the truth, parts of it, and other people's."""
+"""Preferences for the evaluation of a recommender: the target's attributes, parts of them, and other people's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ WRONG = "of a random other user"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One preference a case."""
+    """One kind of preference, a text for each case."""
 
     name: str
     oracle: bool
-    """Whether it says something about the target."""
+    """Whether it holds something about the target."""
     phrases: Mapping[Case, tuple[str, ...]]
     """Case -> the phrases that the preference is made of; none where the target has no phrase."""
     preferences: Mapping[Case, str]
@@ -38,12 +38,12 @@ def make_conditions(
 ) -> tuple[Condition, ...]:
     """Write the preferences of six conditions for the same cases.
 
-    What a text names in the catalogue's own words, or as a year or decade, the recommender reads word by word
-    (`PhraseSpotter`): in the first held-out condition that is everything, in the second only decades that are not told
+    Whatever a text names in the catalogue's own words, or as a year or decade, the recommender reads word by word
+    (`PhraseSpotter`): in the first held-out condition that is everything, in the second only decades that are not named
     by a title. Genres in other words are left to the sentence embedding.
 
     `all attributes`: every phrase that is true of the target, never its title. `one attribute`: one of them, drawn.
-    The two held-out conditions say all of them in sentences, and in sentences and words, that training never uses;
+    The two held-out conditions write all of them in sentences, and in sentences and words, that training never uses;
     the templates go round, so that each is used equally often. `of a random other user`: all phrases of the target of
     another user's case. `half right, half wrong`: half of the target's phrases and as many, where there are, of the
     other user's that are not true of the target, shuffled.
@@ -60,7 +60,7 @@ def make_conditions(
     rng = np.random.default_rng(seed)
     own = {case: catalogue.phrases_of(case.target) for case in cases}
     other = _of_other_users(cases, users, rng)
-    one = {case: draw_one(said, rng) for case, said in own.items()}
+    one = {case: draw_one(phrases, rng) for case, phrases in own.items()}
     wrong = {case: own[other[case]] for case in cases}
     half = {case: mix(own[case], wrong[case], rng) for case in cases}
     templates = [template for register in REGISTERS.values() for template in register]
@@ -69,26 +69,26 @@ def make_conditions(
     reworded = HeldOutWordings(catalogue, popularity)
 
     def listed(phrases: Mapping[Case, tuple[str, ...]]) -> dict[Case, str]:
-        return {case: SEPARATOR.join(said) for case, said in phrases.items()}
+        return {case: SEPARATOR.join(of_case) for case, of_case in phrases.items()}
 
-    def told(wordings: HeldOutWordings) -> dict[Case, str]:
+    def worded(wordings: HeldOutWordings) -> dict[Case, str]:
         return {
-            case: wordings.say(own[case], templates[turn], rng, never=case.target) if own[case] else ""
+            case: wordings.write(own[case], templates[turn], rng, never=case.target) if own[case] else ""
             for case, turn in zip(cases, turns, strict=True)
         }
 
     return (
         Condition(name=EXACT, oracle=True, phrases=own, preferences=listed(own)),
         Condition(name=ONE, oracle=True, phrases=one, preferences=listed(one)),
-        Condition(name=SENTENCES, oracle=True, phrases=own, preferences=told(plain)),
-        Condition(name=REWORDED, oracle=True, phrases=own, preferences=told(reworded)),
+        Condition(name=SENTENCES, oracle=True, phrases=own, preferences=worded(plain)),
+        Condition(name=REWORDED, oracle=True, phrases=own, preferences=worded(reworded)),
         Condition(name=HALF, oracle=True, phrases=half, preferences=listed(half)),
         Condition(name=WRONG, oracle=False, phrases=wrong, preferences=listed(wrong)),
     )
 
 
 def _of_other_users(cases: Sequence[Case], users: Sequence[str], rng: np.random.Generator) -> dict[Case, Case]:
-    """A case of another user for each case: users stand in a random circle and borrow from their neighbour."""
+    """Choose a case of another user for each case: users form a random circle and borrow from their neighbour."""
     by_user: dict[str, list[Case]] = {user: [] for user in users}
     for case in cases:
         by_user[case.user].append(case)

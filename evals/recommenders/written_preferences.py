@@ -1,4 +1,4 @@
-"""What preferences that a model wrote in logged runs are worth: the same cases with them and without any."""
+"""The worth of preferences that a model wrote in logged runs: the same cases with them and without any."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class WrittenEvaluation:
     """Preferences in the file."""
     used: int
     trust: float
-    """In every preference."""
+    """The trust in every preference."""
     refused: Mapping[str, int]
     """`Refusal` -> how many."""
     policies: Mapping[str, int]
-    """Who wrote them: model, adapter version, guided or free -> how many of those used."""
+    """Writers: model, adapter version, guided or free -> how many of those used."""
     protocol: str
     notes: tuple[str, ...]
     scores: tuple[WrittenScores, ...]
@@ -110,7 +110,7 @@ def evaluate_written(
 
     Raises:
         ConfigError: the artifact was trained with the targets of this split, or lacks items of the data.
-        DataError: no preference belongs to a case; the message says why.
+        DataError: no preference belongs to a case; the message counts the reasons.
     """
     check_artifact(artifact, dataset, split)
     distance = check_split(split)

@@ -1,1 +1,1 @@
-"""Whom and what is asked in an evaluation: cases, their guards against leaks, held-out wordings."""
+"""Requests of evaluations: cases, agent requests, guards against leaks, held-out wordings."""

@@ -1,4 +1,4 @@
-"""Whom a recommender is evaluated on: a user's history and the item that came next."""
+"""Cases of an evaluation: a user's history and the item that came next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +23,14 @@ class Case:
 
 
 def make_case(dataset: Dataset, user: str, holdout: int = 1) -> Case:
-    """The case of one user whose target is the `holdout`-th item from the end of their sequence."""
+    """Make the case of one user whose target is the `holdout`-th item from the end of their sequence."""
     return Case(user=user, history=dataset.history(user, holdout), target=dataset.target(user, holdout))
 
 
 def make_cases(dataset: Dataset, split: str = "test", *, positions: int = 1) -> list[Case]:
-    """Cases of every user: `test` has the last item as its target, `valid` the one before, `train` the one before that.
+    """Make the cases of every user.
+
+    The target of `test` is the last item, that of `valid` the one before, that of `train` the one before that.
 
     With `positions` above 1, that many items of each user are targets, counted backwards from the split's own, each
     with the history before it: a narrower interval, for models that have read none of them (`Dataset.without_last`).
@@ -44,7 +46,7 @@ def make_cases(dataset: Dataset, split: str = "test", *, positions: int = 1) -> 
 
 
 def check_split(split: str) -> int:
-    """How far from the end of a user's sequence the targets of `split` lie, or ConfigError."""
+    """Return how far from the end of a user's sequence the targets of `split` lie, or raise ConfigError."""
     if split not in SPLITS:
         raise ConfigError(f"There is no split {split!r}. Choose {' or '.join(SPLITS)}.")
     return SPLITS[split]

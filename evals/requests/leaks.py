@@ -1,4 +1,4 @@
-"""Guards of the pair of user and target: it is not shown before it is asked for, and nothing was learned from it.
+"""Guards of the pair of user and target: no prompt shows it before the model answers, and nothing was learned from it.
 
 A user's other items may be learned from, and so may the target in the hands of other users; the pair may not.
 """
@@ -19,7 +19,7 @@ Pair = tuple[str, str]
 
 
 class Trained(Protocol):
-    """What the guards ask about a recommender: an `Artifact` and every `Recommender` answer."""
+    """What the guards read of a recommender. An `Artifact` has it, and so has every `Recommender`."""
 
     @property
     def catalogue(self) -> CatalogueView:
@@ -31,10 +31,10 @@ class Trained(Protocol):
 
 
 def holdout_of(recommender: Trained) -> int:
-    """How many last items of each person a recommender has not learned from.
+    """Return how many last items of each person a recommender has not learned from.
 
     Raises:
-        ConfigError: the recommender does not report it, so that nobody can tell whether it has learned the targets.
+        ConfigError: the recommender does not report it, so that it may have learned the targets.
     """
     holdout = recommender.identity.holdout
     if holdout is None:
@@ -99,8 +99,8 @@ def check_cases(cases: Iterable[Case], dataset: Dataset, split: str) -> None:
         before = len(sequence) - from_end
         if before < 0 or case.target != sequence[before] or case.history != sequence[:before]:
             raise ConfigError(
-                f"The case of user {case.user!r} is none of the split {split}: its history has {len(case.history)} "
-                f"items where {max(before, 0)} lie before the target. Make cases with `make_cases`."
+                f"The case of user {case.user!r} does not belong to the split {split}: its history has "
+                f"{len(case.history)} items where {max(before, 0)} lie before the target. Make cases with `make_cases`."
             )
 
 
@@ -110,10 +110,10 @@ def check_disjoint(evaluated: Iterable[Pair], learned: Iterable[Pair], *, by: st
     Args:
         evaluated: Pairs that figures are made of.
         learned: Pairs that something was trained or selected on.
-        by: What learned, for the message: "the recommender", "the policy".
+        by: The learner, for the message: "the recommender", "the policy".
 
     Raises:
-        ConfigError: they share a pair; says how many, and names one.
+        ConfigError: they share a pair; the message counts them and names one.
     """
     shared = set(evaluated) & set(learned)
     if shared:
@@ -125,18 +125,18 @@ def check_disjoint(evaluated: Iterable[Pair], learned: Iterable[Pair], *, by: st
 
 
 def evaluated_pairs(cases: Iterable[Case]) -> set[Pair]:
-    """The pairs of cases. A target that the history holds too is left out: masked, nobody can find it."""
+    """Collect the pairs of cases. A target that is in the history too is left out: it is masked, never found."""
     return {(case.user, case.target) for case in cases if case.target not in case.history}
 
 
 def learned_pairs(recommender: Trained, dataset: Dataset) -> set[Pair]:
-    """What a recommender that was trained on `dataset` learned from: all but the last items that it held out."""
+    """Collect the pairs that a recommender learned from: all of `dataset` but the last items that it held out."""
     holdout = holdout_of(recommender)
     return {(user, item) for user in dataset.users for item in dataset.history(user, holdout)}
 
 
 def weak_points(recommender: Trained, dataset: Dataset, cases: Sequence[Case]) -> dict[str, float]:
-    """What the guards cannot refuse and a reader must know, as 1 or 0 by name.
+    """Return what the guards cannot refuse and a reader must know, as 1 or 0 by name.
 
     - `other_data`: the recommender was trained on other data, or does not report on which, so nothing proves that it
       did not learn the targets.

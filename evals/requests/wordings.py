@@ -1,8 +1,8 @@
-"""Held-out ways to say a preference: frames and words that the recommender's training never uses.
+"""Held-out wordings of a preference: sentences and words that the recommender's training never uses.
 
-Training says phrases of the catalogue in lists. To see whether it has learned what they mean and not how they sound,
-the same attributes are said here in sentences, with other words for the embedded catalogue's genres, and with a decade
-named by a year, a nickname or a well-known title of that time.
+Training writes phrases of the catalogue in lists. To see whether the recommender has learned what they mean and not how
+they sound, the same attributes are written here in sentences, with other words for the embedded catalogue's genres, and
+with a decade named by a year, a nickname or a well-known title of that time.
 """
 
 import re
@@ -77,7 +77,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "war": ("about soldiers in battle", "set on the front lines"),
     "western": ("with cowboys and gunslingers", "set in the Wild West"),
 }
-"""Genres of the embedded catalogue in other words; a phrase that is not here is said as it is."""
+"""Genres of the embedded catalogue in other words; a phrase that is not here is used as it is."""
 
 _NICKNAMES = {"1920s": "twenties", "1930s": "thirties", "1940s": "forties", "1950s": "fifties", "1960s": "sixties"}
 _NICKNAMES |= {"1970s": "seventies", "1980s": "eighties", "1990s": "nineties"}
@@ -85,12 +85,12 @@ _DECADE = re.compile(r"\d{3}0s")
 
 
 class HeldOutWordings:
-    """Says phrases in held-out sentences. `reworded` also puts other words for genres and decades.
+    """Writes phrases in held-out sentences. `reworded` also puts other words for genres and decades.
 
     Args:
         catalogue: Titles that stand for a decade are drawn from its items, by their decade's phrase.
         popularity: Items' interactions in training, in catalogue order: only well-known titles stand for a time.
-        reworded: False says the attributes in the catalogue's own words and changes the sentences alone.
+        reworded: False keeps the catalogue's own words and changes the sentences alone.
     """
 
     def __init__(self, catalogue: Catalogue, popularity: Sequence[float], *, reworded: bool = True) -> None:
@@ -104,7 +104,7 @@ class HeldOutWordings:
                 if _DECADE.fullmatch(phrase):
                     self._titles.setdefault(phrase, []).append(item_id)
 
-    def say(self, phrases: Sequence[str], template: str, rng: np.random.Generator, *, never: str) -> str:
+    def write(self, phrases: Sequence[str], template: str, rng: np.random.Generator, *, never: str) -> str:
         """Say phrases in a sentence.
 
         Args:

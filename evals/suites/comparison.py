@@ -1,4 +1,4 @@
-"""Two systems on the same users: paired differences, whether to believe them, and for whom they hold."""
+"""Differences of two systems on the same users: paired, tested, and by slice of the users."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class Difference:
     first_mean: float
     second_mean: float
     interval: Interval
-    """Of the first above the second; `n` counts users that both have a value for."""
+    """How far the first is above the second; `n` counts users for whom both have a value."""
     p_value: float
     corrected_p: float
-    """After Holm, over the comparisons that were made together."""
+    """Corrected after Holm, over the comparisons that were made together."""
     smallest: float
     """The difference that this sample would have shown four times out of five."""
     slice: str = "all"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it: a missing number is None."""
-        told = {
+        """Return JSON values; a missing number is None."""
+        values = {
             name: getattr(self, name)
             for name in ("first", "second", "measure", "slice", "first_mean", "second_mean", "p_value", "corrected_p")
         }
-        told |= {"smallest_difference": self.smallest, "few_users": self.interval.n < FEW_USERS}
-        shown = {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in told.items()}
+        values |= {"smallest_difference": self.smallest, "few_users": self.interval.n < FEW_USERS}
+        shown = {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
         return shown | {"difference": self.interval.to_dict()}
 
 
@@ -62,7 +62,7 @@ def compare_systems(
 
 
 def compare_all(results: SuiteResults, baseline: str, measure: str, *, seed: int = 0) -> list[Difference]:
-    """Every system of a suite against one of them, on one measure; the p-values are corrected over all of them.
+    """Compare every system of a suite with one of them, on one measure; the p-values are corrected over all of them.
 
     Systems that mask seen items otherwise than the baseline are left out.
     """
@@ -76,7 +76,7 @@ def compare_all(results: SuiteResults, baseline: str, measure: str, *, seed: int
 
 
 def compare_slices(results: SuiteResults, first: str, second: str, measure: str, *, seed: int = 0) -> list[Difference]:
-    """Two systems in each slice of the users that has at least 20 of them; corrected over the slices."""
+    """Compare two systems in each slice of at least 20 users; p-values are corrected over the slices."""
     one, other = results.system(first), results.system(second)
     found = []
     for name, users in slices(results).items():
@@ -97,7 +97,7 @@ def masks_alike(first: SystemResults, second: SystemResults) -> bool:
 
 
 def slices(results: SuiteResults) -> dict[str, set[str]]:
-    """Users by what their case is like: the target's popularity, the history's length, the target's attributes."""
+    """Group users by their case: the target's popularity, the history's length, the target's attributes."""
     cases = results.cases
     found: dict[str, set[str]] = {}
     for key, words in (("target_popularity", "target"), ("history_length", "history")):
@@ -128,7 +128,7 @@ def slices(results: SuiteResults) -> dict[str, set[str]]:
 def paired_values(
     first: SystemResults, second: SystemResults, measure: str, users: set[str] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A measure of two systems on the users that both have, in one order (n,) and (n,).
+    """Return a measure of two systems on the users that both have, in one order, (n,) and (n,).
 
     Raises:
         ConfigError: as `compare_systems`.
@@ -143,8 +143,8 @@ def paired_values(
             f"{unmasked.name} lists items of the history and {masked.name} does not: seen items are masked for one of "
             "them only, so their figures do not compare. Mask them in both."
         )
-    of_first = {user: place for place, user in enumerate(first.users)}
-    of_second = {user: place for place, user in enumerate(second.users)}
+    of_first = {user: row for row, user in enumerate(first.users)}
+    of_second = {user: row for row, user in enumerate(second.users)}
     both = [user for user in first.users if user in of_second and (users is None or user in users)]
     if not both:
         raise ConfigError(f"{first.name} and {second.name} share no user, so nothing can be paired.")
@@ -188,5 +188,5 @@ def _difference(
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
-    corrected = holm({str(place): difference.p_value for place, difference in enumerate(differences)})
-    return [replace(found, corrected_p=corrected[str(place)]) for place, found in enumerate(differences)]
+    corrected = holm({str(index): difference.p_value for index, difference in enumerate(differences)})
+    return [replace(found, corrected_p=corrected[str(index)]) for index, found in enumerate(differences)]

@@ -85,7 +85,7 @@ def run_suite(
     Raises:
         ConfigError: an unknown system, a recommender that has learned targets of the suite or does not report what it
             has learned, no server for the agents.
-        ServerLostError: the server went away.
+        ServerLostError: the server became unavailable.
     """
     recommender, for_agents = _recommenders(artifact, encoder, cache)
     check_holdout(recommender, dataset, suite.split)

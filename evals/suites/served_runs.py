@@ -1,4 +1,4 @@
-"""Many agent runs on one server, where a run that the server's end spoilt does not pass for a result."""
+"""Many agent runs on one server; a run that the loss of the server broke off is not counted as a result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_FALLEN = 16
 
 
 class ServerLostError(DeepRecError):
-    """The model's server went away while agents ran. What has finished is stored; run the same again to go on."""
+    """The model's server became unavailable while agents ran. What has ended is stored; the same call resumes."""
 
 
 async def run_on_server(
@@ -42,7 +42,7 @@ async def run_on_server(
         max_concurrency: runs in flight at once.
         on_ended: called with a request's index and the run's status when it has ended.
     Raises:
-        ServerLostError: the server went away.
+        ServerLostError: the server became unavailable.
     """
     fallen: list[int] = []
     in_a_row = 0
@@ -76,4 +76,4 @@ async def _check_server(policy: CompletionPolicy) -> None:
     try:
         await policy.tokenize("still there?")
     except PolicyError as error:
-        raise ServerLostError(f"The server went away: {error}") from error
+        raise ServerLostError(f"The model's server is unavailable: {error}") from error

@@ -1,4 +1,4 @@
-"""Recommenders that need no training, for every figure to stand beside: popularity and item co-occurrence."""
+"""Baselines that need no training: popularity and item co-occurrence."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Scorer = Callable[[Sequence[Sequence[str]]], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoOccurrenceConfig:
-    """How often two items stand near each other in histories, and which items of a history are asked.
+    """How near two items of a history have to be to co-occur, and which items of a history count.
 
     The window was chosen on the validation targets of ml-100k (NDCG@10, seen items masked), out of 1, 3, 5, 10, 20 and
     the whole history, each with raw counts and with cosines.
@@ -26,7 +26,7 @@ class CoOccurrenceConfig:
     window: int = 20
     """Two items co-occur when at most this many steps lie between them in one history."""
     last: int = 5
-    """Items of a history that are asked, counted from its end."""
+    """Items of a history that count, from its end."""
 
     def __post_init__(self) -> None:
         for name in ("window", "last"):
@@ -72,7 +72,7 @@ def make_cooccurrence_scorer(
         dataset: What is counted, without the last `holdout` items of each user.
         holdout: Items at the end of each user's sequence that are not counted.
         catalogue: Whose order the scores have; None is the data's own.
-        config: The window, and how much of a history is asked.
+        config: The window, and how much of a history counts.
     """
     config = config or CoOccurrenceConfig()
     known = dataset.catalogue if catalogue is None else catalogue
@@ -106,7 +106,7 @@ def _counts(sequences: Sequence[NDArray[np.int64]], items: int) -> NDArray[np.fl
 def _pairs(
     sequences: Sequence[NDArray[np.int64]], items: int, window: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Ordered pairs of different items that stand within `window` steps, sorted, both ways round, with their counts."""
+    """Count ordered pairs of different items within `window` steps, sorted, in both directions."""
     keys, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     longest = max(map(len, sequences), default=0)
     for step in range(1, min(window, longest - 1) + 1):

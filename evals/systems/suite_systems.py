@@ -104,7 +104,7 @@ def popularity(setting: Setting) -> System:
 
 
 def cooccurrence(setting: Setting) -> System:
-    """Items that stand near the latest of the history in other histories."""
+    """Items that other histories hold near the latest items of this one."""
     scorer = make_cooccurrence_scorer(setting.dataset, holdout=setting.holdout, catalogue=setting.recommender.catalogue)
     return make_system("co-occurrence", scorer)
 

@@ -1,4 +1,4 @@
-"""What an evaluation compares: anything that scores a whole catalogue for a case."""
+"""Systems that score a whole catalogue for a case, which evaluations compare."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ class System:
 
 
 def make_system(name: str, score: Scorer) -> System:
-    """A system out of a scorer, which sees histories and never a target."""
+    """Build a system out of a scorer, which sees histories and never a target."""
     return System(name=name, score=lambda cases: score([case.history for case in cases]))
 
 
 def all_attributes(cases: Sequence[Case], catalogue: CatalogueView) -> dict[Case, str]:
-    """The preference of the oracle: every phrase that is true of a case's target, and never its title."""
+    """Write the preference of the oracle: every phrase that is true of a case's target, and never its title."""
     return {case: SEPARATOR.join(catalogue.phrases_of(case.target)) for case in cases}
 
 
@@ -55,9 +55,9 @@ def make_recommender_system(
     Args:
         name: Of the row.
         recommender: Answers with the history masked, so that seen items have -inf.
-        k: Items that are asked for.
+        k: Items that are retrieved.
         preferences: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
-        oracle: Whether the preferences say something about the target.
+        oracle: Whether the preferences hold something about the target.
     """
     positions = {item_id: position for position, item_id in enumerate(recommender.catalogue.ids)}
 
@@ -81,7 +81,7 @@ def make_trm_system(
     trust: float | None = None,
     oracle: bool = False,
 ) -> System:
-    """The TRM over the whole catalogue; tests hold its order to the retriever's.
+    """Build a system that scores the catalogue with the TRM, in the retriever's own order.
 
     Args:
         name: Of the row.
@@ -89,7 +89,7 @@ def make_trm_system(
         encoder: The artifact's own.
         preferences: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
         trust: In a preference; None is the artifact's own.
-        oracle: Whether the preferences say something about the target.
+        oracle: Whether the preferences hold something about the target.
     """
     catalogue, snapshot = artifact.catalogue, Snapshot.of(artifact)
     weight = trust_of(artifact) if trust is None else trust
@@ -113,10 +113,10 @@ def make_trm_system(
 def make_filter_system(
     name: str, artifact: Artifact, encoder: Encoder, phrases: Mapping[Case, tuple[str, ...]]
 ) -> System:
-    """The plain alternative to a preference: items of which all phrases are true first, by the TRM without one."""
+    """Build the alternative to a preference: items of which all phrases are true first, by the TRM without one."""
     ranked = make_trm_system(name, artifact, encoder)
     catalogue = artifact.catalogue
-    true_of = {phrase: np.zeros(len(catalogue), dtype=np.bool_) for said in phrases.values() for phrase in said}
+    true_of = {phrase: np.zeros(len(catalogue), dtype=np.bool_) for of_case in phrases.values() for phrase in of_case}
     for row, item_id in enumerate(catalogue.ids):
         for phrase in catalogue.phrases_of(item_id):
             if phrase in true_of:
@@ -133,5 +133,5 @@ def make_filter_system(
 
 
 def trust_of(artifact: Artifact) -> float:
-    """How far the artifact trusts a preference when nobody says otherwise."""
+    """Return how far the artifact trusts a preference by default."""
     return float(artifact.config["trust"])

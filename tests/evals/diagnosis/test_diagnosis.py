@@ -318,7 +318,7 @@ def test_runs_worth_reading_have_a_reason_each(logged: Logged) -> None:
             "the target was found only in turn 2 with “like \\x1b[31mHeat”, at rank 2",
         ),
         "biggest gain in rank": (gained, "the target rose from rank 3 to 1 in the list"),
-        "searched for the same": (same, "all 2 searches said “x”"),
+        "searched for the same": (same, "all 2 retrievals had the preference “x”"),
         "copied the recommender": (
             copied,
             "the list is the first retrieval in its order; 1 items found later have no place in it",

@@ -1,4 +1,4 @@
-"""Held-out wordings say what is true of a case and never name its target."""
+"""Held-out wordings name what is true of a case and never its target."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_every_template_makes_a_sentence_of_any_phrases() -> None:
     wordings = HeldOutWordings(catalogue, [3.0, 2.0, 1.0])
     rng = np.random.default_rng(0)
     said = [
-        wordings.say(phrases, template, rng, never="1")
+        wordings.write(phrases, template, rng, never="1")
         for template in TEMPLATES
         for phrases in (("crime", "1990s"), ("1990s",), ("odd",))
         for _ in range(5)
@@ -37,7 +37,7 @@ def test_every_template_makes_a_sentence_of_any_phrases() -> None:
     assert not any("Heat" in text for text in said)  # neither its own title nor one that contains it
     assert any("odd" in text for text in said)  # no other word is known for it
     plain = HeldOutWordings(catalogue, [3.0, 2.0, 1.0], reworded=False)
-    assert "crime out of the 1990s" in plain.say(("crime", "1990s"), "movie {kind} {era}", rng, never="1")
+    assert "crime out of the 1990s" in plain.write(("crime", "1990s"), "movie {kind} {era}", rng, never="1")
 
 
 @pytest.mark.parametrize("phrase", sorted(WORDS))
