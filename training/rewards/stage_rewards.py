@@ -12,16 +12,10 @@ from uuid import UUID
 
 from deeprec.agent.traces import PARTS, RunFilter, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
 from deeprec.evals.metrics.rewards import SCHEME, Reward, TokenFree, score_run
-from deeprec.training.rewards.learning_obstacles import RewardCounts, not_computable, obstacle
+from deeprec.training.rewards.learning_obstacles import obstacle
+from deeprec.training.rewards.reward_tally import RewardTally
 from deeprec.training.rewards.stages import KNOWN_COMPONENTS, REWARD, StageReward
-from deeprec.training.rollouts.advantages import (
-    GroupFaults,
-    RewardedRollout,
-    Scale,
-    ScoredRollout,
-    group_key,
-    score_groups,
-)
+from deeprec.training.rollouts.advantages import GroupFaults, RewardedRollout, Scale, ScoredRollout, score_groups
 from deeprec.training.rollouts.rollouts import RolloutError, read_rollouts
 from deeprec.trm_tool.errors import ConfigError
 
@@ -187,27 +181,20 @@ def read_scored(
 
     listen = refuse if strict or on_refused is not None else None
     rewarded = list(read_rewarded(store, where, stage=stage, on_refused=listen))
-    unscored = [each.rollout.run_id for each in rewarded if stage.lacks(each.components)]
-    scored = [] if unscored else score_groups(rewarded, scale=scale, on_faults=on_faults)
-    sizes = Counter(group_key(each.rollout) for each in scored)
-    counts = RewardCounts(
-        stage=stage,
-        unscored=len(unscored),
-        unscored_example=next(iter(unscored), None),
-        with_reward=len(scored),
-        groups_that_differ=len({group_key(each.rollout) for each in scored if each.advantage}),
-        not_computable=Counter(name for each in rewarded for name in not_computable(each.components, stage)),
-    )
+    tally = RewardTally(stage)
+    for each in rewarded:
+        tally.add(each.rollout, each.components)
+    counts = tally.counts()
     fault = obstacle(
         where=where,
         rollouts=len(rewarded),
         refused=refused,
-        groups_of_two=sum(size > 1 for size in sizes.values()),
+        groups_of_two=tally.groups_of_two,
         rewards=counts,
     )
-    if fault is not None and (strict or unscored):
+    if fault is not None and (strict or counts.unscored):
         raise ConfigError(fault)
-    return scored
+    return score_groups(rewarded, scale=scale, on_faults=on_faults)
 
 
 def _read(store: TraceStore, run_id: UUID, rewards: Iterable[Reward]) -> RunTrace | None:

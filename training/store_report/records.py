@@ -1,4 +1,4 @@
-"""The figures of a store report."""
+"""Records of the figures of a store report."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import datetime
 from uuid import UUID
 
 from deeprec.evals.metrics.streaming import Spread
-from deeprec.training.rewards.variance import VarianceShares
+from deeprec.training.rewards.reward_tally import RewardFigures
 from deeprec.training.rollouts.logprob_gap import LogprobGap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusals:
-    """Runs that are no rollouts for one reason."""
+    """Runs that are not rollouts for one reason."""
 
     reason: str
     runs: int
@@ -23,18 +23,18 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSizes:
-    """How many rollouts the groups have."""
+    """The groups by their number of rollouts."""
 
     groups: int
     smallest: int
     median: float
     largest: int
     alone: int
-    """Groups of one: nothing to compare with."""
+    """Groups of one rollout, which has nothing to compare with."""
     sizes: Mapping[int, int]
-    """Size -> groups."""
+    """Number of rollouts -> number of groups."""
     of_several_policies: int
-    """Groups whose rollouts come from different models, adapters or versions: their mean compares policies."""
+    """Groups whose rollouts come from different models, adapters or versions, so that their mean compares policies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,44 +53,23 @@ class PolicyRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecommenderRuns:
-    """The runs that searched with one recommender."""
+    """The runs that used one recommender."""
 
     fingerprint: str
     holdout: int | None
-    """None where a run did not keep it."""
+    """None where the run did not log it."""
     split: str | None
     runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RewardFigures:
-    """A stage's reward over the rollouts."""
-
-    stage: str
-    weights: Mapping[str, float]
-    unscored: int
-    with_reward: int
-    mean: float
-    components: Mapping[str, float]
-    """Component -> its mean where it can be computed, unweighted."""
-    not_computable: Mapping[str, int]
-    """Component -> in how many rollouts it counts and is NaN."""
-    format_held: float
-    """Share of the rollouts with a format score."""
-    flat_groups: int
-    """Groups of two or more with a reward, all equal: no gradient."""
-    flat_example: str | None
-    variance: VarianceShares
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Distance:
-    """How the rollouts fit a model, and how far it is from the policies that sampled them."""
+    """How the rollouts fit a model, and how far the model is from the policies that sampled them."""
 
     gap: LogprobGap
-    """Over a sample."""
+    """The gap over a sample of the rollouts."""
     temperatures: tuple[float, ...]
-    """That the sampled runs were made at."""
+    """The temperatures of the runs in the sample."""
     foreign_tokens: int
     """Rollouts with a token id outside the model's vocabulary."""
     foreign_example: UUID | None
@@ -101,23 +80,23 @@ class Distance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReport:
-    """What there is to train on."""
+    """The runs of a store as trainers see them."""
 
     runs: int
     rollouts: int
     guided: int
-    """Of the rollouts, those under constraints; they count only where they are allowed."""
+    """Rollouts that were sampled under constraints; there are some only where they are allowed."""
     refused: tuple[Refusals, ...]
     groups: GroupSizes | None
     """None where there are no rollouts."""
     lengths: Mapping[str, Spread]
-    """`prompt`, `tool`, `policy` and `total` tokens a rollout."""
+    """`prompt`, `tool`, `policy` and `total` -> the spread of their tokens in a rollout."""
     policies: tuple[PolicyRuns, ...]
     """Oldest first, by their last run."""
     recommenders: tuple[RecommenderRuns, ...]
     rewards: RewardFigures | None
     distance: Distance | None
     obstacle: str | None
-    """Why GRPO could learn nothing from this, and what to do; None where it can, and where guided runs count."""
+    """The reason why GRPO cannot learn from these runs, and the remedy; None where it can or guided runs count."""
     notes: tuple[str, ...]
-    """What weakens what can be learned, one sentence each."""
+    """Weaknesses of these runs as examples, each in full sentences."""

@@ -1,4 +1,4 @@
-"""What a trace store holds to train on: rollouts and refusals, groups, lengths, policies, rewards, distance."""
+"""The report of what a trace store holds for training: rollouts, groups, lengths, policies, rewards, distance."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from deeprec.training.store_report.records import Distance, PolicyRuns, Recommen
 from deeprec.training.store_report.tally import StoreTally
 
 SAMPLE = 16
-"""Rollouts whose log-probabilities are compared, drawn from all of them."""
+"""How many randomly drawn rollouts are compared with a model."""
 FAR = 0.05
-"""Mean distance of log-probabilities in nats from which on it is another policy, not another server's rounding."""
+"""The mean difference of log-probabilities, in nats, beyond which it comes from another policy, not from rounding."""
 _PAGE = 256
 
 
@@ -38,17 +38,17 @@ def report_store(
     seed: int = 0,
     on_progress: Callable[[int], Any] | None = None,
 ) -> StoreReport:
-    """Look through a store as training would; of each run only four lengths stay in memory, beside those of its group.
+    """Read the runs of a store as training would; only four lengths of each run and its group stay in memory.
 
     Args:
-        store: only read.
+        store: the store, which is only read.
         where: which runs; None for all.
-        stage: whose rewards to look at, as they are stored (`score_stored_runs`); None looks at none.
-        policy: what to compare the rollouts with (`load_current_policy`).
+        stage: the stage whose stored rewards are read (`score_stored_runs`); None reads none.
+        policy: a model to compare the rollouts with (`load_current_policy`).
         allow_guided: count guided runs as rollouts, as SFT does.
-        sample: most rollouts to compare with `policy`.
-        seed: of the sample.
-        on_progress: called after each page with the number of runs looked at.
+        sample: how many rollouts to compare with `policy` at most.
+        seed: decides the sample.
+        on_progress: called after each page with the number of runs so far.
 
     Raises:
         TraceStoreError: the store cannot be read.
@@ -68,8 +68,8 @@ def report_store(
         if on_progress is not None:
             on_progress(tally.rollouts + sum(count for count, _ in refused.values()))
     refusals = [Refusals(reason=reason, runs=count, example=run) for reason, (count, run) in refused.items()]
-    counts = tally.reward_counts()
-    stopped = obstacle(
+    counts = None if tally.rewards is None else tally.rewards.counts()
+    fault = obstacle(
         where=where,
         rollouts=tally.rollouts,
         refused={each.reason: each.runs for each in refusals},
@@ -85,9 +85,9 @@ def report_store(
         lengths={name: lengths.spread() for name, lengths in tally.lengths.items()},
         policies=_policies(store, where, tally),
         recommenders=recommender_runs(store, where),
-        rewards=tally.rewards(),
+        rewards=None if tally.rewards is None else tally.rewards.figures(),
         distance=None if policy is None else _distance(store, policy, tally),
-        obstacle=None if allow_guided and tally.rollouts else stopped,
+        obstacle=None if allow_guided and tally.rollouts else fault,
         notes=(),
     )
     unscored = [] if report.obstacle or not (counts and counts.unscored) else [unscored_message(counts, tally.rollouts)]
@@ -114,7 +114,7 @@ def _policies(store: TraceStore, where: RunFilter | None, tally: StoreTally) -> 
 
 
 def recommender_runs(store: TraceStore, where: RunFilter | None = None) -> tuple[RecommenderRuns, ...]:
-    """How many runs searched with which recommender, the most first."""
+    """Count runs by their recommender and split, the most frequent first."""
     with store.snapshot() as snapshot:
         found = snapshot.count_runs("trm_fingerprint", "trm_holdout", "split", where=where)
     return tuple(
@@ -125,21 +125,21 @@ def recommender_runs(store: TraceStore, where: RunFilter | None = None) -> tuple
 
 
 def leaks(recommenders: Iterable[RecommenderRuns]) -> Iterator[str]:
-    """Why a policy that learns from some runs could not be believed, one sentence each."""
+    """Find reasons why figures of a policy that learns from some runs could not be trusted, in full sentences."""
     found = list(recommenders)
-    told = [each for each in found if each.split == SPLIT and each.holdout != SPLITS[SPLIT]]
-    if told:
+    leaking = [each for each in found if each.split == SPLIT and each.holdout != SPLITS[SPLIT]]
+    if leaking:
         yield (
-            f"{sum(each.runs for each in told)} runs of the split {SPLIT} searched with a recommender of holdout "
-            f"{told[0].holdout} (such as {told[0].fingerprint[:12]}), which had learned their targets, or is not known "
-            f"not to have. Collect with one of `deeprec trm train --holdout {SPLITS[SPLIT]}`."
+            f"{sum(each.runs for each in leaking)} runs of the split {SPLIT} used a recommender of holdout "
+            f"{leaking[0].holdout} (such as {leaking[0].fingerprint[:12]}), which has learned their targets, or may "
+            f"have. Collect with one of `deeprec trm train --holdout {SPLITS[SPLIT]}`."
         )
     held_out = [each for each in found if each.split in SPLITS and each.split != SPLIT]
     if held_out:
         splits = " and ".join(sorted({str(each.split) for each in held_out}))
         yield (
-            f"{sum(each.runs for each in held_out)} runs are of the split {splits}: whoever trains on them cannot be "
-            f"evaluated there. Choose --split {SPLIT}."
+            f"{sum(each.runs for each in held_out)} runs are of the split {splits}: a policy that learns from them "
+            f"cannot be evaluated there. Choose --split {SPLIT}."
         )
 
 
@@ -150,7 +150,7 @@ def _distance(store: TraceStore, policy: CurrentPolicy, tally: StoreTally) -> Di
     too_long, too_long_example = tally.misfits.get(TOO_LONG, (0, None))
     return Distance(
         gap=measure_gap(tally.sample, policy),
-        temperatures=tuple(sorted({float(told["temperature"]) for told in sampled if "temperature" in told})),
+        temperatures=tuple(sorted({float(each["temperature"]) for each in sampled if "temperature" in each})),
         foreign_tokens=foreign,
         foreign_example=foreign_example,
         too_long=too_long,
@@ -159,7 +159,7 @@ def _distance(store: TraceStore, policy: CurrentPolicy, tally: StoreTally) -> Di
 
 
 def _notes(report: StoreReport) -> Iterator[str]:
-    """What weakens what can be learned."""
+    """The weaknesses of the runs as examples, in full sentences."""
     groups, rewards, distance = report.groups, report.rewards, report.distance
     if groups is not None and groups.alone < groups.groups and groups.alone:
         yield f"{groups.alone} of {groups.groups} groups have one rollout: no advantage comes from them."
@@ -171,8 +171,9 @@ def _notes(report: StoreReport) -> Iterator[str]:
     yield from leaks(report.recommenders)
     if rewards is not None:
         if rewards.not_computable:
-            why = ", ".join(f"{name} in {count}" for name, count in rewards.not_computable.items())
-            yield f"{report.rollouts - rewards.with_reward} rollouts have no reward and are left out: NaN is {why}."
+            components = ", ".join(f"{name} in {count}" for name, count in rewards.not_computable.items())
+            lost = report.rollouts - rewards.with_reward
+            yield f"{lost} rollouts have no reward and are left out: not computable is {components}."
         if rewards.flat_groups:
             yield f"{rewards.flat_groups} groups have equal rewards (such as {rewards.flat_example}): no gradient."
         if rewards.variance.advice is not None:
@@ -185,7 +186,7 @@ def _distance_notes(distance: Distance) -> Iterator[str]:
     if distance.foreign_tokens:
         yield (
             f"{distance.foreign_tokens} rollouts have tokens that the model does not know (such as run "
-            f"{distance.foreign_example}): they are another model's."
+            f"{distance.foreign_example}): another model wrote them."
         )
     if distance.too_long:
         yield (
@@ -195,10 +196,10 @@ def _distance_notes(distance: Distance) -> Iterator[str]:
     if any(temperature != 1 for temperature in distance.temperatures):
         yield (
             f"Runs were sampled at temperature {', '.join(f'{each:g}' for each in distance.temperatures)}. Training "
-            "compares with temperature 1: such a policy looks like another one."
+            "compares with temperature 1, so their policy looks like another one."
         )
     elif distance.gap.mean > FAR:
         yield (
-            f"Logged and current log-probabilities differ by {distance.gap.mean:.3f} nats a token: these runs are "
-            "another policy's, or an older version's. Name the model and adapter that wrote them, or collect anew."
+            f"Logged and current log-probabilities differ by {distance.gap.mean:.3f} nats a token: another "
+            "policy, or an older version, sampled these runs. Name its model and adapter, or collect new runs."
         )

@@ -1,4 +1,4 @@
-"""A store report for a terminal."""
+"""Tables of a store report for a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POLICIES_SHOWN = 12
 
 
 def store_tables(report: StoreReport) -> Iterator[tuple[str, Table | None]]:
-    """The figures of a report, as titles with their tables; what there is none of is left out."""
+    """Build the tables of a report with their titles; figures that the report does not have are left out."""
     refused = _table("refused", "runs", "such as")
     for refusal in report.refused:
         refused.add_row(refusal.reason, f"{refusal.runs:,}", str(refusal.example))
@@ -78,7 +78,7 @@ def _reward_title(rewards: RewardFigures) -> str:
     where = "within groups" if variance.within_groups else "over all, because no group has two rewards"
     return (
         f"Reward of the stage {rewards.stage} in {rewards.with_reward:,} rollouts: mean {_number(rewards.mean)}, "
-        f"deviation {_number(variance.deviation)} {where}; the format held (its reward is 0) in "
+        f"deviation {_number(variance.deviation)} {where}; the format is kept (its reward is 0) in "
         f"{_share(rewards.format_held)}"
     )
 

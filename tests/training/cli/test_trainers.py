@@ -107,9 +107,9 @@ def test_sft_takes_the_best_runs_guided_ones_included(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "test"}, "1 runs are of the split test: whoever trains on them cannot be evaluated there"),
+        ({"split": "test"}, "1 runs are of the split test: a policy that learns from them cannot be evaluated there"),
         ({"split": "valid"}, "Choose --split train"),
-        ({"trm_holdout": 2}, "searched with a recommender of holdout 2"),
+        ({"trm_holdout": 2}, "used a recommender of holdout 2"),
     ],
 )
 def test_runs_that_give_held_out_targets_away_are_refused_unless_allowed(
@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
         (["grpo", "--stage", "interaction"], "have not been scored for format, invocations"),
         (["grpo", "--stage", "recommendation", "--loss", "ppo"], "Choose one of dapo"),
         (["grpo", "--stage", "recommendation", "--scale", "batch"], "Choose none or group"),
-        (["grpo", "--stage", "recommendation", "--weight", "hit=0"], "all rewards are equal"),
+        (["grpo", "--stage", "recommendation", "--weight", "hit=0"], "All rewards are equal"),
     ],
 )
 def test_a_users_mistake_ends_with_one_line_and_code_2(

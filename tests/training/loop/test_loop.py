@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from deeprec.agent import TraceStore, load_adapter
+from deeprec.evals.metrics.rewards import SCHEME
 from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.curves import plot_loop
 from deeprec.training.loop.loop import LoopResult, run_loop
@@ -24,7 +25,8 @@ from deeprec.training.trainers.model_folders import save_adapter
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import TrainingError
 from deeprec.training.trainers.trainer_config import AdapterConfig
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, RecommenderIdentity, load_artifact
+from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer, serve_tiny
 from tests.training.tiny_policy import write_tiny_base
 
@@ -243,6 +245,44 @@ def test_more_users_than_there_are_and_unknown_rewards_are_refused_before_anythi
         run(tmp_path / "b", server, base, dataset, artifact, config=make_config(stages=mine))
     assert not server.requests
     assert not list(tmp_path.glob("*/config.json"))
+
+
+def test_a_loop_learns_with_a_recommender_of_ones_own(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset
+) -> None:
+    counts = CoOccurrence(dataset.catalogue, [dataset.history(user, 3) for user in dataset.users])
+    counts.identity = RecommenderIdentity(fingerprint="counts", dataset_fingerprint=dataset.fingerprint, holdout=3)
+    stage = {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3}
+    with (
+        TraceStore(tmp_path / "loop.db") as store,
+        pytest.raises(ConfigError, match=r"'similarity', which nothing computes.*give the weight 0"),
+    ):
+        run_loop(
+            make_config(stages=[stage]),
+            tmp_path / "loop",
+            store=store,
+            dataset=dataset,
+            artifact=counts,
+            base=base,
+            base_url=server.base_url,
+        )
+    assert not server.requests
+    with TraceStore(tmp_path / "loop.db") as store:
+        result = run_loop(
+            make_config(stages=[stage | {"weights": {"similarity": 0}}]),
+            tmp_path / "loop",
+            store=store,
+            dataset=dataset,
+            artifact=counts,
+            base=base,
+            base_url=server.base_url,
+        )
+        assert set(result.validation) == {"untrained", "trm", "rec-v1", "rec-v2"}
+        runs = [trace.run for trace in store.traces() if trace.run.system == "collect"]
+        assert {run.trm_fingerprint for run in runs} == {"counts"}
+        components = store.rewards([run.run_id for run in runs], SCHEME)
+        assert {name for each in components.values() for name in each} == {"format", "invocations", "hit", "rank"}
+    assert read_lineage(tmp_path / "loop" / "adapters" / "rec-v2").trm_fingerprint == "counts"
 
 
 def test_a_reward_of_ones_own_is_learned_from(

@@ -104,7 +104,7 @@ def test_runs_groups_lengths_and_policies_are_counted(store: TraceStore) -> None
     notes = " ".join(report.notes)
     assert "1 of 3 groups have one rollout" in notes
     assert "1 groups have rollouts of several policies" in notes
-    assert "9 runs of the split train searched with a recommender of holdout None" in notes
+    assert "9 runs of the split train used a recommender of holdout None" in notes
 
 
 def test_rewards_of_a_stage_are_told_with_their_variance(store: TraceStore) -> None:
