@@ -12,7 +12,8 @@ from rich.text import Text
 
 from deeprec.agent import visible
 from deeprec.evals.metrics.streaming import Spread
-from deeprec.training.store_report.records import Distance, GroupSizes, PolicyRuns, RewardFigures, StoreReport
+from deeprec.training.rewards.reward_tally import RewardFigures
+from deeprec.training.store_report.records import Distance, GroupSizes, PolicyRuns, StoreReport
 
 _SIZES_SHOWN = 8
 _POLICIES_SHOWN = 12
