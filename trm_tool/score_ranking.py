@@ -1,4 +1,4 @@
-"""From one score for each item to the answer of a retrieval: check the query, mask items, return the best.
+"""A ranking by scores: the query is checked, items are masked, and the best come back as a retrieval's answer.
 
 A recommender of your own that scores a `Catalogue` needs no more than `ScoreRanking`; `Retriever` uses the same parts.
 """

@@ -331,7 +331,14 @@ def test_what_cannot_be_checked_is_a_mistake_of_the_caller(dataset: Dataset) -> 
         check_recommender(co_occurrence(dataset), k=20)
 
 
-def test_the_contract_needs_neither_torch_nor_pytest() -> None:
-    script = "import deeprec.trm_tool.testing, sys; print(*{'torch', 'pytest', '_pytest'} & set(sys.modules))"
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from deeprec.trm_tool.testing import check_recommender",
+        "from deeprec.trm_tool import Catalogue, Query, Recommender, Retrieved, ScoreRanking, make_retrieve_items_tool",
+    ],
+)
+def test_a_recommender_of_ones_own_needs_neither_torch_nor_pytest(statement: str) -> None:
+    script = f"{statement}\nimport sys; print(*{{'torch', 'pytest', '_pytest'}} & set(sys.modules))"
     outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert (outcome.returncode, outcome.stdout.split()) == (0, []), outcome.stderr

@@ -232,7 +232,9 @@ class Catalogue:
                 ),
                 kinds,
                 removed=[
-                    item_id for item_id, gone in zip(columns["id"], columns.get(_REMOVED, ()), strict=False) if gone
+                    item_id
+                    for item_id, removed in zip(columns["id"], columns.get(_REMOVED, ()), strict=False)
+                    if removed
                 ],
             )
         except DataError as error:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.data.dataset import Dataset
 
 DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
-"""Where the demo leaves its recommender, and where every command looks for one."""
+"""Folder of the demo's recommender, and the default of every command that needs one."""
 DEFAULT_CACHE = Path(".deeprec/cache/embeddings")
-"""Where commands keep text embeddings; delete it to forget them."""
+"""Folder in which commands cache text embeddings; delete it to empty the cache."""
 MAX_SEED = 2**32 - 1
 """Every generator of random numbers that is used here takes seeds from 0 to this."""
 

@@ -74,7 +74,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What is in a folder of atomic files."""
+    """The content of a folder of atomic files, its problems, and whether it can be trained on."""
 
     folder: str
     synthetic: bool

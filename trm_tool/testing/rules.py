@@ -94,8 +94,8 @@ def items_of_the_catalogue_once(subject: CheckedRecommender) -> None:
         strange = [item_id for item_id in ids if item_id not in catalogue]
         assert not strange, f"{subject.call} gave {few(strange)}, which the catalogue lacks"
         assert len(set(ids)) == len(ids), f"{subject.call} repeats an item: {few(ids)}"
-        gone = [item_id for item_id in ids if item_id in catalogue.removed]
-        assert not gone, f"{subject.call} gave removed items: {few(gone)}"
+        removed = [item_id for item_id in ids if item_id in catalogue.removed]
+        assert not removed, f"{subject.call} gave removed items: {few(removed)}"
 
 
 def best_first(subject: CheckedRecommender) -> None:
@@ -209,7 +209,7 @@ def calls_at_the_same_time(subject: CheckedRecommender) -> None:
 
 
 def batches_agree(subject: CheckedRecommender) -> None:
-    """Where it has `retrieve_batch` and `ranks_of`, they agree with `retrieve`."""
+    """`retrieve_batch` and `ranks_of`, if it has them, agree with `retrieve`."""
     recommender = subject.recommender
     if not isinstance(recommender, BatchRecommender):
         return

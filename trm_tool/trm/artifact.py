@@ -37,7 +37,7 @@ from deeprec.trm_tool.trm.model_card import write_model_card
 
 FORMAT = 2
 CHANGES = ("added", "updated", "removed")
-"""What can have happened to items after training."""
+"""Kinds of changes of items after training."""
 _FIELDS: dict[str, type] = {
     "format": int,
     "architecture": dict,
@@ -67,7 +67,7 @@ class Artifact:
     popularity: NDArray[np.float64]
     """Training interactions of each item, in catalogue order; 0 for an item that was added later."""
     config: dict[str, Any]
-    """What `config.json` holds: architecture, encoder_id, dataset_fingerprint, holdout, seed, versions, …
+    """Content of `config.json`: architecture, encoder_id, dataset_fingerprint, holdout, seed, versions, …
 
     Where the catalogue was changed after training also `trained_items` (they come first in the catalogue),
     `removed_items`, `changes` (how many items were added, updated and removed), `changed_from` (the fingerprint of the
@@ -76,7 +76,7 @@ class Artifact:
     fingerprint: str
     """First 16 hex digits of the sha256 over configuration, weights, items and text embeddings."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """What training measured; empty where `metrics.json` is missing or damaged."""
+    """Figures that training measured; empty where `metrics.json` is missing or damaged."""
 
     @property
     def identity(self) -> RecommenderIdentity:

@@ -25,7 +25,7 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a change made of an artifact, which itself stays as it was."""
+    """The artifact that a change made of another one, which stays unchanged."""
 
     artifact: Artifact
     rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -84,12 +84,12 @@ def remove_items(artifact: Artifact, item_ids: Collection[str]) -> Change:
     """
     if isinstance(item_ids, str) or not isinstance(item_ids, Iterable):
         raise ConfigError(f"item_ids is {_shown(item_ids)}. Give a list of item ids.")
-    catalogue, gone = artifact.catalogue, list(dict.fromkeys(map(_as_id, item_ids)))
-    _check_present(catalogue, gone, "removed")
-    if not gone:
+    catalogue, removed = artifact.catalogue, list(dict.fromkeys(map(_as_id, item_ids)))
+    _check_present(catalogue, removed, "removed")
+    if not removed:
         return Change(artifact=artifact)
-    after = Catalogue(catalogue, catalogue.attribute_kinds, catalogue.removed.union(gone))
-    return Change(artifact=_changed(artifact, after, "removed", gone))
+    after = Catalogue(catalogue, catalogue.attribute_kinds, catalogue.removed.union(removed))
+    return Change(artifact=_changed(artifact, after, "removed", removed))
 
 
 def _put(artifact: Artifact, items: Sequence[Item], encoder: Encoder, change: str) -> Change:
@@ -164,8 +164,8 @@ def _encode(encoder: Encoder, texts: Sequence[str], width: int) -> Tensor:
 def _check_present(catalogue: Catalogue, item_ids: Sequence[str], change: str) -> None:
     missing = [item_id for item_id in item_ids if item_id not in catalogue or item_id in catalogue.removed]
     if missing:
-        gone = [item_id for item_id in missing if item_id in catalogue]
-        also = f" ({len(gone)} of them were removed; add them to bring them back)" if gone else ""
+        removed = [item_id for item_id in missing if item_id in catalogue]
+        also = f" ({len(removed)} of them were removed; add them to bring them back)" if removed else ""
         raise UnknownItemError(f"Not in the catalogue: {_named(missing)}{also}. Nothing was {change}; correct the ids.")
 
 

@@ -18,7 +18,7 @@ from deeprec.trm_tool.trm.snapshot import Snapshot
 from deeprec.trm_tool.trm.training.preferences import encode_preferences
 
 SMALL_BATCH = 32
-"""Up to this many queries are scored on one thread."""
+"""Queries that are scored on one thread, at most."""
 
 
 def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tuple[NDArray[np.float32], list[Filtered]]:

@@ -205,7 +205,7 @@ class EpochResult:
     recall_at_10: float
     ndcg_at_10: float
     told_ndcg_at_10: float
-    """With all phrases of each target as the preference; NaN where no item has any."""
+    """NDCG@10 with all phrases of each target as the preference; NaN where no item has any."""
 
 
 class TwofoldTrainer(QuietTrainer):

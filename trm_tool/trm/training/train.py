@@ -85,7 +85,7 @@ class TrainingProgress:
     """ "encoding" or "training"."""
     loss: float = float("nan")
     recall_at_10: float = float("nan")
-    """On the validation targets, seen items masked, without a preference."""
+    """Recall@10 of the validation targets, seen items masked, without a preference."""
     ndcg_at_10: float = float("nan")
     told_ndcg_at_10: float = float("nan")
     """NDCG@10 with all phrases of each target as the preference. The epoch with the best mean of the two is kept."""
