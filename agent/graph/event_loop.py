@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own, so that the asynchronous graph can also be called from plain code."""
+"""One event loop in a thread of its own, so that the asynchronous graph can also be called synchronously."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def run_blocking(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end from plain code, on a loop that all such calls share."""
+    """Run a coroutine to its end from synchronous code, on a loop that all such calls share."""
     return asyncio.run_coroutine_threadsafe(work, _loop()).result()

@@ -1,4 +1,4 @@
-"""Many runs at once on one server, and what to tell of them while they go."""
+"""Many runs at once on one server, and a line about each of their steps."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ async def run_many(
     """Run the agent for every request, each on its own and at its own pace.
 
     Args:
-        graph: what `build_graph` returned.
-        requests: one a run.
-        max_concurrency: runs in flight at once.
-        on_update: called after each step with the request's index, the node's name and the keys that it wrote.
+        graph: What `build_graph` returned.
+        requests: One request a run.
+        max_concurrency: Runs in flight at once.
+        on_update: Called after each step with the request's index, the node's name and the keys that it wrote.
+
     Returns:
-        the outputs, in the order of the requests.
+        The outputs, in the order of the requests.
+
     Raises:
-        DeepRecError: the first request that cannot be run; the others are cancelled.
+        DeepRecError: a request cannot be run; the first such error is raised, and the other runs are cancelled.
     """
     slots = asyncio.Semaphore(max_concurrency)
 
@@ -51,7 +53,7 @@ async def run_many(
 
 
 def step_text(node: str, wrote: Mapping[str, Any]) -> str | None:
-    """One line on what a step did, or nothing worth a line."""
+    """Describe in one line what a step did; None where nothing is worth a line."""
     decision = wrote.get("decision") or {}
     if node == "reason" and decision.get("action") == "retrieve":
         return f"searches: {decision['preference']}"

@@ -127,7 +127,7 @@ class Nodes:
         return {**update, "ending": ending, "request": with_time(state, started)}
 
     async def retrieve(self, state: AgentState) -> AgentState:
-        """Ask the recommender, number what is new, and show it to the model."""
+        """Retrieve items, number those that are new, and show them to the model."""
         started = perf_counter()
         run_id, position = UUID(state["run_id"]), state["retrieval_count"]
         record = await self._recorder.load_retrieval(run_id, position)
@@ -154,7 +154,7 @@ class Nodes:
         return {**update, "ending": ending, "request": with_time(state, started)}
 
     async def rank(self, state: AgentState) -> AgentState:
-        """Have the final list: the one that the model has written already, or the one that it is now asked for."""
+        """Read the final list that the model has written, or else let it write one now."""
         started = perf_counter()
         update: AgentState = {"ending": state["ending"]}
         decision = state["decision"]
@@ -182,7 +182,7 @@ class Nodes:
         }
 
     async def finish(self, state: AgentState) -> AgentState:
-        """Fill the list, say how the run ended, and close it in the trace."""
+        """Fill the list, and close the run in the trace with how it ended."""
         started = perf_counter()
         ending = state["ending"]
         status: Outcome = ending["status"] if ending else "finished"
@@ -236,7 +236,7 @@ class Nodes:
         await self._recorder.start_run(record)
 
     async def _retrieval(self, state: AgentState, started: float) -> RetrievalRecord:
-        """Ask the recommender; `detail` of the record says why it gave nothing."""
+        """Call the recommender; `detail` of the record says why nothing came back."""
         request, preference = state["request"], state["decision"]["preference"]
         found, failure = Retrieved(), None
         try:

@@ -18,12 +18,14 @@ def make_recommend_tool(agent: CompiledStateGraph[Any, Any, Any, Any]) -> Struct
     """Build the tool `recommend_items` around what `build_graph` returned.
 
     Returns:
-        a tool of `history` (item ids, oldest first) and `message`. Its content is the numbered list with titles, made
+        A tool of `history` (item ids, oldest first) and `message`. Its content is the numbered list with titles, made
         safe for a prompt; its artifact is the agent's whole output, with item ids, status and run id.
     """
 
     def answer(output: AgentOutput) -> tuple[str, AgentOutput]:
-        titles = [(place["rank"], neutralise(place["title"], _MAX_TITLE_CHARS)) for place in output["recommendations"]]
+        titles = [
+            (listed["rank"], neutralise(listed["title"], _MAX_TITLE_CHARS)) for listed in output["recommendations"]
+        ]
         return Prompts().items(titles), output
 
     async def recommend(
@@ -32,11 +34,11 @@ def make_recommend_tool(agent: CompiledStateGraph[Any, Any, Any, Any]) -> Struct
     ) -> tuple[str, AgentOutput]:
         return answer(cast(AgentOutput, await agent.ainvoke(AgentInput(history=history, message=message))))
 
-    def recommend_blocking(history: list[str], message: str | None = None) -> tuple[str, AgentOutput]:
+    def recommend_sync(history: list[str], message: str | None = None) -> tuple[str, AgentOutput]:
         return answer(cast(AgentOutput, agent.invoke(AgentInput(history=history, message=message))))
 
     return StructuredTool.from_function(
-        func=recommend_blocking,
+        func=recommend_sync,
         coroutine=recommend,
         name="recommend_items",
         description="Recommend items to a person, by reasoning over their history and what they ask for.",

@@ -1,6 +1,6 @@
-"""What travels through the graph: plain data only, items by catalogue id, so that any checkpointer can keep it.
+"""The state of the graph: plain data only, items by catalogue id, so that any checkpointer can keep it.
 
-No key has a reducer: each node writes a key whole. So a thread that goes on collects nothing from its last request.
+No key has a reducer: each node writes a key whole. So a thread that goes on keeps nothing of its last request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deeprec.agent.traces.records import Outcome
 
 
 class Lineage(TypedDict, total=False):
-    """What a caller knows of a run beside the request. It is logged, and never reaches a prompt or the recommender."""
+    """What a caller knows about a run beside the request. It is logged, and reaches neither model nor recommender."""
 
     run_id: str
     user_id: str
@@ -35,19 +35,19 @@ class Lineage(TypedDict, total=False):
 
 
 class Candidate(TypedDict):
-    """An item that a retrieval of this run found. Its number, for the model, is its place in the list from 1."""
+    """An item that a retrieval of this run found. The model names it by its position among the candidates, from 1."""
 
     item_id: str
     retrieval: int
     """Position of the first retrieval that found it."""
     score: float
-    """Its score there; comparable within that retrieval only."""
+    """The score in that retrieval; comparable within it only."""
     fused: float
-    """Reciprocal rank fusion over the run's retrievals; orders the candidates."""
+    """Sum of the reciprocal ranks over the run's retrievals, by which short lists are filled."""
 
 
 class Recommended(TypedDict):
-    """One place of the list that a caller gets."""
+    """One position of the list that a caller gets."""
 
     rank: int
     item_id: str
@@ -80,7 +80,7 @@ class RunRequest(TypedDict):
 
 
 class Ending(TypedDict):
-    """What ended a run before the model did."""
+    """What ended the exploration before the model ended it."""
 
     status: Outcome
     detail: str
@@ -98,7 +98,7 @@ class AgentInput(TypedDict, total=False):
 
 
 class AgentOutput(TypedDict, total=False):
-    """What a run gives back."""
+    """The result of a run."""
 
     run_id: str
     status: str
@@ -110,12 +110,12 @@ class AgentOutput(TypedDict, total=False):
 
 
 class AgentState(AgentInput, AgentOutput, total=False):
-    """Everything between the nodes."""
+    """What the nodes read and write."""
 
     request: RunRequest
     conversation: dict[str, Any]
     decision: dict[str, Any]
-    """What the last policy call decided."""
+    """What the model decided in the last turn: a `Decision` as plain data."""
     turn_count: int
     malformed_count: int
     spent_tokens: int

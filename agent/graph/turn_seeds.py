@@ -31,11 +31,11 @@ def derive_seed(*key: object) -> int:
 
 
 def turn_seed(seed: int, turn: int, rule: SeedRule = "hashed") -> int:
-    """The seed of one turn of a run.
+    """Derive the seed of one turn of a run.
 
     Args:
-        seed: The run's own.
+        seed: The seed of the run.
         turn: Position of the turn, from 0.
-        rule: How this run derives it.
+        rule: The rule by which this run derives it.
     """
     return seed + turn if rule == "counted" else derive_seed("turn", seed, turn)

@@ -26,19 +26,20 @@ def make_chat_model(
     """Build the chat model. Nothing is sent yet.
 
     Args:
-        base_url: with or without the closing `/v1`.
-        model: the name under which the server has it.
-        api_key: else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
+        base_url: With or without the closing `/v1`.
+        model: The name under which the server has it.
+        api_key: Else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
         temperature: 0 takes the likeliest token each time.
-        top_p: keep the likeliest tokens that make up this probability.
-        max_tokens: the most tokens of one answer; None leaves it to the server.
-        seed: of the sampling.
-        timeout_s: of one request; a call takes at most 1 + `max_retries` of them.
-        max_retries: further requests after a failed first one. A 4xx other than 408, 409 and 429 is not sent again.
-        logprobs: ask for the log-probability of each token, in the message's `response_metadata`. Not every server and
-            model takes the question.
+        top_p: Share of the probability mass that tokens are drawn from, the likeliest first.
+        max_tokens: Tokens of one answer, at most; None leaves the limit to the server.
+        seed: Seed of the sampling.
+        timeout_s: Seconds of one request; a call sends at most 1 + `max_retries` of them.
+        max_retries: Further requests after a failed first one. A 4xx other than 408, 409 and 429 is not sent again.
+        logprobs: Whether to ask for the log-probability of each token, in the message's `response_metadata`. Some
+            servers and models refuse that.
+
     Raises:
-        ConfigError: an address that is none, or a key that cannot be sent.
+        ConfigError: the address is not one of HTTP, or the key cannot be sent.
     """
     import openai
     from langchain_openai import ChatOpenAI

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, StrictFloat, StrictInt
 
 from deeprec.agent.policy.openai_endpoint import (
     Endpoint,
-    NonsenseError,
+    InvalidAnswerError,
     PolicyError,
     PolicyRejectedError,
     PolicyUnavailableError,
@@ -78,12 +78,12 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """What a server says about the model that the client asks."""
+    """The model that a client asks, as its server describes it."""
 
     name: str
     """The name that requests carry: the adapter's where one is set."""
     max_model_len: int | None
-    """Prompt and completion together, in tokens. Every vLLM server tells; None from a server of another kind."""
+    """Prompt and completion together, in tokens. Every vLLM server names it; None from other servers."""
     models: tuple[str, ...]
     """Base models that are served."""
     adapters: tuple[str, ...]
@@ -131,17 +131,18 @@ class CompletionPolicy:
     """A model behind an OpenAI-compatible vLLM server, asked with token ids. Many calls may run at once.
 
     Args:
-        base_url: with or without the closing `/v1`.
-        model: the name under which the server has it; None takes the only one that it has. The name of a loaded
+        base_url: With or without the closing `/v1`.
+        model: The name under which the server has it; None takes the only one that it has. The name of a loaded
             adapter is taken for `adapter`.
-        api_key: else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
-        timeout_s: the longest that one call may take, its retries included.
-        max_retries: further requests after a failed first one: no call sends more than 1 + `max_retries`.
-        adapter: the name of a loaded LoRA adapter to ask instead of the base model.
-        cache_salt: keeps this client's share of the server's prefix cache apart from other clients'.
-        retry_wait_s: the wait before the first retry; it doubles each time.
+        api_key: Else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
+        timeout_s: Seconds that one call may take, its retries included.
+        max_retries: Further requests after a failed first one: no call sends more than 1 + `max_retries`.
+        adapter: The name of a loaded LoRA adapter to ask instead of the base model.
+        cache_salt: Keeps this client's share of the server's prefix cache separate from other clients'.
+        retry_wait_s: Seconds before the first retry; they double each time.
+
     Raises:
-        ConfigError: a setting that cannot work.
+        ConfigError: a setting cannot work.
     """
 
     def __init__(
@@ -174,9 +175,9 @@ class CompletionPolicy:
         """Ask the server what it serves; the answer is kept until `refresh`.
 
         Raises:
-            ConfigError: it lacks the model or the adapter; the message names those it has.
-            PolicyUnavailableError: nothing usable answers at the address.
-            PolicyRejectedError: the server refuses, for instance the key.
+            ConfigError: the server lacks the model or the adapter; the message names those it has.
+            PolicyUnavailableError: the server gives no usable answer.
+            PolicyRejectedError: the server refuses the request, for instance for its key.
         """
         if self._served is None or refresh:
             cards = await self._endpoint.ask(f"{self.base_url}/models", None, _Cards, lambda cards: cards)
@@ -184,7 +185,7 @@ class CompletionPolicy:
         return self._served
 
     async def tokenize(self, text: str) -> list[int]:
-        """Token ids of `text` as it stands. No special token is added; one that is spelt out becomes itself."""
+        """Token ids of `text`. No special token is added; one that is spelt out in the text becomes itself."""
         return await self._tokenize({"prompt": text})
 
     async def tokenize_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
@@ -211,16 +212,19 @@ class CompletionPolicy:
         """Continue `token_ids`.
 
         Args:
-            token_ids: the whole chain so far, not empty.
-            sampling: how to sample.
-            stop: strings that end the completion; the one that did stays in it.
-            regex: the whole completion matches this (guided).
-            choices: the completion is one of these (guided). Not together with `regex`.
-            timeout_s: for this call instead of the client's.
+            token_ids: The whole chain so far, not empty.
+            sampling: Temperature, top-p, the limit of tokens, and the seed.
+            stop: Strings that end the completion; the one that did stays in it.
+            regex: A regular expression that the whole completion matches (guided).
+            choices: Texts of which the completion is one (guided); not together with `regex`.
+            timeout_s: For this call instead of the client's.
+
         Returns:
             A completion whose prompt the server echoed id by id, with as many log-probabilities as tokens.
+
         Raises:
-            PolicyRejectedError: a 4xx, such as a prompt longer than the model takes.
+            ConfigError: the prompt is empty, or `regex` and `choices` are both given.
+            PolicyRejectedError: a 4xx, such as for a prompt longer than the model takes.
             PolicyUnavailableError: no usable answer in time and within the retries.
         """
         prompt = list(token_ids)
@@ -299,12 +303,12 @@ class CompletionPolicy:
             [self._model] = models
         if self._model not in models and self._model in adapters and self.adapter in (None, self._model):
             self.adapter = self._model
-            known = adapters[self.adapter].parent  # as it was told when it was loaded: need not be a served name
+            known = adapters[self.adapter].parent  # the name given when it was loaded, which need not be served
             self._model = known if known in models else next(iter(models), self.adapter)
-        for kind, wanted, served in (("model", self._model, models | adapters), ("adapter", self.adapter, adapters)):
-            if wanted is not None and wanted not in served:
+        for kind, named, served in (("model", self._model, models | adapters), ("adapter", self.adapter, adapters)):
+            if named is not None and named not in served:
                 raise ConfigError(
-                    f"The server at {self.base_url} has no {kind} {wanted!r}; it has {_names(served)}. "
+                    f"The server at {self.base_url} has no {kind} {named!r}; it has {_names(served)}. "
                     "Name one of those."
                 )
         return ServedModel(
@@ -317,19 +321,21 @@ class CompletionPolicy:
 
 def _check(answer: _Choices, prompt: list[int], max_tokens: int) -> _Choice:
     if len(answer.choices) != 1:
-        raise NonsenseError(f"{len(answer.choices)} choices where one was asked for")
+        raise InvalidAnswerError(f"{len(answer.choices)} choices where one was asked for")
     choice = answer.choices[0]
     logprobs = choice.logprobs.token_logprobs
     if choice.prompt_token_ids != prompt:
-        raise NonsenseError(f"the prompt of {len(prompt)} token ids came back as {len(choice.prompt_token_ids)} others")
+        raise InvalidAnswerError(
+            f"the prompt of {len(prompt)} token ids came back as {len(choice.prompt_token_ids)} others"
+        )
     if len(logprobs) != len(choice.token_ids):
-        raise NonsenseError(f"{len(logprobs)} logprobs for {len(choice.token_ids)} tokens")
+        raise InvalidAnswerError(f"{len(logprobs)} logprobs for {len(choice.token_ids)} tokens")
     if len(choice.token_ids) > max_tokens:
-        raise NonsenseError(f"{len(choice.token_ids)} tokens where at most {max_tokens} were asked for")
+        raise InvalidAnswerError(f"{len(choice.token_ids)} tokens where at most {max_tokens} were asked for")
     if not all(math.isfinite(value) for value in logprobs):
-        raise NonsenseError("a log-probability that is no finite number")
-    if choice.finish_reason not in ("stop", "length"):  # "abort": the engine gave the request up
-        raise NonsenseError(f"finish_reason {choice.finish_reason!r}")
+        raise InvalidAnswerError("a log-probability that is not finite")
+    if choice.finish_reason not in ("stop", "length"):  # "abort": the engine dropped the request
+        raise InvalidAnswerError(f"finish_reason {choice.finish_reason!r}")
     return choice
 
 

@@ -1,6 +1,6 @@
-"""An OpenAI-compatible server: bounded retries, one time limit, answers checked before they are used.
+"""Requests to an OpenAI-compatible server: bounded retries, one time limit, answers checked before they are used.
 
-Kept apart from the policy so that what a request costs in retries and time is decided in one place.
+What a request may cost in retries and time is decided here, for the policy and for the loading of adapters alike.
 """
 
 import asyncio
@@ -27,29 +27,33 @@ Result = TypeVar("Result")
 
 
 class PolicyError(DeepRecError):
-    """The policy's server did not give a usable answer."""
+    """The policy's server gave no usable answer."""
 
 
 class PolicyUnavailableError(PolicyError):
-    """The server is down, too slow, overloaded, failing, or answers nonsense, also after the retries."""
+    """The server is unavailable, too slow, overloaded, failing, or gives invalid answers, also after the retries."""
 
 
 class PolicyRejectedError(PolicyError):
-    """The server understood the request and refuses it (4xx). Sending it again would not help."""
+    """The server understood the request and refuses it (4xx). The same request would be refused again."""
 
 
-class NonsenseError(Exception):
-    """An answer of status 200 whose content cannot be used. Raised by a check; sent again like a failing server's."""
+class InvalidAnswerError(Exception):
+    """An answer of status 200 whose content cannot be used. A check raises it; the request is sent again."""
 
 
 class Endpoint:
-    """A server's address with its key and limits. Serves any number of event loops, one connection pool each.
+    """A server's address with its key and limits. It serves any number of event loops, with one connection pool each.
 
     Args:
         base_url: `http://HOST:PORT`, with or without `/v1`.
-        timeout_s: the longest that one call may take, its retries included.
-        max_retries: further requests after a failed first one. The SDK's own retries are off.
-        retry_wait_s: the wait before the first retry; it doubles each time. A server's Retry-After counts up to 10 s.
+        api_key: Else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
+        timeout_s: Seconds that one call may take, its retries included.
+        max_retries: Further requests after a failed first one. The SDK's own retries are off.
+        retry_wait_s: Seconds before the first retry; they double each time. A server's Retry-After counts up to 10 s.
+
+    Raises:
+        ConfigError: the address is not one of HTTP, a limit is out of its range, or the key cannot be sent.
     """
 
     def __init__(
@@ -76,18 +80,25 @@ class Endpoint:
         *,
         timeout_s: float | None = None,
     ) -> Result:
-        """POST `body` to `url` (GET without one), read an `answer` and return what `check` makes of it.
+        """Send `body` to `url` (by GET where it is None), read the answer, and return what `check` makes of it.
+
+        Args:
+            url: The whole address.
+            body: JSON of a POST.
+            answer: The model that the answer is validated with.
+            check: Returns what is of use in an answer, or raises InvalidAnswerError.
+            timeout_s: For this call instead of the endpoint's.
 
         Raises:
             PolicyUnavailableError: no usable answer in time and within the retries.
-            PolicyRejectedError: a 4xx that repeating cannot mend.
+            PolicyRejectedError: a 4xx, which the same request would get again.
         """
         return await self._within(
             url, body, lambda text: check(_parse(text, answer)), self.timeout_s if timeout_s is None else timeout_s
         )
 
-    async def tell(self, url: str, body: dict[str, Any]) -> str:
-        """POST `body` to `url` and return the answer as it stands, whatever it is. Raises as `ask`."""
+    async def post_text(self, url: str, body: dict[str, Any]) -> str:
+        """Send `body` to `url` by POST and return the answer's text unread. Raises as `ask`."""
         return await self._within(url, body, lambda text: text, self.timeout_s)
 
     async def _within(
@@ -118,7 +129,7 @@ class Endpoint:
             ) from None
 
     async def aclose(self) -> None:
-        """Close the connections, also those of other event loops that still run. A later call opens new ones."""
+        """Close the connections, those of other running event loops included. A later call opens new ones."""
         here = asyncio.get_running_loop()
         for loop, client in list(self._clients.items()):
             if loop is here:
@@ -141,8 +152,8 @@ class Endpoint:
             except openai.APIConnectionError as error:
                 problem, cause = f"cannot be reached ({_root_cause(error)})", error
                 advice = "Start a server with `deeprec llm serve`, or name another with --base-url."
-            except (NonsenseError, openai.OpenAIError) as error:
-                problem, cause = f"answered nonsense: {error}", error
+            except (InvalidAnswerError, openai.OpenAIError) as error:
+                problem, cause = f"gave an invalid answer: {error}", error
                 advice = "Check that a vLLM server, and nothing else, answers at this address."
             if count <= self.max_retries:
                 _logger.info("%s %s; asking again in %.1f s", url, problem, wait_s)
@@ -161,11 +172,15 @@ class Endpoint:
 
 
 def split_base_url(base_url: str) -> tuple[str, str]:
-    """`http://HOST:PORT`, with or without `/v1`, as (address of the OpenAI routes, address of vLLM's own routes)."""
+    """Split an address, with or without `/v1`, into that of the OpenAI routes and that of vLLM's own routes.
+
+    Raises:
+        ConfigError: it is not an address of HTTP.
+    """
     try:
         parts = urlsplit(base_url.strip())
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a bracket left open, or a port that is no number below 65536
+    except ValueError:  # a bracket left open, or a port that is not a number below 65536
         is_address = False
     if not is_address:
         raise ConfigError(f"The server's address is {base_url!r}; write it as http://HOST:PORT/v1.")
@@ -174,10 +189,10 @@ def split_base_url(base_url: str) -> tuple[str, str]:
 
 
 def find_api_key(api_key: str | None) -> str:
-    """The key given, else DEEPREC_API_KEY, else OPENAI_API_KEY, else a word for servers that want none.
+    """Find the key: the one given, else DEEPREC_API_KEY, else OPENAI_API_KEY, else a filler for servers without keys.
 
     Raises:
-        ConfigError: a key that no HTTP header can carry.
+        ConfigError: no HTTP header can carry the key.
     """
     named = {"api_key": api_key} | {name: os.environ.get(name) for name in ("DEEPREC_API_KEY", "OPENAI_API_KEY")}
     for name, key in named.items():
@@ -208,7 +223,7 @@ def _parse(text: str, answer: type[Answer]) -> Answer:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise NonsenseError(f"{place}: {first['msg']}, in {_shorten(text, 80)!r}") from error
+        raise InvalidAnswerError(f"{place}: {first['msg']}, in {_shorten(text, 80)!r}") from error
 
 
 def _refusal(url: str, error: openai.APIStatusError) -> str:

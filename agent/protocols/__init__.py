@@ -1,4 +1,4 @@
-"""How the model calls the recommender: tags in plain text, or OpenAI tool calling."""
+"""Protocols: how the model calls the recommender, by tags in plain text or by OpenAI tool calling."""
 
 import lazy_loader
 

@@ -30,7 +30,7 @@ _VERSIONED = re.compile(r"-v\d+$")  # how training names what it saves: one name
 
 
 class TaggedProtocol:
-    """Tags in plain text. A conversation is `{"chain": token ids, "pending": token ids, …}`.
+    """The protocol of tags in plain text. A conversation is `{"chain": token ids, "pending": token ids, …}`.
 
     `chain` is everything that the model has seen or written, `pending` its tail that no turn has recorded yet. Tokens
     that the model sampled are never decoded and encoded again: tool text is tokenised by itself and appended.
@@ -111,11 +111,11 @@ class TaggedProtocol:
         return await self._append(conversation, f"\n{BEGIN_ITEMS}\n{self._prompts.items(items)}\n{END_ITEMS}\n")
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
-        """Append what was wrong as tool text."""
+        """Append what is malformed as tool text."""
         return await self._append(conversation, self._prompts.tagged_correction.format(why=why))
 
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
-        """Make the model rank. Guided, it names one of the numbers that are left at a time, so none comes twice."""
+        """Let the model rank. A guided one names one of the numbers that are left at a time, so that none repeats."""
         if not conversation["list_open"]:
             opened = await self._policy.tokenize(f"\n{BEGIN_LIST}\n")
             conversation = _extend(conversation, opened) | {"list_open": True}
@@ -148,7 +148,7 @@ class TaggedProtocol:
         return self._turn(conversation, _joined(parts))
 
     def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
-        """The turn that a record holds."""
+        """Rebuild a turn from its record."""
         # `prompt_ids` is what the turn added; what of it is in the chain already is its `pending` tail.
         added = record.prompt_ids[len(conversation["pending"]) :]
         is_list = record.node == "rank"
@@ -156,7 +156,7 @@ class TaggedProtocol:
         return self._turn(conversation, completion_of(record))
 
     async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
-        """The turn with the text between its preference tags replaced, and tokenised anew by the server."""
+        """Replace the text between the preference tags of a turn; the server tokenises the result."""
         before, _, rest = record.text.partition(BEGIN_PREFERENCE)
         _, _, after = rest.partition(END_PREFERENCE)
         text = f"{before}{BEGIN_PREFERENCE}{preference}{END_PREFERENCE}{after}"
@@ -207,11 +207,11 @@ class TaggedProtocol:
 
 
 _UNKNOWN_CONTEXT = 4096
-"""Tokens that a model takes when its server does not tell."""
+"""Tokens that a model takes where its server does not name them."""
 _LIST_TOKENS, _LINE_TOKENS = 32, 12
 """Tokens of the context that stay free for the final list: for its tags, and for each of its lines."""
 _TURN_TOKENS = 64
-"""Tokens that a turn needs at the least; with fewer left it is not begun."""
+"""Tokens that a turn needs at least; with fewer left it does not begin."""
 
 
 def _extend(conversation: Conversation, ids: Sequence[int]) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def _extend(conversation: Conversation, ids: Sequence[int]) -> dict[str, Any]:
 
 
 def _joined(parts: Sequence[Completion]) -> Completion:
-    """Completions that continue one another, as one."""
+    """Join completions that continue one another."""
     return Completion(
         token_ids=tuple(token for part in parts for token in part.token_ids),
         logprobs=tuple(value for part in parts for value in part.logprobs),

@@ -36,12 +36,12 @@ def tagged_regex(allowance: Allowance) -> str:
 
 
 def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decision:
-    """Read what the model wrote in one turn, strictly.
+    """Read strictly what the model wrote in one turn; whatever is neither a preference nor a list is malformed.
 
     Args:
-        text: the turn's text, with the list's opening tag where that came from the prompt.
-        cut: the token limit ended the text.
-        guided: the list may stay open, because the server held the model to it.
+        text: The turn's text, with the list's opening tag where that came from the prompt.
+        cut: Whether the token limit ended the text.
+        guided: Whether the server held the model to the format; the list may then stay open.
     """
     thought = _between(text, BEGIN_THOUGHT, END_THOUGHT)
     if BEGIN_LIST in text:

@@ -31,9 +31,9 @@ def _tool(name: str, description: str, **arguments: dict[str, Any]) -> dict[str,
 
 
 def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
-    """Read the first tool call of a message strictly; anything else is malformed, with the reason.
+    """Read strictly the first tool call of a message; anything else is malformed, with the reason.
 
-    A guided model may also end its search with a text, the object `{"thought": …, "rank": true}`.
+    A guided model may also end the exploration with a text, the object `{"thought": …, "rank": true}`.
     """
     thought = str(answer.text).strip() or None
     written = _guided_object(answer) if guided and not answer.tool_calls else {}

@@ -46,10 +46,11 @@ _log = logging.getLogger(__name__)
 
 
 class ToolsProtocol:
-    """Tool calling. A conversation is `{"messages": LangChain messages, "new": how many no turn has recorded yet}`.
+    """The protocol of tool calls.
 
-    Guided (vLLM only), the model writes its call as text under a regular expression, and it is filed as a tool call:
-    that keeps the form even with a model or a chat template that knows nothing of tools.
+    A conversation is `{"messages": LangChain messages, "new": how many of them no turn has recorded yet}`. A guided
+    model (vLLM only) writes its call as text under a regular expression, which is then read as a tool call: that holds
+    the form even with a model or a chat template that knows nothing of tools.
     """
 
     name = "tools"
@@ -101,11 +102,11 @@ class ToolsProtocol:
         return self._answered(conversation, self._prompts.items(items))
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
-        """Say what was wrong, as the tool's answer where there was a call."""
+        """Append what is malformed, as the tool's answer where there was a call."""
         return self._answered(conversation, self._prompts.tools_correction.format(why=why))
 
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
-        """Make the model rank. Guided, it names one of the numbers that are left at a time, so none comes twice."""
+        """Let the model rank. A guided one names one of the numbers that are left at a time, so that none repeats."""
         last = conversation["messages"][-1]
         if isinstance(last, AIMessage) and (last.tool_calls or last.invalid_tool_calls):
             conversation = self._answered(conversation, self._prompts.tools_no_retrieval_left)
@@ -136,7 +137,7 @@ class ToolsProtocol:
         return self._turn(conversation, AIMessage("", tool_calls=[call], usage_metadata=usage), spent)
 
     def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
-        """The turn that a record holds."""
+        """Rebuild a turn from its record."""
         stored = messages_from_dict(record.messages or [])
         if not stored or not isinstance(stored[-1], AIMessage):
             raise PolicyUnavailableError(
@@ -147,7 +148,7 @@ class ToolsProtocol:
         return self._turn(_extend(conversation, *added), stored[-1], record.latency_ms)
 
     async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
-        """The turn with another preference in the arguments of its tool call; its usage stays the one counted."""
+        """Replace the preference in the arguments of a turn's tool call; its usage stays as it was counted."""
         *before, last = messages_from_dict(record.messages or [])
         if not isinstance(last, AIMessage):
             raise PolicyUnavailableError(f"Turn {record.position} was stored without its message; it cannot be edited.")
@@ -158,7 +159,7 @@ class ToolsProtocol:
     def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
         """Whether the messages are those that the turns added, the last turn's own answer left out."""
         stored = [message for record in records for message in messages_from_dict(record.messages or [])][:-1]
-        return _said(stored) == _said(conversation["messages"])
+        return _texts(stored) == _texts(conversation["messages"])
 
     def _turn(self, conversation: Conversation, answer: AIMessage, latency_ms: float) -> Turn:
         messages: list[BaseMessage] = [*conversation["messages"], answer]
@@ -186,7 +187,7 @@ class ToolsProtocol:
         if not ids:
             return _extend(conversation, HumanMessage(text))
         texts = [text, *[self._prompts.tools_one_call] * (len(ids) - 1)]
-        answers = [ToolMessage(said, tool_call_id=str(call_id)) for said, call_id in zip(texts, ids, strict=True)]
+        answers = [ToolMessage(answer, tool_call_id=str(call_id)) for answer, call_id in zip(texts, ids, strict=True)]
         return _extend(conversation, *answers)
 
     async def _call(
@@ -206,9 +207,9 @@ class ToolsProtocol:
         started = time.perf_counter()
         try:
             answer = await asyncio.wait_for(model.ainvoke(list(messages)), allowance.timeout_s)
-        except ValidationError as error:  # arguments that are no JSON object: LangChain cannot file the message
+        except ValidationError as error:  # arguments that are not a JSON object: LangChain cannot build the message
             answer = AIMessage("", response_metadata={UNREADABLE: error.errors()[0]["msg"]})
-        except Exception as error:  # the errors of somebody else's chat model have no common class
+        except Exception as error:  # the errors of other libraries' chat models have no common class
             _log.info("The chat model failed", exc_info=error)
             why = str(error).splitlines()[0][:300] if str(error) else "no message"
             if isinstance(error, ContextOverflowError) or "maximum context length" in why:  # vLLM's words
@@ -219,7 +220,7 @@ class ToolsProtocol:
         return answer, (time.perf_counter() - started) * 1000
 
 
-def _said(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
+def _texts(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
     return [(message.type, storable(str(message.text))) for message in messages]
 
 

@@ -1,4 +1,4 @@
-"""What the two protocols share: the request that opens a run, what a turn may do, and what a turn decided."""
+"""The interface of protocols: the request that opens a run, what a turn may do, what it wrote and decided."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_PREFERENCE_CHARS = 400
 
 
 class ContextFullError(PolicyError):
-    """The conversation has outgrown the model's context: a budget that is spent, not a model that is down."""
+    """The conversation has outgrown the model's context: a budget that is spent, not a model that is unavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Briefing:
-    """What the first prompt says."""
+    """What the opening prompt is made of."""
 
     history: Sequence[str]
     """One short neutralised line an item, oldest first."""
@@ -33,10 +33,10 @@ class Briefing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What the next turn may do. A guided policy is held to it, a free one only to the tokens and the time."""
+    """What the next turn may do. A guided model is held to all of it, a free one to the tokens and the time only."""
 
     phrases: Sequence[str] = ()
-    """Preference phrases on offer, those already used left out; empty means that no retrieval is left."""
+    """Preference phrases on offer, without those already used; empty means that no retrieval is left."""
     may_rank: bool = False
     max_tokens: int
     timeout_s: float
@@ -45,7 +45,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a text of the model says, read strictly."""
+    """What the model decided in one turn, read strictly from its text."""
 
     action: Literal["retrieve", "recommend", "malformed"]
     thought: str | None = None
@@ -88,14 +88,15 @@ class PolicyLineage(TypedDict):
 
 @runtime_checkable
 class AgentProtocol(Protocol):
-    """How the model calls the recommender and hands in its list. Stateless: the conversation carries everything.
+    """How the model calls the recommender and hands in its list. It has no state: the conversation carries everything.
 
-    Every method that calls the model raises `PolicyError` when it cannot be had.
+    `TaggedProtocol` and `ToolsProtocol` implement it; `build_graph` takes one of your own. Every method that calls the
+    model raises `PolicyError` where the model is unavailable, and `ContextFullError` where its context is full.
     """
 
     @property
     def name(self) -> str:
-        """`tagged` or `tools`."""
+        """The name in the lineage of runs, such as `tagged` or `tools`."""
 
     @property
     def version(self) -> str:
@@ -119,22 +120,26 @@ class AgentProtocol(Protocol):
         """Let the model think and then search or rank."""
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
-        """Show what a search found; None when the context has no room for it and a ranking."""
+        """Append what a retrieval found: the number of each item, and its summary, which is already neutralised.
+
+        Returns:
+            The conversation; None where the context has no room for it and for a ranking.
+        """
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
-        """Say what was malformed; None when the context has no room."""
+        """Append what is malformed in the last turn; None where the context has no room."""
 
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
-        """Make the model rank the candidates with these numbers."""
+        """Let the model rank the candidates with these numbers: a list of `k`, the best first."""
 
     def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
-        """The turn that a record holds, as if the model had just written it."""
+        """Rebuild a turn from its record, as if the model had just written it."""
 
     async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
-        """A turn that searched, with another preference in the place of its own. Nobody sampled it: no logprobs."""
+        """Replace the preference of a turn that searched. No model sampled the result, so that it has no logprobs."""
 
     def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
-        """Whether a conversation is what the model had before it wrote the last of these first turns of a run."""
+        """Whether a conversation is what the model had before it wrote the last of these turns, the first of a run."""
 
 
 def thought_regex(phrases: Sequence[str]) -> str:

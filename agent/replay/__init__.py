@@ -1,1 +1,1 @@
-"""What if: a logged run again, from its start or from an edited turn."""
+"""Replays and forks: a logged run again, from its start or from an edited turn."""

@@ -39,10 +39,10 @@ _FIRST_SETTINGS |= {"max_retrievals", "max_turns", "max_malformed", "max_turn_to
 
 
 def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
-    """The settings that a run was made with, and its constraints on the catalogue.
+    """Read the settings that a run was made with, and its constraints on the catalogue.
 
     Raises:
-        TraceStoreError: they are not the settings that this version has.
+        TraceStoreError: this version has other settings.
     """
     stored = dict(trace.run.config)
     where = stored.pop("where", None)
@@ -60,10 +60,10 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
 
 
 def searched(trace: RunTrace, turn: int) -> TurnRecord:
-    """The turn at a position from 0, which has to be one that searched.
+    """Find the turn at a position, from 0; it has to be one that searched.
 
     Raises:
-        TraceStoreError: there is no such turn, or it did something else. The message counts turns from 1, as people do.
+        TraceStoreError: the run has no turn there, or the turn did something else. The message counts turns from 1.
     """
     those = sorted(retrieval.turn + 1 for retrieval in trace.retrievals)
     advice = f"Turns that searched: {', '.join(map(str, those))}." if those else "None of its turns searched."
@@ -76,14 +76,14 @@ def searched(trace: RunTrace, turn: int) -> TurnRecord:
 
 
 def checked_preference(text: str) -> str:
-    """A preference as the protocols would read it.
+    """Read a preference as the protocols would.
 
     Raises:
-        ConfigError: it is empty, too long, or could be taken for a tag.
+        ConfigError: the preference is empty or too long, or could be taken for a tag.
     """
     preference, why = read_preference(" ".join(text.split()))
     if preference is None:
-        raise ConfigError(f"That is no preference: {why}. Write a few phrases separated by ';'.")
+        raise ConfigError(f"This preference cannot be used: {why}. Write a few phrases separated by ';'.")
     if neutralise(preference, MAX_PREFERENCE_CHARS) != preference:
         raise ConfigError(
             "The preference holds a character that tags are made of (<, >, [, ] or |), or one that cannot be seen. "
@@ -95,11 +95,11 @@ def checked_preference(text: str) -> str:
 def refuse_another(
     trace: RunTrace, protocol: AgentProtocol, recommender: AnyRecommender, *, allow_other_model: bool
 ) -> None:
-    """Compare a run with what is here to run it again.
+    """Compare a run with what it is to be run again with.
 
     Raises:
-        ConfigError: another protocol, prompt or recommender than the run's; another model, adapter or sampling, unless
-            that is allowed.
+        ConfigError: the protocol, the prompts or the recommender are not the run's; or the model, the adapter or the
+            sampling are not, unless that is allowed.
     """
     run, name = trace.run, f"Run {trace.run.run_id}"
     versions = {

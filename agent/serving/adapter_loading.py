@@ -40,7 +40,9 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
             return False
     endpoint = Endpoint(base_url, api_key=api_key, timeout_s=_TIMEOUT_S, max_retries=2, retry_wait_s=0.5)
     try:
-        await endpoint.tell(f"{endpoint.base_url}/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        await endpoint.post_text(
+            f"{endpoint.base_url}/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}
+        )
     except PolicyRejectedError as error:
         raise PolicyRejectedError(
             f"The adapter {name} could not be loaded. {error} vLLM needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, "

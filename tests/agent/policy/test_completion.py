@@ -1,4 +1,4 @@
-"""The policy client against a real HTTP server that answers as it is told to. Every request is counted."""
+"""The policy client against a real HTTP server with scripted answers. Every request is counted."""
 
 import asyncio
 import json
@@ -198,9 +198,9 @@ async def test_a_slow_server_is_given_up_at_the_limit_retries_included(server: S
 
 NONSENSE: dict[str, tuple[str | dict[str, Any], str]] = {
     "html": ("<html>Welcome to nginx</html>", "Welcome to nginx"),
-    "empty": ("", "nonsense"),
-    "cut JSON": ('{"choices": [', "nonsense"),
-    "a list": ("[]", "nonsense"),
+    "empty": ("", "invalid answer"),
+    "cut JSON": ('{"choices": [', "invalid answer"),
+    "a list": ("[]", "invalid answer"),
     "no choice": ({"choices": []}, "0 choices"),
     "no token ids": (good(token_ids=None), "token_ids"),
     "a negative id": (good(token_ids=[1, -2]), "choices.0.token_ids.1"),
@@ -219,17 +219,17 @@ NONSENSE: dict[str, tuple[str | dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", NONSENSE)
-async def test_nonsense_is_asked_again_and_then_named(server: Scripted, case: str) -> None:
+async def test_an_invalid_answer_is_asked_for_again_and_then_named(server: Scripted, case: str) -> None:
     body, told = NONSENSE[case]
     server.answer(200, body)
-    with pytest.raises(PolicyUnavailableError, match="answered nonsense") as caught:
+    with pytest.raises(PolicyUnavailableError, match="gave an invalid answer") as caught:
         await complete(server, max_retries=1)
     assert told in str(caught.value)
     assert len(str(caught.value)) < 400
     assert len(server.requests) == 2
 
 
-async def test_html_under_its_own_type_is_nonsense_too(server: Scripted) -> None:
+async def test_html_under_its_own_type_is_an_invalid_answer_too(server: Scripted) -> None:
     server.answer(200, "<html>\n\nsign in</html>", Content_Type="text/html; charset=utf-8")
     with pytest.raises(PolicyUnavailableError, match="<html> sign in</html>"):
         await complete(server, max_retries=0)
