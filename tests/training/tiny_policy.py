@@ -12,8 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from deeprec.training import Rollout, ScoredRollout, score_groups
-from deeprec.training.rollouts.advantages import RewardedRollout
+from deeprec.training import RewardedRollout, Rollout, ScoredRollout, score_groups
 from tests.tiny_server import BOS, EOS, tiny_llama
 
 VOCABULARY = 258

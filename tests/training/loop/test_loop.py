@@ -17,14 +17,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from deeprec.agent import TraceStore, load_adapter
 from deeprec.evals.metrics.rewards import SCHEME
-from deeprec.training.loop.config import LoopConfig
+from deeprec.training import AdapterConfig, LoopConfig, LoopResult, TrainingError, run_loop, save_adapter
 from deeprec.training.loop.curves import plot_loop
-from deeprec.training.loop.loop import LoopResult, run_loop
 from deeprec.training.trainers.adapter_lineage import AdapterLineage, read_lineage, write_lineage
-from deeprec.training.trainers.model_folders import save_adapter
 from deeprec.training.trainers.policy_model import load_policy
-from deeprec.training.trainers.step_report import TrainingError
-from deeprec.training.trainers.trainer_config import AdapterConfig
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, RecommenderIdentity, load_artifact
 from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer, serve_tiny

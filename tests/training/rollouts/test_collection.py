@@ -9,9 +9,7 @@ import pytest
 from deeprec.agent import AgentConfig, CompletionPolicy, TraceStore
 from deeprec.agent.traces import RunFilter
 from deeprec.evals import ServerLostError
-from deeprec.training.rollouts.collection import Collection, collect_groups
-from deeprec.training.rollouts.instances import Instance
-from deeprec.training.rollouts.rollouts import read_rollouts
+from deeprec.training import Collection, Instance, collect_groups, read_rollouts
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
 from tests.tiny_server import TinyServer, serve_tiny
 

@@ -16,8 +16,7 @@ from transformers import LlamaForCausalLM
 from deeprec.agent.cli.main import main
 from deeprec.agent.traces import RunFilter, TraceStore, TurnRecord
 from deeprec.evals.metrics.rewards import SCHEME
-from deeprec.training import StoreReport, load_current_policy, report_store, stage_reward
-from deeprec.training.trainers.model_folders import save_adapter
+from deeprec.training import StoreReport, load_current_policy, report_store, save_adapter, stage_reward
 from tests.made_runs import made_run, store_runs
 
 STAGE = stage_reward("recommendation")
