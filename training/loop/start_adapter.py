@@ -1,4 +1,4 @@
-"""The adapter that a loop begins with: checked before anything is run, and copied, so that the loop has its own."""
+"""The adapter that a loop starts from: checked before anything runs, and copied into the loop's folder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from deeprec.trm_tool import ConfigError
 
 
 def check_given_adapter(folder: Path, base: Path | str, base_fingerprint: str) -> None:
-    """Raise ConfigError where an adapter cannot be served and trained on: damaged, of another model, too high a rank.
+    """Check that an adapter can be served and trained on.
 
     Args:
-        folder: the adapter's.
+        folder: the adapter's folder.
         base: the base model, of which only the configuration is read.
-        base_fingerprint: what the adapter's lineage, where it has one, has to say of its base.
+        base_fingerprint: the base model's fingerprint, which the adapter's lineage must have where there is one.
+
+    Raises:
+        ConfigError: the adapter is missing, damaged, of another base model, or of too high a rank.
     """
     read_adapter_config(folder)
     from transformers import AutoModelForCausalLM
@@ -33,26 +36,26 @@ def check_given_adapter(folder: Path, base: Path | str, base_fingerprint: str) -
     rank = max(layer.down.shape[0] for layer in read_adapter(folder, model).values())
     if rank > MAX_LORA_RANK:
         raise ConfigError(
-            f"The adapter in {folder} has rank {rank}; servers keep slots for {MAX_LORA_RANK}. Train one of that rank."
+            f"The adapter in {folder} has rank {rank}; servers take {MAX_LORA_RANK} at most. Train one of that rank."
         )
-    if (folder / LINEAGE_FILE).is_file() and (told := read_lineage(folder).base_fingerprint) != base_fingerprint:
+    if (folder / LINEAGE_FILE).is_file() and (other := read_lineage(folder).base_fingerprint) != base_fingerprint:
         raise ConfigError(
-            f"The adapter in {folder} was trained on another base model: {told}, and {base} is {base_fingerprint}. "
+            f"The adapter in {folder} was trained on another base model: {other}, and {base} is {base_fingerprint}. "
             "Name that model as base, or another adapter."
         )
 
 
 def take_over(given: Path, folder: Path, lineage: AdapterLineage) -> None:
-    """Copy an adapter with a lineage, which keeps the one that it had; there is a whole folder or none.
+    """Copy an adapter under a new lineage, whose settings keep the adapter's own; the folder appears atomically.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: the folder cannot be written.
     """
-    had = {"lineage": (given / LINEAGE_FILE).read_text("utf-8")} if (given / LINEAGE_FILE).is_file() else {}
+    own = {"lineage": (given / LINEAGE_FILE).read_text("utf-8")} if (given / LINEAGE_FILE).is_file() else {}
 
     def write(staged: Path) -> None:
         for name in ADAPTER_FILES:
             shutil.copyfile(given / name, staged / name)
-        write_lineage(staged, replace(lineage, settings={**lineage.settings, **had}))
+        write_lineage(staged, replace(lineage, settings={**lineage.settings, **own}))
 
     write_folder(folder, write)

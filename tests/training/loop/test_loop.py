@@ -366,7 +366,7 @@ def test_what_another_adapter_of_the_same_path_began_is_another_loop(
     ("change", "told"),
     [
         ({"lora_dropout": 0.1}, "with dropout 0.1"),
-        ({"rank": 32}, "has rank 32; servers keep slots for 16"),
+        ({"rank": 32}, "has rank 32; servers take 16 at most"),
         ({"files": ()}, "is not a LoRA adapter"),
         ({"base": 2}, "it is of another base model"),
         ({"lineage": "0123"}, "trained on another base model: 0123"),
