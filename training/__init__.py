@@ -1,4 +1,4 @@
-"""From logged runs to rollouts, their rewards and advantages; and whom a policy is trained on."""
+"""Training of the policy: rollouts of logged runs, their rewards and advantages, the trainers and the loop."""
 
 import lazy_loader
 

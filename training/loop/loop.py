@@ -56,7 +56,7 @@ from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Recommende
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult:
-    """What a finished loop leaves."""
+    """The result of a finished loop."""
 
     best: str | None
     """The policy with the highest NDCG in validation."""
@@ -258,7 +258,7 @@ class _Loop:
 
         def source(step: int) -> list[ScoredRollout]:
             suite = suite_of(step)
-            users = [instances[(step * plan.users + place) % len(instances)] for place in range(plan.users)]
+            users = [instances[(step * plan.users + number) % len(instances)] for number in range(plan.users)]
             self.collect(suite, users, plan.group_size, version=first + step, guided=False)
             score_stored_runs(self.store, RunFilter(suite=suite), rewards=self.rewards, stage=reward)
             scored = read_scored(self.store, RunFilter(suite=suite), stage=reward)
@@ -374,7 +374,7 @@ def _components(recommender: Recommender, encoder: Encoder | None) -> dict[str, 
 
 
 def _course(config: LoopConfig, versions: PolicyVersions) -> dict[str, Any]:
-    """What decides what comes of a loop: its settings, and fingerprints of all that it starts from.
+    """The course of a loop, which decides its outcome: settings, and fingerprints of all that it starts from.
 
     Raises:
         ConfigError: the adapter to start from cannot be served and trained on.

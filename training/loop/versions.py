@@ -26,14 +26,14 @@ class PolicyVersions:
     base: Path | str
     """The base model's folder or id."""
     fingerprints: Mapping[str, str]
-    """Of data, recommender and base model, by the names that `AdapterLineage` has for them."""
+    """The fingerprints of data, recommender and base model, by the names of the fields of `AdapterLineage`."""
 
     def folder(self, number: int) -> Path:
-        """Where a version's adapter is, or will be."""
+        """The folder of a version's adapter, which may not exist yet."""
         return self.out / ADAPTERS / version_name(number)
 
     def exists(self, number: int) -> bool:
-        """Whether a version is complete; its lineage is what is written last."""
+        """Whether a version is complete; its lineage is written last."""
         return (self.folder(number) / LINEAGE_FILE).is_file()
 
     def lineage(
@@ -46,7 +46,7 @@ class PolicyVersions:
         step: int = 0,
         suite: str | None = None,
     ) -> AdapterLineage:
-        """What the lineage file of a version says; arguments as the fields of `AdapterLineage`."""
+        """Build the lineage of a version; the arguments are fields of `AdapterLineage`."""
         return AdapterLineage(
             name=version_name(number),
             parent=version_name(number - 1) if number > 1 else None,

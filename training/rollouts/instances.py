@@ -53,7 +53,7 @@ class Selection:
         """The instances of one stage.
 
         Raises:
-            ConfigError: it has none; the message says why people were left out.
+            ConfigError: it has none; the message counts the reasons why people were left out.
         """
         chosen = self.interaction if check_stage(stage) == "interaction" else self.recommendation
         if not chosen:
@@ -61,7 +61,7 @@ class Selection:
             why = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
             raise ConfigError(
                 f"The stage {stage} has no instances: {others} people are in the other stage, and "
-                f"{f'left out were {why}' if why else 'nobody was left out'}. Raise the rank up to which a target "
+                f"{f'left out were {why}' if why else 'no one was left out'}. Raise the rank up to which a target "
                 f"counts (now {self.max_rank}), change the share of the stages, or use more data."
             )
         return chosen
@@ -85,7 +85,7 @@ def select_instances(
     Args:
         dataset: people and targets.
         recommender: the recommender of the runs: a `Retriever`, its artifact, or one of your own. It was trained on
-            this data without the three last items of each person, and its `identity` says so.
+            this data without the three last items of each person, and reports that in its `identity`.
         encoder: the text encoder of an artifact; None makes it by its id.
         max_rank: the lowest rank of the target by the recommender alone; people beyond it are too hard to learn from.
         interaction_share: the share of people in the stage `interaction`; the others are in `recommendation`. The

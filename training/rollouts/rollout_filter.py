@@ -26,7 +26,7 @@ class FilteredRollouts:
     refused: Mapping[Refusal, tuple[UUID, ...]]
     """Reason -> runs that were left out."""
     staleness: tuple[int, ...]
-    """By how many versions the policies of `rollouts` are behind; rollouts of an unknown version are not in it."""
+    """The versions that the policies of `rollouts` are behind; rollouts of an unknown version are not in it."""
 
     def __str__(self) -> str:
         return "; ".join(f"{len(runs)} {reason} (such as {runs[0]})" for reason, runs in self.refused.items())

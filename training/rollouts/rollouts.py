@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class RolloutError(DeepRecError):
-    """A run cannot be trained on; `reason` says why."""
+    """A run cannot be trained on, for the reason in `reason`."""
 
     def __init__(self, run_id: UUID, reason: Reason, detail: str) -> None:
         super().__init__(f"Run {run_id} is not a rollout: {reason}. {detail}")

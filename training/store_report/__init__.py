@@ -1,1 +1,1 @@
-"""What a trace store holds to train on."""
+"""The report of what a trace store holds for training."""

@@ -64,7 +64,7 @@ class RecommenderRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distance:
-    """How the rollouts fit a model, and how far the model is from the policies that sampled them."""
+    """The fit of the rollouts to a model, and the gap between the model and the policies that sampled them."""
 
     gap: LogprobGap
     """The gap over a sample of the rollouts."""

@@ -21,7 +21,7 @@ from deeprec.training.store_report.records import Distance, PolicyRuns, Recommen
 from deeprec.training.store_report.tally import StoreTally
 
 SAMPLE = 16
-"""How many randomly drawn rollouts are compared with a model."""
+"""The number of randomly drawn rollouts that are compared with a model."""
 FAR = 0.05
 """The mean difference of log-probabilities, in nats, beyond which it comes from another policy, not from rounding."""
 _PAGE = 256

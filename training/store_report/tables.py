@@ -111,8 +111,8 @@ def _distance(distance: Distance) -> Table:
 
 def _table(*headers: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(headers))
-    for place, header in enumerate(headers):
-        table.add_column(header, justify="left" if place == 0 or header in _WORDS else "right", overflow="fold")
+    for position, header in enumerate(headers):
+        table.add_column(header, justify="left" if position == 0 or header in _WORDS else "right", overflow="fold")
     return table
 
 

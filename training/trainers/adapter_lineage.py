@@ -1,4 +1,4 @@
-"""The lineage of an adapter: a small JSON file beside its weights that says what it was trained on and from."""
+"""The lineage of an adapter: a small JSON file beside its weights, with its base, its parent and its data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINEAGE_FILE = "deeprec.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterLineage:
-    """Where an adapter comes from."""
+    """The origin of an adapter."""
 
     name: str
     """The adapter's name on a server and in traces; one name stands for one set of weights."""

@@ -12,7 +12,7 @@ from deeprec.training.rollouts.advantages import ScoredRollout, group_key
 WINDOW = 3
 """Steps whose mean is compared, because a single step is noise."""
 FORMAT_FALL = 0.2
-"""How far the share of runs that keep the format may fall below its highest mean."""
+"""The largest fall of the share of runs that keep the format below its highest mean."""
 LEAST_ENTROPY = 0.05
 """The lowest entropy in nats per policy token; the likeliest token then has a probability of about 0.99."""
 ENTROPY_SHARE = 0.2

@@ -1,4 +1,4 @@
-"""Folders of adapters and models: written atomically, checked before use, and told apart by fingerprints."""
+"""Folders of adapters and models: written atomically, checked before use, and identified by fingerprints."""
 
 from __future__ import annotations
 

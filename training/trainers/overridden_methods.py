@@ -32,7 +32,7 @@ class OverriddenMethod:
     """Trainers of TRL whose method is overridden."""
     why: str
     parameters: tuple[str, ...] = ()
-    """Names of the first parameters after `self`, in order: what callers pass, by position or by name."""
+    """Names of the first parameters after `self`, in order, which callers pass by position or by name."""
     callers: tuple[str, ...]
     """`Class.method` whose code has to call the method by this name; else the override would never run."""
     original_uses: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ def _method(trainer: type, qualified: str) -> Callable[..., Any] | None:
 
 
 def _definitions(trainer: type, name: str) -> Iterator[Callable[..., Any]]:
-    """What a trainer and its bases define under a name: the original may call that of its base."""
+    """The definitions of a name in a trainer and its bases, because the original may call that of its base."""
     return (vars(base)[name] for base in trainer.__mro__ if name in vars(base))
 
 
