@@ -83,7 +83,7 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
         _say(path, faults[path])
     ready = [path for path in paths if not faults[path]]
     if ready:
-        artifacts = {name: _recommender(home, name) for name in RECOMMENDERS}
+        artifacts = {name: trained_recommender(home, name) for name in RECOMMENDERS}
         titles = {item.title for item in load_artifact(artifacts["ml-100k"]).catalogue}
         server = open_model_server(home=home, on_progress=lambda line: console.print(f"  {line}", style="dim"))
         try:
@@ -146,7 +146,7 @@ def _say(path: Path, faults: Collection[str]) -> None:
         console.print(Text(visible(f"{path.name}: {fault}"), style="red"), soft_wrap=True)
 
 
-def _recommender(home: Path, name: str) -> Path:
+def trained_recommender(home: Path, name: str) -> Path:
     """The user's own recommender of that name where it is there; else one that is trained quickly, and kept."""
     data = read_atomic_files(embedded_ml100k())
     holdout = RECOMMENDERS[name]

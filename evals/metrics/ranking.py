@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.trm.ranking import ranks_with_ties
 
-_CHUNK = 2_000_000
+DRAWS_AT_ONCE = 2_000_000
 """Random draws held in memory at once."""
 _FEW_DISTINCT, _GATHERED = 500, 200_000
 """Up to this many distinct values their counts are drawn; with more, the values are, as many as the cache holds."""
@@ -174,7 +174,7 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int
         return Interval(mean, math.nan, math.nan, n)
     rng = np.random.default_rng(seed)
     is_few = len(distinct) <= _FEW_DISTINCT
-    step = max(1, _CHUNK // len(distinct) if is_few else _GATHERED // n)
+    step = max(1, DRAWS_AT_ONCE // len(distinct) if is_few else _GATHERED // n)
     means = []
     for start in range(0, _positive(resamples, "resamples"), step):
         size = min(step, resamples - start)
@@ -223,7 +223,7 @@ def clustered_interval(
         return Interval(mean, math.nan, math.nan, len(given))
     totals, sizes = np.bincount(owner, weights=given), np.bincount(owner)
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK // len(names))
+    step = max(1, DRAWS_AT_ONCE // len(names))
     means = []
     for start in range(0, _positive(resamples, "resamples"), step):
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(step, resamples - start))

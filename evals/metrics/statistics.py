@@ -11,7 +11,7 @@ from deeprec.trm_tool.errors import ConfigError
 
 FEW_USERS = 100
 """Below this many users a result is reported as one of too few users."""
-_CHUNK = 2_000_000
+DRAWS_AT_ONCE = 2_000_000
 """Random draws held in memory at once."""
 
 
@@ -45,7 +45,7 @@ def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 
     if not len(sizes):
         return 1.0
     rng = np.random.default_rng(seed)
-    as_far, step = 0, max(1, _CHUNK // len(counts))
+    as_far, step = 0, max(1, DRAWS_AT_ONCE // len(counts))
     for start in range(0, resamples, step):
         drawn = rng.binomial(counts, 0.5, size=(min(step, resamples - start), len(counts)))  # (draws, distinct sizes)
         sums = (2.0 * drawn - counts) @ sizes

@@ -164,7 +164,7 @@ def test_a_run_says_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     with serve_tiny() as server:
         monkeypatch.setenv("DEEPREC_BASE_URL", server.base_url)
-        monkeypatch.setattr(runner, "_recommender", lambda home, name: tmp_path)
+        monkeypatch.setattr(runner, "trained_recommender", lambda home, name: tmp_path)
         monkeypatch.setattr(runner, "load_artifact", lambda folder: type("A", (), {"catalogue": []}))
         good, bad = tmp_path / "good.ipynb", tmp_path / "bad.ipynb"
         good.write_text(

@@ -29,7 +29,7 @@ def test_a_test_of_equal_systems_raises_false_alarms_as_often_as_it_says() -> No
 def test_a_test_drawn_in_parts_is_the_same_test(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = np.random.default_rng(3).random((2, 300))
     whole = randomisation_test(first, second)
-    monkeypatch.setattr("deeprec.evals.metrics.statistics._CHUNK", 7_000)
+    monkeypatch.setattr("deeprec.evals.metrics.statistics.DRAWS_AT_ONCE", 7_000)
     assert randomisation_test(first, second) == whole
 
 

@@ -172,15 +172,15 @@ class TestTheTargetIsNotShown:
     def test_a_case_whose_history_goes_on_to_the_target_is_refused(self, dataset: Dataset) -> None:
         cases = make_cases(dataset)
         check_cases(cases, dataset, "test")
-        for spoilt in (
+        for wrong in (
             replace(cases[3], history=(*cases[3].history, cases[3].target)),
             replace(cases[3], history=cases[3].history[:-1]),
             replace(cases[3], target=cases[3].history[0]),
             replace(cases[3], user="nobody"),
         ):
             with pytest.raises(ConfigError, match=r"does not belong to the split test: .* has \d+ items where"):
-                check_cases([*cases[:3], spoilt], dataset, "test")
-        with pytest.raises(ConfigError, match="none of the split valid"):
+                check_cases([*cases[:3], wrong], dataset, "test")
+        with pytest.raises(ConfigError, match="does not belong to the split valid"):
             check_cases(cases, dataset, "valid")
 
     def test_a_suite_on_such_cases_is_not_run(self, store: TraceStore, dataset: Dataset, artifact: Artifact) -> None:
@@ -188,7 +188,7 @@ class TestTheTargetIsNotShown:
             def history(self, user: str, holdout: int = 0) -> tuple[str, ...]:
                 return super().history(user, holdout - (holdout == 1))
 
-        with pytest.raises(ConfigError, match="none of the split test"):
+        with pytest.raises(ConfigError, match="does not belong to the split test"):
             run(make_suite(), store, as_kind(OneTooMany, dataset), artifact)
         assert store.runs() == []
 
