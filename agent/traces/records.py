@@ -1,4 +1,4 @@
-"""What one run is made of: the records that the graph writes and the trace that a reader gets back."""
+"""The records of a run: what the graph writes step by step, and the trace that a reader gets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TraceStoreError(DeepRecError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """Where a run comes from: its request, and the lineage that explains it."""
+    """The request of a run, and its lineage."""
 
     run_id: UUID
     user_id: str | None = None
@@ -106,7 +106,7 @@ class TurnRecord:
     detail: str | None = None
     finish_reason: str | None = None
     prompt_tokens: int = 0
-    """What the server counted as the prompt: the whole chain before the completion."""
+    """Prompt tokens by the server's count: the whole chain before the completion."""
     completion_tokens: int = 0
     latency_ms: float
     messages: list[Any] | None = None
@@ -133,7 +133,7 @@ class RetrievalRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecommendationRecord:
-    """One place in a recommended list."""
+    """One position of a recommended list."""
 
     rank: int
     """1-based."""
@@ -146,7 +146,7 @@ class RecommendationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """How a run ended. `written` is the model's own list, `recommended` the list as filled."""
+    """The ending of a run. `written` is the model's own list, `recommended` the list as filled."""
 
     status: Outcome
     detail: str | None = None
@@ -178,7 +178,7 @@ class RunSummary:
     message: str | None
     target_id: str | None
     target_rank: int | None
-    """1-based place of the target in the filled list; None when it is not there or not known."""
+    """1-based position of the target in the filled list; None where the list lacks it or the target is not known."""
     protocol: str
     guided: bool
     policy_model: str
@@ -224,7 +224,7 @@ class CaseRecord:
     """Facts about the request of an evaluated run; they are the same whatever system answered it."""
 
     target_popularity: float = math.nan
-    """How often the target was interacted with in training."""
+    """Interactions with the target in training."""
     history_length: int
     """Items in the whole history, also where the model was shown less."""
     other_data: bool = False
@@ -232,7 +232,7 @@ class CaseRecord:
     chosen_on: bool = False
     """Training chose the recommender's epoch and its trust in preferences by the targets of the same suite."""
     phrases: tuple[str, ...] = ()
-    """What the catalogue says about the target, such as a genre or a decade."""
+    """Phrases that are true of the target by the catalogue, such as a genre or a decade."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,15 +251,15 @@ class RunTrace:
     pinned: bool
     """Never pruned."""
     redacted_at: datetime | None
-    """When its person's history, message and free text were taken out."""
+    """Time at which redaction removed the person's history, message and free text."""
     turns: tuple[TurnRecord, ...]
     retrievals: tuple[RetrievalRecord, ...]
     written: tuple[RecommendationRecord, ...]
     recommended: tuple[RecommendationRecord, ...]
     rewards: tuple[RewardRecord, ...]
-    """By scheme and component."""
+    """Ordered by scheme and component."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """What the evaluation measured, by name; NaN where it could not be computed. Empty for a run outside a suite."""
+    """The metrics of the evaluation by name; NaN where it could not be computed. Empty for a run outside a suite."""
     case: CaseRecord | None = None
     """None for a run outside a suite."""
 

@@ -1,4 +1,4 @@
-"""What is measured on one stored run. Pure: a trace in, numbers out; every table and report is made of these.
+"""Metrics of one stored run: pure functions of its trace, of which every table and report is made.
 
 The list as the model wrote it and the list as it was filled are measured side by side. Where there is one target, its
 reciprocal rank says everything: Recall, NDCG and MRR at any cutoff follow from it (`ranks_from_reciprocals`).
@@ -115,14 +115,14 @@ def names_target(trace: RunTrace, titles: CatalogueView) -> float:
     NaN for a run without a target or without a preference; titles of fewer than four letters are not looked for.
     """
     target = trace.run.target_id
-    said = [retrieval for retrieval in trace.retrievals if retrieval.preference]
-    if target is None or target not in titles or not said:
+    asked = [retrieval for retrieval in trace.retrievals if retrieval.preference]
+    if target is None or target not in titles or not asked:
         return math.nan
     title = titles.item(target).title.casefold().strip()
     if len(title) < _SHORTEST_TITLE or title in (trace.run.message or "").casefold():
         return 0.0
     shown = {titles.item(item).title.casefold() for item in trace.run.history if item in titles}
-    for retrieval in said:
+    for retrieval in asked:
         if title not in shown and title in str(retrieval.preference).casefold():
             return 1.0
         shown |= {titles.item(item.id).title.casefold() for item in retrieval.items if item.id in titles}

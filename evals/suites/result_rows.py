@@ -33,7 +33,7 @@ class SuiteRun:
     oracle: bool
     shuffled_of: str | None
     made_by: str
-    """What wrote it: model and adapter, protocol and prompt with their versions."""
+    """Model and adapter, protocol and prompt with their versions."""
     started: float
     """Seconds since 1970."""
     seconds: float
@@ -137,7 +137,7 @@ def read_cases(snapshot: Snapshot, rows: Sequence[SuiteRun]) -> dict[str, CaseRe
 
 
 def read_shown_runs(snapshot: Snapshot, label: str, rows: Sequence[SuiteRun]) -> list[ShownRun]:
-    """What the first retrieval showed the runs of one system, and what they wrote."""
+    """The items that the first retrieval showed the runs of one system, and the items that they wrote."""
     where = RunFilter(label=label, system=rows[0].system)
     items = snapshot.columns("retrieved_items", ("run_id", "position", "item_id"), where)
     shown = _lists(items, items["position"].array() == 0)

@@ -1,4 +1,4 @@
-"""What a suite's runs came to, read from the trace store alone: one row of measures for each system and user."""
+"""Results of a suite, read from the trace store alone: one row of measures for each system and user."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SystemResults:
     """Sorted; `measures` has them in this order."""
     targets: tuple[str, ...]
     runs: int
-    """Of those users; several where several seeds were run."""
+    """Runs of those users; several of a user where several seeds were run."""
     statuses: Mapping[str, int]
     """How the runs ended; an incomplete run is counted as that."""
     measures: Mapping[str, NDArray[np.float64]]
@@ -48,7 +48,7 @@ class SystemResults:
     coverage: int
     """Different items in all shown lists together."""
     seconds: float
-    """During which at least one of the runs was under way: the pauses of a suite that was stopped do not count."""
+    """Seconds during which at least one of the runs was under way, so that pauses of a suite do not count."""
     made_by: tuple[str, ...]
     """Model, adapter and prompt of the runs, each different one; one system should have one."""
 
@@ -62,7 +62,7 @@ class SuiteResults:
     k: int
     systems: tuple[SystemResults, ...]
     cases: Mapping[str, CaseRecord]
-    """By user."""
+    """Case of each user."""
     shuffled: Mapping[str, str] = field(default_factory=dict)
     """System -> the system that equals it, except that its model sees the candidates in a drawn order."""
     orders: Mapping[str, OrderDependence] = field(default_factory=dict)
@@ -84,12 +84,12 @@ class SuiteResults:
 
 
 def cutoffs(k: int) -> list[int]:
-    """Places from the top at which lists of `k` items are measured; the last is `k`."""
+    """Positions from the top at which lists of `k` items are measured; the last is `k`."""
     return [*(cutoff for cutoff in _CUTOFFS if cutoff < k), k]
 
 
 def load_results(store: TraceStore, suite: str) -> SuiteResults:
-    """Read what a suite's runs came to. Runs that have not ended, and those that nobody measured, are left out.
+    """Read the results of a suite. Runs that have not ended or were not measured are left out.
 
     Args:
         store: where the runs are.
@@ -131,7 +131,7 @@ def measured_runs(store: TraceStore, label: str) -> set[UUID]:
 
 
 def _orders(snapshot: Snapshot, label: str, by_system: Mapping[str, Sequence[SuiteRun]]) -> dict[str, OrderDependence]:
-    """What the order of the candidates decides, for each system that also ran with a drawn order."""
+    """Order dependence of each system that also ran with a drawn order of the candidates."""
     drawn = shuffled_systems(by_system)
     return {
         name: measure_order(
@@ -152,7 +152,7 @@ def _system(name: str, rows: Sequence[SuiteRun], scores: StoredScores, coverage:
     for row in rows:
         if target_of.setdefault(row.user, row.target) != row.target:
             raise TraceStoreError(
-                f"The runs of {name} for user {row.user} have different targets, so they are no one suite's."
+                f"The runs of {name} for user {row.user} have different targets, so they do not belong to one suite."
             )
     users = sorted(target_of)
     place = {user: index for index, user in enumerate(users)}

@@ -1,4 +1,4 @@
-"""How much room runs take, and giving back what deleted ones took."""
+"""The disk space that runs take, and returning that of deleted runs to the file system."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _PAGES_A_STEP = 500  # of an incremental vacuum: 1 MB, so that writers get their
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reclaimed:
-    """How the room of deleted rows was given back."""
+    """How the space of deleted rows was returned to the file system."""
 
     how: str
-    """In words."""
+    """A phrase for people."""
     bytes: int
-    """By which the database shrank."""
+    """The number of bytes by which the database shrank."""
     done: bool
     """Whether it could be done. In SQLite, thoroughly: nothing of what was deleted is left in the files."""
 
@@ -48,7 +48,7 @@ def run_tables() -> list[Table]:
 
 
 def run_bytes() -> ColumnElement[int]:
-    """What a run's rows hold, roughly, as an expression over `runs`."""
+    """The rough size of a run's rows in bytes, as an expression over `runs`."""
     total = _row_bytes(Run.__table__)  # type: ignore[arg-type]
     for table in run_tables():
         if table is not Run.__table__:
@@ -58,7 +58,7 @@ def run_bytes() -> ColumnElement[int]:
 
 
 def bytes_scale(connection: Connection) -> float:
-    """What one byte of `run_bytes` takes in the database, with indexes and all."""
+    """The bytes in the database, indexes included, for one byte of `run_bytes`."""
     counted = sum(connection.scalar(select(func.sum(_row_bytes(table)))) or 0 for table in run_tables())
     return database_bytes(connection) / counted if counted else 1.0
 
@@ -76,14 +76,14 @@ def database_bytes(connection: Connection) -> int:
 
 
 def give_back(store: TraceStore, *, thoroughly: bool = False) -> Reclaimed:
-    """Give the room of deleted rows back to the file system.
+    """Return the space of deleted rows to the file system.
 
     Args:
         store: whose database.
         thoroughly: rewrite a SQLite file whole, so that no byte of what was deleted or changed stays in it. Without
             it free pages are cut off in small steps, between which others can write.
     Returns:
-        what was done. It never raises because the database is busy: it says so.
+        what was done. A busy database is reported there, and raises nothing.
     """
     database = store.database
     if database.path is None:
@@ -119,7 +119,7 @@ def _vacuum_server(store: TraceStore) -> Reclaimed:
             free = connection.execution_options(isolation_level="AUTOCOMMIT")
             for table in run_tables():
                 free.exec_driver_sql(f"VACUUM {table.name}")
-    except SQLAlchemyError as error:  # the runs are gone all the same, and the caller has to say so
+    except SQLAlchemyError as error:  # the runs are gone all the same, and the caller has to report it
         return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, done=False)
     return Reclaimed(how="a vacuum, which keeps the room for new runs", bytes=0, done=True)
 

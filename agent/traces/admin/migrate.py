@@ -17,7 +17,7 @@ from deeprec.trm_tool.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """What a migration did or, in a dry run, would do."""
+    """The steps of a migration; in a dry run those that it would take."""
 
     before: str | None
     """Revision; None for a database without tables."""
@@ -71,5 +71,5 @@ def _named(to: str, order: list[str]) -> str:
     if to == "head":
         return order[-1]
     if to not in order:
-        raise ConfigError(f"{to!r} is no revision of the trace store. Choose one of {', '.join(order)}, or head.")
+        raise ConfigError(f"{to!r} is not a revision of the trace store. Choose one of {', '.join(order)}, or head.")
     return to

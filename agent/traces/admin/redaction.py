@@ -1,4 +1,4 @@
-"""Taking a person out of the store: what says who they are or what they like goes, what counts stays (ADR 8)."""
+"""Redaction of a person: what identifies them or shows their taste is removed, what statistics need stays (ADR 8)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deeprec.agent.traces.store.schema import Base, Recommendation, RetrievedIte
 from deeprec.agent.traces.store.store import TraceStore
 
 MARK = "redacted"
-"""What stands for a text that has to be there."""
+"""Replacement of a text that may not be empty."""
 
 ERASED: dict[str, dict[str, Any]] = {
     "runs": {"user_id": None, "history": [], "message": None, "detail": None},
@@ -51,27 +51,27 @@ RENAMED: dict[str, tuple[str, ...]] = {
 }
 """Columns whose values get names that mean nothing outside. Equal items of a run stay equal, and a group a group."""
 TRIMMED: dict[str, tuple[str, ...]] = {"runs": ("config", "fork")}
-"""Columns of which one part goes: the constraints of the request, the text of an edited preference."""
+"""Columns that lose one part: the constraints of the request, the text of an edited preference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedactReport:
-    """What redacting did or, in a dry run, would do."""
+    """The runs that redaction changed or, in a dry run, would change."""
 
     dry_run: bool
     runs: int
     turns: int
     children: int
-    """Of `runs`, those that name nobody, but were forked from a run of the person."""
+    """Runs among `runs` that name nobody, but were forked from a run of the person."""
     oldest: datetime | None
     """Start of the oldest of them."""
     newest: datetime | None
     reclaimed: Reclaimed | None = None
-    """How the old bytes were taken out of the database's files; None in a dry run."""
+    """How the old bytes were removed from the database's files; None in a dry run."""
 
 
 def redact_person(store: TraceStore, user_id: str, *, dry_run: bool = True) -> RedactReport:
-    """Take a person out of every run of theirs, and of every run that was forked from one. Pinned runs too.
+    """Redact every run of a person, and every run that was forked from one. Pinned runs too.
 
     History, message, free text, tokens with their logprobs, scores and the user id go. Item ids and the group id are
     replaced by names that mean nothing outside the run (the group). So counts, latencies, tokens written, statuses,
@@ -146,7 +146,7 @@ def _report(connection: Connection, runs: Sequence[Any], *, dry_run: bool) -> Re
 
 
 def redact_runs(connection: Connection, runs: Sequence[Any], now: datetime) -> None:
-    """Take out of the rows of `runs_of_person` what says who the person is or what they like."""
+    """Remove what identifies a person or shows what they like from the rows of `runs_of_person`."""
     groups: dict[str, str] = {}
     for batch in _batches(runs):
         ids = [run.run_id for run in batch]

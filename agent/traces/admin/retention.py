@@ -1,4 +1,4 @@
-"""Which runs a store keeps: pinning, and pruning by age, policy, status and size."""
+"""Retention of runs: pinning, and pruning by age, policy, status and size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PruneRules:
     """An outcome, "running" (killed runs), or "incomplete" (in which the store failed)."""
     suite: str | None = None
     older_than_days: float | None = None
-    """By the start of the run."""
+    """Age by the start of the run."""
     max_runs: int | None = None
     """The newest stay. Pinned runs count, and take their place first."""
     max_bytes: int | None = None
@@ -70,7 +70,7 @@ class PruneReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
-    """What pruning did or, in a dry run, would do."""
+    """The runs that pruning deleted or, in a dry run, would delete."""
 
     dry_run: bool
     runs: int

@@ -1,4 +1,4 @@
-"""Runs as a file of JSON lines, without loss, and back: a header, a line a run, and a last line to say it is whole."""
+"""Export of runs to a file of JSON lines, and import without loss: a header, a line a run, and a line that ends it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from deeprec.trm_tool.errors import ConfigError, DataError
 
 KIND = "traces"
 MAX_LINE_BYTES = 256 * 1024 * 1024
-"""Of one run; a longer line is no run."""
+"""Longest line; a longer one does not hold a run."""
 _BATCH_RUNS, _BATCH_BYTES = 100, 8 * 1024 * 1024  # of one transaction of an import
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceExport:
-    """What an export wrote."""
+    """The result of an export."""
 
     runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceImport:
-    """What an import did."""
+    """The result of an import."""
 
     imported: int
     known: int
@@ -79,8 +79,9 @@ def import_jsonl(store: TraceStore, path: str | Path) -> TraceImport:
         store: where to.
         path: the file; compressed where it ends in `.gz`.
     Raises:
-        DataError: the file is missing, something else, from a newer version, damaged or cut off. Says in which line,
-            and how many runs before it were taken: those are whole, and reading a mended file goes on from there.
+        DataError: the file is missing, something else, from a newer version, damaged or cut off. The error names the
+            line, and how many runs before it were imported: those are whole, and an import of the repaired file goes on
+            from there.
         TraceStoreError: the store cannot be written.
     """
     path = Path(path)
@@ -121,7 +122,7 @@ class _FileLine(NamedTuple):
     bytes: int
     value: Any
     format: int
-    """Of the file."""
+    """The format of the file."""
 
 
 class _DamagedError(Exception):
@@ -134,7 +135,9 @@ def _taken(imported: int, known: int, conflicts: int) -> str:
     seen = imported + known + conflicts
     if not seen:
         return "Nothing was imported."
-    return f"The {seen} runs before it were read ({imported} of them new) and are whole; import the mended file again."
+    return (
+        f"The {seen} runs before it were read ({imported} of them new) and are whole; import the repaired file again."
+    )
 
 
 def _lines(file: IO[bytes]) -> Iterator[_FileLine]:
@@ -175,20 +178,20 @@ def _parsed(number: int, raw: bytes) -> Any:
         return json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         if number == 1:
-            raise _DamagedError(1, "this is no file of exported runs") from None
+            raise _DamagedError(1, "this is not a file of exported runs") from None
         if not raw.endswith(b"\n"):
             raise _DamagedError(number, "the file is cut off within it") from None
-        raise _DamagedError(number, f"it is no JSON ({str(error)[:100]})") from None
+        raise _DamagedError(number, f"it is not JSON ({str(error)[:100]})") from None
 
 
 def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 def _check_header(value: Any) -> int:
     """The format of the file."""
     if not isinstance(value, dict) or value.get("deeprec") != KIND:
-        raise _DamagedError(1, "this is no file of exported runs")
+        raise _DamagedError(1, "this is not a file of exported runs")
     version = value.get("format")
     if type(version) is not int or not 1 <= version <= FORMAT:
         raise _DamagedError(
@@ -247,7 +250,7 @@ def _check_target(path: Path) -> None:
         pass
     else:
         return
-    raise ConfigError(f"{path} is there and is no file of exported runs, so it stays. Name another file.")
+    raise ConfigError(f"{path} is there and is not a file of exported runs, so it stays. Name another file.")
 
 
 def _put(file: IO[bytes], value: Any) -> None:

@@ -123,11 +123,11 @@ class OtelRecorder:
             self._fail(error)
 
     async def load_turn(self, run_id: UUID, position: int) -> TurnRecord | None:
-        """The turn of a run that is already down at a position; None if none is."""
+        """The turn of a run that is already stored at a position; None if none is."""
         return await self._inner.load_turn(run_id, position)
 
     async def load_retrieval(self, run_id: UUID, position: int) -> RetrievalRecord | None:
-        """The retrieval of a run that is already down at a position; None if none is."""
+        """The retrieval of a run that is already stored at a position; None if none is."""
         return await self._inner.load_retrieval(run_id, position)
 
     async def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
@@ -282,7 +282,7 @@ def _mark(span: Any, error: str, detail: str | None) -> None:
 
 
 def _ends(store: TraceStore, run_id: UUID) -> tuple[dict[int, int], dict[int, int]]:
-    """When each turn and each retrieval was down, by position, in nanoseconds since 1970."""
+    """The times at which each turn and each retrieval was stored, by position, in nanoseconds since 1970."""
     with store.reading() as connection:
         turns, retrievals = (
             connection.execute(select(step.position, step.recorded_at).where(step.run_id == run_id)).all()

@@ -17,7 +17,7 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import plain
 
 EXPORT_TIMEOUT_S = 3.0
-"""For which a request is tried and repeated; spans that are not taken by then are dropped."""
+"""Seconds for which a request is tried and repeated; spans that are not accepted by then are dropped."""
 _PATH = "/v1/traces"
 _BATCH = 256
 
@@ -43,11 +43,11 @@ def make_provider(endpoint: str, *, timeout_s: float = EXPORT_TIMEOUT_S) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class SpanOptions:
-    """How a command's runs make spans."""
+    """Settings of the spans that a command's runs make."""
 
     provider: Any
     with_content: bool
-    """From the variable that OpenTelemetry's own instrumentations read."""
+    """Setting of the variable that OpenTelemetry's own instrumentations read."""
 
 
 @contextmanager
@@ -69,8 +69,8 @@ def spans_to(endpoint: str | None) -> Iterator[SpanOptions | None]:
             yield SpanOptions(provider, content.strip().lower() in ("true", "1", "span_only", "span_and_event"))
         finally:
             provider.shutdown()
-    if log.said:
-        print(plain(f"Note: not all spans reached {without_password(endpoint)}: {log.said}.", 1000), file=sys.stderr)
+    if log.message:
+        print(plain(f"Note: not all spans reached {without_password(endpoint)}: {log.message}.", 1000), file=sys.stderr)
 
 
 def without_password(endpoint: str) -> str:
@@ -81,7 +81,7 @@ def without_password(endpoint: str) -> str:
 
 
 class SpanSender:
-    """Collects spans (`provider` makes them) and sends them when told, so that a refusal is known."""
+    """Collects spans (`provider` makes them) and sends them on a call, so that a refusal is known."""
 
     def __init__(self, endpoint: str, *, timeout_s: float = 5.0) -> None:
         """Prepare to send; arguments and errors as for `make_provider`."""
@@ -108,7 +108,7 @@ class SpanSender:
                 for start in range(0, len(spans), _BATCH):
                     if self._exporter.export(spans[start : start + _BATCH]) is not SpanExportResult.SUCCESS:
                         raise TraceStoreError(
-                            f"{self._endpoint} took {start} of {len(spans)} spans: {log.said or 'no answer'}. "
+                            f"{self._endpoint} took {start} of {len(spans)} spans: {log.message or 'no answer'}. "
                             "See that a collector listens there for OTLP over HTTP."
                         )
             finally:
@@ -120,12 +120,12 @@ class SpanSender:
 class _LastWords(logging.Handler):
     """Keeps what a library logged instead of printing it."""
 
-    said = ""
+    message = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         words = record.getMessage().splitlines()[0].partition(" encountered while ")[0].rstrip(".")
         # The first names the cause, the last only that it was given up.
-        self.said = self.said or words[:300]
+        self.message = self.message or words[:300]
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _exporter(endpoint: str, timeout_s: float) -> Any:
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigError(f"{endpoint!r} is no OTLP address. Give one such as http://localhost:4318.")
+        raise ConfigError(f"{endpoint!r} is not an OTLP address. Give one such as http://localhost:4318.")
     path = parts.path.rstrip("/")
     if not path.endswith(_PATH):
         path += _PATH

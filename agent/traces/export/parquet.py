@@ -22,7 +22,7 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import check_not_current
 
 FORMAT = 1
-"""What the metadata field `deeprec` of each file says."""
+"""Number in the metadata field `deeprec` of each file."""
 _ROW_GROUP_RUNS = 500
 _TEXT_LISTS = {"history", "items", "unenforced", "phrases"}
 
@@ -112,7 +112,7 @@ def _check_target(folder: Path, names: set[str]) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is there and is no folder. A Parquet export is a folder of files; name another.")
+        raise ConfigError(f"{folder} exists and is not a folder. A Parquet export is a folder of files; name another.")
     check_not_current(folder)
     for file in sorted(folder.iterdir()):
         if file.name not in names or not _is_exported(file):
@@ -124,7 +124,7 @@ def _is_exported(file: Path) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        said = (pq.read_schema(file).metadata or {}).get(b"deeprec", b"{}")
-        return bool(json.loads(said)["kind"] == f"traces {file.stem}")
+        metadata = (pq.read_schema(file).metadata or {}).get(b"deeprec", b"{}")
+        return bool(json.loads(metadata)["kind"] == f"traces {file.stem}")
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -20,7 +20,7 @@ from deeprec.trm_tool.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceExport:
-    """What an export wrote."""
+    """The result of an export of preferences."""
 
     preferences: int
     runs: int

@@ -41,7 +41,7 @@ from deeprec.agent.traces.store.codec import (
 from deeprec.agent.traces.store.schema import RunId, UtcDateTime
 
 FORMAT = 2
-"""Of files that are written; files of format 1 are read as well."""
+"""Format of files that are written; files of format 1 are read as well."""
 PARTS = ("turns", "retrievals", "retrieved_items", "recommendations", "rewards", "metrics", "cases")
 """Fields of the line, named as the tables are; the run's own columns stand under "run"."""
 _TEXT_LISTS = {"history", "items", "unenforced", "phrases"}
@@ -55,11 +55,11 @@ _WORDS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 _WORD_OF_NUMBER = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _DEFAULTS = {"false": False, "0": 0, "'agent'": "agent"}
-"""What a server default of a column says -> the value."""
+"""Text of a column's server default -> the value."""
 
 
 class RunLineError(ValueError):
-    """A line that holds no run: what is wrong with it, without the line's number."""
+    """A line that does not hold a run. The message describes the fault, without the line's number."""
 
 
 def run_lines(rows: Rows) -> Iterator[dict[str, Any]]:
@@ -274,16 +274,16 @@ def _logprobs(data: bytes) -> list[float | str | None]:
 
 
 def _why(error: ValidationError) -> str:
-    """What is wrong with a line: the first fault, in the words of the table and the column."""
+    """Describe the first fault of a line by its table and column."""
     fault = error.errors(include_url=False, include_context=False)[0]
     where = [part for part in fault["loc"] if isinstance(part, str)]
     if not where or where == ["run"]:
-        return "it is no run"
+        return "it is not a run"
     table = "runs" if where[0] == "run" else where[0]
     if len(where) == 1 and table not in PARTS:
         return f"a run has no part {table!r} in this version; a newer one wrote it"
     if len(where) == 1:
-        return f"{table} is no list" if len(fault["loc"]) == 1 else f"a row of {table} is no object"
+        return f"{table} is not a list" if len(fault["loc"]) == 1 else f"a row of {table} is not an object"
     column = where[1]
     if fault["type"] == "extra_forbidden":
         return f"{table} has no column {column!r} in this version; a newer one wrote it"

@@ -1,4 +1,4 @@
-"""What the spans of a run say: attributes in OpenTelemetry's GenAI conventions, and ours under `deeprec.`."""
+"""Attributes of the spans of a run: OpenTelemetry's GenAI conventions, and our own under `deeprec.`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AGENT = "invoke_agent deeprec"
 TOOL_NAME = "retrieve_items"
 TOOL = f"execute_tool {TOOL_NAME}"
 MAX_CHARS = 30_000
-"""Of one text."""
+"""Longest text in an attribute."""
 
 Attributes = dict[str, Any]
 
@@ -23,8 +23,8 @@ _SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 
 
 def run_attributes(record: RunRecord, with_content: bool) -> Attributes:
-    """Of a run's root span, as far as they are known when it starts."""
-    said: Attributes = {
+    """The attributes of a run's root span that are known when it starts."""
+    attributes: Attributes = {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.agent.name": "deeprec",
         "gen_ai.agent.version": _version(),
@@ -43,19 +43,19 @@ def run_attributes(record: RunRecord, with_content: bool) -> Attributes:
         "deeprec.history_length": len(record.history),
     }
     if with_content:
-        said |= {
+        attributes |= {
             "user.id": record.user_id,
             "deeprec.history": list(record.history),
             "deeprec.target_id": record.target_id,
             "deeprec.group_id": record.group_id,
             "gen_ai.input.messages": None if record.message is None else _messages(_text("user", record.message)),
         }
-    return _plain(said)
+    return _plain(attributes)
 
 
 def outcome_attributes(outcome: RunOutcome, totals: Mapping[str, int], with_content: bool) -> Attributes:
-    """Of a run's root span, when it ends. `totals` counts turns, retrievals and tokens."""
-    said: Attributes = {
+    """The attributes of a run's root span that its end adds. `totals` counts turns, retrievals and tokens."""
+    attributes: Attributes = {
         "gen_ai.usage.input_tokens": totals["input"],
         "gen_ai.usage.output_tokens": totals["output"],
         "deeprec.run.status": outcome.status,
@@ -65,22 +65,22 @@ def outcome_attributes(outcome: RunOutcome, totals: Mapping[str, int], with_cont
         "deeprec.ungrounded": outcome.ungrounded,
     }
     if with_content:
-        said["gen_ai.output.messages"] = _messages(
+        attributes["gen_ai.output.messages"] = _messages(
             {**_text("assistant", json.dumps(_ids(outcome.recommended))), "finish_reason": "stop"}
         )
-        said["deeprec.written_ids"] = _ids(outcome.written)
-        said["deeprec.recommended_ids"] = _ids(outcome.recommended)
-    return _plain(said)
+        attributes["deeprec.written_ids"] = _ids(outcome.written)
+        attributes["deeprec.recommended_ids"] = _ids(outcome.recommended)
+    return _plain(attributes)
 
 
 def turn_operation(record: RunRecord) -> str:
-    """What a call of the policy is called."""
+    """The name of a call of the policy in the GenAI conventions."""
     return "chat" if record.protocol == "tools" else "text_completion"
 
 
 def turn_attributes(record: RunRecord, turn: TurnRecord, with_content: bool) -> Attributes:
-    """Of the span of one call of the policy."""
-    said: Attributes = {
+    """The attributes of the span of one call of the policy."""
+    attributes: Attributes = {
         "gen_ai.operation.name": turn_operation(record),
         **_request(record),
         "gen_ai.usage.input_tokens": turn.prompt_tokens,
@@ -94,16 +94,16 @@ def turn_attributes(record: RunRecord, turn: TurnRecord, with_content: bool) -> 
     }
     if with_content:
         asked = (turn.messages or [])[:-1]
-        said["gen_ai.input.messages"] = _messages(*map(_langchain, asked)) if asked else None
-        said["gen_ai.output.messages"] = _messages(_answer(turn))
-        said["deeprec.preference"] = turn.preference
-        said["deeprec.items"] = list(turn.items) or None
-    return _plain(said)
+        attributes["gen_ai.input.messages"] = _messages(*map(_langchain, asked)) if asked else None
+        attributes["gen_ai.output.messages"] = _messages(_answer(turn))
+        attributes["deeprec.preference"] = turn.preference
+        attributes["deeprec.items"] = list(turn.items) or None
+    return _plain(attributes)
 
 
 def retrieval_attributes(retrieval: RetrievalRecord, with_content: bool) -> Attributes:
-    """Of the span of one call of the recommender."""
-    said: Attributes = {
+    """The attributes of the span of one retrieval."""
+    attributes: Attributes = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": TOOL_NAME,
         "gen_ai.tool.type": "datastore",
@@ -115,10 +115,10 @@ def retrieval_attributes(retrieval: RetrievalRecord, with_content: bool) -> Attr
         "deeprec.unenforced": len(retrieval.unenforced),
     }
     if with_content:
-        said["gen_ai.tool.call.arguments"] = _json({"preference": retrieval.preference, "k": retrieval.k})
+        attributes["gen_ai.tool.call.arguments"] = _json({"preference": retrieval.preference, "k": retrieval.k})
         found = [{"id": item.id, "score": item.score if item.score == item.score else None} for item in retrieval.items]
-        said["gen_ai.tool.call.result"] = _json(found)
-    return _plain(said)
+        attributes["gen_ai.tool.call.result"] = _json(found)
+    return _plain(attributes)
 
 
 def _request(record: RunRecord) -> Attributes:
@@ -161,16 +161,16 @@ def _messages(*messages: dict[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, default=str)  # ASCII: what is no Unicode text stays an escape
+    return json.dumps(value, default=str)  # ASCII: what is not Unicode text stays an escape
 
 
 def _ids(lines: tuple[RecommendationRecord, ...]) -> list[str]:
     return [line.item_id for line in lines]
 
 
-def _plain(said: Attributes) -> Attributes:
-    """Without what is not known; text that every backend takes."""
-    return {name: _clean(value) for name, value in said.items() if value is not None}
+def _plain(attributes: Attributes) -> Attributes:
+    """The attributes without those that are None; text becomes what every backend takes."""
+    return {name: _clean(value) for name, value in attributes.items() if value is not None}
 
 
 def _clean(value: Any) -> Any:

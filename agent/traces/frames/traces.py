@@ -78,7 +78,7 @@ class Traces:
 
     Each frame is read in one transaction. All carry `run_id` as text: `runs` and wide rewards have one row a run and
     are indexed by it, the others have it as a column, so that `turns.join(runs.status, on="run_id")` and
-    `turns.merge(runs, on="run_id")` both work. Turns, retrievals and places in a list are numbered as they are stored:
+    `turns.merge(runs, on="run_id")` both work. Turns, retrievals and positions are numbered as they are stored:
     turns and retrievals from 0, ranks from 1. Columns of few fixed values are categories.
     """
 
@@ -90,7 +90,7 @@ class Traces:
             titles: a catalogue, or the folder of a TRM artifact whose catalogue has the titles. Frames of items then
                 have a column `title`, and pages show titles.
         Raises:
-            TraceStoreError: there is no store to open, or it is none of a version known here.
+            TraceStoreError: there is no store to open, or it is not of a known version.
             ArtifactError: `titles` is a folder without a catalogue.
         """
         if isinstance(titles, str | Path):
@@ -125,7 +125,7 @@ class Traces:
         return frame.set_index(pandas.Index(frame.pop("run_id"), name="run_id"))
 
     def turns(self, where: RunFilter | None = None, *, tokens: bool = False) -> Any:
-        """One row a call of the policy, by `run_id` and `turn`.
+        """One row a turn, by `run_id` and `turn`.
 
         Args:
             where: which runs; None for all.
@@ -159,7 +159,7 @@ class Traces:
         return require_pandas().DataFrame(frame, copy=False)
 
     def recommendations(self, where: RunFilter | None = None) -> Any:
-        """One row a place of a list, by `run_id`, `listing` and `rank`.
+        """One row a position of a list, by `run_id`, `listing` and `rank`.
 
         Returns:
             `listing` is "written" (the model's own list) or "recommended" (as filled and shown); `retrieval` that
@@ -190,7 +190,7 @@ class Traces:
         return _wide(frame.assign(name=named))
 
     def metrics(self, where: RunFilter | None = None, *, wide: bool = False) -> Any:
-        """What evaluations measured on runs, NaN where it could not be computed.
+        """Metrics of evaluated runs, NaN where one could not be computed.
 
         Args:
             where: which runs; None for all.
@@ -241,7 +241,7 @@ def _frame(columns: Mapping[str, Any]) -> Any:
 
 
 def _counts() -> dict[str, ColumnElement[Any]]:
-    """What is counted of each run in the database."""
+    """Counts of each run's steps, as expressions of the database."""
     run, turn, call, line = schema.Run, schema.Turn, schema.Retrieval, schema.Recommendation
     mine = turn.run_id == run.run_id
     place = select(func.min(line.rank)).where(line.run_id == run.run_id, line.item_id == run.target_id)
@@ -261,7 +261,7 @@ def _wide(frame: Any) -> Any:
 
 
 def _rows_of(called: Mapping[str, Any], found: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-    """For each item found, (rows,), the row of the call that found it."""
+    """The row of the retrieval that found each item, (rows,)."""
     to_code = {name: code for code, name in enumerate(called["run_id"].names())}
     runs = np.array([to_code[name] for name in found["run_id"].names()], dtype=np.int64)
     positions = called["position"].array()

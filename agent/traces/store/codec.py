@@ -96,7 +96,7 @@ def _pack(plain: bytes) -> bytes | None:
 
 
 def _body(what: str, data: bytes, header: int) -> bytes:
-    """What follows the header, unpacked."""
+    """The bytes after the header, unpacked."""
     version = data[0] if data else None
     if version == PLAIN:
         return data[header:]

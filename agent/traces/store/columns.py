@@ -1,4 +1,4 @@
-"""From rows of a database to the columns of a data frame: typed once a column, never once a row and value.
+"""Columns of a data frame from the rows of a database, typed once a column and never once a value.
 
 SQLAlchemy's own conversion makes a Python object of every value. Here the driver's values are taken as they come,
 in blocks, and each column becomes an array. Text that repeats is kept once. Needs pandas where a frame is built.
@@ -101,7 +101,7 @@ class Column(Protocol):
         """Take the driver's values of one block."""
 
     def series(self) -> Any:
-        """What a data frame takes."""
+        """The column as a data frame takes it."""
 
 
 class Shared:
@@ -127,7 +127,7 @@ class Shared:
         return np.concatenate(self._blocks) if self._blocks else np.empty(0, np.int64)
 
     def names(self) -> list[Any]:
-        """What each code stands for; None for a missing value."""
+        """The value of each code; None for a missing value."""
         new = islice(self._index, len(self._names), None)
         self._names += [None if value is None else self._make(value) for value in new]
         return self._names

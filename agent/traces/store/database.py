@@ -20,12 +20,12 @@ from deeprec.agent.traces.store.schema import Base
 
 VERSION_TABLE = "deeprec_traces_version"
 BUSY_TIMEOUT_MS = 10_000
-"""How long a write waits for another one."""
+"""Longest wait of a write for another one."""
 CONNECT_TIMEOUT_S = 10
 PAGE_BYTES = 2048
-"""Of a new SQLite file. A turn takes some kilobytes, which waste less of small pages."""
+"""Page size of a new SQLite file. A turn takes some kilobytes, which waste less of small pages."""
 CHECKPOINT_PAGES = 4000
-"""After so many pages of log a writer folds it into the file, which waits for the disk."""
+"""Pages of the log after which a writer folds it into the file and waits for the disk."""
 _LOCK_KEY = 0x0DEE9
 WRITES = "deeprec_writes"
 
@@ -127,7 +127,7 @@ def make_engine(url: URL, name: str) -> Engine:
 
 
 def first_line(error: BaseException) -> str:
-    """What the database said, without SQLAlchemy's statement and its link."""
+    """The first line of the database's own error, without SQLAlchemy's statement and its link."""
     return (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
@@ -151,7 +151,7 @@ def database_url(target: str | Path) -> URL:
     try:
         url = make_url(target)
     except ArgumentError as error:
-        raise TraceStoreError(f"{target!r} is no database URL: {first_line(error)}.") from error
+        raise TraceStoreError(f"{target!r} is not a database URL: {first_line(error)}.") from error
     kind, name = url.get_backend_name(), url.render_as_string(hide_password=True)
     if kind not in ("sqlite", "postgresql", "postgres"):
         raise TraceStoreError(f"{name} is in {kind!r}; a trace store is a SQLite file or a PostgreSQL database.")
@@ -173,9 +173,9 @@ def sqlite_path(url: URL) -> Path:
 
 
 def _set_pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # `_begin` says how each transaction starts, DDL included
+    connection.isolation_level = None  # `_begin` starts each transaction, DDL included
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # what only a file that is still empty can be told
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:  # settings that only an empty file takes
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # pruning gives room back in steps, beside the writers
     connection.execute("PRAGMA foreign_keys=ON")

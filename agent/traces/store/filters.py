@@ -1,4 +1,4 @@
-"""Which runs are meant: filters over `runs`, and a run by the beginning of its id."""
+"""Filters over `runs`, and a run by the beginning of its id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RunNotFoundError(TraceStoreError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs are meant. Every field that is not None has to match."""
+    """A choice of runs. Every field that is not None has to match."""
 
     status: str | None = None
     """An outcome, "running", or "incomplete" (in which the store failed)."""
@@ -48,9 +48,9 @@ class RunFilter:
     adapter_version: str | None = None
     trm_fingerprint: str | None = None
     since: datetime | None = None
-    """Started then or later. A time without a zone is the machine's."""
+    """Started at that time or later. A time without a zone is the machine's."""
     until: datetime | None = None
-    """Started before then."""
+    """Started before that time."""
 
 
 def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
@@ -102,7 +102,7 @@ def find_run(connection: Connection, run_id: UUID | str) -> UUID:
     prefix = re.sub(r"[-\s]", "", str(run_id)).lower()
     if not re.fullmatch("[0-9a-f]{1,32}", prefix):
         raise RunNotFoundError(
-            f"{storable(str(run_id))[:60]!r} is no run id: those are made of the digits 0-9 and a-f."
+            f"{storable(str(run_id))[:60]!r} is not a run id: those are made of the digits 0-9 and a-f."
         )
     low, high = UUID(prefix.ljust(32, "0")), UUID(prefix.ljust(32, "f"))
     found = connection.scalars(

@@ -1,4 +1,4 @@
-"""How the graph logs: a recorder that writes each step before the next begins, and one that writes nothing."""
+"""Recorders, which log for the graph: one writes each step before the next begins, one writes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deeprec.agent.traces.store.database import first_line
 from deeprec.agent.traces.store.store import StepConflictError, TraceStore
 
 MAX_OPEN_RUNS = 1024
-"""Unfinished runs of which a recorder remembers that they are new, or that the store failed them."""
+"""Unfinished runs that a recorder remembers as new, or as failed by the store."""
 
 _T = TypeVar("_T")
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Recorder(Protocol):
-    """What the graph needs from a log. No method raises because a store fails."""
+    """The log that the graph writes to. No method raises because a store fails."""
 
     async def start_run(self, record: RunRecord) -> None:
         """Open a run. A run that is already there is left as it is (a resumed one).
@@ -40,16 +40,16 @@ class Recorder(Protocol):
         """
 
     async def load_turn(self, run_id: UUID, position: int) -> TurnRecord | None:
-        """The turn of a run that is already down at a position; None if none is."""
+        """The turn of a run that is already stored at a position; None if none is."""
 
     async def load_retrieval(self, run_id: UUID, position: int) -> RetrievalRecord | None:
-        """The retrieval of a run that is already down at a position; None if none is."""
+        """The retrieval of a run that is already stored at a position; None if none is."""
 
     async def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
-        """Log one call of the policy; down when this returns."""
+        """Log one call of the policy; it is committed when this returns."""
 
     async def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
-        """Log one call of the recommender; down when this returns."""
+        """Log one call of the recommender; it is committed when this returns."""
 
     async def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
         """Close a run with its lists."""
@@ -93,9 +93,9 @@ class SqlRecorder:
         self._store = store
         # Its own, so that a write does not queue behind slow calls of the recommender. SQLite has one writer at a time.
         self._threads = ThreadPoolExecutor(store.max_writers, thread_name_prefix="deeprec-traces")
-        # Runs that the store failed, the oldest first; a record where the start itself is not down yet.
+        # Runs that the store failed, the oldest first; a record where the start itself is not stored yet.
         self._failed: dict[UUID, RunRecord | None] = {}
-        # The steps of runs that are new: what may be down of them.
+        # The steps of runs that are new: those that may be stored.
         self._new: dict[UUID, set[tuple[str, int]]] = {}
 
     async def start_run(self, record: RunRecord) -> None:
@@ -113,20 +113,20 @@ class SqlRecorder:
         await self._try(record.run_id, start, start=record)
 
     async def load_turn(self, run_id: UUID, position: int) -> TurnRecord | None:
-        """The turn of a run that is already down at a position; None if none is, or if the store cannot be read."""
+        """The turn of a run that is already stored at a position; None if none is, or if the store cannot be read."""
         return await self._load(run_id, "turn", position, self._store.load_turn)
 
     async def load_retrieval(self, run_id: UUID, position: int) -> RetrievalRecord | None:
-        """The retrieval of a run that is already down at a position; None if none is, or if it cannot be read."""
+        """The retrieval of a run that is already stored at a position; None if none is, or if it cannot be read."""
         return await self._load(run_id, "retrieval", position, self._store.load_retrieval)
 
     async def record_turn(self, run_id: UUID, turn: TurnRecord) -> None:
-        """Log one call of the policy; down when this returns."""
+        """Log one call of the policy; it is committed when this returns."""
         self._note(run_id, "turn", turn.position)
         await self._try(run_id, lambda: self._store.record_turn(run_id, turn))
 
     async def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
-        """Log one call of the recommender; down when this returns."""
+        """Log one call of the recommender; it is committed when this returns."""
         self._note(run_id, "retrieval", retrieval.position)
         await self._try(run_id, lambda: self._store.record_retrieval(run_id, retrieval))
 
@@ -151,7 +151,7 @@ class SqlRecorder:
         return found
 
     def _note(self, run_id: UUID, kind: str, position: int) -> None:
-        """Before the write, which goes on if its task is cancelled."""
+        """Remember a step before its write, which goes on if the task is cancelled."""
         if run_id in self._new:
             self._new[run_id].add((kind, position))
 

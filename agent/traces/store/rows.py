@@ -266,7 +266,7 @@ def load_traces(connection: Connection, runs: Select[Any], omit: Collection[Part
 
 
 def summary_query() -> Select[Any]:
-    """What a listing shows of each run, one column for each field of `RunSummary`."""
+    """The query of a listing, one column for each field of `RunSummary`."""
     run, turn, retrieval, line = schema.Run, schema.Turn, schema.Retrieval, schema.Recommendation
     counted = {
         "turns": select(func.count()).where(turn.run_id == run.run_id),

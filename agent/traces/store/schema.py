@@ -34,11 +34,11 @@ class RunId(TypeDecorator[UUID]):
         return dialect.type_descriptor(LargeBinary(16) if dialect.name == "sqlite" else Uuid())
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | bytes | None:
-        """To bytes in SQLite."""
+        """Convert to bytes in SQLite."""
         return value.bytes if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: UUID | bytes | None, dialect: Dialect) -> UUID | None:
-        """From bytes in SQLite."""
+        """Convert from bytes in SQLite."""
         return UUID(bytes=value) if isinstance(value, bytes) else value
 
 
@@ -49,11 +49,11 @@ class NanFloat(TypeDecorator[float]):
     cache_ok = True
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        """NaN to NULL."""
+        """Convert NaN to NULL."""
         return None if value is None or math.isnan(value) else float(value)
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
-        """NULL to NaN."""
+        """Convert NULL to NaN."""
         return math.nan if value is None else value
 
 
@@ -64,11 +64,11 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC."""
+        """Convert to UTC."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To an aware time."""
+        """Convert to an aware time."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
@@ -201,7 +201,7 @@ class RetrievedItem(Base):
 
 
 class Recommendation(Base):
-    """One place in one of a run's two lists: the one that the model wrote, and the one that was shown."""
+    """One position of one of a run's two lists: the one that the model wrote, and the one that was shown."""
 
     __tablename__ = "recommendations"
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012

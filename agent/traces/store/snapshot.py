@@ -21,10 +21,10 @@ _BLOCK = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCount:
-    """How many runs have the same values in some columns."""
+    """The number of runs with the same values in some columns."""
 
     values: tuple[Any, ...]
-    """In the order of the columns that were counted by."""
+    """One for each column that was counted by, in the order given."""
     runs: int
     first: datetime
     """Start of the oldest of them."""

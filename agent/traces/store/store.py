@@ -54,7 +54,7 @@ class TraceStore:
             target: a SQLite file, or a SQLAlchemy URL.
             create: make the database where there is none.
         Raises:
-            TraceStoreError: there is none to open, or what is there is no trace store of a version known here.
+            TraceStoreError: there is none to open, or the database is not a trace store of a known version.
         """
         self.database = open_database(target, create=create)
         # SQLite has one writer at a time. This process' writers wait here, because SQLite's own wait polls.
@@ -62,7 +62,7 @@ class TraceStore:
 
     @property
     def max_writers(self) -> int:
-        """How many threads can write at once: SQLite has one writer at a time."""
+        """Most threads that can write at once: SQLite has one writer at a time."""
         return 1 if self.database.path is not None else SERVER_WRITERS
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class TraceStore:
             writes.finish_run(connection, run_id, outcome, datetime.now(UTC))
 
     def mark_incomplete(self, run_id: UUID) -> bool:
-        """Say of a run that steps may be missing: it is never trained on. False if there is no such run."""
+        """Mark a run whose steps may be missing: it is never trained on. False if there is no such run."""
         with self.writing() as connection:
             return writes.mark_incomplete(connection, run_id)
 
@@ -239,7 +239,7 @@ class TraceStore:
         return self.pages(rows.load_chains, where, batch)
 
     def rewards(self, run_ids: Sequence[UUID], scheme: str) -> dict[UUID, dict[str, float]]:
-        """What `write_rewards` wrote under one scheme: run -> component -> value. Runs that have none are missing."""
+        """Read the rewards of one scheme: run -> component -> value. Runs that have none are missing."""
         with self.reading() as connection:
             return rows.load_rewards(connection, run_ids, scheme)
 
@@ -248,7 +248,7 @@ class TraceStore:
     def pages(
         self, load: Callable[[Connection, Select[Any]], list[_T]], where: RunFilter | None, batch: int
     ) -> Iterator[_T]:
-        """What `load` returns for each page of the runs that match; a page selects up to `batch` runs, oldest first."""
+        """Yield what `load` returns for each page of the runs that match; a page selects `batch` runs, oldest first."""
         key = (schema.Run.started_at, schema.Run.run_id)
         after: Row[datetime, UUID] | None = None
         while True:

@@ -279,7 +279,7 @@ def _new_row(dialect: str, of: type[Base]) -> Insert:
 
 
 def _same(connection: Connection, of: type[Base], values: Mapping[str, Any]) -> bool:
-    """Whether the row that is stored under the key of `values` says the same, clocks apart."""
+    """Whether the row that is stored under the key of `values` has the same content, clocks apart."""
     table = _table(of)
     key = [column == values[column.key] for column in table.primary_key.columns]
     stored = connection.execute(select(table).where(*key)).mappings().one()

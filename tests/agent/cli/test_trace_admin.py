@@ -180,12 +180,12 @@ def test_migrate_goes_back_and_forth_with_the_data_in_place(call: Call, path: Pa
         (["export", "--preferences", "a", "-o", "b"], "--format and -o go together"),
         (["export", "--format", "jsonl", "-o", "."], "so it stays"),
         (["export", "--format", "jsonl", "-o", "/proc/no/file"], "cannot be written"),
-        (["export", "--format", "parquet", "-o", "/dev/null"], "is no folder"),
+        (["export", "--format", "parquet", "-o", "/dev/null"], "is not a folder"),
         (["import", "nowhere.jsonl"], "nowhere.jsonl is not a file"),
         (["import", "/dev/null"], "is not a file"),
-        (["migrate", "--to", "9999"], "'9999' is no revision"),
+        (["migrate", "--to", "9999"], "'9999' is not a revision"),
         (["migrate", "--store", "nowhere.db"], "There is no trace store at nowhere.db"),
-        (["otel", "abc", "--endpoint", "nowhere"], "'nowhere' is no OTLP address"),
+        (["otel", "abc", "--endpoint", "nowhere"], "'nowhere' is not an OTLP address"),
         (["otel", "fff", "--endpoint", "http://127.0.0.1:1"], "No run begins with 'fff'"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_mistaken_import_makes_no_store(call: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
     (tmp_path / "x.jsonl").write_text("hello\n")
     code, _, err = call("import", tmp_path / "x.jsonl", "--store", tmp_path / "new.db")
-    assert (code, "line 1: this is no file of exported runs" in err) == (2, True)
+    assert (code, "line 1: this is not a file of exported runs" in err) == (2, True)
 
 
 def test_a_store_of_another_program_is_not_migrated(call: Call, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], m
     [
         (["ls", "--status", "dead"], "is not a status of a run"),
         (["show", "fff"], "No run begins with 'fff'"),
-        (["show", "--", "-1%"], "is no run id"),
+        (["show", "--", "-1%"], "is not a run id"),
         (["show", "abc", "--artifact", "nowhere"], "nowhere"),
         (["export", "--preferences", "x.parquet", "--split", "train"], "nothing to export"),
         (["export", "--preferences", "."], "is not a file of preferences"),

@@ -187,9 +187,9 @@ def put(path: Path, lines: list[Any]) -> Path:
     ("content", "message"),
     [
         (b"", "line 1: the file is empty"),
-        (b"hello\n", "line 1: this is no file of exported runs"),
-        (b'{"run": {}}\n', "line 1: this is no file of exported runs"),
-        (b"PAR1\x00\xff\n", "line 1: this is no file of exported runs"),
+        (b"hello\n", "line 1: this is not a file of exported runs"),
+        (b'{"run": {}}\n', "line 1: this is not a file of exported runs"),
+        (b"PAR1\x00\xff\n", "line 1: this is not a file of exported runs"),
         (
             b'{"deeprec": "traces", "format": 3}\n',
             "line 1: the file has format 3, and this version .* reads up to 2; upgrade",
@@ -201,7 +201,7 @@ def put(path: Path, lines: list[Any]) -> Path:
         ),
         (b'{"deeprec": "traces", "format": 1}\n{"end": true, "runs": 0}\n{}\n', "line 3: something follows"),
         (b'{"deeprec": "traces", "format": 1}\n' + b"[" * 100_000 + b"\n", "line 2: it is no"),
-        (b'{"deeprec": "traces", "format": 1}\n[1]\n', "line 2: it is no run"),
+        (b'{"deeprec": "traces", "format": 1}\n[1]\n', "line 2: it is not a run"),
     ],
 )
 def test_another_file_is_refused(store: TraceStore, tmp_path: Path, content: bytes, message: str) -> None:
@@ -235,7 +235,7 @@ def test_a_packed_file_that_was_cut_or_damaged_is_refused(full: TraceStore, tmp_
         (whole[:200] + b"\xff" * 20 + whole[220:], "damaged|no JSON"),
         (b"\x1f\x8b" + b"nonsense" * 4, "damaged|cut off"),
         (b"not packed", "damaged"),
-        (gzip.compress(b"hello\n"), "no file of exported runs"),
+        (gzip.compress(b"hello\n"), "not a file of exported runs"),
     ):
         path.write_bytes(content)
         with TraceStore(tmp_path / "other.db") as other, pytest.raises(DataError, match=why):
@@ -272,8 +272,8 @@ def set_in(line: Any, keys: tuple[Any, ...], value: Any) -> None:
         (("turns", 0, "text"), 5, "column 'text' of turns is 5, not text"),
         (("turns", 1, "position"), 0, "turns names one position twice"),
         (("turns", 0, "run_id"), str(RUN), "turns has no column 'run_id'"),
-        (("turns", 0), [], "a row of turns is no object"),
-        (("turns",), {}, "turns is no list"),
+        (("turns", 0), [], "a row of turns is not an object"),
+        (("turns",), {}, "turns is not a list"),
         (("retrieved_items", 0, "position"), 9, "a retrieval that is not there"),
         (("moods",), [], "a run has no part 'moods' in this version"),
     ],
@@ -328,7 +328,7 @@ def test_another_file_is_not_overwritten(store: TraceStore, tmp_path: Path, make
         ("d.jsonl", b"\x00" * 5000),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigError, match="is there and is no file of exported runs, so it stays"):
+        with pytest.raises(ConfigError, match="is there and is not a file of exported runs, so it stays"):
             export_jsonl(store, tmp_path / name)
         assert (tmp_path / name).read_bytes() == content
     with pytest.raises(ConfigError, match="so it stays"):

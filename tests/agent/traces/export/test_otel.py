@@ -430,7 +430,7 @@ def test_keys_travel_as_headers(store: TraceStore, receiver: Receiver, monkeypat
 @pytest.mark.parametrize("endpoint", ["localhost:4318", "", "ftp://x", "http://", "http://h:99999", "http://[x"])
 def test_an_address_that_is_none(endpoint: str) -> None:
     for make in (make_provider, SpanSender):
-        with pytest.raises(ConfigError, match="is no OTLP address"):
+        with pytest.raises(ConfigError, match="is not an OTLP address"):
             make(endpoint)
 
 

@@ -116,7 +116,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(store: TraceStore, tmp_p
         export_parquet(store, mine.parent)
     assert pq.read_table(mine).to_pydict() == {"a": [1]}
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         export_parquet(store, tmp_path / "file")
     assert sorted(path.name for path in tmp_path.iterdir() if "db" not in path.name) == ["file", "mine", "out"]
 

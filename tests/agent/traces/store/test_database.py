@@ -322,7 +322,7 @@ def test_a_damaged_store_says_so(tmp_path: Path, make: Any) -> None:
         (":memory:", "needs a file"),
         ("", "needs a file|is not a file"),
         ("nosuch://host/db", "is in 'nosuch'; a trace store is"),
-        ("://", "is no database URL"),
+        ("://", "is not a database URL"),
         ("mysql+pymysql://localhost:1/x", "is in 'mysql'; a trace store is a SQLite file or a PostgreSQL database"),
         ("postgresql+psycopg://localhost:1/x", "cannot be opened: connection failed"),
         ("postgresql+psycopg2://localhost:1/x", "takes psycopg 3: write postgresql://"),

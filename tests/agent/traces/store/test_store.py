@@ -262,7 +262,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(store: TraceStore, make: Any)
     with pytest.raises(RunNotFoundError, match="No run begins with 'ab'"):
         store.run("ab")
     for nonsense in ("", "xyz", "a%", "a" * 33, "\udc80"):
-        with pytest.raises(RunNotFoundError, match="is no run id"):
+        with pytest.raises(RunNotFoundError, match="is not a run id"):
             store.run(nonsense)
 
 
