@@ -3,19 +3,32 @@
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import TypeAlias, get_args
 
 from deeprec.trm_tool.data.columns import Column, ColumnType
 from deeprec.trm_tool.errors import DataError
 
+WRONG_WIDTH = "lines with a wrong number of fields"
+OnBad: TypeAlias = Callable[[str, str, str], None]
+"""Called with the kind of a row that cannot be used, file, line and content of it, and the remedy."""
+
+
+def refuse(kind: str, seen: str, remedy: str) -> None:
+    """Raise DataError for a row that cannot be used."""
+    raise DataError(f"{seen}. {remedy}")
+
 
 class AtomicFile:
-    """An open atomic file: its header, and its rows with line numbers. Blank lines are skipped."""
+    """An open atomic file: its header, and its rows with line numbers. Blank lines are skipped.
 
-    def __init__(self, path: Path) -> None:
+    The constructor raises DataError where the header cannot be read; `on_bad` takes rows that cannot be read.
+    """
+
+    def __init__(self, path: Path, on_bad: OnBad = refuse) -> None:
         self.path, self.name = path, path.name
+        self._on_bad, self._rows = on_bad, 0
         lines = self._lines()
         header = next(lines, None)
         if header is None:
@@ -24,32 +37,40 @@ class AtomicFile:
         self._rest = lines
 
     def __iter__(self) -> Iterator[tuple[int, str, list[str]]]:
-        rows = 0
         for number, line in self._rest:
+            self._rows += 1
             fields = line.split("\t")
-            if len(fields) != len(self.columns):
-                raise DataError(
-                    f"{self.name}:{number} has {len(fields)} tab-separated fields where the header has "
-                    f"{len(self.columns)}. Correct the line; remove tabs and line breaks inside fields."
-                )
-            rows += 1
-            yield number, line, fields
-        if not rows:
-            raise DataError(f"{self.path} has a header and no rows. Put one row a line under the header.")
+            if len(fields) == len(self.columns):
+                yield number, line, fields
+                continue
+            self._on_bad(
+                WRONG_WIDTH,
+                f"{self.name}:{number} has {len(fields)} tab-separated fields where the header has {len(self.columns)}",
+                "Correct the line; remove tabs and line breaks inside fields.",
+            )
+        if not self._rows:
+            self._on_bad(
+                "files without rows", f"{self.path} has a header and no rows", "Put one row a line under the header."
+            )
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         try:
             with self.path.open("rb") as file:
                 for number, raw in enumerate(file, start=1):
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                    if line.strip():
-                        yield number, line
-        except UnicodeDecodeError as error:
-            seen = error.object[error.start : error.start + 4].hex(" ")
-            raise DataError(
-                f"{self.name}:{number} is not UTF-8 (bytes {seen}). "
-                f"Convert the file, for example with `iconv -f latin1 -t utf-8 {self.name}`."
-            ) from None
+                    try:
+                        line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                    except UnicodeDecodeError as error:
+                        seen = error.object[error.start : error.start + 4].hex(" ")
+                    else:
+                        if line.strip():
+                            yield number, line
+                        continue
+                    self._rows += 1
+                    (refuse if number == 1 else self._on_bad)(
+                        "lines that are not UTF-8",
+                        f"{self.name}:{number} is not UTF-8 (bytes {seen})",
+                        f"Convert the file, for example with `iconv -f latin1 -t utf-8 {self.name}`.",
+                    )
         except OSError as error:
             raise DataError(f"{self.path} cannot be read ({error.strerror}). Check its permissions.") from None
 

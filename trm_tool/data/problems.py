@@ -2,13 +2,12 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from deeprec.trm_tool.data.atomic_files import parse_time_stamp
-from deeprec.trm_tool.data.atomic_rows import AtomicFile, SeenLines
+from deeprec.trm_tool.data.atomic_rows import WRONG_WIDTH, AtomicFile, SeenLines
 from deeprec.trm_tool.data.columns import ColumnNames, choose, choose_event, is_number
 from deeprec.trm_tool.data.dataset import MIN_INTERACTIONS
 from deeprec.trm_tool.errors import DataError
@@ -55,7 +54,7 @@ def find_problems(interactions: Path, items: Path, columns: ColumnNames) -> Find
 
 def _check_items(path: Path, names: ColumnNames, found: Findings) -> set[str] | None:
     try:
-        file = AtomicFile(path)
+        file = AtomicFile(path, on_bad=lambda kind, seen, _: found.add(kind, seen))
         in_header = names.item if names.item in [column.name for column in file.columns] else None
         id_at = choose(file.columns, in_header, "item", file.name) or 0
         title_at = choose(file.columns, names.title, "title", file.name)
@@ -65,7 +64,7 @@ def _check_items(path: Path, names: ColumnNames, found: Findings) -> set[str] | 
     floats = [at for at, column in enumerate(file.columns) if column.type == "float" and column.name not in names.text]
     found.has_titles = title_at is not None
     ids: dict[str, int] = {}
-    for number, _, fields in _rows(file, found):
+    for number, _, fields in file:
         item_id = fields[id_at].strip()
         if not item_id:
             found.add("items without an id", f"{file.name}:{number} has no item id")
@@ -87,17 +86,23 @@ def _check_items(path: Path, names: ColumnNames, found: Findings) -> set[str] | 
 def _check_interactions(
     path: Path, item_file: str, known: set[str] | None, names: ColumnNames, found: Findings
 ) -> None:
+    steps = dict.fromkeys(("in the file", "well formed", "not repeated", "with a known item"), 0)
+
+    def add(kind: str, seen: str, _: str) -> None:
+        steps["in the file"] += kind == WRONG_WIDTH
+        found.add(kind, seen)
+
     try:
-        file = AtomicFile(path)
+        file = AtomicFile(path, on_bad=add)
         user_at, item_at, time_at = choose_event(file.columns, names, file.name)
     except DataError as error:
         found.add("files that cannot be read", str(error))
         return
-    steps = dict.fromkeys(("in the file", "well formed", "not repeated", "with a known item"), 0)
     seen = SeenLines()
     times: dict[str, list[float]] = defaultdict(list)
     first_line: dict[str, int] = {}
-    for number, line, fields in _rows(file, found, steps):
+    for number, line, fields in file:
+        steps["in the file"] += 1
         user, item_id = fields[user_at].strip(), fields[item_at].strip()
         if not user or not item_id:
             role = "item" if user else "user"
@@ -133,38 +138,6 @@ def _check_interactions(
         stamps.sort()
         found.tied_pairs += sum(earlier == later for earlier, later in pairwise(stamps))
     found.rows.append((f"of people with {MIN_INTERACTIONS} or more", left))
-
-
-def _rows(
-    file: AtomicFile, found: Findings, steps: dict[str, int] | None = None
-) -> Iterator[tuple[int, str, list[str]]]:
-    """Rows of the right width with their line numbers and lines; the others become problems."""
-    width, header, rows = len(file.columns), False, 0
-    with file.path.open("rb") as raw:
-        for number, line in enumerate(raw, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                seen = error.object[error.start : error.start + 4].hex(" ")
-                text = ""
-                found.add("lines that are not UTF-8", f"{file.name}:{number} has the bytes {seen}")
-                rows += 1
-            if not text.strip():
-                continue
-            if not header:
-                header = True
-                continue
-            rows += 1
-            fields = text.split("\t")
-            if steps is not None:
-                steps["in the file"] += 1
-            if len(fields) == width:
-                yield number, text, fields
-            else:
-                first = f"{file.name}:{number} has {len(fields)} fields where the header has {width}"
-                found.add("lines with a wrong number of fields", first)
-    if not rows:
-        found.add("files without rows", f"{file.path} has a header and no rows")
 
 
 def _time(value: str, file: AtomicFile, number: int, at: int) -> float:

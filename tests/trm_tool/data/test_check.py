@@ -95,7 +95,7 @@ def test_every_problem_is_counted_and_the_first_is_named(write_atomic: WriteAtom
     }
     first = {problem.kind: problem.first for problem in report.problems}
     assert first["repeated interactions"].startswith("tiny.inter:13 repeats line 2: user 'u', item 'i0'")
-    assert first["lines that are not UTF-8"] == "tiny.inter:22 has the bytes e9 09 31 09"
+    assert first["lines that are not UTF-8"] == "tiny.inter:22 is not UTF-8 (bytes e9 09 31 09)"
     assert first["values that are not a number"] == "tiny.item:26 has 'much' as price, declared float"
     assert dict(report.rows) == {
         "in the file": 20,

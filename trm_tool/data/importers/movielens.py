@@ -1,6 +1,7 @@
 """MovieLens as GroupLens publishes it: 100K, 1M (and 10M, which has the same files), latest and 25M."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from deeprec.trm_tool.data.columns import ColumnType
@@ -24,42 +25,39 @@ _FIELDS_100K = 5
 
 
 def movielens_100k(folder: Path) -> Source:
-    """`u.data`, `u.item` and `u.genre`: tabs and bars, latin-1, one 0 or 1 a genre."""
-    items = folder / "u.item"
-    return Source(
-        format="ml-100k",
-        path=folder / "u.data",
-        read=lambda reading: _read_ratings(folder / "u.data", "\t", reading),
-        items=ItemFile(path=items, columns=_COLUMNS, read=lambda reading: _read_u_item(items, reading)),
-        terms=_TERMS,
-    )
+    """`u.data`, `u.item` and `u.genre`: tabs and bars, latin-1, one 0 or 1 for each genre."""
+    return _source("ml-100k", folder / "u.data", partial(_read_ratings, "\t"), folder / "u.item", _read_u_item)
 
 
 def movielens_1m(folder: Path) -> Source:
     """`ratings.dat` and `movies.dat`: separated by `::`; latin-1, or UTF-8 in the 10M set."""
-    items = folder / "movies.dat"
-    return Source(
-        format="ml-1m",
-        path=folder / "ratings.dat",
-        read=lambda reading: _read_ratings(folder / "ratings.dat", "::", reading),
-        items=ItemFile(path=items, columns=_COLUMNS, read=lambda reading: _read_movies_dat(items, reading)),
-        terms=_TERMS,
+    return _source(
+        "ml-1m", folder / "ratings.dat", partial(_read_ratings, "::"), folder / "movies.dat", _read_movies_dat
     )
 
 
 def movielens_latest(folder: Path) -> Source:
     """`ratings.csv` and `movies.csv` with a header and quoted titles, UTF-8."""
-    items = folder / "movies.csv"
+    return _source("ml-latest", folder / "ratings.csv", _read_ratings_csv, folder / "movies.csv", _read_movies_csv)
+
+
+def _source(
+    name: str,
+    ratings: Path,
+    read_ratings: Callable[[Path, Reading], Iterator[Event]],
+    items: Path,
+    read_items: Callable[[Path, Reading], Iterator[ItemRow]],
+) -> Source:
     return Source(
-        format="ml-latest",
-        path=folder / "ratings.csv",
-        read=lambda reading: _read_ratings_csv(folder / "ratings.csv", reading),
-        items=ItemFile(path=items, columns=_COLUMNS, read=lambda reading: _read_movies_csv(items, reading)),
+        format=name,
+        path=ratings,
+        read=partial(read_ratings, ratings),
+        items=ItemFile(path=items, columns=_COLUMNS, read=partial(read_items, items)),
         terms=_TERMS,
     )
 
 
-def _read_ratings(path: Path, separator: str, reading: Reading) -> Iterator[Event]:
+def _read_ratings(separator: str, path: Path, reading: Reading) -> Iterator[Event]:
     for line, text in read_lines(path, reading, "latin-1"):
         if not text.strip():
             continue
