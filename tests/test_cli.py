@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from deeprec.agent import turn_seed
 from deeprec.agent.cli.main import main
+from tests.command_line import answer_of, refusal_of
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
 
 WriteAtomic = Callable[..., Path]
@@ -28,33 +30,14 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line that a command answers a mistake with."""
-
-    def run(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert ended.value.code == 2, told.err
-        assert "Traceback" not in told.err
-        assert len(told.err.splitlines()) == 1, told.err
-        assert told.err.startswith("error: ")
-        return told.err
-
-    return run
+    """Run a command that has to fail, and return its one line of error."""
+    return partial(refusal_of, capsys)
 
 
 @pytest.fixture
 def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What a command that works writes to stdout."""
-
-    def run(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert ended.value.code == 0, told.err
-        return told.out
-
-    return run
+    """Run a command that has to succeed, and return what it writes to stdout."""
+    return partial(answer_of, capsys)
 
 
 @pytest.fixture

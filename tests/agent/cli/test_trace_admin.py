@@ -1,6 +1,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -8,8 +9,8 @@ from uuid import UUID
 import pyarrow.parquet as pq
 import pytest
 
-from deeprec.agent.cli.main import main
 from deeprec.agent.traces import TraceStore
+from tests.command_line import run_command
 from tests.otlp_receiver import receive_otlp
 
 RUN = UUID("abc00000-0000-4000-8000-000000000001")
@@ -31,13 +32,7 @@ def path(tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def call(path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["traces", *map(str, words)])
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return run
+    return partial(run_command, capsys, "traces")
 
 
 def statuses(path: Path) -> list[str]:

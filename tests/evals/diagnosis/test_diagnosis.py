@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 
 from deeprec.agent import Traces, TraceStore
-from deeprec.agent.cli.main import main
 from deeprec.agent.traces import (
     RecommendationRecord,
     RetrievalRecord,
@@ -21,6 +20,7 @@ from deeprec.agent.traces import (
 )
 from deeprec.evals import Diagnosis, diagnose, plot_diagnosis, proportion_interval
 from deeprec.trm_tool import ConfigError, HashingEncoder, ScoredItem
+from tests.command_line import answer_of, refusal_of
 
 Search = tuple[str | None, Sequence[str]]
 
@@ -131,10 +131,10 @@ def test_systems_that_are_taken_together_are_told(
     logged.run(("x", ["a"]), system="mine")
     logged.run(("x", ["a"]), system="gone", fork={"turn": None})
     assert diagnose(logged.store).systems == {"mine": 2, "trm": 1}
-    shown = " ".join(run_command(capsys, "eval", "diagnose", "--store", path).split())
+    shown = " ".join(answer_of(capsys, "eval", "diagnose", "--store", path).split())
     assert "left out below: 1 forks and replays" in shown
     assert "--system picks one: mine (2), trm (1)" in shown
-    assert "several systems" not in run_command(capsys, "eval", "diagnose", "--store", path, "--system", "mine")
+    assert "several systems" not in answer_of(capsys, "eval", "diagnose", "--store", path, "--system", "mine")
 
 
 def test_endings_are_shares_of_all_runs_with_their_commonest_details(logged: Logged) -> None:
@@ -385,28 +385,20 @@ def test_figures_are_drawn_without_global_state(logged: Logged, tmp_path: Path) 
     assert dict(matplotlib.rcParams) == before
 
 
-def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    told = capsys.readouterr()
-    assert ended.value.code == 0, told.err
-    return told.out
-
-
 def test_the_command_prints_tables_json_and_figures(
     logged: Logged, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     logged.run(("[bold]x\x1b[31m", ["a", "t"]), ("y", ["c"]), writes=["t", "c"], suite="one")
     logged.run(("x", ["a"]), status="budget", detail="all 3 [red]retrievals spent", suite="two")
-    told = run_command(capsys, "eval", "diagnose", "--store", path)
+    told = answer_of(capsys, "eval", "diagnose", "--store", path)
     assert "found by turn 1" in told
     assert "all N [red]retrievals spent (1)" in told
     assert "[bold]x\\x1b[31m" in told
     assert "\x1b[31m" not in told
     figures = tmp_path / "figures"
     answer = json.loads(
-        run_command(capsys, "eval", "diagnose", "--store", path, "--suite", "one", "--plots", figures, "--json")
+        answer_of(capsys, "eval", "diagnose", "--store", path, "--suite", "one", "--plots", figures, "--json")
     )
     assert (answer["runs"], answer["target"]["found"]["mean"]) == (1, 1.0)
     assert answer["preferences"]["cosine_distance"]["mean"] is None
@@ -416,11 +408,8 @@ def test_the_command_prints_tables_json_and_figures(
         "endings.png",
         "positions.png",
     ]
-    assert run_command(capsys, "eval", "diagnose", "--store", path, "--suite", "none").strip() == "No run matches."
+    assert answer_of(capsys, "eval", "diagnose", "--store", path, "--suite", "none").strip() == "No run matches."
 
 
 def test_a_missing_store_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["eval", "diagnose", "--store", str(tmp_path / "none.db")])
-    assert ended.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    refusal_of(capsys, "eval", "diagnose", "--store", tmp_path / "none.db")

@@ -13,10 +13,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
-from deeprec.agent.cli.main import main
 from deeprec.agent.traces import RunFilter, TraceStore, TurnRecord
 from deeprec.evals.metrics.rewards import SCHEME
 from deeprec.training import StoreReport, load_current_policy, report_store, save_adapter, stage_reward
+from tests.command_line import answer_of, refusal_of
 from tests.made_runs import made_run, store_runs
 
 STAGE = stage_reward("recommendation")
@@ -211,17 +211,9 @@ def test_rollouts_that_do_not_fit_the_model_are_named(
     assert math.isnan(short.gap.mean)
 
 
-def run_command(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(["train", *map(str, arguments)])
-    told = capsys.readouterr()
-    assert ended.value.code == code, told.err
-    return told.err if code else told.out
-
-
 def test_check_tells_people_and_machines(store: TraceStore, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filled(store)
-    told = run_command(capsys, "check", file, "--stage", "recommendation")
+    told = answer_of(capsys, "train", "check", file, "--stage", "recommendation")
     for words in (
         "9 runs, 6 of them rollouts",
         "Policies, oldest first",
@@ -231,11 +223,11 @@ def test_check_tells_people_and_machines(store: TraceStore, file: Path, capsys: 
         "GRPO can learn",
     ):
         assert words in told
-    report = json.loads(run_command(capsys, "check", file, "--stage", "recommendation", "--json"))
+    report = json.loads(answer_of(capsys, "train", "check", file, "--stage", "recommendation", "--json"))
     assert set(report) == set(StoreReport.__dataclass_fields__)
     assert report["groups"]["sizes"] == {"1": 1, "2": 1, "3": 1}
     weighted = json.loads(
-        run_command(capsys, "check", file, "--stage", "recommendation", "--weight", "hit=0", "--json")
+        answer_of(capsys, "train", "check", file, "--stage", "recommendation", "--weight", "hit=0", "--json")
     )
     assert weighted["rewards"]["variance"]["shares"]["rank"] == pytest.approx(1)
 
@@ -246,19 +238,19 @@ def test_check_shows_the_newest_policies(store: TraceStore, file: Path, capsys: 
         store,
         *(made_run(minute=at, run={"adapter": name, "adapter_version": name}) for at, name in enumerate(versions)),
     )
-    told = run_command(capsys, "check", file)
+    told = answer_of(capsys, "train", "check", file)
     assert "Policies, oldest first; 3 older ones are left out" in told
     assert [version for version in versions if f" {version} " in told] == versions[3:]
-    assert len(json.loads(run_command(capsys, "check", file, "--json"))["policies"]) == 15
+    assert len(json.loads(answer_of(capsys, "train", "check", file, "--json"))["policies"]) == 15
 
 
 def test_check_of_nothing_says_so(store: TraceStore, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "The store has no runs" in run_command(capsys, "check", file)
+    assert "The store has no runs" in answer_of(capsys, "train", "check", file)
     filled(store)
-    assert "No run matches split test, suite s." in run_command(
-        capsys, "check", file, "--split", "test", "--suite", "s"
+    assert "No run matches split test, suite s." in answer_of(
+        capsys, "train", "check", file, "--split", "test", "--suite", "s"
     )
-    assert "since 2026-12-01" in run_command(capsys, "check", file, "--since", "2026-12-01")
+    assert "since 2026-12-01" in answer_of(capsys, "train", "check", file, "--since", "2026-12-01")
 
 
 def test_score_writes_what_check_then_reads(
@@ -266,19 +258,19 @@ def test_score_writes_what_check_then_reads(
 ) -> None:
     store_runs(store, made_run(), made_run(("893", "886", "879"), minute=1))
     (tmp_path / "own.py").write_text("def short(trace):\n    return -len(trace.turns)\n", encoding="utf-8")
-    unscored = run_command(capsys, "check", file, "--guided", "--stage", "recommendation")
+    unscored = answer_of(capsys, "train", "check", file, "--guided", "--stage", "recommendation")
     assert "2 rollouts have not been scored" in unscored
     assert "train score --stage recommendation" in unscored
     arguments = (file, "--artifact", artifact_folder, "--reward", "own.py:short", "--weight", "short=0.5")
-    told = run_command(capsys, "score", *arguments)
+    told = answer_of(capsys, "train", "score", *arguments)
     assert "2 runs: 2 lacked a component and were scored, of 2 the reward" in told
     assert "2 runs searched with another recommender" in told
     assert "--artifact ARTIFACT --again" in told
-    assert "stays; --again" in run_command(capsys, "score", *arguments)
-    again = json.loads(run_command(capsys, "score", *arguments, "--json"))
+    assert "stays; --again" in answer_of(capsys, "train", "score", *arguments)
+    again = json.loads(answer_of(capsys, "train", "score", *arguments, "--json"))
     assert (again["runs"], again["scored"], again["composed"], again["unreadable"]) == (2, 0, 0, [])
     report = json.loads(
-        run_command(capsys, "check", file, "--stage", "recommendation", "--weight", "short=0.5", "--json")
+        answer_of(capsys, "train", "check", file, "--stage", "recommendation", "--weight", "short=0.5", "--json")
     )
     assert report["obstacle"] is None
     assert report["rewards"]["components"]["short"] == -2
@@ -300,7 +292,7 @@ def test_mistakes_are_one_line(
         (("score", file, "--artifact", "absent"), "absent"),
         (("score", file, "--reward", "absent.py:f"), "There is no file absent.py"),
     ):
-        told = run_command(capsys, *arguments, code=2)
+        told = refusal_of(capsys, "train", *arguments)
         assert words in told
         assert "Traceback" not in told
         assert len(told.splitlines()) == 1

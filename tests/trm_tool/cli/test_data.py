@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deeprec.agent.cli.main import main
+from tests.command_line import run_command
 from tests.trm_tool.data.samples import META_2018, write_1m, write_2018, write_json
 
 WriteAtomic = Callable[..., Path]
@@ -20,14 +21,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return int(str(ended.value.code)), captured.out, captured.err
-
-    return call
+    return partial(run_command, capsys)
 
 
 def test_import_reports_what_was_read_kept_and_left_out(run: Run) -> None:
