@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from deeprec.agent.traces.admin.disk_usage import run_tables
 from deeprec.agent.traces.export.run_json import FORMAT, RunLineError, rows_of, run_lines, same_run
-from deeprec.agent.traces.export.table_rows import Rows, read_rows, staged
+from deeprec.agent.traces.export.table_rows import Rows, load_rows, read_rows, staged
 from deeprec.agent.traces.store.schema import Run
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.trm_tool.errors import ConfigError, DataError
@@ -224,15 +224,9 @@ def _write(store: TraceStore, batch: list[tuple[UUID, Rows]]) -> tuple[int, int,
     return new, known, conflicts
 
 
-def _stored(connection: Any, run_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Those of the runs that are there, as `run_lines` has them."""
-    taken = connection.scalars(select(Run.run_id).where(Run.run_id.in_(run_ids))).all()
-    if not taken:
-        return {}
-    rows: Rows = {
-        table.name: [dict(row) for row in connection.execute(select(table).where(table.c.run_id.in_(taken))).mappings()]
-        for table in run_tables()
-    }
+def _stored(connection: Connection, run_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Those of the runs that are stored, as `run_lines` has them."""
+    [rows] = load_rows(connection, select(Run).where(Run.run_id.in_(run_ids)))
     return {UUID(line["run"]["run_id"]): line for line in run_lines(rows)}
 
 

@@ -32,11 +32,11 @@ def read_rows(store: TraceStore, where: RunFilter | None = None, *, batch: int =
 
     No transaction stays open between two batches. Runs that start meanwhile come at the end.
     """
-    return store.pages(_load_rows, where, batch)
+    return store.pages(load_rows, where, batch)
 
 
-def _load_rows(connection: Connection, page: Select[Any]) -> list[Rows]:
-    """The rows of one page, as the one element of a list."""
+def load_rows(connection: Connection, page: Select[Any]) -> list[Rows]:
+    """All rows of the runs that `page` selects, as the one element of a list."""
     found: Rows = {"runs": _dicts(connection.execute(page.with_only_columns(*Run.__table__.c)))}
     ids = [row["run_id"] for row in found["runs"]]
     for table in run_tables():

@@ -1,13 +1,15 @@
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from deeprec.agent.traces import PruneRules, RunFilter, RunNotFoundError, TraceStore, pin_runs, prune_runs
 from deeprec.agent.traces.admin.disk_usage import database_bytes
@@ -128,19 +130,21 @@ def test_pinned_and_running_runs_stay_and_are_counted(store: TraceStore, make: A
     assert prune_runs(store, PruneRules(suite="demo"), dry_run=False).runs == 1
 
 
-def test_a_run_that_is_pinned_meanwhile_stays(store: TraceStore, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deeprec.agent.traces.admin import retention
+def test_a_run_that_is_pinned_meanwhile_stays(tmp_path: Path, make: Any) -> None:
+    class Interrupted(TraceStore):
+        """Another process pins the run right before the first transaction that writes."""
 
-    run, chosen = make.write(store), retention._chosen
+        @contextmanager
+        def writing(self) -> Iterator[Connection]:
+            pin_runs(other, [run])
+            with super().writing() as connection:
+                yield connection
 
-    def pin_after(*args: Any) -> Any:
-        found = chosen(*args)
-        pin_runs(store, [run])
-        return found
-
-    monkeypatch.setattr(retention, "_chosen", pin_after)
-    assert prune_runs(store, PruneRules(suite="demo"), dry_run=False).runs == 0
-    assert left(store) == {run}
+    with TraceStore(tmp_path / "traces.db") as other, Interrupted(tmp_path / "traces.db") as interrupted:
+        run = make.write(other)
+        assert prune_runs(interrupted, PruneRules(suite="demo"), dry_run=True).runs == 1
+        assert prune_runs(interrupted, PruneRules(suite="demo"), dry_run=False).runs == 0
+        assert left(other) == {run}
 
 
 def test_pinning_is_all_or_none(store: TraceStore, make: Any) -> None:

@@ -305,7 +305,11 @@ async def test_abandoned_runs_are_forgotten_in_the_end(
         late = [make.run() for _ in range(5)]
         for run in late:
             await recorder.start_run(run)
-    assert list(recorder._failed) == [run.run_id for run in late[2:]]
+        (tmp_path / "away").rename(tmp_path / "there")
+        for run in (*late[2:], *late[:2]):
+            await recorder.finish_run(run.run_id, make.outcome())
+        remembered = [trace for trace in store.traces() if trace.incomplete]
+    assert {trace.run.run_id for trace in remembered} == {run.run_id for run in late[2:]}
 
 
 def test_a_seed_beyond_64_bits_is_refused_before_it_reaches_a_store(make: Any) -> None:
