@@ -81,8 +81,8 @@ def test_an_unknown_user_or_item_is_one_line(refusal: Refusal, artifact_folder: 
     assert "No user 'nobody' in tiny" in refusal(*start, "--data", atomic_folder, "--user", "nobody")
     with serve_tiny() as server:
         store = Path("traces.db")
-        told = refusal(*start, "--history", "900,nowhere", "--base-url", server.base_url, "--store", store)
-    assert "nowhere" in told
+        printed = refusal(*start, "--history", "900,nowhere", "--base-url", server.base_url, "--store", store)
+    assert "nowhere" in printed
     assert "--user ID" in refusal(*start)
     assert "nowhere" in refusal("trm", "search", artifact_folder, "--history", "nowhere")
 
@@ -102,8 +102,8 @@ def test_an_artifact_that_is_missing_or_damaged_is_one_line(
 def test_a_server_that_is_down_is_one_line(refusal: Refusal, artifact_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    told = refusal("recommend", "--history", "900", "--artifact", artifact_folder, "--base-url", url)
-    assert "deeprec llm serve" in told
+    printed = refusal("recommend", "--history", "900", "--artifact", artifact_folder, "--base-url", url)
+    assert "deeprec llm serve" in printed
 
 
 def test_a_model_that_the_server_lacks_is_one_line(refusal: Refusal, artifact_folder: Path, server: TinyServer) -> None:
@@ -113,8 +113,8 @@ def test_a_model_that_the_server_lacks_is_one_line(refusal: Refusal, artifact_fo
 
 @pytest.mark.parametrize("url", ["http://[", "http://host:port/v1", "http://host:99999/v1", "localhost:8000"])
 def test_an_address_that_is_none_is_one_line(refusal: Refusal, artifact_folder: Path, url: str) -> None:
-    told = refusal("recommend", "--history", "900", "--artifact", artifact_folder, "--base-url", url)
-    assert "write it as http://HOST:PORT/v1" in told
+    printed = refusal("recommend", "--history", "900", "--artifact", artifact_folder, "--base-url", url)
+    assert "write it as http://HOST:PORT/v1" in printed
 
 
 def test_a_key_that_cannot_be_sent_is_one_line(
@@ -222,10 +222,10 @@ def test_a_run_is_forked_and_replayed(
     if protocol == "tools":
         server.script = [call("recommend_items", numbers=[3])]
     fork = ("traces", "fork", run_id[:8], *live, "--preference", "quiet films")
-    told = json.loads(answer(*fork, "--turn", 1, "--json"))
-    assert told["run"]["run"]["fork"] == {"turn": 0, "preference": "quiet films"}
-    assert (told["is_same"], told["comparison"]["first_turn"]) == (False, 0)
-    assert told["run"]["turns"][0]["logprobs"] == [None] * len(told["run"]["turns"][0]["completion_ids"])
+    result = json.loads(answer(*fork, "--turn", 1, "--json"))
+    assert result["run"]["run"]["fork"] == {"turn": 0, "preference": "quiet films"}
+    assert (result["is_same"], result["comparison"]["first_turn"]) == (False, 0)
+    assert result["run"]["turns"][0]["logprobs"] == [None] * len(result["run"]["turns"][0]["completion_ids"])
     if protocol == "tools":
         server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1, 3])]
     page = answer("traces", "replay", run_id, *live)
@@ -247,9 +247,9 @@ def test_the_embedded_data_is_not_taken_for_another_recommenders(
 ) -> None:
     embedded = write_atomic(inter=[f"1\t{900 - 7 * row}\t1\t{row}" for row in range(4)])
     monkeypatch.setattr("deeprec.trm_tool.data.atomic_files.embedded_ml100k", lambda: embedded)
-    told = refusal("recommend", "--user", "1", "--artifact", artifact_folder)
-    assert "was not trained on the embedded tiny" in told
-    assert "--data" in told
+    printed = refusal("recommend", "--user", "1", "--artifact", artifact_folder)
+    assert "was not trained on the embedded tiny" in printed
+    assert "--data" in printed
 
 
 def test_other_data_is_refused_only_where_the_recommender_lacks_its_items(
@@ -263,9 +263,9 @@ def test_other_data_is_refused_only_where_the_recommender_lacks_its_items(
     items = ["900\tA\t\t\t\t1", "893\tB\t\t\t\t1", "new\tC\t\t\t\t1"]
     folder = write_atomic(inter=["1\t900\t1\t1", "1\t893\t1\t2", "1\tnew\t1\t3", "1\tnew\t1\t3"], items=items)
     assert "repeats line 4" in refusal(*start, "--data", folder)
-    told = refusal(*start, "--data", folder, "--drop-bad-rows")
-    assert "1 items that" in told
-    assert "such as 'new'" in told
+    printed = refusal(*start, "--data", folder, "--drop-bad-rows")
+    assert "1 items that" in printed
+    assert "such as 'new'" in printed
     write_atomic(
         inter=[f"1\t{900 - 7 * row}\t1\t{row}" for row in range(4)],
         inter_header="who:token\titem_id:token\trating:float\ttimestamp:float",

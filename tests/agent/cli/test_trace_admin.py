@@ -55,10 +55,10 @@ def test_prune_says_what_it_would_do_and_does_it_when_told(call: Call, path: Pat
 def test_prune_in_json_with_every_option(call: Call) -> None:
     options = ("--older-than", 0, "--max-runs", 0, "--max-size", "1.5GB", "--model", "SmolLM2-135M-Instruct")
     code, out, _ = call("prune", *options, "--adapter-version", "4", "--suite", "demo", "--json")
-    told = json.loads(out)
-    assert (code, told["dry_run"], told["runs"], told["running"], told["reclaimed"]) == (0, True, 1, 1, None)
-    assert told["reasons"][0]["reason"] == "older than asked for"
-    assert told["oldest"].endswith("+00:00")
+    result = json.loads(out)
+    assert (code, result["dry_run"], result["runs"], result["running"], result["reclaimed"]) == (0, True, 1, 1, None)
+    assert result["reasons"][0]["reason"] == "older than asked for"
+    assert result["oldest"].endswith("+00:00")
 
 
 def test_what_is_kept_is_said(call: Call) -> None:
@@ -146,15 +146,15 @@ def test_migrate_goes_back_and_forth_with_the_data_in_place(call: Call, path: Pa
     code, out, _ = call("migrate", "--to", "0003")
     assert (code, "→ 0003, and lose" in out) == (0, True)
     code, out, _ = call("migrate", "--to", "0003", "--yes", "--json")
-    told = json.loads(out)
-    assert (code, told["after"], told["down"], told["dry_run"]) == (0, "0003", True, False)
-    assert told["steps"][-1] == "0004"
+    result = json.loads(out)
+    assert (code, result["after"], result["down"], result["dry_run"]) == (0, "0003", True, False)
+    assert result["steps"][-1] == "0004"
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT version_num FROM deeprec_traces_version").fetchone() == ("0003",)
     assert raw.execute("SELECT count(*) FROM runs").fetchone() == (3,)
     raw.close()
     code, out, _ = call("migrate")
-    assert (code, out) == (0, f"Migrated the store: 0003 → {told['before']}.\n")
+    assert (code, out) == (0, f"Migrated the store: 0003 → {result['before']}.\n")
     assert call("show", "abc", "--json")[1] == before
 
 

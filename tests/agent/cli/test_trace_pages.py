@@ -42,8 +42,8 @@ def test_html_writes_one_run_with_its_titles(
     path: Path, tmp_path: Path, artifact_folder: Path, catalogue: Catalogue
 ) -> None:
     out = tmp_path / "new" / "page.html"
-    told = run(path, "html", "7c1", "-o", str(out), "--artifact", str(artifact_folder))
-    assert told == f"Wrote 1 run to {out}.\n"
+    printed = run(path, "html", "7c1", "-o", str(out), "--artifact", str(artifact_folder))
+    assert printed == f"Wrote 1 run to {out}.\n"
     page = out.read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert f"r{RUN.hex}-turn-3" in page
@@ -56,15 +56,15 @@ def test_html_writes_one_run_with_its_titles(
 def test_html_writes_several_runs_and_over_an_older_page(path: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     run(path, "html", "7c1", "-o", str(out))
-    told = json.loads(run(path, "html", "7c1", "0c1", "7c1e", "-o", str(out), "--json"))
-    assert told == {"file": str(out), "runs": [str(RUN), str(OTHER)]}
+    printed = json.loads(run(path, "html", "7c1", "0c1", "7c1e", "-o", str(out), "--json"))
+    assert printed == {"file": str(out), "runs": [str(RUN), str(OTHER)]}
     assert '<h1 class="title">2 runs</h1>' in out.read_text(encoding="utf-8")
 
 
 def test_compare_in_the_terminal_as_json_and_as_a_page(path: Path, tmp_path: Path) -> None:
     assert "They went the same way" in run(path, "compare", "7c1", "0c1")
-    told = json.loads(run(path, "compare", "7c1", "0c1", "--json"))
-    assert told["setting"] == [{"name": "seed", "left": 7, "right": 8}]
+    printed = json.loads(run(path, "compare", "7c1", "0c1", "--json"))
+    assert printed["setting"] == [{"name": "seed", "left": 7, "right": 8}]
     out = tmp_path / "compare.html"
     assert run(path, "compare", "7c1", "0c1", "-o", str(out)) == f"Wrote the comparison to {out}.\n"
     assert "Two runs, side by side" in out.read_text(encoding="utf-8")

@@ -91,9 +91,9 @@ def test_show_json_is_strict_and_complete(path: Path) -> None:
 
 def test_export_writes_the_preferences_of_finished_runs(path: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "written.parquet"
-    told = run("export", "--preferences", str(out), "--store", str(path))
-    assert f"Wrote 4 preferences of 2 runs to {out}." in told
-    assert "Runs left out: 1 running." in told
+    printed = run("export", "--preferences", str(out), "--store", str(path))
+    assert f"Wrote 4 preferences of 2 runs to {out}." in printed
+    assert "Runs left out: 1 running." in printed
     assert [row.user_id for row in read_preference_file(out)] == ["12", "12", "[bold]13\x1b", "[bold]13\x1b"]
     summary = json.loads(run("export", "--preferences", str(out), "--store", str(path), "--json", "--suite", "demo"))
     assert summary == {

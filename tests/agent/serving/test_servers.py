@@ -93,18 +93,18 @@ def test_a_server_starts_tells_its_stage_and_stops_whole(server: VllmServer) -> 
 def test_the_flags_are_those_that_training_needs(server: VllmServer) -> None:
     with server:
         server.wait_healthy(30)
-    told = server.log.read_text(encoding="utf-8")
+    logged = server.log.read_text(encoding="utf-8")
     for flag in ("--enable-lora", "'--logprobs-mode', 'processed_logprobs'", "--no-enable-chunked-prefill", "float32"):
-        assert flag in told
+        assert flag in logged
 
 
 def test_a_server_computes_in_what_it_is_told_to(tmp_path: Path) -> None:
     python = write_stand_in(tmp_path)
     with VllmServer("org/model", log=tmp_path / "log", python=python, dtype="bfloat16") as server:
         server.wait_healthy(30)
-    told = server.log.read_text(encoding="utf-8")
-    assert "'--dtype', 'bfloat16'" in told
-    assert "float32" not in told
+    logged = server.log.read_text(encoding="utf-8")
+    assert "'--dtype', 'bfloat16'" in logged
+    assert "float32" not in logged
 
 
 def test_a_gpu_build_gets_no_cpu_flags_and_the_key_stays_off_the_command_line(
@@ -115,13 +115,13 @@ def test_a_gpu_build_gets_no_cpu_flags_and_the_key_stays_off_the_command_line(
     with VllmServer("org/model", log=tmp_path / "log", python=python, max_model_len=512, lora=False) as server:
         server.wait_healthy(30)
         command = Path(f"/proc/{group_members(server.process_group or 0)[1]}/cmdline").read_bytes()
-    told = server.log.read_text(encoding="utf-8")
-    assert "float32" not in told
-    assert "chunked" not in told
-    assert "--enable-lora" not in told
-    assert "'--max-model-len', '512'" in told
-    assert "'--dtype', 'auto'" in told
-    assert "secret-key" in told  # the stand-in prints its environment's
+    logged = server.log.read_text(encoding="utf-8")
+    assert "float32" not in logged
+    assert "chunked" not in logged
+    assert "--enable-lora" not in logged
+    assert "'--max-model-len', '512'" in logged
+    assert "'--dtype', 'auto'" in logged
+    assert "secret-key" in logged  # the stand-in prints its environment's
     assert b"secret-key" not in command
 
 
@@ -279,8 +279,8 @@ def test_llm_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> Non
     assert f"Port {port} on 127.0.0.1 is taken" in again.stderr
     assert len(again.stderr.splitlines()) == 1
     serving.send_signal(signal.SIGINT)
-    told, _ = serving.communicate(timeout=30)
+    printed, _ = serving.communicate(timeout=30)
     assert serving.returncode == 0
-    assert "Stopping." in told
+    assert "Stopping." in printed
     with socket.create_server(("127.0.0.1", port)):
         pass  # the port is free again

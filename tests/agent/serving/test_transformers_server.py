@@ -33,8 +33,8 @@ def port() -> Iterator[int]:
 def send(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    told = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", **headers}
-    connection.request("GET" if body is None else "POST", path, data, told)
+    sent = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}", **headers}
+    connection.request("GET" if body is None else "POST", path, data, sent)
     answer = connection.getresponse()
     content = json.loads(answer.read())
     connection.close()
@@ -72,8 +72,8 @@ async def test_agents_are_answered_with_the_key_and_refused_without(port: int) -
     ],
 )
 def test_a_bad_request_is_refused_with_a_reason(port: int, path: str, body: Any, status: int, said: str) -> None:
-    got, told = send(port, path, body)
-    assert (got, said in told["error"]["message"]) == (status, True), told
+    got, answer = send(port, path, body)
+    assert (got, said in answer["error"]["message"]) == (status, True), answer
     assert send(port, "/v1/completions", COMPLETION)[0] == 200
 
 

@@ -34,13 +34,13 @@ def test_compare_tells_few_users_weak_points_and_attributes_as_they_are(
     for trace in store.traces():
         assert trace.case is not None
         store.write_case(trace.run.run_id, replace(trace.case, phrases=(*trace.case.phrases, "[/b] [red]noir")))
-    told = ("compare", "tiny", "trm-oracle", "trm", "--store", str(tmp_path / "traces.db"))
-    shown = invoke(*told)
+    command = ("compare", "tiny", "trm-oracle", "trm", "--store", str(tmp_path / "traces.db"))
+    shown = invoke(*command)
     assert "trm-oracle (oracle) against trm" in shown
     assert "target is [/b] [red]noir" in shown
     assert "12, too few" in shown
     assert "Note: Training chose the recommender's epoch" in shown
-    assert any("chose the recommender's epoch" in line for line in json.loads(invoke(*told, "--json"))["warnings"])
+    assert any("chose the recommender's epoch" in line for line in json.loads(invoke(*command, "--json"))["warnings"])
 
 
 def test_the_report_is_written_beside_its_figures(

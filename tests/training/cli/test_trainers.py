@@ -76,12 +76,12 @@ def test_grpo_trains_on_the_groups_that_differ(
 ) -> None:
     asked = ["grpo", "--stage", "recommendation", *flags(tiny_base, filled, tmp_path / "out"), "--groups-a-step", "1"]
     assert call(*asked, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["trained"] == str(tmp_path / "out" / "adapter")
-    assert (told["steps"], told["first"]["rollouts"], told["last"]["step"]) == (2, 3, 2)
-    assert told["first"]["rewards/hit/mean"] == pytest.approx(1 / 3)
-    assert told["first"]["logprob_gap"] < 1e-5
-    assert call(*asked) == 0  # it has ended: told again, not trained again
+    report = json.loads(capsys.readouterr().out)
+    assert report["trained"] == str(tmp_path / "out" / "adapter")
+    assert (report["steps"], report["first"]["rollouts"], report["last"]["step"]) == (2, 3, 2)
+    assert report["first"]["rewards/hit/mean"] == pytest.approx(1 / 3)
+    assert report["first"]["logprob_gap"] < 1e-5
+    assert call(*asked) == 0  # it has ended: reported again, not trained again
     said = capsys.readouterr().out
     assert "9 runs, 2 steps," in said
     assert f"Trained: {tmp_path / 'out' / 'adapter'}" in said
@@ -94,9 +94,9 @@ def test_sft_takes_the_best_runs_guided_ones_included(
     assert call("sft", *flags(tiny_base, filled, tmp_path / "all"), *few) == 0
     assert "13 of 13 runs, 1 steps," in capsys.readouterr().out
     assert call("sft", *flags(tiny_base, filled, tmp_path / "best"), *few, "--best", "4", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["last"]["rollouts"] == 3
-    assert len(told["validation"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["last"]["rollouts"] == 3
+    assert len(report["validation"]) == 1
     assert call("sft", *flags(tiny_base, filled, tmp_path / "some"), "--min-reward", "2", "--system", "guided") == 0
     assert "2 of 4 runs, 2 steps," in capsys.readouterr().out
 

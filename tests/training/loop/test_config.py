@@ -28,7 +28,7 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("name: a", "the field artifact is missing"),
         ("- a", "holds list"),
@@ -68,10 +68,10 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
         ),
     ],
 )
-def test_settings_that_cannot_work_name_the_field(tmp_path: Path, text: str, told: str) -> None:
+def test_settings_that_cannot_work_name_the_field(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "loop.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         load_loop_config(file)
 
 

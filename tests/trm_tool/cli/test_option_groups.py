@@ -71,9 +71,9 @@ def test_settings_reach_the_command_as_those_that_were_named() -> None:
 
 
 def test_help_and_range_of_a_setting_are_those_of_its_field() -> None:
-    told = run(bake, "--help")
+    help_text = run(bake, "--help")
     for part in ("How hot it gets.", "[default: (4)]", "1<=x<=9", "--lit", "--cold", "[default: (none at all)]"):
-        assert part in told
+        assert part in help_text
     assert "'--heat': Input should be less than or equal to 9" in run(bake, "3", "--heat", "10")
 
 
