@@ -12,23 +12,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from deeprec.trm_tool import CachedEncoder, ConfigError, HashingEncoder
+from tests.counting_encoder import CountingEncoder
 
 TEXTS = [f"film number {number}" for number in range(1200)]  # three files
-
-
-class Counting(HashingEncoder):
-    """Remembers what it was asked for, and may fail after so many texts."""
-
-    def __init__(self, width: int = 8, fail_after: int | None = None) -> None:
-        super().__init__(width)
-        self.asked: list[str] = []
-        self.fail_after = fail_after
-
-    def encode(self, texts: Sequence[str], *, role: str = "item") -> np.ndarray:
-        if self.fail_after is not None and len(self.asked) >= self.fail_after:
-            raise KeyboardInterrupt
-        self.asked.extend(texts)
-        return super().encode(texts)
 
 
 def files(folder: Path) -> list[Path]:
@@ -42,14 +28,14 @@ def filled(folder: Path, texts: Sequence[str] = TEXTS) -> list[Path]:
 
 def test_a_text_is_encoded_once_and_never_again(tmp_path: Path) -> None:
     texts = ["a comedy", "a\x00 comedy", "", " ", "drama", "a comedy"]
-    first = Counting()
+    first = CountingEncoder(8)
     vectors = CachedEncoder(first, tmp_path).encode(texts)
-    assert first.asked == ["a comedy", "drama"]
+    assert first.encoded == ["a comedy", "drama"]
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, HashingEncoder(8).encode(texts))
-    second = Counting()
+    second = CountingEncoder(8)
     np.testing.assert_array_equal(CachedEncoder(second, tmp_path).encode([*texts, "war"])[:6], vectors)
-    assert second.asked == ["war"]
+    assert second.encoded == ["war"]
     assert CachedEncoder(first, tmp_path).encode(["", " "]).tolist() == [[0.0] * 8] * 2
     assert CachedEncoder(first, tmp_path).encode([]).shape == (0, 8)
 
@@ -62,26 +48,28 @@ def test_it_stands_for_the_encoder_it_wraps(tmp_path: Path) -> None:
 
 def test_roles_and_encoders_are_kept_apart(tmp_path: Path) -> None:
     filled(tmp_path, ["a comedy"])
-    item, preference, wider = Counting(), Counting(), Counting(16)
+    item, preference, wider = CountingEncoder(8), CountingEncoder(8), CountingEncoder(16)
     CachedEncoder(item, tmp_path).encode(["a comedy"], role="item")
     CachedEncoder(preference, tmp_path).encode(["a comedy"], role="preference")
     assert CachedEncoder(wider, tmp_path).encode(["a comedy"]).shape == (1, 16)
-    assert (item.asked, preference.asked, wider.asked) == ([], ["a comedy"], ["a comedy"])
+    assert (item.encoded, preference.encoded, wider.encoded) == ([], ["a comedy"], ["a comedy"])
 
 
 def test_progress_tells_what_is_there_and_what_comes(tmp_path: Path) -> None:
     filled(tmp_path, TEXTS[:100])
     reported: list[tuple[int, int]] = []
-    CachedEncoder(Counting(), tmp_path, on_progress=lambda done, total: reported.append((done, total))).encode(TEXTS)
+    CachedEncoder(CountingEncoder(8), tmp_path, on_progress=lambda done, total: reported.append((done, total))).encode(
+        TEXTS
+    )
     assert reported == [(100, 1200), (612, 1200), (1124, 1200), (1200, 1200)]
 
 
 def test_an_encoding_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        CachedEncoder(Counting(fail_after=1000), tmp_path).encode(TEXTS)
-    second = Counting()
+        CachedEncoder(CountingEncoder(8, fail_after=1000), tmp_path).encode(TEXTS)
+    second = CountingEncoder(8)
     vectors = CachedEncoder(second, tmp_path).encode(TEXTS)
-    assert second.asked == TEXTS[1024:]
+    assert second.encoded == TEXTS[1024:]
     np.testing.assert_array_equal(vectors, HashingEncoder(8).encode(TEXTS))
 
 
@@ -95,27 +83,27 @@ texts = [f"film number {{n}}" for n in range(1200)]
 CachedEncoder(HashingEncoder(8), {str(tmp_path)!r}, on_progress=kill).encode(texts)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=120).returncode == -9
-    second = Counting()
+    second = CountingEncoder(8)
     CachedEncoder(second, tmp_path).encode(TEXTS)
-    assert second.asked == TEXTS[512:]
+    assert second.encoded == TEXTS[512:]
 
 
 def test_a_file_cut_off_loses_only_its_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cut = filled(tmp_path)[0]
     content = cut.read_bytes()
     cut.write_bytes(content[: len(content) // 2])
-    second = Counting()
+    second = CountingEncoder(8)
     with caplog.at_level(logging.WARNING):
         vectors = CachedEncoder(second, tmp_path).encode(TEXTS)
     np.testing.assert_array_equal(vectors, HashingEncoder(8).encode(TEXTS))
-    assert 0 < len(second.asked) < 512
+    assert 0 < len(second.encoded) < 512
     (record,) = caplog.records
-    assert f"{cut} is damaged ({len(second.asked)} of " in record.getMessage()
-    # Mended: the next one finds everything, and has nothing to say.
+    assert f"{cut} is damaged ({len(second.encoded)} of " in record.getMessage()
+    # The damage was repaired: the next one finds everything and logs nothing.
     caplog.clear()
-    third = Counting()
+    third = CountingEncoder(8)
     CachedEncoder(third, tmp_path).encode(TEXTS)
-    assert (third.asked, caplog.records) == ([], [])
+    assert (third.encoded, caplog.records) == ([], [])
 
 
 def test_a_flipped_byte_loses_one_vector(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -123,9 +111,9 @@ def test_a_flipped_byte_loses_one_vector(tmp_path: Path, caplog: pytest.LogCaptu
     content = bytearray(path.read_bytes())
     content[-10] ^= 1  # in the last vector
     path.write_bytes(content)
-    second = Counting()
+    second = CountingEncoder(8)
     vectors = CachedEncoder(second, tmp_path).encode(TEXTS[:100])
-    assert second.asked == [TEXTS[99]]
+    assert second.encoded == [TEXTS[99]]
     np.testing.assert_array_equal(vectors, HashingEncoder(8).encode(TEXTS[:100]))
     assert "1 of 100 vectors are lost" in caplog.text
 
@@ -149,9 +137,9 @@ def test_no_damage_at_all_gives_a_wrong_vector_or_a_crash(
 def test_a_file_that_is_no_shard_is_put_aside(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (path,) = filled(tmp_path, ["a comedy"])
     path.write_bytes(content)
-    second = Counting()
+    second = CountingEncoder(8)
     CachedEncoder(second, tmp_path).encode(["a comedy"])
-    assert second.asked == ["a comedy"]
+    assert second.encoded == ["a comedy"]
     assert "its header cannot be read" in caplog.text
     assert not path.exists()
 
@@ -160,9 +148,9 @@ def test_an_array_of_objects_is_not_unpickled(tmp_path: Path) -> None:
     (path,) = filled(tmp_path, ["a comedy"])
     with path.open("wb") as file:
         np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    second = Counting()
+    second = CountingEncoder(8)
     CachedEncoder(second, tmp_path).encode(["a comedy"])
-    assert second.asked == ["a comedy"]
+    assert second.encoded == ["a comedy"]
 
 
 def test_the_files_are_plain_npy(tmp_path: Path) -> None:
@@ -180,9 +168,9 @@ CachedEncoder(HashingEncoder(8), {str(tmp_path)!r}).encode(texts if sys.argv[1] 
 """
     writers = [subprocess.Popen([sys.executable, "-c", script, str(number)]) for number in range(2)]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-    second = Counting()
+    second = CountingEncoder(8)
     vectors = CachedEncoder(second, tmp_path).encode(TEXTS)
-    assert second.asked == []
+    assert second.encoded == []
     np.testing.assert_array_equal(vectors, HashingEncoder(8).encode(TEXTS))
 
 

@@ -26,6 +26,7 @@ from deeprec.trm_tool import (
     load_artifact,
 )
 from deeprec.trm_tool.trm.id_embedding_estimates import expected_ids
+from tests.counting_encoder import CountingEncoder
 
 HISTORY = ("900", "893", "753")
 NEW = Item(
@@ -34,18 +35,6 @@ NEW = Item(
     attributes={"release_year": 1985.0, "class": ("Comedy", "Sci-Fi"), "studio": "Fox", "price": 9.0},
 )
 OTHER = Item(id="n2", title="Stalker", attributes={"release_year": 1979.0, "class": ("Drama",)})
-
-
-class CountingEncoder(HashingEncoder):
-    """Notes what it is asked to encode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    def encode(self, texts: Sequence[str], **role: Any) -> np.ndarray:
-        self.asked.extend(texts)
-        return super().encode(texts, **role)
 
 
 @pytest.fixture
@@ -122,7 +111,7 @@ class TestAdding:
 
     def test_only_new_texts_are_encoded(self, changed: Retriever, encoder: CountingEncoder) -> None:
         changed.add_items([NEW, Item(id="n3", title="Given", text="my own words")])
-        assert encoder.asked == ["Brazil. 1985, 1980s. Comedy, Sci-Fi. Fox. price 9", "my own words"]
+        assert encoder.encoded == ["Brazil. 1985, 1980s. Comedy, Sci-Fi. Fox. price 9", "my own words"]
         before = changed.fingerprint
         changed.add_items([])
         assert changed.fingerprint == before
@@ -134,7 +123,7 @@ class TestAdding:
         with pytest.raises(DataError, match=r"already: .* and 2 more\. Nothing was added"):
             changed.add_items(list(changed.catalogue)[:12])
         assert (changed.fingerprint, changed.catalogue) == (before, catalogue)
-        assert encoder.asked == []
+        assert encoder.encoded == []
 
     def test_numbers_and_lists_are_taken_as_people_write_them(self, changed: Retriever) -> None:
         attributes: dict[str, Any] = {"release_year": 1985, "class": ["Comedy"], "studio": "", "price": np.float32(2)}
@@ -293,11 +282,11 @@ class TestUpdating:
         first, second = changed.catalogue.item("900"), changed.catalogue.item("893")
         cheaper = Item(id="900", title=first.title, text=first.text, attributes={**first.attributes, "price": 1.0})
         before = changed.fingerprint, answers(changed)
-        encoder.asked.clear()
+        encoder.encoded.clear()
         changed.update_items([first, second])  # as they are
         assert changed.fingerprint == before[0]
         changed.update_items([cheaper, second])
-        assert encoder.asked == []
+        assert encoder.encoded == []
         assert changed.fingerprint != before[0]
         assert ids(changed.retrieve((), k=100, where={"price": {"max": 2}})) == ["900"]
         assert answers(changed) == before[1]
@@ -352,9 +341,9 @@ class TestRemoving:
     ) -> None:
         item = changed.catalogue.item("893")
         changed.remove_items(["893"])
-        encoder.asked.clear()
+        encoder.encoded.clear()
         changed.add_items([item, NEW])
-        assert item.text not in encoder.asked
+        assert item.text not in encoder.encoded
         back = [Retrieved([found for found in answer if found.id != "n1"]) for answer in answers(changed)]
         assert_same(back, answers(retriever))
 

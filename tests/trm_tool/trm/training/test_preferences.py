@@ -1,10 +1,8 @@
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from deeprec.trm_tool import (
     Catalogue,
@@ -13,25 +11,15 @@ from deeprec.trm_tool import (
     Item,
     PreferenceConfig,
     PreferencePool,
-    TextRole,
     encode_preferences,
     write_preferences,
 )
 from deeprec.trm_tool.trm.training.preferences import NAMED
+from tests.counting_encoder import CountingEncoder
 
 
 def split(text: str) -> list[str]:
     return text.split("; ")
-
-
-class CountingEncoder(HashingEncoder):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
-        self.seen.extend(texts)
-        return super().encode(texts, role=role)
 
 
 def test_texts_are_parts_of_what_is_true_of_the_item(catalogue: Catalogue) -> None:
@@ -106,8 +94,8 @@ def test_each_text_is_encoded_once(catalogue: Catalogue) -> None:
     encoder = CountingEncoder()
     texts = write_preferences(catalogue, PreferenceConfig(), seed=1)
     pool = PreferencePool(texts, encoder, catalogue, PreferenceConfig())
-    assert len(encoder.seen) == len(set(encoder.seen))
-    assert set(encoder.seen) >= set(pool.texts)
+    assert len(encoder.encoded) == len(set(encoder.encoded))
+    assert set(encoder.encoded) >= set(pool.texts)
     np.testing.assert_array_equal(pool.embeddings.numpy(), encode_preferences(HashingEncoder(), catalogue, pool.texts))
 
 

@@ -28,6 +28,7 @@ from deeprec.trm_tool import (
     load_artifact,
     train_trm,
 )
+from tests.counting_encoder import CountingEncoder
 from tests.odd_dataset import make_odd_dataset
 
 pytest.importorskip("recbole", reason="needs the extra [trm]")
@@ -208,14 +209,7 @@ def test_a_training_setting_that_cannot_work_is_named(setting: str, value: float
 
 
 def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
-    class Counting(HashingEncoder):
-        encoded = 0
-
-        def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
-            self.encoded += len(texts)
-            return super().encode(texts, role=role)
-
-    encoder, progress = Counting(), list[TrainingProgress]()
+    encoder, progress = CountingEncoder(), list[TrainingProgress]()
     dataset = make_odd_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
     cache = tmp_path / "cache"
     train_trm(
@@ -223,10 +217,10 @@ def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
     )
     encoding = [step for step in progress if step.texts]
     assert encoding[-1].texts_done == encoding[-1].texts
-    encoded = encoder.encoded
+    encoded = len(encoder.encoded)
     assert encoded > 20
     train_trm(dataset, tmp_path / "two", config=SMALL, encoder=encoder, cache=cache, epochs=1)
-    assert encoder.encoded == encoded
+    assert len(encoder.encoded) == encoded
 
 
 def test_the_average_of_the_weights_follows_where_an_epoch_is_one_step(tmp_path: Path) -> None:

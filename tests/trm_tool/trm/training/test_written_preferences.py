@@ -1,14 +1,11 @@
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from deeprec.trm_tool import (
     Catalogue,
@@ -27,6 +24,7 @@ from deeprec.trm_tool import (
     train_trm,
     write_preferences,
 )
+from tests.counting_encoder import CountingEncoder
 from tests.written_rows import USER, written
 
 
@@ -151,18 +149,6 @@ def test_a_file_that_trains_nothing_is_a_mistake(dataset: Dataset) -> None:
         collect_training_texts(dataset, 0, [written(dataset)])
 
 
-class Counting(HashingEncoder):
-    """Keeps every text that it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def encode(self, texts: Sequence[str], **settings: Any) -> NDArray[np.float32]:
-        self.seen.extend(texts)
-        return super().encode(texts, **settings)
-
-
 def make_pool(dataset: Dataset, written_texts: dict[tuple[str, int], tuple[str, ...]], **shares: float) -> Any:
     config = PreferenceConfig(wrong=0, noisy=0, **shares)
     texts = write_preferences(dataset.catalogue, config, seed=1)
@@ -215,11 +201,11 @@ def test_what_would_leak_never_reaches_the_encoder_of_a_training(dataset: Datase
         written(dataset, before=0, preference="leak of a whole history"),
         written(dataset, dataset_fingerprint="cd" * 32, preference="leak of other data"),
     ]
-    encoder = Counting()
+    encoder = CountingEncoder()
     small = TRMConfig(width=16, inner=32, layers=1, experts=2, max_length=4)
     metrics = train_trm(dataset, tmp_path / "trm", config=small, encoder=encoder, epochs=1, written=iter(rows))
-    assert "may be trained on" in encoder.seen
-    assert not [text for text in encoder.seen if text.startswith("leak")]
+    assert "may be trained on" in encoder.encoded
+    assert not [text for text in encoder.encoded if text.startswith("leak")]
     assert (metrics["written_preferences"]["used"], metrics["written_preferences"]["read"]) == (1, 6)
     kept = json.loads((tmp_path / "trm" / "metrics.json").read_text())
     assert sum(kept["written_preferences"]["refused"].values()) == 5
