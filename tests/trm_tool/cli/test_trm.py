@@ -3,19 +3,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from deeprec.trm_tool import (
     ArtifactError,
     ConfigError,
     DataError,
     Dataset,
-    DeepRecError,
     Retriever,
     UnknownItemError,
     write_preference_file,
 )
-from deeprec.trm_tool.cli.trm import app
+from tests.trm_tool.cli.trm_command import refusal, run
 from tests.written_rows import written
 
 WriteAtomic = Callable[..., Path]
@@ -30,18 +28,6 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Commands keep embeddings below the working folder; never below a user's."""
     monkeypatch.chdir(tmp_path)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def refusal(*arguments: object) -> DeepRecError:
-    """The mistake that the root command turns into one line and exit code 2."""
-    error = run(*arguments).exception
-    assert isinstance(error, DeepRecError)
-    assert "\n" not in str(error)
-    return error
 
 
 def test_search_lists_ids_scores_and_titles(artifact_folder: Path, retriever: Retriever) -> None:
@@ -171,15 +157,15 @@ def test_the_command_says_what_it_trains_on(dataset: Dataset, atomic_folder: Pat
     write_preference_file(file, [written(dataset), written(dataset, split="test")])
     start = ["train", "--data", str(atomic_folder), "--out", str(tmp_path / "trm"), "--encoder", "hashing-16"]
     start += ["--preferences", str(file), "--epochs", "1"]
-    result = CliRunner().invoke(app, start, catch_exceptions=False)
+    result = run(*start)
     assert "Training on 1 of 2 written preferences, at 1 position" in result.stderr
     assert "refused: 1 with a run of the test or validation split" in result.stderr
-    answer = json.loads(CliRunner().invoke(app, [*start, "--json"], catch_exceptions=False).stdout)
+    answer = json.loads(run(*start, "--json").stdout)
     assert answer["metrics"]["written_preferences"]["used"] == 1
     for options, why in (
         (["--holdout", "3"], "None of 2 written preferences can be trained on with holdout 3"),
         (["--preferences", str(tmp_path / "absent")], "does not exist"),
     ):
-        error = CliRunner().invoke(app, [*start, *options]).exception
+        error = refusal(*start, *options)
         assert isinstance(error, DataError)
         assert why in str(error)
