@@ -70,8 +70,8 @@ def main() -> None:
         table.add_row(str(number), *(f"{found[name]:,}" for name in ("runs", "seconds", "cpu_seconds")), f"{load}")
     Console().print(table)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    told = {"suite": options.suite, "systems": SYSTEMS, "rounds": rounds}
-    options.out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    figures = {"suite": options.suite, "systems": SYSTEMS, "rounds": rounds}
+    options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

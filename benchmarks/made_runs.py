@@ -26,11 +26,11 @@ class RunShape:
     turns: int = 3
     """Policy calls, the list included; each but the last one searches."""
     prompt_tokens: int = 200
-    """Of the opening prompt."""
+    """Tokens of the opening prompt."""
     tool_tokens: int = 60
-    """Of each answer of the recommender."""
+    """Tokens of each answer of the recommender."""
     policy_tokens: int = 40
-    """Of each turn."""
+    """Tokens that the policy writes in each turn."""
     vocabulary: int = 49_152
     """SmolLM2's."""
     retrieve_k: int = 10

@@ -107,13 +107,15 @@ def with_id(artifact: Artifact, id_embedding: torch.Tensor) -> Artifact:
     return replace(artifact, model=artifact.model.with_items(ids, artifact.text_embeddings))
 
 
-def ask(retriever: Retriever, cases: Sequence[Case], new: frozenset[str], *, told: bool) -> Answers:
-    """Ask for 20 items for each case, with all phrases that are true of its target (`told`) or without a preference."""
+def retrieve_each(
+    retriever: Retriever, cases: Sequence[Case], new: frozenset[str], *, with_attributes: bool
+) -> Answers:
+    """Retrieve 20 items for each case; the preference is all phrases that are true of its target, or none."""
     catalogue = retriever.catalogue
     queries = [
         Query(
             history=case.history,
-            preference=SEPARATOR.join(catalogue.phrases_of(case.target)) if told else None,
+            preference=SEPARATOR.join(catalogue.phrases_of(case.target)) if with_attributes else None,
         )
         for case in cases
     ]
@@ -168,10 +170,13 @@ def run_draw(
     for place, artifact in places.items():
         retriever = Retriever(artifact, encoder)
         row: dict[str, Any] = {"in place of the id embedding": place}
-        for told in (True, False):
-            new, old = (ask(retriever, asked, held_out, told=told) for asked in (about_new, about_old))
-            values[f"{place}, {_kind(told)}"] = new.hits
-            row[_kind(told)] = {
+        for with_attributes in (True, False):
+            new, old = (
+                retrieve_each(retriever, asked, held_out, with_attributes=with_attributes)
+                for asked in (about_new, about_old)
+            )
+            values[f"{place}, {_kind(with_attributes)}"] = new.hits
+            row[_kind(with_attributes)] = {
                 "new_targets_recall@20": summarise(about_new, new.hits),
                 "old_targets_recall@20": summarise(about_old, old.hits),
                 "share_of_new_among_20": summarise(about_old, old.new)["mean"],
@@ -187,7 +192,10 @@ def run_draw(
         "people_with_such_a_case": len({case.user for case in about_new}),
         "chance_recall@20": summarise(about_new, values["chance"])["mean"],
         "old_targets_recall@20_before_adding": {
-            _kind(told): summarise(past, ask(before, past, held_out, told=told).hits) for told in (True, False)
+            _kind(with_attributes): summarise(
+                past, retrieve_each(before, past, held_out, with_attributes=with_attributes).hits
+            )
+            for with_attributes in (True, False)
         },
         "training_seconds": seconds,
         "rows": rows,
@@ -196,7 +204,7 @@ def run_draw(
 
 
 class TimedEncoder(HashingEncoder):
-    """Counts the seconds that encoding takes, so that they can be told apart."""
+    """Counts the seconds that encoding takes, so that they can be separated."""
 
     seconds = cpu_seconds = 0.0
 
@@ -323,11 +331,11 @@ def main(
     reached = (pooled[f"{EXPECTED}, {_kind(True)}"]["times_chance"]["low"] or 0.0) >= GOAL
 
     title = f"Recall@20 of items that training never saw, {dataset.name}, {draws} draws, seen items masked"
-    table = Table("in place of the id embedding", "told", "Recall@20", "times chance", title=title)
+    table = Table("in place of the id embedding", "preference", "Recall@20", "times chance", title=title)
     for place in (EXPECTED, TYPICAL, MEAN, NOTHING):
-        for told in (True, False):
-            row = pooled[f"{place}, {_kind(told)}"]
-            table.add_row(place, _kind(told), _shown(row["recall@20"]), _shown(row["times_chance"]))
+        for with_attributes in (True, False):
+            row = pooled[f"{place}, {_kind(with_attributes)}"]
+            table.add_row(place, _kind(with_attributes), _shown(row["recall@20"]), _shown(row["times_chance"]))
     console.print(table)
     console.print(f"Chance: {pooled['chance_recall@20']:.4f}, {CHANCE}. {pooled['cases']} cases.", highlight=False)
     console.print(f"Goal, {GOAL:g} times chance: {'reached' if reached else 'missed'}", highlight=False)
@@ -357,8 +365,8 @@ def main(
     out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _kind(told: bool) -> str:
-    return "all attributes of the target" if told else "no preference"
+def _kind(with_attributes: bool) -> str:
+    return "all attributes of the target" if with_attributes else "no preference"
 
 
 def _shown(values: Mapping[str, float | None]) -> str:

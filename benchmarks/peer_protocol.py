@@ -57,7 +57,7 @@ SETTINGS: Mapping[str, Setting] = {
 def find_setting(name: str) -> Setting:
     """The setting of that name, or ConfigError."""
     if name not in SETTINGS:
-        raise ConfigError(f"There is no setting {name!r}. Choose {' or '.join(SETTINGS)}.")
+        raise ConfigError(f"The setting {name!r} is not known. Choose {' or '.join(SETTINGS)}.")
     return SETTINGS[name]
 
 
@@ -88,7 +88,7 @@ class RankTable:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: the file is missing or is no table of ranks.
+            DataError: the file is missing or is not a table of ranks.
         """
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ class RankTable:
         except FileNotFoundError:
             raise DataError(f"{path} does not exist: that peer was not trained to its end. Train it first.") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no table of ranks ({error!r}). Train that peer again.") from None
+            raise DataError(f"{path} is not a table of ranks ({error!r}). Train that peer again.") from None
         if len({len(table.user), len(table.position), len(table.masked), len(table.unmasked)}) != 1:
             raise DataError(f"{path} has columns of unequal length. Train that peer again.")
         return table
@@ -121,7 +121,7 @@ def rank_targets(score: ScoreCases, cases: Sequence[Case], dataset: Dataset) -> 
 
     Args:
         score: Cases -> scores (cases, items) in catalogue order.
-        cases: As `make_cases` orders them; the position of a case is told from the length of its history.
+        cases: As `make_cases` orders them; the position of a case follows from the length of its history.
         dataset: The full data, whose users the cases are about.
     """
     masked, unmasked = evaluate_systems((System(name="peer", score=score),), cases, dataset.catalogue, cutoffs=(10,))
@@ -172,7 +172,7 @@ class Patience:
         self.patience, self.epoch, self.best_epoch, self.best = patience, 0, 0, -np.inf
 
     def better(self, score: float) -> bool:
-        """Take the score of the next epoch; say whether it is the best so far."""
+        """Take the score of the next epoch; return whether it is the best so far."""
         self.epoch += 1
         if score <= self.best:
             return False
@@ -188,7 +188,7 @@ class Patience:
 def peak_memory_mb() -> float:
     """The most memory that this process held at once, in MiB.
 
-    Not `ru_maxrss` where Linux says better: that one is inherited from the process that started this one.
+    `ru_maxrss` serves only where Linux offers nothing better: it is inherited from the process that started this one.
     """
     status = Path("/proc/self/status")
     if status.exists():

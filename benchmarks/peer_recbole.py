@@ -145,9 +145,9 @@ class ResumableTrainer(QuietTrainer):
         model: What is trained.
         validate: Measures the model as it is; its `ndcg@10_masked` decides.
         folder: For the state.
-        on_epoch: Told all points so far after each epoch, when its state is on the disk.
-        training: Settings and data, by name, as JSON would have them: only a state of the same ones is gone on from.
-        result: The training's result file; speaks for a state that was written before states said what they are of.
+        on_epoch: Receives all points so far after each epoch, when its state is on the disk.
+        training: Settings and data, by name, as JSON would have them: only a state of the same ones is resumed.
+        result: The training's result file; it identifies a state that was written before states held their training.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class ResumableTrainer(QuietTrainer):
             raise
         except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
-                f"{self._path} is no state of this training ({error}). Delete it, and the training begins anew."
+                f"{self._path} is not a state of this training ({error}). Delete it, and the training begins anew."
             ) from None
 
     def _check_same(self, found: Any, points: list[dict[str, Any]]) -> None:
@@ -273,7 +273,7 @@ class ResumableTrainer(QuietTrainer):
             found = _training_of(self._result, points)
         if found is None:
             raise ConfigError(
-                f"{self._path} does not say of which training it is, and {self._result} does not tell it. {anew}."
+                f"{self._path} does not name its training, and {self._result} does not name it either. {anew}."
             )
         names = [name for name in {**found, **self._training} if found.get(name) != self._training.get(name)]
         if names:
@@ -315,7 +315,7 @@ def train_recbole(
     *,
     state: Path,
     results: Path,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     patience: int = 10,
     max_epochs: int = 300,
     max_length: int = 50,
@@ -329,7 +329,7 @@ def train_recbole(
         setting: What of it may be learned from, and what are the targets.
         state: Folder for the weights and the optimiser's state.
         results: Folder for `recbole_<setting>.json`, written after every epoch, and `recbole_<setting>_ranks.json`.
-        tell: Gets a line an epoch.
+        report: Receives a line an epoch.
         patience: Epochs in a row that are worse than the best one, by validation NDCG@10 with seen items masked: then
             training has converged.
         max_epochs: RecBole's default; no training has come near it.
@@ -369,7 +369,7 @@ def train_recbole(
     def on_epoch(points: list[dict[str, Any]]) -> None:
         last = points[-1]
         record(points, "in training", best_epoch=trainer.best_epoch)
-        tell(
+        report(
             f"{setting.name}: epoch {last['epoch']}, loss {last['loss']:.4f}, validation NDCG@10 "
             f"{last['ndcg@10_masked']:.4f} masked, {last['ndcg@10_unmasked']:.4f} not; best {trainer.best_epoch}; "
             f"{last['wall_s']:.0f} s, {last['cpu_s']:.0f} s of processor"
@@ -410,5 +410,5 @@ def train_recbole(
         best_epoch=trainer.best_epoch,
         test=figures(table),
     )
-    tell(f"{setting.name}: {json.dumps(figures(table))}")
+    report(f"{setting.name}: {json.dumps(figures(table))}")
     return table

@@ -49,7 +49,7 @@ class RecToolsConfig:
     session_max_len: int = 100
     """Longest history; RecTools trains on the last so many items of a user and one more."""
     epochs: int = 100
-    """At most."""
+    """The most epochs."""
     threads: int = 2
     seed: int = 0
 
@@ -79,10 +79,10 @@ def run_rectools(
         Scores (cases, items) in catalogue order; NaN for an item that RecTools cannot score.
 
     Raises:
-        ConfigError: there is no such interpreter, or RecTools failed; with its last words.
+        ConfigError: the interpreter is missing, or RecTools failed; the message has its last output.
     """
     if not python.exists():
-        raise ConfigError(f"{python} does not exist, so there is no RecTools. Make its environment with `make bench`.")
+        raise ConfigError(f"{python} does not exist, so RecTools is missing. Make its environment with `make bench`.")
     catalogue = training.catalogue
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -107,7 +107,7 @@ def run_rectools(
                 worker.kill()
             if not done:
                 errors.seek(0)
-                words = [line for line in errors.read().splitlines() if line.strip()] or ["it said nothing"]
+                words = [line for line in errors.read().splitlines() if line.strip()] or ["no output"]
                 raise ConfigError(f"RecTools ended without a result: {words[-1]}. Try `make bench` again.")
         if not cases:
             return np.empty((0, len(catalogue)), dtype=np.float32)
@@ -151,7 +151,7 @@ def train_rectools(
     setting: Setting,
     *,
     results: Path,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     patience: int = 10,
     config: RecToolsConfig | None = None,
     python: Path = PYTHON,
@@ -163,7 +163,7 @@ def train_rectools(
         dataset: The full data.
         setting: What of it may be learned from, and what are the targets.
         results: Folder for `rectools_<setting>.json` and `rectools_<setting>_ranks.json`.
-        tell: Gets a line an epoch.
+        report: Receives a line an epoch.
         patience: Epochs in a row that are no better than the best one, by validation NDCG@10 with seen items masked:
             then training has converged.
         config: Settings of RecTools.
@@ -179,7 +179,7 @@ def train_rectools(
     def judge(point: dict[str, Any]) -> tuple[bool, bool]:
         points.append(point)
         best = watch.better(point["ndcg@10_masked"] if refit_epochs is None else point["epoch"])
-        tell(
+        report(
             f"{setting.name}: epoch {point['epoch']}, loss {point['loss']:.4f}, validation NDCG@10 "
             f"{point['ndcg@10_masked']:.4f} masked, {point['ndcg@10_unmasked']:.4f} not; best {watch.best_epoch}; "
             f"{point['wall_s']:.0f} s, {point['cpu_s']:.0f} s of processor"
@@ -214,7 +214,7 @@ def train_rectools(
         "curve": points,
     }
     write_text(results / f"{name}_{setting.name}.json", readable(result))
-    tell(f"{setting.name}: {json.dumps(figures(table))}")
+    report(f"{setting.name}: {json.dumps(figures(table))}")
     return table
 
 

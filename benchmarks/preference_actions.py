@@ -77,8 +77,8 @@ def weigh(retriever: Retriever, cases: Sequence[Case], actions: Sequence[str], t
     place = {phrase: at for at, phrase in enumerate(actions[1:])}
 
     def shares(item_ids: Sequence[str]) -> Array:
-        said = [place[phrase] for item_id in item_ids for phrase in true_of[item_id] if phrase in place]
-        return np.bincount(np.array(said, dtype=np.int64), minlength=len(place)) / max(len(item_ids), 1)
+        known = [place[phrase] for item_id in item_ids for phrase in true_of[item_id] if phrase in place]
+        return np.bincount(np.array(known, dtype=np.int64), minlength=len(place)) / max(len(item_ids), 1)
 
     targets = [case.target for case in cases]
     ranks = np.stack(

@@ -145,7 +145,7 @@ async def _measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                 one[side] = await _side(sides[side], retriever, histories, options, number)
             kept = store.runs(None, RunFilter(status="finished"))
             if len(kept) != one["store"]["runs"] or any(run.incomplete for run in kept):
-                raise SystemExit("The store has not kept every run whole, so its speed says nothing.")
+                raise SystemExit("The store has not kept every run whole, so its speed means nothing.")
         waits = sorted(timed.waits_ms)
         turns = one["store"]["runs"] * TURNS
         one["ratio"] = one["store"]["seconds_a_run"] / one["nothing"]["seconds_a_run"]

@@ -1,9 +1,9 @@
 """RecTools' SASRec in an environment of its own (`.venv-bench`), which has RecTools and lacks this project.
 
 Started by `peer_rectools`, by path, with a folder and settings as JSON. It trains on the interactions in the folder,
-scores what it is asked to score, and leaves every judgement to the one who started it: after each epoch it writes the
-scores of the validation cases, tells so in a line of JSON, and reads a line back: `best` (keep these weights), `on`
-(keep the older ones), followed by ` stop` if this was the last epoch.
+scores the cases that it receives, and leaves every decision to the process that started it: after each epoch it writes
+the scores of the validation cases, reports it in a line of JSON, and reads a line back: `best` (keep these weights),
+`on` (keep the older ones), followed by ` stop` if this was the last epoch.
 """
 
 import json
@@ -63,7 +63,7 @@ class Validation(Callback):  # type: ignore[misc]
         self.best: dict[str, torch.Tensor] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the validation cases, tell, and obey."""
+        """Score the validation cases, report, and follow the answer."""
         trained = time.process_time() - self.start[1]
         with torch.no_grad():
             scores = score(pl_module, self.histories, self.cases, self.items)
@@ -97,9 +97,9 @@ def peak_memory_mb() -> float:
 OUT: TextIO = sys.stdout
 
 
-def ask(told: dict[str, Any]) -> str:
-    """Tell a line and wait for one."""
-    OUT.write(json.dumps(told) + "\n")
+def ask(point: dict[str, Any]) -> str:
+    """Write a line and wait for one."""
+    OUT.write(json.dumps(point) + "\n")
     OUT.flush()
     return sys.stdin.readline().strip()
 

@@ -110,7 +110,7 @@ class Timing:
     median_ms: float
     p90_ms: float
     cpu_median_ms: float
-    """Of the calling thread."""
+    """CPU time of the calling thread."""
 
 
 def write_shop(folder: Path, items: int, seed: int, encoder_id: str, text_width: int) -> None:

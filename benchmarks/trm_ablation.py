@@ -85,7 +85,7 @@ class WithoutItemTexts:
 
     @property
     def fingerprint(self) -> str:
-        """Of the encoder, as it reads nothing in items."""
+        """The encoder's own, marked: it reads nothing in items."""
         return f"{self.encoder.fingerprint} without items"
 
     def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
@@ -160,7 +160,7 @@ def main(
         raise SystemExit(f"{out} holds results of other settings ({kept['settings']}). Name another file.")
     unknown = set(only or ()) - set(VARIANTS)
     if unknown:
-        raise SystemExit(f"There is no variant {min(unknown)!r}. There are: {', '.join(VARIANTS)}.")
+        raise SystemExit(f"The variant {min(unknown)!r} is not known. Choose among {', '.join(VARIANTS)}.")
     results = kept["results"]
     texts = CachedEncoder(make_encoder(encoder), DEFAULT_CACHE)
     for seed in range(seeds):

@@ -36,7 +36,7 @@ RECTOOLS = Path(".venv-bench/bin/python")
 STATES = Path(".deeprec/peers")
 
 
-def say(line: str) -> None:
+def report(line: str) -> None:
     """One line, at once, also into a file."""
     typer.echo(line)
 
@@ -71,7 +71,7 @@ def recbole(
         find_setting(setting),
         state=states / f"recbole_{setting}",
         results=results,
-        tell=say,
+        report=report,
         patience=patience,
         max_epochs=max_epochs,
         seed=seed,
@@ -101,7 +101,7 @@ def rectools(
         read(data),
         find_setting(setting),
         results=results,
-        tell=say,
+        report=report,
         patience=patience,
         config=RecToolsConfig(epochs=max_epochs, threads=threads, seed=seed),
         python=python,
@@ -117,7 +117,7 @@ def status(results: ResultsOption = RESULTS) -> None:
         if "curve" not in found:
             continue
         last, best = found["curve"][-1], found["curve"][max(found["best_epoch"] - 1, 0)]
-        say(
+        report(
             f"{found['peer']}, {found['setting']['name']}: {found['status']}; {last['epoch']} epochs, the best "
             f"{best['epoch']} with validation NDCG@10 {best['ndcg@10_masked']:.4f} masked; {last['wall_s']:.0f} s, "
             f"{last['cpu_s']:.0f} s of processor"

@@ -62,7 +62,7 @@ class Comparison:
     artifact_fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; a missing bound is None."""
+        """Return JSON values; a missing bound is None."""
         return {
             "users": self.users,
             "targets": self.targets,
@@ -148,7 +148,7 @@ def read_status(path: Path) -> str:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} says nothing of its training's end ({error!r}). Train that peer again.") from None
+        raise DataError(f"{path} lacks the end of its training ({error!r}). Train that peer again.") from None
 
 
 def check_training(artifact: Artifact, dataset: Dataset, setting: Setting) -> None:

@@ -57,14 +57,14 @@ class Options:
 
     data: Path | None
     budget_s: float
-    """For each peer; it ends after the epoch in flight."""
+    """Seconds for each peer; a peer ends after the epoch in flight."""
     threads: int
     max_length: int
     """Longest history of ours and RecBole's; RecTools keeps its own."""
     epochs: int
-    """Of ours, at most."""
+    """The most epochs of ours."""
     patience: int
-    """Of RecTools; RecBole's and ours have their own."""
+    """Epochs without a gain before RecTools stops; RecBole's and ours have their own."""
     seed: int
     encoder: str | None
     python: Path
@@ -81,7 +81,7 @@ class Point:
     recall_at_10: float
     wall_s: float
     cpu_s: float
-    """Of the training's process, all threads: what remains comparable when the machine is shared."""
+    """CPU time of the training's process, all threads: it remains comparable when the machine is shared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,7 +171,7 @@ def _replace(value: Any, replaced: Mapping[str, str]) -> Any:
 
 
 def _names() -> list[tuple[str, str]]:
-    """What tells who executed a notebook. A name such as "root" tells nothing, and stands in many a text."""
+    """List the names that identify who executed a notebook. One such as "root" identifies nobody and is common."""
     named = [("the name of this machine", socket.gethostname()), ("the name of its user", getpass.getuser())]
     return [(what, name) for what, name in named if name not in ("root", "localhost", "user", "runner", "")]
 

@@ -64,7 +64,7 @@ def main(
 
 
 def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False) -> int:
-    """Execute notebooks one after the other, and say what is wrong with them.
+    """Execute notebooks one after the other, and report what is wrong with them.
 
     Args:
         paths: the notebooks.
@@ -73,10 +73,10 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
     Returns:
         How many have faults.
     Raises:
-        ConfigError: there is no notebook, or the packages that execute one are missing.
+        ConfigError: a notebook is missing, or the packages that execute one are missing.
     """
     if not paths:
-        raise ConfigError(f"There is no notebook in {FOLDER}/. Name one, or run this in the repository.")
+        raise ConfigError(f"{FOLDER}/ holds no notebook here. Name one, or run this from the root of the repository.")
     notebooks = {path: _read(path) for path in paths}
     faults = {path: source_faults(notebook) for path, notebook in notebooks.items()}
     for path in paths:
@@ -132,7 +132,7 @@ def _execute(notebook: Any, home: Path, artifacts: Mapping[str, Path], base_url:
         try:
             client.execute(env=environment)
         except CellExecutionError:
-            pass  # the cell's output tells
+            pass  # the cell's output shows it
         except DeadKernelError:
             ended.append("the kernel died")
         except CellTimeoutError:
@@ -157,7 +157,7 @@ def trained_recommender(home: Path, name: str) -> Path:
             continue
         if (config["dataset_fingerprint"], config["holdout"]) == (data.fingerprint, holdout):
             return folder
-    console.print(f"There is no recommender {home / 'trm' / name} of the embedded data yet; training one quickly.")
+    console.print(f"The recommender {home / 'trm' / name} of the embedded data is missing; training one quickly.")
     with training_bar(console) as show:
         train_trm(
             data,
@@ -179,7 +179,7 @@ def _read(path: Path) -> Any:
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError) as error:
-        raise ConfigError(f"{path} is no notebook that can be read: {str(error).splitlines()[0][:200]}") from None
+        raise ConfigError(f"{path} is not a notebook that can be read: {str(error).splitlines()[0][:200]}") from None
 
 
 def _write(notebook: Any, path: Path) -> None:

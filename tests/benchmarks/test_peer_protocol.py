@@ -73,8 +73,8 @@ def test_ranks_come_back_from_their_file(dataset: Dataset, tmp_path: Path) -> No
     ("text", "words"),
     [
         (None, "does not exist"),
-        ("{", "no table of ranks"),
-        ('{"user": [1]}', "no table of ranks"),
+        ("{", "not a table of ranks"),
+        ('{"user": [1]}', "not a table of ranks"),
         (
             '{"dataset_fingerprint": "x", "user": [1], "position": [1, 2], "masked": [1], "unmasked": [1]}',
             "columns of unequal length",

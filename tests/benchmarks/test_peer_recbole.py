@@ -89,7 +89,7 @@ def train(dataset: Dataset, folder: Path, max_epochs: int, setting: str = "test1
         SETTINGS[setting],
         state=folder,
         results=folder,
-        tell=lines.append,
+        report=lines.append,
         max_epochs=max_epochs,
         **SMALL | {"patience": 5, "use_gpu": False} | settings,
     )
@@ -140,7 +140,7 @@ def test_the_last_five_of_a_user_are_ranked_and_never_learned_from(dataset: Data
 def test_a_damaged_state_is_refused_by_name(dataset: Dataset, tmp_path: Path) -> None:
     train(dataset, tmp_path, 1)
     (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:-100])
-    with pytest.raises(ConfigError, match=r"state\.safetensors is no state of this training"):
+    with pytest.raises(ConfigError, match=r"state\.safetensors is not a state of this training"):
         train(dataset, tmp_path, 2)
 
 
@@ -183,7 +183,7 @@ def test_a_state_that_does_not_say_what_it_is_of_needs_its_result(dataset: Datas
     result = old / "recbole_test1.json"
     kept = result.read_text()
     result.write_text(kept.replace('"loss": ', '"loss": 1'))  # of another run
-    with pytest.raises(ConfigError, match=r"does not say of which training it is, and .*recbole_test1\.json does not"):
+    with pytest.raises(ConfigError, match=r"does not name its training, and .*recbole_test1\.json does not"):
         train(dataset, old, 2)
     result.write_text(kept)
     assert without_times(train(dataset, old, 2)) == without_times(expected)

@@ -21,7 +21,9 @@ needs_rectools = pytest.mark.skipif(not BENCH.exists(), reason="needs RecTools (
 @pytest.mark.slow
 def test_rectools_is_trained_judged_here_and_ranks_every_target(dataset: Dataset, tmp_path: Path) -> None:
     lines: list[str] = []
-    table = train_rectools(dataset, SETTINGS["last5"], results=tmp_path, tell=lines.append, config=SMALL, python=BENCH)
+    table = train_rectools(
+        dataset, SETTINGS["last5"], results=tmp_path, report=lines.append, config=SMALL, python=BENCH
+    )
     assert len(table) == 60
     assert table.unmasked.max() <= 50
     found = json.loads((tmp_path / "rectools_last5.json").read_text())
@@ -39,7 +41,7 @@ def test_a_refit_learns_the_validation_targets_too(dataset: Dataset, tmp_path: P
         dataset,
         SETTINGS["test1"],
         results=tmp_path,
-        tell=lambda line: None,
+        report=lambda line: None,
         config=SMALL,
         python=BENCH,
         refit_epochs=2,
