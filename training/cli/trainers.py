@@ -290,7 +290,7 @@ class _Bar:
 
 def _report(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
     """Report how the training went, from its log."""
-    from deeprec.training.trainers.step_report import read_log
+    from deeprec.training.trainers.step_log import read_log
 
     lines = read_log(out)
     steps = [line for line in lines if "loss" in line]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeprec.evals.plotting import INK, LIGHT, MIDDLE, new_figure
 from deeprec.training.loop.state import CONFIG_FILE, WARM_START, read_state
-from deeprec.training.trainers.step_report import read_log
+from deeprec.training.trainers.step_log import read_log
 from deeprec.trm_tool import ConfigError
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from deeprec.agent.traces import RunFilter
 from deeprec.evals.metrics.rewards import Reward, make_rewards
 from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
 from deeprec.training.loop.messages import STEP_METRICS, measures_line, report_tenths
-from deeprec.training.loop.start_adapter import check_given_adapter, take_over
+from deeprec.training.loop.start_adapter import take_over
+from deeprec.training.loop.start_checks import check_no_versions, check_stages, loop_course
 from deeprec.training.loop.state import (
     CONFIG_FILE,
     WARM_START,
@@ -35,7 +35,7 @@ from deeprec.training.loop.state import (
 from deeprec.training.loop.validation import UNTRAINED, Measures, best_policy, validate_policy
 from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.custom import load_rewards
-from deeprec.training.rewards.stage_rewards import check_computed, read_rewarded, read_scored, score_stored_runs
+from deeprec.training.rewards.stage_rewards import read_rewarded, read_scored, score_stored_runs
 from deeprec.training.rewards.stages import COMPONENTS, stage_reward
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.collection import Collection, collect_groups
@@ -46,7 +46,7 @@ from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
 from deeprec.training.trainers.adapter_lineage import write_lineage
 from deeprec.training.trainers.grpo import train_grpo
-from deeprec.training.trainers.model_folders import fingerprint_adapter, fingerprint_base
+from deeprec.training.trainers.model_folders import fingerprint_base
 from deeprec.training.trainers.policy_model import load_config
 from deeprec.training.trainers.sft import train_sft
 from deeprec.training.trainers.step_report import StepReport, TrainingError
@@ -109,13 +109,7 @@ def run_loop(
         interaction_share=config.interaction_share,
         seed=config.seed,
     )
-    for plan in config.stages:
-        if plan.users > len(selection.of(plan.stage)):
-            raise ConfigError(
-                f"The stage {plan.stage} asks for {plan.users} users a step, and has {len(selection.of(plan.stage))}. "
-                "Ask for fewer, change interaction_share, or bring more data."
-            )
-        check_computed(plan.reward(tuple(own)), rewards)
+    check_stages(config, selection, rewards, own=tuple(own))
     versions = PolicyVersions(
         out=out,
         base=base,
@@ -125,9 +119,9 @@ def run_loop(
             "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
         },
     )
-    course = _course(config, versions)
+    course = loop_course(config, versions)
     if base_url is not None and not (out / CONFIG_FILE).is_file():
-        asyncio.run(_check_no_versions(base_url))
+        asyncio.run(check_no_versions(base_url))
     keep_course(course, out)
     if base_url is not None and config.dtype != "auto":
         say(f"the server at {base_url} has to compute in {config.dtype} as well")
@@ -371,30 +365,3 @@ def _components(recommender: Recommender, encoder: Encoder | None) -> dict[str, 
     if isinstance(recommender, Retriever):
         return make_rewards(recommender.artifact, recommender.encoder)
     return make_rewards(None, encoder)
-
-
-def _course(config: LoopConfig, versions: PolicyVersions) -> dict[str, Any]:
-    """The course of a loop, which decides its outcome: settings, and fingerprints of all that it starts from.
-
-    Raises:
-        ConfigError: the adapter to start from cannot be served and trained on.
-    """
-    course: dict[str, Any] = {**config.course(), **versions.fingerprints}
-    if config.start is not None:
-        if versions.exists(1):
-            course["start_fingerprint"] = fingerprint_adapter(versions.folder(1))
-        else:
-            check_given_adapter(config.start, versions.base, versions.fingerprints["base_fingerprint"])
-            course["start_fingerprint"] = fingerprint_adapter(config.start)
-    return course
-
-
-async def _check_no_versions(base_url: str) -> None:
-    """Refuse a server that has adapters of another loop: a name stands for one set of weights there."""
-    async with CompletionPolicy(base_url) as policy:
-        loaded = [name for name in (await policy.connect()).adapters if policy_version(name) is not None]
-    if loaded:
-        raise ConfigError(
-            f"The server at {base_url} has {', '.join(loaded)} of another loop loaded, which this one's versions would "
-            "be taken for. Restart the server, or let the loop start one."
-        )

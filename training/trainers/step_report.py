@@ -1,17 +1,13 @@
-"""Reports of a training's steps, to its caller and in its log file."""
+"""The report of an optimizer step to the caller of a training."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deeprec.training.trainers.alarms import Alarm
 from deeprec.trm_tool.errors import DeepRecError
-
-LOG = "log.jsonl"
 
 
 class TrainingError(DeepRecError):
@@ -33,18 +29,3 @@ class StepReport:
     """The reason why training ends before its last step; None where it goes on."""
     save_adapter: Callable[[Path], None]
     """Writes the policy as it is after this step; an existing folder is replaced atomically."""
-
-
-def read_log(out: Path) -> list[dict[str, Any]]:
-    """Read a training's log: one line for each optimizer step, and one for each validation.
-
-    A line that a killed process left incomplete is skipped.
-    """
-    path = out / LOG
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue
-    return lines

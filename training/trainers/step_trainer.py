@@ -7,7 +7,6 @@ exactly from its last checkpoint.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -36,10 +35,10 @@ from deeprec.training.trainers.micro_batches import Padding
 from deeprec.training.trainers.model_folders import save_adapter, save_model
 from deeprec.training.trainers.overridden_methods import check_overridden_methods
 from deeprec.training.trainers.policy_model import PolicyModel
-from deeprec.training.trainers.step_report import LOG, StepReport, TrainingError, read_log
+from deeprec.training.trainers.step_log import append_line, json_value, resume_log
+from deeprec.training.trainers.step_report import StepReport, TrainingError
 from deeprec.training.trainers.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.folders import write_file
 
 CHECKPOINTS, ADAPTER, MODEL = "checkpoints", "adapter", "model"
 
@@ -101,7 +100,7 @@ class Stepwise:
             the folder of the trained adapter, or of the whole model.
         """
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
-        self._log_lines = _resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
+        self._log_lines = resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
         self.remove_callback(PrinterCallback)  # transformers adds it where progress bars are off
         with torch.autograd.set_detect_anomaly(False):  # importing RecBole's SASRec switches it on
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -172,20 +171,13 @@ class Stepwise:
         if "train_runtime" in logs:
             return
         line: dict[str, Any] = {"step": self.state.global_step}
-        line |= {name: _finite(value) for name, value in logs.items() if name != "epoch"}
+        line |= {name: json_value(value) for name, value in logs.items() if name != "epoch"}
         if self._alarms and is_step:
             line["warnings"] = [alarm.message for alarm in self._alarms]
         if self._stopped and is_step:
             line["stopped"] = self._stopped
         self._log_lines.append(line)
-        try:
-            with (self._out / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise ConfigError(
-                f"{self._out / LOG} cannot be written: {error.strerror}. Free space and start again: training "
-                "resumes from its last checkpoint."
-            ) from error
+        append_line(self._out, line)
         if self._on_step is not None and is_step:
             self._on_step(
                 StepReport(
@@ -284,21 +276,9 @@ def _first(items: Sequence[Any]) -> Any:
     return items[0]
 
 
-def _finite(value: Any) -> Any:
-    """The value, or None for NaN and infinity, which JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def peak_memory_gb(*, on_gpu: bool) -> float:
     """The peak memory in GB: of the step on a GPU, of the process so far on a CPU."""
     if on_gpu:
         return torch.cuda.max_memory_allocated() / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-def _resume_log(out: Path, step: int) -> list[dict[str, Any]]:
-    """Read the log up to a step, and delete the lines that a killed training wrote after it."""
-    kept = [line for line in read_log(out) if line["step"] <= step]
-    write_file(out / LOG, "".join(json.dumps(line) + "\n" for line in kept))
-    return kept

@@ -99,8 +99,8 @@ def test_what_is_scored_is_not_computed_again(store: TraceStore, artifact: Artif
     heavier = score(store, artifact, stage=stage_reward("recommendation", {"hit": 4.0}))
     assert (heavier.scored, heavier.composed) == (0, 2)
     assert store.rewards([first.run.run_id], STAGE.scheme)[first.run.run_id] == {"reward": 2.0}
-    anew = score(store, artifact, again=True)
-    assert (anew.scored, anew.composed) == (2, 2)
+    again = score(store, artifact, again=True)
+    assert (again.scored, again.composed) == (2, 2)
     assert store.rewards([first.run.run_id], SCHEME) != {first.run.run_id: made_up}
     assert store.rewards([second.run.run_id], SCHEME)[second.run.run_id]["hit"] == 1.0
 

@@ -66,7 +66,7 @@ def test_without_groups_the_variance_is_that_of_all() -> None:
     assert (found.within_groups, found.shares["similarity"]) == (False, 1)
 
 
-def test_a_term_that_outweighs_the_target_is_told_with_the_weight_that_levels_it() -> None:
+def test_a_term_that_outweighs_the_target_is_reported_with_the_weight_that_levels_it() -> None:
     random = np.random.default_rng(3)
     rollouts = []
     for number in range(200):

@@ -1,4 +1,4 @@
-"""What `train check` and `train score` tell of a store."""
+"""The reports of `train check` and `train score` on a store."""
 
 import json
 import math
@@ -106,7 +106,7 @@ def test_runs_groups_lengths_and_policies_are_counted(store: TraceStore) -> None
     assert "9 runs of the split train used a recommender of holdout None" in notes
 
 
-def test_rewards_of_a_stage_are_told_with_their_variance(store: TraceStore) -> None:
+def test_rewards_of_a_stage_are_reported_with_their_variance(store: TraceStore) -> None:
     rewards = report_store(filled(store), stage=STAGE).rewards
     assert rewards is not None
     assert (rewards.unscored, rewards.with_reward, rewards.format_held) == (0, 6, 1)
@@ -211,9 +211,9 @@ def test_rollouts_that_do_not_fit_the_model_are_named(
     assert math.isnan(short.gap.mean)
 
 
-def test_check_tells_people_and_machines(store: TraceStore, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_to_both(store: TraceStore, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filled(store)
-    told = answer_of(capsys, "train", "check", file, "--stage", "recommendation")
+    output = answer_of(capsys, "train", "check", file, "--stage", "recommendation")
     for words in (
         "9 runs, 6 of them rollouts",
         "Policies, oldest first",
@@ -222,7 +222,7 @@ def test_check_tells_people_and_machines(store: TraceStore, file: Path, capsys: 
         "66.7%",
         "GRPO can learn",
     ):
-        assert words in told
+        assert words in output
     report = json.loads(answer_of(capsys, "train", "check", file, "--stage", "recommendation", "--json"))
     assert set(report) == set(StoreReport.__dataclass_fields__)
     assert report["groups"]["sizes"] == {"1": 1, "2": 1, "3": 1}
@@ -238,9 +238,9 @@ def test_check_shows_the_newest_policies(store: TraceStore, file: Path, capsys: 
         store,
         *(made_run(minute=at, run={"adapter": name, "adapter_version": name}) for at, name in enumerate(versions)),
     )
-    told = answer_of(capsys, "train", "check", file)
-    assert "Policies, oldest first; 3 older ones are left out" in told
-    assert [version for version in versions if f" {version} " in told] == versions[3:]
+    output = answer_of(capsys, "train", "check", file)
+    assert "Policies, oldest first; 3 older ones are left out" in output
+    assert [version for version in versions if f" {version} " in output] == versions[3:]
     assert len(json.loads(answer_of(capsys, "train", "check", file, "--json"))["policies"]) == 15
 
 
@@ -262,10 +262,10 @@ def test_score_writes_what_check_then_reads(
     assert "2 rollouts have not been scored" in unscored
     assert "train score --stage recommendation" in unscored
     arguments = (file, "--artifact", artifact_folder, "--reward", "own.py:short", "--weight", "short=0.5")
-    told = answer_of(capsys, "train", "score", *arguments)
-    assert "2 runs: 2 lacked a component and were scored, of 2 the reward" in told
-    assert "2 runs searched with another recommender" in told
-    assert "--artifact ARTIFACT --again" in told
+    output = answer_of(capsys, "train", "score", *arguments)
+    assert "2 runs: 2 lacked a component and were scored, of 2 the reward" in output
+    assert "2 runs searched with another recommender" in output
+    assert "--artifact ARTIFACT --again" in output
     assert "stays; --again" in answer_of(capsys, "train", "score", *arguments)
     again = json.loads(answer_of(capsys, "train", "score", *arguments, "--json"))
     assert (again["runs"], again["scored"], again["composed"], again["unreadable"]) == (2, 0, 0, [])
@@ -292,7 +292,7 @@ def test_mistakes_are_one_line(
         (("score", file, "--artifact", "absent"), "absent"),
         (("score", file, "--reward", "absent.py:f"), "There is no file absent.py"),
     ):
-        told = refusal_of(capsys, "train", *arguments)
-        assert words in told
-        assert "Traceback" not in told
-        assert len(told.splitlines()) == 1
+        output = refusal_of(capsys, "train", *arguments)
+        assert words in output
+        assert "Traceback" not in output
+        assert len(output.splitlines()) == 1

@@ -46,20 +46,20 @@ def steps_of(model: LlamaForCausalLM) -> Source:
 def test_a_training_learns_logs_and_saves(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     scored = scored_step(tiny_model)
     asked: list[int] = []
-    told: list[StepReport] = []
+    reports: list[StepReport] = []
 
     def source(step: int) -> list[ScoredRollout]:
-        assert len(told) == step  # the report of the step before came first
+        assert len(reports) == step  # the report of the step before came first
         asked.append(step)
         return scored
 
     out = tmp_path / "out"
     learning = config(learning_rate=0.01, max_logprob_gap=1.0)
-    adapter = train_grpo(source, base=tiny_base, out=out, config=learning, on_step=told.append)
+    adapter = train_grpo(source, base=tiny_base, out=out, config=learning, on_step=reports.append)
     assert asked == [0, 1, 2, 3, 4]
     assert adapter == out / "adapter"
-    assert [report.steps_done for report in told] == [1, 2, 3, 4, 5]
-    assert {report.steps for report in told} == {5}
+    assert [report.steps_done for report in reports] == [1, 2, 3, 4, 5]
+    assert {report.steps for report in reports} == {5}
     lines = log_of(out)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert lines[-1]["loss"] < lines[0]["loss"] - 1e-3
@@ -96,9 +96,9 @@ def test_the_adapter_is_what_peft_and_vllm_read(tiny_base: Path, tiny_model: Lla
         assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
         assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
         assert folder.stat().st_mode & 0o777 == 0o755
-    told = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    assert (told["r"], told["lora_alpha"], told["peft_type"]) == (16, 32, "LORA")
-    assert told["base_model_name_or_path"] == str(tiny_base)
+    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (settings["r"], settings["lora_alpha"], settings["peft_type"]) == (16, 32, "LORA")
+    assert settings["base_model_name_or_path"] == str(tiny_base)
     model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tiny_base), adapter).eval()
     ids = torch.arange(12)[None]
     with torch.inference_mode():
@@ -229,16 +229,16 @@ def test_nothing_that_is_written_is_a_pickle(tiny_base: Path, tiny_model: LlamaF
 
 def test_training_goes_on_from_an_adapter(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     first = train_grpo(steps_of(tiny_model), base=tiny_base, out=tmp_path / "one", config=config(steps=3))
-    told: list[StepReport] = []
+    reports: list[StepReport] = []
     train_grpo(
         steps_of(tiny_model),
         base=tiny_base,
         start=first,
         out=tmp_path / "two",
         config=config(steps=1),
-        on_step=told.append,
+        on_step=reports.append,
     )
-    assert told[0].metrics["logprob_gap"] > 1e-4  # the rollouts are the base model's
+    assert reports[0].metrics["logprob_gap"] > 1e-4  # the rollouts are the base model's
 
 
 def test_an_adapter_of_another_model_is_refused(tmp_path: Path, tiny_base: Path, tiny_model: LlamaForCausalLM) -> None:
@@ -332,18 +332,18 @@ def test_rollouts_of_another_policy_are_refused_before_anything_is_learned(tiny_
 def test_training_ends_where_the_policy_has_left_its_rollouts(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
-    scored, told = scored_step(tiny_model), list[StepReport]()
+    scored, reports = scored_step(tiny_model), list[StepReport]()
     adapter = train_grpo(
         lambda step: scored,
         base=tiny_base,
         out=tmp_path / "out",
         config=config(steps=30, learning_rate=0.05, max_logprob_gap=0.1),
-        on_step=told.append,
+        on_step=reports.append,
     )
-    assert len(told) < 30
-    assert [report.stopped for report in told[:-1]] == [None] * (len(told) - 1)
-    assert "The policy has moved away from these runs: collect new ones" in (told[-1].stopped or "")
-    assert log_of(tmp_path / "out")[-1]["stopped"] == told[-1].stopped
+    assert len(reports) < 30
+    assert [report.stopped for report in reports[:-1]] == [None] * (len(reports) - 1)
+    assert "The policy has moved away from these runs: collect new ones" in (reports[-1].stopped or "")
+    assert log_of(tmp_path / "out")[-1]["stopped"] == reports[-1].stopped
     assert (adapter / "adapter_model.safetensors").is_file()
 
 
@@ -371,10 +371,10 @@ def test_alarms_are_raised_in_the_log_once_and_in_the_file(
         broken = -1.0 if step > 2 else 0.0
         return [replace(each, components={"format": broken}) for each in scored_step(tiny_model, step)]
 
-    told: list[StepReport] = []
+    reports: list[StepReport] = []
     with caplog.at_level(logging.WARNING):
-        train_grpo(source, base=tiny_base, out=tmp_path / "out", config=config(steps=6), on_step=told.append)
-    assert [len(report.alarms) for report in told] == [0, 0, 0, 1, 1, 1]
+        train_grpo(source, base=tiny_base, out=tmp_path / "out", config=config(steps=6), on_step=reports.append)
+    assert [len(report.alarms) for report in reports] == [0, 0, 0, 1, 1, 1]
     assert [line["alarms"] for line in log_of(tmp_path / "out")] == [0, 0, 0, 1, 1, 1]
     assert "fell from 1.00 to 0.00" in log_of(tmp_path / "out")[-1]["warnings"][0]
     assert sum("keep the format fell" in message for message in caplog.messages) == 1

@@ -26,7 +26,7 @@ def test_a_new_adapter_changes_nothing_and_follows_the_seed(tiny_base: Path, tin
     assert (policies[0].vocabulary, policies[0].context) == (258, 16_384)
 
 
-def test_models_are_told_apart(tiny_base: Path, tmp_path: Path) -> None:
+def test_models_have_different_fingerprints(tiny_base: Path, tmp_path: Path) -> None:
     assert fingerprint_base(tiny_base) == fingerprint_base(write_tiny_base(tmp_path / "same"))
     assert fingerprint_base(tiny_base) != fingerprint_base(write_tiny_base(tmp_path / "other", seed=1))
     assert fingerprint_base("Qwen/Qwen2.5-7B-Instruct").startswith("Qwen/Qwen2.5-7B-Instruct@")

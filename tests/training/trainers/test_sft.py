@@ -115,13 +115,13 @@ def test_each_epoch_sees_every_run_once_in_an_order_of_its_own(
 
 
 def test_a_warm_start_learns_and_validates(tiny_base: Path, rollouts: list[Rollout], tmp_path: Path) -> None:
-    told: list[StepReport] = []
-    adapter = train_sft(rollouts, base=tiny_base, out=tmp_path / "out", config=config(), on_step=told.append)
+    reports: list[StepReport] = []
+    adapter = train_sft(rollouts, base=tiny_base, out=tmp_path / "out", config=config(), on_step=reports.append)
     assert (adapter / "adapter_model.safetensors").is_file()
     lines = log_of(tmp_path / "out")
     steps = [line for line in lines if "loss" in line]
     validations = [line for line in lines if "eval_loss" in line]
-    assert len(steps) == len(told) == 9  # three epochs of ceil(9 / 4) steps: one run is held out
+    assert len(steps) == len(reports) == 9  # three epochs of ceil(9 / 4) steps: one run is held out
     assert [line["step"] for line in validations] == [3, 6, 9]
     assert validations[-1]["eval_loss"] < validations[0]["eval_loss"]
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.1
@@ -155,8 +155,8 @@ def test_runs_that_do_not_fit_are_named(
     short.mkdir()
     for file in tiny_base.iterdir():
         (short / file.name).write_bytes(file.read_bytes())
-    told = json.loads((short / "config.json").read_text(encoding="utf-8"))
-    (short / "config.json").write_text(json.dumps(told | {"max_position_embeddings": 28}), encoding="utf-8")
+    settings = json.loads((short / "config.json").read_text(encoding="utf-8"))
+    (short / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 28}), encoding="utf-8")
     longest = [rollout for rollout in rollouts if rollout.token_ids.size > 28]
     with caplog.at_level(logging.WARNING):
         train_sft(rollouts, base=short, out=tmp_path / "one", config=config(epochs=1))
