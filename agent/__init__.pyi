@@ -10,9 +10,11 @@ from .graph.state import (
     AgentInput as AgentInput,
     AgentOutput as AgentOutput,
     AgentState as AgentState,
+    Candidate as Candidate,
     Lineage as Lineage,
+    RankedItem as RankedItem,
 )
-from .graph.turn_seeds import SeedRule as SeedRule, turn_seed as turn_seed
+from .graph.turn_seeds import SeedRule as SeedRule, derive_seed as derive_seed, turn_seed as turn_seed
 from .policy.chat_model import make_chat_model as make_chat_model
 from .policy.completion import (
     Completion as Completion,

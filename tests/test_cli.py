@@ -6,13 +6,13 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deeprec.agent import turn_seed
 from deeprec.agent.cli.main import main
 from tests.command_line import answer_of, refusal_of
+from tests.model_scripts import tool_call
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
 
 WriteAtomic = Callable[..., Path]
@@ -182,7 +182,10 @@ def test_recommend_logs_a_run_that_traces_reads(
     start = ("recommend", "--artifact", artifact_folder, "--base-url", server.base_url, "--protocol", protocol)
     asked = ("--user", "u3", "--data", atomic_folder, "--k", 3, "--seed", 5, "--message", "something lighter")
     if protocol == "tools":
-        server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1, 3])]
+        server.script = [
+            tool_call("retrieve_items", preference="comedy"),
+            tool_call("recommend_items", numbers=[2, 1, 3]),
+        ]
     output = json.loads(answer(*start, *asked, "--json"))
     assert [place["rank"] for place in output["recommendations"]] == [1, 2, 3]
     asked_guided = [request for request in server.requests if "structured_outputs" in request]
@@ -204,30 +207,30 @@ def test_recommend_logs_a_run_that_traces_reads(
     assert output["run_id"][:8] in answer("traces", "ls")
 
 
-def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {
-        "tool_calls": [{"id": name, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}]
-    }
-
-
 @pytest.mark.parametrize("protocol", ["tagged", "tools"])
 def test_a_run_is_forked_and_replayed(
     answer: Answer, refusal: Refusal, server: TinyServer, artifact_folder: Path, protocol: str
 ) -> None:
     live = ("--artifact", artifact_folder, "--base-url", server.base_url)
     if protocol == "tools":
-        server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1, 3])]
+        server.script = [
+            tool_call("retrieve_items", preference="comedy"),
+            tool_call("recommend_items", numbers=[2, 1, 3]),
+        ]
     asked = ("--history", "900,893", "--seed", 5, "--protocol", protocol, "--temperature", 0.7)
     run_id = json.loads(answer("recommend", *live, *asked, "--json"))["run_id"]
     if protocol == "tools":
-        server.script = [call("recommend_items", numbers=[3])]
+        server.script = [tool_call("recommend_items", numbers=[3])]
     fork = ("traces", "fork", run_id[:8], *live, "--preference", "quiet films")
     result = json.loads(answer(*fork, "--turn", 1, "--json"))
     assert result["run"]["run"]["fork"] == {"turn": 0, "preference": "quiet films"}
     assert (result["is_same"], result["comparison"]["first_turn"]) == (False, 0)
     assert result["run"]["turns"][0]["logprobs"] == [None] * len(result["run"]["turns"][0]["completion_ids"])
     if protocol == "tools":
-        server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1, 3])]
+        server.script = [
+            tool_call("retrieve_items", preference="comedy"),
+            tool_call("recommend_items", numbers=[2, 1, 3]),
+        ]
     page = answer("traces", "replay", run_id, *live)
     assert "They went the same way" in page
     assert len(json.loads(answer("traces", "ls", "--json"))) == 3

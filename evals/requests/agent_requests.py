@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from deeprec.agent import AgentInput, Lineage
-from deeprec.agent.graph.turn_seeds import derive_seed
+from deeprec.agent import AgentInput, Lineage, derive_seed
 from deeprec.evals.requests.cases import Case
 
 

@@ -36,11 +36,10 @@ from deeprec.agent import (
 )
 from deeprec.agent.traces import TurnRecord
 from deeprec.trm_tool import ConfigError, Retrieved, Retriever
+from tests.model_scripts import LIST, SEARCH
 from tests.tiny_server import TinyServer
 
 FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
 
 
 class Rules:

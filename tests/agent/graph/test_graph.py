@@ -23,15 +23,14 @@ from deeprec.agent import (
     build_graph,
     make_recommend_tool,
     run_many,
+    turn_seed,
 )
-from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.trm_tool import ConfigError, Retrieved, Retriever, UnknownItemError
+from tests.model_scripts import LIST, SEARCH, raw_tool_call
 from tests.tiny_server import MODEL, TinyServer
 
 GUIDED = AgentConfig(guided=True, k=5, retrieve_k=4, min_retrievals=2, max_retrievals=3)
 FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
 
 
 @pytest.fixture
@@ -166,11 +165,11 @@ async def test_when_the_time_is_spent_the_list_is_what_the_retrievals_found(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, history: list[str]
 ) -> None:
     def hang(handler: Any) -> None:
-        time.sleep(3)
+        time.sleep(6)
         handler.answer(500, {"error": {"message": "too late"}})
 
     server.script = [SEARCH.format("comedy"), hang]
-    output = await build_graph(policy, retriever, config=replace(FREE, max_seconds=1.5)).ainvoke({"history": history})
+    output = await build_graph(policy, retriever, config=replace(FREE, max_seconds=4)).ainvoke({"history": history})
     assert output["status"] == "budget"
     assert "seconds spent, the last of them waiting for the model" in str(output["detail"])
     assert [listed["source"] for listed in output["recommendations"]] == ["filled"] * 3
@@ -442,9 +441,9 @@ async def test_a_search_past_the_budget_is_answered_before_the_tools_protocol_ra
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, history: list[str]
 ) -> None:
     server.script = [
-        {"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]},
-        {"tool_calls": [call("retrieve_items", '{"preference": "drama"}')]},
-        {"tool_calls": [call("recommend_items", '{"numbers": ["²", 2]}')]},
+        {"tool_calls": [raw_tool_call("retrieve_items", '{"preference": "comedy"}')]},
+        {"tool_calls": [raw_tool_call("retrieve_items", '{"preference": "drama"}')]},
+        {"tool_calls": [raw_tool_call("recommend_items", '{"numbers": ["²", 2]}')]},
     ]
     config = replace(FREE, min_retrievals=0, max_retrievals=1)
     output = await build_graph(chat, retriever, config=config).ainvoke({"history": history, "lineage": {"seed": 7}})
@@ -460,7 +459,7 @@ async def test_a_context_that_is_full_in_the_tools_protocol_is_a_spent_budget(
         message = "This model's maximum context length is 10 tokens"
         handler.answer(400, {"error": {"message": message, "code": "context_length_exceeded"}})
 
-    server.script = [{"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]}, full, full]
+    server.script = [{"tool_calls": [raw_tool_call("retrieve_items", '{"preference": "comedy"}')]}, full, full]
     output = await build_graph(chat, retriever, config=FREE).ainvoke({"history": history})
     assert (output["status"], output["detail"]) == ("budget", "the context is full")
     assert {place["source"] for place in output["recommendations"]} == {"filled"}
@@ -470,7 +469,7 @@ async def test_a_context_that_is_full_in_the_tools_protocol_is_a_spent_budget(
 async def test_an_empty_or_enormous_tool_call_is_malformed(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str], preference: str
 ) -> None:
-    server.script = [{"tool_calls": [call("retrieve_items", f'{{"preference": {preference}}}')]}] * 2
+    server.script = [{"tool_calls": [raw_tool_call("retrieve_items", f'{{"preference": {preference}}}')]}] * 2
     graph = build_graph(chat, retriever, config=FREE, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": history})
     assert output["status"] == "malformed"
@@ -521,18 +520,19 @@ async def test_a_history_that_is_no_list_of_ids_is_refused(
         await build_graph(policy, retriever, config=FREE).ainvoke({"history": history})
 
 
-def call(name: str, arguments: str, at: int = 0) -> dict[str, Any]:
-    return {"id": f"call_{name}_{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
 async def test_the_tools_protocol_searches_and_ranks(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
     server.script = [
-        {"content": "Hm.", "tool_calls": [call("retrieve_items", '{"preference": "comedy; 1990s"}')]},
-        {"tool_calls": [call("retrieve_items", '{"preference": "drama"}'), call("retrieve_items", "{}", 1)]},
-        {"tool_calls": [call("retrieve_items", '"comedy"')]},
-        {"tool_calls": [call("recommend_items", '{"numbers": [3, "1", 77, null]}')]},
+        {"content": "Hm.", "tool_calls": [raw_tool_call("retrieve_items", '{"preference": "comedy; 1990s"}')]},
+        {
+            "tool_calls": [
+                raw_tool_call("retrieve_items", '{"preference": "drama"}'),
+                raw_tool_call("retrieve_items", "{}", 1),
+            ]
+        },
+        {"tool_calls": [raw_tool_call("retrieve_items", '"comedy"')]},
+        {"tool_calls": [raw_tool_call("recommend_items", '{"numbers": [3, "1", 77, null]}')]},
     ]
     graph = build_graph(chat, retriever, config=FREE, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": history})
@@ -562,12 +562,12 @@ async def test_a_resumed_tools_run_replays_its_messages(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
     request = AgentInput(history=history, lineage={"run_id": str(uuid4())})
-    server.script = [{"tool_calls": [call("retrieve_items", '{"preference": "comedy"}')]}]
+    server.script = [{"tool_calls": [raw_tool_call("retrieve_items", '{"preference": "comedy"}')]}]
     graph = build_graph(chat, retriever, config=FREE, recorder=SqlRecorder(store))
     async for update in graph.astream(request, stream_mode="updates"):
         if "retrieve" in update:
             break
-    server.script = [{"tool_calls": [call("recommend_items", '{"numbers": [1]}')]}]
+    server.script = [{"tool_calls": [raw_tool_call("recommend_items", '{"numbers": [1]}')]}]
     before = len(server.requests)
     output = await graph.ainvoke(request)
     assert len(server.requests) == before + 1

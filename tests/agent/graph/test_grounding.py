@@ -1,7 +1,6 @@
 import pytest
 
-from deeprec.agent import fill_list, ground
-from deeprec.agent.graph.state import Candidate
+from deeprec.agent import Candidate, RankedItem, fill_list, ground
 
 
 def candidates(*fused: float) -> list[Candidate]:
@@ -39,6 +38,6 @@ def test_a_list_is_cut_at_k() -> None:
 
 @pytest.mark.parametrize(("found", "fallback"), [([], False), (candidates(0.1), True)])
 def test_without_candidates_or_policy_the_recommender_ranks(found: list[Candidate], fallback: bool) -> None:
-    own = [{"item_id": "a", "score": 0.9}, {"item_id": "b", "score": 0.8}]
+    own: list[RankedItem] = [{"item_id": "a", "score": 0.9}, {"item_id": "b", "score": 0.8}]
     filled = fill_list([], found, own, k=1, fallback=fallback)
     assert [(place.item_id, place.source, place.retrieval) for place in filled] == [("a", "fallback", None)]

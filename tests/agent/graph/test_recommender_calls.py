@@ -1,12 +1,10 @@
 """Recommenders of one's own under the agent: any kind of call, bounded time, bounded attempts, every run closed."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from threading import Event
 from time import perf_counter, sleep
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -24,13 +22,12 @@ from deeprec.trm_tool import (
     Retrieved,
     UnknownItemError,
 )
+from tests.model_scripts import LIST, SEARCH
 from tests.small_recommender import CoOccurrence, RemoteCoOccurrence
 from tests.tiny_server import MODEL, TinyServer
 
 FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
 QUICK = AgentConfig(k=3, retrieve_k=4, max_seconds=1)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
 
 Step = Callable[[], object]
 
@@ -128,31 +125,42 @@ def test_a_recommender_that_hangs_holds_neither_the_caller_nor_the_event_loop(
     begun = perf_counter()
     with pytest.raises(RecommenderUnavailableError, match="no answer within 1 seconds"):
         invoke()
-    assert perf_counter() - begun < 3
+    assert perf_counter() - begun < 10
     [run] = store.runs()
     assert run.status == "fallback"
 
 
-@pytest.mark.parametrize("wrap", [lambda own: own, RemoteCoOccurrence])
-async def test_a_slow_retrieval_ends_with_the_time_of_the_run(
-    wrap: Callable[[CoOccurrence], AnyRecommender],
+class HangsLater(RemoteCoOccurrence):
+    """Answers twice and then never."""
+
+    async def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+        found = await super().retrieve(*arguments, **options)
+        if cast(Scripted, self.local).calls > 2:
+            await asyncio.Event().wait()
+        return found
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_retrieval_that_hangs_ends_with_the_time_of_the_run(
+    is_async: bool,
     server: TinyServer,
     policy: CompletionPolicy,
     store: TraceStore,
     dataset: Dataset,
     history: list[str],
+    hang: Step,
 ) -> None:
-    recommender = Scripted(dataset, [answer, answer, lambda: sleep(1.5), lambda: sleep(4)])
-    server.script = [SEARCH.format(preference) for preference in ("comedy", "drama", "horror")]
-    config = AgentConfig(k=3, retrieve_k=4, max_seconds=1)
+    recommender = HangsLater(Scripted(dataset)) if is_async else Scripted(dataset, [answer, answer, hang])
+    server.script = [SEARCH.format(preference) for preference in ("comedy", "drama")]
+    config = AgentConfig(k=3, retrieve_k=4, max_seconds=4)
     graph = build_graph(policy, recommender, config=config, recorder=SqlRecorder(store))
     begun = perf_counter()
     output = await graph.ainvoke({"history": history})
-    assert perf_counter() - begun < 3
+    assert perf_counter() - begun < 10
     trace = store.run(UUID(output["run_id"]))
     assert (output["status"], output["detail"]) == (
         "budget",
-        "all 1 seconds spent, the last of them waiting for the recommender",
+        "all 4 seconds spent, the last of them waiting for the recommender",
     )
     assert [len(retrieval.items) for retrieval in trace.retrievals] == [4, 0]
     assert "no answer within" in str(trace.retrievals[1].detail)
@@ -163,15 +171,16 @@ async def test_the_attempts_share_the_time_of_the_run(
     policy: CompletionPolicy, store: TraceStore, dataset: Dataset, history: list[str]
 ) -> None:
     def slow_failure() -> None:
-        sleep(0.7)
+        sleep(1.2)
         raise ConnectionError("gone")
 
     recommender = Scripted(dataset, [slow_failure] * 3)
-    graph = build_graph(policy, recommender, config=QUICK, recorder=SqlRecorder(store))
+    config = AgentConfig(k=3, max_seconds=2)
+    graph = build_graph(policy, recommender, config=config, recorder=SqlRecorder(store))
     begun = perf_counter()
     with pytest.raises(RetrieverUnavailableError, match="at last with ConnectionError: gone"):
         await graph.ainvoke({"history": history})
-    assert perf_counter() - begun < 2
+    assert perf_counter() - begun < 3.5
     assert recommender.calls == 2
 
 
@@ -275,26 +284,3 @@ async def test_something_else_than_a_retrieval_is_named(policy: CompletionPolicy
 
     with pytest.raises(ConfigError, match=r"Lists\.retrieve returned a list\. Return a deeprec"):
         await build_graph(policy, Lists(dataset), config=FREE).ainvoke({"history": []})
-
-
-HANGS = """
-import asyncio, threading
-from deeprec.agent.graph.daemon_threads import DaemonThreads
-
-threads = DaemonThreads(1, name="hangs")
-
-async def main():
-    for _ in range(3):  # more than the pool has threads
-        try:
-            await asyncio.wait_for(threads.run(threading.Event().wait), 0.1)
-        except TimeoutError:
-            pass
-    print(await threads.run(lambda: "another call runs"))
-
-asyncio.run(main())
-"""
-
-
-def test_calls_that_hang_keep_neither_others_from_running_nor_the_process_from_ending() -> None:
-    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "another call runs\n"

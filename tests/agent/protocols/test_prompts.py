@@ -1,7 +1,6 @@
 """The texts that the model is shown: the default ones byte by byte, and those of a tea shop in both protocols."""
 
 import hashlib
-import json
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +18,10 @@ from deeprec.agent import (
     replay_run,
 )
 from deeprec.trm_tool import ConfigError, Retriever
+from tests.model_scripts import LIST, SEARCH, tool_call
 from tests.tiny_server import TinyServer
 
 FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
 TEA = Prompts(
     role="You advise the guests of a tea shop {since 1824}.",
     history="Teas that the guest drank, the latest last:",
@@ -34,12 +32,6 @@ TEA = Prompts(
     tools_rank="Hand in your {k} teas.",
     retrieve_tool="Look into the tea cabinet.",
 )
-
-
-def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {
-        "tool_calls": [{"id": name, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}]
-    }
 
 
 def test_the_default_texts_are_those_that_logged_runs_were_made_with() -> None:
@@ -79,7 +71,7 @@ async def test_a_tea_shop_speaks_for_itself_in_the_tagged_protocol(
 async def test_a_tea_shop_speaks_for_itself_in_the_tools_protocol(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
 ) -> None:
-    server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[2, 1])]
+    server.script = [tool_call("retrieve_items", preference="comedy"), tool_call("recommend_items", numbers=[2, 1])]
     graph = build_graph(chat, retriever, prompts=TEA, config=FREE, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": list(retriever.catalogue.ids[:2])})
     assert store.run(UUID(output["run_id"])).run.prompt_version == TEA.version
@@ -97,8 +89,8 @@ async def test_a_run_of_own_texts_is_run_again_with_these_texts_only(
     kind: str, server: TinyServer, policy: CompletionPolicy, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
 ) -> None:
     model: Any = policy if kind == "tagged" else chat
-    search = SEARCH.format("comedy") if kind == "tagged" else call("retrieve_items", preference="comedy")
-    ranks = LIST.format("2\n1") if kind == "tagged" else call("recommend_items", numbers=[2, 1])
+    search = SEARCH.format("comedy") if kind == "tagged" else tool_call("retrieve_items", preference="comedy")
+    ranks = LIST.format("2\n1") if kind == "tagged" else tool_call("recommend_items", numbers=[2, 1])
     server.script = [search, ranks]
     graph = build_graph(model, retriever, prompts=TEA, config=FREE, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": [], "lineage": {"seed": 3}})

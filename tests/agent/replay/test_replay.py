@@ -22,25 +22,17 @@ from deeprec.agent import (
     fork_run,
     make_chat_model,
     replay_run,
+    turn_seed,
 )
-from deeprec.agent.graph.turn_seeds import turn_seed
-from deeprec.agent.replay.preconditions import config_of
-from deeprec.agent.traces.records import TurnRecord
+from deeprec.agent.traces import TurnRecord
 from deeprec.training import RolloutError, rollout_from_run
 from deeprec.trm_tool import ConfigError, Retriever
+from tests.model_scripts import LIST, SEARCH, tool_call
 from tests.tiny_server import MODEL, TinyServer, encode
 
 GUIDED = AgentConfig(guided=True, k=5, retrieve_k=4, min_retrievals=2, max_retrievals=3)
 FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
 LINEAGE: Any = {"user_id": "u1", "seed": 11, "split": "test", "suite": "s", "group_id": "g"}
-
-
-def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {
-        "tool_calls": [{"id": name, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}]
-    }
 
 
 @pytest.fixture
@@ -150,13 +142,13 @@ async def test_a_fork_of_the_tools_protocol_edits_the_call(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
 ) -> None:
     server.script = [
-        {"content": "Hm.", **call("retrieve_items", preference="comedy")},
-        {"content": "And?", **call("retrieve_items", preference="drama", because="x")},
-        call("recommend_items", numbers=[1, 2]),
+        {"content": "Hm.", **tool_call("retrieve_items", preference="comedy")},
+        {"content": "And?", **tool_call("retrieve_items", preference="drama", because="x")},
+        tool_call("recommend_items", numbers=[1, 2]),
     ]
     original = await logged(chat, retriever, store, FREE)
     server.requests.clear()
-    server.script = [call("recommend_items", numbers=[3, 1])]
+    server.script = [tool_call("recommend_items", numbers=[3, 1])]
     child = await fork_run(store, original.run.run_id, turn=1, preference="horror", policy=chat, retriever=retriever)
     [asked] = completions(server)
     assert [message["role"] for message in asked["messages"]] == [
@@ -171,7 +163,7 @@ async def test_a_fork_of_the_tools_protocol_edits_the_call(
     assert child.retrievals[1].preference == "horror"
     assert child.status == "finished"
     # And a fork of the fork, at a turn before the one that was edited first.
-    server.script = [call("retrieve_items", preference="war"), call("recommend_items", numbers=[3, 1])]
+    server.script = [tool_call("retrieve_items", preference="war"), tool_call("recommend_items", numbers=[3, 1])]
     second = await fork_run(store, child.run.run_id, turn=0, preference="sci-fi", policy=chat, retriever=retriever)
     assert [retrieval.preference for retrieval in second.retrievals] == ["sci-fi", "war"]
     assert second.run.parent_id == child.run.run_id
@@ -305,8 +297,11 @@ async def test_a_run_from_before_there_was_trust_is_run_again(
     server.script = [SEARCH.format("comedy"), LIST.format("2\n1")] * 2
     whole = await logged(policy, retriever, store, FREE)
     settings = {name: value for name, value in whole.run.config.items() if name != "trust"}
-    old = replace(whole.run, run_id=uuid4(), config=settings)
-    assert config_of(replace(whole, run=old)) == config_of(whole)
+    old = replace(whole, run=replace(whole.run, run_id=uuid4(), config=settings))
+    store.write_runs([old])
+    replay = await replay_run(store, old.run.run_id, policy=policy, retriever=retriever)
+    assert replay.is_same
+    assert replay.child.run.config == whole.run.config
 
 
 async def test_runs_that_are_not_whole_are_refused(
@@ -340,7 +335,7 @@ def replace_outcome(trace: RunTrace) -> Any:
 async def test_another_model_or_sampling_is_refused_unless_allowed(
     server: TinyServer, policy: CompletionPolicy, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
 ) -> None:
-    server.script = [call("retrieve_items", preference="comedy"), call("recommend_items", numbers=[1, 2])]
+    server.script = [tool_call("retrieve_items", preference="comedy"), tool_call("recommend_items", numbers=[1, 2])]
     original = await logged(chat, retriever, store, FREE)
     other = make_chat_model(server.base_url, "gpt-9")
     cooler = make_chat_model(server.base_url, MODEL, temperature=0.2)
@@ -352,7 +347,7 @@ async def test_another_model_or_sampling_is_refused_unless_allowed(
     ):
         with pytest.raises(ConfigError, match=said):
             await fork_run(store, original.run.run_id, policy=model, **fork)
-    server.script = [call("recommend_items", numbers=[1])]
+    server.script = [tool_call("recommend_items", numbers=[1])]
     child = await fork_run(store, original.run.run_id, policy=other, allow_other_model=True, **fork)
     assert (child.run.policy_model, child.status) == ("gpt-9", "finished")
     for model in (other, cooler):

@@ -34,12 +34,11 @@ from deeprec.agent.traces.export.otlp import SpanSender, make_provider, without_
 from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TurnRecord
 from deeprec.agent.traces.store.schema import Retrieval, Run, Turn
 from deeprec.trm_tool import ConfigError, Retriever
+from tests.model_scripts import LIST, SEARCH
 from tests.otlp_receiver import Receiver, attributes, receive_otlp
 from tests.tiny_server import MODEL, TinyServer
 
 FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1, temperature=0.7)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
 PROMPT = "something SECRET please"
 
 

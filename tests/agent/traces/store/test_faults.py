@@ -16,11 +16,10 @@ from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore
 from deeprec.agent.traces import RunFilter, StepConflictError, TraceStoreError
 from deeprec.training import RolloutError, read_rollouts, rollout_from_run
 from deeprec.trm_tool import Retriever
+from tests.model_scripts import LIST, SEARCH
 from tests.postgres_server import PostgresServer
 from tests.tiny_server import TinyServer
 
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n{}\n</recommendation_list>"
 SCRIPT = [SEARCH.format("comedy"), SEARCH.format("drama"), LIST.format("2\n1\n3")]
 
 

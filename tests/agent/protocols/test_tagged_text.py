@@ -2,9 +2,8 @@ import re
 
 import pytest
 
-from deeprec.agent import read_tagged
+from deeprec.agent import Allowance, read_tagged
 from deeprec.agent.protocols.tagged_text import tagged_regex
-from deeprec.agent.protocols.turn import MAX_PREFERENCE_CHARS, Allowance, phrases_regex
 
 PREFERENCE = "<think>Hm.</think>\n<|begin_of_preference|>{}<|end_of_preference|>"
 
@@ -31,7 +30,7 @@ def test_a_line_without_a_number_is_counted_and_never_matched_by_its_title() -> 
         ("I like films.", "neither a preference nor a list"),
         ("", "neither a preference nor a list"),
         (PREFERENCE.format(" ; "), "the preference is empty"),
-        (PREFERENCE.format("x" * (MAX_PREFERENCE_CHARS + 1)), "401 characters"),
+        (PREFERENCE.format("x" * (401)), "401 characters"),
         (PREFERENCE.format("a <think> b"), "a tag inside"),
         ("<|end_of_preference|>comedy<|begin_of_preference|>", "neither"),
         ("<recommendation_list>\n1\n2", "the list was not closed"),
@@ -69,10 +68,3 @@ def test_the_guided_grammar_holds_phrases_and_reads_back() -> None:
 def test_the_grammar_offers_the_list_when_no_search_is_left() -> None:
     regex = tagged_regex(Allowance(phrases=[], may_rank=False, max_tokens=9, timeout_s=1))
     assert re.fullmatch(regex, "<think>That is enough to rank.</think>\n<recommendation_list>\n")
-
-
-def test_one_phrase_or_two_different_ones() -> None:
-    regex = phrases_regex(["a", "b", "c"])
-    texts = ("a", "a; b", "c; b", "a; a", "a; b; c", "", "a;b")
-    assert [bool(re.fullmatch(regex, text)) for text in texts] == [True, True, True, False, False, False, False]
-    assert re.fullmatch(phrases_regex(["a"]), "a")
