@@ -11,19 +11,24 @@ from .graph.state import (
     AgentOutput as AgentOutput,
     AgentState as AgentState,
     Candidate as Candidate,
+    Ending as Ending,
     Lineage as Lineage,
     RankedItem as RankedItem,
+    Recommended as Recommended,
+    RunRequest as RunRequest,
 )
 from .graph.turn_seeds import SeedRule as SeedRule, derive_seed as derive_seed, turn_seed as turn_seed
 from .policy.chat_model import make_chat_model as make_chat_model
 from .policy.completion import (
     Completion as Completion,
     CompletionPolicy as CompletionPolicy,
+    SamplingConfig as SamplingConfig,
+    ServedModel as ServedModel,
+)
+from .policy.openai_endpoint import (
     PolicyError as PolicyError,
     PolicyRejectedError as PolicyRejectedError,
     PolicyUnavailableError as PolicyUnavailableError,
-    SamplingConfig as SamplingConfig,
-    ServedModel as ServedModel,
 )
 from .protocols.prompts import Prompts as Prompts
 from .protocols.tagged import TaggedProtocol as TaggedProtocol
@@ -56,8 +61,9 @@ from .traces.export.otel import OtelRecorder as OtelRecorder, export_spans as ex
 from .traces.export.parquet import export_parquet as export_parquet
 from .traces.frames.traces import Traces as Traces
 from .traces.records import RunTrace as RunTrace, TraceStoreError as TraceStoreError
+from .traces.store.filters import RunFilter as RunFilter
 from .traces.store.recorder import NullRecorder as NullRecorder, SqlRecorder as SqlRecorder
-from .traces.store.store import RunFilter as RunFilter, TraceStore as TraceStore
+from .traces.store.store import TraceStore as TraceStore
 from .views.comparison import compare_runs as compare_runs
 from .views.html.comparison_page import compare_html as compare_html
 from .views.html.run_page import run_fragment as run_fragment, run_html as run_html

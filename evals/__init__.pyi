@@ -1,6 +1,7 @@
 from .diagnosis.diagnose import diagnose as diagnose
 from .diagnosis.order_dependence import (
     OrderDependence as OrderDependence,
+    Overlap as Overlap,
     ShownRun as ShownRun,
     measure_order as measure_order,
 )
@@ -11,7 +12,18 @@ from .diagnosis.plots import (
     plot_endings as plot_endings,
     plot_positions as plot_positions,
 )
-from .diagnosis.records import Diagnosis as Diagnosis, WorthReading as WorthReading
+from .diagnosis.records import (
+    CeilingPoint as CeilingPoint,
+    CopyFigures as CopyFigures,
+    CostFigures as CostFigures,
+    Diagnosis as Diagnosis,
+    Ending as Ending,
+    ListFigures as ListFigures,
+    PositionFigures as PositionFigures,
+    PreferenceFigures as PreferenceFigures,
+    TargetFigures as TargetFigures,
+    WorthReading as WorthReading,
+)
 from .example_runs import make_example_runs as make_example_runs
 from .metrics.ranking import (
     Interval as Interval,
@@ -50,7 +62,7 @@ from .metrics.statistics import (
     randomisation_test as randomisation_test,
     smallest_difference as smallest_difference,
 )
-from .metrics.streaming import proportion_interval as proportion_interval
+from .metrics.streaming import Spread as Spread, proportion_interval as proportion_interval
 from .recommenders.evaluation import (
     SystemScores as SystemScores,
     TRMEvaluation as TRMEvaluation,
@@ -59,6 +71,7 @@ from .recommenders.evaluation import (
 )
 from .recommenders.written_preferences import (
     WrittenEvaluation as WrittenEvaluation,
+    WrittenScores as WrittenScores,
     evaluate_written as evaluate_written,
     written_table as written_table,
 )

@@ -1,10 +1,14 @@
 from .loop.config import (
     LoopConfig as LoopConfig,
+    StagePlan as StagePlan,
+    ValidationPlan as ValidationPlan,
+    WarmStart as WarmStart,
     load_loop_config as load_loop_config,
     packaged_loops as packaged_loops,
 )
 from .loop.loop import LoopResult as LoopResult, run_loop as run_loop
 from .rewards.custom import load_rewards as load_rewards
+from .rewards.reward_tally import RewardFigures as RewardFigures
 from .rewards.stage_rewards import (
     ScoringReport as ScoringReport,
     read_rewarded as read_rewarded,
@@ -12,6 +16,7 @@ from .rewards.stage_rewards import (
     score_stored_runs as score_stored_runs,
 )
 from .rewards.stages import StageReward as StageReward, stage_reward as stage_reward
+from .rewards.variance import VarianceShares as VarianceShares
 from .rollouts.advantages import (
     GroupFaults as GroupFaults,
     RewardedRollout as RewardedRollout,
@@ -21,7 +26,12 @@ from .rollouts.advantages import (
 )
 from .rollouts.collection import Collection as Collection, collect_groups as collect_groups
 from .rollouts.instances import Instance as Instance, Selection as Selection, select_instances as select_instances
-from .rollouts.logprob_gap import importance_ratios as importance_ratios, load_current_policy as load_current_policy
+from .rollouts.logprob_gap import (
+    CurrentPolicy as CurrentPolicy,
+    LogprobGap as LogprobGap,
+    importance_ratios as importance_ratios,
+    load_current_policy as load_current_policy,
+)
 from .rollouts.page import rollout_fragment as rollout_fragment
 from .rollouts.rollouts import (
     Rollout as Rollout,
@@ -29,8 +39,16 @@ from .rollouts.rollouts import (
     read_rollouts as read_rollouts,
     rollout_from_run as rollout_from_run,
 )
-from .store_report.records import StoreReport as StoreReport
+from .store_report.records import (
+    Distance as Distance,
+    GroupSizes as GroupSizes,
+    PolicyRuns as PolicyRuns,
+    RecommenderRuns as RecommenderRuns,
+    Refusals as Refusals,
+    StoreReport as StoreReport,
+)
 from .store_report.report import report_store as report_store
+from .trainers.alarms import Alarm as Alarm
 from .trainers.grpo import train_grpo as train_grpo
 from .trainers.model_folders import save_adapter as save_adapter
 from .trainers.sft import train_sft as train_sft

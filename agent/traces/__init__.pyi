@@ -1,5 +1,7 @@
+from .admin.disk_usage import Reclaimed as Reclaimed
 from .admin.redaction import RedactReport as RedactReport, redact_person as redact_person
 from .admin.retention import (
+    PruneReason as PruneReason,
     PruneReport as PruneReport,
     PruneRules as PruneRules,
     pin_runs as pin_runs,
@@ -37,11 +39,10 @@ from .store.codec import (
     encode_logprobs as encode_logprobs,
     encode_tokens as encode_tokens,
 )
+from .store.filters import RunFilter as RunFilter, RunNotFoundError as RunNotFoundError
 from .store.recorder import NullRecorder as NullRecorder, Recorder as Recorder, SqlRecorder as SqlRecorder
 from .store.snapshot import RunCount as RunCount, Snapshot as Snapshot
 from .store.store import (
-    RunFilter as RunFilter,
-    RunNotFoundError as RunNotFoundError,
-    StepConflictError as StepConflictError,
     TraceStore as TraceStore,
 )
+from .store.writes import StepConflictError as StepConflictError

@@ -10,7 +10,11 @@ from .comparison import (
 from .html.comparison_page import compare_fragment as compare_fragment, compare_html as compare_html
 from .html.environment import page_environment as page_environment, render_page as render_page
 from .html.run_page import (
+    ItemRow as ItemRow,
+    RetrievalView as RetrievalView,
     RunView as RunView,
+    TurnTokens as TurnTokens,
+    TurnView as TurnView,
     run_fragment as run_fragment,
     run_html as run_html,
     runs_html as runs_html,
