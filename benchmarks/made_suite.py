@@ -114,5 +114,7 @@ def _make_suite_run(
     if speaks:
         measures |= {"tokens": float(random.integers(50, 300)), "valid": float(random.random() < 0.9)}
         names = ("format", "invocations", "diversity", "hit", "rank", "similarity")
-        scored = tuple(RewardRecord(scheme=rewards.SCHEME, component=name, value=random.random()) for name in names)
+        scored = tuple(
+            RewardRecord(scheme=rewards.REWARD_SCHEME, component=name, value=random.random()) for name in names
+        )
     return replace(trace, rewards=scored, metrics=measures, case=case)

@@ -39,6 +39,8 @@ from .metrics.ranking import (
     target_ranks as target_ranks,
 )
 from .metrics.rewards import (
+    FORMAT_ERROR as FORMAT_ERROR,
+    REWARD_SCHEME as REWARD_SCHEME,
     Reward as Reward,
     format_fault as format_fault,
     format_reward as format_reward,
@@ -76,7 +78,7 @@ from .recommenders.written_preferences import (
     written_table as written_table,
 )
 from .requests.cases import Case as Case, make_cases as make_cases
-from .requests.leaks import check_disjoint as check_disjoint
+from .requests.leaks import check_cases as check_cases, check_disjoint as check_disjoint
 from .suites.comparison import (
     Difference as Difference,
     compare_all as compare_all,
@@ -101,10 +103,19 @@ from .systems.baselines import (
     make_cooccurrence_scorer as make_cooccurrence_scorer,
     make_popularity_scorer as make_popularity_scorer,
 )
+from .systems.recommender_variants import ShuffledHistoryOnly as ShuffledHistoryOnly
 from .systems.suite_systems import (
+    SYSTEMS as SYSTEMS,
     AgentSystem as AgentSystem,
     AnySystem as AnySystem,
     DerivedSystem as DerivedSystem,
     Setting as Setting,
+    fused_ranking as fused_ranking,
 )
-from .systems.system import System as System, make_system as make_system, make_trm_system as make_trm_system
+from .systems.system import (
+    System as System,
+    all_attributes as all_attributes,
+    make_filter_system as make_filter_system,
+    make_system as make_system,
+    make_trm_system as make_trm_system,
+)

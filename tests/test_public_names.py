@@ -16,7 +16,8 @@ STUBS = {
     for stub in sorted((ROOT / layer).rglob("__init__.pyi"))
 }
 COMMAND = "deeprec.agent.cli.main"  # its tests call the command as a user does
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+# Benchmarks time parts that nobody calls from outside, so their tests may name them too.
+TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.parent.name != "benchmarks"]
 
 
 @cache
@@ -126,7 +127,7 @@ def words(annotation: ast.expr) -> Iterator[str]:
 
 def private_imports(path: Path, tree: ast.Module) -> list[str]:
     """What a test imports that is neither public nor of the room that it stands beside."""
-    room = ".".join(("deeprec", *path.relative_to(ROOT / "tests").parts[:-1]))
+    room = ".".join(("deeprec", *path.relative_to(ROOT / "tests").parts[:-1][:2]))
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("deeprec"):
@@ -142,7 +143,7 @@ def private_imports(path: Path, tree: ast.Module) -> list[str]:
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tests_use_public_names_or_stand_beside_what_they_test(path: Path) -> None:
-    """`tests/evals/metrics/test_ranking.py` may import `deeprec.evals.metrics.…`, and every public name."""
+    """`tests/evals/metrics/test_ranking.py` may import from `deeprec.evals.metrics`, its room, and public names."""
     assert private_imports(path, ast.parse(path.read_text(encoding="utf-8"))) == []
 
 

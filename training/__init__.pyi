@@ -48,9 +48,15 @@ from .store_report.records import (
     StoreReport as StoreReport,
 )
 from .store_report.report import report_store as report_store
+from .trainers.adapter_lineage import (
+    AdapterLineage as AdapterLineage,
+    read_lineage as read_lineage,
+    write_lineage as write_lineage,
+)
 from .trainers.alarms import Alarm as Alarm
 from .trainers.grpo import train_grpo as train_grpo
 from .trainers.model_folders import save_adapter as save_adapter
+from .trainers.policy_model import load_policy as load_policy
 from .trainers.sft import train_sft as train_sft
 from .trainers.step_report import StepReport as StepReport, TrainingError as TrainingError
 from .trainers.trainer_config import AdapterConfig as AdapterConfig, GrpoConfig as GrpoConfig, SftConfig as SftConfig

@@ -91,7 +91,7 @@ class Generator:
         self._adapters = _Adapters(model)
         self.failure: Exception | None = None
         """The error after which no request is answered: a failed GPU stays so for as long as the process lives."""
-        self._waiting: deque[_Row] = deque()
+        self._waiting: deque[SampledRow] = deque()
         self._arrived = Condition()
         self._guidance: Any = None
         self._grammar = lru_cache(maxsize=64)(self._compiled)
@@ -130,7 +130,7 @@ class Generator:
         if request.adapter is not None and request.adapter not in self._adapters.folders:
             raise GenerationError(f"There is no model or adapter {request.adapter!r}.")
         grammar = None if request.regex is None else self._grammar(request.regex)
-        row = _Row(request, grammar)
+        row = SampledRow(request, grammar)
         with self._arrived:
             self._waiting.append(row)
             self._arrived.notify()
@@ -150,10 +150,10 @@ class Generator:
                 batch = self._next_batch()
             self._answer_or_split(batch)
 
-    def _next_batch(self) -> list[_Row]:
+    def _next_batch(self) -> list[SampledRow]:
         """Take the requests that wait longest and fit together: one adapter, bounded rows, bounded tokens."""
-        batch: list[_Row] = []
-        left: deque[_Row] = deque()
+        batch: list[SampledRow] = []
+        left: deque[SampledRow] = deque()
         longest = 0
         for row in self._waiting:
             wanted = max(longest, len(row.request.prompt) + row.request.max_tokens)
@@ -170,7 +170,7 @@ class Generator:
         self._waiting = left
         return batch
 
-    def _answer_or_split(self, batch: Sequence[_Row]) -> None:
+    def _answer_or_split(self, batch: Sequence[SampledRow]) -> None:
         """Answer a batch; if it does not fit into memory, answer it again in two halves."""
         rows = [row.restarted() for row in batch if not row.answer.done()]
         if not rows:
@@ -196,7 +196,7 @@ class Generator:
             for row in rows:
                 row.fail(problem)
 
-    def _answer(self, rows: list[_Row]) -> None:
+    def _answer(self, rows: list[SampledRow]) -> None:
         """Generate until every row has ended. Prompts are padded on the left, so that all rows end at one column."""
         device = self._model.device
         longest = max(len(row.request.prompt) for row in rows)
@@ -236,7 +236,7 @@ class Generator:
             mask = torch.nn.functional.pad(mask, (0, 1), value=1)
             positions = mask.sum(-1, keepdim=True) - 1
 
-    def _take(self, row: _Row, token: int, logprob: float) -> bool:
+    def _take(self, row: SampledRow, token: int, logprob: float) -> bool:
         """Add a row's next token. Return whether the row has ended: answered, failed, or cancelled."""
         if row.answer.done():
             return True
@@ -261,7 +261,7 @@ class Generator:
             row.answer.set_result(done)
         return True
 
-    def _new_text(self, row: _Row, last: int | None = None) -> str:
+    def _new_text(self, row: SampledRow, last: int | None = None) -> str:
         """Decode a completion, or at least its last `last` tokens, without special tokens."""
         chain = [*row.request.prompt[-_CONTEXT_TOKENS:], *row.token_ids]
         start = first = len(chain) - len(row.token_ids)
@@ -289,7 +289,7 @@ class Generator:
 
 
 @dataclass(slots=True, eq=False)
-class _Row:
+class SampledRow:
     """A request that is being answered."""
 
     request: Request
@@ -301,9 +301,9 @@ class _Row:
     longest_stop: int = field(init=False)
     """Length of the longest stop string in tokens, at most: a token has a byte or more."""
 
-    def restarted(self) -> _Row:
+    def restarted(self) -> SampledRow:
         """Make a row that answers the same request from its start."""
-        return _Row(self.request, None if self.grammar is None else self.grammar.deep_copy(), answer=self.answer)
+        return SampledRow(self.request, None if self.grammar is None else self.grammar.deep_copy(), answer=self.answer)
 
     def allowed(self, vocabulary: int) -> NDArray[np.bool_]:
         """The tokens that the grammar allows next, as booleans of shape (vocabulary,)."""
@@ -313,6 +313,7 @@ class _Row:
         return allowed
 
     def fail(self, problem: Exception) -> None:
+        """Answer the request with an error."""
         with suppress(InvalidStateError):  # cancelled meanwhile
             self.answer.set_exception(problem)
 

@@ -35,7 +35,7 @@ class TokenFree:
         return self.reward(trace)
 
 
-SCHEME = "deeprec"
+REWARD_SCHEME = "deeprec"
 """The name that the components are stored under."""
 FORMAT_ERROR = -1.0
 INVOCATIONS, FREE_INVOCATIONS, MAX_INVOCATIONS = 0.5, 1, 3

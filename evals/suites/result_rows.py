@@ -108,7 +108,7 @@ def read_scores(snapshot: Snapshot, label: str) -> StoredScores:
     metrics = snapshot.columns("metrics", ("run_id", "name", "value"), where)
     found = snapshot.columns("rewards", ("run_id", "scheme", "component", "value"), where)
     rows = {run_id: row for row, run_id in enumerate(metrics["run_id"].names())}
-    own = found["scheme"].codes == found["scheme"].index_of(rewards.SCHEME)
+    own = found["scheme"].codes == found["scheme"].index_of(rewards.REWARD_SCHEME)
     own &= np.isin(found["run_id"].codes, [at for at, run_id in enumerate(found["run_id"].names()) if run_id in rows])
     row_of = np.array([rows.get(run_id, -1) for run_id in found["run_id"].names()], dtype=np.int64)
     names = [*metrics["name"].names(), *(REWARD + name for name in found["component"].names())]

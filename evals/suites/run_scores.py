@@ -46,7 +46,7 @@ class RunScorer:
     def store_scores(self, store: TraceStore, trace: RunTrace, case: Case) -> None:
         """Score a run that an agent ended, and store the scores. The measures come last: they mark the run as done."""
         run_id = trace.run.run_id
-        store.write_rewards(run_id, rewards.SCHEME, score_run(trace, self._rewards))
+        store.write_rewards(run_id, rewards.REWARD_SCHEME, score_run(trace, self._rewards))
         store.write_case(run_id, self._facts(case))
         store.write_metrics(run_id, self._measures(trace))
 

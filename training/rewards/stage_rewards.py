@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from deeprec.agent.traces import PARTS, RunFilter, RunNotFoundError, RunTrace, TraceStore, TraceStoreError
-from deeprec.evals.metrics.rewards import SCHEME, Reward, TokenFree, score_run
+from deeprec.evals.metrics.rewards import REWARD_SCHEME, Reward, TokenFree, score_run
 from deeprec.training.rewards.learning_obstacles import obstacle
 from deeprec.training.rewards.reward_tally import RewardTally
 from deeprec.training.rewards.stages import KNOWN_COMPONENTS, REWARD, StageReward
@@ -68,7 +68,7 @@ def score_stored_runs(
     unreadable = []
     scorable = replace(where or RunFilter(), kind="agent", ended=True, redacted=False)
     for ids in store.run_ids(scorable, batch=_PAGE):
-        stored, composed = store.rewards(ids, SCHEME), store.rewards(ids, stage.scheme)
+        stored, composed = store.rewards(ids, REWARD_SCHEME), store.rewards(ids, stage.scheme)
         for run_id in ids:
             components = stored.get(run_id, {})
             lacking = {name: reward for name, reward in rewards.items() if again or name not in components}
@@ -79,7 +79,7 @@ def score_stored_runs(
                         unreadable.append(run_id)
                         continue
                     components = {**components, **score_run(trace, lacking)}
-                    store.write_rewards(run_id, SCHEME, components)
+                    store.write_rewards(run_id, REWARD_SCHEME, components)
                     counts["scored"] += 1
                 total = stage.compose(components)
                 if not _same(composed.get(run_id, {}).get(REWARD), total):
@@ -139,7 +139,7 @@ def read_rewarded(
     """
     rollouts = read_rollouts(store, where, allow_guided=allow_guided, on_refused=on_refused)
     while page := list(islice(rollouts, _PAGE)):
-        stored = store.rewards([rollout.run_id for rollout in page], SCHEME)
+        stored = store.rewards([rollout.run_id for rollout in page], REWARD_SCHEME)
         for rollout in page:
             components = stored.get(rollout.run_id, {})
             yield RewardedRollout(rollout, components, stage.compose(components))

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from deeprec.agent.traces import Part, RunFilter, TraceStore
-from deeprec.evals.metrics.rewards import SCHEME
+from deeprec.evals.metrics.rewards import REWARD_SCHEME
 from deeprec.evals.requests.cases import SPLITS
 from deeprec.training.rewards.learning_obstacles import obstacle, unscored_message
 from deeprec.training.rewards.stages import StageReward
@@ -62,7 +62,7 @@ def report_store(
 
     rollouts = read_rollouts(store, where, allow_guided=allow_guided, on_refused=refuse)
     while page := list(islice(rollouts, _PAGE)):
-        stored = {} if stage is None else store.rewards([rollout.run_id for rollout in page], SCHEME)
+        stored = {} if stage is None else store.rewards([rollout.run_id for rollout in page], REWARD_SCHEME)
         for rollout in page:
             tally.add(rollout, stored.get(rollout.run_id, {}))
         if on_progress is not None:

@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deeprec.agent.cli.main import app
+from deeprec.agent.cli.trace_options import to_json
 from deeprec.agent.traces import RunOutcome, TraceStore
+from deeprec.agent.views import compare_runs
 from deeprec.trm_tool import Catalogue, DeepRecError
 from tests.inspected_runs import RUN, made_run
 
@@ -101,3 +103,10 @@ def test_a_mistake_is_one_clear_line(
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
     assert not (path.parent / "page.html").exists()
+
+
+def test_a_comparison_is_plain_json() -> None:
+    two = compare_runs(made_run(), made_run({"run_id": OTHER, "seed": 8}))
+    found = json.loads(json.dumps(to_json(two), allow_nan=False))
+    assert found["setting"] == [{"name": "seed", "left": 7, "right": 8}]
+    assert found["turns"][0]["left"]["thought"] == "Thought 1."

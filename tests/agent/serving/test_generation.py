@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprec.agent.serving.generation import Generated, GenerationError, Generator, Request, _Row
+from deeprec.agent.serving.generation import Generated, GenerationError, Generator, Request, SampledRow
 from deeprec.trm_tool import ConfigError
 from tests.tiny_server import EOS, decode, tiny_llama
 
@@ -245,7 +245,7 @@ def test_text_is_whole_where_words_begin_with_a_space_and_characters_have_severa
 
     generator = Generator(copy.deepcopy(llama), Words())
     film = [300 + byte for byte in "🎬".encode()]
-    row = _Row(Request(prompt=[1], max_tokens=20, stop=["</p>"]), None)
+    row = SampledRow(Request(prompt=[1], max_tokens=20, stop=["</p>"]), None)
     ended = [generator._take(row, token, -1.0) for token in (2, 3, *film, 4, 5)]
     assert ended == [False] * 8
     assert generator._take(row, 6, -1.0)

@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -6,7 +5,6 @@ from uuid import UUID
 
 import pytest
 
-from deeprec.agent.cli.trace_options import to_json
 from deeprec.agent.traces import RewardRecord, RunTrace
 from deeprec.agent.views import compare_html, compare_runs, render_comparison
 from deeprec.trm_tool import Catalogue, ScoredItem
@@ -166,12 +164,6 @@ def test_a_fork_and_two_children_of_one_run_are_known() -> None:
     sibling = made_run({"run_id": UUID(int=10), "parent_id": RUN, "fork": {"turn": None}})
     assert compare_runs(fork, sibling).relation == "siblings"
     assert compare_runs(made_run(), other()).relation is None
-
-
-def test_a_comparison_is_plain_json() -> None:
-    found = json.loads(json.dumps(to_json(compare_runs(made_run(), other({"seed": 8}))), allow_nan=False))
-    assert found["setting"] == [{"name": "seed", "left": 7, "right": 8}]
-    assert found["turns"][0]["left"]["thought"] == "Thought 1."
 
 
 def test_the_page_says_what_the_terminal_says(catalogue: Catalogue) -> None:

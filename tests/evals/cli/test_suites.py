@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from deeprec.agent import TraceStore
 from deeprec.agent.cli.main import app
-from deeprec.evals.suites.report import p_text
 from deeprec.trm_tool import Artifact, Dataset, load_artifact
 from tests.evals.suites.test_harness import make_suite, run
 
@@ -67,8 +66,3 @@ def test_tables_fit_a_terminal_of_80_columns(
         for head in ("difference", "corrected", "could", "trm-oracle"):
             assert head in shown
         assert "…" not in shown
-
-
-def test_no_p_value_is_written_as_zero() -> None:
-    assert [p_text(value) for value in (1 / 20_001, 0.0001, 0.04, 1.0)] == ["< .0001", "0.0001", "0.0400", "1.0000"]
-    assert p_text(float("nan")) == "–"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deeprec.evals import make_cases
 from deeprec.evals.recommenders.evaluation import check_artifact, evaluate_systems, evaluate_trm, make_trm_system
-from deeprec.evals.requests.cases import make_cases
 from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, Item, Retriever, load_artifact
 
 NEW = [Item(id=f"n{number}", title=f"New {number}", attributes={"class": ("Comedy",)}) for number in range(5)]

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from deeprec.agent.cli.main import app
 from deeprec.evals import (
     Case,
+    all_attributes,
     evaluate_systems,
     evaluate_trm,
     make_cases,
@@ -20,7 +21,6 @@ from deeprec.evals import (
     make_system,
     make_trm_system,
 )
-from deeprec.evals.systems.system import all_attributes
 from deeprec.trm_tool import (
     Artifact,
     ArtifactError,

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from deeprec.evals import Case, evaluate_systems, evaluate_trm, make_cases
+from deeprec.evals import Case, evaluate_systems, evaluate_trm, make_cases, make_filter_system, make_trm_system
 from deeprec.evals.recommenders.preference_conditions import (
     EXACT,
     HALF,
@@ -13,7 +13,6 @@ from deeprec.evals.recommenders.preference_conditions import (
     WRONG,
     make_conditions,
 )
-from deeprec.evals.systems.system import make_filter_system, make_trm_system
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, Retriever, load_artifact
 
 

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from deeprec.agent import AgentConfig, TraceStore
 from deeprec.agent.traces import RunFilter, RunTrace, TraceStoreError
 from deeprec.evals import (
+    SYSTEMS,
     AgentSystem,
     ServerLostError,
     Suite,
     SuiteProgress,
     compare_all,
     compare_systems,
+    fused_ranking,
     load_results,
     make_report,
     ndcg_at_k,
@@ -30,7 +32,6 @@ from deeprec.evals import (
     run_suite,
 )
 from deeprec.evals.suites.results import SuiteResults
-from deeprec.evals.systems.suite_systems import SYSTEMS, fused_ranking
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, TextRole, load_artifact
 from tests.tiny_server import TinyServer, serve_tiny
 

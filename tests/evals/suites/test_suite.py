@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from deeprec.agent import AgentConfig
-from deeprec.evals import load_suite, packaged_suites, suite_cases
+from deeprec.evals import SYSTEMS, load_suite, packaged_suites, suite_cases
 from deeprec.evals.suites.suite import suite_label
-from deeprec.evals.systems.suite_systems import SYSTEMS
 from deeprec.trm_tool import ConfigError, Dataset
 
 SMALL = """

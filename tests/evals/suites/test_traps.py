@@ -17,13 +17,16 @@ from typing import Any
 
 import pytest
 
-from deeprec.agent import AgentConfig, CompletionPolicy, TraceStore, build_graph, make_chat_model
-from deeprec.agent.graph.grounding import fill_list
+from deeprec.agent import AgentConfig, CompletionPolicy, TraceStore, build_graph, fill_list, make_chat_model
 from deeprec.agent.traces import RecommendationRecord
 from deeprec.evals import (
+    SYSTEMS,
     Case,
     DerivedSystem,
     ShownRun,
+    ShuffledHistoryOnly,
+    all_attributes,
+    check_cases,
     check_disjoint,
     compare_systems,
     hit_reward,
@@ -37,11 +40,7 @@ from deeprec.evals import (
     reciprocal_rank,
     render_html,
 )
-from deeprec.evals.requests.leaks import check_cases
 from deeprec.evals.suites.suite import suite_label
-from deeprec.evals.systems.recommender_variants import ShuffledHistoryOnly
-from deeprec.evals.systems.suite_systems import SYSTEMS
-from deeprec.evals.systems.system import all_attributes
 from deeprec.trm_tool import (
     Artifact,
     CachedEncoder,

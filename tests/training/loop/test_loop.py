@@ -16,11 +16,20 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from deeprec.agent import TraceStore, load_adapter
-from deeprec.evals.metrics.rewards import SCHEME
-from deeprec.training import AdapterConfig, LoopConfig, LoopResult, TrainingError, run_loop, save_adapter
+from deeprec.evals import REWARD_SCHEME
+from deeprec.training import (
+    AdapterConfig,
+    AdapterLineage,
+    LoopConfig,
+    LoopResult,
+    TrainingError,
+    load_policy,
+    read_lineage,
+    run_loop,
+    save_adapter,
+    write_lineage,
+)
 from deeprec.training.loop.curves import plot_loop
-from deeprec.training.trainers.adapter_lineage import AdapterLineage, read_lineage, write_lineage
-from deeprec.training.trainers.policy_model import load_policy
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, RecommenderIdentity, load_artifact
 from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer, serve_tiny
@@ -276,7 +285,7 @@ def test_a_loop_learns_with_a_recommender_of_ones_own(
         assert set(result.validation) == {"untrained", "trm", "rec-v1", "rec-v2"}
         runs = [trace.run for trace in store.traces() if trace.run.system == "collect"]
         assert {run.trm_fingerprint for run in runs} == {"counts"}
-        components = store.rewards([run.run_id for run in runs], SCHEME)
+        components = store.rewards([run.run_id for run in runs], REWARD_SCHEME)
         assert {name for each in components.values() for name in each} == {"format", "invocations", "hit", "rank"}
     assert read_lineage(tmp_path / "loop" / "adapters" / "rec-v2").trm_fingerprint == "counts"
 

@@ -14,7 +14,7 @@ import pytest
 from deeprec.agent import redact_person
 from deeprec.agent.traces import RunFilter, TraceStore
 from deeprec.evals import make_rewards, score_run
-from deeprec.evals.metrics.rewards import SCHEME
+from deeprec.evals.metrics.rewards import REWARD_SCHEME
 from deeprec.training import (
     GroupFaults,
     RolloutError,
@@ -80,7 +80,7 @@ def test_components_and_the_stages_reward_are_written_back(store: TraceStore, ar
     for trace in (hit, miss, broken):
         run_id = trace.run.run_id
         expected = score_run(trace, rewards)
-        assert store.rewards([run_id], SCHEME)[run_id] == pytest.approx(expected)
+        assert store.rewards([run_id], REWARD_SCHEME)[run_id] == pytest.approx(expected)
         stored = store.rewards([run_id], "stage-recommendation")[run_id]
         assert stored == {"reward": pytest.approx(STAGE.compose(expected))}
     assert store.rewards([broken.run.run_id], "stage-recommendation")[broken.run.run_id] == {"reward": -1.0}
@@ -89,10 +89,10 @@ def test_components_and_the_stages_reward_are_written_back(store: TraceStore, ar
 def test_what_is_scored_is_not_computed_again(store: TraceStore, artifact: Artifact) -> None:
     first, second = store_runs(store, made_run(), made_run(minute=1))
     made_up = dict.fromkeys(KNOWN_COMPONENTS, 0.0) | {"hit": 0.5}
-    store.write_rewards(first.run.run_id, SCHEME, made_up)
+    store.write_rewards(first.run.run_id, REWARD_SCHEME, made_up)
     report = score(store, artifact)
     assert (report.runs, report.scored, report.composed) == (2, 1, 2)
-    assert store.rewards([first.run.run_id], SCHEME)[first.run.run_id] == made_up
+    assert store.rewards([first.run.run_id], REWARD_SCHEME)[first.run.run_id] == made_up
     assert store.rewards([first.run.run_id], STAGE.scheme)[first.run.run_id] == {"reward": 0.5}
     again = score(store, artifact)
     assert (again.runs, again.scored, again.composed) == (2, 0, 0)
@@ -101,8 +101,8 @@ def test_what_is_scored_is_not_computed_again(store: TraceStore, artifact: Artif
     assert store.rewards([first.run.run_id], STAGE.scheme)[first.run.run_id] == {"reward": 2.0}
     again = score(store, artifact, again=True)
     assert (again.scored, again.composed) == (2, 2)
-    assert store.rewards([first.run.run_id], SCHEME) != {first.run.run_id: made_up}
-    assert store.rewards([second.run.run_id], SCHEME)[second.run.run_id]["hit"] == 1.0
+    assert store.rewards([first.run.run_id], REWARD_SCHEME) != {first.run.run_id: made_up}
+    assert store.rewards([second.run.run_id], REWARD_SCHEME)[second.run.run_id]["hit"] == 1.0
 
 
 def test_a_run_without_a_target_gets_nan_and_is_counted(store: TraceStore, artifact: Artifact) -> None:
@@ -122,7 +122,7 @@ def test_runs_that_have_not_ended_or_are_redacted_or_no_models_or_not_asked_for_
     [baseline] = store_runs(store, made_run(run={"protocol": "none", "kind": "scored"}, turns=()))
     assert score(store, artifact, where=RunFilter(split="train")).runs == 0
     assert score(store, artifact).runs == 1
-    assert store.rewards([running.run.run_id, baseline.run.run_id], SCHEME) == {}
+    assert store.rewards([running.run.run_id, baseline.run.run_id], REWARD_SCHEME) == {}
 
 
 def test_more_runs_than_a_page_are_each_scored_once(store: TraceStore, artifact: Artifact) -> None:
@@ -149,11 +149,11 @@ def test_a_reward_of_ones_own_is_a_component_with_a_weight(
 ) -> None:
     [trace] = store_runs(store, made_run(("893", "886", "879"), searches=("Comedy", "Drama")))
     score(store, artifact)
-    before = store.rewards([trace.run.run_id], SCHEME)[trace.run.run_id]
+    before = store.rewards([trace.run.run_id], REWARD_SCHEME)[trace.run.run_id]
     reward = stage_reward("recommendation", {"short": 0.5})
     report = score(store, artifact, stage=reward, own=load_rewards([f"{own_file}:short"]))
     assert (report.scored, report.composed) == (1, 1)
-    after = store.rewards([trace.run.run_id], SCHEME)[trace.run.run_id]
+    after = store.rewards([trace.run.run_id], REWARD_SCHEME)[trace.run.run_id]
     assert after == before | {"short": -3.0}
     assert store.rewards([trace.run.run_id], reward.scheme)[trace.run.run_id]["reward"] == pytest.approx(
         STAGE.compose(before) - 1.5

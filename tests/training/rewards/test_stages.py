@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from deeprec.evals import make_rewards
-from deeprec.evals.metrics.rewards import FORMAT_ERROR
+from deeprec.evals import FORMAT_ERROR, make_rewards
 from deeprec.training import stage_reward
 from deeprec.training.rewards.stages import KNOWN_COMPONENTS
 from deeprec.trm_tool import Artifact, ConfigError, HashingEncoder, load_artifact

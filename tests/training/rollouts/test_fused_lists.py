@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 
 from deeprec.agent import AgentConfig, AgentInput, CompletionPolicy, SqlRecorder, TraceStore, build_graph, run_many
-from deeprec.evals.systems.suite_systems import fused_ranking
+from deeprec.evals import fused_ranking
 from deeprec.training import rollout_from_run
 from deeprec.training.rollouts.fused_lists import with_fused_list
 from deeprec.trm_tool import Retriever

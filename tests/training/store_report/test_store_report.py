@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
 from deeprec.agent.traces import RunFilter, TraceStore, TurnRecord
-from deeprec.evals.metrics.rewards import SCHEME
+from deeprec.evals import REWARD_SCHEME
 from deeprec.training import StoreReport, load_current_policy, report_store, save_adapter, stage_reward
 from tests.command_line import answer_of, refusal_of
 from tests.made_runs import made_run, store_runs
@@ -43,7 +43,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def earned(store: TraceStore, trace: Any, **components: float) -> None:
     scored = {"format": 0.0, "similarity": 1.0, "hit": 0.0, "rank": 0.0} | components
-    store.write_rewards(trace.run.run_id, SCHEME, scored)
+    store.write_rewards(trace.run.run_id, REWARD_SCHEME, scored)
 
 
 def filled(store: TraceStore) -> TraceStore:
