@@ -56,7 +56,7 @@ from .trainers.adapter_lineage import (
 from .trainers.alarms import Alarm as Alarm
 from .trainers.grpo import train_grpo as train_grpo
 from .trainers.model_folders import save_adapter as save_adapter
-from .trainers.policy_model import load_policy as load_policy
+from .trainers.policy_model import PolicyModel as PolicyModel, load_policy as load_policy
 from .trainers.sft import train_sft as train_sft
 from .trainers.step_report import StepReport as StepReport, TrainingError as TrainingError
 from .trainers.trainer_config import AdapterConfig as AdapterConfig, GrpoConfig as GrpoConfig, SftConfig as SftConfig

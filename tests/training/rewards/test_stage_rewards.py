@@ -13,8 +13,7 @@ import pytest
 
 from deeprec.agent import redact_person
 from deeprec.agent.traces import RunFilter, TraceStore
-from deeprec.evals import make_rewards, score_run
-from deeprec.evals.metrics.rewards import REWARD_SCHEME
+from deeprec.evals import REWARD_SCHEME, make_rewards, score_run
 from deeprec.training import (
     GroupFaults,
     RolloutError,
