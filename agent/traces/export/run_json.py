@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -270,7 +271,9 @@ def _pack_logprobs(value: Any) -> bytes:
 
 
 def _logprobs(data: bytes) -> list[float | str | None]:
-    return [_number_text(float(value)) for value in decode_logprobs(data)]
+    values = decode_logprobs(data)
+    plain: list[float] = values.tolist()
+    return list(plain) if np.isfinite(values).all() else [_number_text(value) for value in plain]
 
 
 def _why(error: ValidationError) -> str:
