@@ -98,15 +98,8 @@ async def fork_run(
         )
     fork = {"turn": turn, "preference": checked}
     again = _Again(trace=trace, turn=turn, preference=checked, fork=fork, seed=seed)
-    live = _Live(
-        policy=policy,
-        recommender=retriever,
-        protocol=protocol,
-        prompts=prompts,
-        allow_other_model=allow_other_model,
-        on_update=on_update or _ignore,
-    )
-    return await _run_again(store, again, live)
+    live = await _live_protocol(trace, policy, protocol, prompts)
+    return await _run_again(store, again, live, retriever, allow_other_model, on_update)
 
 
 async def replay_run(
@@ -131,15 +124,8 @@ async def replay_run(
     trace = load_ended(store, run_id)
     fork = dict(trace.run.fork or {"turn": None})
     again = _Again(trace=trace, turn=fork["turn"], preference=None, fork=fork, seed=None)
-    live = _Live(
-        policy=policy,
-        recommender=retriever,
-        protocol=protocol,
-        prompts=prompts,
-        allow_other_model=allow_other_model,
-        on_update=on_update or _ignore,
-    )
-    child = await _run_again(store, again, live)
+    live = await _live_protocol(trace, policy, protocol, prompts)
+    child = await _run_again(store, again, live, retriever, allow_other_model, on_update)
     return Replay(original=trace, child=child, comparison=compare_runs(trace, child))
 
 
@@ -156,33 +142,33 @@ class _Again:
     seed: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Live:
-    """What it is run again with."""
+async def _live_protocol(
+    trace: RunTrace,
+    policy: CompletionPolicy | BaseChatModel | None,
+    protocol: AgentProtocol | None,
+    prompts: Prompts | None,
+) -> AgentProtocol:
+    config, _ = config_of(trace)
+    if isinstance(policy, CompletionPolicy):
+        await policy.connect()  # its lineage names the model only then
+    return make_protocol(policy, protocol, config, prompts)
 
-    policy: CompletionPolicy | BaseChatModel | None
-    recommender: AnyRecommender
-    protocol: AgentProtocol | None
-    prompts: Prompts | None
-    allow_other_model: bool
-    on_update: OnUpdate
 
-
-async def _run_again(store: TraceStore, again: _Again, live: _Live) -> RunTrace:
+async def _run_again(
+    store: TraceStore,
+    again: _Again,
+    protocol: AgentProtocol,
+    recommender: AnyRecommender,
+    allow_other_model: bool,
+    on_update: OnUpdate | None,
+) -> RunTrace:
     """Store a child with the steps before the turn, then the turn itself, then what the live model does now."""
     trace, turn = again.trace, again.turn
     config, where = config_of(trace)
-    if isinstance(live.policy, CompletionPolicy):
-        await live.policy.connect()
-    protocol = make_protocol(live.policy, live.protocol, config, live.prompts)
-    refuse_another(trace, protocol, live.recommender, allow_other_model=live.allow_other_model)
+    refuse_another(trace, protocol, recommender, allow_other_model=allow_other_model)
+    recorder = _ForkRecorder(store, trace, turn)
     graph = build_graph(
-        live.policy,
-        live.recommender,
-        protocol=protocol,
-        config=config,
-        recorder=_ForkRecorder(store, trace, turn),
-        checkpointer=InMemorySaver(),
+        None, recommender, protocol=protocol, config=config, recorder=recorder, checkpointer=InMemorySaver()
     )
     child_id = uuid4()
     thread: Any = {"configurable": {"thread_id": str(child_id)}}
@@ -206,7 +192,8 @@ async def _run_again(store: TraceStore, again: _Again, live: _Live) -> RunTrace:
         request = None  # the forked checkpoint goes on
     async for update in graph.astream(request, thread, stream_mode="updates", durability="sync"):
         for node, wrote in update.items():
-            live.on_update(node, wrote)
+            if on_update is not None:
+                on_update(node, wrote)
     return await asyncio.to_thread(store.run, child_id)
 
 
@@ -290,6 +277,3 @@ def _delete(store: TraceStore, run_id: UUID) -> None:
         store.delete_run(run_id)
     except TraceStoreError:  # it was not opened, or the store is what failed
         return
-
-
-def _ignore(node: str, wrote: Mapping[str, Any]) -> None: ...
