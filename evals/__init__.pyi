@@ -77,8 +77,9 @@ from .recommenders.written_preferences import (
     evaluate_written as evaluate_written,
     written_table as written_table,
 )
+from .requests.agent_requests import make_agent_request as make_agent_request, run_seed as run_seed
 from .requests.cases import Case as Case, make_cases as make_cases
-from .requests.leaks import check_cases as check_cases, check_disjoint as check_disjoint
+from .requests.leaks import check_cases as check_cases, check_disjoint as check_disjoint, check_holdout as check_holdout
 from .suites.comparison import (
     Difference as Difference,
     compare_all as compare_all,
@@ -97,13 +98,14 @@ from .suites.suite import (
     load_suite as load_suite,
     packaged_suites as packaged_suites,
     suite_cases as suite_cases,
+    suite_label as suite_label,
 )
 from .systems.baselines import (
     CoOccurrenceConfig as CoOccurrenceConfig,
     make_cooccurrence_scorer as make_cooccurrence_scorer,
     make_popularity_scorer as make_popularity_scorer,
 )
-from .systems.recommender_variants import ShuffledHistoryOnly as ShuffledHistoryOnly
+from .systems.recommender_variants import HistoryOnly as HistoryOnly, ShuffledHistoryOnly as ShuffledHistoryOnly
 from .systems.suite_systems import (
     SYSTEMS as SYSTEMS,
     AgentSystem as AgentSystem,
@@ -116,6 +118,7 @@ from .systems.system import (
     System as System,
     all_attributes as all_attributes,
     make_filter_system as make_filter_system,
+    make_recommender_system as make_recommender_system,
     make_system as make_system,
     make_trm_system as make_trm_system,
 )

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from deeprec.evals.metrics.ranking import Interval
+from deeprec.evals import Interval
 from deeprec.evals.metrics.streaming import MAX_DISTINCT, Commonest, Quantiles, Ratio, proportion_interval
 
 

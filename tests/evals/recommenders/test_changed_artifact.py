@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deeprec.evals import make_cases
-from deeprec.evals.recommenders.evaluation import check_artifact, evaluate_systems, evaluate_trm, make_trm_system
+from deeprec.evals import check_holdout, evaluate_systems, evaluate_trm, make_cases, make_trm_system
 from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, Item, Retriever, load_artifact
 
 NEW = [Item(id=f"n{number}", title=f"New {number}", attributes={"class": ("Comedy",)}) for number in range(5)]
@@ -28,7 +27,7 @@ def changed(artifact_folder: Path, tmp_path: Path, removed: list[str]) -> Artifa
 
 
 def test_the_evaluation_ranks_as_the_retriever_does(changed: Artifact, dataset: Dataset, removed: list[str]) -> None:
-    check_artifact(changed, dataset, "test")
+    check_holdout(changed, dataset, "test")
     cases = [case for case in make_cases(dataset) if case.target not in removed]
     (masked, unmasked) = evaluate_systems([make_trm_system("TRM", changed, HashingEncoder())], cases, changed.catalogue)
     retriever = Retriever(changed)

@@ -21,6 +21,7 @@ from deeprec.evals import (
     ServerLostError,
     Suite,
     SuiteProgress,
+    SuiteResults,
     compare_all,
     compare_systems,
     fused_ranking,
@@ -31,7 +32,6 @@ from deeprec.evals import (
     render_html,
     run_suite,
 )
-from deeprec.evals.suites.results import SuiteResults
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, TextRole, load_artifact
 from tests.tiny_server import TinyServer, serve_tiny
 

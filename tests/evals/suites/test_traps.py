@@ -39,8 +39,8 @@ from deeprec.evals import (
     recall_at_k,
     reciprocal_rank,
     render_html,
+    suite_label,
 )
-from deeprec.evals.suites.suite import suite_label
 from deeprec.trm_tool import (
     Artifact,
     CachedEncoder,
