@@ -79,7 +79,12 @@ from .recommenders.written_preferences import (
 )
 from .requests.agent_requests import make_agent_request as make_agent_request, run_seed as run_seed
 from .requests.cases import Case as Case, make_cases as make_cases
-from .requests.leaks import check_cases as check_cases, check_disjoint as check_disjoint, check_holdout as check_holdout
+from .requests.leaks import (
+    TrainedRecommender as TrainedRecommender,
+    check_cases as check_cases,
+    check_disjoint as check_disjoint,
+    check_holdout as check_holdout,
+)
 from .suites.comparison import (
     Difference as Difference,
     compare_all as compare_all,

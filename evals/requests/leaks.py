@@ -18,7 +18,7 @@ Pair = tuple[str, str]
 """A user and an item."""
 
 
-class Trained(Protocol):
+class TrainedRecommender(Protocol):
     """What the guards read of a recommender. An `Artifact` has it, and so has every `Recommender`."""
 
     @property
@@ -30,7 +30,7 @@ class Trained(Protocol):
         """What it was trained on, and what training did not see."""
 
 
-def holdout_of(recommender: Trained) -> int:
+def holdout_of(recommender: TrainedRecommender) -> int:
     """Return how many last items of each person a recommender has not learned from.
 
     Raises:
@@ -46,7 +46,7 @@ def holdout_of(recommender: Trained) -> int:
     return holdout
 
 
-def check_holdout(recommender: Trained, dataset: Dataset, split: str, *, positions: int = 1) -> int:
+def check_holdout(recommender: TrainedRecommender, dataset: Dataset, split: str, *, positions: int = 1) -> int:
     """Refuse a recommender that has learned targets of an evaluation, or that cannot name an item of the data.
 
     Args:
@@ -129,13 +129,13 @@ def evaluated_pairs(cases: Iterable[Case]) -> set[Pair]:
     return {(case.user, case.target) for case in cases if case.target not in case.history}
 
 
-def learned_pairs(recommender: Trained, dataset: Dataset) -> set[Pair]:
+def learned_pairs(recommender: TrainedRecommender, dataset: Dataset) -> set[Pair]:
     """Collect the pairs that a recommender learned from: all of `dataset` but the last items that it held out."""
     holdout = holdout_of(recommender)
     return {(user, item) for user in dataset.users for item in dataset.history(user, holdout)}
 
 
-def weak_points(recommender: Trained, dataset: Dataset, cases: Sequence[Case]) -> dict[str, float]:
+def weak_points(recommender: TrainedRecommender, dataset: Dataset, cases: Sequence[Case]) -> dict[str, float]:
     """Return what the guards cannot refuse and a reader must know, as 1 or 0 by name.
 
     - `other_data`: the recommender was trained on other data, or does not report on which, so nothing proves that it
