@@ -228,9 +228,20 @@ def test_the_links_of_a_page_lead_to_files(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_the_files_and_modules_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    files = re.findall(r"`((?:agent|benchmarks|docs|evals|tests|tools|training|trm_tool)/[\w./-]+)`", text)
+    modules = re.findall(
+        r"python -m (?:deeprec\.)?((?:agent|benchmarks|evals|tools|training|trm_tool)\.[\w.]*\w)", text
+    )
+    files += [f"{module.replace('.', '/')}.py" for module in modules]
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
 def test_the_command_reference_has_every_command() -> None:
     text = command_reference()
-    assert [path for path in KNOWN if not re.search(rf"^#+ {re.escape(path)}$", text, flags=re.MULTILINE)] == []
+    assert [path for path in KNOWN if path != "deeprec" and not re.search(rf"^#+ {re.escape(path)}$", text, flags=re.MULTILINE)] == []
     assert "deeprec traces fork" in text
     assert "--max-retrievals" in text
 

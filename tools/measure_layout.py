@@ -24,6 +24,8 @@ LONG = 400
 """Lines above which a module is counted as long."""
 OPENINGS = re.compile(r"(About|After|As|At|Before|Beside|Between|By|For|From|In|Of|On|Out of|To|Under|With|Without)\b")
 """Openings of a docstring without a subject."""
+DATA = {".css", ".ini", ".j2", ".mako", ".yaml"}
+"""Suffixes of text files in the wheel that are not Python."""
 WORDS = ("told", "said", "went down", "spoilt", "put out", "mended", "parted", "wished", "wishes", "is no")
 ENTRY_POINTS = {"deeprec.agent.cli", "deeprec.agent.cli.main", "deeprec.trm_tool.testing"}
 """Modules that users and tests name: the command line and the contract tests."""
@@ -34,7 +36,9 @@ class Layout:
     """The measures of one checkout."""
 
     lines: dict[str, int]
-    """Top-level folder -> lines of its Python files and stubs that are in the wheel; `outside` is the rest of them."""
+    """Package -> lines of its Python files and stubs that are in the wheel."""
+    data_lines: int
+    """Lines of templates, stylesheets and settings that are in the wheel."""
     outside: dict[str, int]
     """Folder -> lines of Python that are not in the wheel, tests included."""
     modules: int
@@ -63,6 +67,7 @@ def measure(root: Path) -> Layout:
     folders = [root / Path(*package.split(".")[1:]) for package in settings["packages"]]
     wheel = [path for folder in folders for suffix in ("*.py", "*.pyi") for path in sorted(folder.glob(suffix))]
     sources = [path for path in wheel if path.suffix == ".py"]
+    data = {path for folder in folders for path in (*folder.glob("*"), *folder.glob("*/*")) if path.suffix in DATA}
     other = [path for path in _python_files(root) if path not in set(wheel)]
     texts = {path: path.read_text(encoding="utf-8") for path in (*wheel, *other)}
     lines = {path: text.count("\n") for path, text in texts.items()}
@@ -70,6 +75,7 @@ def measure(root: Path) -> Layout:
     imports = [found for path in tests for found in _imports(root, path, texts[path])]
     return Layout(
         lines=_by_folder(root, wheel, lines),
+        data_lines=sum(path.read_text(encoding="utf-8").count("\n") for path in data),
         outside=_by_folder(root, other, lines),
         modules=len(sources),
         most_in_a_folder=max(Counter(path.parent for path in sources).values()),
@@ -121,6 +127,7 @@ def rows(layout: Layout) -> dict[str, int]:
     return {
         **{f"lines in the wheel: {name}": count for name, count in layout.lines.items()},
         "lines in the wheel": sum(layout.lines.values()),
+        "lines of templates and settings in the wheel": layout.data_lines,
         **{f"lines outside: {name}": count for name, count in layout.outside.items()},
         "modules in the wheel": layout.modules,
         "modules in the largest folder": layout.most_in_a_folder,

@@ -45,7 +45,9 @@ def command_reference() -> str:
     """Every command of `deeprec` with its arguments and options, as Markdown."""
     lines = ["# Commands", "", "`deeprec COMMAND --help` prints the same in a terminal.", ""]
     for path, command, context in commands():
-        lines += [f"{'#' * min(len(path.split()), 3)} {path}", "", _text(command.help or ""), ""]
+        if " " in path:
+            lines += [f"{'#' * min(len(path.split()), 3)} {path}", ""]
+        lines += [_text(command.help or ""), ""]
         if hasattr(command, "list_commands"):
             continue
         lines += ["```text", re.sub(r"\s+", " ", command.get_usage(context)).removeprefix("Usage: "), "```", ""]
