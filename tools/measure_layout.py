@@ -23,6 +23,8 @@ LONG = 400
 """Lines above which a module is counted as long."""
 OPENINGS = re.compile(r"(About|After|As|At|Before|Beside|Between|By|For|From|In|Of|On|Out of|To|Under|With|Without)\b")
 """Openings of a docstring without a subject."""
+BENCHES = {"bench", "benchmarks"}
+"""Folders of tests that may name any module: benchmarks time parts that nobody calls from outside."""
 DATA = {".css", ".ini", ".j2", ".mako", ".yaml"}
 """Suffixes of text files in the wheel that are not Python."""
 WORDS = ("told", "said", "went down", "spoilt", "put out", "mended", "parted", "wished", "wishes", "is no")
@@ -52,7 +54,7 @@ class Layout:
     words: dict[str, int]
     """Word of `WORDS` -> how often it stands in the sources of the wheel."""
     test_imports: int
-    """Imports in tests of modules that are neither public nor beside the test."""
+    """Imports in tests of modules that are neither public nor in the room that the test stands beside."""
     test_private_names: int
     """Names with a leading underscore that tests import."""
 
@@ -71,7 +73,7 @@ def measure(root: Path) -> Layout:
     other = [path for path in _python_files(root) if path not in set(wheel)]
     texts = {path: path.read_text(encoding="utf-8") for path in (*wheel, *other)}
     lines = {path: text.count("\n") for path, text in texts.items()}
-    tests = [path for path in other if path.relative_to(root).parts[0] == "tests"]
+    tests = [path for path in other if path.relative_to(root).parts[0] == "tests" and path.parent.name not in BENCHES]
     imports = [found for path in tests for found in _imports(root, path, texts[path])]
     return Layout(
         lines=_by_folder(root, wheel, lines),
@@ -111,12 +113,19 @@ def _docstrings(source: str) -> Iterator[str]:
 
 def _imports(root: Path, test: Path, source: str) -> Iterator[tuple[bool, int]]:
     """For each import from `deeprec` in a test: whether the module is not public, and how many private names."""
-    beside = ["deeprec", *test.relative_to(root / "tests").parts[:-1], test.stem.removeprefix("test_")]
+    folders = test.relative_to(root / "tests").parts[:-1]
+    beside = ".".join(["deeprec", *folders, test.stem.removeprefix("test_")])
+    room = ".".join(["deeprec", *folders[:2], ""]) if len(folders) > 1 else None
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deeprec."):
             module = node.module or ""
             place = root.joinpath(*module.split(".")[1:])
-            allowed = place.is_dir() or module in ENTRY_POINTS or module == ".".join(beside)
+            allowed = (
+                place.is_dir()
+                or module in ENTRY_POINTS
+                or module == beside
+                or bool(room and f"{module}.".startswith(room))
+            )
             yield not allowed, sum(alias.name.startswith("_") for alias in node.names)
         elif isinstance(node, ast.Import):
             for alias in node.names:

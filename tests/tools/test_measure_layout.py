@@ -40,7 +40,7 @@ def test_words_and_openings_count_once_each(checkout: Path) -> None:
     assert {word: count for word, count in layout.words.items() if count} == {"told": 1, "is no": 1}
 
 
-def test_a_test_may_import_packages_and_the_module_that_it_stands_beside(checkout: Path) -> None:
+def test_a_test_may_import_packages_and_the_room_that_it_stands_beside(checkout: Path) -> None:
     layout = measure(checkout)
     assert (layout.test_imports, layout.test_private_names) == (2, 1)
     assert rows(layout)["imports of modules that are not public, in tests"] == 2
