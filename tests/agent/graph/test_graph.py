@@ -60,15 +60,15 @@ async def test_a_guided_run_searches_twice_and_names_each_candidate_once(
 async def test_preferences_are_trusted_as_far_as_the_agent_says(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
-    wish = next(iter(retriever.catalogue.phrases()))
+    preference = next(iter(retriever.catalogue.phrases()))
     for trust in (None, 0.1):
-        server.script = [SEARCH.format(wish), LIST.format("2\n1")]
+        server.script = [SEARCH.format(preference), LIST.format("2\n1")]
         config = replace(FREE, trust=trust)
         output = await build_graph(policy, retriever, config=config, recorder=SqlRecorder(store)).ainvoke(
             {"history": history}
         )
         trace = store.run(UUID(output["run_id"]))
-        assert list(trace.retrievals[0].items) == list(retriever.retrieve(history, wish, k=4, trust=trust))
+        assert list(trace.retrievals[0].items) == list(retriever.retrieve(history, preference, k=4, trust=trust))
         assert trace.run.config["trust"] == trust
 
 

@@ -79,8 +79,8 @@ def server() -> Iterator[Scripted]:
         def do_POST(self) -> None:
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             scripted.requests.append((self.path, json.loads(sent or b"{}"), lowered(self.headers)))
-            told = scripted.answers.pop(0) if len(scripted.answers) > 1 else scripted.answers[0]
-            status, body, headers = told() if callable(told) else told
+            answer = scripted.answers.pop(0) if len(scripted.answers) > 1 else scripted.answers[0]
+            status, body, headers = answer() if callable(answer) else answer
             data = (body if isinstance(body, str) else json.dumps(body)).encode("utf-8", "surrogatepass")
             headers = {"Content-Type": "application/json", "Content-Length": str(len(data))} | headers
             try:
@@ -140,7 +140,7 @@ async def test_a_completion_is_what_the_server_wrote(server: Scripted) -> None:
     }
 
 
-async def test_output_cut_by_the_token_limit_is_told_not_hidden(server: Scripted) -> None:
+async def test_output_cut_by_the_token_limit_is_marked(server: Scripted) -> None:
     server.answer(200, good(finish_reason="length"))
     assert (await complete(server)).finish_reason == "length"
 
@@ -172,7 +172,7 @@ async def test_a_refused_request_is_not_sent_again(server: Scripted, status: int
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-async def test_a_server_that_is_down_is_told_in_one_line(retries: int) -> None:
+async def test_an_unavailable_server_is_reported_in_one_line(retries: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     async with client(url, max_retries=retries) as policy:
@@ -196,7 +196,7 @@ async def test_a_slow_server_is_given_up_at_the_limit_retries_included(server: S
         assert time.perf_counter() - started < 10  # six requests and the waits between them take longer
 
 
-NONSENSE: dict[str, tuple[str | dict[str, Any], str]] = {
+INVALID_ANSWERS: dict[str, tuple[str | dict[str, Any], str]] = {
     "html": ("<html>Welcome to nginx</html>", "Welcome to nginx"),
     "empty": ("", "invalid answer"),
     "cut JSON": ('{"choices": [', "invalid answer"),
@@ -218,13 +218,13 @@ NONSENSE: dict[str, tuple[str | dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", NONSENSE)
+@pytest.mark.parametrize("case", INVALID_ANSWERS)
 async def test_an_invalid_answer_is_asked_for_again_and_then_named(server: Scripted, case: str) -> None:
-    body, told = NONSENSE[case]
+    body, reason = INVALID_ANSWERS[case]
     server.answer(200, body)
     with pytest.raises(PolicyUnavailableError, match="gave an invalid answer") as caught:
         await complete(server, max_retries=1)
-    assert told in str(caught.value)
+    assert reason in str(caught.value)
     assert len(str(caught.value)) < 400
     assert len(server.requests) == 2
 
@@ -287,7 +287,7 @@ async def test_text_that_cannot_be_sent_is_refused_before(server: Scripted) -> N
     assert server.requests == []
 
 
-async def test_a_server_without_tokenize_is_told_which_protocol_it_can_serve(server: Scripted) -> None:
+async def test_a_server_without_tokenize_gets_an_error_that_names_the_protocol_for_it(server: Scripted) -> None:
     server.answer(404, {"detail": "Not Found"})
     async with client(server.url) as policy:
         with pytest.raises(PolicyRejectedError, match="tools protocol"):
