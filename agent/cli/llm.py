@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -15,7 +14,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from deeprec.agent.cli.policy_options import BaseUrlOption
-from deeprec.agent.policy.openai_endpoint import is_loopback
 from deeprec.agent.serving.adapter_loading import load_adapter
 from deeprec.agent.serving.model_server import Engine, make_server
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL, DEFAULT_PORT, Dtype, ServerProcess
@@ -45,7 +43,7 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = DEFAULT_PORT,
     host: Annotated[
-        str, typer.Option(help="The address to listen on. Open it to other machines only with DEEPREC_API_KEY set.")
+        str, typer.Option(help="The address to listen on. Beyond this machine it needs DEEPREC_API_KEY.")
     ] = "127.0.0.1",
     max_model_len: Annotated[
         int | None,
@@ -76,14 +74,7 @@ def serve(
     for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs start with SIGINT ignored
         signal.signal(ending, _interrupt)
     console = Console(soft_wrap=True)
-    key = os.environ.get("DEEPREC_API_KEY")
-    if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
-        console.print(
-            f"Anybody who reaches {host} may use this server and load adapters. Set DEEPREC_API_KEY to require a key."
-        )
-    server = make_server(
-        named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, api_key=key, dtype=dtype
-    )
+    server = make_server(named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, dtype=dtype)
     with server:
         console.print(
             f"Starting {server.engine} with {server.model_name}; a small model takes about a minute. Log: {log}"

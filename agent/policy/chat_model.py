@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from deeprec.agent.policy.openai_endpoint import find_api_key, is_loopback, split_base_url
+from deeprec.agent.policy.openai_endpoint import find_api_key
+from deeprec.agent.policy.server_address import is_loopback, split_base_url
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI

@@ -4,19 +4,18 @@ What a request may cost in retries and time is decided here, for the policy and 
 """
 
 import asyncio
-import ipaddress
 import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import openai
 from openai import AsyncOpenAI
 from pydantic import BaseModel, ValidationError
 
+from deeprec.agent.policy.server_address import is_loopback, split_base_url
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 _logger = logging.getLogger(__name__)
@@ -171,23 +170,6 @@ class Endpoint:
         return client
 
 
-def split_base_url(base_url: str) -> tuple[str, str]:
-    """Split an address, with or without `/v1`, into that of the OpenAI routes and that of vLLM's own routes.
-
-    Raises:
-        ConfigError: it is not an address of HTTP.
-    """
-    try:
-        parts = urlsplit(base_url.strip())
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a bracket left open, or a port that is not a number below 65536
-        is_address = False
-    if not is_address:
-        raise ConfigError(f"The server's address is {base_url!r}; write it as http://HOST:PORT/v1.")
-    root = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
-    return f"{root}/v1", root
-
-
 def find_api_key(api_key: str | None) -> str:
     """Find the key: the one given, else DEEPREC_API_KEY, else OPENAI_API_KEY, else a filler for servers without keys.
 
@@ -205,16 +187,6 @@ def find_api_key(api_key: str | None) -> str:
             )
         return key
     return "EMPTY"
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the address is this machine's own."""
-    host = ""
-    try:
-        host = urlsplit(url).hostname or ""
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _parse(text: str, answer: type[Answer]) -> Answer:

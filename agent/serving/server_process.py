@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar, Literal, NoReturn, Self
 
+from deeprec.agent.policy.server_address import is_loopback
 from deeprec.agent.serving.process_supervisor import GRACE_S, group_members
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
@@ -59,14 +60,14 @@ class ServerProcess(ABC):
         model: a folder, or a Hugging Face id.
         log: the file that takes the server's output; an older one is replaced.
         port: the port to listen on; None takes a free one.
-        host: the address to listen on. Anybody who reaches it can load adapters from its disk: keep it local.
+        host: the address to listen on. Whoever reaches it can load adapters from its disk: others need a key.
         max_model_len: most tokens of a prompt and its completion together; None is the model's own limit.
         max_num_seqs: requests that run at once; others wait.
         api_key: the key that requests must carry (vLLM asks for it under `/v1` alone); else the environment's
             DEEPREC_API_KEY, else none.
         dtype: number format of the computation; auto is float32 on a CPU, and what the engine chooses on a GPU.
     Raises:
-        ConfigError: a setting that cannot work.
+        ConfigError: a setting that cannot work, or an address beyond this machine without a key.
     """
 
     engine: ClassVar[str]
@@ -103,7 +104,8 @@ class ServerProcess(ABC):
         self._max_model_len = max_model_len
         self._max_num_seqs = max_num_seqs
         self._dtype = dtype
-        self._api_key = api_key or os.environ.get("DEEPREC_API_KEY")
+        self._api_key = api_key or os.environ.get("DEEPREC_API_KEY") or None
+        check_key_for(host, self._api_key)
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
 
@@ -262,6 +264,15 @@ class ServerProcess(ABC):
         text = log.read().decode(errors="replace")
         found = [stage for line in text.splitlines() for pattern, stage in self.stages if pattern.search(line)]
         return found[-1] if found else None
+
+
+def check_key_for(host: str, api_key: str | None) -> None:
+    """Raise ConfigError where a server would listen beyond this machine without a key."""
+    if not api_key and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
+        raise ConfigError(
+            f"The server would listen on {host!r} without a key: whoever reaches it could use it and load adapters "
+            "from its disk. Set DEEPREC_API_KEY to a key (an empty one counts as none), or listen on 127.0.0.1."
+        )
 
 
 def _claim_port(host: str, port: int | None) -> int:

@@ -15,6 +15,8 @@ from deeprec.trm_tool.errors import ConfigError
 MAX_LORA_RANK = 16
 """The highest rank of an adapter that a vLLM server keeps slots for."""
 _DEVICE_TIMEOUT_S = 60.0
+_OWN_FOLDER = Path(__file__).resolve().parents[2]
+"""The folder that holds this package: the repository, or `site-packages/deeprec`."""
 
 
 class VllmServer(ServerProcess):
@@ -24,9 +26,9 @@ class VllmServer(ServerProcess):
         model: a folder, or a Hugging Face id.
         log: the file that takes the server's output; an older one is replaced.
         port: the port to listen on; None takes a free one.
-        host: the address to listen on. Anybody who reaches it can load adapters from its disk: keep it local.
-        python: the interpreter that has vLLM. Else DEEPREC_SERVER_PYTHON, else `.venv-server` here or beside this
-            package's folder, else this one.
+        host: the address to listen on. Whoever reaches it can load adapters from its disk: others need a key.
+        python: the interpreter that has vLLM. Else DEEPREC_SERVER_PYTHON, else `.venv-server` beside this package's
+            folder, as `make setup` makes it, else this one.
         max_model_len: most tokens of a prompt and its completion together; None is the model's own limit.
         max_num_seqs: requests that run at once; others wait.
         lora: keep slots for two adapters of rank 16, loaded while the server runs.
@@ -171,7 +173,9 @@ def has_vllm(python: Path | None = None) -> bool:
 
 
 def find_server_python(python: Path | None = None) -> Path:
-    """The interpreter that has vLLM.
+    """Find the interpreter that has vLLM: the one that is named, else that of `make setup`, else this one.
+
+    The environment of `make setup` lies beside this package. The current folder is not searched: it may be anybody's.
 
     Raises:
         ConfigError: the one that was named does not exist.
@@ -185,11 +189,8 @@ def find_server_python(python: Path | None = None) -> Path:
             )
         return path.absolute()
     # Not resolved: a virtual environment's interpreter is a link, and known by where it lies.
-    for folder in (Path.cwd(), Path(__file__).parents[2]):
-        path = folder / ".venv-server" / "bin" / "python"
-        if os.access(path, os.X_OK):
-            return path.absolute()
-    return Path(sys.executable)
+    path = _OWN_FOLDER / ".venv-server" / "bin" / "python"
+    return path if os.access(path, os.X_OK) else Path(sys.executable)
 
 
 @cache

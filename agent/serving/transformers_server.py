@@ -25,7 +25,7 @@ from jinja2 import TemplateError
 from pydantic import BaseModel, Field, ValidationError
 
 from deeprec.agent.serving.generation import GenerationError, Generator, Request
-from deeprec.agent.serving.server_process import Dtype
+from deeprec.agent.serving.server_process import Dtype, check_key_for
 from deeprec.trm_tool.errors import ConfigError
 
 _LONGEST_BODY = 32 * 2**20
@@ -294,6 +294,8 @@ def main() -> None:
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--dtype", default="auto", choices=get_args(Dtype))
     asked = parser.parse_args()
+    key = os.environ.get("DEEPREC_API_KEY") or None
+    check_key_for(asked.host, key)
     serve(
         asked.model,
         asked.name,
@@ -302,7 +304,7 @@ def main() -> None:
         max_num_seqs=asked.max_num_seqs,
         max_model_len=asked.max_model_len,
         dtype=asked.dtype,
-        key=os.environ.get("DEEPREC_API_KEY") or None,
+        key=key,
     )
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from deeprec.agent import ServerError, VllmServer
+from deeprec.agent.serving.model_server import make_server as choose_server
 from deeprec.agent.serving.process_supervisor import group_members
+from deeprec.agent.serving.servers import TransformersServer
 from deeprec.trm_tool import ConfigError
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see which processes are left")
@@ -242,6 +244,38 @@ def test_an_interpreter_that_is_a_folder_or_never_answers_is_refused(
         VllmServer("org/model", log=tmp_path / "log", python=program).start()
 
 
+def test_the_current_folder_does_not_choose_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was downloaded may hold any program; the one of `make setup` lies beside the package."""
+    program = tmp_path / ".venv-server" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/it-ran\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.delenv("DEEPREC_SERVER_PYTHON", raising=False)
+    monkeypatch.chdir(tmp_path)
+    choose_server("org/model", log=tmp_path / "log")
+    assert not (tmp_path / "it-ran").exists()
+    monkeypatch.setenv("DEEPREC_SERVER_PYTHON", str(program))
+    with pytest.raises(ConfigError, match="has no vLLM"):
+        VllmServer("org/model", log=tmp_path / "log").start()
+    assert (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.7", "gpu-host"])
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_server_beyond_this_machine_needs_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, key: str | None
+) -> None:
+    monkeypatch.delenv("DEEPREC_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("DEEPREC_API_KEY", key)
+    for engine in (VllmServer, TransformersServer):
+        with pytest.raises(ConfigError, match="without a key"):
+            engine("org/model", log=tmp_path / "log", host=host)
+        engine("org/model", log=tmp_path / "log", host=host, api_key="secret")
+        engine("org/model", log=tmp_path / "log", host="127.0.0.1")
+        engine("org/model", log=tmp_path / "log", host="::1")
+
+
 def test_a_log_or_a_host_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     python = write_stand_in(tmp_path)
     with pytest.raises(ConfigError, match=r"log .* cannot be written: Not a directory"):
@@ -250,7 +284,7 @@ def test_a_log_or_a_host_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         VllmServer("org/model", log=tmp_path, python=python).start()
     for host in ("[", "a..b"):
         with pytest.raises(ConfigError, match=r"host|listen"):
-            VllmServer("org/model", log=tmp_path / "log", python=python, host=host).start()
+            VllmServer("org/model", log=tmp_path / "log", python=python, host=host, api_key="key").start()
 
 
 def test_waiting_for_a_server_that_was_not_started_is_refused(server: VllmServer) -> None:

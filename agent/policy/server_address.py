@@ -1,0 +1,33 @@
+"""Addresses of model servers: their two roots, and whether they are this machine's own."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from deeprec.trm_tool.errors import ConfigError
+
+
+def split_base_url(base_url: str) -> tuple[str, str]:
+    """Split an address, with or without `/v1`, into that of the OpenAI routes and that of vLLM's own routes.
+
+    Raises:
+        ConfigError: it is not an address of HTTP.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket left open, or a port that is not a number below 65536
+        is_address = False
+    if not is_address:
+        raise ConfigError(f"The server's address is {base_url!r}; write it as http://HOST:PORT/v1.")
+    root = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
+    return f"{root}/v1", root
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is this machine's own."""
+    host = ""
+    try:
+        host = urlsplit(url).hostname or ""
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
