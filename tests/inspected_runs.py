@@ -152,15 +152,15 @@ def hostile_run(text: str = HOSTILE) -> RunTrace:
             "fork": {"turn": 1, "preference": text},
         }
     )
-    told = {"text": text, "thought": text, "preference": text, "detail": text, "finish_reason": text, "items": (text,)}
+    texts = {"text": text, "thought": text, "preference": text, "detail": text, "finish_reason": text, "items": (text,)}
     return replace(
         base,
         status="budget",
         detail=text,
         turns=(
-            made_turn(0, messages=[{"role": text, text: text}], **told),
-            made_turn(1, action="malformed", **told),
-            made_turn(2, action="recommend", node="rank", **told),
+            made_turn(0, messages=[{"role": text, text: text}], **texts),
+            made_turn(1, action="malformed", **texts),
+            made_turn(2, action="recommend", node="rank", **texts),
         ),
         retrievals=(
             made_retrieval(0, items=(ScoredItem(text, 1.0), ScoredItem(f"{text} 3", 0.5)), unenforced=(text,)),

@@ -131,8 +131,8 @@ before = peak_memory_mb()
 held = np.ones(40_000_000)  # 305 MiB
 print(before, peak_memory_mb(), held.sum())
 """
-    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
-    before, after, _ = map(float, told.split())
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    before, after, _ = map(float, output.split())
     assert before + 250 < after < before + 1000
 
 

@@ -145,7 +145,7 @@ def test_a_damaged_state_is_refused_by_name(dataset: Dataset, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"seed": 1}, "whose seed differ (seed was 0, is now 1)"),
         ({"learning_rate": 0.03}, "whose learning_rate differ (learning_rate was 0.001, is now 0.03)"),
@@ -154,19 +154,19 @@ def test_a_damaged_state_is_refused_by_name(dataset: Dataset, tmp_path: Path) ->
     ],
 )
 def test_a_state_of_other_settings_or_data_is_refused(
-    dataset: Dataset, tmp_path: Path, change: dict[str, Any], said: str
+    dataset: Dataset, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     train(dataset, tmp_path, 1)
     before = (tmp_path / STATE).read_bytes()
     with pytest.raises(ConfigError) as raised:
         train(dataset if change else dataset.without_last(1), tmp_path, 2, **change)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "--states, and the training begins anew" in str(raised.value)
     assert (tmp_path / STATE).read_bytes() == before
 
 
 def forget_training(path: Path) -> None:
-    """Make a state one of those that were written before they said what they are of."""
+    """Make a state one of those that were written before they named their training."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         progress = file.metadata()["progress"]

@@ -68,14 +68,14 @@ def test_the_weights_that_were_judged_best_are_those_that_score_in_the_end(datas
 
     config = RecToolsConfig(n_factors=16, session_max_len=6, epochs=30, threads=1)
     scores = run_rectools(dataset, cases, cases, judge, config=config, python=BENCH)
-    assert len(points) == 20  # stopped when told to
+    assert len(points) == 20  # stopped at the answer `stop`
     learned = {item for user in dataset.users for item in dataset.history(user, 2)}
     unscored = [item not in learned for item in dataset.catalogue.ids]
     assert np.isnan(scores).any(axis=0).tolist() == unscored
     in_the_end = figures(rank_scores(put_unscored_last(scores), cases, dataset))
-    told = [{name: point[name] for name in in_the_end} for point in points]
-    assert in_the_end == told[1]
-    assert told[1] != told[-1]
+    reported = [{name: point[name] for name in in_the_end} for point in points]
+    assert in_the_end == reported[1]
+    assert reported[1] != reported[-1]
 
 
 def test_without_rectools_the_way_to_it_is_named(dataset: Dataset, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_without_rectools_the_way_to_it_is_named(dataset: Dataset, tmp_path: Pat
         run_rectools(dataset, [], [], lambda point: (True, True), config=SMALL, python=tmp_path / "python")
 
 
-def test_the_last_words_of_a_failed_worker_are_told(dataset: Dataset, tmp_path: Path) -> None:
+def test_the_last_words_of_a_failed_worker_are_reported(dataset: Dataset, tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho 'No module named rectools' >&2\nexit 1\n")
     broken.chmod(0o755)

@@ -16,8 +16,8 @@ def _made(seed: int, *, learnable: bool) -> Payoffs:
     """One action of five pays in each case, the one that the features tell or any; asking for nothing pays a little."""
     rng = np.random.default_rng(seed)
     features = rng.random((CASES, 4 * (ACTIONS - 1)))
-    told = 1 + features[:, : ACTIONS - 1].argmax(axis=1)
-    pays = told if learnable else rng.integers(1, ACTIONS, size=CASES)
+    best = 1 + features[:, : ACTIONS - 1].argmax(axis=1)
+    pays = best if learnable else rng.integers(1, ACTIONS, size=CASES)
     ndcg = np.zeros((CASES, ACTIONS))
     ndcg[:, 0] = 0.3
     ndcg[np.arange(CASES), pays] = rng.random(CASES)

@@ -9,14 +9,14 @@ from tests.tiny_server import MODEL, serve_tiny
 async def test_runs_to_look_at_hold_out_the_last_item_and_come_guided_first(
     retriever: Retriever, dataset: Dataset, tmp_path: Path
 ) -> None:
-    told: set[int] = set()
+    seen: set[int] = set()
     with serve_tiny() as server, TraceStore(tmp_path / "t.db") as store:
         async with CompletionPolicy(server.base_url, MODEL) as policy:
             made = await make_example_runs(
-                store, policy, retriever, dataset, guided=2, free=1, on_update=lambda at, *_: told.add(at)
+                store, policy, retriever, dataset, guided=2, free=1, on_update=lambda at, *_: seen.add(at)
             )
         traces = [store.run(run_id) for run_id in made]
-    assert told == {0, 1, 2}
+    assert seen == {0, 1, 2}
     assert [trace.run.guided for trace in traces] == [True, True, False]
     assert len({trace.run.seed for trace in traces}) == 3
     assert len({trace.run.user_id for trace in traces}) == 3

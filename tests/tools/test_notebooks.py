@@ -34,7 +34,7 @@ def shown(**data: Any) -> dict[str, Any]:
     return {"output_type": "display_data", "data": data, "metadata": {"image/png": {"width": 3}}}
 
 
-def said(text: str, name: str = "stdout") -> dict[str, Any]:
+def printed(text: str, name: str = "stdout") -> dict[str, Any]:
     return {"output_type": "stream", "name": name, "text": text}
 
 
@@ -53,7 +53,7 @@ def picture(*, is_blank: bool) -> str:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "printed"),
     [
         ("x = 1\n" * 21, "cell 1 has 21 lines, more than 20"),
         ("%matplotlib inline", "no magics"),
@@ -67,9 +67,9 @@ def picture(*, is_blank: bool) -> str:
         ("store._database", "uses the private name _database"),
     ],
 )
-def test_a_cell_that_should_not_be_so_is_said(source: str, said: str) -> None:
+def test_a_fault_of_a_cell_is_named(source: str, printed: str) -> None:
     [fault] = source_faults(notebook(cell(source)))
-    assert said in fault
+    assert printed in fault
 
 
 def test_public_names_awaited_in_short_cells_are_fine() -> None:
@@ -81,7 +81,7 @@ def test_public_names_awaited_in_short_cells_are_fine() -> None:
 @pytest.mark.parametrize(
     "output",
     [
-        said("<Figure size 640x480 with 1 Axes>"),
+        printed("<Figure size 640x480 with 1 Axes>"),
         shown(text_plain="<Figure size 640x480 with 1 Axes>"),
         shown(text_html="<div class='page'> <style>p { color: red }</style>\n</div>"),
         shown(text_html="<table><tr><th>run</th><th>turn</th></tr></table>"),
@@ -108,7 +108,7 @@ def test_an_output_that_is_empty_where_a_figure_belongs_is_a_fault(output: dict[
     ids=["picture", "table", "page", "drawing"],
 )
 def test_a_figure_is_one(output: dict[str, Any]) -> None:
-    assert output_faults(notebook(cell("plot()", said("x"), output, tags=("figure",)))) == []
+    assert output_faults(notebook(cell("plot()", printed("x"), output, tags=("figure",)))) == []
 
 
 def test_an_error_and_a_cell_that_did_not_run_are_faults() -> None:
@@ -119,22 +119,22 @@ def test_an_error_and_a_cell_that_did_not_run_are_faults() -> None:
 
 @pytest.mark.parametrize("path", ["/home/ada/project", "/Users/ada/x", "/tmp/abc1/notebooks"])
 def test_a_path_of_the_machine_is_a_fault(path: str) -> None:
-    for output in (said(f"wrote {path}/file"), shown(text_html=f"<p>{path}</p>")):
+    for output in (printed(f"wrote {path}/file"), shown(text_html=f"<p>{path}</p>")):
         [fault] = output_faults(notebook(cell("x", output)))
         assert "shows a path of this machine" in fault
 
 
 def test_who_executed_it_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "ada")
-    assert output_faults(notebook(cell("x", said("hello ada")))) == ["cell 1 shows the name of its user"]
-    assert output_faults(notebook(cell("x", said("a cadaver")))) == []
+    assert output_faults(notebook(cell("x", printed("hello ada")))) == ["cell 1 shows the name of its user"]
+    assert output_faults(notebook(cell("x", printed("a cadaver")))) == []
 
 
 def test_many_titles_are_a_fault() -> None:
     titles = [f"A long title {number:02}" for number in range(MAX_TITLES + 1)]
-    page = notebook(cell("x", said(" ".join(titles[:-1])), shown(text_html=titles[0])))
+    page = notebook(cell("x", printed(" ".join(titles[:-1])), shown(text_html=titles[0])))
     assert output_faults(page, [*titles, "She"]) == []
-    page["cells"][0]["outputs"].append(said(titles[-1]))
+    page["cells"][0]["outputs"].append(printed(titles[-1]))
     [fault] = output_faults(page, titles)
     assert f"the outputs show {MAX_TITLES + 1} titles of the data (A long title 00," in fault
 
@@ -142,7 +142,13 @@ def test_many_titles_are_a_fault() -> None:
 def test_what_is_committed_has_no_times_paths_or_warnings() -> None:
     png = picture(is_blank=False)
     executed = notebook(
-        cell("x", said("careful", "stderr"), said("in /srv/job7/notebooks/x"), shown(image_png=png), tags=("figure",)),
+        cell(
+            "x",
+            printed("careful", "stderr"),
+            printed("in /srv/job7/notebooks/x"),
+            shown(image_png=png),
+            tags=("figure",),
+        ),
         {"cell_type": "markdown", "source": "text", "metadata": {"jp": 1}},
     )
     before = json.dumps(executed)
@@ -156,7 +162,7 @@ def test_what_is_committed_has_no_times_paths_or_warnings() -> None:
     assert "3.11.9" not in json.dumps(copy)
 
 
-def test_a_run_says_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_names_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real kernel; the recommender and the server stand by."""
     from tests.tiny_server import serve_tiny
     from tools import notebooks as runner

@@ -123,7 +123,7 @@ def logged(path: Path) -> Iterator[Logged]:
         yield Logged(store)
 
 
-def test_systems_that_are_taken_together_are_told(
+def test_systems_that_are_taken_together_are_reported(
     logged: Logged, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logged.run(("x", ["a"]), system="trm")
@@ -168,7 +168,7 @@ def test_endings_are_shares_of_all_runs_with_their_commonest_details(logged: Log
 def test_the_ceiling_is_when_the_target_was_first_retrieved(logged: Logged) -> None:
     logged.run(("x", ["a", "t"]), ("y", ["t"]), writes=["t"])  # turn 1
     logged.run(("x", ["a"]), ("y", ["b", "t"]), writes=["a"], shown=["a", "t"])  # turn 2, filled in
-    logged.run(("x", ["t"]), malformed=1, writes=["t"])  # the first turn was spoilt: turn 2
+    logged.run(("x", ["t"]), malformed=1, writes=["t"])  # the first turn was malformed: turn 2
     logged.run(("x", ["a"]), ("y", ["a"]), ("z", ["a"]), writes=["a"])  # never, in three turns
     logged.run(("x", ["t"]), target=None, writes=["t"])  # no target: not counted
     target = diagnose(logged.store).target
@@ -391,11 +391,11 @@ def test_the_command_prints_tables_json_and_figures(
     monkeypatch.setenv("COLUMNS", "160")
     logged.run(("[bold]x\x1b[31m", ["a", "t"]), ("y", ["c"]), writes=["t", "c"], suite="one")
     logged.run(("x", ["a"]), status="budget", detail="all 3 [red]retrievals spent", suite="two")
-    told = answer_of(capsys, "eval", "diagnose", "--store", path)
-    assert "found by turn 1" in told
-    assert "all N [red]retrievals spent (1)" in told
-    assert "[bold]x\\x1b[31m" in told
-    assert "\x1b[31m" not in told
+    shown_text = answer_of(capsys, "eval", "diagnose", "--store", path)
+    assert "found by turn 1" in shown_text
+    assert "all N [red]retrievals spent (1)" in shown_text
+    assert "[bold]x\\x1b[31m" in shown_text
+    assert "\x1b[31m" not in shown_text
     figures = tmp_path / "figures"
     answer = json.loads(
         answer_of(capsys, "eval", "diagnose", "--store", path, "--suite", "one", "--plots", figures, "--json")

@@ -83,7 +83,7 @@ def test_diversity_and_popularity_of_a_list(artifact_folder: Path) -> None:
     assert math.isnan(measure([])["popularity"])
 
 
-def test_a_preference_that_holds_the_targets_title_is_told(catalogue: Catalogue) -> None:
+def test_a_preference_that_holds_the_targets_title_is_reported(catalogue: Catalogue) -> None:
     leaky = make_trace(target="893", searches=["something like toy story 2"])
     nothing_found = tuple(replace(retrieval, items=()) for retrieval in leaky.retrievals)
     assert names_target(replace(leaky, retrievals=nothing_found), catalogue) == 1.0

@@ -79,19 +79,19 @@ def test_ranks_are_places_in_the_list_that_the_retriever_gives(
             assert [item.id for item in found].index(case.target) + 1 == rank
 
 
-def test_the_oracle_is_told_attributes_and_nobody_else_is(artifact: Artifact, dataset: Dataset) -> None:
-    told: list[str] = []
+def test_the_oracle_gets_attributes_and_nobody_else_does(artifact: Artifact, dataset: Dataset) -> None:
+    encoded: list[str] = []
 
     class Listening(HashingEncoder):
         def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:
-            told.extend(texts)
+            encoded.extend(texts)
             return super().encode(texts, role=role)
 
     cases = make_cases(dataset)
     make_trm_system("TRM", artifact, Listening()).score(cases)
-    assert told == []
+    assert encoded == []
     make_trm_system("TRM", artifact, Listening(), preferences=all_attributes(cases, artifact.catalogue)).score(cases)
-    assert set(told) == {"; ".join(artifact.catalogue.phrases_of(case.target)) for case in cases}
+    assert set(encoded) == {"; ".join(artifact.catalogue.phrases_of(case.target)) for case in cases}
     for case in cases:
         assert artifact.catalogue.item(case.target).title.lower() not in artifact.catalogue.phrases_of(case.target)
 

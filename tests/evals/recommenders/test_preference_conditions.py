@@ -104,9 +104,9 @@ def test_settings_that_make_no_sense_are_refused(
 
 def test_all_conditions_are_rows_beside_the_plain_alternative(dataset: Dataset, artifact: Artifact) -> None:
     names = [row.system for row in evaluate_trm(artifact, dataset, conditions=True).scores if row.masked]
-    told = [f"TRM, {name}" for name in (EXACT, ONE, SENTENCES, REWORDED, HALF, WRONG)]
+    conditions_of_trm = [f"TRM, {name}" for name in (EXACT, ONE, SENTENCES, REWORDED, HALF, WRONG)]
     filtered = [f"TRM, filtered by {name}" for name in (EXACT, ONE)]
-    assert names == ["popularity", "co-occurrence", "TRM", *told, *filtered]
+    assert names == ["popularity", "co-occurrence", "TRM", *conditions_of_trm, *filtered]
 
 
 def test_a_position_before_which_nothing_happened_is_no_case(dataset: Dataset) -> None:

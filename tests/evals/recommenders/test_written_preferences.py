@@ -50,14 +50,14 @@ def test_a_users_score_is_the_mean_over_that_users_preferences(
             return float(np.mean(ranks <= 20))
 
         alone = np.array([hits((None,), user) for user in dataset.users])
-        told = np.array([hits(texts[user], user) for user in dataset.users])
+        with_preferences = np.array([hits(texts[user], user) for user in dataset.users])
         by_system = {row.system: row.metrics["recall@20"] for row in found.scores if row.masked == masked}
         assert list(by_system) == [WITHOUT, WITH, DIFFERENCE]
         assert by_system[WITHOUT].mean == pytest.approx(alone.mean())
-        assert by_system[WITH].mean == pytest.approx(told.mean())
-        assert by_system[DIFFERENCE].mean == pytest.approx((told - alone).mean())
+        assert by_system[WITH].mean == pytest.approx(with_preferences.mean())
+        assert by_system[DIFFERENCE].mean == pytest.approx((with_preferences - alone).mean())
         assert {interval.n for interval in by_system.values()} == {12}
-        assert not np.array_equal(alone, told)  # else nothing was shown
+        assert not np.array_equal(alone, with_preferences)  # else nothing was shown
 
 
 def test_without_trust_a_preference_changes_nothing(artifact: Artifact, dataset: Dataset) -> None:
@@ -113,7 +113,7 @@ def test_an_artifact_that_learned_the_targets_is_refused(artifact: Artifact, dat
         evaluate_written(learned, dataset, [written(dataset, before=1)])
 
 
-def test_who_wrote_is_told_and_cannot_write_to_the_terminal(artifact: Artifact, dataset: Dataset) -> None:
+def test_who_wrote_is_reported_and_cannot_write_to_the_terminal(artifact: Artifact, dataset: Dataset) -> None:
     rows = [
         written(dataset, before=1),
         written(

@@ -27,15 +27,15 @@ def test_every_template_makes_a_sentence_of_any_phrases() -> None:
     )
     wordings = HeldOutWordings(catalogue, [3.0, 2.0, 1.0])
     rng = np.random.default_rng(0)
-    said = [
+    written = [
         wordings.write(phrases, template, rng, never="1")
         for template in TEMPLATES
         for phrases in (("crime", "1990s"), ("1990s",), ("odd",))
         for _ in range(5)
     ]
-    assert not any("{" in text or "()" in text for text in said)
-    assert not any("Heat" in text for text in said)  # neither its own title nor one that contains it
-    assert any("odd" in text for text in said)  # no other word is known for it
+    assert not any("{" in text or "()" in text for text in written)
+    assert not any("Heat" in text for text in written)  # neither its own title nor one that contains it
+    assert any("odd" in text for text in written)  # no other word is known for it
     plain = HeldOutWordings(catalogue, [3.0, 2.0, 1.0], reworded=False)
     assert "crime out of the 1990s" in plain.write(("crime", "1990s"), "movie {kind} {era}", rng, never="1")
 

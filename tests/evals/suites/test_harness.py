@@ -39,8 +39,8 @@ QUICK = ("popularity", "co-occurrence", "trm", "trm-oracle")
 
 
 def make_suite(*systems: Any, **changes: Any) -> Suite:
-    told = {"name": "tiny", "baseline": "trm", "k": 5, "retrieve_k": 4, "systems": systems or QUICK} | changes
-    return Suite.model_validate(told)
+    values = {"name": "tiny", "baseline": "trm", "k": 5, "retrieve_k": 4, "systems": systems or QUICK} | changes
+    return Suite.model_validate(values)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def test_a_suite_that_has_run_is_not_run_again_and_a_new_system_joins_it(
 ) -> None:
     label = run(make_suite("trm"), store, dataset, artifact).label
     before = {trace.run.run_id: trace.started_at for trace in store.traces()}
-    told: list[SuiteProgress] = []
-    results = run(make_suite("trm", "popularity"), store, dataset, artifact, on_progress=told.append)
+    reported: list[SuiteProgress] = []
+    results = run(make_suite("trm", "popularity"), store, dataset, artifact, on_progress=reported.append)
     assert results.label == label
     after = {trace.run.run_id: trace.started_at for trace in store.traces()}
     assert {key: after[key] for key in before} == before
     assert len(after) == 24
-    assert [(at.system, at.done, at.total) for at in told] == [
+    assert [(at.system, at.done, at.total) for at in reported] == [
         ("trm", 12, 12),
         ("popularity", 0, 12),
         ("popularity", 12, 12),
@@ -329,7 +329,7 @@ def test_the_night_between_two_sessions_is_no_time_of_a_system(
     assert load_results(store, label).system("trm").seconds < 3_600
 
 
-def test_a_list_that_only_the_recommender_made_is_told_and_is_not_the_best_agent(
+def test_a_list_that_only_the_recommender_made_is_reported_and_is_not_the_best_agent(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deeprec.evals.suites.comparison.MIN_SLICE", 2)

@@ -9,7 +9,7 @@ from tests.tiny_server import MODEL, TinyServer
 
 
 class Scripted:
-    """A graph whose runs end as told."""
+    """A graph whose runs end as the test chooses."""
 
     def __init__(self, statuses: dict[str, str]) -> None:
         self.statuses = statuses

@@ -191,7 +191,7 @@ class TestTheTargetIsNotShown:
             run(make_suite(), store, as_kind(OneTooMany, dataset), artifact)
         assert store.runs() == []
 
-    def test_the_oracle_is_told_attributes_and_never_the_title(self) -> None:
+    def test_the_oracle_gets_attributes_and_never_the_title(self) -> None:
         film = Item(id="1", title="Heat", text="", attributes={"tags": ("Heat", "Crime")})
         catalogue = Catalogue([film], {"tags": "tags"})
         assert list(all_attributes([Case(user="u", history=(), target="1")], catalogue).values()) == ["crime"]
@@ -206,14 +206,14 @@ class TestTheTargetIsNotShown:
             def _run(self, texts: list[str], role: TextRole) -> Any:
                 return HashingEncoder().encode(texts, role=role)
 
-        told = list(all_attributes(make_cases(dataset), artifact.catalogue).values())
+        preferences = list(all_attributes(make_cases(dataset), artifact.catalogue).values())
         encoder = Remembering("hashing-32") if kept == "in memory" else CachedEncoder(HashingEncoder(), tmp_path)
-        encoder.encode(told, role="preference")
+        encoder.encode(preferences, role="preference")
         warm, fresh = Retriever(artifact, encoder), Retriever(artifact, HashingEncoder())
-        for user, said in zip(dataset.users, [*told[1:], "a quiet evening"], strict=True):
+        for user, preference in zip(dataset.users, [*preferences[1:], "a quiet evening"], strict=True):
             history = dataset.history(user, 1)
-            assert warm.retrieve(history, said, k=5) == fresh.retrieve(history, said, k=5)
-            assert warm.retrieve(history, said[:-1], k=5) == fresh.retrieve(history, said[:-1], k=5)
+            assert warm.retrieve(history, preference, k=5) == fresh.retrieve(history, preference, k=5)
+            assert warm.retrieve(history, preference[:-1], k=5) == fresh.retrieve(history, preference[:-1], k=5)
 
     def test_a_preference_that_names_the_target_is_counted_in_the_report(
         self, store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
@@ -221,8 +221,8 @@ class TestTheTargetIsNotShown:
         suite = make_suite("trm", "deeprec-free", users=1, max_retrievals=2)
         results = run(suite, store, dataset, artifact, only=["trm"])
         [target] = results.system("trm").targets
-        said = f"like {artifact.catalogue.item(target).title.upper()}"
-        searches = f"<think>x</think>\n<|begin_of_preference|>{said}<|end_of_preference|>"
+        preference = f"like {artifact.catalogue.item(target).title.upper()}"
+        searches = f"<think>x</think>\n<|begin_of_preference|>{preference}<|end_of_preference|>"
         server.script = [searches, searches, "<recommendation_list>\n1\n2\n3\n4\n5\n</recommendation_list>"]
         results = run(suite, store, dataset, artifact, base_url=server.base_url)
         assert all("names_target" in system.measures for system in results.systems)
@@ -230,7 +230,7 @@ class TestTheTargetIsNotShown:
         [line] = [line for line in make_report(results).warnings if "title" in line]
         assert line.startswith("For 1 of 1 users a preference of deeprec-free holds the target's title")
 
-    def test_a_target_that_was_in_the_history_all_along_is_told(
+    def test_a_target_that_was_in_the_history_all_along_is_reported(
         self, store: TraceStore, dataset: Dataset, artifact: Artifact
     ) -> None:
         again = dict(dataset.sequences)
@@ -271,16 +271,18 @@ class TestNoTestPairIsLearned:
         with pytest.raises(ConfigError, match="12 pairs of user and target are evaluated and were learned by the rec"):
             run(make_suite(), store, as_kind(HoldsNothingBack, dataset), artifact)
 
-    def test_targets_that_training_chose_by_are_told(
+    def test_targets_that_training_chose_by_are_reported(
         self, store: TraceStore, dataset: Dataset, artifact: Artifact
     ) -> None:
-        told = [
+        warnings = [
             make_report(run(make_suite(split=split), store, dataset, artifact)).warnings for split in ("valid", "test")
         ]
-        chosen = [[line for line in lines if "chose the recommender's epoch" in line] for lines in told]
+        chosen = [[line for line in lines if "chose the recommender's epoch" in line] for lines in warnings]
         assert [len(lines) for lines in chosen] == [1, 0]
 
-    def test_a_recommender_of_other_data_is_told(self, store: TraceStore, dataset: Dataset, artifact: Artifact) -> None:
+    def test_a_recommender_of_other_data_is_reported(
+        self, store: TraceStore, dataset: Dataset, artifact: Artifact
+    ) -> None:
         other = replace(artifact, config={**artifact.config, "dataset_fingerprint": "another"})
         for trained, lines in ((artifact, 0), (other, 1)):
             warnings = make_report(run(make_suite(name=f"s{lines}"), store, dataset, trained)).warnings
@@ -386,7 +388,7 @@ class TestTheOrderOfCandidates:
             assert first == again != other
             assert drawn[0].retrieve(history, None, k=9) == plain.retrieve(history, None, k=9)
 
-    def test_a_model_that_copies_what_it_is_shown_is_told(self, agents: Any) -> None:
+    def test_a_model_that_copies_what_it_is_shown_is_reported(self, agents: Any) -> None:
         results, _ = agents
         copies = [
             [ShownRun(user=str(user), seed=0, shown=shown, written=shown[:2]) for user in range(9)]
@@ -404,7 +406,7 @@ class TestTheOrderOfCandidates:
         assert found.drawn.low < 0 < found.drawn.high  # a random regex heeds no order
         report = make_report(results)
         assert report.order_worth["one-retrieval"].second == "one-retrieval-shuffled"
-        page, told = render_html(report), report.to_dict()["orders"]["one-retrieval"]
+        page, figures = render_html(report), report.to_dict()["orders"]["one-retrieval"]
         assert "What the order of the candidates decides" in page
-        assert told["pairs"] == 12
-        assert told["worth"]["measure"] == report.measure
+        assert figures["pairs"] == 12
+        assert figures["worth"]["measure"] == report.measure
