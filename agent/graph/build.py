@@ -23,6 +23,7 @@ from langgraph.types import All, RetryPolicy
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.graph.nodes import Nodes
+from deeprec.agent.graph.request import check_keys
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState
 from deeprec.agent.policy.completion import CompletionPolicy, SamplingConfig
 from deeprec.agent.protocols import AgentProtocol, Prompts, TaggedProtocol, ToolsProtocol
@@ -83,7 +84,7 @@ def build_graph(
         recorder=recorder,
         retry_policy=retry_policy,
     )
-    return graph.compile(
+    compiled = graph.compile(
         checkpointer=checkpointer,
         cache=cache,
         store=store,
@@ -92,6 +93,9 @@ def build_graph(
         debug=debug,
         name=name,
     )
+    # What LangGraph's own start node reads is the only place where keys that the graph does not know can still be seen.
+    compiled.nodes[START].mapper = check_keys
+    return compiled
 
 
 def build_state_graph(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -10,10 +10,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.request import read_history, read_lineage, read_message, read_where
 from deeprec.agent.graph.state import AgentState, Lineage
 from deeprec.agent.protocols import AgentProtocol
 from deeprec.agent.traces.records import RunRecord
-from deeprec.trm_tool import ConfigError, RecommenderIdentity
+from deeprec.trm_tool import RecommenderIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +33,16 @@ class RunStart:
         """Read the request out of a state.
 
         Raises:
-            ConfigError: `history` is not a list of item ids, or an id of a run is not a UUID.
+            ConfigError: the request has no history, or a part of it has a wrong type.
         """
-        lineage = state.get("lineage") or Lineage()
+        lineage = read_lineage(state.get("lineage"))
+        run_id, parent_id = lineage.get("run_id"), lineage.get("parent_id")
         return cls(
-            run_id=_uuid("run_id", lineage.get("run_id")) or uuid4(),
-            parent_id=_uuid("parent_id", lineage.get("parent_id")),
-            history=_item_ids(state.get("history")),
-            message=state.get("message"),
-            where=state.get("where"),
+            run_id=uuid4() if run_id is None else UUID(run_id),
+            parent_id=None if parent_id is None else UUID(parent_id),
+            history=read_history(state.get("history")),
+            message=read_message(state.get("message")),
+            where=read_where(state.get("where")),
             lineage=lineage,
         )
 
@@ -81,23 +83,6 @@ class RunStart:
             versions=_versions(),
             **protocol.lineage(),
         )
-
-
-def _item_ids(history: object) -> list[str]:
-    if history is None:
-        return []
-    if isinstance(history, str) or not isinstance(history, Sequence) or not all(isinstance(i, str) for i in history):
-        raise ConfigError(f"`history` must be a list of item ids as strings; got {str(history)[:80]!r}.")
-    return list(history)
-
-
-def _uuid(name: str, value: str | None) -> UUID | None:
-    try:
-        return None if value is None else UUID(value)
-    except (ValueError, AttributeError, TypeError):
-        raise ConfigError(
-            f"lineage[{name!r}] is {str(value)[:80]!r}, which is not a UUID. Pass str(uuid.uuid4())."
-        ) from None
 
 
 @cache

@@ -512,14 +512,6 @@ def test_policy_and_protocol_must_fit(retriever: Retriever) -> None:
         build_graph(CompletionPolicy("http://127.0.0.1:9/v1", MODEL), retriever, protocol="tools")
 
 
-@pytest.mark.parametrize("history", ["123", [1, 2], {"a": 1}])
-async def test_a_history_that_is_no_list_of_ids_is_refused(
-    policy: CompletionPolicy, retriever: Retriever, history: Any
-) -> None:
-    with pytest.raises(ConfigError, match="list of item ids"):
-        await build_graph(policy, retriever, config=FREE).ainvoke({"history": history})
-
-
 async def test_the_tools_protocol_searches_and_ranks(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
