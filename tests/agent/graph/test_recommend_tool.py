@@ -24,11 +24,11 @@ from deeprec.agent import (
     redact_person,
 )
 from deeprec.trm_tool import ConfigError, RecommenderUnavailableError, Retrieved, Retriever
+from tests.model_scripts import LIST, SEARCH
 from tests.tiny_server import TinyServer
 
 CONFIG = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>comedy<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n2\n1\n</recommendation_list>"
+SCRIPT = [SEARCH.format("comedy"), LIST.format("2\n1")]
 
 
 class Outer(TypedDict, total=False):
@@ -76,7 +76,7 @@ def test_the_outer_model_sees_what_each_argument_means(policy: CompletionPolicy,
 async def test_the_model_reads_titles_and_ids_and_the_program_gets_the_whole_result(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, history: list[str]
 ) -> None:
-    server.script = [SEARCH, LIST]
+    server.script = list(SCRIPT)
     tool = make_recommend_tool(build_graph(policy, retriever, config=CONFIG))
     answer = await tool.ainvoke(call(tool, history=history, message="a comedy"))
     result: AgentOutput = answer.artifact
@@ -153,7 +153,7 @@ async def test_what_the_program_binds_the_outer_model_neither_sees_nor_sets(
     store: TraceStore,
     history: list[str],
 ) -> None:
-    server.script = [SEARCH, LIST]
+    server.script = list(SCRIPT)
     where = {"studio": {"in": ["Fox"]}}
     graph = build_graph(policy, retriever, config=CONFIG, recorder=SqlRecorder(store))
     tool = make_recommend_tool(graph, history=history, where=where, lineage={"user_id": "ann"})
@@ -184,7 +184,7 @@ async def test_a_run_of_the_outer_graph_gives_history_person_and_constraints(
     outer = outer_graph(tool)
     runs = {}
     for user, own in (("ann", history), ("bob", history[:1])):
-        server.script = [SEARCH, LIST]
+        server.script = list(SCRIPT)
         output = await outer.ainvoke(
             {"messages": [requests(tool, message="a comedy", runtime="forged")], "purchases": own},
             context={"user_id": user},
@@ -234,11 +234,11 @@ async def test_the_tool_keeps_langchains_contract_of_tools(
     arguments = {"history": history, "message": "a comedy"}
     assert set(tool.get_input_schema().model_validate(arguments).model_dump()) == set(arguments)
     assert tool.get_input_jsonschema()["required"] == ["history"]
-    server.script = [SEARCH, LIST] * 2
+    server.script = SCRIPT * 2
     for answer in (tool.invoke(call(tool, **arguments)), await tool.ainvoke(call(tool, **arguments))):
         assert isinstance(answer, ToolMessage)
         assert isinstance(answer.content, str)
         assert answer.tool_call_id == "1"
-    server.script = [SEARCH, LIST] * 2
+    server.script = SCRIPT * 2
     for text in (tool.invoke(arguments), await tool.ainvoke(arguments)):
         assert isinstance(text, str)  # without a call's id the content alone comes back

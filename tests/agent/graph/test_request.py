@@ -23,11 +23,11 @@ from deeprec.agent import (
 )
 from deeprec.agent.graph.request import read_lineage
 from deeprec.trm_tool import ConfigError, Retriever
+from tests.model_scripts import LIST, SEARCH
 from tests.tiny_server import TinyServer
 
 CONFIG = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
-SEARCH = "<think>Hm.</think>\n<|begin_of_preference|>comedy<|end_of_preference|>"
-LIST = "<think>So.</think>\n<recommendation_list>\n2\n1\n</recommendation_list>"
+SCRIPT = [SEARCH.format("comedy"), LIST.format("2\n1")]
 AgentGraph = Any
 
 
@@ -39,7 +39,7 @@ def graph(policy: CompletionPolicy, retriever: Retriever, store: TraceStore) -> 
 async def test_integers_and_uuids_are_read_where_ids_are_meant(
     server: TinyServer, graph: AgentGraph, retriever: Retriever, store: TraceStore
 ) -> None:
-    server.script = [SEARCH, LIST]
+    server.script = list(SCRIPT)
     ids = retriever.catalogue.ids[:3]
     run_id, group_id = uuid4(), uuid4()
     lineage = {
@@ -59,7 +59,7 @@ async def test_integers_and_uuids_are_read_where_ids_are_meant(
 async def test_constraints_of_numpy_floats_and_sets_are_kept_as_plain_data(
     server: TinyServer, graph: AgentGraph, store: TraceStore
 ) -> None:
-    server.script = [SEARCH, LIST]
+    server.script = list(SCRIPT)
     where = {"price": {"max": np.float64(25.5)}, "studio": {"in": {"Pixar", "Fox"}}}
     output = await graph.ainvoke({"history": [], "where": where})
     kept = store.run(UUID(output["run_id"])).run.config["where"]
@@ -127,7 +127,7 @@ async def test_a_thread_that_goes_on_keeps_its_history(
 ) -> None:
     graph = build_graph(policy, retriever, config=CONFIG, checkpointer=InMemorySaver())
     thread: Any = {"configurable": {"thread_id": "1"}}
-    server.script = [SEARCH, LIST] * 2
+    server.script = SCRIPT * 2
     await graph.ainvoke({"history": ["900"]}, thread)
     assert (await graph.ainvoke({"message": "a comedy"}, thread))["status"] == "finished"
     with pytest.raises(ConfigError, match="Did you mean 'message'"):
@@ -143,7 +143,7 @@ async def test_a_graph_around_the_agent_may_have_keys_of_its_own(
         user: str
         status: str
 
-    server.script = [SEARCH, LIST]
+    server.script = list(SCRIPT)
     outer = StateGraph(Outer)
     outer.add_node("agent", build_graph(policy, retriever, config=CONFIG))
     outer.add_edge(START, "agent")
@@ -159,6 +159,6 @@ def test_a_lineage_has_every_key_that_the_type_names() -> None:
 
 
 def test_a_request_with_every_part_is_read(graph: AgentGraph, server: TinyServer) -> None:
-    server.script = [SEARCH, LIST]
+    server.script = list(SCRIPT)
     request = AgentInput(history=["900"], message="a comedy", where={}, lineage=None)
     assert graph.invoke(request)["status"] == "finished"
