@@ -1,5 +1,6 @@
 # `make demo` and `make test` are the two commands: each does all the set-up it needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
 PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
 
 .PHONY: setup demo test notebooks docs check lint types wheel wheel-check bench clean
@@ -13,7 +14,7 @@ demo: setup
 
 # vLLM takes all the cores, so its tests come last and one by one.
 test: setup lint types
-	.venv/bin/pytest -m "not vllm" --numprocesses auto --maxprocesses 4 --dist worksteal
+	.venv/bin/pytest -m "not vllm" $(SIDE_BY_SIDE)
 	.venv/bin/pytest -m vllm
 
 # Every notebook from a clean kernel; fails on an error, and on an output that is empty where a figure belongs.
@@ -24,9 +25,9 @@ notebooks: setup
 docs: .venv/.ready
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
-# The inner loop: everything that answers within seconds.
+# The inner loop: every test that takes about a second or less.
 check: .venv/.ready lint types
-	.venv/bin/pytest -q -m "not slow and not vllm"
+	.venv/bin/pytest -q -m "not slow and not vllm" $(SIDE_BY_SIDE)
 
 lint: .venv/.ready
 	.venv/bin/ruff check .

@@ -207,6 +207,7 @@ def test_recommend_logs_a_run_that_traces_reads(
     assert output["run_id"][:8] in answer("traces", "ls")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["tagged", "tools"])
 def test_a_run_is_forked_and_replayed(
     answer: Answer, refusal: Refusal, server: TinyServer, artifact_folder: Path, protocol: str

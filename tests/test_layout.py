@@ -63,6 +63,7 @@ def test_no_folder_of_modules_lacks_its_init() -> None:
     assert not (ROOT / "deeprec").exists()  # deeprec is a namespace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_imports_go_one_way(path: Path) -> None:
     if path != EXEMPT:
@@ -141,11 +142,13 @@ def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     assert not loaded_after(f"import {package}") & HEAVY
 
 
+@pytest.mark.slow
 def test_the_names_of_the_agent_load_nothing_heavy_either() -> None:
     """The names load on first use, so importing the package alone shows little."""
     assert not loaded_after("from deeprec.agent import *") & HEAVY
 
 
+@pytest.mark.slow
 def test_the_retriever_and_the_metrics_load_nothing_heavy() -> None:
     assert not loaded_after("from deeprec.evals import *") & HEAVY
 

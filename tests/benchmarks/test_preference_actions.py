@@ -24,6 +24,7 @@ def _made(seed: int, *, learnable: bool) -> Payoffs:
     return Payoffs(ndcg=ndcg, uncut=ndcg, features=features)
 
 
+@pytest.mark.slow
 def test_what_a_history_tells_is_learnt() -> None:
     scores, learned = compare(*(_made(seed, learnable=True) for seed in range(3)))
     alone, reached = scores["no preference"].mean(), scores["learned"].mean()
@@ -35,6 +36,7 @@ def test_what_a_history_tells_is_learnt() -> None:
     assert np.bincount(learned.choices, minlength=ACTIONS)[1:].min() > CASES / 10  # everybody gets an own answer
 
 
+@pytest.mark.slow
 def test_where_chance_decides_the_learned_policy_keeps_to_no_preference() -> None:
     scores, learned = compare(*(_made(seed, learnable=False) for seed in range(3)))
     assert scores["learned"].mean() == pytest.approx(0.3, abs=0.03)
@@ -42,6 +44,7 @@ def test_where_chance_decides_the_learned_policy_keeps_to_no_preference() -> Non
     assert scores["the best for each, in hindsight (oracle)"].mean() > 0.5  # a ceiling that says nothing of learning
 
 
+@pytest.mark.slow
 def test_equal_seeds_learn_equal_policies_and_nothing_is_chosen_on_test() -> None:
     train, valid, test = (_made(seed, learnable=True) for seed in range(3))
     other = replace(test, ndcg=test.ndcg[::-1], uncut=test.uncut[::-1])

@@ -1,11 +1,14 @@
 from pathlib import Path
 
+import pytest
+
 from deeprec.agent import CompletionPolicy, TraceStore
 from deeprec.evals import make_example_runs
 from deeprec.trm_tool import Dataset, Retriever
 from tests.tiny_server import MODEL, serve_tiny
 
 
+@pytest.mark.slow
 async def test_runs_to_look_at_hold_out_the_last_item_and_come_guided_first(
     retriever: Retriever, dataset: Dataset, tmp_path: Path
 ) -> None:

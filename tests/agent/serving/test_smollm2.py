@@ -43,6 +43,7 @@ def test_a_folder_that_is_whole_is_left_alone(folder: Path) -> None:
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_lost_a_file_is_made_again(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     pull_embedded_model(folder)

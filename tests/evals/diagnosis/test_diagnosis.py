@@ -361,6 +361,7 @@ def test_a_filter_and_traces_choose_what_is_diagnosed(logged: Logged) -> None:
     assert (diagnosis.runs, diagnosis.target.found.mean) == (1, 0)
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_without_global_state(logged: Logged, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib (the extra [plots])")
     import matplotlib

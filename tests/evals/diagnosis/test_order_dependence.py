@@ -77,6 +77,7 @@ def test_a_tau_under_a_random_order_is_as_likely_as_counting_says() -> None:
     assert p_value == pytest.approx(as_far, abs=0.005)
 
 
+@pytest.mark.slow
 def test_a_ranker_that_judges_items_is_not_accused() -> None:
     p_values = [measure_order(*simulate(40, heed=0.0, seed=seed)).p_value for seed in range(60)]
     assert 0 <= np.mean(np.array(p_values) < 0.05) <= 0.15

@@ -292,6 +292,7 @@ class TestNoTestPairIsLearned:
 
 
 class TestSeenItemsAreMaskedForAllAlike:
+    @pytest.mark.slow
     def test_no_system_lists_an_item_of_the_history(
         self, store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
     ) -> None:
@@ -304,6 +305,7 @@ class TestSeenItemsAreMaskedForAllAlike:
             assert len(listed) >= 4
             assert not listed & set(trace.run.history)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("baseline", ["trm", "unmasked"])
     def test_a_system_that_masks_otherwise_is_named_and_compared_with_none(
         self,
@@ -355,6 +357,7 @@ class TestTiesInTime:
         assert rule in report.to_dict()["protocol"]
 
 
+@pytest.mark.slow
 class TestTheOrderOfCandidates:
     @pytest.fixture
     def agents(

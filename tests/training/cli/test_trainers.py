@@ -71,6 +71,7 @@ def flags(base: Path, store: str, out: Path) -> list[str]:
     return ["--cpu", "--dtype", "float32", "--base", str(base), "--store", store, "--out", str(out)]
 
 
+@pytest.mark.slow
 def test_grpo_trains_on_the_groups_that_differ(
     tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +88,7 @@ def test_grpo_trains_on_the_groups_that_differ(
     assert f"Trained: {tmp_path / 'out' / 'adapter'}" in said
 
 
+@pytest.mark.slow
 def test_sft_takes_the_best_runs_guided_ones_included(
     tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +103,7 @@ def test_sft_takes_the_best_runs_guided_ones_included(
     assert "2 of 4 runs, 2 steps," in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -128,6 +131,7 @@ def test_runs_that_give_held_out_targets_away_are_refused_unless_allowed(
     assert call(*few, *flags(tiny_base, filled, tmp_path / "out"), "--allow-leaks") == 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
     tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,7 @@ def test_runs_that_have_not_ended_or_are_redacted_or_no_models_or_not_asked_for_
     assert store.rewards([running.run.run_id, baseline.run.run_id], REWARD_SCHEME) == {}
 
 
+@pytest.mark.slow
 def test_more_runs_than_a_page_are_each_scored_once(store: TraceStore, artifact: Artifact) -> None:
     store_runs(store, *(made_run(minute=minute // 7) for minute in range(300)))  # several start in the same minute
     looked_at: list[int] = []

@@ -54,6 +54,7 @@ async def collect(
         return await collect_groups(policy, retriever, store, instances, plan, max_concurrency=4, on_ended=on_ended)
 
 
+@pytest.mark.slow
 async def test_every_instance_gets_a_group_of_runs_that_can_be_trained_on(
     server: TinyServer, retriever: Retriever, store: TraceStore, instances: list[Instance]
 ) -> None:
@@ -84,6 +85,7 @@ async def test_what_has_ended_is_not_run_again(
     assert {run_id: at for run_id, at in _started(store).items() if run_id in started} == started
 
 
+@pytest.mark.slow
 async def test_the_same_collection_writes_the_same_tokens_in_another_store(
     server: TinyServer, retriever: Retriever, store: TraceStore, instances: list[Instance], tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_guided_runs_count_where_they_are_wanted(store: TraceStore) -> None:
     assert (allowed.rollouts, allowed.guided, allowed.obstacle) == (1, 1, None)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pages(store: TraceStore) -> None:
     store_runs(store, *(made_run(group=str(number % 50), minute=number) for number in range(520)))
     seen: list[int] = []

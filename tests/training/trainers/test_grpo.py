@@ -116,6 +116,7 @@ def killed_at(source: Source, step: int) -> Source:
     return failing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 def test_a_resumed_training_has_exactly_the_losses_of_one_that_was_not_stopped(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, lora: bool
@@ -142,6 +143,7 @@ def test_a_resumed_training_has_exactly_the_losses_of_one_that_was_not_stopped(
     assert (again / name).read_bytes() == (result / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_that_ended_is_not_repeated_and_can_be_made_longer(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_training_that_ended_is_not_repeated_and_can_be_made_longer(
     assert log_of(tmp_path / "short") == log_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_training_is_refused(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
@@ -170,6 +173,7 @@ def test_a_checkpoint_of_another_training_is_refused(
     train_grpo(source, base=tiny_base, out=tmp_path / "out", config=config(steps=2, micro_batch_tokens=30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: disk full")])
 def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -220,6 +224,7 @@ def test_a_full_disk_leaves_the_adapter_as_it_was(
     train_grpo(steps_of(tiny_model), base=tiny_base, out=tmp_path / "out", config=config(steps=1), on_step=save_twice)
 
 
+@pytest.mark.slow
 def test_nothing_that_is_written_is_a_pickle(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     train_grpo(steps_of(tiny_model), base=tiny_base, out=tmp_path / "out", config=config(steps=2))
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -227,6 +232,7 @@ def test_nothing_that_is_written_is_a_pickle(tiny_base: Path, tiny_model: LlamaF
     assert not any(path.read_bytes()[:1] == b"\x80" or path.read_bytes()[:2] == b"PK" for path in written)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_adapter(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     first = train_grpo(steps_of(tiny_model), base=tiny_base, out=tmp_path / "one", config=config(steps=3))
     reports: list[StepReport] = []
@@ -256,6 +262,7 @@ def test_an_adapter_of_another_model_is_refused(tmp_path: Path, tiny_base: Path,
         train_grpo(steps_of(tiny_model), base=tiny_base, start=adapter, out=tmp_path / "two", config=config(lora=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "content"), [("adapter_config.json", b"[1"), ("adapter_model.safetensors", b"half")])
 def test_a_damaged_adapter_is_named(
     tmp_path: Path, tiny_base: Path, tiny_model: LlamaForCausalLM, name: str, content: bytes
@@ -266,6 +273,7 @@ def test_a_damaged_adapter_is_named(
         train_grpo(steps_of(tiny_model), base=tiny_base, start=adapter, out=tmp_path / "two", config=config())
 
 
+@pytest.mark.slow
 def test_a_step_without_anything_to_learn_changes_nothing_and_is_named(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -294,6 +302,7 @@ def test_a_training_that_never_learned_says_so(tiny_base: Path, tiny_model: Llam
         train_grpo(lambda step: flat, base=tiny_base, out=tmp_path / "out", config=config(steps=2))
 
 
+@pytest.mark.slow
 def test_rollouts_that_are_left_out_are_counted_and_named(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -310,6 +319,7 @@ def test_rollouts_that_are_left_out_are_counted_and_named(
     assert (line["staleness/max"], line["rollouts"]) == (4, 5)
 
 
+@pytest.mark.slow
 def test_a_first_step_whose_rollouts_are_all_stale_is_an_error(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
@@ -319,6 +329,7 @@ def test_a_first_step_whose_rollouts_are_all_stale_is_an_error(
         )
 
 
+@pytest.mark.slow
 def test_rollouts_of_another_policy_are_refused_before_anything_is_learned(tiny_base: Path, tmp_path: Path) -> None:
     other = LlamaForCausalLM.from_pretrained(write_tiny_base(tmp_path / "other", seed=1)).eval()
     wide = [
@@ -329,6 +340,7 @@ def test_rollouts_of_another_policy_are_refused_before_anything_is_learned(tiny_
     assert not (tmp_path / "out" / "adapter").exists()
 
 
+@pytest.mark.slow
 def test_training_ends_where_the_policy_has_left_its_rollouts(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
@@ -347,6 +359,7 @@ def test_training_ends_where_the_policy_has_left_its_rollouts(
     assert (adapter / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_training(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
@@ -364,6 +377,7 @@ def test_a_loss_that_is_no_number_ends_the_training(
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-000002"]
 
 
+@pytest.mark.slow
 def test_alarms_are_raised_in_the_log_once_and_in_the_file(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

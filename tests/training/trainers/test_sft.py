@@ -130,6 +130,7 @@ def test_a_warm_start_learns_and_validates(tiny_base: Path, rollouts: list[Rollo
     assert sum(line["rollouts"] for line in steps) == 27
 
 
+@pytest.mark.slow
 def test_a_resumed_warm_start_has_exactly_the_losses_of_one_that_was_not_stopped(
     tiny_base: Path, rollouts: list[Rollout], tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ def test_runs_that_do_not_fit_are_named(
         train_sft([*rollouts, wrong], base=tiny_base, out=tmp_path / "two", config=config())
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_the_same_with_an_adapter_in_float32(
     tiny_base: Path, rollouts: list[Rollout], tmp_path: Path
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_wrong_training_is_one_line(atomic_folder: Path, tmp_path: Path) -> No
         assert str(error).startswith(f"{option[2:]} is {value}")
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_trains_on(dataset: Dataset, atomic_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("recbole", reason="needs the extra [trm]")
     file = tmp_path / "written.parquet"

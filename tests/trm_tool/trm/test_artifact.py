@@ -122,6 +122,7 @@ def test_the_card_says_what_was_measured(folder: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "mine" / "metrics.json").read_text()) == measured
 
 
+@pytest.mark.slow
 def test_loading_imports_neither_recbole_nor_the_compiler_of_torch(folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from deeprec.trm_tool import load_artifact; "

@@ -87,6 +87,7 @@ floats32 = st.floats(width=32)
 optional = st.none() | words
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     logprobs=st.lists(floats32, max_size=30),
@@ -338,6 +339,7 @@ def test_another_file_is_not_overwritten(store: TraceStore, tmp_path: Path, make
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["x.jsonl"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_runs(tmp_path: Path, make: Any) -> None:
     peaks = []
     for count in (500, 1500):

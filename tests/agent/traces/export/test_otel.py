@@ -269,6 +269,7 @@ async def test_steps_of_a_run_that_was_not_seen_to_start_make_no_spans(receiver:
     assert receiver.spans == []
 
 
+@pytest.mark.slow
 async def test_a_dead_endpoint_is_not_felt_by_a_run(
     server: TinyServer,
     policy: CompletionPolicy,
@@ -441,6 +442,7 @@ def recommend(artifact: Path, server: TinyServer, store: Path, *options: str) ->
     return int(ended.value.code or 0), time.perf_counter() - started
 
 
+@pytest.mark.slow
 def test_recommend_sends_spans_and_a_dead_endpoint_is_one_line(
     server: TinyServer,
     artifact_folder: Path,

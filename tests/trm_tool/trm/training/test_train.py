@@ -223,6 +223,7 @@ def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
     assert len(encoder.encoded) == encoded
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_follows_where_an_epoch_is_one_step(tmp_path: Path) -> None:
     """Ten steps in all: an average over a hundred would still hold what the weights were before training."""
     dataset = make_odd_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
