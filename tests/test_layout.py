@@ -63,7 +63,6 @@ def test_no_folder_of_modules_lacks_its_init() -> None:
     assert not (ROOT / "deeprec").exists()  # deeprec is a namespace
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_imports_go_one_way(path: Path) -> None:
     if path != EXEMPT:

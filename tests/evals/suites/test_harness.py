@@ -113,6 +113,7 @@ def test_kept_embeddings_are_not_encoded_again(
     np.testing.assert_array_equal(oracle.measures["rr_filled"], first.system("trm-oracle").measures["rr_filled"])
 
 
+@pytest.mark.slow
 def test_agents_run_at_once_and_their_runs_are_rewarded(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
@@ -135,6 +136,7 @@ def test_agents_run_at_once_and_their_runs_are_rewarded(
     assert len(set(seeds)) == len(seeds)
 
 
+@pytest.mark.slow
 def test_one_retrieval_gives_the_recommenders_own_items_whatever_the_model_writes(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
@@ -144,6 +146,7 @@ def test_one_retrieval_gives_the_recommenders_own_items_whatever_the_model_write
         assert {item.id for item in trace.retrievals[0].items} == own[trace.run.user_id]
 
 
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_and_asks_for_nothing_twice(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
@@ -169,6 +172,7 @@ def test_what_was_stopped_goes_on_and_asks_for_nothing_twice(
     assert len(server.requests) - asked < per_run * (12 - len(ended)) + 2 * per_run
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_leaves_no_fallback_behind_as_a_result(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
@@ -189,6 +193,7 @@ def test_a_server_that_goes_away_leaves_no_fallback_behind_as_a_result(
     assert "fallback" not in results.system("deeprec-guided").statuses
 
 
+@pytest.mark.slow
 def test_a_system_of_ones_own_is_one_function(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
@@ -270,6 +275,7 @@ def test_runs_of_different_targets_are_no_one_suite(store: TraceStore, dataset: 
         load_results(store, label)
 
 
+@pytest.mark.slow
 def test_several_seeds_of_a_user_count_as_one(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
@@ -281,6 +287,7 @@ def test_several_seeds_of_a_user_count_as_one(
     assert not math.isnan(guided.measures["ndcg@5 written"].mean())
 
 
+@pytest.mark.slow
 def test_a_derived_system_reads_the_row_of_that_name_and_no_other_of_the_same_system(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
