@@ -81,9 +81,14 @@ def origin(line: RecommendationRecord, trace: RunTrace) -> str:
     return f"retrieval {line.retrieval + 1}" if turn is None else f"turn {turn + 1}"
 
 
-def shown_history(run: RunRecord) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the item ids of the history, oldest first: those that the model was not shown, and those that it was."""
-    limit = run.config.get("max_history")
+def shown_history(run: RunRecord, at_most: int | None = None) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the item ids of the history, oldest first: those that the model was not shown, and those that it was.
+
+    Args:
+        run: the run.
+        at_most: the items that count as shown where the run logs no limit, as one without a model; None counts all.
+    """
+    limit = run.config.get("max_history", at_most)
     hidden = max(0, len(run.history) - limit) if isinstance(limit, int) and limit > 0 else 0
     return run.history[:hidden], run.history[hidden:]
 

@@ -33,6 +33,8 @@ from deeprec.agent.views.visible_text import visible
 
 _STATUS_STYLES = {"finished": "green", "running": "cyan"}
 _HELD_OUT = " ★"
+_MAX_HISTORY = 20
+"""Items of the history that are listed for a run without a model, which logs no limit of its own."""
 # The likeliest first; black on light, which reads on a dark and on a light terminal.
 _TOKEN_STYLES = ("", "black on #fdecd2", "black on #f8cd92", "black on #f0a457", "bold black on #e0782c")
 
@@ -54,7 +56,7 @@ def render_run(
     """
     parts: list[RenderableType] = [_headline(trace), *_request(trace, titles)]
     if trace.run.history:
-        earlier, shown = shown_history(trace.run)
+        earlier, shown = shown_history(trace.run, _MAX_HISTORY)
         left_out = f" ({len(earlier)} earlier items left out)" if earlier else ""
         parts.append(heading(f"History, oldest first{left_out}"))
         history = _table("item", "", header=False)

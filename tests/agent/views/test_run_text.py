@@ -147,3 +147,14 @@ def test_visible_text_is_cut_at_its_length() -> None:
     assert visible("abcdef", 4) == "abc…"
     assert visible("abcd", 4) == "abcd"
     assert len(visible("\x1b" * 100, 10)) <= 10
+
+
+def test_a_long_history_is_cut_also_for_a_run_without_a_model(store: TraceStore, make: Any) -> None:
+    history = tuple(f"h{number}" for number in range(30))
+    pages = []
+    for config in ({}, {"max_history": 5}):
+        store.start_run(run := make.run(history=history, config=config))
+        pages.append(shown(store.run(run.run_id)))
+    assert ["h10" in page for page in pages] == [True, False]
+    assert ["h9 " in page for page in pages] == [False, False]
+    assert ["(10 earlier items left out)" in pages[0], "(25 earlier items left out)" in pages[1]] == [True, True]
