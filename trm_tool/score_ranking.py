@@ -47,13 +47,14 @@ class ScoreRanking:
         Raises:
             UnknownItemError: an id of `history` or `exclude` was never in the catalogue.
             ConfigError: `k` is below 1, `trust` is not from 0 to 1, or a condition of `where` makes no sense.
-            DataError: `scores` has another shape, or holds NaN or infinity.
+            DataError: `scores` has another shape, or holds NaN or +infinity.
         """
         check_k(k)
         scores = np.array(scores, np.float64)  # a copy: the mask is written into it
-        if scores.shape != (len(self.catalogue),) or np.isnan(scores).any() or (scores == np.inf).any():
+        invalid = int((np.isnan(scores) | (scores == np.inf)).sum())
+        if scores.shape != (len(self.catalogue),) or invalid:
             raise DataError(
-                f"scores has shape {scores.shape} and {int((~np.isfinite(scores)).sum())} values that are not finite. "
+                f"scores has shape {scores.shape} and {invalid} values that are NaN or +infinity. "
                 f"Give one number for each of the {len(self.catalogue)} items, in catalogue order."
             )
         query = Query(history=history, trust=trust, exclude=exclude, where=where)
