@@ -150,22 +150,22 @@ async def _run(
             progress = Console(stderr=True)
             with nullcontext() if quiet else progress.status(f"{name} is reasoning…"):
                 [output] = await run_many(
-                    graph, [request], on_update=None if quiet else lambda _, *step: _tell(progress, *step)
+                    graph, [request], on_update=None if quiet else lambda _, *step: _report(progress, *step)
                 )
         return output
 
 
-def _tell(console: Console, node: str, wrote: Any) -> None:
+def _report(console: Console, node: str, wrote: Any) -> None:
     if line := step_text(node, wrote):
         console.print(Text(visible(f"  {line}"), style="dim"))
 
 
 def _print(output: AgentOutput, k: int, artifact: Path) -> None:
     table = Table("", "Item", "Title", "Found by", box=None)
-    for place in output["recommendations"]:
-        found = f"search {place['retrieval'] + 1}" if place["retrieval"] is not None else "the recommender alone"
-        origin = found if place["source"] != "filled" else f"{found}, not ranked by the model"
-        table.add_row(str(place["rank"]), Text(visible(place["item_id"])), Text(visible(place["title"])), origin)
+    for item in output["recommendations"]:
+        found = f"retrieval {item['retrieval'] + 1}" if item["retrieval"] is not None else "the recommender alone"
+        origin = found if item["source"] != "filled" else f"{found}, not ranked by the model"
+        table.add_row(str(item["rank"]), Text(visible(item["item_id"])), Text(visible(item["title"])), origin)
     console = Console()
     console.print(table)
     if output["status"] != "finished":
@@ -173,7 +173,7 @@ def _print(output: AgentOutput, k: int, artifact: Path) -> None:
     for name in output["unenforced"]:
         console.print(Text(visible(f"The catalogue cannot enforce the constraint on {name}."), style="yellow"))
     if len(output["recommendations"]) < k:
-        few = f"{len(output['recommendations'])} of {k} items: the searches found no more."
+        few = f"{len(output['recommendations'])} of {k} items: the retrievals found no more."
         console.print(Text(few, style="yellow"))
     console.print(
         Text(

@@ -84,21 +84,21 @@ async def _again(
 ) -> None:
     """Fork a run with an edit, or replay it; then show the new run beside it."""
     from deeprec.agent.graph.many_runs import step_text
-    from deeprec.agent.replay.preconditions import checked_preference, load_ended, searched
+    from deeprec.agent.replay.preconditions import checked_preference, load_ended, retrieving_turn
     from deeprec.agent.replay.replay import fork_run, replay_run
     from deeprec.agent.views import compare_runs, render_comparison
     from deeprec.trm_tool import Retriever
 
     progress = Console(stderr=True)
 
-    def tell(node: str, wrote: Mapping[str, Any]) -> None:
+    def report(node: str, wrote: Mapping[str, Any]) -> None:
         if not as_json and (line := step_text(node, wrote)):
             progress.print(Text(visible(f"  {line}"), style="dim"))
 
     with TraceStore(store, create=False) as traces:
         original = load_ended(traces, run)  # a mistake is reported before the server is asked
         if edit is not None:
-            searched(original, edit["turn"])
+            retrieving_turn(original, edit["turn"])
             checked_preference(edit["preference"])
         made = original.run
         if model is None and not allow_other_model:
@@ -110,9 +110,9 @@ async def _again(
             live: Any = {"policy": policy, "retriever": retriever, "allow_other_model": allow_other_model}
             with nullcontext() if as_json else progress.status(f"{name} is reasoning…"):
                 if edit is None:
-                    child = (await replay_run(traces, made.run_id, on_update=tell, **live)).child
+                    child = (await replay_run(traces, made.run_id, on_update=report, **live)).child
                 else:
-                    child = await fork_run(traces, made.run_id, on_update=tell, **edit, **live)
+                    child = await fork_run(traces, made.run_id, on_update=report, **edit, **live)
     comparison = compare_runs(original, child)
     if as_json:
         result = {"is_same": comparison.is_same, "comparison": to_json(comparison), "run": to_json(child)}

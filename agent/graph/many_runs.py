@@ -56,7 +56,7 @@ def step_text(node: str, wrote: Mapping[str, Any]) -> str | None:
     """Describe in one line what a step did; None where nothing is worth a line."""
     decision = wrote.get("decision") or {}
     if node == "reason" and decision.get("action") == "retrieve":
-        return f"searches: {decision['preference']}"
+        return f"retrieves: {decision['preference']}"
     if node in ("reason", "rank") and decision.get("action") == "malformed":
         return f"wrote something unreadable: {decision['detail']}"
     if node == "retrieve":

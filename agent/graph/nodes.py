@@ -110,7 +110,7 @@ class Nodes:
         }
 
     async def reason(self, state: AgentState) -> AgentState:
-        """Let the model think, and read whether it searches or ranks."""
+        """Let the model think, and read whether it retrieves or ranks."""
         started = perf_counter()
         update = await self._policy_calls.reason(state, started)
         ending, decision = update["ending"], update["decision"]

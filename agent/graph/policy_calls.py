@@ -45,7 +45,7 @@ class PolicyCalls:
             return {}, Ending(status="fallback", detail=f"no answer in {self._config.max_seconds:g} seconds")
 
     async def reason(self, state: AgentState, started: float) -> AgentState:
-        """Let the model think and then search or rank; a list before the first search counts as malformed.
+        """Let the model think and then retrieve or rank; a list before the first retrieval counts as malformed.
 
         Args:
             state: As the node got it.
@@ -173,7 +173,7 @@ def _record(
 
 
 def _judged(turn: Turn, state: AgentState) -> Turn:
-    """A list before the first search names nothing: that is malformed, however well it is written."""
+    """A list before the first retrieval names nothing and is malformed, however well it is written."""
     if turn.decision.action != "recommend" or state["candidates"]:
         return turn
     why = "a list before anything was retrieved"

@@ -90,7 +90,7 @@ class TaggedProtocol:
         return {"chain": ids, "pending": ids, "list_open": False, "rank_room": rank_room}
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
-        """Let the model think and then search or rank."""
+        """Let the model think and then retrieve or rank."""
         room = await self._room(conversation) - conversation["rank_room"]
         stop = [END_PREFERENCE, END_LIST]
         regex = None

@@ -95,7 +95,7 @@ def _guided_object(answer: AIMessage) -> dict[str, Any]:
 
 
 def as_tool_call(answer: AIMessage) -> AIMessage:
-    """Turn a guided search into the tool call that it stands for; a text that was cut stays as it is."""
+    """Turn a guided retrieval into the tool call that it stands for; a text that was cut stays as it is."""
     written = _guided_object(answer)
     if "preference" not in written:
         return answer
@@ -105,14 +105,14 @@ def as_tool_call(answer: AIMessage) -> AIMessage:
 
 def with_preference(message: AIMessage, preference: str) -> AIMessage:
     """Replace the preference in the first call of a message; what the provider repeats of that call elsewhere goes."""
-    searched, *others = message.tool_calls
+    retrieving, *others = message.tool_calls
     content: Any = message.content
     if not isinstance(content, str):  # some providers repeat the call among the blocks of the content
         content = [block for block in content if not (isinstance(block, dict) and block.get("type") in _CALL_BLOCKS)]
     return message.model_copy(
         update={
             "content": content,
-            "tool_calls": [{**searched, "args": {**searched["args"], "preference": preference}}, *others],
+            "tool_calls": [{**retrieving, "args": {**retrieving["args"], "preference": preference}}, *others],
             "additional_kwargs": {k: v for k, v in message.additional_kwargs.items() if k != "tool_calls"},
             "response_metadata": {k: v for k, v in message.response_metadata.items() if k != "logprobs"},
         }

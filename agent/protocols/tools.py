@@ -88,7 +88,7 @@ class ToolsProtocol:
         return {"messages": messages, "new": len(messages)}
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
-        """Let the model think and then search or rank."""
+        """Let the model think and then retrieve or rank."""
         if self.guided:
             answer, ms = await self._call(
                 self._model, conversation["messages"], allowance, regex=tools_regex(allowance)

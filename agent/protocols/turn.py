@@ -117,7 +117,7 @@ class AgentProtocol(Protocol):
         """Begin a conversation."""
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
-        """Let the model think and then search or rank."""
+        """Let the model think and then retrieve or rank."""
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
         """Append what a retrieval found: the number of each item, and its summary, which is already neutralised.
@@ -136,7 +136,7 @@ class AgentProtocol(Protocol):
         """Rebuild a turn from its record, as if the model had just written it."""
 
     async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
-        """Replace the preference of a turn that searched. No model sampled the result, so that it has no logprobs."""
+        """Replace the preference of a turn that retrieved. No model sampled the result, so that it has no logprobs."""
 
     def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
         """Whether a conversation is what the model had before it wrote the last of these turns, the first of a run."""

@@ -59,19 +59,19 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
         raise TraceStoreError(f"The settings logged of run {trace.run.run_id} make no sense: {error}") from error
 
 
-def searched(trace: RunTrace, turn: int) -> TurnRecord:
-    """Find the turn at a position, from 0; it has to be one that searched.
+def retrieving_turn(trace: RunTrace, turn: int) -> TurnRecord:
+    """Find the turn at a position, from 0; it has to be one that retrieved.
 
     Raises:
         TraceStoreError: the run has no turn there, or the turn did something else. The message counts turns from 1.
     """
     those = sorted(retrieval.turn + 1 for retrieval in trace.retrievals)
-    advice = f"Turns that searched: {', '.join(map(str, those))}." if those else "None of its turns searched."
+    advice = f"Turns that retrieved: {', '.join(map(str, those))}." if those else "None of its turns retrieved."
     if not 0 <= turn < len(trace.turns):
         raise TraceStoreError(f"Run {trace.run.run_id} has {len(trace.turns)} turns, and no turn {turn + 1}. {advice}")
     record = trace.turns[turn]
     if turn + 1 not in those or record.action != "retrieve":
-        raise TraceStoreError(f"Turn {turn + 1} of run {trace.run.run_id} did not search ({record.action}). {advice}")
+        raise TraceStoreError(f"Turn {turn + 1} of run {trace.run.run_id} did not retrieve ({record.action}). {advice}")
     return record
 
 

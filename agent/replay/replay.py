@@ -20,7 +20,13 @@ from deeprec.agent.graph.build import build_graph, make_protocol
 from deeprec.agent.graph.state import AgentInput, AgentState, Lineage
 from deeprec.agent.policy.completion import CompletionPolicy
 from deeprec.agent.protocols import AgentProtocol, Prompts
-from deeprec.agent.replay.preconditions import checked_preference, config_of, load_ended, refuse_another, searched
+from deeprec.agent.replay.preconditions import (
+    checked_preference,
+    config_of,
+    load_ended,
+    refuse_another,
+    retrieving_turn,
+)
 from deeprec.agent.traces.records import RetrievalRecord, RunRecord, RunTrace, TraceStoreError, TurnRecord
 from deeprec.agent.traces.store.recorder import SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
@@ -70,7 +76,7 @@ async def fork_run(
     Args:
         store: Where the run is, and where its child goes.
         run_id: The run's id, or as much of its beginning as is unique.
-        turn: Position of a turn that searched, from 0.
+        turn: Position of a turn that retrieved, from 0.
         preference: The preference in its place, phrases separated by `;`.
         policy: The model that wrote the run: a `CompletionPolicy` or a chat model, as its protocol takes.
         retriever: The recommender that the run was made with.
@@ -90,11 +96,11 @@ async def fork_run(
         PolicyError: the server is unavailable.
     """
     trace = load_ended(store, run_id)
-    edited = searched(trace, turn)
+    edited = retrieving_turn(trace, turn)
     checked = checked_preference(preference)
     if checked == edited.preference:
         raise ConfigError(
-            f"Turn {turn + 1} of run {trace.run.run_id} searched for exactly {checked!r}. Edit it, or replay the run."
+            f"Turn {turn + 1} of run {trace.run.run_id} retrieved with exactly {checked!r}. Edit it, or replay the run."
         )
     fork = {"turn": turn, "preference": checked}
     again = _Again(trace=trace, turn=turn, preference=checked, fork=fork, seed=seed)

@@ -61,7 +61,7 @@ def run_suite(
 ) -> str:
     """Run what of a suite is not stored yet, and measure every run as it ends.
 
-    Seen items are masked for every system alike: lists are cut here, agents search with the recommender's own mask.
+    Seen items are masked for every system alike: lists are cut here, agents retrieve with the recommender's own mask.
 
     Args:
         suite: What to run.

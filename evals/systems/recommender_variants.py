@@ -34,11 +34,11 @@ class HistoryOnly:
 
 
 class ShuffledHistoryOnly(HistoryOnly):
-    """`HistoryOnly`, which gives the items of each search in an order drawn by the user's history and a seed.
+    """`HistoryOnly`, which gives the items of each retrieval in an order drawn by the user's history and a seed.
 
-    The items and their scores are those of `HistoryOnly`. A call without a preference is not a search of the model but
-    the agent asking for the ranking to fall back on: that one stays best first. Whatever an agent fills a short list
-    with comes in the drawn order too.
+    The items and their scores are those of `HistoryOnly`. A retrieval without a preference is not the model's but the
+    agent's, for the ranking to fall back on: it stays best first. Whatever an agent fills a short list with comes in
+    the drawn order too.
     """
 
     def __init__(self, recommender: Recommender, *, seed: int) -> None:

@@ -84,7 +84,7 @@ class AgentSystem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedSystem:
-    """A list made from a stored run of another system of the suite; that run's searches and cost are its own too."""
+    """A list made from a stored run of another system of the suite; that run's retrievals and cost are its own too."""
 
     source: str
     """The system whose runs are read, by the name of its row; or the only one of the suite that is this system."""

@@ -164,7 +164,7 @@ def score(
         typer.echo(f"Left out: {len(done.unreadable):,} runs whose steps are damaged (such as {done.unreadable[0]}).")
     if others:
         typer.echo(
-            f"Note: {others:,} runs searched with another recommender than {artifact}, whose vectors their lists are "
+            f"Note: {others:,} runs used another recommender than {artifact}, whose vectors their lists are "
             "compared by. If that is not meant, choose them (--suite, --since) and score: --artifact ARTIFACT --again."
         )
 

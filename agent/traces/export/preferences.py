@@ -71,7 +71,7 @@ def export_preferences(store: TraceStore, path: Path, where: RunFilter | None = 
 
 
 def _written(trace: RunTrace) -> Iterator[WrittenPreference]:
-    """The preferences that a model wrote to search with, also where the run ended before the retrieval."""
+    """List the preferences that a model wrote for retrievals, also where the run ended before the retrieval."""
     run = trace.run
     digest = history_digest(run.history)
     retrieval_of = {retrieval.turn: retrieval.position for retrieval in trace.retrievals}

@@ -241,10 +241,10 @@ async def test_a_fork_is_replayed_from_its_edited_turn_and_stays_untrainable(
 @pytest.mark.parametrize(
     ("turn", "said"),
     [
-        (7, "has 3 turns, and no turn 8. Turns that searched: 1."),
+        (7, "has 3 turns, and no turn 8. Turns that retrieved: 1."),
         (-1, "no turn 0"),
-        (1, "Turn 2 of run .* did not search"),
-        (2, "Turn 3 of run .* did not search"),
+        (1, "Turn 2 of run .* did not retrieve"),
+        (2, "Turn 3 of run .* did not retrieve"),
     ],
 )
 async def test_a_turn_that_is_not_there_or_did_not_search_is_refused(
@@ -263,7 +263,7 @@ async def test_a_search_that_was_never_carried_out_is_refused(
     server.script = [SEARCH.format("comedy"), SEARCH.format("drama"), "1\n</recommendation_list>"]
     original = await logged(policy, retriever, store, replace(FREE, min_retrievals=0, max_retrievals=1))
     assert original.turns[1].action == "retrieve"
-    with pytest.raises(TraceStoreError, match=r"Turn 2 of run .* did not search"):
+    with pytest.raises(TraceStoreError, match=r"Turn 2 of run .* did not retrieve"):
         await fork_run(store, original.run.run_id, turn=1, preference="x", policy=policy, retriever=retriever)
 
 
@@ -278,7 +278,7 @@ async def test_a_search_that_was_never_carried_out_is_refused(
         ("<|im_end|>", "tags are made of"),
         ("com\u202eedy", "cannot be seen"),
         ("com\udc80edy", "cannot be seen"),
-        ("comedy", "searched for exactly 'comedy'"),
+        ("comedy", "retrieved with exactly 'comedy'"),
     ],
 )
 async def test_a_preference_that_cannot_stand_in_a_turn_is_refused(

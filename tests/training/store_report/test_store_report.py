@@ -265,7 +265,7 @@ def test_score_writes_what_check_then_reads(
     arguments = (file, "--artifact", artifact_folder, "--reward", "own.py:short", "--weight", "short=0.5")
     output = answer_of(capsys, "train", "score", *arguments)
     assert "2 runs: 2 lacked a component and were scored, of 2 the reward" in output
-    assert "2 runs searched with another recommender" in output
+    assert "2 runs used another recommender" in output
     assert "--artifact ARTIFACT --again" in output
     assert "stays; --again" in answer_of(capsys, "train", "score", *arguments)
     again = json.loads(answer_of(capsys, "train", "score", *arguments, "--json"))
