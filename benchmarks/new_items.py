@@ -209,7 +209,7 @@ class TimedEncoder(HashingEncoder):
     seconds = cpu_seconds = 0.0
 
     def encode(self, texts: Sequence[str], **role: Any) -> NDArray[np.float32]:
-        """As `HashingEncoder.encode`."""
+        """Encode as `HashingEncoder` does, and count the seconds."""
         started, cpu_started = time.perf_counter(), time.process_time()
         vectors = super().encode(texts, **role)
         self.seconds += time.perf_counter() - started

@@ -31,7 +31,7 @@ class CopyCounter:
             same.add(top == facts.listed)
 
     def figures(self) -> CopyFigures:
-        """Over the runs so far."""
+        """Return the figures over the runs so far."""
         first, fused = (overlap.interval() for overlap in self._overlaps)
         same_first, same_fused = (same.interval() for same in self._same)
         return CopyFigures(overlap_first=first, same_first=same_first, overlap_fused=fused, same_fused=same_fused)
@@ -60,7 +60,7 @@ class ListCounter:
         self._any_repeated.add(grounded > len(facts.listed))
 
     def figures(self) -> ListFigures:
-        """Over the runs so far."""
+        """Return the figures over the runs so far."""
         return ListFigures(
             wrote=self._wrote.interval(),
             length=self._lengths.spread(),
@@ -103,7 +103,7 @@ class PositionCounter:
             self._ranks.add(found_at[item])
 
     def figures(self) -> PositionFigures:
-        """Over the runs so far."""
+        """Return the figures over the runs so far."""
         return PositionFigures(
             mean=self._positions.interval(),
             first_choice=self._first_choice.interval(),

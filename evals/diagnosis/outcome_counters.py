@@ -84,7 +84,7 @@ class TargetCounter:
             self._kept.add(is_written)
 
     def figures(self) -> TargetFigures:
-        """Over the runs so far."""
+        """Return the figures over the runs so far."""
         found, points = 0, []
         for turn in sorted(self._turns):
             found += self._first[turn]
@@ -127,7 +127,7 @@ class CostCounter:
         self._speed.add(tokens, seconds)
 
     def figures(self) -> CostFigures:
-        """Over the runs so far."""
+        """Return the figures over the runs so far."""
         return CostFigures(
             **{name: quantiles.spread() for name, quantiles in self._spreads.items()},
             tokens_per_second=self._speed.interval(),

@@ -54,7 +54,7 @@ class PreferenceCounter:
         self._seen.add(again, later)
 
     def figures(self) -> PreferenceFigures:
-        """Over the runs so far."""
+        """Return the figures over the runs so far."""
         self._encode()
         return PreferenceFigures(
             searches=self._texts.n,

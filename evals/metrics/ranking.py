@@ -140,7 +140,7 @@ class Interval:
     """Values that the mean is taken over. Missing ones (NaN) are not among them."""
 
     def to_dict(self) -> dict[str, float | None]:
-        """As JSON would have it: a missing number is None."""
+        """Return the fields for JSON: a missing number is None."""
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 

@@ -65,7 +65,7 @@ class TRMEvaluation:
     scores: tuple[SystemScores, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it: a missing number is None; without the ranks."""
+        """Return the fields for JSON: a missing number is None. The ranks are left out."""
         return {
             "split": self.split,
             "users": self.users,

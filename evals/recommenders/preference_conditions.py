@@ -30,7 +30,7 @@ class Condition:
     phrases: Mapping[Case, tuple[str, ...]]
     """Case -> the phrases that the preference is made of; none where the target has no phrase."""
     preferences: Mapping[Case, str]
-    """Case -> the text that the recommender is given; "" is no preference."""
+    """Case -> the text that the recommender is given; "" stands for none."""
 
 
 def make_conditions(

@@ -63,7 +63,7 @@ class WrittenEvaluation:
     scores: tuple[WrittenScores, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it: a missing number is None."""
+        """Return the fields for JSON: a missing number is None."""
         return {
             "split": self.split,
             "cases": self.cases,

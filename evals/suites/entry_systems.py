@@ -1,4 +1,4 @@
-"""From the entries of a suite to the systems that they name."""
+"""Making the systems that the entries of a suite name."""
 
 from __future__ import annotations
 

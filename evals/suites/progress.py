@@ -18,11 +18,11 @@ class SuiteProgress:
     started_with: int
     """Runs among `done` that were stored already when this session began."""
     seconds: float
-    """Since this session began with this system."""
+    """Seconds since this session began with this system."""
 
     @property
     def seconds_left(self) -> float:
-        """At the pace so far; NaN before the first run."""
+        """Estimate the seconds that are left, at the pace so far; NaN before the first run."""
         made = self.done - self.started_with
         return self.seconds / made * (self.total - self.done) if made else float("nan")
 

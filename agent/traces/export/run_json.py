@@ -103,7 +103,7 @@ def rows_of(line: Any, line_format: int = FORMAT) -> tuple[UUID, Rows]:
 
 
 def same_run(line: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
-    """Whether two objects of `run_lines` are the same run with the same content; a pin is no content."""
+    """Whether two objects of `run_lines` are the same run with the same content; a pin is not content."""
 
     def content(value: Mapping[str, Any]) -> dict[str, Any]:
         run = {name: part for name, part in value["run"].items() if name != "pinned"}
