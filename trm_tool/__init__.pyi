@@ -45,7 +45,11 @@ from .recommender import (
 )
 from .score_ranking import ScoreRanking as ScoreRanking
 from .text import neutralise as neutralise
-from .tool import make_retrieve_items_tool as make_retrieve_items_tool
+from .tool import (
+    RetrieveItemsItem as RetrieveItemsItem,
+    RetrieveItemsResult as RetrieveItemsResult,
+    make_retrieve_items_tool as make_retrieve_items_tool,
+)
 from .trm.artifact import Artifact as Artifact, load_artifact as load_artifact, save_artifact as save_artifact
 from .trm.model import PreferenceAwareTRM as PreferenceAwareTRM, TRMConfig as TRMConfig
 from .trm.retriever import Retriever as Retriever

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from langgraph.prebuilt import ToolRuntime
 
 T = TypeVar("T")
-FromRun: TypeAlias = "T | Callable[[ToolRuntime[Any, Any]], T]"
+FromRun: TypeAlias = T | Callable[["ToolRuntime[Any, Any]"], T]
 """A value, or a function that reads it from LangGraph's `ToolRuntime`: state, context, config and store of the run."""
 
 
-def value_for_call(name: str, given: "FromRun[T]", runtime: object) -> T:
+def value_for_call(name: str, given: FromRun[T], runtime: object) -> T:
     """Read the value of one call.
 
     Args:

@@ -20,11 +20,8 @@ from deeprec.trm_tool import (
     Where,
     neutralise,
 )
+from deeprec.trm_tool.tool import REASON_CHARS, item_line, unenforced_line
 from deeprec.trm_tool.tool_values import FromRun, value_for_call
-
-MAX_TITLE_CHARS = 80
-MAX_ID_CHARS = 200
-MAX_REASON_CHARS = 300
 
 _logger = logging.getLogger(__name__)
 
@@ -91,6 +88,7 @@ def make_recommend_tool(
             the `ToolRuntime`, and the tool was not called through `ToolNode`.
     """
     _check(history, where, lineage)
+    model_gives_history = history is None
 
     def request(own: list[str] | None, message: str | None, runtime: object) -> AgentInput:
         return AgentInput(
@@ -109,7 +107,7 @@ def make_recommend_tool(
         try:
             return _answer(await agent.ainvoke(asked))
         except (UnknownItemError, RecommenderUnavailableError, RecommenderRefusedError) as error:
-            raise _answerable(error) from error
+            raise _answerable(error, can_correct=model_gives_history) from error
 
     def recommend_blocking(
         history: list[str] | None = None,
@@ -120,15 +118,15 @@ def make_recommend_tool(
         try:
             return _answer(agent.invoke(asked))
         except (UnknownItemError, RecommenderUnavailableError, RecommenderRefusedError) as error:
-            raise _answerable(error) from error
+            raise _answerable(error, can_correct=model_gives_history) from error
 
-    form = '{"history": ["item id", "item id"], "message": "…"}' if history is None else '{"message": "…"}'
+    form = '{"history": ["item id", "item id"], "message": "…"}' if model_gives_history else '{"message": "…"}'
     return StructuredTool.from_function(
         func=recommend_blocking,
         coroutine=recommend,
         name="recommend_items",
         description="Recommend items to a person, by reasoning over their history and what they ask for.",
-        args_schema=HistoryInput if history is None else MessageInput,
+        args_schema=HistoryInput if model_gives_history else MessageInput,
         response_format="content_and_artifact",
         handle_tool_error=True,
         handle_validation_error=f"This call could not be read. Send {form}.",
@@ -153,26 +151,23 @@ def _ids(history: Sequence[str]) -> list[str]:
 
 def _answer(output: dict[str, Any] | Any) -> tuple[str, AgentOutput]:
     result = cast(AgentOutput, output)
-    lines = [
-        f"{listed['rank']}. {neutralise(listed['title'], MAX_TITLE_CHARS)} "
-        f"(id: {neutralise(listed['item_id'], MAX_ID_CHARS)})"
-        for listed in result["recommendations"]
-    ]
+    lines = [item_line(listed["rank"], listed["title"], listed["item_id"]) for listed in result["recommendations"]]
     if not lines:
         lines.append("No item fits.")
     if result["status"] != "finished":
-        detail = f": {neutralise(result['detail'], MAX_REASON_CHARS)}" if result["detail"] else ""
+        detail = f": {neutralise(result['detail'], REASON_CHARS)}" if result["detail"] else ""
         lines.append(f"Status: {result['status']}{detail}. The list may fit less well than usual.")
     if result["unenforced"]:
-        names = ", ".join(neutralise(name, MAX_TITLE_CHARS) for name in result["unenforced"])
-        lines.append(f"Not enforced: {names}. The catalogue does not have this.")
+        lines.append(unenforced_line(result["unenforced"]))
     return "\n".join(lines), result
 
 
-def _answerable(error: Exception) -> ToolException:
-    """The error as the outer model reads it."""
-    reason = neutralise(str(error), MAX_REASON_CHARS)
+def _answerable(error: Exception, *, can_correct: bool) -> ToolException:
+    """The error as the outer model reads it; `can_correct` is whether another history of its own may help."""
+    reason = neutralise(str(error), REASON_CHARS)
     _logger.warning("recommend_items answers with an error: %s", reason)
-    if isinstance(error, UnknownItemError):
+    if not isinstance(error, UnknownItemError):
+        return ToolException(f"No recommendations at the moment: {reason}")
+    if can_correct:
         return ToolException(f"{reason} Give ids as earlier answers show them after `id:`, or an empty list.")
-    return ToolException(f"No recommendations at the moment: {reason}")
+    return ToolException(f"{reason} The history does not come from you, so that another call will not help.")

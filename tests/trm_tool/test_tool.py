@@ -1,13 +1,21 @@
-from typing import Any
+import json
+from typing import Annotated, Any, TypedDict
 
 import pytest
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.graph import START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.prebuilt import ToolNode
 
 from deeprec.trm_tool import (
     Catalogue,
     ConfigError,
     Dataset,
+    RecommenderUnavailableError,
     Retrieved,
+    RetrieveItemsResult,
     Retriever,
     UnknownItemError,
     make_retrieve_items_tool,
@@ -26,14 +34,44 @@ def call(
     return message
 
 
+def ids(message: ToolMessage) -> list[str]:
+    return [item["item_id"] for item in message.artifact["items"]]
+
+
+class Shop(TypedDict, total=False):
+    """The state of an application that has the recommender as a tool."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    purchases: list[str]
+
+
+def in_a_graph(tool: BaseTool) -> Any:
+    graph = StateGraph(Shop, context_schema=dict)
+    graph.add_node("tools", ToolNode([tool]))
+    graph.add_edge(START, "tools")
+    return graph.compile()
+
+
+def asked(**args: Any) -> list[AnyMessage]:
+    return [AIMessage("", tool_calls=[{"name": "retrieve_items", "args": args, "id": "1", "type": "tool_call"}])]
+
+
 def test_the_model_gets_short_text_and_the_program_gets_ids(retriever: Retriever, catalogue: Catalogue) -> None:
     message = call(retriever, {"preference": "comedy; 1980s"})
     found = retriever.retrieve(HISTORY, "comedy; 1980s", k=5)
-    assert message.artifact == [{"item_id": item.id, "score": item.score} for item in found]
+    result: RetrieveItemsResult = message.artifact
+    assert result == {
+        "preference": "comedy; 1980s",
+        "items": [{"item_id": item.id, "title": catalogue.item(item.id).title, "score": item.score} for item in found],
+        "unenforced": [],
+        "unknown_values": [],
+    }
+    assert json.loads(json.dumps(result)) == result
     head, *lines = str(message.content).splitlines()
     assert head == "5 items for this preference:"
     assert [line.split(". ")[0] for line in lines] == ["1", "2", "3", "4", "5"]
     assert lines[0].startswith(f"1. {catalogue.item(found[0].id).title}")
+    assert [line.rpartition(" ")[2] for line in lines] == [f"{item.id})" for item in found]
 
 
 def test_a_model_is_shown_what_to_send(retriever: Retriever) -> None:
@@ -54,7 +92,7 @@ def test_a_title_cannot_play_the_protocol(retriever: Retriever) -> None:
 def test_an_empty_call_asks_by_history_alone(retriever: Retriever, empty: dict[str, Any]) -> None:
     message = call(retriever, empty)
     assert "no preference given, by history alone" in str(message.content)
-    assert [item["item_id"] for item in message.artifact] == [item.id for item in retriever.retrieve(HISTORY, k=5)]
+    assert ids(message) == [item.id for item in retriever.retrieve(HISTORY, k=5)]
 
 
 @pytest.mark.parametrize("enormous", ["comedy; " * 200, "comedy" + " " * 9_999 + "drama", "x" * 5_000_000])
@@ -62,7 +100,7 @@ def test_an_enormous_call_is_cut_and_the_answer_says_so(retriever: Retriever, en
     message = call(retriever, {"preference": enormous})
     assert "only its first 500 characters were read" in str(message.content)
     assert len(str(message.content)) < 700
-    assert len(message.artifact) == 5
+    assert len(ids(message)) == 5
 
 
 def test_a_call_just_within_the_limit_is_read_whole(retriever: Retriever) -> None:
@@ -85,13 +123,13 @@ def test_a_call_just_within_the_limit_is_read_whole(retriever: Retriever) -> Non
 def test_a_malformed_call_is_read_as_text(retriever: Retriever, malformed: object) -> None:
     message = call(retriever, {"preference": malformed, "k": 900, "unknown": None})
     assert message.status == "success"
-    assert len(message.artifact) == 5
+    assert len(ids(message)) == 5
 
 
 def test_when_nothing_is_left_the_answer_says_so(retriever: Retriever, catalogue: Catalogue) -> None:
     message = call(retriever, {"preference": "comedy"}, history=catalogue.ids)
     assert message.content == "0 items for this preference; none is left."
-    assert message.artifact == []
+    assert ids(message) == []
 
 
 def test_a_wrong_history_or_k_is_refused_when_the_tool_is_made(retriever: Retriever) -> None:
@@ -108,7 +146,7 @@ def test_constraints_diversity_and_trust_are_the_operators(retriever: Retriever)
     tool = make_retrieve_items_tool(retriever, history=HISTORY, k=5, where=where, diversity=0.8, trust=1)
     message = tool.invoke({"name": tool.name, "args": {"preference": "comedy"}, "id": "1", "type": "tool_call"})
     found = retriever.retrieve(HISTORY, "comedy", k=5, where=where, diversity=0.8, trust=1)
-    assert [item["item_id"] for item in message.artifact] == [item.id for item in found]
+    assert ids(message) == [item.id for item in found]
     assert list(tool.args) == ["preference"]  # the model can loosen neither
     with pytest.raises(ConfigError, match=r"where\.colour cannot be enforced; .* are: release_year"):
         make_retrieve_items_tool(retriever, history=HISTORY, where={"colour": {"in": ["red"]}})
@@ -121,14 +159,14 @@ def test_constraints_diversity_and_trust_are_the_operators(retriever: Retriever)
 async def test_the_tool_runs_in_an_event_loop(retriever: Retriever) -> None:
     tool = make_retrieve_items_tool(retriever, history=HISTORY, k=3)
     message = await tool.ainvoke({"name": tool.name, "args": {"preference": "drama"}, "id": "1", "type": "tool_call"})
-    assert len(message.artifact) == 3
+    assert len(ids(message)) == 3
 
 
 def test_a_recommender_of_ones_own_is_a_tool_as_well(dataset: Dataset) -> None:
     own = CoOccurrence(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
     tool = make_retrieve_items_tool(own, history=HISTORY, k=3)
     message = tool.invoke({"name": tool.name, "args": {"preference": "drama"}, "id": "1", "type": "tool_call"})
-    assert message.artifact == [{"item_id": item.id, "score": item.score} for item in own.retrieve(HISTORY, k=3)]
+    assert ids(message) == [item.id for item in own.retrieve(HISTORY, k=3)]
     with pytest.raises(ConfigError, match="CoOccurrence offers neither `diversity`"):
         make_retrieve_items_tool(own, history=HISTORY, diversity=0.2)
 
@@ -138,9 +176,7 @@ async def test_an_asynchronous_recommender_is_a_tool_in_an_event_loop(dataset: D
     where = {"studio": {"in": ["Fox"]}}
     tool = make_retrieve_items_tool(RemoteCoOccurrence(own), history=HISTORY, k=3, where=where)
     message = await tool.ainvoke({"name": tool.name, "args": {"preference": "drama"}, "id": "1", "type": "tool_call"})
-    assert [item["item_id"] for item in message.artifact] == [
-        item.id for item in own.retrieve(HISTORY, k=3, where=where)
-    ]
+    assert ids(message) == [item.id for item in own.retrieve(HISTORY, k=3, where=where)]
     for wrong, error, why in (
         ({"history": ["nope"]}, UnknownItemError, "'nope'"),
         ({"history": "900"}, ConfigError, "history is the text '900'"),
@@ -163,3 +199,81 @@ async def test_a_constraint_that_a_remote_recommender_cannot_enforce_fails_its_c
     tool = make_retrieve_items_tool(Lenient(own), history=HISTORY, where={"studio": {"in": ["Fox"]}})
     with pytest.raises(ConfigError, match=r"where\.studio cannot be enforced"):
         await tool.ainvoke({"preference": "drama"})
+
+
+async def test_a_run_of_the_outer_graph_gives_history_and_constraints(dataset: Dataset, retriever: Retriever) -> None:
+    own = CoOccurrence(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    for recommender in (retriever, own, RemoteCoOccurrence(own)):
+        tool = make_retrieve_items_tool(
+            recommender,
+            history=lambda runtime: runtime.state["purchases"],
+            where=lambda runtime: {"studio": {"in": [runtime.context["studio"]]}},
+            k=3,
+        )
+        assert list(convert_to_openai_tool(tool)["function"]["parameters"]["properties"]) == ["preference"]
+        for purchases, studio in ((["900", "893"], "Fox"), (["886"], "Pixar")):
+            message = (
+                await in_a_graph(tool).ainvoke(
+                    {"messages": asked(preference="drama", history=["1"], runtime={}), "purchases": purchases},
+                    context={"studio": studio},
+                )
+            )["messages"][-1]
+            local = own if isinstance(recommender, RemoteCoOccurrence) else recommender
+            found = local.retrieve(purchases, "drama", k=3, where={"studio": {"in": [studio]}})
+            assert ids(message) == [item.id for item in found]
+        with pytest.raises(ConfigError, match=r"history is a function of the ToolRuntime"):
+            await tool.ainvoke({"preference": "drama", "runtime": {"state": {"purchases": []}}})
+
+
+def test_an_unknown_id_of_the_outer_run_is_an_answer(retriever: Retriever) -> None:
+    tool = make_retrieve_items_tool(retriever, history=lambda runtime: runtime.state["purchases"])
+    message = in_a_graph(tool).invoke({"messages": asked(preference="drama"), "purchases": ["nope"]})["messages"][-1]
+    assert message.status == "error"
+    assert "nope" in message.content
+
+
+async def test_an_unavailable_recommender_is_an_answer(dataset: Dataset) -> None:
+    class Unavailable(CoOccurrence):
+        available = True
+
+        def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+            if not self.available:
+                raise RecommenderUnavailableError("the <b>service</b> does not answer")
+            return super().retrieve(*arguments, **options)
+
+    own = Unavailable(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    for recommender in (own, RemoteCoOccurrence(own)):
+        own.available = True
+        tool = make_retrieve_items_tool(recommender, history=HISTORY)
+        own.available = False
+        message = (await in_a_graph(tool).ainvoke({"messages": asked(preference="drama")}))["messages"][-1]
+        assert message.status == "error"
+        assert "the ‹b›service‹/b› does not answer" in message.content
+
+
+def test_what_a_constraint_of_the_outer_run_could_not_do_stands_in_the_answer(retriever: Retriever) -> None:
+    where = {"colour": {"in": ["red"]}, "studio": {"in": ["Fox", "Pixer"]}}
+    tool = make_retrieve_items_tool(retriever, history=HISTORY, k=3, where=lambda runtime: where)
+    message = in_a_graph(tool).invoke({"messages": asked(preference="drama")})["messages"][-1]
+    assert message.artifact["unenforced"] == ["colour"]
+    assert [(value["attribute"], value["value"]) for value in message.artifact["unknown_values"]] == [
+        ("studio", "Pixer")
+    ]
+    assert "Pixar" in message.artifact["unknown_values"][0]["close"]
+    assert "Not enforced: colour" in message.content
+    assert json.loads(json.dumps(message.artifact)) == message.artifact
+
+
+async def test_the_tool_keeps_langchains_contract_of_tools(retriever: Retriever) -> None:
+    tool = make_retrieve_items_tool(retriever, history=HISTORY, k=3)
+    assert isinstance(tool, StructuredTool)
+    assert tool.name
+    assert tool.description
+    assert tool.get_input_schema().model_validate({"preference": "drama"}).model_dump() == {"preference": "drama"}
+    call = {"name": tool.name, "args": {"preference": "drama"}, "id": "7", "type": "tool_call"}
+    for message in (tool.invoke(call), await tool.ainvoke(call)):
+        assert isinstance(message, ToolMessage)
+        assert isinstance(message.content, str)
+        assert message.tool_call_id == "7"
+    for text in (tool.invoke({"preference": "drama"}), await tool.ainvoke({"preference": "drama"})):
+        assert isinstance(text, str)  # without a call's id the content alone comes back

@@ -8,6 +8,7 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
@@ -49,11 +50,11 @@ def requests(tool: BaseTool, **args: Any) -> AIMessage:
     return AIMessage("", tool_calls=[{"name": tool.name, "args": args, "id": "1", "type": "tool_call"}])
 
 
-def outer_graph(tool: BaseTool) -> Any:
+def outer_graph(tool: BaseTool, checkpointer: InMemorySaver | None = None) -> Any:
     graph = StateGraph(Outer, context_schema=Session)
     graph.add_node("tools", ToolNode([tool]))
     graph.add_edge(START, "tools")
-    return graph.compile()
+    return graph.compile(checkpointer=checkpointer)
 
 
 def call(tool: BaseTool, **args: Any) -> dict[str, Any]:
@@ -119,6 +120,32 @@ async def test_an_unknown_id_or_title_is_an_answer_and_the_outer_run_goes_on(
         assert answer.status == "error"
         assert unknown in str(answer.content)
         assert "empty list" in str(answer.content)  # what the model can do about it
+
+
+async def test_an_unknown_id_that_the_program_gave_is_an_answer_as_well(
+    policy: CompletionPolicy, retriever: Retriever
+) -> None:
+    tool = make_recommend_tool(build_graph(policy, retriever, config=CONFIG), history=["nope"])
+    output = await outer_graph(tool).ainvoke({"messages": [requests(tool)]})
+    assert output["messages"][-1].status == "error"
+    assert "does not come from you" in output["messages"][-1].content
+
+
+async def test_two_calls_of_one_message_are_two_runs(
+    policy: CompletionPolicy, retriever: Retriever, store: TraceStore, history: list[str]
+) -> None:
+    config = AgentConfig(guided=True, k=3, retrieve_k=4, max_retrievals=2)
+    tool = make_recommend_tool(build_graph(policy, retriever, config=config, recorder=SqlRecorder(store)))
+    calls = [{"name": tool.name, "args": {"history": history, "message": text}, "id": text} for text in ("a", "b")]
+    outer = outer_graph(tool, InMemorySaver())
+    for turn in (1, 2):
+        output = await outer.ainvoke(
+            {"messages": [AIMessage("", tool_calls=calls)]}, {"configurable": {"thread_id": "1"}}
+        )
+        answers = output["messages"][-2:]
+        assert [answer.tool_call_id for answer in answers] == ["a", "b"]
+        assert {answer.artifact["status"] for answer in answers} <= {"finished", "budget"}
+        assert len(list(store.traces(RunFilter()))) == 2 * turn
 
 
 async def test_an_unavailable_recommender_is_an_answer_as_well(
