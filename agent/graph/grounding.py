@@ -41,22 +41,24 @@ def fill_list(
     """Make the list that a person gets.
 
     The items that the model wrote come first, without repeats; the other candidates follow by fused retrieval rank. The
-    recommender's own ranking takes over where the run fell back, or where it found nothing at all.
+    recommender's own ranking takes over where the run found nothing at all, and goes on where it fell back.
 
     Returns:
         At most `k` different items, ranks from 1.
     """
-    if fallback or not candidates:
-        return [
-            RecommendationRecord(rank=rank, item_id=item["item_id"], score=item["score"], source="fallback")
-            for rank, item in enumerate(own_ranking[:k], start=1)
-        ]
     chosen = {listed.item_id: listed for listed in reversed(written)}  # the first of a repeat stays
     kept = sorted(chosen.values(), key=lambda listed: listed.rank)[:k]
     others = [candidate for candidate in candidates if candidate["item_id"] not in chosen]
     others.sort(key=lambda candidate: -candidate["fused"])
-    filled = [_listed(rank, candidate, "filled") for rank, candidate in enumerate(others, start=len(kept) + 1)]
-    return [*(replace(listed, rank=rank) for rank, listed in enumerate(kept, start=1)), *filled][:k]
+    listed = [*kept, *(_listed(0, candidate, "filled") for candidate in others)]
+    if fallback or not candidates:
+        found = {candidate["item_id"] for candidate in candidates}
+        listed += [
+            RecommendationRecord(rank=0, item_id=item["item_id"], score=item["score"], source="fallback")
+            for item in own_ranking
+            if item["item_id"] not in found
+        ]
+    return [replace(position, rank=rank) for rank, position in enumerate(listed[:k], start=1)]
 
 
 def _listed(rank: int, candidate: Candidate, source: Source) -> RecommendationRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from time import perf_counter
 from uuid import UUID
@@ -17,11 +18,12 @@ from deeprec.agent.graph.budgets import (
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
-from deeprec.agent.graph.policy_calls import PolicyCalls
+from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
 from deeprec.agent.graph.recommender_calls import RecommenderCalls
 from deeprec.agent.graph.run_start import RunStart
-from deeprec.agent.graph.state import AgentState, Ending, RunRequest
+from deeprec.agent.graph.state import AgentState, Ending, RankedItem, RunRequest
 from deeprec.agent.protocols import AgentProtocol, Briefing
+from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
 from deeprec.agent.traces.store.recorder import Recorder
 from deeprec.trm_tool import (
@@ -33,6 +35,9 @@ from deeprec.trm_tool import (
     UnknownItemError,
     neutralise,
 )
+from deeprec.trm_tool.text import plain
+
+_log = logging.getLogger(__name__)
 
 MAX_SUMMARY_CHARS = 80
 """Characters that a prompt shows of one item."""
@@ -46,7 +51,7 @@ class Nodes:
     ) -> None:
         """Raises ConfigError where the protocol is guided and the catalogue knows no phrase."""
         self._recommender, self._config, self._recorder = recommender, config, recorder
-        self._recommender_calls = RecommenderCalls(recommender, trust=config.trust)
+        self._recommender_calls = RecommenderCalls(recommender)
         self._policy_calls = PolicyCalls(protocol, config, recorder)
         self._phrases = common_phrases(recommender.catalogue) if protocol.guided else []
 
@@ -62,7 +67,12 @@ class Nodes:
         start = RunStart.of(state)
         try:
             own = await self._recommender_calls.retrieve(
-                start.history, None, k=self._config.k, where=start.where, timeout_s=self._config.max_seconds
+                start.history,
+                None,
+                k=self._config.k,
+                trust=self._config.trust,
+                where=start.where,
+                timeout_s=self._config.max_seconds,
             )
             shown = [self._summary(item_id) for item_id in start.history[-self._config.max_history :]]
             conversation, ending = await self._policy_calls.open(
@@ -89,11 +99,12 @@ class Nodes:
             "unenforced": list(own.unenforced),
             "request": RunRequest(
                 history=start.history,
+                message=start.message,
                 where=start.where,
                 seed=start.lineage.get("seed"),
                 turn_seeds=start.lineage.get("turn_seeds", "hashed"),
                 phrases=phrases,
-                own_ranking=[{"item_id": item.id, "score": item.score} for item in own],
+                own_ranking=_ranked(own),
                 spent_ms=(perf_counter() - started) * 1000,
             ),
             "conversation": conversation,
@@ -188,13 +199,11 @@ class Nodes:
         status: Outcome = ending["status"] if ending else "finished"
         detail = ending["detail"] if ending else None
         written = [RecommendationRecord(**listed) for listed in state["written"]]
-        filled = fill_list(
-            written,
-            state["candidates"],
-            state["request"]["own_ranking"],
-            k=self._config.k,
-            fallback=status == "fallback",
-        )
+        k, is_fallback, found = self._config.k, status == "fallback", state["candidates"]
+        own: list[RankedItem] = []
+        if not found or (is_fallback and len(found) < k):
+            own = await self._ranking_without_model(state, started)
+        filled = fill_list(written, found, own, k=k, fallback=is_fallback)
         titles = [self._recommender.catalogue.item(listed.item_id).title for listed in filled]
         await self._recorder.finish_run(
             UUID(state["run_id"]),
@@ -244,6 +253,7 @@ class Nodes:
                 request["history"],
                 preference,
                 k=self._config.retrieve_k,
+                trust=self._config.trust,
                 where=request["where"],
                 timeout_s=seconds_left(state, self._config, started),
             )
@@ -260,5 +270,31 @@ class Nodes:
             detail=failure,
         )
 
+    async def _ranking_without_model(self, state: AgentState, started: float) -> list[RankedItem]:
+        """The recommender's ranking for the person's own message, else the one for the history alone."""
+        request = state["request"]
+        message = plain(request.get("message") or "", MAX_MESSAGE_CHARS)
+        if not message:
+            return request["own_ranking"]
+        try:
+            found = await self._recommender_calls.retrieve(
+                request["history"],
+                message,
+                k=self._config.k,
+                trust=None,  # the person's own words, whatever a model's guesses deserve
+                where=request["where"],
+                timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, self._config, started)),
+            )
+        except (RecommenderUnavailableError, RecommenderRefusedError) as error:
+            _log.warning(
+                "Run %s: the list ignores the message, for which the recommender gave none: %s", state["run_id"], error
+            )
+            return request["own_ranking"]
+        return _ranked(found) or request["own_ranking"]
+
     def _summary(self, item_id: str) -> str:
         return neutralise(self._recommender.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)
+
+
+def _ranked(found: Retrieved) -> list[RankedItem]:
+    return [RankedItem(item_id=item.id, score=item.score) for item in found]

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -24,8 +24,8 @@ RetrieverUnavailableError = RecommenderUnavailableError
 class RecommenderCalls:
     """A recommender as the nodes call it."""
 
-    def __init__(self, recommender: AnyRecommender, *, trust: float | None) -> None:
-        self._recommender, self._trust = recommender, trust
+    def __init__(self, recommender: AnyRecommender) -> None:
+        self._recommender = recommender
         self._is_async = is_async(recommender)
 
     async def retrieve(
@@ -34,6 +34,7 @@ class RecommenderCalls:
         preference: str | None,
         *,
         k: int,
+        trust: float | None,
         where: Mapping[str, Any] | None,
         timeout_s: float,
     ) -> Retrieved:
@@ -43,6 +44,7 @@ class RecommenderCalls:
             history: Item ids, oldest first.
             preference: What the items should be like; None for the history alone.
             k: Items to return, at most.
+            trust: How far the preference is trusted, 0 to 1; None leaves it to the recommender.
             where: Constraints on attributes.
             timeout_s: What all attempts and the waits between them may take together.
 
@@ -55,12 +57,13 @@ class RecommenderCalls:
             ConfigError: the recommender returned something else than a `Retrieved`.
             Exception: whatever else the recommender raises, at once.
         """
+        call = partial(self._recommender.retrieve, history, preference, k=k, trust=trust, where=where)
         failure: Exception | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 for attempt in range(1, MAX_ATTEMPTS + 1):
                     try:
-                        return _plain(await self._call(history, preference, k, where), self._recommender)
+                        return _plain(await self._call(call), self._recommender)
                     except Exception as error:
                         if not is_unavailable(error):
                             raise
@@ -76,10 +79,7 @@ class RecommenderCalls:
             f"The recommender failed {MAX_ATTEMPTS} times{_last(failure)}. Check that it runs and can be reached."
         ) from failure
 
-    async def _call(
-        self, history: Sequence[str], preference: str | None, k: int, where: Mapping[str, Any] | None
-    ) -> object:
-        call = partial(self._recommender.retrieve, history, preference, k=k, trust=self._trust, where=where)
+    async def _call(self, call: Callable[[], Any]) -> object:
         answer = call() if self._is_async else await _threads().run(call)
         return await answer if inspect.isawaitable(answer) else answer
 

@@ -6,7 +6,7 @@ No key has a reducer: each node writes a key whole. So a thread that goes on kee
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict  # typing's own is refused by pydantic before Python 3.12
 
@@ -58,7 +58,7 @@ class Recommended(TypedDict):
 
 
 class RankedItem(TypedDict):
-    """One position of the recommender's own ranking, without a preference."""
+    """One position of a ranking that the recommender made without the model."""
 
     item_id: str
     score: float
@@ -68,13 +68,15 @@ class RunRequest(TypedDict):
     """The request as `prepare` took it, with what stays the same for the whole run, and the time spent."""
 
     history: list[str]
+    message: NotRequired[str | None]
+    """What a list without the model is made from; checkpoints of earlier versions lack it."""
     where: Mapping[str, Any] | None
     seed: int | None
     turn_seeds: SeedRule
     phrases: list[str]
     """What a guided model may choose its preferences from; empty in a run that is not guided."""
     own_ranking: list[RankedItem]
-    """What the run falls back on, best first."""
+    """The recommender's ranking by the history alone, best first."""
     spent_ms: float
     """Wall time inside the nodes."""
 

@@ -147,7 +147,7 @@ def weaknesses(results: SuiteResults) -> list[str]:
             warnings.append(f"{system.name} ran for {len(system.users)} of {most} users: its row is another sample.")
         if ended.get("fallback", 0):
             share = f"{ended['fallback']} of {system.runs} runs of {system.name}"
-            warnings.append(f"{share} fell back to the recommender's own list; their written list counts as empty.")
+            warnings.append(f"{share} fell back to a list without the model; their written list counts as empty.")
         if len(system.made_by) > 1:
             makers = "; ".join(system.made_by)
             warnings.append(

@@ -174,7 +174,7 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
     if run.status == "running":
         raise refuse("running", "It is still running, or its process was killed.")
     if run.status == "fallback":
-        raise refuse("fallback", "Its list is the recommender's own ranking, not the policy's.")
+        raise refuse("fallback", "The policy or the recommender failed, so that its list is not the policy's.")
     if run.fork is not None and run.fork.get("turn") is not None:
         raise refuse("edited", "A preference in it was written by a person, not by the policy.")
     if run.guided and not allow_guided:

@@ -218,7 +218,7 @@ async def test_a_server_that_is_down_ends_in_the_recommenders_own_ranking(
     assert store.run(UUID(output["run_id"])).status == "fallback"
 
 
-async def test_a_server_that_fails_in_mid_run_ends_in_the_recommenders_own_ranking(
+async def test_a_server_that_fails_in_mid_run_ends_with_what_the_retrievals_found(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore, history: list[str]
 ) -> None:
     def fail(handler: Any) -> None:
@@ -231,10 +231,10 @@ async def test_a_server_that_fails_in_mid_run_ends_in_the_recommenders_own_ranki
     trace = store.run(UUID(output["run_id"]))
     assert output["status"] == trace.status == "fallback"
     assert [turn.action for turn in trace.turns] == ["retrieve", "unavailable"]
-    assert {place["source"] for place in output["recommendations"]} == {"fallback"}
+    assert {place["source"] for place in output["recommendations"]} == {"filled"}
 
 
-async def test_a_recommender_that_fails_is_asked_again_and_then_its_first_ranking_stands(
+async def test_a_recommender_that_fails_is_asked_again_and_then_what_it_found_stands(
     server: TinyServer,
     policy: CompletionPolicy,
     retriever: Retriever,
@@ -259,7 +259,7 @@ async def test_a_recommender_that_fails_is_asked_again_and_then_its_first_rankin
     assert calls.count("drama") == 3
     assert output["status"] == "fallback"
     assert "failed 3 times" in str(output["detail"])
-    assert {place["source"] for place in output["recommendations"]} == {"fallback"}
+    assert {place["source"] for place in output["recommendations"]} == {"filled"}
     assert "gone" in str(store.run(UUID(output["run_id"])).retrievals[1].detail)
 
 

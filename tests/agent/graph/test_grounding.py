@@ -1,5 +1,3 @@
-import pytest
-
 from deeprec.agent import Candidate, RankedItem, fill_list, ground
 
 
@@ -36,8 +34,18 @@ def test_a_list_is_cut_at_k() -> None:
     assert len(fill_list(written, found, [], k=2, fallback=False)) == 2
 
 
-@pytest.mark.parametrize(("found", "fallback"), [([], False), (candidates(0.1), True)])
-def test_without_candidates_or_policy_the_recommender_ranks(found: list[Candidate], fallback: bool) -> None:
-    own: list[RankedItem] = [{"item_id": "a", "score": 0.9}, {"item_id": "b", "score": 0.8}]
-    filled = fill_list([], found, own, k=1, fallback=fallback)
-    assert [(place.item_id, place.source, place.retrieval) for place in filled] == [("a", "fallback", None)]
+OWN: list[RankedItem] = [{"item_id": "item1", "score": 0.9}, {"item_id": "b", "score": 0.8}]
+
+
+def test_without_candidates_the_recommender_ranks() -> None:
+    filled = fill_list([], [], OWN, k=1, fallback=False)
+    assert [(place.item_id, place.source, place.retrieval) for place in filled] == [("item1", "fallback", None)]
+
+
+def test_a_fallback_keeps_what_retrievals_found_and_goes_on_with_the_recommenders_ranking() -> None:
+    filled = fill_list([], candidates(0.1, 0.2), OWN, k=4, fallback=True)
+    assert [(place.rank, place.item_id, place.source) for place in filled] == [
+        (1, "item2", "filled"),
+        (2, "item1", "filled"),
+        (3, "b", "fallback"),
+    ]
