@@ -65,7 +65,7 @@ def make_recommend_tool(
 
     The outer model sets `message`, and `history` where that is not given here; it neither sees nor sets the rest. Each
     of `history`, `where` and `lineage` is a value, the same in every call, or a function of LangGraph's `ToolRuntime`,
-    which `ToolNode` injects: it has the state, the context, the config and the store of the outer run.
+    which `ToolNode` injects: its `state` is what `InjectedState` reads, beside context, config and store of the run.
 
         make_recommend_tool(
             agent,
@@ -92,7 +92,7 @@ def make_recommend_tool(
 
     def request(own: list[str] | None, message: str | None, runtime: object) -> AgentInput:
         return AgentInput(
-            history=list(own or ()) if history is None else _ids(value_for_call("history", history, runtime)),
+            history=own or [] if history is None else cast(list[str], value_for_call("history", history, runtime)),
             message=message,
             where=value_for_call("where", where, runtime),
             lineage=value_for_call("lineage", lineage, runtime),
@@ -109,7 +109,7 @@ def make_recommend_tool(
         except (UnknownItemError, RecommenderUnavailableError, RecommenderRefusedError) as error:
             raise _answerable(error, can_correct=model_gives_history) from error
 
-    def recommend_blocking(
+    def recommend_sync(
         history: list[str] | None = None,
         message: str | None = None,
         runtime: Annotated[Any, InjectedToolArg] = None,
@@ -122,7 +122,7 @@ def make_recommend_tool(
 
     form = '{"history": ["item id", "item id"], "message": "…"}' if model_gives_history else '{"message": "…"}'
     return StructuredTool.from_function(
-        func=recommend_blocking,
+        func=recommend_sync,
         coroutine=recommend,
         name="recommend_items",
         description="Recommend items to a person, by reasoning over their history and what they ask for.",
@@ -143,10 +143,6 @@ def _check(history: object, where: object, lineage: object) -> None:
             "lineage has a run_id, so that every call would be the same run. Leave it out, or give a function that "
             "returns another one for each call."
         )
-
-
-def _ids(history: Sequence[str]) -> list[str]:
-    return history if isinstance(history, str) else list(history)  # type: ignore[return-value]  # refused by the run
 
 
 def _answer(output: dict[str, Any] | Any) -> tuple[str, AgentOutput]:

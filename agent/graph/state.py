@@ -11,7 +11,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict  # typing's own is refused by pydantic before Python 3.12
 
 from deeprec.agent.graph.turn_seeds import SeedRule
-from deeprec.agent.traces.records import Outcome
+from deeprec.agent.traces.records import Outcome, Status
 
 
 class Lineage(TypedDict, total=False):
@@ -103,8 +103,8 @@ class AgentOutput(TypedDict, total=False):
     """The result of a run."""
 
     run_id: str
-    status: str
-    """`finished`, `malformed`, `budget` or `fallback`."""
+    status: Status
+    """`finished`, `malformed`, `budget` or `fallback`; `running` in the state of a run that has not ended."""
     detail: str | None
     recommendations: list[Recommended]
     unenforced: list[str]

@@ -235,6 +235,16 @@ async def test_a_tool_that_reads_the_outer_run_says_so_where_there_is_none(
             await tool.ainvoke(call(tool, **runtime))
 
 
+async def test_a_function_that_reads_no_history_is_an_error_of_the_program(
+    policy: CompletionPolicy, retriever: Retriever
+) -> None:
+    agent = build_graph(policy, retriever, config=CONFIG)
+    for nothing, why in ((None, "has no history"), ("900", "must be a list"), ({"900"}, "must be a list")):
+        tool = make_recommend_tool(agent, history=lambda runtime, nothing=nothing: nothing)  # type: ignore[misc]
+        with pytest.raises(ConfigError, match=why):
+            await outer_graph(tool).ainvoke({"messages": [requests(tool)]})
+
+
 @pytest.mark.parametrize(
     ("bound", "why"),
     [
