@@ -1,8 +1,16 @@
 """The exception tree. Every mistake of a user raises a `DeepRecError`, and the command line exits with 2."""
 
+from deeprec.trm_tool.text import hide_passwords
+
 
 class DeepRecError(Exception):
-    """A mistake that the caller can correct. The message states what was seen, why it fails and what to do next."""
+    """A mistake that the caller can correct. The message states what was seen, why it fails and what to do next.
+
+    Passwords and keys in addresses are masked in the message, whoever wrote it: it reaches logs, terminals and runs.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(hide_passwords(part) if isinstance(part, str) else part for part in args))
 
 
 class ConfigError(DeepRecError, ValueError):

@@ -18,6 +18,24 @@ _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 # Variation selectors can carry hidden bytes.
 _SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
+# Before the host of a web address anything may be a key; a database's user is no secret, its password is.
+_SECRETS = (
+    (re.compile(r"(https?://)[^\s/?#]*@", re.IGNORECASE), r"\1***@"),
+    (re.compile(r"\b((?!https?:)[a-z][a-z0-9+.-]*://[^\s:/@?#]*:)[^\s?]*@", re.IGNORECASE), r"\1***@"),
+    (
+        re.compile(r"([?&][\w.-]*(?:password|passwd|secret|token|key|credential)[\w.-]*=)[^&\s#'\"]+", re.IGNORECASE),
+        r"\1***",
+    ),
+)
+
+
+def hide_passwords(text: str) -> str:
+    """Replace passwords and keys in the addresses that stand in a text by `***`; all else stays as it is."""
+    if "://" in text:
+        for pattern, masked in _SECRETS:
+            text = pattern.sub(masked, text)
+    return text
+
 
 def plain(text: str, max_chars: int) -> str:
     """Text on one line without invisible characters or lone surrogates, cut at `max_chars`.

@@ -19,6 +19,7 @@ from deeprec.agent.serving.model_server import Engine, make_server
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL, DEFAULT_PORT, Dtype, ServerProcess
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
 from deeprec.agent.views.visible_text import visible
+from deeprec.trm_tool.text import hide_passwords
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -101,7 +102,8 @@ def load(
     loaded = asyncio.run(load_adapter(base_url, called, adapter))
     already = "" if loaded else " already, and keeps it: other weights need another --name"
     typer.echo(
-        f"{base_url} has {called}{already}. Ask it with `deeprec recommend --free --model {called} --history ID,ID`."
+        f"{hide_passwords(base_url)} has {called}{already}. "
+        f"Ask it with `deeprec recommend --free --model {called} --history ID,ID`."
     )
 
 

@@ -20,6 +20,7 @@ from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
+from deeprec.trm_tool.text import hide_passwords
 
 RunArgument = Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")]
 RecommenderOption = Annotated[Path, typer.Option("--artifact", help="The recommender that the run was made with.")]
@@ -121,6 +122,9 @@ async def _again(
     console = Console()
     console.print(render_comparison(original, child, retriever.catalogue))
     console.print(
-        Text(f"deeprec traces show {str(child.run.run_id)[:8]} --store {store}   shows the new run", style="dim"),
+        Text(
+            f"deeprec traces show {str(child.run.run_id)[:8]} --store {hide_passwords(store)}   shows the new run",
+            style="dim",
+        ),
         soft_wrap=True,
     )

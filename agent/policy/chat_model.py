@@ -1,11 +1,12 @@
 """A LangChain chat model on an OpenAI-compatible server, for the tools protocol."""
 
+import os
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from deeprec.agent.policy.openai_endpoint import find_api_key
-from deeprec.agent.policy.server_address import is_loopback, split_base_url
+from deeprec.agent.policy.server_address import split_base_url
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
@@ -42,12 +43,12 @@ def make_chat_model(
     Raises:
         ConfigError: the address is not one of HTTP, or the key cannot be sent.
     """
-    import openai
     from langchain_openai import ChatOpenAI
 
+    from deeprec.agent.policy.http_clients import make_async_client, make_sync_client
+
     url, _ = split_base_url(base_url)
-    # A proxy named in the environment cannot reach this machine's own address.
-    local = is_loopback(url)
+    proxy = os.environ.get("OPENAI_PROXY") or None
     return ChatOpenAI(
         base_url=url,
         model=model,
@@ -59,8 +60,9 @@ def make_chat_model(
         timeout=timeout_s,
         max_retries=max_retries,
         logprobs=logprobs or None,
-        http_client=openai.DefaultHttpxClient(trust_env=False) if local else None,
-        http_async_client=openai.DefaultAsyncHttpxClient(trust_env=False) if local else None,
+        openai_proxy="",  # the clients have it; LangChain refuses both
+        http_client=make_sync_client(base_url, proxy=proxy),
+        http_async_client=make_async_client(base_url, proxy=proxy),
         use_responses_api=False,
         stream_usage=True,
     )

@@ -15,7 +15,8 @@ import openai
 from openai import AsyncOpenAI
 from pydantic import BaseModel, ValidationError
 
-from deeprec.agent.policy.server_address import is_loopback, split_base_url
+from deeprec.agent.policy.http_clients import RedirectRefusedError, make_async_client
+from deeprec.agent.policy.server_address import split_base_url
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 
 _logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Endpoint:
         self, base_url: str, *, api_key: str | None, timeout_s: float, max_retries: int, retry_wait_s: float
     ) -> None:
         self.base_url, self.root = split_base_url(base_url)
+        self._named_url = base_url  # with the name and password that may stand in it
         if not timeout_s > 0 or max_retries < 0 or retry_wait_s < 0:
             raise ConfigError(
                 f"timeout_s is {timeout_s}, max_retries {max_retries}, retry_wait_s {retry_wait_s}; "
@@ -151,6 +153,8 @@ class Endpoint:
             except openai.APIConnectionError as error:
                 problem, cause = f"cannot be reached ({_root_cause(error)})", error
                 advice = "Start a server with `deeprec llm serve`, or name another with --base-url."
+            except RedirectRefusedError as error:
+                raise PolicyRejectedError(f"{url} {error}") from error
             except (InvalidAnswerError, openai.OpenAIError) as error:
                 problem, cause = f"gave an invalid answer: {error}", error
                 advice = "Check that a vLLM server, and nothing else, answers at this address."
@@ -163,9 +167,8 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            # A proxy named in the environment cannot reach this machine's own address.
-            direct = openai.DefaultAsyncHttpxClient(trust_env=False) if is_loopback(self.base_url) else None
-            client = AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, max_retries=0, http_client=direct)
+            http = make_async_client(self._named_url)
+            client = AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, max_retries=0, http_client=http)
             self._clients[loop] = client
         return client
 
@@ -227,7 +230,7 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _shorten(text: str, limit: int) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text[: 4 * limit].split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

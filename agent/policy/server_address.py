@@ -1,13 +1,15 @@
-"""Addresses of model servers: their two roots, and whether they are this machine's own."""
+"""Addresses of model servers: their two roots, the credentials in them, and whether they are this machine's own."""
 
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from deeprec.trm_tool.errors import ConfigError
 
 
 def split_base_url(base_url: str) -> tuple[str, str]:
     """Split an address, with or without `/v1`, into that of the OpenAI routes and that of vLLM's own routes.
+
+    A name and a password in it are left out, so that no log shows them; `credentials_in` reads them.
 
     Raises:
         ConfigError: it is not an address of HTTP.
@@ -19,8 +21,17 @@ def split_base_url(base_url: str) -> tuple[str, str]:
         is_address = False
     if not is_address:
         raise ConfigError(f"The server's address is {base_url!r}; write it as http://HOST:PORT/v1.")
-    root = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
+    place = parts.netloc.rpartition("@")[2]
+    root = f"{parts.scheme}://{place}{parts.path}".rstrip("/").removesuffix("/v1")
     return f"{root}/v1", root
+
+
+def credentials_in(base_url: str) -> tuple[str, str] | None:
+    """Read the name and the password of HTTP's basic authentication in an address; None where it has neither."""
+    parts = urlsplit(base_url.strip())
+    if parts.username is None:
+        return None
+    return unquote(parts.username), unquote(parts.password or "")
 
 
 def is_loopback(url: str) -> bool:

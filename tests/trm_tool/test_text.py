@@ -1,7 +1,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from deeprec.trm_tool import neutralise
+from deeprec.trm_tool import ConfigError, DeepRecError, neutralise
+from deeprec.trm_tool.text import hide_passwords
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,22 @@ def test_any_text_becomes_one_short_safe_line_and_stays_so(text: str, max_chars:
     assert safe.isprintable()
     safe.encode()
     assert neutralise(safe, max_chars) == safe
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:pw@host:1/v1 is busy", "http://***@host:1/v1 is busy"),
+        ("HTTPS://sk-123@host/v1", "HTTPS://***@host/v1"),
+        ("'postgresql+psycopg://me:p@ss/w@host/db?sslpassword=pw&a=1' or me@x", "'postgresql+psycopg://me:***@host/db"
+         "?sslpassword=***&a=1' or me@x"),
+        ("postgresql://postgres@/db?host=/run", "postgresql://postgres@/db?host=/run"),
+        ("http://127.0.0.1:80/models/a@2 and https://h/?api_key=pw", "http://127.0.0.1:80/models/a@2 and https://h/"
+         "?api_key=***"),
+        ("no address: a:b@c?key=1", "no address: a:b@c?key=1"),
+    ],
+)  # fmt: skip
+def test_addresses_are_shown_without_passwords_and_keys(text: str, shown: str) -> None:
+    assert hide_passwords(text) == shown
+    for kind in (DeepRecError, ConfigError):
+        assert str(kind(text)) == shown

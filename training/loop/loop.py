@@ -52,6 +52,7 @@ from deeprec.training.trainers.sft import train_sft
 from deeprec.training.trainers.step_report import StepReport, TrainingError
 from deeprec.training.trainers.trainer_config import SftConfig
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Recommender, Retriever
+from deeprec.trm_tool.text import hide_passwords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,7 @@ def run_loop(
         asyncio.run(check_no_versions(base_url))
     keep_course(course, out)
     if base_url is not None and config.dtype != "auto":
-        say(f"the server at {base_url} has to compute in {config.dtype} as well")
+        say(f"the server at {hide_passwords(base_url)} has to compute in {config.dtype} as well")
     with ExitStack() as stack:
         if base_url is None:
             server = make_server(

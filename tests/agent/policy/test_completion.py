@@ -1,16 +1,21 @@
 """The policy client against a real HTTP server with scripted answers. Every request is counted."""
 
 import asyncio
+import base64
+import gzip
 import json
+import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import openai
 import pytest
 
 from deeprec.agent import (
@@ -55,6 +60,7 @@ class Scripted:
     answers: list[Answer | Callable[[], Answer]] = field(default_factory=lambda: [(200, good(), {})])
     requests: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     url: str = ""
+    encoding: str = "utf-8"
 
     def answer(self, status: int, body: str | dict[str, Any], **headers: str) -> None:
         self.answers = [(status, body, {name.replace("_", "-"): value for name, value in headers.items()})]
@@ -81,7 +87,7 @@ def server() -> Iterator[Scripted]:
             scripted.requests.append((self.path, json.loads(sent or b"{}"), lowered(self.headers)))
             answer = scripted.answers.pop(0) if len(scripted.answers) > 1 else scripted.answers[0]
             status, body, headers = answer() if callable(answer) else answer
-            data = (body if isinstance(body, str) else json.dumps(body)).encode("utf-8", "surrogatepass")
+            data = (body if isinstance(body, str) else json.dumps(body)).encode(scripted.encoding, "surrogatepass")
             headers = {"Content-Type": "application/json", "Content-Length": str(len(data))} | headers
             try:
                 self.send_response(status)
@@ -417,3 +423,83 @@ async def test_an_adapter_that_is_named_as_the_model_is_asked_as_an_adapter(serv
     async with CompletionPolicy(server.url, "base-v2") as policy:
         served = await policy.connect()
         assert (policy.model, policy.adapter, served.name, served.max_model_len) == ("base", "base-v2", "base-v2", 64)
+
+
+@asynccontextmanager
+async def chat_model(url: str) -> AsyncIterator[Any]:
+    chat = make_chat_model(url, "base", max_retries=0)
+    try:
+        yield chat
+    finally:
+        await chat.root_async_client.close()
+        chat.root_client.close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_to_another_origin_is_refused_and_nothing_is_sent_there(server: Scripted, status: int) -> None:
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    server.answer(status, "", Location=f"{elsewhere}/v1/completions")
+    with pytest.raises(PolicyRejectedError, match=r"another origin, http://localhost"):
+        await complete(server, max_retries=2)
+    assert len(server.requests) == 1
+    async with chat_model(server.url) as chat:
+        with pytest.raises(openai.OpenAIError, match="another origin"):
+            await chat.ainvoke("hi")
+        with pytest.raises(openai.OpenAIError, match="another origin"):
+            chat.invoke("hi")
+    assert len(server.requests) == 3
+
+
+async def test_a_redirect_within_the_server_is_followed(server: Scripted) -> None:
+    server.answers = [(307, "", {"Location": "/moved"}), (200, good(), {})]
+    assert (await complete(server)).text == "ab"
+    assert [path for path, *_ in server.requests] == ["/v1/completions", "/moved"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_an_endless_answer_is_not_read_to_its_end(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.setattr("deeprec.agent.policy.http_clients.MAX_ANSWER_BYTES", 100_000)
+    long = json.dumps(good(text="a" * 2_000_000))
+    data = gzip.compress(long.encode()).decode("latin-1") if packed else long
+    headers = {"Content-Encoding": "gzip", "Content-Length": str(len(data))} if packed else {}
+    server.answers = [(200, data, headers)]
+    server.encoding = "latin-1"
+    with pytest.raises(PolicyUnavailableError, match="over 100,000 bytes, the most that is read"):
+        await complete(server, max_retries=0)
+    async with chat_model(server.url) as chat:
+        with pytest.raises(openai.OpenAIError, match="over 100,000 bytes"):
+            await chat.ainvoke("hi")
+        with pytest.raises(openai.OpenAIError, match="over 100,000 bytes"):
+            chat.invoke("hi")
+
+
+async def test_a_compressed_answer_is_read(server: Scripted) -> None:
+    data = gzip.compress(json.dumps(good()).encode())
+    server.encoding = "latin-1"
+    server.answers = [(200, data.decode("latin-1"), {"Content-Encoding": "gzip", "Content-Length": str(len(data))})]
+    assert (await complete(server)).text == "ab"
+
+
+async def test_a_password_in_the_address_is_sent_and_never_shown(
+    server: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = server.url.replace("://", "://me:p%40ss@")
+    with pytest.raises(ConfigError) as refused:
+        CompletionPolicy(url.replace("http", "ftp"))
+    async with client(url, max_retries=1) as policy:
+        assert (await policy.complete(PROMPT, sampling=SAMPLING)).text == "ab"
+        assert server.requests[-1][2]["authorization"] == f"Basic {base64.b64encode(b'me:p@ss').decode()}"
+        server.answer(500, {"error": {"message": "engine is busy"}})
+        with pytest.raises(PolicyUnavailableError) as failed:
+            await policy.complete(PROMPT, sampling=SAMPLING)
+    async with chat_model(url) as chat:
+        with pytest.raises(openai.InternalServerError, match="busy"):
+            await chat.ainvoke("hi")
+    assert server.requests[-1][2]["authorization"].startswith("Basic ")
+    assert "/v1/completions" in caplog.text
+    for shown in (caplog.text, str(refused.value), str(failed.value), policy.base_url, repr(chat)):
+        assert "p%40ss" not in shown
+        assert "p@ss" not in shown
