@@ -3,22 +3,28 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from deeprec.agent import ServerProcess, VllmServer, pull_embedded_model
+from deeprec.agent import ServerProcess, TraceStore, VllmServer, pull_embedded_model
 from deeprec.agent.serving.servers import TransformersServer
 from deeprec.trm_tool import (
+    Artifact,
     Catalogue,
     Dataset,
     HashingEncoder,
     PreferenceAwareTRM,
     Retriever,
     TRMConfig,
+    load_artifact,
     read_atomic_files,
     save_artifact,
 )
+
+if TYPE_CHECKING:
+    from tests.tiny_server import TinyServer
 
 INTER_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 ITEM_HEADER = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\tstudio:token\tprice:float"
@@ -152,8 +158,27 @@ def artifact_folder(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def artifact(artifact_folder: Path) -> Artifact:
+    return load_artifact(artifact_folder)
+
+
+@pytest.fixture(scope="session")
 def retriever(artifact_folder: Path) -> Retriever:
     return Retriever.load(artifact_folder)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    with TraceStore(tmp_path / "traces.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def server() -> "Iterator[TinyServer]":
+    from tests.tiny_server import serve_tiny  # transformers takes seconds, and most tests need no server
+
+    with serve_tiny() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import json
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -38,12 +38,6 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command that has to succeed, and return what it writes to stdout."""
     return partial(answer_of, capsys)
-
-
-@pytest.fixture
-def server() -> Iterator[TinyServer]:
-    with serve_tiny() as tiny:
-        yield tiny
 
 
 Refusal = Callable[..., str]

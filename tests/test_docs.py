@@ -11,7 +11,6 @@ import re
 import runpy
 import shlex
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from deeprec.agent import CompletionPolicy, RunFilter, SqlRecorder, TraceStore, 
 from deeprec.evals import load_results, load_suite, run_suite
 from deeprec.trm_tool import HashingEncoder, Retriever, read_atomic_files
 from deeprec.trm_tool.data import import_data, load_importer
-from tests.tiny_server import MODEL, TinyServer, serve_tiny
+from tests.tiny_server import MODEL, TinyServer
 from tools.site_pages import api_reference, command_reference, commands
 
 ROOT = Path(__file__).parents[1]
@@ -53,12 +52,6 @@ def examples(page: Path) -> list[Example]:
 
 
 RUN = [page for page in PAGES if any(example.reason is None for example in examples(page))]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[TinyServer]:
-    with serve_tiny() as server:
-        yield server
 
 
 @pytest.fixture

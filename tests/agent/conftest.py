@@ -9,7 +9,7 @@ from langchain_openai import ChatOpenAI
 from deeprec.agent import CompletionPolicy, TraceStore, make_chat_model
 from tests.made_runs import made_outcome, made_record, made_retrieval, made_turn, write_run
 from tests.postgres_server import NoPostgresError, PostgresServer, serve_postgres
-from tests.tiny_server import MODEL, TinyServer, serve_tiny
+from tests.tiny_server import MODEL, TinyServer
 
 
 class Make:
@@ -57,12 +57,6 @@ def any_store(url: str) -> Iterator[TraceStore]:
 
 
 @pytest.fixture
-def server() -> Iterator[TinyServer]:
-    with serve_tiny() as tiny:
-        yield tiny
-
-
-@pytest.fixture
 async def policy(server: TinyServer) -> AsyncIterator[CompletionPolicy]:
     client = CompletionPolicy(server.base_url, MODEL, timeout_s=20, max_retries=1)
     yield client
@@ -74,9 +68,3 @@ async def chat(server: TinyServer) -> AsyncIterator[ChatOpenAI]:
     model = make_chat_model(server.base_url, MODEL)
     yield model
     await model.root_async_client.close()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(tmp_path / "traces.db") as traces:
-        yield traces

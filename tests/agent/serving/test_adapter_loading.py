@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,6 @@ from tests.tiny_server import TinyServer, serve_tiny, tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 FIXED = SamplingConfig(temperature=1.0, max_tokens=8, seed=3)
-
-
-@pytest.fixture
-def server() -> Iterator[TinyServer]:
-    with serve_tiny() as running:
-        yield running
 
 
 @pytest.fixture

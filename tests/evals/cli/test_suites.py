@@ -10,13 +10,8 @@ from typer.testing import CliRunner
 
 from deeprec.agent import TraceStore
 from deeprec.agent.cli.main import app
-from deeprec.trm_tool import Artifact, Dataset, load_artifact
+from deeprec.trm_tool import Artifact, Dataset
 from tests.evals.suites.test_harness import make_suite, run
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    return load_artifact(artifact_folder)
 
 
 def invoke(*words: str, columns: int = 250) -> str:

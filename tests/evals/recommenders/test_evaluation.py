@@ -38,11 +38,6 @@ from deeprec.trm_tool import (
 NAMES = ["popularity", "co-occurrence", "TRM", "TRM + target's attributes"]
 
 
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    return load_artifact(artifact_folder)
-
-
 def with_holdout(artifact: Artifact, holdout: int) -> Artifact:
     return dataclasses.replace(artifact, config=artifact.config | {"holdout": holdout})
 

@@ -13,12 +13,7 @@ from deeprec.evals.recommenders.preference_conditions import (
     WRONG,
     make_conditions,
 )
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, Retriever, load_artifact
-
-
-@pytest.fixture
-def artifact(artifact_folder) -> Artifact:  # type: ignore[no-untyped-def]
-    return load_artifact(artifact_folder)
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, Retriever
 
 
 def test_each_condition_says_what_its_name_says(dataset: Dataset, artifact: Artifact) -> None:

@@ -16,17 +16,11 @@ from deeprec.trm_tool import (
     Dataset,
     Query,
     Retriever,
-    load_artifact,
     write_preference_file,
 )
 from tests.written_rows import written
 
 WITHOUT, WITH, DIFFERENCE = "TRM, the same users", "TRM + preferences written in logged runs", "difference, paired"
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    return load_artifact(artifact_folder)
 
 
 def test_a_users_score_is_the_mean_over_that_users_preferences(

@@ -32,7 +32,7 @@ from deeprec.evals import (
     render_html,
     run_suite,
 )
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, TextRole, load_artifact
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, TextRole
 from tests.tiny_server import TinyServer, serve_tiny
 
 QUICK = ("popularity", "co-occurrence", "trm", "trm-oracle")
@@ -41,11 +41,6 @@ QUICK = ("popularity", "co-occurrence", "trm", "trm-oracle")
 def make_suite(*systems: Any, **changes: Any) -> Suite:
     values = {"name": "tiny", "baseline": "trm", "k": 5, "retrieve_k": 4, "systems": systems or QUICK} | changes
     return Suite.model_validate(values)
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    return load_artifact(artifact_folder)
 
 
 def run(suite: Suite, store: TraceStore, dataset: Dataset, artifact: Artifact, **settings: Any) -> SuiteResults:

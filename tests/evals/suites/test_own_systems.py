@@ -6,7 +6,7 @@ import pytest
 
 from deeprec.agent import TraceStore
 from deeprec.evals import SuiteResults, load_results, load_suite, run_suite
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, load_artifact
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder
 
 OWN = '''
 import numpy as np
@@ -39,11 +39,6 @@ def write(folder: Path, systems: str) -> Path:
     text = f"name: own\nbaseline: trm\nk: 5\nusers: 4\nagent: {{retrieve_k: 4}}\nsystems: [trm, {systems}]\n"
     suite.write_text(text, encoding="utf-8")
     return suite
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    return load_artifact(artifact_folder)
 
 
 def run(file: Path, store: TraceStore, dataset: Dataset, artifact: Artifact) -> SuiteResults:

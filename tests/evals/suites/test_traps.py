@@ -52,18 +52,12 @@ from deeprec.trm_tool import (
     Retriever,
     TextEncoder,
     TextRole,
-    load_artifact,
     read_atomic_files,
 )
 from tests.conftest import WriteAtomic, tiny_interactions
 from tests.evals.metrics.test_rewards import make_trace
 from tests.evals.suites.test_harness import make_suite, run, traces_of
 from tests.tiny_server import MODEL, TinyServer
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    return load_artifact(artifact_folder)
 
 
 class TestTitlesDecideNoHit:

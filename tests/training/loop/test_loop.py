@@ -30,7 +30,7 @@ from deeprec.training import (
     write_lineage,
 )
 from deeprec.training.loop.curves import plot_loop
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, RecommenderIdentity, load_artifact
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, RecommenderIdentity
 from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer, serve_tiny
 from tests.training.tiny_policy import write_tiny_base
@@ -64,13 +64,6 @@ def server() -> Iterator[TinyServer]:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    """As if trained with `--holdout 3`."""
-    loaded = load_artifact(artifact_folder)
-    return dataclasses.replace(loaded, config=loaded.config | {"holdout": 3})
 
 
 def make_config(**changed: object) -> LoopConfig:

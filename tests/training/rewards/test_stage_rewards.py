@@ -2,7 +2,6 @@
 
 import math
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from deeprec.training import (
     stage_reward,
 )
 from deeprec.training.rewards.stages import KNOWN_COMPONENTS
-from deeprec.trm_tool import Artifact, ConfigError, HashingEncoder, load_artifact
+from deeprec.trm_tool import Artifact, ConfigError, HashingEncoder
 from tests.made_runs import made_run, store_runs
 
 STAGE = stage_reward("recommendation")
@@ -44,17 +43,6 @@ def hit(trace):
     return 0.0
 number = 3
 """
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(tmp_path / "traces.db") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path) -> Artifact:
-    return load_artifact(artifact_folder)
 
 
 @pytest.fixture

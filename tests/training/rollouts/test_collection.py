@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -11,21 +11,9 @@ from deeprec.agent.traces import RunFilter
 from deeprec.evals import ServerLostError
 from deeprec.training import Collection, Instance, collect_groups, read_rollouts
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
-from tests.tiny_server import TinyServer, serve_tiny
+from tests.tiny_server import TinyServer
 
 CONFIG = AgentConfig(guided=True, k=3, retrieve_k=4, max_retrievals=2, max_turn_tokens=200)
-
-
-@pytest.fixture
-def server() -> Iterator[TinyServer]:
-    with serve_tiny() as running:
-        yield running
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(tmp_path / "traces.db") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Whom the stages are trained on: targets, the deal of the people, and the guard of what evaluations ask for."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,18 +16,10 @@ from deeprec.trm_tool import (
     Query,
     RecommenderIdentity,
     Retriever,
-    load_artifact,
 )
 from tests.small_recommender import CoOccurrence
 
 ALL = 50
-
-
-@pytest.fixture(scope="module")
-def artifact(artifact_folder: Path, dataset: Dataset) -> Artifact:
-    """Of the tiny catalogue, as if trained with `--holdout 3`."""
-    loaded = load_artifact(artifact_folder)
-    return dataclasses.replace(loaded, config=loaded.config | {"holdout": 3})
 
 
 def of_data(artifact: Artifact, dataset: Dataset) -> Artifact:

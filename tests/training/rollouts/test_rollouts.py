@@ -1,7 +1,5 @@
 import logging
-from collections.abc import Iterator
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,12 +12,6 @@ from deeprec.agent.traces import RunFilter, RunOutcome, RunRecord, RunTrace, Tra
 from deeprec.training import Rollout, RolloutError, read_rollouts, rollout_from_run
 
 NAN = np.nan
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(tmp_path / "traces.db") as opened:
-        yield opened
 
 
 def turns() -> list[TurnRecord]:

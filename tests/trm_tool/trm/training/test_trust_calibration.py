@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, encode_preferences, load_artifact
+from deeprec.trm_tool import Artifact, Dataset, HashingEncoder, encode_preferences
 from deeprec.trm_tool.trm.training.trust_calibration import (
     TRUSTS,
     WRONG,
@@ -12,11 +12,6 @@ from deeprec.trm_tool.trm.training.trust_calibration import (
     mix,
     write_probes,
 )
-
-
-@pytest.fixture
-def artifact(artifact_folder) -> Artifact:  # type: ignore[no-untyped-def]
-    return load_artifact(artifact_folder)
 
 
 def test_probes_say_the_truth_a_part_of_it_or_what_is_true_of_another() -> None:
