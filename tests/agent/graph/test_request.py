@@ -36,21 +36,33 @@ def graph(policy: CompletionPolicy, retriever: Retriever, store: TraceStore) -> 
     return build_graph(policy, retriever, config=CONFIG, recorder=SqlRecorder(store))
 
 
+@pytest.mark.parametrize("checkpointer", [None, InMemorySaver()], ids=["alone", "checkpointed"])
 async def test_integers_and_uuids_are_read_where_ids_are_meant(
-    server: TinyServer, graph: AgentGraph, retriever: Retriever, store: TraceStore
+    server: TinyServer,
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    store: TraceStore,
+    checkpointer: InMemorySaver | None,
 ) -> None:
+    graph = build_graph(policy, retriever, config=CONFIG, recorder=SqlRecorder(store), checkpointer=checkpointer)
+    thread: Any = {"configurable": {"thread_id": "1"}}
     server.script = list(SCRIPT)
     ids = retriever.catalogue.ids[:3]
     run_id, group_id = uuid4(), uuid4()
+    number = np.int64 if checkpointer is None else int  # no checkpointer keeps integers of NumPy
     lineage = {
         "run_id": run_id,
         "user_id": 17,
         "group_id": group_id,
-        "target_id": np.int64(900),
-        "seed": np.int64(5),
+        "target_id": number(900),
+        "seed": number(5),
     }
-    output = await graph.ainvoke({"history": [int(ids[0]), np.int64(ids[1]), ids[2]], "lineage": lineage})
+    output = await graph.ainvoke({"history": [int(ids[0]), number(ids[1]), ids[2]], "lineage": lineage}, thread)
     assert output["run_id"] == str(run_id)
+    if checkpointer is not None:
+        states = [state.values async for state in graph.aget_state_history(thread)]
+        assert states[0]["history"] == list(ids)
+        assert len(states) > 5
     run = store.run(run_id).run
     assert run.history == tuple(ids)
     assert (run.user_id, run.group_id, run.target_id, run.seed) == ("17", str(group_id), "900", 5)
