@@ -17,6 +17,7 @@ from .encoders.text_encoder import (
     HashingEncoder as HashingEncoder,
     TextEncoder as TextEncoder,
     TextRole as TextRole,
+    encoder_of_artifact as encoder_of_artifact,
     make_encoder as make_encoder,
 )
 from .errors import (

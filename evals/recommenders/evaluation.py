@@ -22,7 +22,7 @@ from deeprec.evals.systems.system import (
 )
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.data.dataset import Dataset
-from deeprec.trm_tool.encoders.text_encoder import Encoder, make_encoder
+from deeprec.trm_tool.encoders.text_encoder import Encoder, encoder_of_artifact
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.trm.artifact import Artifact
 
@@ -128,7 +128,7 @@ def evaluate_trm(
     if not cases:
         raise DataError(f"{dataset.name} has no users, so there is nothing to evaluate.")
     catalogue = artifact.catalogue
-    encoder = encoder or make_encoder(str(artifact.config["encoder_id"]))
+    encoder = encoder or encoder_of_artifact(str(artifact.config["encoder_id"]))
     systems = [
         make_system("popularity", make_popularity_scorer(dataset, holdout=holdout, catalogue=catalogue)),
         make_system("co-occurrence", make_cooccurrence_scorer(dataset, holdout=holdout, catalogue=catalogue)),

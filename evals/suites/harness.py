@@ -37,7 +37,7 @@ from deeprec.trm_tool import (
     Recommender,
     Retriever,
     ScoredItem,
-    make_encoder,
+    encoder_of_artifact,
 )
 from deeprec.trm_tool.trm.ranking import best
 
@@ -134,7 +134,7 @@ def _recommenders(
     """
     if not isinstance(artifact, Artifact):
         return artifact, artifact
-    encoder = encoder or make_encoder(str(artifact.config["encoder_id"]))
+    encoder = encoder or encoder_of_artifact(str(artifact.config["encoder_id"]))
     for_agents = Retriever(artifact, encoder)
     return (for_agents if cache is None else Retriever(artifact, CachedEncoder(encoder, cache))), for_agents
 

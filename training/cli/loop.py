@@ -38,7 +38,7 @@ def loop(
     from deeprec.training.loop.config import load_loop_config
     from deeprec.training.loop.loop import run_loop
     from deeprec.training.trainers.policy_model import require_trl
-    from deeprec.trm_tool import load_artifact, make_encoder
+    from deeprec.trm_tool import encoder_of_artifact, load_artifact
 
     config = load_loop_config(settings)
     require_trl()
@@ -53,7 +53,7 @@ def loop(
                 store=traces,
                 dataset=dataset,
                 artifact=artifact,
-                encoder=make_encoder(str(artifact.config["encoder_id"])),
+                encoder=encoder_of_artifact(str(artifact.config["encoder_id"])),
                 base=pull_embedded_model(EMBEDDED_MODEL) if config.base is None else config.path_of(config.base),
                 base_url=base_url,
                 say=lambda line: console.print(line, soft_wrap=True, markup=False),

@@ -135,13 +135,13 @@ def score(
     from deeprec.training.rewards.custom import load_rewards
     from deeprec.training.rewards.stage_rewards import score_stored_runs
     from deeprec.training.store_report.report import recommender_runs
-    from deeprec.trm_tool import load_artifact, make_encoder
+    from deeprec.trm_tool import encoder_of_artifact, load_artifact
 
     own = load_rewards(reward or ())
     chosen = make_stage(stage, weight, own=tuple(own))
     where = runs.filter()
     loaded = load_artifact(artifact)
-    rewards = {**make_rewards(loaded, make_encoder(str(loaded.config["encoder_id"]))), **own}
+    rewards = {**make_rewards(loaded, encoder_of_artifact(str(loaded.config["encoder_id"]))), **own}
     with TraceStore(store, create=False) as traces, Console(stderr=True).status("Scoring …") as status:
         done = score_stored_runs(
             traces,

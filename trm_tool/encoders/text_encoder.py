@@ -1,6 +1,7 @@
 """Text encoders: a sentence-transformers model with a cache, and a bag of hashed words."""
 
 import hashlib
+import os
 import re
 import warnings
 from collections import OrderedDict
@@ -18,6 +19,8 @@ from deeprec.trm_tool.text import plain
 
 MAX_TEXT_CHARS = 2_000
 """Characters that an encoder reads of a text; the rest is cut."""
+ENCODER_VARIABLE = "DEEPREC_ENCODER"
+"""The environment variable by which a user names the encoder of an artifact, where its name alone is not trusted."""
 DEFAULT_ENCODER_ID = "sentence-transformers/all-MiniLM-L6-v2"
 
 TextRole: TypeAlias = Literal["item", "preference"]
@@ -54,9 +57,18 @@ class TextEncoder:
     texts are kept, so that a repeated phrase costs nothing. Threads may share it.
     """
 
-    def __init__(self, name_or_path: str | Path | None = None, *, cache_size: int = 20_000) -> None:
-        """`name_or_path`: a Hugging Face model id or a folder; None is the packaged MiniLM (384 wide)."""
+    def __init__(
+        self, name_or_path: str | Path | None = None, *, cache_size: int = 20_000, named_by_artifact: bool = False
+    ) -> None:
+        """Prepare the encoder; nothing is loaded yet.
+
+        Args:
+            name_or_path: A Hugging Face model id or a folder; None is the packaged MiniLM (384 wide).
+            cache_size: Texts whose vectors are kept.
+            named_by_artifact: Whether the name comes from an artifact (`encoder_of_artifact`) and not from a user.
+        """
         self.id = str(name_or_path or DEFAULT_ENCODER_ID)
+        self._named_by_artifact = named_by_artifact
         self._model: Any = None
         self._width: int | None = None
         self._fingerprint: str | None = None
@@ -75,6 +87,7 @@ class TextEncoder:
         """
         with self._lock:
             if self._fingerprint is None:
+                self._check_asked_for()
                 folder = _folder_of(self.id)
                 if folder is None:
                     self._load()
@@ -141,8 +154,25 @@ class TextEncoder:
         self._width = vectors.shape[1]
         return vectors
 
+    def _is_asked_for(self) -> bool:
+        return not self._named_by_artifact or os.environ.get(ENCODER_VARIABLE) == self.id
+
+    def _check_asked_for(self) -> None:
+        """Raise ConfigError where only an artifact asks for a folder, or for a download."""
+        if self._is_asked_for() or _packaged(self.id):
+            return
+        is_folder = Path(self.id).exists()
+        if is_folder or _folder_of(self.id) is None:
+            why = "is a folder" if is_folder else "is not on this machine and would be downloaded"
+            raise ConfigError(
+                f"The artifact names the text encoder {self.id!r}, which {why}. What an artifact names is not trusted "
+                f"with that: if you know the encoder, set {ENCODER_VARIABLE} to the same name, or pass "
+                "encoder=make_encoder(...) in Python."
+            )
+
     def _load(self) -> Any:
         if self._model is None:
+            self._check_asked_for()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # deprecations in other packages do not concern users
                 try:
@@ -152,7 +182,11 @@ class TextEncoder:
                     had_bar = logging.is_progress_bar_enabled()
                     logging.disable_progress_bar()
                     try:
-                        self._model = SentenceTransformer(_packaged(self.id) or self.id)
+                        self._model = SentenceTransformer(
+                            _packaged(self.id) or self.id,
+                            trust_remote_code=False,
+                            local_files_only=not self._is_asked_for(),
+                        )
                     finally:
                         if had_bar:
                             logging.enable_progress_bar()
@@ -188,8 +222,21 @@ class HashingEncoder:
 
 def make_encoder(encoder_id: str | None = None) -> Encoder:
     """Make an encoder: `hashing-32` (or another width), None for the packaged MiniLM, or a model id or folder."""
+    return _hashing(encoder_id) or TextEncoder(encoder_id)
+
+
+def encoder_of_artifact(encoder_id: str) -> Encoder:
+    """Make the encoder that an artifact names, which may come from anybody.
+
+    The packaged MiniLM, hashing encoders and models that were fetched before are loaded. A folder, or a model that
+    would be downloaded, is refused on first use (ConfigError), except where DEEPREC_ENCODER names it too.
+    """
+    return _hashing(encoder_id) or TextEncoder(encoder_id, named_by_artifact=True)
+
+
+def _hashing(encoder_id: str | None) -> HashingEncoder | None:
     match = re.fullmatch(r"hashing-(\d{1,5})", encoder_id or "")
-    return HashingEncoder(int(match[1])) if match else TextEncoder(encoder_id)
+    return HashingEncoder(int(match[1])) if match else None
 
 
 def _packaged(encoder_id: str) -> str | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
 from deeprec.trm_tool.catalogue.filters import Where
-from deeprec.trm_tool.encoders.text_encoder import Encoder, make_encoder
+from deeprec.trm_tool.encoders.text_encoder import Encoder, encoder_of_artifact
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved
 from deeprec.trm_tool.score_ranking import check_k, ranked
@@ -34,13 +34,13 @@ class Retriever:
     """
 
     def __init__(self, artifact: Artifact, encoder: Encoder | None = None) -> None:
-        """`encoder`: the one that the artifact was trained with; None makes it by its id (nothing loads before use).
+        """`encoder`: the one that the artifact was trained with; None makes it by its id (`encoder_of_artifact`).
 
         Raises:
             ConfigError: `encoder` is another one than the artifact was trained with.
         """
         trained_with = str(artifact.config["encoder_id"])
-        self.encoder: Encoder = make_encoder(trained_with) if encoder is None else encoder
+        self.encoder: Encoder = encoder_of_artifact(trained_with) if encoder is None else encoder
         if self.encoder.id != trained_with:
             raise ConfigError(
                 f"The artifact was trained with the text encoder {trained_with!r}; {self.encoder.id!r} would not fit. "

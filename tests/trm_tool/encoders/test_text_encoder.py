@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from deeprec.trm_tool import (
+    Artifact,
     ConfigError,
     HashingEncoder,
     PreferenceAwareTRM,
     Query,
     Retriever,
     TextEncoder,
+    encoder_of_artifact,
     load_artifact,
     make_encoder,
     make_retrieve_items_tool,
@@ -190,10 +192,44 @@ def test_a_model_that_gives_no_numbers_is_refused(tiny_model: Path, tmp_path: Pa
         TextEncoder(tmp_path / "broken").encode(["drama"])
 
 
+def test_an_artifact_cannot_have_a_folder_or_a_download_loaded(
+    tiny_model: Path, tmp_path: Path, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An artifact comes from anybody, and may name a folder that came with it."""
+    artifact = load_artifact(artifact_folder)
+    shutil.copytree(tiny_model, tmp_path / "beside")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("socket.socket.connect", refuse_to_connect)
+    for name, why in (("beside", "is a folder"), ("somebody/model", "is not on this machine")):
+        artifact.config["encoder_id"] = name
+        for ask in (lambda: Retriever(artifact).retrieve(["900"], "comedy", k=5), lambda: retriever_encoder(artifact)):
+            with pytest.raises(ConfigError, match=f"{name}', which {why}.*set DEEPREC_ENCODER to the same name"):
+                ask()
+    monkeypatch.setenv("DEEPREC_ENCODER", "beside")
+    assert encoder_of_artifact("beside").width == 12
+    monkeypatch.delenv("DEEPREC_ENCODER")
+    fetched = tmp_path / "cache" / "models--somebody--model"
+    shutil.copytree(tiny_model, fetched / "snapshots" / ("a" * 40))
+    (fetched / "refs").mkdir()
+    (fetched / "refs" / "main").write_text("a" * 40)
+    assert encoder_of_artifact("somebody/model").fingerprint == TextEncoder(tiny_model).fingerprint
+    assert encoder_of_artifact("hashing-32").width == 32
+
+
+def retriever_encoder(artifact: Artifact) -> str:
+    return Retriever(artifact).encoder.fingerprint
+
+
+def refuse_to_connect(*_: object) -> None:
+    raise AssertionError("a model is looked for on the network")
+
+
 def test_a_model_of_another_width_in_the_folder_it_was_trained_with_is_refused(
-    tiny_model: Path, tmp_path: Path, artifact_folder: Path
+    tiny_model: Path, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The artifact names its encoder by folder; what lies there may have changed since."""
+    monkeypatch.setenv("DEEPREC_ENCODER", str(tiny_model))
     artifact = load_artifact(artifact_folder)
     artifact.config["encoder_id"] = str(tiny_model)
     with pytest.raises(ConfigError, match="vectors 12 wide where the artifact needs 32"):
@@ -206,6 +242,7 @@ def test_a_phrase_that_is_asked_again_is_not_encoded_again(
     import torch
     from sentence_transformers import SentenceTransformer
 
+    monkeypatch.setenv("DEEPREC_ENCODER", str(tiny_model))
     artifact = load_artifact(artifact_folder)
     texts = torch.zeros(50, 12)
     retriever = Retriever(
