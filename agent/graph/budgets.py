@@ -14,7 +14,7 @@ def ended_by_budget(detail: str) -> Ending:
 
 
 def ended_by_time(config: AgentConfig, last: str = "") -> Ending:
-    """The ending of a run that has spent its time; `last` says on what."""
+    """The ending of a run that has spent its time; `last` is the end of the sentence: what took it."""
     return ended_by_budget(f"all {config.max_seconds:g} seconds spent{last}")
 
 

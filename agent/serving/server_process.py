@@ -260,7 +260,7 @@ class ServerProcess(ABC):
         )
 
     def _stage(self, log: IO[bytes]) -> str | None:
-        """The stage that the log's new lines tell of."""
+        """The last stage that the log's new lines show; None where they show none."""
         text = log.read().decode(errors="replace")
         found = [stage for line in text.splitlines() for pattern, stage in self.stages if pattern.search(line)]
         return found[-1] if found else None

@@ -158,7 +158,7 @@ def score(
     typer.echo(
         f"{done.runs:,} runs: {done.scored:,} lacked a component and were scored, of {done.composed:,} the reward of "
         f"the stage {chosen.stage} was written, {done.without_reward:,} have none (NaN)."
-        + (" What was scored before stays; --again scores it anew." if done.scored < done.runs and not again else "")
+        + (" What was scored before stays; --again scores it again." if done.scored < done.runs and not again else "")
     )
     if done.unreadable:
         typer.echo(f"Left out: {len(done.unreadable):,} runs whose steps are damaged (such as {done.unreadable[0]}).")

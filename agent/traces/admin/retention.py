@@ -27,9 +27,9 @@ _AGE, _RUNS, _BYTES, _ALL = "older than asked for", "more runs than asked for", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRules:
-    """Which runs go. The first four say which runs are looked at, the last three which of those go.
+    """Which runs are deleted. The first four fields select runs, the last three those of the selected that are deleted.
 
-    Where none of the last three is given, every run that is looked at goes. A run goes by the first that applies.
+    Where none of the last three is given, every selected run is deleted. The first that applies is a run's reason.
     """
 
     policy_model: str | None = None

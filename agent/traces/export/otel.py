@@ -80,9 +80,9 @@ class OtelRecorder:
     """Forwards to another recorder, and makes a span of everything that passes.
 
     Spans never stop a run: what fails is logged once. They are handed to the provider when a step ends. A provider that
-    exports in batches (`make_provider` makes one) costs a run microseconds, also when its endpoint is dead. Steps of a
-    run that this recorder did not see start (resumed in another process) make no spans; `export_spans` makes them from
-    the store.
+    exports in batches (`make_provider` makes one) costs a run microseconds, also when its endpoint is unavailable.
+    Steps of a run that this recorder did not see start (resumed in another process) make no spans; `export_spans` makes
+    them from the store.
     """
 
     def __init__(self, inner: Recorder, tracer_provider: Any = None, *, with_content: bool = False) -> None:

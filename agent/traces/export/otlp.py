@@ -1,4 +1,4 @@
-"""Sending spans to an OTLP endpoint over HTTP, without letting a dead one be felt."""
+"""Sending spans to an OTLP endpoint over HTTP, so that an unavailable one does not slow a run."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Database:
     inode: int = 0
 
     def check_in_place(self) -> None:
-        """Open connections would go on writing into a file that was deleted, without a word.
+        """Check that SQLite's file is the one that was opened: connections write into a deleted one without an error.
 
         Raises:
             TraceStoreError: SQLite's file is no longer there, or is another one.

@@ -159,7 +159,7 @@ def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: d
 
 
 def mark_incomplete(connection: Connection, run_id: UUID) -> bool:
-    """Say of a run that steps may be missing; whether there is such a run."""
+    """Mark a run as one whose steps may be missing. Returns whether the store has the run."""
     return bool(_count(connection.execute(update(_table(Run)).where(Run.run_id == run_id).values(incomplete=True))))
 
 
