@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
+from deeprec.agent.forks import renew_in_forks
+
 T = TypeVar("T")
 
 
@@ -30,6 +32,10 @@ class _Call:
             return
         try:
             result = self.function()
+        except StopIteration as error:  # no future can carry it: whoever waits would wait for ever
+            failure = RuntimeError("The call raised StopIteration.")
+            failure.__cause__ = error
+            self.answer.set_exception(failure)
         except BaseException as error:
             self.answer.set_exception(error)
         else:
@@ -45,6 +51,10 @@ class DaemonThreads:
 
     def __init__(self, size: int, *, name: str) -> None:
         self._size, self._name = size, name
+        self._begin()
+        renew_in_forks(self, DaemonThreads._begin)
+
+    def _begin(self) -> None:
         self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._lock = Lock()
         self._threads = 0  # those that count

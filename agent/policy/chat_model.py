@@ -25,7 +25,7 @@ def make_chat_model(
     max_retries: int = 2,
     logprobs: bool = False,
 ) -> "ChatOpenAI":
-    """Build the chat model. Nothing is sent yet.
+    """Build the chat model. Nothing is sent yet. It may be called from any event loop, thread or forked process.
 
     Args:
         base_url: With or without the closing `/v1`.

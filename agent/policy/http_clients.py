@@ -6,6 +6,7 @@ from typing import Any
 
 import openai
 
+from deeprec.agent.policy.loop_client import LoopClient
 from deeprec.agent.policy.server_address import credentials_in, is_loopback
 
 MAX_ANSWER_BYTES = 64 * 2**20
@@ -32,9 +33,9 @@ def make_sync_client(base_url: str, *, proxy: str | None = None) -> Any:
     return openai.DefaultHttpxClient(**_settings(base_url, proxy), event_hooks={"response": [_check]})
 
 
-def make_async_client(base_url: str, *, proxy: str | None = None) -> Any:
-    """Make a client as `make_sync_client` does, for an event loop."""
-    return openai.DefaultAsyncHttpxClient(**_settings(base_url, proxy), event_hooks={"response": [_check_async]})
+def make_async_client(base_url: str, *, proxy: str | None = None) -> LoopClient:
+    """Make a client as `make_sync_client` does, for any number of event loops."""
+    return LoopClient(**_settings(base_url, proxy), event_hooks={"response": [_check_async]})
 
 
 def _settings(base_url: str, proxy: str | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import openai
 from openai import AsyncOpenAI
@@ -60,7 +59,6 @@ class Endpoint:
         self, base_url: str, *, api_key: str | None, timeout_s: float, max_retries: int, retry_wait_s: float
     ) -> None:
         self.base_url, self.root = split_base_url(base_url)
-        self._named_url = base_url  # with the name and password that may stand in it
         if not timeout_s > 0 or max_retries < 0 or retry_wait_s < 0:
             raise ConfigError(
                 f"timeout_s is {timeout_s}, max_retries {max_retries}, retry_wait_s {retry_wait_s}; "
@@ -69,8 +67,10 @@ class Endpoint:
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.retry_wait_s = retry_wait_s
-        self._api_key = find_api_key(api_key)
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+        self._http = make_async_client(base_url)  # with the name and password that may stand in the address
+        self._client = AsyncOpenAI(
+            base_url=self.base_url, api_key=find_api_key(api_key), max_retries=0, http_client=self._http
+        )
 
     async def ask(
         self,
@@ -105,7 +105,7 @@ class Endpoint:
     async def _within(
         self, url: str, body: dict[str, Any] | None, read: Callable[[str], Result], limit_s: float
     ) -> Result:
-        client = self._client()
+        client = self._client
         sent: list[float] = []
 
         async def send() -> Result:
@@ -131,13 +131,7 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """Close the connections, those of other running event loops included. A later call opens new ones."""
-        here = asyncio.get_running_loop()
-        for loop, client in list(self._clients.items()):
-            if loop is here:
-                await client.close()
-            elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.close(), loop))
-        self._clients.clear()
+        await self._http.aclose()
 
     async def _repeat(self, url: str, send: Callable[[], Awaitable[Result]]) -> Result:
         for count in range(1, self.max_retries + 2):
@@ -162,15 +156,6 @@ class Endpoint:
                 _logger.info("%s %s; asking again in %.1f s", url, problem, wait_s)
                 await asyncio.sleep(wait_s)
         raise PolicyUnavailableError(f"{url} {problem} ({_requests(count)}). {advice}") from cause
-
-    def _client(self) -> AsyncOpenAI:
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            http = make_async_client(self._named_url)
-            client = AsyncOpenAI(base_url=self.base_url, api_key=self._api_key, max_retries=0, http_client=http)
-            self._clients[loop] = client
-        return client
 
 
 def find_api_key(api_key: str | None) -> str:

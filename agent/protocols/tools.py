@@ -26,8 +26,10 @@ from langchain_core.messages import (
     messages_from_dict,
 )
 from langchain_core.runnables import Runnable
+from langgraph.errors import GraphBubbleUp
 from pydantic import ValidationError
 
+from deeprec.agent.policy.chat_model_calls import ChatModelCalls
 from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_messages import (
@@ -41,6 +43,7 @@ from deeprec.agent.protocols.tool_messages import (
 from deeprec.agent.protocols.turn import Allowance, Briefing, ContextFullError, Conversation, PolicyLineage, Turn
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.agent.traces.store.codec import storable
+from deeprec.trm_tool import ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ class ToolsProtocol:
             guided: Whether the server holds the model to the format.
             prompts: The texts that the model is shown; the default ones without it.
         """
-        self._model = model
+        self._model, self._calls = model, ChatModelCalls(model)
         self._prompts = prompts or Prompts()
         self.guided = guided
         self.prompt_version = self._prompts.version
@@ -206,9 +209,11 @@ class ToolsProtocol:
         model = model.bind(**settings)
         started = time.perf_counter()
         try:
-            answer = await asyncio.wait_for(model.ainvoke(list(messages)), allowance.timeout_s)
+            answer = await asyncio.wait_for(self._calls.call(model, messages), allowance.timeout_s)
         except ValidationError as error:  # arguments that are not a JSON object: LangChain cannot build the message
             answer = AIMessage("", response_metadata={UNREADABLE: error.errors()[0]["msg"]})
+        except (ConfigError, GraphBubbleUp):
+            raise
         except Exception as error:  # the errors of other libraries' chat models have no common class
             _log.info("The chat model failed", exc_info=error)
             why = str(error).splitlines()[0][:300] if str(error) else "no message"

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from deeprec.agent.forks import renew_in_forks
 from deeprec.agent.traces.records import (
     RetrievalRecord,
     RunOutcome,
@@ -92,7 +93,8 @@ class SqlRecorder:
     def __init__(self, store: TraceStore) -> None:
         self._store = store
         # Its own, so that a write does not queue behind slow calls of the recommender. SQLite has one writer at a time.
-        self._threads = ThreadPoolExecutor(store.max_writers, thread_name_prefix="deeprec-traces")
+        self._start_threads()
+        renew_in_forks(self, SqlRecorder._start_threads)
         # Runs that the store failed, the oldest first; a record where the start itself is not stored yet.
         self._failed: dict[UUID, RunRecord | None] = {}
         # The steps of runs that are new: those that may be stored.
@@ -154,6 +156,9 @@ class SqlRecorder:
         """Remember a step before its write, which goes on if the task is cancelled."""
         if run_id in self._new:
             self._new[run_id].add((kind, position))
+
+    def _start_threads(self) -> None:
+        self._threads = ThreadPoolExecutor(self._store.max_writers, thread_name_prefix="deeprec-traces")
 
     async def _try(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None = None) -> None:
         try:

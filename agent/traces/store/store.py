@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import Pool
 
+from deeprec.agent.forks import renew_in_forks
 from deeprec.agent.traces.records import (
     CaseRecord,
     Part,
@@ -47,6 +49,8 @@ class TraceStore:
     raises `StepConflictError` and changes nothing.
     """
 
+    _pools_of_parents: ClassVar[list[Pool]] = []
+
     def __init__(self, target: str | Path, *, create: bool = True) -> None:
         """Open a store, making it or bringing it up to date as needed.
 
@@ -57,8 +61,17 @@ class TraceStore:
             TraceStoreError: there is none to open, or the database is not a trace store of a known version.
         """
         self.database = open_database(target, create=create)
-        # SQLite has one writer at a time. This process' writers wait here, because SQLite's own wait polls.
-        self._lock: AbstractContextManager[Any] = nullcontext() if self.database.path is None else threading.Lock()
+        self._lock = self._writers_lock()
+        renew_in_forks(self, TraceStore._renew)
+
+    def _writers_lock(self) -> AbstractContextManager[Any]:
+        """SQLite has one writer at a time. This process' writers wait here, because SQLite's own wait polls."""
+        return nullcontext() if self.database.path is None else threading.Lock()
+
+    def _renew(self) -> None:
+        self._lock = self._writers_lock()
+        self._pools_of_parents.append(self.database.readers.pool)  # to close its connections is the parent's part
+        self.database.readers.dispose(close=False)
 
     @property
     def max_writers(self) -> int:
