@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from deeprec.agent.graph.config import make_agent_config
+from deeprec.evals.bounded_yaml import YamlBoundsError, load_yaml
 from deeprec.trm_tool.errors import ConfigError
 
 MAX_BYTES = 100_000
@@ -80,7 +81,9 @@ def _text_of(path: Path) -> str:
 
 def _parsed(source: str, text: str, kind: type[Settings]) -> Settings:
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
+    except YamlBoundsError as error:
+        raise ConfigError(f"{source} {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(
             f"{source} is not YAML: {' '.join(str(error).split())[:200]}. Correct that place; text that has : or # in "

@@ -91,7 +91,7 @@ def _listing(runs: list[RunSummary]) -> Table:
         table.add_row(
             str(run.run_id)[:digits],
             run.started_at.strftime("%d %b %H:%M"),
-            f"{run.status}, incomplete" if run.incomplete else run.status,
+            Text(visible(f"{run.status}, incomplete" if run.incomplete else run.status, 40)),
             Text(visible(run.user_id or "", 40)),
             Text(visible(run.policy_model, 60)),
             str(run.turns),

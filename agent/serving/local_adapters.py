@@ -5,7 +5,6 @@ An adapter's product is added to a layer's output, so the model's own weights st
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ConfigError
 
 _PREFIX = "base_model.model."
@@ -48,7 +48,7 @@ def read_adapter(folder: Path, model: Any) -> dict[str, LoraLayer]:
         ConfigError: there is none, it is damaged, of another kind than plain LoRA, or of another model.
     """
     try:
-        settings = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        settings = read_json(folder / "adapter_config.json")
         tensors = load_file(folder / "adapter_model.safetensors")
         rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
         if rank < 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from deeprec.agent.serving.adapter_loading import ADAPTER_FILES, check_adapter_folder
+from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import let_others_read, replace_folder
 
@@ -93,7 +93,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """
     check_adapter_folder(folder)
     try:
-        settings = dict(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")))
+        settings = dict(read_json(folder / "adapter_config.json"))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"The adapter {folder} is damaged: adapter_config.json: {error}. Name another one."

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.errors import ArtifactError, DataError, UnknownItemError, reason_of
 from deeprec.trm_tool.text import neutralise
@@ -26,6 +27,8 @@ _PLACEHOLDERS = frozenset({"", "unknown", "n/a", "nan", "null"})
 _FORMATS = (1, 2)
 """Formats of the file: 2 has a column of removed items, and is written only where some were removed."""
 _ATTRIBUTE = "attribute:"
+MAX_UNPACKED_BYTES = 4 * 2**30
+"""The most bytes of all columns, unpacked: a million items with 4,000 bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +186,12 @@ class Catalogue:
         pq.write_table(pa.table(columns).replace_schema_metadata({"deeprec": meta}), path)
 
     @classmethod
-    def from_parquet(cls, path: Path) -> "Catalogue":
+    def from_parquet(cls, path: Path, *, items: int | None = None) -> "Catalogue":
         """Read what `to_parquet` wrote.
+
+        Args:
+            path: The file.
+            items: How many items it is meant to have; None takes any number.
 
         Raises:
             ArtifactError: the file does not fit; it and the field are named.
@@ -194,13 +201,15 @@ class Catalogue:
 
         remedy = "Copy the artifact again, or train it again."
         try:
-            table = pq.ParquetFile(path).read()
+            file = pq.ParquetFile(path)
+            _check_size(path, file.metadata, items, remedy)
+            table = file.read()
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. {remedy}") from None
         except (OSError, pa.ArrowException) as error:
             raise ArtifactError(f"{path} is not a readable parquet file ({reason_of(error)}). {remedy}") from None
         try:
-            meta = json.loads((table.schema.metadata or {})[b"deeprec"])
+            meta = parse_json((table.schema.metadata or {})[b"deeprec"])
             version, kinds = meta["format"], dict(meta["attribute_kinds"])
         except (KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path} lacks the metadata field 'deeprec'. {remedy}") from None
@@ -296,6 +305,17 @@ def encoder_text(
         else:
             parts.append(f"{name.replace('_', ' ')} {value:g}")
     return ". ".join([*parts, *(text for text in prose if text)])
+
+
+def _check_size(path: Path, metadata: Any, items: int | None, remedy: str) -> None:
+    """Raise ArtifactError where a file, which may be far smaller packed, has other items or more bytes than it may."""
+    if items is not None and metadata.num_rows != items:
+        raise ArtifactError(f"{path} has {metadata.num_rows} items; 'items' in config.json is {items}. {remedy}")
+    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if size > MAX_UNPACKED_BYTES:
+        raise ArtifactError(
+            f"{path} has {size:,} bytes unpacked, and {MAX_UNPACKED_BYTES:,} are read. Shorten the texts of its items."
+        )
 
 
 def fits_kind(value: object, kind: AttributeKind | None) -> bool:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.cli.items import app as items_app
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
@@ -193,8 +194,8 @@ def _read_json(where: str | None) -> dict[str, Any] | None:
         return None
     example = """Write JSON such as '{"release_year": {"min": 1990}}'."""
     try:
-        conditions = json.loads(where)
-    except (ValueError, RecursionError):
+        conditions = parse_json(where)
+    except ValueError:
         raise ConfigError(f"--where is {where[:80]!r}, which is not JSON. {example}") from None
     if not isinstance(conditions, dict):
         raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")

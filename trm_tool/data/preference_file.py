@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS
 from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
 from deeprec.trm_tool.text import plain
@@ -209,7 +210,7 @@ def _to_arrow(rows: Sequence[WrittenPreference], schema: Any) -> Any:
 def _kind(metadata: dict[bytes, bytes] | None) -> tuple[object, object]:
     """Kind and format in a Parquet file's metadata."""
     try:
-        meta = json.loads((metadata or {})[b"deeprec"])
+        meta = parse_json((metadata or {})[b"deeprec"])
         return meta.get("kind"), meta.get("format")
-    except (KeyError, ValueError, AttributeError, RecursionError):
+    except (KeyError, ValueError, AttributeError):
         return None, None

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.errors import ArtifactError, ConfigError, reason_of
 from deeprec.trm_tool.folders import let_others_read, one_writer, replace_folder, staging_folder
@@ -52,6 +53,8 @@ _FIELDS: dict[str, type] = {
     "versions": dict,
     "files": dict,
 }
+_FEW_LAYERS = 100
+"""So many layers cost nothing to make; their tensors are compared with the file one by one."""
 _REMEDY = "Copy the artifact again, or train it again with `deeprec trm train`."
 
 
@@ -219,10 +222,9 @@ def load_artifact(folder: Path) -> Artifact:
         )
     config = _read_config(folder / CONFIG)
     architecture = _read_architecture(folder / CONFIG, config["architecture"])
-    catalogue = Catalogue.from_parquet(folder / ITEMS)
     items, width = config["items"], config["text_width"]
-    if len(catalogue) != items:
-        raise ArtifactError(f"{folder / ITEMS} has {len(catalogue)} items; 'items' in {CONFIG} is {items}. {_REMEDY}")
+    _check_layers(folder, architecture)
+    catalogue = Catalogue.from_parquet(folder / ITEMS, items=items)
     texts = _read_tensors(folder / TEXTS, {"text_embeddings": torch.empty(items, width, device="meta")})
     try:
         with weightless():  # until the weights below
@@ -250,13 +252,13 @@ def load_artifact(folder: Path) -> Artifact:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. {_REMEDY}") from None
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from None
-    except ValueError:  # JSON and UTF-8 alike
-        raise ArtifactError(f"{path} is not JSON. {_REMEDY}") from None
+    except ValueError as error:  # JSON and UTF-8 alike
+        raise ArtifactError(f"{path} is not JSON ({reason_of(error)}). {_REMEDY}") from None
     if not isinstance(config, dict):
         raise ArtifactError(f"{path} is not a JSON object. {_REMEDY}")
     if config.get("format", FORMAT) != FORMAT:
@@ -293,8 +295,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_metrics(path: Path) -> dict[str, Any]:
     """The metrics are for people only: an artifact loads without them."""
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        metrics = read_json(path)
+    except (OSError, ValueError):
         return {}
     return metrics if isinstance(metrics, dict) else {}
 
@@ -314,6 +316,18 @@ def _read_architecture(path: Path, architecture: dict[str, Any]) -> TRMConfig:
         return TRMConfig(**architecture)
     except ConfigError as error:
         raise ArtifactError(f"{path}: 'architecture' cannot work: {error} {_REMEDY}") from None
+
+
+def _check_layers(folder: Path, architecture: TRMConfig) -> None:
+    """Raise ArtifactError for more layers than the weights' file can hold, before a module of each is made."""
+    weights = folder / WEIGHTS
+    size = weights.stat().st_size if weights.is_file() else 0
+    needed = architecture.layers * 4 * architecture.width**2 * 4  # attention alone, in bytes
+    if size and needed > size and architecture.layers > _FEW_LAYERS:
+        raise ArtifactError(
+            f"{folder / CONFIG}: 'architecture.layers' is {architecture.layers}, which takes over {needed:,} bytes; "
+            f"{weights.name} has {size:,}. {_REMEDY}"
+        )
 
 
 def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

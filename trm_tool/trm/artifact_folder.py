@@ -1,11 +1,11 @@
 """The folder of an artifact: its files, its fingerprint, and whether another artifact may take its place."""
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import check_not_current
 from deeprec.trm_tool.text import plain
@@ -88,8 +88,8 @@ def _fingerprint_in(folder: Path) -> str | None:
 def _config(folder: Path) -> dict[str, Any] | None:
     """The configuration of an artifact of any version; None where the file is not one."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        config = read_json(folder / CONFIG)
+    except ValueError:
         return None
     ours = isinstance(config, dict) and all(type(config.get(name)) is kind for name, kind in _OURS.items())
     return config if ours else None

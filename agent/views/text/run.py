@@ -80,7 +80,7 @@ def render_run(
 
 
 def _headline(trace: RunTrace) -> Text:
-    status = Text(trace.status, style=_STATUS_STYLES.get(trace.status, "yellow"))
+    status = Text(visible(trace.status, 40), style=_STATUS_STYLES.get(trace.status, "yellow"))
     if trace.incomplete:
         status.append(" (incomplete: the trace store failed, steps may be missing)", style="red")
     for is_so, word in ((trace.pinned, "pinned"), (trace.redacted_at, "redacted")):

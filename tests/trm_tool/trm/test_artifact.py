@@ -177,6 +177,9 @@ def test_one_flipped_bit_is_seen(folder: Path) -> None:
         (lambda config: config.update(items="50"), "'items' is '50', not of type int"),
         (lambda config: config.update(items=49), r"50 items; 'items' in config.json is 49"),
         (lambda config: config.update(items=0), "'items' is 0"),
+        (lambda config: config.update(items=10**60), "a number of 61 digits, and 40 are read"),
+        (lambda config: config.update(items=10**18), r"50 items; 'items' in config.json is 1000000000000000000"),
+        (lambda config: config["architecture"].update(layers=10**12), "'architecture.layers' is 1000000000000"),
         (lambda config: config.update(holdout=True), "'holdout'"),
         (lambda config: config.update(trust=1.5), r"config.json: 'trust' is 1.5, outside 0 to 1"),
         (lambda config: config.update(trust=-0.1), "'trust' is -0.1, outside 0 to 1"),
@@ -211,6 +214,27 @@ def test_a_field_that_does_not_fit_is_named(
 def test_a_configuration_that_is_no_object_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text("[1, 2]")
     with pytest.raises(ArtifactError, match=r"config\.json is not a JSON object"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 100_000, "config.json is not JSON .its lists and objects are nested too deeply"),
+        (" " * (16 * 2**20 + 1), "config.json is not JSON .it has over 16,777,216 bytes"),
+        ('{"items": ' + "9" * 4000 + "}", "config.json is not JSON .it has a number of 4,000 digits"),
+    ],
+    ids=["deep", "long", "number"],
+)
+def test_a_configuration_beyond_the_bounds_is_refused(folder: Path, text: str, why: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ArtifactError, match=why):
+        load_artifact(folder)
+
+
+def test_items_that_unpack_to_too_much_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.trm_tool.catalogue.catalogue.MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(ArtifactError, match=r"items\.parquet has [\d,]+ bytes unpacked, and 1,000 are read"):
         load_artifact(folder)
 
 
