@@ -13,6 +13,7 @@ from .graph.state import (
     Candidate as Candidate,
     Ending as Ending,
     Lineage as Lineage,
+    Nearest as Nearest,
     RankedItem as RankedItem,
     Recommended as Recommended,
     RunRequest as RunRequest,

@@ -48,7 +48,10 @@ def test_every_setting_is_an_option_of_recommend_and_is_logged_with_the_run(
     tmp_path: Path, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in given("guided").items()]
+    options = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in given("guided").items()
+    ]
     with serve_tiny() as server:
         start = [
             "recommend",

@@ -1,5 +1,9 @@
 from .catalogue.catalogue import Catalogue as Catalogue, Item as Item
 from .catalogue.filters import Condition as Condition, UnknownValue as UnknownValue, Where as Where
+from .catalogue.nearest_constraints import (
+    NearestConstraints as NearestConstraints,
+    nearest_constraints as nearest_constraints,
+)
 from .data.atomic_files import embedded_ml100k as embedded_ml100k, read_atomic_files as read_atomic_files
 from .data.columns import ColumnNames as ColumnNames
 from .data.dataset import Dataset as Dataset
@@ -43,6 +47,7 @@ from .recommender import (
     is_async as is_async,
     ranks_of as ranks_of,
     retrieve_batch as retrieve_batch,
+    split_known as split_known,
 )
 from .score_ranking import ScoreRanking as ScoreRanking
 from .text import neutralise as neutralise

@@ -190,6 +190,15 @@ AnyRecommender: TypeAlias = Recommender | AsyncRecommender
 """A synchronous or an asynchronous recommender: `build_graph` takes either."""
 
 
+def split_known(catalogue: CatalogueView, item_ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split ids into those that a catalogue has, in their order, and those that it lacks, each once.
+
+    A shop's catalogue runs ahead of what a recommender was made with, so that a history may name newer items.
+    """
+    known = [item_id for item_id in item_ids if item_id in catalogue]
+    return known, list(dict.fromkeys(item_id for item_id in item_ids if item_id not in catalogue))
+
+
 def is_async(recommender: AnyRecommender) -> TypeIs[AsyncRecommender]:
     """Whether `retrieve` is a coroutine function, so that its answer is awaited."""
     return inspect.iscoroutinefunction(recommender.retrieve)

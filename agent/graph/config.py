@@ -45,6 +45,9 @@ class AgentConfig:
     preferences that are true; what a model guesses from the same history deserves less."""
     max_history: _Count = 20
     """Latest items of the history that the prompt shows. The recommender always gets the whole history."""
+    strict_history: bool = False
+    """Whether an id of the history that the catalogue lacks is an error. Else it is skipped, and the result names it in
+    `unknown_items`: a shop's catalogue runs ahead of its recommender."""
     min_retrievals: Annotated[int, Field(ge=0)] = 2
     """Retrievals before a guided model may rank. A free model decides for itself."""
     max_retrievals: _Count = 8

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from time import perf_counter
+from typing import Any
 from uuid import UUID
 
 from deeprec.agent.graph.budgets import (
@@ -21,7 +24,7 @@ from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
 from deeprec.agent.graph.recommender_calls import RecommenderCalls
 from deeprec.agent.graph.run_start import RunStart
-from deeprec.agent.graph.state import AgentState, Ending, RankedItem, RunRequest
+from deeprec.agent.graph.state import AgentState, Ending, Nearest, RankedItem, Recommended, RunRequest
 from deeprec.agent.protocols import AgentProtocol, Briefing
 from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
@@ -33,7 +36,9 @@ from deeprec.trm_tool import (
     RecommenderUnavailableError,
     Retrieved,
     UnknownItemError,
+    nearest_constraints,
     neutralise,
+    split_known,
 )
 from deeprec.trm_tool.text import plain
 
@@ -64,7 +69,9 @@ class Nodes:
             Exception: whatever else the recommender or the protocol raises; the run is closed in the trace.
         """
         started = perf_counter()
-        start = RunStart.of(state)
+        given = RunStart.of(state)
+        start, unknown = self._known(given)
+        nearest: Nearest | None = None
         try:
             own = await self._recommender_calls.retrieve(
                 start.history,
@@ -74,11 +81,15 @@ class Nodes:
                 where=start.where,
                 timeout_s=self._config.max_seconds,
             )
-            shown = [self._summary(item_id) for item_id in start.history[-self._config.max_history :]]
-            conversation, ending = await self._policy_calls.open(
-                Briefing(history=shown, message=start.message, k=self._config.k),
-                timeout_s=self._config.max_seconds - (perf_counter() - started),
-            )
+            conversation, ending = dict[str, Any](), None
+            if start.where and not own:
+                nearest, ending = await self._nearest(start, started)
+            if ending is None:
+                shown = [self._summary(item_id) for item_id in start.history[-self._config.max_history :]]
+                conversation, ending = await self._policy_calls.open(
+                    Briefing(history=shown, message=start.message, k=self._config.k),
+                    timeout_s=self._config.max_seconds - (perf_counter() - started),
+                )
             phrases = phrases_for(start.history, self._recommender.catalogue, self._phrases)
         except (ConfigError, UnknownItemError):
             raise
@@ -88,7 +99,7 @@ class Nodes:
             raise
         await self._start_run(start)
         return {
-            "history": start.history,
+            "history": given.history,
             "message": None,
             "where": None,
             "lineage": None,
@@ -97,6 +108,8 @@ class Nodes:
             "detail": None,
             "recommendations": [],
             "unenforced": list(own.unenforced),
+            "unknown_items": unknown,
+            "nearest": nearest,
             "request": RunRequest(
                 history=start.history,
                 message=start.message,
@@ -201,10 +214,9 @@ class Nodes:
         written = [RecommendationRecord(**listed) for listed in state["written"]]
         k, is_fallback, found = self._config.k, status == "fallback", state["candidates"]
         own: list[RankedItem] = []
-        if not found or (is_fallback and len(found) < k):
+        if status != "empty" and (not found or (is_fallback and len(found) < k)):
             own = await self._ranking_without_model(state, started)
         filled = fill_list(written, found, own, k=k, fallback=is_fallback)
-        titles = [self._recommender.catalogue.item(listed.item_id).title for listed in filled]
         await self._recorder.finish_run(
             UUID(state["run_id"]),
             RunOutcome(
@@ -219,17 +231,7 @@ class Nodes:
         return {
             "status": status,
             "detail": detail,
-            "recommendations": [
-                {
-                    "rank": listed.rank,
-                    "item_id": listed.item_id,
-                    "title": title,
-                    "retrieval": listed.retrieval,
-                    "score": listed.score,
-                    "source": listed.source,
-                }
-                for listed, title in zip(filled, titles, strict=True)
-            ],
+            "recommendations": self._recommended(filled),
         }
 
     async def close_failed(self, state: AgentState, error: Exception) -> None:
@@ -291,6 +293,51 @@ class Nodes:
             )
             return request["own_ranking"]
         return _ranked(found) or request["own_ranking"]
+
+    def _known(self, start: RunStart) -> tuple[RunStart, list[str]]:
+        """The request without the ids of its history that the catalogue lacks, and these ids."""
+        known, unknown = split_known(self._recommender.catalogue, start.history)
+        if not unknown:
+            return start, []
+        named = ", ".join(repr(item_id)[:80] for item_id in unknown[:10])
+        why = f"{len(unknown)} of the {len(start.history)} ids of the history are not in the catalogue: {named}"
+        if self._config.strict_history:
+            raise UnknownItemError(f"{why}. Give ids of its items, or leave strict_history off, which skips them.")
+        _log.warning("Run %s goes on without them: %s", start.run_id, why)
+        return replace(start, history=known), unknown
+
+    async def _nearest(self, start: RunStart, started: float) -> tuple[Nearest | None, Ending | None]:
+        """What can be had instead of a request whose constraints no item passes; (None, None) where some item does."""
+        where = start.where or {}
+        relaxed = await asyncio.to_thread(
+            nearest_constraints, self._recommender.catalogue, where, exclude=start.history
+        )
+        if relaxed is None:
+            return None, None
+        found = await self._recommender_calls.retrieve(
+            start.history,
+            plain(start.message or "", MAX_MESSAGE_CHARS) or None,
+            k=self._config.k,
+            trust=None,
+            where=relaxed.where,
+            timeout_s=self._config.max_seconds - (perf_counter() - started),
+        )
+        listed = fill_list([], [], _ranked(found), k=self._config.k, fallback=True)
+        nearest = Nearest(without=list(relaxed.without), where=relaxed.where, recommendations=self._recommended(listed))
+        return nearest, Ending(status="empty", detail=relaxed.reason)
+
+    def _recommended(self, listed: Sequence[RecommendationRecord]) -> list[Recommended]:
+        return [
+            {
+                "rank": position.rank,
+                "item_id": position.item_id,
+                "title": self._recommender.catalogue.item(position.item_id).title,
+                "retrieval": position.retrieval,
+                "score": position.score,
+                "source": position.source,
+            }
+            for position in listed
+        ]
 
     def _summary(self, item_id: str) -> str:
         return neutralise(self._recommender.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)

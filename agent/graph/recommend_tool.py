@@ -90,6 +90,12 @@ def make_recommend_tool(
     _check(history, where, lineage)
     model_gives_history = history is None
 
+    def answer(output: dict[str, Any] | Any) -> tuple[str, AgentOutput]:
+        result = cast(AgentOutput, output)
+        if model_gives_history:
+            _refuse_unknown(result)
+        return _answer(result)
+
     def request(own: list[str] | None, message: str | None, runtime: object) -> AgentInput:
         return AgentInput(
             history=own or [] if history is None else cast(list[str], value_for_call("history", history, runtime)),
@@ -105,7 +111,7 @@ def make_recommend_tool(
     ) -> tuple[str, AgentOutput]:
         asked = request(history, message, runtime)
         try:
-            return _answer(await agent.ainvoke(asked))
+            return answer(await agent.ainvoke(asked))
         except (UnknownItemError, RecommenderUnavailableError, RecommenderRefusedError) as error:
             raise _answerable(error, can_correct=model_gives_history) from error
 
@@ -116,7 +122,7 @@ def make_recommend_tool(
     ) -> tuple[str, AgentOutput]:
         asked = request(history, message, runtime)
         try:
-            return _answer(agent.invoke(asked))
+            return answer(agent.invoke(asked))
         except (UnknownItemError, RecommenderUnavailableError, RecommenderRefusedError) as error:
             raise _answerable(error, can_correct=model_gives_history) from error
 
@@ -145,8 +151,13 @@ def _check(history: object, where: object, lineage: object) -> None:
         )
 
 
-def _answer(output: dict[str, Any] | Any) -> tuple[str, AgentOutput]:
-    result = cast(AgentOutput, output)
+def _refuse_unknown(result: AgentOutput) -> None:
+    """Raise for a history of the outer model with ids that it made up; those of the program are skipped."""
+    if unknown := result.get("unknown_items"):
+        raise UnknownItemError(f"Not in the catalogue: {', '.join(map(repr, unknown[:10]))}.")
+
+
+def _answer(result: AgentOutput) -> tuple[str, AgentOutput]:
     lines = [item_line(listed["rank"], listed["title"], listed["item_id"]) for listed in result["recommendations"]]
     if not lines:
         lines.append("No item fits.")
@@ -155,6 +166,12 @@ def _answer(output: dict[str, Any] | Any) -> tuple[str, AgentOutput]:
         lines.append(f"Status: {result['status']}{detail}. The list may fit less well than usual.")
     if result["unenforced"]:
         lines.append(unenforced_line(result["unenforced"]))
+    if unknown := result.get("unknown_items"):
+        named = neutralise(", ".join(unknown[:10]), REASON_CHARS)
+        lines.append(f"Skipped, since the catalogue does not have them: {named}.")
+    if nearest := result.get("nearest"):
+        lines.append(f"Nearest, without {neutralise(', '.join(nearest['without']), REASON_CHARS)}:")
+        lines += [item_line(item["rank"], item["title"], item["item_id"]) for item in nearest["recommendations"]]
     return "\n".join(lines), result
 
 

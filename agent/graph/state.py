@@ -99,16 +99,32 @@ class AgentInput(TypedDict, total=False):
     lineage: Lineage | None
 
 
+class Nearest(TypedDict):
+    """What can be had instead where no item passes the constraints."""
+
+    without: list[str]
+    """Attributes whose conditions are left out, because they empty the set."""
+    where: Mapping[str, Any]
+    """The conditions that remain."""
+    recommendations: list[Recommended]
+    """The recommender's own list under these conditions."""
+
+
 class AgentOutput(TypedDict, total=False):
     """The result of a run."""
 
     run_id: str
     status: Status
-    """`finished`, `malformed`, `budget` or `fallback`; `running` in the state of a run that has not ended."""
+    """`finished`, `malformed`, `budget`, `fallback`, or `empty` where no item passes the constraints; `running` in the
+    state of a run that has not ended."""
     detail: str | None
     recommendations: list[Recommended]
     unenforced: list[str]
     """Constraints that the catalogue cannot enforce."""
+    unknown_items: list[str]
+    """Ids of the history that the catalogue lacks; the run went on without them."""
+    nearest: Nearest | None
+    """What can be had instead, where the status is `empty`; `detail` says which condition empties the set."""
 
 
 class AgentState(AgentInput, AgentOutput, total=False):

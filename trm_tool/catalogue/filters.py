@@ -9,14 +9,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from heapq import nsmallest
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import plain
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.recommender import CatalogueView
 
 Condition: TypeAlias = Mapping[str, Any]
 """`{"in": [...]}`, `{"not_in": [...]}`, `{"min": x}`, `{"max": y}`, or several of these at once."""
@@ -64,8 +66,9 @@ class AttributeIndex:
     values are all dates such as 1995-08-19: there a bound is a date, a month ("1995-08") or a year. Both ends pass.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: "CatalogueView") -> None:
         self._size = len(catalogue)
+        items = [catalogue.item(item_id) for item_id in catalogue.ids]
         self._kinds = catalogue.attribute_kinds
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._distinct: dict[str, NDArray[np.float64]] = {}
@@ -74,17 +77,17 @@ class AttributeIndex:
         self._dates: dict[str, NDArray[np.str_]] = {}
         for name, kind in self._kinds.items():
             if kind == "number":
-                self._numbers[name] = np.array([item.attributes.get(name, math.nan) for item in catalogue], np.float64)
+                self._numbers[name] = np.array([item.attributes.get(name, math.nan) for item in items], np.float64)
                 numbers = self._numbers[name]
                 self._distinct[name] = np.unique(numbers[~np.isnan(numbers)])
                 continue
             rows: dict[str, list[int]] = defaultdict(list)
-            for row, item in enumerate(catalogue):
+            for row, item in enumerate(items):
                 value = item.attributes.get(name, ())
                 for word in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
                     rows[word].append(row)
             if kind == "category" and rows and all(_DATE.fullmatch(word) for word in rows):
-                dates = [str(item.attributes.get(name, "")) for item in catalogue]
+                dates = [str(item.attributes.get(name, "")) for item in items]
                 self._dates[name] = np.array(dates)
             folded: dict[str, list[int]] = defaultdict(list)
             written: dict[str, str] = {}
@@ -112,6 +115,16 @@ class AttributeIndex:
             else:
                 mask &= self._word_mask(name, condition, unknown)
         return Filtered(mask=mask, unenforced=tuple(unenforced), unknown_values=tuple(unknown))
+
+    def near(self, name: str, condition: Condition) -> tuple[str, ...]:
+        """The values of items that are nearest to the bounds of a condition: one below `min`, one above `max`."""
+        there: NDArray[Any] = self._distinct.get(name, np.unique(self._dates.get(name, np.array([], np.str_))))
+        values = [value if isinstance(value, str) else float(value) for value in there if value != ""]
+        if isinstance(next(iter(values), None), str):
+            condition = {key: _word(bound) for key, bound in condition.items() if key in ("min", "max")}
+        below = [value for value in values if "min" in condition and value < condition["min"]]
+        above = [value for value in values if "max" in condition and value > condition["max"]]
+        return tuple(v if isinstance(v, str) else f"{v:.12g}" for v in (*below[-1:], *above[:1]))
 
     def _number_mask(self, name: str, condition: Condition, unknown: list[UnknownValue]) -> NDArray[np.bool_]:
         low, high = (_bound(name, condition, key) for key in ("min", "max"))

@@ -264,8 +264,32 @@ async def test_a_recommender_that_fails_is_asked_again_and_then_what_it_found_st
 
 
 async def test_an_unknown_item_is_the_callers_mistake(policy: CompletionPolicy, retriever: Retriever) -> None:
-    with pytest.raises(UnknownItemError, match="no-such-item"):
-        await build_graph(policy, retriever, config=FREE).ainvoke({"history": ["no-such-item"]})
+    config = replace(FREE, strict_history=True)
+    with pytest.raises(
+        UnknownItemError, match="1 of the 2 ids of the history are not in the catalogue: 'no-such-item'"
+    ):
+        await build_graph(policy, retriever, config=config).ainvoke({"history": ["900", "no-such-item"]})
+
+
+async def test_an_item_that_the_catalogue_lacks_is_skipped_and_reported(
+    server: TinyServer,
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    store: TraceStore,
+    history: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A shop's catalogue runs ahead of the artifact; on the thread the item stays, for an artifact that knows it."""
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")] * 2
+    graph = build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store), checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "t"}}
+    output = await graph.ainvoke({"history": ["new-1", *history, "new-2", "new-1"]}, thread)
+    trace = store.run(UUID(output["run_id"]))
+    assert (output["status"], output["unknown_items"]) == ("finished", ["new-1", "new-2"])
+    assert list(trace.retrievals[0].items) == list(retriever.retrieve(history, "comedy", k=4))
+    assert "'new-1', 'new-2'" in caplog.text
+    again = await graph.ainvoke({}, thread)
+    assert again["unknown_items"] == ["new-1", "new-2"]
 
 
 async def test_hostile_titles_and_messages_open_no_tag(
@@ -372,7 +396,7 @@ async def test_many_runs_at_once_keep_apart(policy: CompletionPolicy, retriever:
 
 
 async def test_run_many_raises_the_callers_mistake_itself(policy: CompletionPolicy, retriever: Retriever) -> None:
-    graph = build_graph(policy, retriever, config=GUIDED)
+    graph = build_graph(policy, retriever, config=replace(GUIDED, strict_history=True))
     with pytest.raises(UnknownItemError):
         await run_many(graph, [AgentInput(history=[]), AgentInput(history=["?"])])
 

@@ -1,6 +1,7 @@
 """The agent as a tool of another agent: what its model reads, what the program gets, and what the model cannot set."""
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 from uuid import UUID, uuid4
 
@@ -125,10 +126,31 @@ async def test_an_unknown_id_or_title_is_an_answer_and_the_outer_run_goes_on(
 async def test_an_unknown_id_that_the_program_gave_is_an_answer_as_well(
     policy: CompletionPolicy, retriever: Retriever
 ) -> None:
-    tool = make_recommend_tool(build_graph(policy, retriever, config=CONFIG), history=["nope"])
+    strict = replace(CONFIG, strict_history=True)
+    tool = make_recommend_tool(build_graph(policy, retriever, config=strict), history=["nope"])
     output = await outer_graph(tool).ainvoke({"messages": [requests(tool)]})
     assert output["messages"][-1].status == "error"
     assert "does not come from you" in output["messages"][-1].content
+
+
+async def test_an_item_of_the_program_that_the_catalogue_lacks_is_skipped_and_reported(
+    policy: CompletionPolicy, retriever: Retriever, history: list[str]
+) -> None:
+    tool = make_recommend_tool(build_graph(policy, retriever, config=CONFIG), history=[*history, "brand-new"])
+    answer = (await outer_graph(tool).ainvoke({"messages": [requests(tool)]}))["messages"][-1]
+    assert answer.status == "success"
+    assert "Skipped, since the catalogue does not have them: brand-new." in answer.content
+    assert answer.artifact["unknown_items"] == ["brand-new"]
+
+
+async def test_constraints_that_no_item_passes_are_explained_with_the_nearest_list(
+    policy: CompletionPolicy, retriever: Retriever, history: list[str]
+) -> None:
+    where = {"class": {"in": ["comdy"]}}
+    tool = make_recommend_tool(build_graph(policy, retriever, config=CONFIG), history=history, where=where)
+    content = (await outer_graph(tool).ainvoke({"messages": [requests(tool)]}))["messages"][-1].content
+    assert "did you mean 'Comedy'" in content
+    assert "Nearest, without class:\n1. " in content
 
 
 async def test_two_calls_of_one_message_are_two_runs(
