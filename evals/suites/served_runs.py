@@ -8,7 +8,8 @@ from uuid import UUID
 
 from langgraph.graph.state import CompiledStateGraph
 
-from deeprec.agent import AgentInput, CompletionPolicy, PolicyError, TraceStore, run_many
+from deeprec.agent import AgentInput, CompletionPolicy, Lineage, PolicyError, TraceStore, run_many
+from deeprec.agent.traces import RunFilter
 from deeprec.trm_tool.errors import DeepRecError
 
 _MAX_FALLEN = 16
@@ -30,6 +31,9 @@ async def run_on_server(
 ) -> None:
     """Run the agent for every request; each carries a run id in its lineage.
 
+    A run that an earlier session began goes on with the seeds that it began with, also where that session's version
+    derived them by another rule.
+
     A run that falls back may be the server's fault or its own. It counts as ended when the server still answers after
     the last run; else it is deleted, so that the next session runs it again. Runs that fall back one after another, and
     none that does not between them, are the server's fault.
@@ -44,6 +48,7 @@ async def run_on_server(
     Raises:
         ServerLostError: the server became unavailable.
     """
+    requests = _as_begun(requests, store)
     fallen: list[int] = []
     in_a_row = 0
 
@@ -70,6 +75,20 @@ async def run_on_server(
         raise
     for index in fallen:
         on_ended(index, "fallback")
+
+
+def _as_begun(requests: Sequence[AgentInput], store: TraceStore) -> list[AgentInput]:
+    """The requests, those of runs that are stored already with the seed and the seed rule of the stored run."""
+    lineages = [request.get("lineage") or Lineage() for request in requests]
+    begun: dict[str, Lineage] = {}
+    with store.snapshot() as snapshot:
+        for label in {lineage.get("suite") for lineage in lineages}:
+            for row in snapshot.runs(("run_id", "seed", "config"), RunFilter(label=label, measured=False)):
+                begun[str(row.run_id)] = Lineage(seed=row.seed, turn_seeds=row.config.get("turn_seeds", "counted"))
+    return [
+        {**request, "lineage": {**lineage, **begun[lineage["run_id"]]}} if lineage.get("run_id") in begun else request
+        for request, lineage in zip(requests, lineages, strict=True)
+    ]
 
 
 async def _check_server(policy: CompletionPolicy) -> None:

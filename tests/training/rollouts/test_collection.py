@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -71,6 +72,22 @@ async def test_what_has_ended_is_not_run_again(
     assert again[: len(first)] == first
     assert told == [(done, len(again)) for done in range(len(first), len(again) + 1)]
     assert {run_id: at for run_id, at in _started(store).items() if run_id in started} == started
+
+
+async def test_a_run_that_an_older_version_began_goes_on_with_its_seeds(
+    server: TinyServer, retriever: Retriever, store: TraceStore, instances: list[Instance], tmp_path: Path
+) -> None:
+    [new, *_] = await collect(server, retriever, store, instances[:1], collection(group_size=1))
+    run = store.run(new).run
+    with TraceStore(tmp_path / "older.db") as older:
+        older.start_run(replace(run, seed=7, config={k: v for k, v in run.config.items() if k != "turn_seeds"}))
+        server.requests.clear()
+        assert await collect(server, retriever, older, instances[:1], collection(group_size=1)) == [new]
+        ended = older.run(new)
+    assert (ended.status, ended.run.seed) == (store.run(new).status, 7)
+    seeds = {body["seed"] for body in server.requests if body["path"].endswith("/completions")}
+    assert seeds
+    assert seeds <= set(range(7, 100))  # the run's seed and a count, as that version had it
 
 
 @pytest.mark.slow
