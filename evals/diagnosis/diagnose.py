@@ -45,7 +45,7 @@ def diagnose(
         if run.run.fork is not None:
             left_out["forks"] += 1
             continue
-        systems[f"{run.run.system} (oracle)" if run.run.oracle else run.run.system] += 1
+        systems[run.run.system] += 1
         endings.add(run)
         if run.status == "running" or run.incomplete:
             left_out["running" if run.status == "running" else "incomplete"] += 1
