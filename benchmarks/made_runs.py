@@ -14,7 +14,7 @@ from deeprec.agent.traces import RecommendationRecord, RetrievalRecord, RunOutco
 from deeprec.trm_tool import ScoredItem
 
 CHARACTERS_A_TOKEN = 4
-"""Of English text under SmolLM2's tokeniser, roughly."""
+"""Characters of English text in a token of SmolLM2's tokeniser, roughly."""
 ITEMS = 1682
 """Catalogue size of ml-100k: ids of one to four digits."""
 

@@ -112,7 +112,7 @@ def _docstrings(source: str) -> Iterator[str]:
 
 
 def _imports(root: Path, test: Path, source: str) -> Iterator[tuple[bool, int]]:
-    """For each import from `deeprec` in a test: whether the module is not public, and how many private names."""
+    """Yield for each import from `deeprec` in a test whether the module is not public, and how many private names."""
     folders = test.relative_to(root / "tests").parts[:-1]
     beside = ".".join(["deeprec", *folders, test.stem.removeprefix("test_")])
     room = ".".join(["deeprec", *folders[:2], ""]) if len(folders) > 1 else None

@@ -36,9 +36,9 @@ from tools.notebook_checks import cleaned, output_faults, source_faults
 
 FOLDER = Path("notebooks")
 TIMEOUT_S = 600
-"""Of one cell."""
+"""Seconds that one cell may take."""
 QUICK_EPOCHS = 4
-"""Of a recommender that is trained where there is none: enough to look at, and kept apart from those for use."""
+"""Epochs of a recommender that is trained where none is stored: enough to look at. It has a folder of its own."""
 RECOMMENDERS = {"ml-100k": 2, "ml-100k-holdout3": 3}
 """Folder -> how many of each person's last items the recommender has not seen: to recommend with, and to train on."""
 

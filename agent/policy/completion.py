@@ -59,7 +59,7 @@ class Completion:
     text: str
     """The server's decoding of `token_ids`, special tokens left out, cut after a stop string."""
     token_ids: tuple[int, ...] = ()
-    """With the closing stop string, or the end-of-turn token, where there was one; empty where a server gives none."""
+    """The sampled tokens, with the closing stop string or end-of-turn token; empty where a server gives none."""
     logprobs: tuple[float, ...] = ()
     """One natural log-probability per token, under the distribution that was sampled from."""
     finish_reason: str | None = None

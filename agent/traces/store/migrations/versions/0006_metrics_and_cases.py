@@ -58,7 +58,8 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         phrases = f"json_group_array({phrase}) {is_phrase}"
     else:
-        phrases = f"coalesce(json_agg({phrase} ORDER BY component) {is_phrase}, '[]'::json)"
+        # By bytes, as SQLite and an import of an older file order them.
+        phrases = f"coalesce(json_agg({phrase} ORDER BY component COLLATE \"C\") {is_phrase}, '[]'::json)"
     value = {name: f"max(CASE WHEN component = '{name}' THEN value END)" for name in FACTS}
     op.execute(
         f"INSERT INTO cases (run_id, target_popularity, history_length, other_data, chosen_on, phrases) "
