@@ -40,12 +40,15 @@ class Retrieved(list[ScoredItem]):
         *,
         unenforced: tuple[str, ...] = (),
         unknown_values: tuple[UnknownValue, ...] = (),
+        unknown_items: tuple[str, ...] = (),
     ) -> None:
         super().__init__(items)
         self.unenforced = unenforced
         """Attributes that `where` constrains and that the catalogue lacks."""
         self.unknown_values = unknown_values
         """Values that `where` lists and that no item has, at most ten; they were enforced all the same."""
+        self.unknown_items = unknown_items
+        """Ids of `history` and `exclude` that the catalogue lacks, and that were skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +159,8 @@ class Recommender(Protocol):
         Raises:
             RecommenderUnavailableError: the recommender is unavailable; the graph repeats the call.
             RecommenderRefusedError: this call cannot be answered; the graph does not repeat it.
-            UnknownItemError: an id of `history` or `exclude` was never in the catalogue.
+            UnknownItemError: an id of `history` or `exclude` was never in the catalogue. A recommender may also skip
+                such ids and name them in `unknown_items`; callers that want this of any recommender use `split_known`.
             ConfigError: a setting of the call makes no sense.
         """
 

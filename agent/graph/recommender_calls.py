@@ -105,7 +105,9 @@ def _plain(found: object, recommender: AnyRecommender) -> Retrieved:
             "Return a deeprec.trm_tool.Retrieved of ScoredItems."
         )
     items = [ScoredItem(item.id, float(item.score)) for item in found]
-    return Retrieved(items, unenforced=found.unenforced, unknown_values=found.unknown_values)
+    return Retrieved(
+        items, unenforced=found.unenforced, unknown_values=found.unknown_values, unknown_items=found.unknown_items
+    )
 
 
 def _last(failure: Exception | None) -> str:

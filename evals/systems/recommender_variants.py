@@ -53,5 +53,8 @@ class ShuffledHistoryOnly(HistoryOnly):
         digest = hashlib.sha256("\0".join((str(self._seed), *history)).encode()).digest()
         order = np.random.default_rng(int.from_bytes(digest[:16])).permutation(len(found))
         return Retrieved(
-            [found[position] for position in order], unenforced=found.unenforced, unknown_values=found.unknown_values
+            [found[position] for position in order],
+            unenforced=found.unenforced,
+            unknown_values=found.unknown_values,
+            unknown_items=found.unknown_items,
         )

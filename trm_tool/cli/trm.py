@@ -142,6 +142,7 @@ def search(
             where=conditions,
             include_seen=include_seen,
             diversity=diversity,
+            strict=True,
         )
     except UnknownItemError as error:
         raise UnknownItemError(f"{artifact}: {error}") from None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,6 +102,7 @@ class Retriever:
         where: Where | None = None,
         include_seen: bool = False,
         diversity: float = 0.0,
+        strict: bool = False,
     ) -> Retrieved:
         """Find the `k` items that fit best.
 
@@ -118,6 +120,8 @@ class Retriever:
             include_seen: Let items of the history come back.
             diversity: How much the list avoids items that are like those above them, 0 to 1, by maximal marginal
                 relevance (`ranking.diversify`) over the 300 best; 0 is the order of the scores alone.
+            strict: Whether ids that the catalogue lacks are refused. Else they are skipped and named in
+                `unknown_items`: a shop's catalogue runs ahead of an artifact.
 
         Returns:
             Best first, ties in catalogue order; with `diversity`, in the order of choice, while the scores remain
@@ -125,9 +129,13 @@ class Retriever:
             catalogue lacks, `unknown_values` the values that no item has.
 
         Raises:
-            UnknownItemError: an id of `history` or `exclude` never was in the catalogue; one that was removed is read.
+            UnknownItemError: `strict`, and an id of `history` or `exclude` never was in the catalogue; one that was
+                removed is read. `retrieve_batch` and `ranks_of` are always strict.
             ConfigError: `k` is below 1, `trust` or `diversity` is not from 0 to 1, or a condition makes no sense.
         """
+        unknown: list[str] = []
+        if not strict:
+            history, exclude = self._known(history, unknown), self._known(exclude, unknown)
         query = Query(
             history=history,
             preference=preference,
@@ -137,7 +145,9 @@ class Retriever:
             include_seen=include_seen,
             diversity=diversity,
         )
-        return self.retrieve_batch([query], k=k)[0]
+        [found] = self.retrieve_batch([query], k=k)
+        found.unknown_items = tuple(dict.fromkeys(unknown))
+        return found
 
     def retrieve_batch(self, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
         """`retrieve` for many queries in one forward pass; the answers come in the order of the queries."""
@@ -215,6 +225,14 @@ class Retriever:
             saved = save_changed(place, self._snapshot.artifact, changed_from=self._saved_as, over=over)
             self._snapshot = replace(self._snapshot, artifact=saved)
             self._saved_as = self._saved_in[place] = saved.fingerprint
+
+    def _known(self, item_ids: Any, unknown: list[str]) -> Any:
+        """The ids without those that the catalogue lacks, which go to `unknown`; what holds no ids is refused later."""
+        if isinstance(item_ids, str | bytes) or not isinstance(item_ids, Collection):
+            return item_ids
+        catalogue = self.catalogue
+        unknown += [item_id for item_id in item_ids if isinstance(item_id, str) and item_id not in catalogue]
+        return [item_id for item_id in item_ids if not isinstance(item_id, str) or item_id in catalogue]
 
     def _change(self, make: Callable[[Artifact], Change]) -> None:
         with self._changing:

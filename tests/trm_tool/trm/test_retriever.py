@@ -199,16 +199,27 @@ def test_a_k_that_returns_nothing_is_refused(retriever: Retriever, k: int) -> No
 
 def test_ids_that_do_not_exist_are_named(retriever: Retriever) -> None:
     with pytest.raises(UnknownItemError, match="'Toy Story', 'x'"):
-        retriever.retrieve(["900", "Toy Story", "x"], k=5)
+        retriever.retrieve(["900", "Toy Story", "x"], k=5, strict=True)
     with pytest.raises(UnknownItemError, match="'y'"):
-        retriever.retrieve(HISTORY, k=5, exclude=["y"])
+        retriever.retrieve(HISTORY, k=5, exclude=["y"], strict=True)
     with pytest.raises(UnknownItemError, match="'z'"):
         retriever.rank_of("z", Query())
     with pytest.raises(ConfigError, match="history is the text '900,893'"):
         retriever.retrieve("900,893", k=5)
     with pytest.raises(UnknownItemError, match=r"'id 9' and 999990 more\. It has 50 items") as raised:
-        retriever.retrieve([f"id {number}" for number in range(1_000_000)], k=5)
+        retriever.retrieve([f"id {number}" for number in range(1_000_000)], k=5, strict=True)
     assert len(str(raised.value)) < 300
+
+
+def test_ids_of_newer_items_are_skipped_and_named(retriever: Retriever) -> None:
+    found = retriever.retrieve(["new-1", *HISTORY, "new-2", "new-1"], "horror", k=5, exclude={"new-3"})
+    assert found == retriever.retrieve(HISTORY, "horror", k=5)
+    assert found.unknown_items == ("new-1", "new-2", "new-3")
+    assert retriever.retrieve(["new-1"], k=5) == retriever.retrieve([], k=5)
+    with pytest.raises(UnknownItemError, match="Not in the catalogue: 900"):
+        retriever.retrieve([900], k=5)  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="history is the text '900,893'"):
+        retriever.retrieve("900,893", k=5)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +238,7 @@ def test_ids_that_do_not_exist_are_named(retriever: Retriever) -> None:
 def test_what_is_no_list_of_ids_is_refused(retriever: Retriever, ids_given: object, message: str) -> None:
     for query in ({"history": ids_given}, {"history": (), "exclude": ids_given}):
         with pytest.raises((UnknownItemError, ConfigError)) as raised:
-            retriever.retrieve(**query, k=5)  # type: ignore[arg-type]
+            retriever.retrieve(**query, k=5, strict=True)  # type: ignore[arg-type]
         assert message in str(raised.value)
         assert len(str(raised.value)) < 300
         assert str(raised.value).isprintable()
