@@ -160,9 +160,10 @@ def no_preference_is_none_or_empty(subject: CheckedRecommender) -> None:
 def unknown_items_are_refused(subject: CheckedRecommender) -> None:
     """An id of `history` or `exclude` that was never in the catalogue raises UnknownItemError, or is skipped and named
     in `unknown_items`."""
-    for name, call in (("history", {"history": [ABSENT_ID]}), ("exclude", {"exclude": [ABSENT_ID]})):
+    for name in ("history", "exclude"):
+        absent = [ABSENT_ID]
         try:
-            found = subject.retrieve(**call)
+            found = subject.retrieve(absent) if name == "history" else subject.retrieve(exclude=absent)
         except UnknownItemError:
             continue
         except Exception as error:
