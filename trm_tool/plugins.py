@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -12,14 +13,17 @@ from typing import Any
 
 from deeprec.trm_tool.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 
-def load_function(name: str, *, role: str, takes: str) -> Callable[..., Any]:
+
+def load_function(name: str, *, role: str, takes: str, named_in: str | None = None) -> Callable[..., Any]:
     """Import a function of a user's own. The code of its module is run.
 
     Args:
         name: `module:function`, found as `python -m` finds it, or `path.py:function`.
         role: What the function is, for the errors: "reward", "importer".
         takes: What it is called with, for the errors: "a run's trace".
+        named_in: The file that names the function, where the caller did not: a warning says whose code runs now.
 
     Raises:
         ConfigError: the name is malformed, there is no such file, module or function, or the import fails.
@@ -27,6 +31,8 @@ def load_function(name: str, *, role: str, takes: str) -> Callable[..., Any]:
     place, _, attribute = name.rpartition(":")
     if not place or not attribute:
         raise ConfigError(f"{name!r} names no {role}. Write module:function or path.py:function.")
+    if named_in is not None:
+        _log.warning("%s names the %s %s: the code of %s runs now.", named_in, role, name, place)
     module = _from_file(Path(place), role) if place.endswith(".py") else _from_import_path(place, role)
     function = getattr(module, attribute, None)
     if function is None:

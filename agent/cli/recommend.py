@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from enum import StrEnum
@@ -27,7 +26,7 @@ from deeprec.agent.traces.export.otel import OtelRecorder
 from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
 from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
-from deeprec.agent.views.visible_text import visible
+from deeprec.agent.views.visible_text import visible, visible_json
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
@@ -102,7 +101,7 @@ def recommend(
     with spans_to(otel_endpoint) as spans:
         output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, spans, quiet=as_json))
         if as_json:
-            typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
+            typer.echo(visible_json(output))
         else:
             _print(output, config.k, artifact)
 

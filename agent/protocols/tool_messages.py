@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage
 
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.turn import Allowance, Decision, phrases_regex, read_preference, thought_regex
+from deeprec.trm_tool.text import neutralise
 
 UNREADABLE = "unreadable"
 """Key in the metadata of a message that stands in for one that LangChain could not read."""
@@ -62,7 +63,8 @@ def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
             return Decision(action="malformed", thought=thought, detail=detail)
         numbers = tuple(int(number) for number in value if _is_number(number))
         return Decision(action="recommend", thought=thought, numbers=numbers, unread=len(value) - len(numbers))
-    return Decision(action="malformed", thought=thought, detail=f"there is no tool {_short(call['name'])}")
+    unknown = neutralise(repr(call["name"]), 60)
+    return Decision(action="malformed", thought=thought, detail=f"there is no tool {unknown}")
 
 
 def _is_number(value: object) -> bool:

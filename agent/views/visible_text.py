@@ -2,7 +2,10 @@ r"""Text of a model, a catalogue or a person, made safe to show: no character of
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
+from typing import Any
 
 MAX_CHARS = 4_000
 """Characters of one value that are shown, unless a caller sets another limit."""
@@ -22,6 +25,16 @@ def visible(text: str, max_chars: int = MAX_CHARS) -> str:
     if not shown.isprintable():
         shown = "".join(_visible_char(char) for char in shown)
     return shown if len(shown) <= max_chars else shown[: max_chars - 1] + "…"
+
+
+def visible_json(value: Any) -> str:
+    """Write a value as indented JSON that steers no terminal: invisible characters of its texts are escaped."""
+    return re.sub(r"[^\x20-\x7e\n]", _escaped, json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 def _visible_char(char: str) -> str:

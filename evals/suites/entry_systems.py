@@ -60,7 +60,7 @@ def shuffled_entries(made: Sequence[tuple[Entry, AnySystem]]) -> dict[str, str]:
 
 def _own_system(name: str, setting: Setting) -> AnySystem:
     """Make a system with a function of a user's own, which is imported."""
-    make = load_function(name, role="system", takes="a Setting")
+    make = load_function(name, role="system", takes="a Setting", named_in=f"The suite {setting.suite.name}")
     try:
         system = make(setting)
     except DeepRecError:

@@ -27,6 +27,21 @@ def test_a_function_is_found_by_its_file_and_by_its_module(own: Path) -> None:
     assert load("plugin_of_a_test:add") == 50
 
 
+def test_code_that_a_shared_file_names_is_announced_before_it_runs(
+    own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "plugin_that_fails.py").write_text("import a_module_that_nobody_has\n")
+    for name in ("plugin_that_fails.py:add", "plugin_that_fails:add"):
+        caplog.clear()
+        with pytest.raises(ConfigError, match="cannot be imported"):
+            load_function(name, role="reward", takes="a trace", named_in="The loop shared")
+        place = name.removesuffix(":add")
+        assert caplog.messages == [f"The loop shared names the reward {name}: the code of {place} runs now."]
+    caplog.clear()
+    load(f"{own}:add")
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

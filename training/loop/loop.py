@@ -100,7 +100,7 @@ def run_loop(
         ServerLostError: the server became unavailable; start the loop again to go on.
     """
     config = config.continued(kept_agent_settings(out))
-    own = load_rewards(map(config.path_of, config.rewards))
+    own = load_rewards(map(config.path_of, config.rewards), named_in=f"The loop {config.name}")
     recommender: Recommender = Retriever(artifact, encoder) if isinstance(artifact, Artifact) else artifact
     rewards = {**_components(recommender, encoder), **own}
     selection = select_instances(

@@ -15,11 +15,12 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.plugins import load_function
 
 
-def load_rewards(named: Iterable[str]) -> dict[str, Reward]:
+def load_rewards(named: Iterable[str], *, named_in: str | None = None) -> dict[str, Reward]:
     """Import rewards of your own.
 
     Args:
         named: the functions, each as `module:function` or `path.py:function`. Their code is run.
+        named_in: the settings that name them, where the caller did not; that is logged before they are imported.
 
     Returns:
         function name, under which the component is stored and weighted -> the reward. It checks that the function
@@ -31,7 +32,7 @@ def load_rewards(named: Iterable[str]) -> dict[str, Reward]:
     """
     rewards: dict[str, Reward] = {}
     for name in named:
-        function = load_function(name, role="reward", takes="a run's trace")
+        function = load_function(name, role="reward", takes="a run's trace", named_in=named_in)
         component = getattr(function, "__name__", "") or ""
         if not component.isidentifier():
             raise ConfigError(f"The reward {name!r} has no name. Define it with def.")

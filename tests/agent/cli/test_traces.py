@@ -43,6 +43,15 @@ def test_ls_lists_the_newest_first(path: Path) -> None:
     assert "[bold]13\\x1b" in lines[-2]
 
 
+def test_ls_shows_a_status_as_it_is_and_no_markup(tmp_path: Path, make: Any) -> None:
+    evil = "[bold]x[/nope]\x1b[2J\u202e"
+    with TraceStore(tmp_path / "runs.db") as store:
+        make.write(store, make.run(), status=evil)
+    printed = run("ls", "--store", str(tmp_path / "runs.db"))
+    assert "[bold]x[/nope]\\x1b[2J\\u202e" in printed
+    assert not {"\x1b", "\u202e"} & set(printed)
+
+
 def test_ls_filters_and_limits(path: Path) -> None:
     store = ("--store", str(path), "--json")
     assert [entry["status"] for entry in json.loads(run("ls", *store))] == ["running", "budget", "finished"]

@@ -100,7 +100,7 @@ def test_hostile_text_steers_no_terminal(store: TraceStore, make: Any) -> None:
     store.record_turn(run.run_id, turn)
     item = ScoredItem(EVIL, 0.5)
     store.record_retrieval(run.run_id, make.retrieval(0, items=(item,), unenforced=(EVIL,), detail=EVIL))
-    store.finish_run(run.run_id, make.outcome(detail=EVIL))
+    store.finish_run(run.run_id, make.outcome(detail=EVIL, status=EVIL.replace("\ud800", "")))
     for titles in (None, Named(EVIL)):
         page = shown(store.run(run.run_id), titles, width=1000)
         assert not {char for char in page if ord(char) < 32 and char != "\n"}
