@@ -3,6 +3,7 @@ from .graph.build import build_graph as build_graph, build_state_graph as build_
 from .graph.config import AgentConfig as AgentConfig, make_agent_config as make_agent_config
 from .graph.grounding import fill_list as fill_list, ground as ground
 from .graph.many_runs import run_many as run_many, step_text as step_text
+from .graph.outages import outage_counts as outage_counts
 from .graph.rank_fusion import fuse_rankings as fuse_rankings
 from .graph.recommend_tool import make_recommend_tool as make_recommend_tool
 from .graph.recommender_calls import RetrieverUnavailableError as RetrieverUnavailableError
@@ -12,6 +13,7 @@ from .graph.state import (
     AgentState as AgentState,
     Candidate as Candidate,
     Ending as Ending,
+    Failure as Failure,
     Lineage as Lineage,
     Nearest as Nearest,
     RankedItem as RankedItem,
@@ -27,6 +29,7 @@ from .policy.completion import (
     ServedModel as ServedModel,
 )
 from .policy.openai_endpoint import (
+    PolicyAccessError as PolicyAccessError,
     PolicyError as PolicyError,
     PolicyRejectedError as PolicyRejectedError,
     PolicyUnavailableError as PolicyUnavailableError,

@@ -62,6 +62,8 @@ class AgentConfig:
     """Tokens that the policy may write in one run."""
     max_seconds: Annotated[float, Field(gt=0)] = 600.0
     """Wall time of one run in seconds, waiting for the server included."""
+    raise_outages: bool = False
+    """Whether an unavailable model or recommender raises an error, instead of a list without it and `fallback`."""
 
     def __post_init__(self) -> None:
         for name, adapter in _adapters().items():

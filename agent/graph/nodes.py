@@ -10,6 +10,8 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
+from langgraph.errors import GraphBubbleUp
+
 from deeprec.agent.graph.budgets import (
     ended_by_budget,
     ended_by_malformed_outputs,
@@ -21,6 +23,7 @@ from deeprec.agent.graph.budgets import (
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
+from deeprec.agent.graph.outages import ended_by_outage, failure_of
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
 from deeprec.agent.graph.recommender_calls import RecommenderCalls
 from deeprec.agent.graph.run_start import RunStart
@@ -88,10 +91,11 @@ class Nodes:
                 shown = [self._summary(item_id) for item_id in start.history[-self._config.max_history :]]
                 conversation, ending = await self._policy_calls.open(
                     Briefing(history=shown, message=start.message, k=self._config.k),
+                    run_id=start.run_id,
                     timeout_s=self._config.max_seconds - (perf_counter() - started),
                 )
             phrases = phrases_for(start.history, self._recommender.catalogue, self._phrases)
-        except (ConfigError, UnknownItemError):
+        except (ConfigError, GraphBubbleUp, UnknownItemError):
             raise
         except Exception as error:
             await self._start_run(start)
@@ -106,6 +110,7 @@ class Nodes:
             "run_id": str(start.run_id),
             "status": "running",
             "detail": None,
+            "failure": None,
             "recommendations": [],
             "unenforced": list(own.unenforced),
             "unknown_items": unknown,
@@ -155,8 +160,12 @@ class Nodes:
         started = perf_counter()
         run_id, position = UUID(state["run_id"]), state["retrieval_count"]
         record = await self._recorder.load_retrieval(run_id, position)
+        failed: Exception | None = None
         if record is None:
-            record = await self._retrieval(state, started)
+            record, failed = await self._retrieval(state, started)
+            if failed is not None and self._config.raise_outages and seconds_left(state, self._config, started) > 0:
+                ended_by_outage(failed, part="recommender", node="retrieve", run_id=run_id)
+                raise failed
             await self._recorder.record_retrieval(run_id, record)
         candidates = merge_candidates(state["candidates"], record)
         update: AgentState = {
@@ -174,7 +183,8 @@ class Nodes:
         elif seconds_left(state, self._config, started) <= 0:
             ending = ended_by_time(self._config, ", the last of them waiting for the recommender")
         else:
-            ending = Ending(status="fallback", detail=record.detail)
+            failed = failed or RecommenderUnavailableError(record.detail)
+            ending = ended_by_outage(failed, part="recommender", node="retrieve", run_id=run_id)
         return {**update, "ending": ending, "request": with_time(state, started)}
 
     async def rank(self, state: AgentState) -> AgentState:
@@ -231,6 +241,7 @@ class Nodes:
         return {
             "status": status,
             "detail": detail,
+            "failure": failure_of(state),
             "recommendations": self._recommended(filled),
         }
 
@@ -246,10 +257,11 @@ class Nodes:
         record = start.record(self._policy_calls.protocol, self._recommender.identity, self._config)
         await self._recorder.start_run(record)
 
-    async def _retrieval(self, state: AgentState, started: float) -> RetrievalRecord:
-        """Call the recommender; `detail` of the record says why nothing came back."""
+    async def _retrieval(self, state: AgentState, started: float) -> tuple[RetrievalRecord, Exception | None]:
+        """Call the recommender; `detail` of the record says why nothing came back, and the error stands beside it."""
         request, preference = state["request"], state["decision"]["preference"]
-        found, failure = Retrieved(), None
+        found = Retrieved()
+        failed: Exception | None = None
         try:
             found = await self._recommender_calls.retrieve(
                 request["history"],
@@ -260,8 +272,8 @@ class Nodes:
                 timeout_s=seconds_left(state, self._config, started),
             )
         except (RecommenderUnavailableError, RecommenderRefusedError) as error:
-            failure = str(error) or type(error).__name__
-        return RetrievalRecord(
+            failed = error
+        record = RetrievalRecord(
             position=state["retrieval_count"],
             turn=state["turn_count"] - 1,
             preference=preference,
@@ -269,8 +281,9 @@ class Nodes:
             items=tuple(found),
             unenforced=found.unenforced,
             latency_ms=(perf_counter() - started) * 1000,
-            detail=failure,
+            detail=None if failed is None else str(failed) or type(failed).__name__,
         )
+        return record, failed
 
     async def _ranking_without_model(self, state: AgentState, started: float) -> list[RankedItem]:
         """The recommender's ranking for the person's own message, else the one for the history alone."""

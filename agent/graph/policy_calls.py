@@ -12,9 +12,11 @@ from uuid import UUID
 from deeprec.agent.graph.budgets import ended_by_budget, ended_by_time, seconds_left
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import ground
+from deeprec.agent.graph.outages import ended_by_outage
 from deeprec.agent.graph.state import AgentState, Ending
 from deeprec.agent.graph.turn_seeds import turn_seed
-from deeprec.agent.policy.completion import PolicyError
+from deeprec.agent.policy.completion import PolicyError, PolicyUnavailableError
+from deeprec.agent.policy.openai_endpoint import PolicyAccessError
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Turn
 from deeprec.agent.protocols.turn import ContextFullError, record_of
 from deeprec.agent.traces.records import Node, TurnRecord
@@ -25,12 +27,16 @@ MIN_TIMEOUT_S = 1.0
 
 
 class PolicyCalls:
-    """The policy, by its protocol, as the nodes call it. No method raises because the model is unavailable."""
+    """The policy, by its protocol, as the nodes call it.
+
+    A method raises PolicyError because the model is unavailable only where `raise_outages` is set, and
+    PolicyAccessError where the server refuses the key. Errors of other kinds pass through, LangGraph's interrupts too.
+    """
 
     def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder) -> None:
         self.protocol, self._config, self._recorder = protocol, config, recorder
 
-    async def open(self, briefing: Briefing, *, timeout_s: float) -> tuple[dict[str, Any], Ending | None]:
+    async def open(self, briefing: Briefing, *, run_id: UUID, timeout_s: float) -> tuple[dict[str, Any], Ending | None]:
         """Begin the conversation.
 
         Returns:
@@ -40,9 +46,10 @@ class PolicyCalls:
             async with asyncio.timeout(max(MIN_TIMEOUT_S, timeout_s)):
                 return dict(await self.protocol.open(briefing)), None
         except PolicyError as error:
-            return {}, Ending(status="fallback", detail=str(error))
+            return {}, self._outage(error, "prepare", run_id)
         except TimeoutError:
-            return {}, Ending(status="fallback", detail=f"no answer in {self._config.max_seconds:g} seconds")
+            error = PolicyUnavailableError(f"no answer in {self._config.max_seconds:g} seconds")
+            return {}, self._outage(error, "prepare", run_id)
 
     async def reason(self, state: AgentState, started: float) -> AgentState:
         """Let the model think and then retrieve or rank; a list before the first retrieval counts as malformed.
@@ -73,7 +80,9 @@ class PolicyCalls:
     async def correct(self, state: AgentState, update: AgentState, started: float) -> Ending | None:
         """Append to the conversation what is malformed in the turn that `update` holds; as `observe`."""
         why = update["decision"]["detail"]
-        return await self._append(state, update, started, lambda: self.protocol.correct(update["conversation"], why))
+        return await self._append(
+            state, update, started, "reason", lambda: self.protocol.correct(update["conversation"], why)
+        )
 
     async def observe(
         self, state: AgentState, update: AgentState, started: float, items: list[tuple[int, str]]
@@ -83,20 +92,23 @@ class PolicyCalls:
         Returns:
             What ends the run: no room in the context, no server or no time; None where the conversation goes on.
         """
-        return await self._append(state, update, started, lambda: self.protocol.observe(state["conversation"], items))
+        return await self._append(
+            state, update, started, "retrieve", lambda: self.protocol.observe(state["conversation"], items)
+        )
 
     async def _append(
         self,
         state: AgentState,
         update: AgentState,
         started: float,
+        node: str,
         append: Callable[[], Awaitable[Mapping[str, Any] | None]],
     ) -> Ending | None:
         try:
             async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
                 conversation = await append()
         except PolicyError as error:
-            return Ending(status="fallback", detail=str(error))
+            return self._outage(error, node, state["run_id"])
         except TimeoutError:
             return ended_by_time(self._config)
         if conversation is None:
@@ -111,6 +123,7 @@ class PolicyCalls:
         begun = perf_counter()
         record = await self._recorder.load_turn(run_id, position)
         failure = record.detail if record is not None and record.action == "unavailable" else None
+        outage: Exception | None = None if failure is None else PolicyUnavailableError(failure)
         turn: Turn | None = None
         is_full = False
         if failure is None:
@@ -121,9 +134,16 @@ class PolicyCalls:
             except ContextFullError as error:
                 failure, is_full = str(error), True
             except PolicyError as error:
-                failure = str(error)
-            except TimeoutError:
-                failure = "no answer within the time of the run"
+                failure, outage = str(error), error
+            except TimeoutError as error:
+                failure, outage = "no answer within the time of the run", error
+        is_late = seconds_left(state, self._config, started) <= 0
+        if outage is not None and not is_late:  # raises, before the turn is logged, where that is asked for
+            ending = self._outage(outage, node, run_id, detail=str(failure))
+        elif is_full:
+            ending = ended_by_budget("the context is full")
+        else:
+            ending = ended_by_time(self._config, ", the last of them waiting for the model")
         if record is None:
             latency_ms = (perf_counter() - begun) * 1000
             record = _record(turn, state, position=position, node=node, failure=failure, latency_ms=latency_ms)
@@ -136,13 +156,15 @@ class PolicyCalls:
                 "turn_count": position + 1,
                 "spent_tokens": state["spent_tokens"] + turn.completion.completion_tokens,
             }
-        if is_full:
-            ending = ended_by_budget("the context is full")
-        elif seconds_left(state, self._config, started) <= 0:
-            ending = ended_by_time(self._config, ", the last of them waiting for the model")
-        else:
-            ending = Ending(status="fallback", detail=str(failure))
         return {"decision": {"action": "unavailable"}, "ending": ending, "turn_count": position + 1}
+
+    def _outage(self, error: Exception, node: str, run_id: object, detail: str = "") -> Ending:
+        if isinstance(error, PolicyAccessError):
+            raise error
+        ending = ended_by_outage(error, part="model", node=node, run_id=run_id, detail=detail)
+        if not self._config.raise_outages:
+            return ending
+        raise error if isinstance(error, PolicyError) else PolicyUnavailableError(ending["detail"]) from error
 
     def _allowance(self, state: AgentState, started: float, *, is_ranking: bool = False) -> Allowance:
         config, request = self._config, state["request"]

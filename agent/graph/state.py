@@ -6,7 +6,7 @@ No key has a reducer: each node writes a key whole. So a thread that goes on kee
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # typing's own is refused by pydantic before Python 3.12
 
@@ -81,11 +81,27 @@ class RunRequest(TypedDict):
     """Wall time inside the nodes."""
 
 
+FailurePart = Literal["model", "recommender"]
+
+
+class Failure(TypedDict):
+    """What was unavailable, after its retries, and so ended a run."""
+
+    part: FailurePart
+    node: str
+    """The node that called it."""
+    cause: str
+    """Name of the class of the error behind it, such as `APITimeoutError`."""
+    detail: str
+
+
 class Ending(TypedDict):
     """What ended the exploration before the model ended it."""
 
     status: Outcome
     detail: str
+    failure: NotRequired[Failure]
+    """What was unavailable, where the status is `fallback`."""
 
 
 class AgentInput(TypedDict, total=False):
@@ -118,6 +134,8 @@ class AgentOutput(TypedDict, total=False):
     """`finished`, `malformed`, `budget`, `fallback`, or `empty` where no item passes the constraints; `running` in the
     state of a run that has not ended."""
     detail: str | None
+    failure: Failure | None
+    """What was unavailable, where the status is `fallback`; None for every other status."""
     recommendations: list[Recommended]
     unenforced: list[str]
     """Constraints that the catalogue cannot enforce."""

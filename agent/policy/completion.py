@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, StrictFloat, StrictInt
 from deeprec.agent.policy.openai_endpoint import (
     Endpoint,
     InvalidAnswerError,
+    PolicyAccessError,
     PolicyError,
     PolicyRejectedError,
     PolicyUnavailableError,
@@ -24,6 +25,7 @@ from deeprec.trm_tool.errors import ConfigError
 __all__ = [
     "Completion",
     "CompletionPolicy",
+    "PolicyAccessError",
     "PolicyError",
     "PolicyRejectedError",
     "PolicyUnavailableError",

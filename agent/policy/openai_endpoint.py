@@ -37,6 +37,10 @@ class PolicyRejectedError(PolicyError):
     """The server understood the request and refuses it (4xx). The same request would be refused again."""
 
 
+class PolicyAccessError(PolicyRejectedError):
+    """The server refuses the key (401 or 403). Nothing but another key helps, so that no run goes on without it."""
+
+
 class InvalidAnswerError(Exception):
     """An answer of status 200 whose content cannot be used. A check raises it; the request is sent again."""
 
@@ -141,7 +145,8 @@ class Endpoint:
                 return await send()
             except openai.APIStatusError as error:
                 if error.status_code < 500 and error.status_code not in _WORTH_REPEATING:
-                    raise PolicyRejectedError(_refusal(url, error)) from error
+                    refused = PolicyAccessError if error.status_code in (401, 403) else PolicyRejectedError
+                    raise refused(_refusal(url, error)) from error
                 problem, advice, cause = _status_line(error), "See the server's log.", error
                 wait_s = max(wait_s, _retry_after_s(error))
             except openai.APIConnectionError as error:

@@ -7,7 +7,6 @@ inspection; policies are trained with the tagged protocol.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import ValidationError
 
 from deeprec.agent.policy.chat_model_calls import ChatModelCalls
+from deeprec.agent.policy.chat_model_failures import is_outage
 from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_messages import (
@@ -43,9 +43,6 @@ from deeprec.agent.protocols.tool_messages import (
 from deeprec.agent.protocols.turn import Allowance, Briefing, ContextFullError, Conversation, PolicyLineage, Turn
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.agent.traces.store.codec import storable
-from deeprec.trm_tool import ConfigError
-
-_log = logging.getLogger(__name__)
 
 
 class ToolsProtocol:
@@ -212,13 +209,14 @@ class ToolsProtocol:
             answer = await asyncio.wait_for(self._calls.call(model, messages), allowance.timeout_s)
         except ValidationError as error:  # arguments that are not a JSON object: LangChain cannot build the message
             answer = AIMessage("", response_metadata={UNREADABLE: error.errors()[0]["msg"]})
-        except (ConfigError, GraphBubbleUp):
+        except GraphBubbleUp:  # an interrupt of LangGraph, not an error
             raise
-        except Exception as error:  # the errors of other libraries' chat models have no common class
-            _log.info("The chat model failed", exc_info=error)
+        except Exception as error:
             why = str(error).splitlines()[0][:300] if str(error) else "no message"
             if isinstance(error, ContextOverflowError) or "maximum context length" in why:  # vLLM's words
                 raise ContextFullError(why) from error
+            if not is_outage(error):
+                raise
             raise PolicyUnavailableError(f"The chat model failed: {type(error).__name__}: {why}") from error
         if not isinstance(answer, AIMessage):
             raise PolicyUnavailableError(f"The chat model answered with {type(answer).__name__}, not an AIMessage.")

@@ -1,0 +1,77 @@
+"""Which errors of a chat model are outages, and which are mistakes that somebody has to correct."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+
+from deeprec.trm_tool import DeepRecError
+
+REFUSED_ACCESS = frozenset({401, 403, 404})
+"""HTTP statuses of a wrong key, and of a model or an address that is not there."""
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    DeepRecError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,  # a missing file, for instance; those of the network are outages
+    ReferenceError,
+    RuntimeError,
+    StopAsyncIteration,
+    StopIteration,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+)
+_FILES = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether a run ends without the model because of an error; the error is raised to the caller otherwise.
+
+    Outages are errors of the network, answers with an HTTP status that is not one of a wrong key, model or address,
+    answers that nobody can read, and the error classes that other libraries define themselves. Mistakes are the errors
+    that Python raises itself, wherever they come from, and bare `Exception`s.
+    """
+    status = _status(error)
+    if status is not None:
+        return status not in REFUSED_ACCESS
+    cause: BaseException | None = error
+    while cause is not None:
+        if _is_of_the_network(cause) or isinstance(cause, json.JSONDecodeError):
+            return True
+        cause = cause.__cause__
+    if isinstance(error, _MISTAKES) or type(error) is Exception:
+        return _is_about_an_answer(error)
+    return True
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    if isinstance(error, OSError):  # TimeoutError and ConnectionError are OSErrors
+        return not isinstance(error, _FILES)
+    # An error of these clients can only be raised where they are imported already.
+    clients = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return any(isinstance(error, client.TransportError) for client in clients)
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of the answer that an error is about, as clients of HTTP keep it."""
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status", "code"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int) and 100 <= status < 600:
+                return int(status)
+    return None
+
+
+def _is_about_an_answer(error: Exception) -> bool:
+    """Whether an error came up while LangChain read a server's answer, of a page instead of JSON for instance."""
+    return any(frame.name == "_create_chat_result" for frame in traceback.extract_tb(error.__traceback__))
