@@ -48,8 +48,8 @@ class PolicyCalls:
         except PolicyError as error:
             return {}, self._outage(error, "prepare", run_id)
         except TimeoutError:
-            error = PolicyUnavailableError(f"no answer in {self._config.max_seconds:g} seconds")
-            return {}, self._outage(error, "prepare", run_id)
+            late = PolicyUnavailableError(f"no answer in {self._config.max_seconds:g} seconds")
+            return {}, self._outage(late, "prepare", run_id)
 
     async def reason(self, state: AgentState, started: float) -> AgentState:
         """Let the model think and then retrieve or rank; a list before the first retrieval counts as malformed.
