@@ -20,6 +20,8 @@ from deeprec.agent.traces.records import TraceStoreError
 
 PLAIN, PACKED = 1, 2
 MAX_TOKEN_ID = 2**32 - 1
+MAX_UNPACKED_BYTES = 64 * 2**20
+"""The most bytes of a column, unpacked: sixteen million tokens of one turn."""
 MIN_PACKED_BYTES = 256
 """Fewer bytes hardly compress and are not worth the attempt."""
 _U2, _F4 = np.dtype("<u2"), np.dtype("<f4")
@@ -103,9 +105,17 @@ def _body(what: str, data: bytes, header: int) -> bytes:
     if version != PACKED:
         raise TraceStoreError(_unreadable(what, data))
     try:
-        return zlib.decompress(data[header:])
+        unpacking = zlib.decompressobj()
+        plain = unpacking.decompress(data[header:], MAX_UNPACKED_BYTES + 1)
     except zlib.error:
         raise TraceStoreError(_unreadable(what, data)) from None
+    if len(plain) > MAX_UNPACKED_BYTES:
+        raise TraceStoreError(
+            f"A column of {what} has over {MAX_UNPACKED_BYTES:,} bytes unpacked, more than any turn. Delete its run."
+        )
+    if not unpacking.eof:
+        raise TraceStoreError(_unreadable(what, data))
+    return plain
 
 
 def _unreadable(what: str, data: bytes) -> str:

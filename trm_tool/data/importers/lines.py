@@ -15,6 +15,8 @@ from deeprec.trm_tool.errors import ConfigError, DataError
 
 MAX_LINE_BYTES = 2**24
 """A longer line is not a row of any known format, and would fill the memory."""
+MAX_PACKING, PACKED_FROM_BYTES = 200, 2**30
+"""A compressed file of over so many bytes may unpack to so many times its size; tables unpack to 20 times at most."""
 _REMEDY = "Correct it, or leave such rows out with --drop-bad-rows."
 
 
@@ -55,7 +57,8 @@ def read_lines(path: Path, reading: Reading, encoding: str | None = None) -> Ite
         encoding: None is UTF-8, or the encoding of the byte order mark.
 
     Raises:
-        DataError: the file is missing, truncated, or has a line above `MAX_LINE_BYTES`.
+        DataError: the file is missing, truncated, unpacks to far more than a table, or has a line above
+            `MAX_LINE_BYTES`.
         ConfigError: the encoding is unknown.
     """
     encoding = encoding or _encoding_of(path)
@@ -67,14 +70,13 @@ def read_lines(path: Path, reading: Reading, encoding: str | None = None) -> Ite
         while line := file.readline(MAX_LINE_BYTES + 1):
             number += 1
             if len(line) > MAX_LINE_BYTES:
-                raise DataError(
-                    f"{path.name}:{number} is longer than {MAX_LINE_BYTES} bytes. Check that this is a text file with "
-                    "one row a line."
-                )
+                raise _too_long(path, number)
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
-            if reading.on_bytes and number % 4096 == 0:
-                reading.on_bytes(raw.tell())
+            if number % 4096 == 0:
+                _check_packing(path, file.tell(), raw.tell())
+                if reading.on_bytes:
+                    reading.on_bytes(raw.tell())
             try:
                 yield number, line.decode(encoding)
             except UnicodeDecodeError as error:
@@ -132,8 +134,12 @@ def _read_wide(path: Path, reading: Reading, encoding: str) -> Iterator[tuple[in
     with open_binary(path, lambda: number) as (file, raw):
         text = io.TextIOWrapper(file, encoding=encoding, newline="")
         try:
-            while line := text.readline(MAX_LINE_BYTES):
+            while line := text.readline(MAX_LINE_BYTES + 1):
                 number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise _too_long(path, number)
+                if number % 4096 == 0:
+                    _check_packing(path, file.tell(), raw.tell())
                 if reading.on_bytes and number % 4096 == 0:
                     reading.on_bytes(raw.tell())
                 yield number, line.removeprefix("\ufeff") if number == 1 else line
@@ -143,6 +149,21 @@ def _read_wide(path: Path, reading: Reading, encoding: str) -> Iterator[tuple[in
             ) from None
         finally:
             text.detach()
+
+
+def _too_long(path: Path, number: int) -> DataError:
+    return DataError(
+        f"{path.name}:{number} is longer than {MAX_LINE_BYTES} bytes. Check that this is a text file with one row a "
+        "line."
+    )
+
+
+def _check_packing(path: Path, unpacked: int, packed: int) -> None:
+    if unpacked > PACKED_FROM_BYTES and unpacked > MAX_PACKING * packed:
+        raise DataError(
+            f"{path.name} has {unpacked:,} bytes unpacked in its first {packed:,}, over {MAX_PACKING} times as many, "
+            "as no table has. Check where it comes from; unpack it yourself if it is right."
+        )
 
 
 def _why(error: UnicodeDecodeError, encoding: str) -> str:

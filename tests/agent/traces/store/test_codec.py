@@ -1,5 +1,6 @@
 import json
 import math
+import zlib
 
 import numpy as np
 import pytest
@@ -130,3 +131,14 @@ def test_numpy_scalars_and_odd_objects_become_json() -> None:
 def test_every_nan_is_stored_as_the_same_one() -> None:
     odd = np.array([0x7FC00000, 0xFFC00000, 0x7FC00123], dtype="<u4").view("<f4")
     assert len({encode_logprobs([value]) for value in odd}) == 1
+
+
+def test_a_column_that_unpacks_to_too_much_or_is_cut_is_refused() -> None:
+    packed = zlib.compress(bytes(100_000_000))
+    assert len(packed) < 100_000
+    with pytest.raises(TraceStoreError, match="token ids has over 67,108,864 bytes unpacked"):
+        decode_tokens(bytes((2, 2)) + packed)
+    with pytest.raises(TraceStoreError, match="logprobs has over 67,108,864 bytes unpacked"):
+        decode_logprobs(bytes((2,)) + packed)
+    with pytest.raises(TraceStoreError, match="token ids is damaged"):
+        decode_tokens(bytes((2, 2)) + zlib.compress(bytes(range(250)) * 8)[:-20])

@@ -310,6 +310,25 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
         import_data(path, tmp_path / "out", drop_bad_rows=True)
 
 
+def test_a_wide_line_without_end_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deeprec.trm_tool.data.importers.lines.MAX_LINE_BYTES", 1000)
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,timestamp\n1,a,1\n" + "x" * 10_000, encoding="utf-16")
+    with pytest.raises(DataError, match=r"log.csv:3 is longer than 1000 bytes"):
+        import_data(path, tmp_path / "out", drop_bad_rows=True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_that_unpacks_to_far_more_than_a_table_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setattr("deeprec.trm_tool.data.importers.lines.PACKED_FROM_BYTES", 1_000_000)
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(gzip.compress(("user_id,item_id,timestamp\n" + "1,a,1\n" * 2_000_000).encode(encoding)))
+    with pytest.raises(DataError, match=r"log\.csv\.gz has [\d,]+ bytes unpacked .* over 200 times as many"):
+        import_data(path, tmp_path / "out")
+
+
 def test_bad_rows_are_dropped_and_counted_by_kind(tmp_path: Path) -> None:
     rows = [HEADER, *EVENTS, ("1", "", 5), ("1", "z", "soon"), ("1", "y"), ("2", "x", "never")]
     report = import_data(write_csv(tmp_path / "log.csv", rows), tmp_path / "out", drop_bad_rows=True)
