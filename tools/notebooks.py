@@ -35,8 +35,8 @@ from deeprec.trm_tool.cli.options import DEFAULT_CACHE
 from tools.notebook_checks import cleaned, output_faults, source_faults
 
 FOLDER = Path("notebooks")
-TIMEOUT_S = 600
-"""Seconds that one cell may take."""
+TIMEOUT_S = 1200
+"""Seconds that one cell may take. On two idle cores none takes more than 300; a busy machine is not a fault."""
 QUICK_EPOCHS = 4
 """Epochs of a recommender that is trained where none is stored: enough to look at. It has a folder of its own."""
 RECOMMENDERS = {"ml-100k": 2, "ml-100k-holdout3": 3}
@@ -68,7 +68,7 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
 
     Args:
         paths: the notebooks.
-        home: where recommender and model are kept; what is missing is made.
+        home: where recommender and model are kept; what is missing and needed by one of the notebooks is made.
         write: store the cleaned outputs of those without a fault.
     Returns:
         How many have faults.
@@ -83,7 +83,7 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
         _say(path, faults[path])
     ready = [path for path in paths if not faults[path]]
     if ready:
-        artifacts = {name: trained_recommender(home, name) for name in RECOMMENDERS}
+        artifacts = {name: trained_recommender(home, name) for name in _named([notebooks[path] for path in ready])}
         titles = {item.title for item in load_artifact(artifacts["ml-100k"]).catalogue}
         server = open_model_server(home=home, on_progress=lambda line: console.print(f"  {line}", style="dim"))
         try:
@@ -139,6 +139,13 @@ def _execute(notebook: Any, home: Path, artifacts: Mapping[str, Path], base_url:
             ended.append(f"a cell took more than {TIMEOUT_S} s")
         places = {str(work): "..", str(Path.cwd()): ".", sys.prefix: "the environment", str(Path.home()): "~"}
         return cleaned(notebook, places), ended
+
+
+def _named(notebooks: Collection[Any]) -> list[str]:
+    """List the recommenders that some notebooks name, after the first one, whose titles every output is checked for."""
+    first, *others = RECOMMENDERS
+    sources = "\n".join(cell["source"] for notebook in notebooks for cell in notebook["cells"])
+    return [first, *(name for name in others if name in sources)]
 
 
 def _say(path: Path, faults: Collection[str]) -> None:

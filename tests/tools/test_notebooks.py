@@ -163,14 +163,20 @@ def test_what_is_committed_has_no_times_paths_or_warnings() -> None:
 
 
 def test_a_run_names_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real kernel; the recommender and the server stand by."""
+    """A real kernel; the recommender and the server stand by. Only recommenders that a notebook names are made."""
     from tests.tiny_server import serve_tiny
     from tools import notebooks as runner
 
     monkeypatch.chdir(tmp_path)
     with serve_tiny() as server:
         monkeypatch.setenv("DEEPREC_BASE_URL", server.base_url)
-        monkeypatch.setattr(runner, "trained_recommender", lambda home, name: tmp_path)
+        made: list[str] = []
+
+        def recommender(home: Path, name: str) -> Path:
+            made.append(name)
+            return tmp_path
+
+        monkeypatch.setattr(runner, "trained_recommender", recommender)
         monkeypatch.setattr(runner, "load_artifact", lambda folder: type("A", (), {"catalogue": []}))
         good, bad = tmp_path / "good.ipynb", tmp_path / "bad.ipynb"
         good.write_text(
@@ -179,6 +185,11 @@ def test_a_run_names_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch:
         bad.write_text(json.dumps(as_file("1 / 0", "print('not reached')")))
         before = bad.read_text()
         assert runner.check_notebooks([good, bad], home=tmp_path / "home", write=True) == 1
+        assert made == ["ml-100k"]
+        other = tmp_path / "other.ipynb"
+        other.write_text(json.dumps(as_file("'ml-100k-holdout3'")))
+        assert runner.check_notebooks([other], home=tmp_path / "home") == 0
+        assert made == ["ml-100k", "ml-100k", "ml-100k-holdout3"]
     written = json.loads(good.read_text())
     assert "".join(written["cells"][0]["outputs"][0]["text"]) == "http:// ../notebooks\n"
     assert bad.read_text() == before
