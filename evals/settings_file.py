@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import warnings
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,16 +95,23 @@ def _parsed(source: str, text: str, kind: type[Settings]) -> Settings:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_fault(error)}") from error
+        raise ConfigError(f"{source}: {_first_fault(error, kind)}") from error
 
 
-def _first_fault(error: ValidationError) -> str:
+def _first_fault(error: ValidationError, kind: type[Settings]) -> str:
     fault = next((each for each in error.errors() if each["type"] == "extra_forbidden"), error.errors()[0])
-    if fault["type"] == "missing":
-        return f"the field {'.'.join(str(part) for part in fault['loc'])} is missing. Add it."
     where = ".".join(str(part) for part in fault["loc"]) or "the settings"
-    seen = f"; found {fault['input']!r}"[:120]
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}{seen if fault['loc'] else ''}."
+    if fault["type"] == "missing":
+        return f"the field {where} is missing. Add it."
+    if fault["type"] == "extra_forbidden":
+        close = get_close_matches(where, kind.model_fields, n=1)
+        meant = f"Did you mean {close[0]!r}?" if close else "Leave it out."
+        return f"there is no field {where!r}; found {fault['input']!r}"[:160] + f". {meant}"
+    if fault["type"] == "value_error":  # a check of our own, whose message says what it found
+        message = fault["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}" if message.endswith((".", "?")) else f"{where}: {message}."
+    seen = f"; found {fault['input']!r}"[:120] if fault["loc"] else ""
+    return f"{where}: {fault['msg']}{seen}."
 
 
 def check_agent_block(named: Mapping[str, Any], *, fixed: Mapping[str, str]) -> dict[str, Any]:

@@ -72,7 +72,12 @@ def recommend(
         ),
     ] = ProtocolName.TAGGED,
     agent: AgentOptions,
-    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling; else drawn.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=MAX_SEED, help="Seed of the sampling. A run without one cannot be repeated token by token."
+        ),
+    ] = None,
     store: Annotated[
         str, typer.Option(envvar="DEEPREC_STORE", help="The trace store that the run is logged to.")
     ] = DEFAULT_STORE,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, ClassVar, get_type_hints
 
@@ -99,7 +100,9 @@ def make_agent_config(named: Mapping[str, Any], **defaults: Any) -> AgentConfig:
     """
     known = [field.name for field in fields(AgentConfig)]
     if unknown := [name for name in named if name not in known]:
-        raise ConfigError(f"The agent has no setting {unknown[0]!r}. Choose from {', '.join(known)}.")
+        close = get_close_matches(unknown[0], known, n=1)
+        choice = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(known)}."
+        raise ConfigError(f"The agent has no setting {unknown[0]!r}. {choice}")
     given = {**defaults, **named}
     if "min_retrievals" in given:
         return AgentConfig(**given)
