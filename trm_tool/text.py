@@ -18,7 +18,7 @@ _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 # Variation selectors can carry hidden bytes.
 _SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
-# Before the host of a web address anything may be a key; a database's user is no secret, its password is.
+# Before the host of a web address anything may be a key; the user of a database may be seen, its password may not.
 _SECRETS = (
     (re.compile(r"(https?://)[^\s/?#]*@", re.IGNORECASE), r"\1***@"),
     (re.compile(r"\b((?!https?:)[a-z][a-z0-9+.-]*://[^\s:/@?#]*:)[^\s?]*@", re.IGNORECASE), r"\1***@"),
