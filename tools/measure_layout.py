@@ -84,7 +84,8 @@ def measure(root: Path) -> Layout:
         long_modules={str(path.relative_to(root)): lines[path] for path in sources if lines[path] > LONG},
         openings=sum(bool(OPENINGS.match(text)) for path in sources for text in _docstrings(texts[path])),
         words={
-            word: sum(len(re.findall(rf"(?<![Tt]here )\b{word}\b(?! longer)", texts[path])) for path in sources) for word in WORDS
+            word: sum(len(re.findall(rf"(?<![Tt]here )\b{word}\b(?! longer)", texts[path])) for path in sources)
+            for word in WORDS
         },
         test_imports=sum(is_module for is_module, _ in imports),
         test_private_names=sum(private for _, private in imports),

@@ -10,7 +10,8 @@ FILES = {
     "pyproject.toml": '[tool.setuptools]\npackages = ["deeprec.agent", "deeprec.agent.graph"]\n',
     "agent/__init__.py": '"""The agent."""\n',
     "agent/graph/__init__.py": '"""Of the graph."""\n',
-    "agent/graph/nodes.py": "x = 1\n" * 399 + '"""By the model."""\n# it is no longer told; there is no edge; it is no node\n',
+    "agent/graph/nodes.py": "x = 1\n" * 399
+    + '"""By the model."""\n# no longer told: there is no edge; it is no node\n',
     "agent/graph/page.html.j2": "<p>\n</p>\n",
     "benchmarks/load.py": "print()\n",
     "tests/agent/graph/test_nodes.py": "from deeprec.agent.graph.nodes import x\nfrom deeprec.agent import build\n",
