@@ -70,13 +70,15 @@ def test_a_missing_folder_of_data_is_one_line(refusal: Refusal, artifact_folder:
     assert "nowhere does not exist" in refusal("trm", "eval", artifact_folder, "--data", "nowhere")
 
 
-def test_an_unknown_user_or_item_is_one_line(refusal: Refusal, artifact_folder: Path, atomic_folder: Path) -> None:
+def test_an_unknown_user_or_item_is_one_line(
+    refusal: Refusal, answer: Answer, artifact_folder: Path, atomic_folder: Path
+) -> None:
     start = ("recommend", "--artifact", artifact_folder)
     assert "No user 'nobody' in tiny" in refusal(*start, "--data", atomic_folder, "--user", "nobody")
     with serve_tiny() as server:
-        store = Path("traces.db")
-        printed = refusal(*start, "--history", "900,nowhere", "--base-url", server.base_url, "--store", store)
-    assert "nowhere" in printed
+        asked = (*start, "--history", "900,nowhere", "--base-url", server.base_url, "--store", "traces.db")
+        assert "nowhere" in refusal(*asked, "--strict-history")
+        assert "The catalogue lacks 1 item of the history: nowhere." in answer(*asked)
     assert "--user ID" in refusal(*start)
     assert "nowhere" in refusal("trm", "search", artifact_folder, "--history", "nowhere")
 

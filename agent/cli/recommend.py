@@ -176,9 +176,8 @@ def _print(output: AgentOutput, k: int, artifact: Path) -> None:
         console.print(Text(visible(f"The run ended as {output['status']}: {output['detail']}"), style="yellow"))
     if unknown := output["unknown_items"]:
         names = ", ".join(unknown[:10])
-        console.print(
-            Text(visible(f"The catalogue lacks {len(unknown)} items of the history: {names}."), style="yellow")
-        )
+        items = "1 item" if len(unknown) == 1 else f"{len(unknown)} items"
+        console.print(Text(visible(f"The catalogue lacks {items} of the history: {names}."), style="yellow"))
     for name in output["unenforced"]:
         console.print(Text(visible(f"The catalogue cannot enforce the constraint on {name}."), style="yellow"))
     if len(output["recommendations"]) < k:
