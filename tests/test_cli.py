@@ -95,6 +95,7 @@ def test_an_artifact_that_is_missing_or_damaged_is_one_line(
     assert "config.json is missing" in refusal(*command, "damaged")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_one_line(refusal: Refusal, artifact_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -171,6 +172,7 @@ def test_a_seed_out_of_range_is_refused(
     assert "--seed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["tagged", "tools"])
 def test_recommend_logs_a_run_that_traces_reads(
     answer: Answer, server: TinyServer, artifact_folder: Path, atomic_folder: Path, protocol: str
@@ -237,6 +239,7 @@ def test_a_run_is_forked_and_replayed(
     assert f"has no model 'gpt-9'; it has '{MODEL}'" in refusal(*fork, "--turn", 1, "--model", "gpt-9")
 
 
+@pytest.mark.slow
 def test_recommend_lists_for_people(answer: Answer, server: TinyServer, artifact_folder: Path) -> None:
     page = answer("recommend", "--artifact", artifact_folder, "--base-url", server.base_url, "--history", "900, 893")
     assert "deeprec traces show" in page
@@ -252,6 +255,7 @@ def test_the_embedded_data_is_not_taken_for_another_recommenders(
     assert "--data" in printed
 
 
+@pytest.mark.slow
 def test_other_data_is_refused_only_where_the_recommender_lacks_its_items(
     refusal: Refusal,
     server: TinyServer,

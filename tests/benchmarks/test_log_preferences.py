@@ -29,6 +29,7 @@ async def policy() -> AsyncIterator[CompletionPolicy]:
         await policy.aclose()
 
 
+@pytest.mark.slow
 async def test_what_runs_write_can_be_reported_on_and_trained_on(
     policy: CompletionPolicy, artifact_folder: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -51,6 +52,7 @@ async def test_what_runs_write_can_be_reported_on_and_trained_on(
     assert list(report.policies) == ["tiny, guided"]
 
 
+@pytest.mark.slow
 async def test_the_same_call_again_runs_nothing_twice(
     policy: CompletionPolicy, retriever: Retriever, dataset: Dataset, tmp_path: Path
 ) -> None:

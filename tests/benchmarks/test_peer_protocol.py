@@ -122,6 +122,7 @@ def test_an_unknown_setting_is_refused() -> None:
         find_setting("test2")
 
 
+@pytest.mark.slow
 def test_peak_memory_grows_with_what_is_held() -> None:
     """In a process of its own: what other tests held stays the peak of this one."""
     script = """

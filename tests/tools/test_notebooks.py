@@ -203,6 +203,7 @@ def as_file(*sources: str) -> dict[str, Any]:
     return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_the_committed_notebooks_hold_real_outputs(path: Path) -> None:
     import nbformat

@@ -368,6 +368,7 @@ async def test_on_a_thread_that_goes_on_an_old_candidate_does_not_count_as_found
     assert ["a comedy" in text for text in person] == [True, False]
 
 
+@pytest.mark.slow
 def test_plain_code_and_a_parent_graph_can_call_it(
     server: TinyServer, retriever: Retriever, history: list[str]
 ) -> None:
@@ -385,6 +386,7 @@ def test_plain_code_and_a_parent_graph_can_call_it(
     asyncio.run(policy.aclose())
 
 
+@pytest.mark.slow
 async def test_many_runs_at_once_keep_apart(policy: CompletionPolicy, retriever: Retriever, store: TraceStore) -> None:
     graph = build_graph(policy, retriever, config=GUIDED, recorder=SqlRecorder(store))
     requests = [AgentInput(history=[item]) for item in retriever.catalogue.ids[:6]]

@@ -300,6 +300,7 @@ async def test_a_server_without_tokenize_gets_an_error_that_names_the_protocol_f
             await policy.tokenize("a")
 
 
+@pytest.mark.slow
 def test_one_client_serves_one_event_loop_after_another(server: Scripted) -> None:
     policy = client(server.url)
 

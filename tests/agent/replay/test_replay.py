@@ -102,6 +102,7 @@ async def test_a_fork_edits_one_turn_and_lets_the_model_go_on(
     assert steps == ["retrieve", "reason", "rank", "finish"]
 
 
+@pytest.mark.slow
 async def test_a_child_is_the_originals_request_with_its_settings_outside_its_group_and_suite(
     policy: CompletionPolicy, retriever: Retriever, store: TraceStore
 ) -> None:
@@ -122,6 +123,7 @@ async def test_a_child_is_the_originals_request_with_its_settings_outside_its_gr
     assert other.run.seed == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [FREE, GUIDED], ids=["free", "guided"])
 async def test_an_edited_run_is_never_a_rollout(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore, config: AgentConfig
@@ -180,6 +182,7 @@ async def test_a_guided_fork_of_the_tools_protocol(chat: ChatOpenAI, retriever: 
     assert len({place.item_id for place in child.written}) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["tagged", "tools"])
 async def test_a_seeded_run_replays_as_it_was(
     protocol: str, policy: CompletionPolicy, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
@@ -194,6 +197,7 @@ async def test_a_seeded_run_replays_as_it_was(
     assert replay.child.recommended == original.recommended
 
 
+@pytest.mark.slow
 async def test_a_run_logged_with_counted_seeds_is_repeated_with_counted_seeds(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore
 ) -> None:
@@ -223,6 +227,7 @@ async def test_a_replay_says_where_the_model_wrote_something_else(
     assert replay.comparison.setting == ()  # nothing but the model's own dice
 
 
+@pytest.mark.slow
 async def test_a_fork_is_replayed_from_its_edited_turn_and_stays_untrainable(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore
 ) -> None:
@@ -354,6 +359,7 @@ async def test_another_model_or_sampling_is_refused_unless_allowed(
         await model.root_async_client.close()
 
 
+@pytest.mark.slow
 async def test_another_recommender_and_another_prompt_are_refused(
     policy: CompletionPolicy,
     retriever: Retriever,

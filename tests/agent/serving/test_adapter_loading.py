@@ -62,6 +62,7 @@ async def test_a_refusal_says_what_the_server_needs(server: TinyServer, adapter:
         await load_adapter(server.base_url, "rec-v1", adapter)
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_away_is_named(adapter: Path) -> None:
     with serve_tiny() as running:
         url = running.base_url

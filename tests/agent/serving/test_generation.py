@@ -72,6 +72,7 @@ def test_a_seed_gives_the_same_tokens_alone_and_in_a_batch(generator: Generator)
     assert together[0] != together[3]  # one prompt, two seeds
 
 
+@pytest.mark.slow
 def test_tokens_are_drawn_as_often_as_the_model_says(llama: Any) -> None:
     """4,000 draws of one token under top-p .5, and Pearson's statistic, which has one degree a token less one."""
     llama = copy.deepcopy(llama)

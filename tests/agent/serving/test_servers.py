@@ -176,6 +176,7 @@ def test_a_start_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
         assert group_members(group) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deeprec.agent.serving.server_process.GRACE_S", -7.5)  # and 8 s on top in stop()
     with make_server(tmp_path, "--stubborn") as server:
@@ -292,6 +293,7 @@ def test_waiting_for_a_server_that_was_not_started_is_refused(server: VllmServer
         server.wait_healthy(1)
 
 
+@pytest.mark.slow
 def test_llm_serve_prints_its_address_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     main = "from deeprec.agent.cli.main import main; main()"
     command = [sys.executable, "-c", main, "llm", "serve", "--model", "org/model"]

@@ -50,6 +50,7 @@ def test_a_folder_that_lost_a_file_is_made_again(folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_a_model_that_another_process_has_made_meanwhile_is_left_alone(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, place: str) -> 
         pull_embedded_model(tmp_path / "notes.txt" / place)
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("No space left on device")

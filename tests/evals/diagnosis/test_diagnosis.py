@@ -386,6 +386,7 @@ def test_figures_are_drawn_without_global_state(logged: Logged, tmp_path: Path) 
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_json_and_figures(
     logged: Logged, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

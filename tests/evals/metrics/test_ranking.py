@@ -149,6 +149,7 @@ def test_the_interval_of_values_that_all_differ_is_the_normal_one_too() -> None:
     assert interval == mean_interval(values)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(5)
     intervals = [mean_interval(rng.normal(3.0, 1.0, 100), resamples=400, seed=draw) for draw in range(300)]
@@ -203,6 +204,7 @@ def test_values_of_one_user_that_are_alike_count_as_one() -> None:
     assert naive.high - naive.low < 0.6 * (honest.high - honest.low)
 
 
+@pytest.mark.slow
 def test_the_clustered_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(6)
     users = np.repeat(np.arange(100), rng.integers(1, 6, 100))  # of unequal size

@@ -19,6 +19,7 @@ def test_unequal_differences_are_flipped_each_by_itself() -> None:
     assert randomisation_test([3, 0], [0, 1], resamples=1_000) == 1.0
 
 
+@pytest.mark.slow
 def test_a_test_of_equal_systems_raises_false_alarms_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random((400, 2, 60))
@@ -26,6 +27,7 @@ def test_a_test_of_equal_systems_raises_false_alarms_as_often_as_it_says() -> No
     assert np.mean(alarms) == pytest.approx(0.05, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_test_drawn_in_parts_is_the_same_test(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = np.random.default_rng(3).random((2, 300))
     whole = randomisation_test(first, second)

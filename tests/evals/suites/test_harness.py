@@ -293,6 +293,7 @@ def test_a_derived_system_reads_the_row_of_that_name_and_no_other_of_the_same_sy
     assert {trace.run.parent_id for trace in traces_of(store, "fused")} == sources
 
 
+@pytest.mark.slow
 def test_runs_of_another_model_are_neither_taken_over_nor_mixed(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:
@@ -307,6 +308,7 @@ def test_runs_of_another_model_are_neither_taken_over_nor_mixed(
     assert line.startswith("The runs of deeprec-one-turn were made by several models or prompts (another, tagged")
 
 
+@pytest.mark.slow
 def test_a_missing_score_of_one_seed_does_not_take_the_others_with_it(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
 ) -> None:

@@ -131,6 +131,7 @@ LIST = (
 
 
 class TestTheTargetIsNotShown:
+    @pytest.mark.slow
     @pytest.mark.parametrize("protocol", ["tagged", "tools"])
     @pytest.mark.parametrize("guided", [True, False])
     async def test_another_target_changes_nothing_that_the_model_or_the_recommender_is_asked(

@@ -62,6 +62,7 @@ async def test_every_instance_gets_a_group_of_runs_that_can_be_trained_on(
     assert len(texts) == len(ids)  # no two runs share their draws
 
 
+@pytest.mark.slow
 async def test_what_has_ended_is_not_run_again(
     server: TinyServer, retriever: Retriever, store: TraceStore, instances: list[Instance]
 ) -> None:
@@ -102,6 +103,7 @@ async def test_the_same_collection_writes_the_same_tokens_in_another_store(
         assert set(_texts(other).values()) != set(_texts(store).values())
 
 
+@pytest.mark.slow
 async def test_a_server_that_dies_leaves_no_fallback_behind(
     server: TinyServer, retriever: Retriever, store: TraceStore, instances: list[Instance]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pytest
 
 from deeprec.agent import AgentConfig, AgentInput, CompletionPolicy, SqlRecorder, TraceStore, build_graph, run_many
 from deeprec.evals import fused_ranking
@@ -23,6 +24,7 @@ def tokenizer(text: str, **_: Any) -> dict[str, list[int]]:
     return {"input_ids": encode(text)}
 
 
+@pytest.mark.slow
 async def test_the_list_becomes_that_of_fusion_and_all_before_it_stays(retriever: Retriever, tmp_path: Path) -> None:
     with serve_tiny() as server, TraceStore(tmp_path / "t.db") as store:
         async with CompletionPolicy(server.base_url) as policy:

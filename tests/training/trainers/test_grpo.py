@@ -43,6 +43,7 @@ def steps_of(model: LlamaForCausalLM) -> Source:
     return lambda step: scored_step(model, step)
 
 
+@pytest.mark.slow
 def test_a_training_learns_logs_and_saves(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     scored = scored_step(tiny_model)
     asked: list[int] = []
@@ -79,6 +80,7 @@ def test_a_training_learns_logs_and_saves(tiny_base: Path, tiny_model: LlamaForC
     assert min(raw[name] for name in TIMED) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # what PEFT 0.21 reads
 def test_the_adapter_is_what_peft_and_vllm_read(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     from peft import PeftModel
@@ -201,6 +203,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(
     assert log_of(out) == log_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_adapter_as_it_was(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +250,7 @@ def test_training_goes_on_from_an_adapter(tiny_base: Path, tiny_model: LlamaForC
     assert reports[0].metrics["logprob_gap"] > 1e-4  # the rollouts are the base model's
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_model_is_refused(tmp_path: Path, tiny_base: Path, tiny_model: LlamaForCausalLM) -> None:
     from transformers import LlamaConfig
 
@@ -296,6 +300,7 @@ def test_a_step_without_anything_to_learn_changes_nothing_and_is_named(
     assert [line["rollouts/trained"] for line in log_of(tmp_path / "out")] == [4, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_training_that_never_learned_says_so(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     flat = [replace(each, advantage=0.0) for each in scored_step(tiny_model)]
     with pytest.raises(ConfigError, match=r"Nothing was learned in 2 steps: .* `deeprec train check`"):
@@ -394,6 +399,7 @@ def test_alarms_are_raised_in_the_log_once_and_in_the_file(
     assert sum("keep the format fell" in message for message in caplog.messages) == 1
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_every_figure(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -91,6 +91,7 @@ def plain_loss(
     return total / tokens
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_clipped_loss_on_the_logged_logprobs(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ def test_logged_numbers_of_masked_tokens_do_not_matter(
     assert_same(one[1], other[1], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_type", get_args(LossType))
 def test_cutting_a_step_into_micro_batches_changes_no_loss(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, loss_type: LossType
@@ -187,6 +189,7 @@ def test_sequence_ratios_are_one_number_a_rollout(
     assert largest["sequence"] < largest["token"]
 
 
+@pytest.mark.slow
 def test_a_rollout_without_advantage_counts_in_the_mean_and_is_not_run(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:

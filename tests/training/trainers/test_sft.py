@@ -44,6 +44,7 @@ def trainer_for(base: Path, out: Path, rollouts: list[Rollout], **settings: Any)
     return make_sft_trainer(policy, chosen, out, rollouts=rollouts, identity={}, on_step=None)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_mean_over_the_policys_tokens_of_the_step(
     tiny_base: Path, rollouts: list[Rollout], tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_each_epoch_sees_every_run_once_in_an_order_of_its_own(
     assert [len(ids_of(step)) for step in range(3)] == [4, 3, 3]  # and not 4, 4, 2
 
 
+@pytest.mark.slow
 def test_a_warm_start_learns_and_validates(tiny_base: Path, rollouts: list[Rollout], tmp_path: Path) -> None:
     reports: list[StepReport] = []
     adapter = train_sft(rollouts, base=tiny_base, out=tmp_path / "out", config=config(), on_step=reports.append)
@@ -149,6 +151,7 @@ def test_a_resumed_warm_start_has_exactly_the_losses_of_one_that_was_not_stopped
         train_sft(rollouts[:9], base=tiny_base, out=tmp_path / "cut", config=config())
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_fit_are_named(
     tiny_base: Path, rollouts: list[Rollout], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -221,6 +221,7 @@ def test_the_check_and_the_strict_reader_agree(write_atomic: WriteAtomic, seed: 
             read_atomic_files(folder, drop_bad_rows=True)
 
 
+@pytest.mark.slow
 def test_the_embedded_data_checks_out() -> None:
     report = check_data(embedded_ml100k())
     data = report.statistics

@@ -118,6 +118,7 @@ def test_a_flipped_byte_loses_one_vector(tmp_path: Path, caplog: pytest.LogCaptu
     assert "1 of 100 vectors are lost" in caplog.text
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_damage_at_all_gives_a_wrong_vector_or_a_crash(

@@ -548,6 +548,7 @@ def test_a_lineage_that_cannot_be_is_named(
         load_artifact(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_who_asks_during_a_change_sees_the_old_catalogue_or_the_new_one(changed: Retriever) -> None:
     queries = [Query(history=HISTORY, preference="comedy"), Query(history=HISTORY)]

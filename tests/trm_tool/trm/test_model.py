@@ -25,6 +25,7 @@ def preference(seed: int = 1, rows: int = 1) -> torch.Tensor:
     return torch.randn(rows, TEXT_WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_a_later_item_changes_no_earlier_position(model: PreferenceAwareTRM) -> None:
     first = torch.arange(10).unsqueeze(0)
     for position in range(10):

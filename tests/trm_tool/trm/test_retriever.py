@@ -197,6 +197,7 @@ def test_a_k_that_returns_nothing_is_refused(retriever: Retriever, k: int) -> No
         retriever.retrieve(HISTORY, k=k)
 
 
+@pytest.mark.slow
 def test_ids_that_do_not_exist_are_named(retriever: Retriever) -> None:
     with pytest.raises(UnknownItemError, match="'Toy Story', 'x'"):
         retriever.retrieve(["900", "Toy Story", "x"], k=5, strict=True)

@@ -163,6 +163,7 @@ def test_children_of_a_pruned_run_stay(store: TraceStore, make: Any) -> None:
     assert store.run(child).run.parent_id == parent
 
 
+@pytest.mark.slow
 def test_writers_are_not_blocked_long(store: TraceStore, tmp_path: Path, make: Any) -> None:
     for _ in range(400):
         age(store, make.write(store, make.run(suite="old", message="x" * 20_000)), 60)

@@ -213,6 +213,7 @@ def test_another_file_is_refused(store: TraceStore, tmp_path: Path, content: byt
     assert store.runs() == []
 
 
+@pytest.mark.slow
 def test_a_file_that_was_cut_anywhere_is_refused_and_what_came_is_whole(full: TraceStore, tmp_path: Path) -> None:
     export_jsonl(full, tmp_path / "x.jsonl")
     whole, wanted = (tmp_path / "x.jsonl").read_bytes(), everything(full)

@@ -402,6 +402,7 @@ def test_stored_runs_with_content_and_runs_that_were_killed(store: TraceStore, r
     assert len({span.trace_id for span in receiver.named("invoke_agent deeprec")}) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sent_is_said(store: TraceStore, dead_endpoint: str, receiver: Receiver, tmp_path: Path) -> None:
     record = stored_run(store)
     sender = SpanSender(dead_endpoint, timeout_s=2)

@@ -213,6 +213,7 @@ def test_a_file_may_be_named_by_path_or_url(tmp_path: Path, make: Any) -> None:
         assert store.run(run_id).status == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [False, True])
 def test_opening_twice_at_once_migrates_once(url: str, begun: bool) -> None:
     if begun:

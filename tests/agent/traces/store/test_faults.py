@@ -67,6 +67,7 @@ def fill(folder: Path) -> None:
                 continue
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mount") is None, reason="needs the command `mount`")
 @pytest.mark.parametrize("full", ["to the end", "for a while"])
 async def test_a_disk_that_fills_costs_the_trace_and_not_the_list(
@@ -102,6 +103,7 @@ def restart(postgres: PostgresServer) -> None:
     postgres.start()
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("back", ["before the next step", "before the end", "after the end"])
 async def test_a_server_that_goes_away_in_mid_run(

@@ -39,6 +39,7 @@ asyncio.run(main(sys.argv[1], UUID(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [0, 7, 23])
 def test_a_killed_writer_loses_at_most_the_step_in_flight(tmp_path: Path, last: int, make: Any) -> None:
     path, run_id = tmp_path / "traces.db", uuid4()

@@ -408,6 +408,7 @@ for run in [*make_runs(12, seed=int(sys.argv[2])), *make_runs(4, seed=99)]:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_database_and_write_the_same_runs(url: str) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, seed]) for seed in ("1", "2")]
     assert [writer.wait(120) for writer in writers] == [0, 0]

@@ -102,6 +102,7 @@ def test_recboles_figures_are_those_of_the_artifact(
         assert metrics["validation"][protocol]["recall@10"] == pytest.approx(np.mean(np.sign(found)), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_artifacts(
     trained: tuple[Path, dict, list[TrainingProgress]],  # type: ignore[type-arg]
     dataset: Dataset,
@@ -138,6 +139,7 @@ def test_training_leaves_no_trace_beside_its_artifact(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_large_catalogue_is_trained_on_samples(dataset: Dataset, tmp_path: Path) -> None:
     progress: list[TrainingProgress] = []
     train_trm(
@@ -208,6 +210,7 @@ def test_a_training_setting_that_cannot_work_is_named(setting: str, value: float
         TrainingConfig(**{setting: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_texts_are_encoded_once_for_two_trainings(tmp_path: Path) -> None:
     encoder, progress = CountingEncoder(), list[TrainingProgress]()
     dataset = make_odd_dataset([list(range(20)), list(range(19, -1, -1)), [3, 1, 4, 15, 9, 2, 6, 5]])
