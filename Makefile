@@ -25,7 +25,7 @@ notebooks: setup
 docs: .venv/.ready
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
-# The inner loop: every test that takes about a second or less.
+# The inner loop: every test that takes about half a second or less.
 check: .venv/.ready lint types
 	.venv/bin/pytest -q -m "not slow and not vllm" $(SIDE_BY_SIDE)
 

@@ -38,7 +38,7 @@ class ItemRow(NamedTuple):
     """One item of a table."""
 
     rank: int
-    """From 1."""
+    """Position of the row, counted from 1."""
     item_id: str
     marks: Sequence[Badge]
     is_target: bool
