@@ -74,3 +74,5 @@ from .views.html.run_page import run_fragment as run_fragment, run_html as run_h
 from .views.text.run import render_run as render_run
 from .views.tokens import read_tokenizer as read_tokenizer
 from .views.visible_text import visible as visible
+
+__version__: str

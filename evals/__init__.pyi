@@ -127,3 +127,5 @@ from .systems.system import (
     make_system as make_system,
     make_trm_system as make_trm_system,
 )
+
+__version__: str

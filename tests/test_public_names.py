@@ -4,6 +4,7 @@ import ast
 import importlib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def exports() -> dict[str, dict[str, str]]:
     for package, stub in STUBS.items():
         names: dict[str, str] = {}
         for node in ast.parse(stub.read_text(encoding="utf-8")).body:
-            assert isinstance(node, ast.ImportFrom), f"{stub}:{node.lineno}: a stub holds imports only"
+            if ast.unparse(node) == "__version__: str":
+                continue
+            assert isinstance(node, ast.ImportFrom), f"{stub}:{node.lineno}: a stub holds imports and the version only"
             names |= {alias.name: f"{package}.{node.module}" for alias in node.names}
         found[package] = names
     return found
@@ -65,6 +68,11 @@ def test_a_package_shows_exactly_what_its_stub_lists(package: str) -> None:
     module = importlib.import_module(package)
     assert sorted(module.__all__) == sorted(exports()[package])
     assert set(exports()[package]) <= set(dir(module))  # tab completion
+
+
+@pytest.mark.parametrize("package", [package for package in STUBS if package.count(".") == 1])
+def test_a_package_has_the_version_of_the_distribution(package: str) -> None:
+    assert importlib.import_module(package).__version__ == version("deeprec-agent")
 
 
 @pytest.mark.parametrize("package", STUBS)

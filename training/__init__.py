@@ -1,6 +1,10 @@
 """Training of the policy: rollouts of logged runs, their rewards and advantages, the trainers and the loop."""
 
+from importlib.metadata import version
+
 import lazy_loader
 
 # Public names are in `__init__.pyi` and load on first use, so that `deeprec --help` needs no torch.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+__version__ = version("deeprec-agent")

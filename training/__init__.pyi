@@ -60,3 +60,5 @@ from .trainers.policy_model import PolicyModel as PolicyModel, load_policy as lo
 from .trainers.sft import train_sft as train_sft
 from .trainers.step_report import StepReport as StepReport, TrainingError as TrainingError
 from .trainers.trainer_config import AdapterConfig as AdapterConfig, GrpoConfig as GrpoConfig, SftConfig as SftConfig
+
+__version__: str

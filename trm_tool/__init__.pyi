@@ -75,3 +75,5 @@ from .trm.training.written_preferences import (
     WrittenTexts as WrittenTexts,
     collect_training_texts as collect_training_texts,
 )
+
+__version__: str
