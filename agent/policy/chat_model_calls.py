@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from functools import cache, partial
@@ -16,11 +17,17 @@ from langchain_core.runnables import Runnable
 
 from deeprec.agent.graph.daemon_threads import DaemonThreads
 from deeprec.agent.graph.event_loop import is_for_blocking_calls
+from deeprec.agent.policy.chat_model_failures import is_unreadable
 from deeprec.agent.policy.loop_client import LoopClient
 from deeprec.trm_tool import ConfigError
 
 MAX_THREADS = 64
 """Synchronous calls of chat models at once."""
+DEFAULT_RETRIES = 2
+"""Further calls after an answer that nobody can read, of a model without `max_retries`."""
+RETRY_WAIT_S = 0.5
+"""Seconds before the first of them; they double each time."""
+_log = logging.getLogger(__name__)
 _FOREIGN_LOOP = ("Event loop is closed", "is bound to a different event loop", "attached to a different loop")
 
 
@@ -36,11 +43,13 @@ class ChatModelCalls:
     def __init__(self, model: BaseChatModel) -> None:
         self._model = model
         self._serves_every_loop = isinstance(getattr(model, "http_async_client", None), LoopClient)
+        retries = getattr(model, "max_retries", None)
+        self._retries = retries if isinstance(retries, int) else DEFAULT_RETRIES
         self._is_bound_elsewhere = False
         self._process: int | None = None
 
     async def call(self, bound: Runnable[Any, Any], messages: Sequence[BaseMessage]) -> object:
-        """Call the model.
+        """Call the model; once more, as often as its own `max_retries` says, after an answer that nobody can read.
 
         Args:
             bound: The model with its tools and settings bound.
@@ -50,6 +59,18 @@ class ChatModelCalls:
             ConfigError: the model was called before this process was forked.
             Exception: whatever the model raises. A call that is cancelled may go on in its thread.
         """
+        for count in range(self._retries):
+            try:
+                return await self._call(bound, messages)
+            except Exception as error:
+                if not is_unreadable(error):
+                    raise
+                wait_s = RETRY_WAIT_S * 2**count
+                _log.info("The answer of a chat model cannot be read (%s); asking again in %.1f s", error, wait_s)
+                await asyncio.sleep(wait_s)
+        return await self._call(bound, messages)
+
+    async def _call(self, bound: Runnable[Any, Any], messages: Sequence[BaseMessage]) -> object:
         if self._serves_every_loop:
             return await bound.ainvoke(list(messages))
         self._check_process()

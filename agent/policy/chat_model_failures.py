@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import traceback
+
+from langchain_core.language_models import BaseChatModel
+from pydantic import ValidationError
 
 from deeprec.trm_tool import DeepRecError
 
@@ -46,12 +50,32 @@ def is_outage(error: Exception) -> bool:
         return status not in REFUSED_ACCESS
     cause: BaseException | None = error
     while cause is not None:
-        if _is_of_the_network(cause) or isinstance(cause, json.JSONDecodeError):
+        if _is_of_the_network(cause):
             return True
         cause = cause.__cause__
+    if _holds_broken_json(error):
+        return True
     if isinstance(error, _MISTAKES) or type(error) is Exception:
         return _is_about_an_answer(error)
     return True
+
+
+def is_unreadable(error: Exception) -> bool:
+    """Whether an error is about a server's answer that nobody can read, such as half of one: asking again may help.
+
+    Requests that get no answer at all are sent again by the model's own client.
+    """
+    if isinstance(error, ValidationError):  # about what the model wrote, in an answer that could be read
+        return False
+    return (_status(error) or 200) < 300 and (_holds_broken_json(error) or _is_about_an_answer(error))
+
+
+def _holds_broken_json(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, json.JSONDecodeError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _is_of_the_network(error: BaseException) -> bool:
@@ -73,5 +97,11 @@ def _status(error: Exception) -> int | None:
 
 
 def _is_about_an_answer(error: Exception) -> bool:
-    """Whether an error came up while LangChain read a server's answer, of a page instead of JSON for instance."""
-    return any(frame.name == "_create_chat_result" for frame in traceback.extract_tb(error.__traceback__))
+    """Whether an error came up while a server's answer was read: a page instead of JSON, no choice, endless nesting."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(frame.name == "_create_chat_result" for frame in frames):
+        return True
+    if isinstance(error, RecursionError):
+        return any(frame.name == "raw_decode" for frame in frames[-2:])  # of Python's reader of JSON
+    # LangChain takes the first of the choices that came back, and there is none.
+    return isinstance(error, IndexError) and frames[-1].filename == inspect.getfile(BaseChatModel)

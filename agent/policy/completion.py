@@ -137,8 +137,8 @@ class CompletionPolicy:
         model: The name under which the server has it; None takes the only one that it has. The name of a loaded
             adapter is taken for `adapter`.
         api_key: Else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
-        timeout_s: Seconds that one call may take, its retries included.
-        max_retries: Further requests after a failed first one: no call sends more than 1 + `max_retries`.
+        timeout_s: Seconds that one request may take; a call sends at most 1 + `max_retries` of them.
+        max_retries: Further requests after a first one that failed, was late, or got an answer that cannot be used.
         adapter: The name of a loaded LoRA adapter to ask instead of the base model.
         cache_salt: Keeps this client's share of the server's prefix cache separate from other clients'.
         retry_wait_s: Seconds before the first retry; they double each time.
@@ -219,7 +219,7 @@ class CompletionPolicy:
             stop: Strings that end the completion; the one that did stays in it.
             regex: A regular expression that the whole completion matches (guided).
             choices: Texts of which the completion is one (guided); not together with `regex`.
-            timeout_s: For this call instead of the client's.
+            timeout_s: Seconds of this call, its retries included. The limit of one request is the client's.
 
         Returns:
             A completion whose prompt the server echoed id by id, with as many log-probabilities as tokens.

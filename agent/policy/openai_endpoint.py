@@ -21,6 +21,7 @@ from deeprec.trm_tool.errors import ConfigError, DeepRecError
 _logger = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 10.0
 _WORTH_REPEATING = frozenset({408, 409, 425, 429})
+_OVERLOADED = "The server may be overloaded: raise the time limit, or run less at once."
 Answer = TypeVar("Answer", bound=BaseModel)
 Result = TypeVar("Result")
 
@@ -51,8 +52,8 @@ class Endpoint:
     Args:
         base_url: `http://HOST:PORT`, with or without `/v1`.
         api_key: Else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
-        timeout_s: Seconds that one call may take, its retries included.
-        max_retries: Further requests after a failed first one. The SDK's own retries are off.
+        timeout_s: Seconds that one request may take.
+        max_retries: Further requests after a failed or late first one. The SDK's own retries are off.
         retry_wait_s: Seconds before the first retry; they double each time. A server's Retry-After counts up to 10 s.
 
     Raises:
@@ -92,32 +93,31 @@ class Endpoint:
             body: JSON of a POST.
             answer: The model that the answer is validated with.
             check: Returns what is of use in an answer, or raises InvalidAnswerError.
-            timeout_s: For this call instead of the endpoint's.
+            timeout_s: Seconds of all requests of this call together; without it each request has its own limit only.
 
         Raises:
             PolicyUnavailableError: no usable answer in time and within the retries.
             PolicyRejectedError: a 4xx, which the same request would get again.
         """
-        return await self._within(
-            url, body, lambda text: check(_parse(text, answer)), self.timeout_s if timeout_s is None else timeout_s
-        )
+        return await self._within(url, body, lambda text: check(_parse(text, answer)), timeout_s)
 
     async def post_text(self, url: str, body: dict[str, Any]) -> str:
         """Send `body` to `url` by POST and return the answer's text unread. Raises as `ask`."""
-        return await self._within(url, body, lambda text: text, self.timeout_s)
+        return await self._within(url, body, lambda text: text, None)
 
     async def _within(
-        self, url: str, body: dict[str, Any] | None, read: Callable[[str], Result], limit_s: float
+        self, url: str, body: dict[str, Any] | None, read: Callable[[str], Result], limit_s: float | None
     ) -> Result:
         client = self._client
         sent: list[float] = []
 
         async def send() -> Result:
             sent.append(time.monotonic())
-            if body is None:
-                text = await client.get(url, cast_to=str, options={"timeout": None})
-            else:
-                text = await client.post(url, cast_to=str, body=body, options={"timeout": None})
+            async with asyncio.timeout(self.timeout_s):
+                if body is None:
+                    text = await client.get(url, cast_to=str, options={"timeout": None})
+                else:
+                    text = await client.post(url, cast_to=str, body=body, options={"timeout": None})
             return read(text)
 
         try:
@@ -129,8 +129,7 @@ class Endpoint:
             ) from None
         except TimeoutError:
             raise PolicyUnavailableError(
-                f"{url} gave no usable answer within {limit_s:g} s ({_requests(len(sent))}). "
-                "The server may be overloaded: raise the time limit, or run less at once."
+                f"{url} gave no usable answer within {limit_s:g} s ({_requests(len(sent))}). {_OVERLOADED}"
             ) from None
 
     async def aclose(self) -> None:
@@ -154,6 +153,9 @@ class Endpoint:
                 advice = "Start a server with `deeprec llm serve`, or name another with --base-url."
             except RedirectRefusedError as error:
                 raise PolicyRejectedError(f"{url} {error}") from error
+            except TimeoutError as error:
+                problem, cause = f"gave no usable answer within {self.timeout_s:g} s", error
+                advice = _OVERLOADED
             except (InvalidAnswerError, openai.OpenAIError) as error:
                 problem, cause = f"gave an invalid answer: {error}", error
                 advice = "Check that a vLLM server, and nothing else, answers at this address."

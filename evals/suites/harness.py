@@ -23,7 +23,7 @@ from deeprec.evals.suites.result_rows import model_name, models_of
 from deeprec.evals.suites.results import measured_runs
 from deeprec.evals.suites.run_scores import RunScorer
 from deeprec.evals.suites.served_runs import run_on_server
-from deeprec.evals.suites.suite import Entry, Suite, entry_seeds, suite_cases, suite_label
+from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS, Entry, Suite, entry_seeds, suite_cases, suite_label
 from deeprec.evals.systems.catalogue_rows import make_row_finder
 from deeprec.evals.systems.recommender_variants import HistoryOnly, ShuffledHistoryOnly
 from deeprec.evals.systems.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem, Setting
@@ -296,6 +296,6 @@ def _variant(recommender: Recommender, system: AgentSystem, seed: int) -> Recomm
 @asynccontextmanager
 async def _policy_of(base_url: str, name: str | None) -> AsyncIterator[CompletionPolicy]:
     """A client of the server's only model, or of the model or the adapter of that name."""
-    async with CompletionPolicy(base_url, name) as policy:
+    async with CompletionPolicy(base_url, name, timeout_s=MAX_REQUEST_SECONDS) as policy:
         await policy.connect()
         yield policy

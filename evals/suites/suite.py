@@ -35,6 +35,8 @@ from deeprec.trm_tool.data.dataset import Dataset
 EMBEDDED = "ml-100k"
 MAX_RUN_SECONDS = 7_200.0
 """`max_seconds` of suites and loops: many agents wait for one slow server, and their time is not what is compared."""
+MAX_REQUEST_SECONDS = 900.0
+"""`timeout_s` of their clients, for the same reason: a request that is sent again begins anew."""
 _PACKAGE = "deeprec.evals.suites"
 _LABELLED = ("retrieve_k", "max_history", "max_retrievals", "temperature", "max_turn_tokens")
 """Settings of the agent that count in every label, as in those of older runs; others count where not the default."""

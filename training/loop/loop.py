@@ -18,6 +18,7 @@ import numpy as np
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
 from deeprec.agent.traces import RunFilter
 from deeprec.evals.metrics.rewards import Reward, make_rewards
+from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
 from deeprec.training.loop.messages import STEP_METRICS, measures_line, report_tenths
 from deeprec.training.loop.start_adapter import take_over
@@ -312,7 +313,8 @@ class _Loop:
         )
 
         async def run_agents() -> None:
-            async with CompletionPolicy(self.base_url, adapter=version_name(version) if version else None) as policy:
+            adapter = version_name(version) if version else None
+            async with CompletionPolicy(self.base_url, adapter=adapter, timeout_s=MAX_REQUEST_SECONDS) as policy:
                 await collect_groups(
                     policy,
                     self.recommender,

@@ -202,6 +202,23 @@ async def test_a_slow_server_is_given_up_at_the_limit_retries_included(server: S
         assert time.perf_counter() - started < 10  # six requests and the waits between them take longer
 
 
+async def test_one_request_that_hangs_costs_its_own_limit_and_not_the_time_of_the_run(server: Scripted) -> None:
+    given_up = threading.Event()
+
+    def never() -> Answer:
+        given_up.wait(5)
+        return 200, good(), {}
+
+    server.answers = [never, (200, good(), {})]
+    async with client(server.url, timeout_s=0.2, max_retries=1) as policy:
+        completion = await policy.complete(PROMPT, sampling=SAMPLING, timeout_s=60)
+        assert (completion.text, len(server.requests)) == ("ab", 2)
+        server.answers = [never]
+        with pytest.raises(PolicyUnavailableError, match=r"within 0.2 s \(2 requests\)"):
+            await policy.complete(PROMPT, sampling=SAMPLING, timeout_s=60)
+    given_up.set()
+
+
 INVALID_ANSWERS: dict[str, tuple[str | dict[str, Any], str]] = {
     "html": ("<html>Welcome to nginx</html>", "Welcome to nginx"),
     "empty": ("", "invalid answer"),
