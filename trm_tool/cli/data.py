@@ -12,12 +12,19 @@ from rich.text import Text
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, ColumnOptions, JsonOption
 from deeprec.trm_tool.data.importers.detection import Format
-from deeprec.trm_tool.errors import DataError
+from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.text import plain
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; one that `deeprec data` wrote before is replaced.")]
+
+CatalogueOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="The items that requests name: a folder of `deeprec data import`, an artifact, or MovieLens as published."
+    ),
+]
 
 
 @app.callback()
@@ -100,7 +107,8 @@ def import_command(
 @app.command("check")
 @option_groups
 def check_command(
-    folder: Annotated[Path, typer.Argument(help="A folder of RecBole atomic files.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of RecBole atomic files, or a file of requests.")],
+    catalogue: CatalogueOption = None,
     columns: ColumnOptions = ColumnOptions(),
     as_json: JsonOption = False,
 ) -> None:
@@ -108,6 +116,11 @@ def check_command(
     from deeprec.trm_tool.data.check import check_data
     from deeprec.trm_tool.data.reports import show_check
 
+    if folder.is_file():
+        _check_requests(folder, catalogue, columns.drop_bad_rows, as_json)
+        return
+    if catalogue is not None:
+        raise ConfigError(f"--catalogue goes with a file of requests, and {folder} is none. Leave it out.")
     report = check_data(folder, columns=columns.names(), drop_bad_rows=columns.drop_bad_rows)
     if as_json:
         _print_json(report.to_dict())
@@ -147,6 +160,20 @@ def generate_shop_command(
     for line in report.examples:
         console.print(Text(f"  {plain(line, 200)}"), soft_wrap=True)
     console.print(Text(f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT"), soft_wrap=True)
+
+
+def _check_requests(file: Path, catalogue: Path | None, drop_bad_rows: bool, as_json: bool) -> None:
+    from deeprec.trm_tool.data.catalogue_folder import read_catalogue
+    from deeprec.trm_tool.data.requests.check import check_requests
+    from deeprec.trm_tool.data.requests.reports import show_requests
+
+    report = check_requests(file, catalogue=None if catalogue is None else read_catalogue(catalogue))
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        show_requests(report, Console(highlight=False))
+    if report.problems and not drop_bad_rows:
+        raise DataError(f"{report.problems[0].first} Correct it, or leave such rows out with --drop-bad-rows.")
 
 
 def _print_json(report: dict[str, Any]) -> None:

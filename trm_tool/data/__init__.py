@@ -1,4 +1,4 @@
-"""Data sets: import of published and own data, a check of what is there, a generated shop."""
+"""Data sets and requests: import of published and own data, a check of what is there, a generated shop."""
 
 import lazy_loader
 

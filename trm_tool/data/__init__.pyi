@@ -1,3 +1,4 @@
+from .catalogue_folder import read_catalogue as read_catalogue
 from .check import (
     Attribute as Attribute,
     CheckReport as CheckReport,
@@ -13,3 +14,12 @@ from .importers.own_importer import Importer as Importer, load_importer as load_
 from .importers.own_tables import TableOptions as TableOptions
 from .importers.source import ItemFile as ItemFile, Source as Source, make_event as make_event
 from .problems import Problem as Problem
+from .requests.catalogue_marks import CatalogueMarks as CatalogueMarks
+from .requests.check import RequestReport as RequestReport, check_requests as check_requests
+from .requests.known_items import with_known_items as with_known_items
+from .requests.request import Request as Request
+from .requests.request_file import (
+    marks_of as marks_of,
+    read_requests as read_requests,
+    write_requests as write_requests,
+)

@@ -1,0 +1,98 @@
+"""The report on a file of requests, and unknown ids counted against a catalogue."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deeprec.trm_tool import DataError
+from deeprec.trm_tool.data import (
+    Request,
+    check_requests,
+    read_catalogue,
+    read_requests,
+    with_known_items,
+    write_requests,
+)
+from tests.command_line import run_command
+from tests.trm_tool.data.requests.test_request_file import films
+
+KNOWN = Request(conversation="a", history=("1", "900"), message="light", targets=("2", "901"), chosen=("901",))
+LOST = Request(conversation="b", targets=("902",), made=True, time=1_764_000_000)
+OPEN = Request(conversation="b", turn=1, history=("1",))
+
+
+def test_ids_that_the_catalogue_lacks_are_left_out_and_counted() -> None:
+    counts = Counter[str]()
+    kept = list(with_known_items([KNOWN, LOST, OPEN], films(), counts))
+    assert kept == [Request(conversation="a", history=("1",), message="light", targets=("2",), chosen=()), OPEN]
+    assert counts == {"history": 1, "targets": 2, "chosen": 1, "requests": 1}
+
+
+def test_the_check_reports_what_a_file_holds_and_what_weakens_it(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    write_requests(path, [KNOWN, LOST, OPEN])
+    with path.open("a") as file:
+        file.write('{"conversation": "b", "turn": 1}\n{"conversation": "c", "turn": -1}\nnonsense\n')
+    report = check_requests(path, catalogue=films())
+    assert (report.requests, report.conversations, report.made, report.with_message) == (3, 2, 1, 1)
+    assert report.targets == {"0": 1, "1": 1, "2": 1, "3 or more": 0}
+    assert report.unknown_ids == {"history": 1, "targets": 2, "chosen": 1, "requests": 1}
+    assert (report.first_time, report.sources) == (1_764_000_000, {"own": 3})
+    assert {problem.kind: problem.count for problem in report.problems} == {
+        "repeated turns of a conversation": 1,
+        "requests with an unusable turn": 1,
+        "lines that are not JSON": 1,
+    }
+    warnings = " ".join(report.warnings)
+    for part in ("1 of 3 requests were made from attributes", "1 of 3 requests have no target", "names no catalogue"):
+        assert part in warnings
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_the_command_checks_a_file_against_a_folder_of_data(
+    tmp_path: Path, atomic_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalogue = read_catalogue(atomic_folder)
+    path = tmp_path / "requests.parquet"
+    write_requests(path, [Request(conversation="a", targets=catalogue.ids[:2])], catalogue=catalogue)
+    code, out, err = run_command(capsys, "data", "check", path, "--catalogue", atomic_folder)
+    assert (code, err) == (0, "")
+    assert "1 requests in 1 conversations" in out
+    code, out, _ = run_command(capsys, "data", "check", path, "--json")
+    assert json.loads(out)["catalogue_items"] == 50
+    write_requests(path, [Request(conversation="a")], catalogue=films())
+    code, _, err = run_command(capsys, "data", "check", path, "--catalogue", atomic_folder)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is of another catalogue" in err
+
+
+def test_the_command_refuses_bad_rows_until_they_may_be_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"conversation": "a", "history": ["1"], "targets": ["1"]}\n{"conversation": "b"}\n')
+    code, out, err = run_command(capsys, "data", "check", path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Problem: 1 requests with an unusable targets" in out
+    assert "own.jsonl:1 has a problem: targets names item '1', which is in the history" in err
+    assert run_command(capsys, "data", "check", path, "--drop-bad-rows")[0] == 0
+
+
+def test_a_published_folder_of_movielens_is_a_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n")
+    (tmp_path / "movies.csv").write_text('movieId,title,genres\n7,"Lantern, The (1988)",Horror\n9,Untitled,\n')
+    catalogue = read_catalogue(tmp_path)
+    assert [(item.id, item.title, item.attributes) for item in catalogue] == [
+        ("7", "Lantern, The", {"release_year": 1988.0}),
+        ("9", "Untitled", {}),
+    ]
+    with pytest.raises(DataError, match="does not exist"):
+        read_catalogue(tmp_path / "nowhere")
+    assert list(read_requests(_written(tmp_path / "r.jsonl", catalogue.ids), catalogue=catalogue))
+
+
+def _written(path: Path, targets: tuple[str, ...]) -> Path:
+    write_requests(path, [Request(conversation="a", targets=targets)])
+    return path
