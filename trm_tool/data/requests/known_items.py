@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from deeprec.trm_tool.data.requests.request import Request
 from deeprec.trm_tool.recommender import CatalogueView, split_known
@@ -23,15 +24,15 @@ def with_known_items(
     """
     counts = Counter[str]() if unknown is None else unknown
     for request in requests:
-        kept = request
+        kept: dict[str, Any] = {}
         for name in LISTS:
             ids = getattr(request, name)
             if ids is None or all(item_id in catalogue for item_id in ids):
                 continue
             known, lacking = split_known(catalogue, ids)
             counts[name] += len(lacking)
-            kept = replace(kept, **{name: tuple(known)})
-        if request.targets and not kept.targets:
+            kept[name] = tuple(known)
+        if request.targets and not kept.get("targets", request.targets):
             counts["requests"] += 1
         else:
-            yield kept
+            yield replace(request, **kept)

@@ -205,24 +205,24 @@ def _parquet(path: Path, at: Callable[[], int]) -> Iterator[Any]:
         raise DataError(f"{path} {where} ({reason_of(error)}). Copy or write it again.") from None
 
 
-def _write_json_lines(staging: Path, path: Path, marks: dict[str, object], requests: Iterator[Request]) -> int:
+def _write_json_lines(staging: Path, path: Path, marks: Mapping[str, object], requests: Iterator[Request]) -> int:
     count = 0
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     # a lone surrogate is written as JSON's escape of it
     with opened(staging, "wt", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(json.dumps({"deeprec": KIND, "format": FORMAT} | marks) + "\n")
+        file.write(json.dumps({"deeprec": KIND, "format": FORMAT, **marks}) + "\n")
         for request in requests:
             file.write(json.dumps(values_of(request), ensure_ascii=False, default=list) + "\n")
             count += 1
     return count
 
 
-def _write_parquet(staging: Path, _: Path, marks: dict[str, object], requests: Iterator[Request]) -> int:
+def _write_parquet(staging: Path, _: Path, marks: Mapping[str, object], requests: Iterator[Request]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     count = 0
-    schema = _schema().with_metadata({"deeprec": json.dumps({"kind": KIND, "format": FORMAT} | marks)})
+    schema = _schema().with_metadata({"deeprec": json.dumps({"kind": KIND, "format": FORMAT, **marks})})
     with pq.ParquetWriter(staging, schema, compression="zstd", write_page_checksum=True) as file:
         while batch := list(islice(requests, _BATCH)):
             rows = [
