@@ -4,6 +4,15 @@ from .graph.config import AgentConfig as AgentConfig, make_agent_config as make_
 from .graph.grounding import fill_list as fill_list, ground as ground
 from .graph.many_runs import run_many as run_many, step_text as step_text
 from .graph.outages import outage_counts as outage_counts
+from .graph.partial_results import (
+    FoundItem as FoundItem,
+    FoundPart as FoundPart,
+    ListedItem as ListedItem,
+    ListPart as ListPart,
+    PartialResult as PartialResult,
+    PreferencePart as PreferencePart,
+    ThoughtPart as ThoughtPart,
+)
 from .graph.rank_fusion import fuse_rankings as fuse_rankings
 from .graph.recommend_tool import make_recommend_tool as make_recommend_tool
 from .graph.recommender_calls import RetrieverUnavailableError as RetrieverUnavailableError

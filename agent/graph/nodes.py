@@ -24,10 +24,11 @@ from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
 from deeprec.agent.graph.outages import ended_by_outage, failure_of
+from deeprec.agent.graph.partial_results import PartialResults
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
 from deeprec.agent.graph.recommender_calls import RecommenderCalls
 from deeprec.agent.graph.run_start import RunStart
-from deeprec.agent.graph.state import AgentState, Ending, Nearest, RankedItem, Recommended, RunRequest
+from deeprec.agent.graph.state import AgentState, Candidate, Ending, Nearest, RankedItem, Recommended, RunRequest
 from deeprec.agent.protocols import AgentProtocol, Briefing
 from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
@@ -61,6 +62,7 @@ class Nodes:
         self._recommender, self._config, self._recorder = recommender, config, recorder
         self._recommender_calls = RecommenderCalls(recommender)
         self._policy_calls = PolicyCalls(protocol, config, recorder)
+        self._partial = PartialResults(recommender.catalogue)
         self._phrases = common_phrases(recommender.catalogue) if protocol.guided else []
 
     async def prepare(self, state: AgentState) -> AgentState:
@@ -153,6 +155,8 @@ class Nodes:
         asks_more = ending is None and decision["action"] == "retrieve"
         if asks_more and state["retrieval_count"] >= self._config.max_retrievals:
             ending = ended_by_budget(f"all {self._config.max_retrievals} retrievals spent")
+        follows = state["retrieval_count"] if asks_more and ending is None else None
+        self._partial.turn(state["run_id"], state["turn_count"], decision, retrieval=follows)
         return {**update, "ending": ending, "request": with_time(state, started)}
 
     async def retrieve(self, state: AgentState) -> AgentState:
@@ -168,6 +172,8 @@ class Nodes:
                 raise failed
             await self._recorder.record_retrieval(run_id, record)
         candidates = merge_candidates(state["candidates"], record)
+        self._partial.found(state["run_id"], record)
+        self._show_list(state["run_id"], [], candidates)
         update: AgentState = {
             "candidates": candidates,
             "retrieval_count": position + 1,
@@ -193,9 +199,17 @@ class Nodes:
         update: AgentState = {"ending": state["ending"]}
         decision = state["decision"]
         is_written = decision["action"] == "recommend" and decision["numbers"]
+        named: list[int] = []
+
+        def show(number: int) -> None:
+            named.append(number)
+            self._show_list(state["run_id"], ground(named, state["candidates"])[0], state["candidates"])
+
         while not is_written and seconds_left(state, self._config, started) > 0:
-            update |= await self._policy_calls.rank(state, started)
+            named.clear()
+            update |= await self._policy_calls.rank(state, started, show)
             decision = update["decision"]
+            self._partial.turn(state["run_id"], state["turn_count"], decision, retrieval=None)
             if decision["action"] != "malformed":
                 break
             count = update["malformed_count"] = state["malformed_count"] + 1
@@ -227,6 +241,7 @@ class Nodes:
         if status != "empty" and (not found or (is_fallback and len(found) < k)):
             own = await self._ranking_without_model(state, started)
         filled = fill_list(written, found, own, k=k, fallback=is_fallback)
+        self._partial.listed(state["run_id"], filled, status)
         await self._recorder.finish_run(
             UUID(state["run_id"]),
             RunOutcome(
@@ -338,6 +353,11 @@ class Nodes:
         listed = fill_list([], [], _ranked(found), k=self._config.k, fallback=True)
         nearest = Nearest(without=list(relaxed.without), where=relaxed.where, recommendations=self._recommended(listed))
         return nearest, Ending(status="empty", detail=relaxed.reason)
+
+    def _show_list(self, run_id: str, written: Sequence[RecommendationRecord], candidates: Sequence[Candidate]) -> None:
+        """Stream the list as it would be if the run ended now."""
+        listed = fill_list(written, candidates, [], k=self._config.k, fallback=False)
+        self._partial.listed(run_id, listed, "running")
 
     def _recommended(self, listed: Sequence[RecommendationRecord]) -> list[Recommended]:
         return [

@@ -66,9 +66,9 @@ class PolicyCalls:
             state, started, "reason", lambda: self.protocol.reason(state["conversation"], allowance)
         )
 
-    async def rank(self, state: AgentState, started: float) -> AgentState:
-        """Let the model rank the candidates; arguments and result as `reason`."""
-        allowance = self._allowance(state, started, is_ranking=True)
+    async def rank(self, state: AgentState, started: float, on_number: Callable[[int], object]) -> AgentState:
+        """Let the model rank the candidates; `on_number` as in `Allowance`, other arguments and result as `reason`."""
+        allowance = replace(self._allowance(state, started, is_ranking=True), on_number=on_number)
         numbers = range(1, len(state["candidates"]) + 1)
         return await self._turn(
             state,

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 from deeprec.agent.graph.daemon_threads import DaemonThreads
+from deeprec.agent.graph.retriever_events import retriever_events
 from deeprec.trm_tool import AnyRecommender, ConfigError, RecommenderUnavailableError, Retrieved, ScoredItem, is_async
 
 MAX_ATTEMPTS = 3
@@ -58,6 +59,13 @@ class RecommenderCalls:
             Exception: whatever else the recommender raises, at once.
         """
         call = partial(self._recommender.retrieve, history, preference, k=k, trust=trust, where=where)
+        settings = {"k": k, "trust": trust, "where": where}
+        async with retriever_events(self._recommender, preference, settings) as returned:
+            found = await self._repeated(call, timeout_s)
+            returned(found)
+        return found
+
+    async def _repeated(self, call: Callable[[], Any], timeout_s: float) -> Retrieved:
         failure: Exception | None = None
         try:
             async with asyncio.timeout(timeout_s):

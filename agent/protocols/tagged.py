@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from deeprec.agent.protocols.prompts import (
 )
 from deeprec.agent.protocols.tagged_text import LIST_LINE, read_tagged, tagged_regex
 from deeprec.agent.protocols.turn import Allowance, Briefing, Conversation, PolicyLineage, Turn, completion_of
+from deeprec.agent.protocols.turn_events import TurnEvents, turn_events
 from deeprec.agent.traces.records import TurnRecord
 
 _VERSIONED = re.compile(r"-v\d+$")  # how training names what it saves: one name, one set of weights
@@ -34,6 +36,7 @@ class TaggedProtocol:
 
     `chain` is everything that the model has seen or written, `pending` its tail that no turn has recorded yet. Tokens
     that the model sampled are never decoded and encoded again: tool text is tokenised by itself and appended.
+    `messages` is the same as text, for callbacks alone.
     """
 
     name = "tagged"
@@ -87,7 +90,7 @@ class TaggedProtocol:
                 f"The opening prompt has {len(ids):,} tokens and the final list needs up to {rank_room}, but the "
                 f"served model takes {limit:,} in all. Show a shorter history, or serve a model with a longer context."
             )
-        return {"chain": ids, "pending": ids, "list_open": False, "rank_room": rank_room}
+        return {"chain": ids, "pending": ids, "messages": messages, "list_open": False, "rank_room": rank_room}
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
         """Let the model think and then retrieve or rank."""
@@ -97,13 +100,13 @@ class TaggedProtocol:
         if self.guided:
             regex = tagged_regex(allowance)
             stop = [END_PREFERENCE, BEGIN_LIST + "\n"]
-        completion = await self._policy.complete(
-            conversation["chain"],
-            sampling=replace(self._sampling, max_tokens=min(room, allowance.max_tokens), seed=allowance.seed),
-            stop=stop,
-            regex=regex,
-            timeout_s=allowance.timeout_s,
-        )
+        sampling = replace(self._sampling, max_tokens=min(room, allowance.max_tokens), seed=allowance.seed)
+        async with self._events(conversation, sampling) as events:
+            completion = await self._policy.complete(
+                conversation["chain"], sampling=sampling, stop=stop, regex=regex, timeout_s=allowance.timeout_s
+            )
+            await events.wrote(completion.text)
+            await events.ended(completion)
         return self._turn(conversation, completion)
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
@@ -117,42 +120,27 @@ class TaggedProtocol:
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
         """Let the model rank. A guided one names one of the numbers that are left at a time, so that none repeats."""
         if not conversation["list_open"]:
-            opened = await self._policy.tokenize(f"\n{BEGIN_LIST}\n")
-            conversation = _extend(conversation, opened) | {"list_open": True}
+            conversation = await self._extended(conversation, f"\n{BEGIN_LIST}\n") | {"list_open": True}
         room = min(await self._room(conversation), allowance.max_tokens)
         sampling = replace(self._sampling, max_tokens=room, seed=allowance.seed)
-        if not self.guided:
-            completion = await self._policy.complete(
-                conversation["chain"], sampling=sampling, stop=[END_LIST], timeout_s=allowance.timeout_s
-            )
-            return self._turn(conversation, completion)
-        left = list(numbers)
-        parts: list[Completion] = []
-        while left and len(parts) < k:
-            chain = [*conversation["chain"], *(token for part in parts for token in part.token_ids)]
-            seed = None if allowance.seed is None else allowance.seed + len(parts)
-            # The last line closes the list, so that a guided chain is one that a free model could have written.
-            end = f"\n{END_LIST}" if len(left) == 1 or len(parts) == k - 1 else "\n"
-            part = await self._policy.complete(
-                chain,
-                sampling=replace(sampling, seed=seed),
-                stop=[end.strip() or end],
-                regex=f"({'|'.join(map(str, left))}){end}",
-                timeout_s=allowance.timeout_s,
-            )
-            parts.append(part)
-            named = LIST_LINE.match(part.text)
-            if named is None or int(named.group(1)) not in left:
-                break
-            left.remove(int(named.group(1)))
-        return self._turn(conversation, _joined(parts))
+        async with self._events(conversation, sampling) as events:
+            if self.guided:
+                completion = await self._rank_guided(conversation, numbers, k, allowance, sampling, events)
+            else:
+                completion = await self._policy.complete(
+                    conversation["chain"], sampling=sampling, stop=[END_LIST], timeout_s=allowance.timeout_s
+                )
+                await events.wrote(completion.text)
+            await events.ended(completion)
+        return self._turn(conversation, completion)
 
     def replay(self, conversation: Conversation, record: TurnRecord) -> Turn:
         """Rebuild a turn from its record."""
         # `prompt_ids` is what the turn added; what of it is in the chain already is its `pending` tail.
         added = record.prompt_ids[len(conversation["pending"]) :]
         is_list = record.node == "rank"
-        conversation = _extend(conversation, added) | {"list_open": conversation["list_open"] or is_list}
+        text = f"\n{BEGIN_LIST}\n" if is_list and added else ""
+        conversation = _extend(conversation, added, text) | {"list_open": conversation["list_open"] or is_list}
         return self._turn(conversation, completion_of(record))
 
     async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
@@ -185,6 +173,7 @@ class TaggedProtocol:
                 **conversation,
                 "chain": [*conversation["chain"], *completion.token_ids],
                 "pending": [],
+                "messages": [*conversation.get("messages", ()), {"role": "assistant", "content": completion.text}],
                 "list_open": self.guided and completion.text.endswith(BEGIN_LIST + "\n"),
             },
             decision=decision,
@@ -194,10 +183,49 @@ class TaggedProtocol:
         )
 
     async def _append(self, conversation: Conversation, text: str) -> Conversation | None:
-        ids = await self._policy.tokenize(text)
-        if len(conversation["chain"]) + len(ids) + _TURN_TOKENS + conversation["rank_room"] > await self._limit():
+        extended = await self._extended(conversation, text)
+        if len(extended["chain"]) + _TURN_TOKENS + conversation["rank_room"] > await self._limit():
             return None
-        return _extend(conversation, ids)
+        return extended
+
+    async def _extended(self, conversation: Conversation, text: str) -> dict[str, Any]:
+        return _extend(conversation, await self._policy.tokenize(text), text)
+
+    async def _rank_guided(
+        self,
+        conversation: Conversation,
+        numbers: Sequence[int],
+        k: int,
+        allowance: Allowance,
+        sampling: SamplingConfig,
+        events: TurnEvents,
+    ) -> Completion:
+        left = list(numbers)
+        parts: list[Completion] = []
+        while left and len(parts) < k:
+            chain = [*conversation["chain"], *(token for part in parts for token in part.token_ids)]
+            seed = None if allowance.seed is None else allowance.seed + len(parts)
+            # The last line closes the list, so that a guided chain is one that a free model could have written.
+            end = f"\n{END_LIST}" if len(left) == 1 or len(parts) == k - 1 else "\n"
+            part = await self._policy.complete(
+                chain,
+                sampling=replace(sampling, seed=seed),
+                stop=[end.strip() or end],
+                regex=f"({'|'.join(map(str, left))}){end}",
+                timeout_s=allowance.timeout_s,
+            )
+            parts.append(part)
+            await events.wrote(part.text)
+            named = LIST_LINE.match(part.text)
+            if named is None or int(named.group(1)) not in left:
+                break
+            left.remove(int(named.group(1)))
+            allowance.on_number(int(named.group(1)))
+        return _joined(parts)
+
+    def _events(self, conversation: Conversation, sampling: SamplingConfig) -> AbstractAsyncContextManager[TurnEvents]:
+        model = self._policy.adapter or self._policy.model or "unknown"
+        return turn_events(conversation.get("messages", ()), model=model, sampling=sampling)
 
     async def _room(self, conversation: Conversation) -> int:
         return max(1, await self._limit() - len(conversation["chain"]))
@@ -214,11 +242,14 @@ _TURN_TOKENS = 64
 """Tokens that a turn needs at least; with fewer left it does not begin."""
 
 
-def _extend(conversation: Conversation, ids: Sequence[int]) -> dict[str, Any]:
+def _extend(conversation: Conversation, ids: Sequence[int], text: str) -> dict[str, Any]:
+    # Checkpoints of earlier versions lack the messages.
+    messages = [*conversation.get("messages", ()), *([{"role": "user", "content": text}] if text else [])]
     return {
         **conversation,
         "chain": [*conversation["chain"], *ids],
         "pending": [*conversation["pending"], *ids],
+        "messages": messages,
     }
 
 

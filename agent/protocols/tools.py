@@ -132,6 +132,7 @@ class ToolsProtocol:
                 break
             named.append(int(match.group(1)))
             left.remove(named[-1])
+            allowance.on_number(named[-1])
         call = {"name": "recommend_items", "args": {"numbers": named}, "id": f"call_{len(conversation['messages'])}"}
         usage = {"input_tokens": 0, "output_tokens": tokens, "total_tokens": tokens}
         return self._turn(conversation, AIMessage("", tool_calls=[call], usage_metadata=usage), spent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -41,6 +41,9 @@ class Allowance:
     max_tokens: int
     timeout_s: float
     seed: int | None = None
+    on_number: Callable[[int], object] = lambda _: None
+    """What a protocol calls with a number of the list as soon as the model has written it, where it knows that before
+    the turn ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
