@@ -72,6 +72,7 @@ def recommend(
         ),
     ] = ProtocolName.TAGGED,
     agent: AgentOptions,
+    tenant: Annotated[str | None, typer.Option(help="The tenant, such as a shop, that the run is logged for.")] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -101,7 +102,7 @@ def recommend(
         items = _history(user, dataset, retriever, artifact, named=data is not None)
     else:
         items = split_names(history)
-    lineage = Lineage(**_given(user_id=user, seed=seed))  # type: ignore[typeddict-item]
+    lineage = Lineage(**_given(tenant=tenant, user_id=user, seed=seed))  # type: ignore[typeddict-item]
     request = AgentInput(history=list(items), message=message, lineage=lineage)
     with spans_to(otel_endpoint) as spans:
         output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, spans, quiet=as_json))

@@ -16,6 +16,7 @@ from deeprec.agent.cli.trace_options import (
     StatusOption,
     StoreOption,
     SuiteOption,
+    TenantOption,
     echo,
     known_status,
     to_json,
@@ -116,6 +117,7 @@ def prune(
     model: ModelOption = None,
     adapter_version: AdapterVersionOption = None,
     suite: SuiteOption = None,
+    tenant: TenantOption = None,
     yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -129,6 +131,7 @@ def prune(
         policy_model=model,
         adapter_version=adapter_version,
         suite=suite,
+        tenant=tenant,
     )
     with TraceStore(store, create=False) as traces:
         report = prune_runs(traces, rules, dry_run=not yes)
@@ -147,14 +150,20 @@ def unpin(runs: RunsArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonO
 
 def redact(
     user: Annotated[str, typer.Option(help="The person: the user id of their runs.")],
+    tenant: Annotated[
+        str | None,
+        typer.Option(help="Only in runs of this tenant: elsewhere the same id may be another person's."),
+    ] = None,
     yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a person from all of their runs: who they are, what they wrote and like. Counts and rewards stay."""
     with TraceStore(store, create=False) as traces:
-        report = redact_person(traces, user, dry_run=not yes)
+        report = redact_person(traces, user, tenant=tenant, dry_run=not yes)
     which = _runs(report.runs) + (f" ({report.children} of them forks that name nobody)" if report.children else "")
+    if report.tenants:
+        which += f" (tenants: {', '.join(map(visible, report.tenants))})"
     if report.dry_run:
         text = (
             f"Would redact {which} with {report.turns} turns. Nothing was changed: give --yes to redact them for good."

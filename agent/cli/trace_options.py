@@ -29,6 +29,7 @@ StoreOption = Annotated[
 STATUSES = (*get_args(Status), "incomplete")
 """The values of `--status`."""
 StatusOption = Annotated[str | None, typer.Option(help=f"Only runs of this status: {', '.join(STATUSES)}.")]
+TenantOption = Annotated[str | None, typer.Option(help="Only runs of this tenant, a shop for instance.")]
 UserOption = Annotated[str | None, typer.Option(help="Only runs for this user.")]
 SplitOption = Annotated[str | None, typer.Option(help="Only runs of this split: train, valid or test.")]
 SuiteOption = Annotated[
@@ -67,6 +68,7 @@ class RunOptions:
     """Which runs of a store a command reads: all that match every option that is given."""
 
     status: StatusOption = None
+    tenant: TenantOption = None
     user: UserOption = None
     suite: SuiteOption = None
     system: SystemOption = None
@@ -86,6 +88,7 @@ class RunOptions:
 
         return RunFilter(
             status=known_status(self.status),
+            tenant=self.tenant,
             user_id=self.user,
             suite=self.suite,
             system=self.system,

@@ -162,6 +162,7 @@ def _turn_seeds(name: str, value: object) -> SeedRule:
 
 _LINEAGE: dict[str, Callable[[str, object], Any]] = {
     "run_id": _run_id,
+    "tenant": _id,
     "user_id": _id,
     "target_id": _id,
     "seed": _seed,

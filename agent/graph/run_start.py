@@ -59,6 +59,7 @@ class RunStart:
         rule = {} if lineage.get("turn_seeds") == "counted" else {"turn_seeds": "hashed"}
         return RunRecord(
             run_id=self.run_id,
+            tenant=lineage.get("tenant"),
             user_id=lineage.get("user_id"),
             history=tuple(self.history),
             message=self.message,

@@ -18,6 +18,8 @@ class Lineage(TypedDict, total=False):
     """What a caller knows about a run beside the request. It is logged, and reaches neither model nor recommender."""
 
     run_id: str
+    tenant: str
+    """The shop or customer of a service; see `RunRecord.tenant`."""
     user_id: str
     target_id: str
     seed: int

@@ -262,6 +262,7 @@ async def _last_from_trace(again: _Again, turn: int, protocol: AgentProtocol, st
 def _request(again: _Again, where: dict[str, Any] | None, child_id: UUID) -> AgentInput:
     run = again.trace.run
     known = {
+        "tenant": run.tenant,
         "user_id": run.user_id,
         "target_id": run.target_id,
         "seed": run.seed if again.seed is None else again.seed,

@@ -35,6 +35,8 @@ class RunRecord:
     """The request of a run, and its lineage."""
 
     run_id: UUID
+    tenant: str | None = None
+    """The shop or customer of a service that the run was made for; person ids are its own."""
     user_id: str | None = None
     history: tuple[str, ...] = ()
     """Item ids, oldest first."""
@@ -174,6 +176,7 @@ class RunSummary:
     started_at: datetime
     status: Status
     incomplete: bool
+    tenant: str | None
     user_id: str | None
     message: str | None
     target_id: str | None

@@ -169,6 +169,7 @@ def lineage(trace: RunTrace) -> list[tuple[str, str]]:
         ("recommender", run.trm_fingerprint),
         ("recommender trained without", None if run.trm_holdout is None else f"the last {run.trm_holdout} of each"),
         ("data", run.dataset_fingerprint),
+        ("tenant", run.tenant),
         ("split", run.split),
         ("suite", run.suite),
         ("group", run.group_id),

@@ -66,11 +66,13 @@ class RedactReport:
     oldest: datetime | None
     """Start of the oldest of them."""
     newest: datetime | None
+    tenants: tuple[str, ...] = ()
+    """Tenants that `runs` name, in alphabetical order."""
     reclaimed: Reclaimed | None = None
     """How the old bytes were removed from the database's files; None in a dry run."""
 
 
-def redact_person(store: TraceStore, user_id: str, *, dry_run: bool = True) -> RedactReport:
+def redact_person(store: TraceStore, user_id: str, *, tenant: str | None = None, dry_run: bool = True) -> RedactReport:
     """Redact every run of a person, and every run that was forked from one. Pinned runs too.
 
     History, message, free text, tokens with their logprobs, scores and the user id go. Item ids and the group id are
@@ -82,16 +84,18 @@ def redact_person(store: TraceStore, user_id: str, *, dry_run: bool = True) -> R
     Args:
         store: where.
         user_id: as the runs have it.
+        tenant: redact only in the runs of this tenant and their forks; None redacts the id in the runs of every tenant.
         dry_run: only report.
     Raises:
         TraceStoreError: a run of the person may still be running, or the store cannot be written; nothing was changed.
     """
     person, now = storable(user_id), datetime.now(UTC)
+    tenant = None if tenant is None else storable(tenant)
     if dry_run:
         with store.reading() as connection:
-            return _report(connection, runs_of_person(connection, person, now), dry_run=True)
+            return _report(connection, runs_of_person(connection, person, now, tenant=tenant), dry_run=True)
     with store.writing() as connection:
-        runs = runs_of_person(connection, person, now, lock=True)
+        runs = runs_of_person(connection, person, now, tenant=tenant, lock=True)
         report = _report(connection, runs, dry_run=False)
         with_zeros = connection.dialect.name == "sqlite"
         before = connection.execute(text("PRAGMA secure_delete")).scalar() if with_zeros else 0
@@ -106,13 +110,19 @@ def redact_person(store: TraceStore, user_id: str, *, dry_run: bool = True) -> R
     return replace(report, reclaimed=reclaimed)
 
 
-def runs_of_person(connection: Connection, person: str, now: datetime, *, lock: bool = False) -> list[Any]:
-    """The runs of a person and their forks, oldest first.
+def runs_of_person(
+    connection: Connection, person: str, now: datetime, *, tenant: str | None = None, lock: bool = False
+) -> list[Any]:
+    """The runs of a person and their forks, oldest first; with a tenant, no run that names another one.
 
-    Rows of (run_id, started_at, user_id, group_id, config, fork, target_id).
+    Rows of (run_id, started_at, tenant, user_id, group_id, config, fork, target_id).
     """
-    own = select(Run.run_id).where(Run.user_id == person).cte("of_person", recursive=True)
-    of_person = own.union(select(Run.run_id).where(Run.parent_id == own.c.run_id))
+    first, forks = select(Run.run_id).where(Run.user_id == person), select(Run.run_id)
+    if tenant is not None:
+        first = first.where(Run.tenant == tenant)
+        forks = forks.where((Run.tenant == tenant) | Run.tenant.is_(None))
+    own = first.cte("of_person", recursive=True)
+    of_person = own.union(forks.where(Run.parent_id == own.c.run_id))
     chosen = (
         Run.run_id.in_(select(of_person.c.run_id)),
         (Run.redacted_at.is_(None)) | (Run.user_id == person),
@@ -123,10 +133,8 @@ def runs_of_person(connection: Connection, person: str, now: datetime, *, lock: 
             f"Run {going} of this person may still be running, and would write on. Nothing was changed; "
             "try again when it has ended, or an hour after its start if it was killed."
         )
-    query = select(Run.run_id, Run.started_at, Run.user_id, Run.group_id, Run.config, Run.fork, Run.target_id).where(
-        *chosen
-    )
-    query = query.order_by(Run.started_at, Run.run_id)
+    columns = (Run.run_id, Run.started_at, Run.tenant, Run.user_id, Run.group_id, Run.config, Run.fork, Run.target_id)
+    query = select(*columns).where(*chosen).order_by(Run.started_at, Run.run_id)
     return list(connection.execute(query.with_for_update() if lock else query))
 
 
@@ -142,6 +150,7 @@ def _report(connection: Connection, runs: Sequence[Any], *, dry_run: bool) -> Re
         children=sum(run.user_id is None for run in runs),
         oldest=min(starts, default=None),
         newest=max(starts, default=None),
+        tenants=tuple(sorted({run.tenant for run in runs if run.tenant is not None})),
     )
 
 

@@ -27,7 +27,7 @@ _AGE, _RUNS, _BYTES, _ALL = "older than asked for", "more runs than asked for", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneRules:
-    """Which runs are deleted. The first four fields select runs, the last three those of the selected that are deleted.
+    """Which runs are deleted. The first five fields select runs, the last three those of the selected that are deleted.
 
     Where none of the last three is given, every selected run is deleted. The first that applies is a run's reason.
     """
@@ -37,6 +37,7 @@ class PruneRules:
     status: str | None = None
     """An outcome, "running" (killed runs), or "incomplete" (in which the store failed)."""
     suite: str | None = None
+    tenant: str | None = None
     older_than_days: float | None = None
     """Age by the start of the run."""
     max_runs: int | None = None
@@ -49,7 +50,7 @@ class PruneRules:
         if all(getattr(self, field.name) is None for field in fields(self)):
             raise ConfigError(
                 "No rule says which runs are to go. Give an age (--older-than), a number of runs (--max-runs) or bytes "
-                "(--max-size) to keep, a policy (--model), an adapter version, a status or a suite."
+                "(--max-size) to keep, a policy (--model), an adapter version, a status, a suite or a tenant."
             )
         for name in ("older_than_days", "max_runs", "max_bytes"):
             value = getattr(self, name)
@@ -167,6 +168,7 @@ def _chosen(store: TraceStore, rules: PruneRules, now: datetime) -> list[tuple[_
     where = RunFilter(
         status=rules.status,
         suite=rules.suite,
+        tenant=rules.tenant,
         policy_model=rules.policy_model,
         adapter_version=rules.adapter_version,
     )

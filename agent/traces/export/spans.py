@@ -38,6 +38,7 @@ def run_attributes(record: RunRecord, with_content: bool) -> Attributes:
         "deeprec.policy_model": record.policy_model,
         "deeprec.adapter_version": record.adapter_version,
         "deeprec.trm_fingerprint": record.trm_fingerprint,
+        "deeprec.tenant": record.tenant,
         "deeprec.split": record.split,
         "deeprec.suite": record.suite,
         "deeprec.history_length": len(record.history),

@@ -28,6 +28,7 @@ _RUN_COLUMNS = (
     "status",
     "incomplete",
     "detail",
+    "tenant",
     "user_id",
     "message",
     "target_id",

@@ -31,6 +31,7 @@ class RunFilter:
     measured: bool | None = None
     """Whether an evaluation has measured the run."""
     redacted: bool | None = None
+    tenant: str | None = None
     user_id: str | None = None
     group_id: str | None = None
     parent_id: UUID | None = None

@@ -60,7 +60,7 @@ _MOST_IDS = 500
 """Run ids in one query: databases bound how many values it may hold."""
 MAX_LABEL = 512
 """Characters of what runs are found by: longer values do not fit into a server's index."""
-_LABELS = ("user_id", "group_id", "split", "suite", "policy_model", "adapter_version")
+_LABELS = ("tenant", "user_id", "group_id", "split", "suite", "policy_model", "adapter_version")
 
 
 def run_values(record: RunRecord, now: datetime) -> dict[str, Any]:

@@ -99,6 +99,7 @@ class Run(Base):
 
     run_id: Mapped[UUID] = mapped_column(primary_key=True)
     parent_id: Mapped[UUID | None] = mapped_column(index=True)  # no foreign key: a child outlives its parent
+    tenant: Mapped[str | None] = mapped_column(index=True)
     user_id: Mapped[str | None] = mapped_column(index=True)
     history: Mapped[list[Any]]
     message: Mapped[str | None]

@@ -58,6 +58,7 @@ from deeprec.agent.traces.store.schema import (
 # What must not differ between the two halves of a resumed run: its tokens would come from two policies, or its rewards
 # would be another person's.
 _LINEAGE = (
+    "tenant",
     "user_id",
     "history",
     "message",

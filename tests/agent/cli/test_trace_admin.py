@@ -93,6 +93,24 @@ def test_redact_says_what_it_would_do_and_does_it_when_told(call: Call, path: Pa
     assert (code, json.loads(out)["runs"], json.loads(out)["reclaimed"]["done"]) == (0, 0, True)
 
 
+def test_the_runs_of_a_tenant_are_listed_exported_redacted_and_pruned(call: Call, path: Path, make: Any) -> None:
+    with TraceStore(path) as store:
+        for tenant in ("books", "films"):
+            make.write(store, make.run(tenant=tenant, user_id="ann", parent_id=None))
+    _, out, _ = call("ls", "--tenant", "books", "--json")
+    assert [(run["tenant"], run["user_id"]) for run in json.loads(out)] == [("books", "ann")]
+    call("export", "--format", "jsonl", "-o", path.with_name("books.jsonl"), "--tenant", "books")
+    [line] = path.with_name("books.jsonl").read_text().splitlines()[1:-1]
+    assert json.loads(line)["run"]["tenant"] == "books"
+    assert "Would redact 3 runs (tenants: books, films) with 9 turns." in call("redact", "--user", "ann")[1]
+    _, out, _ = call("redact", "--user", "ann", "--tenant", "books", "--yes")
+    assert out.startswith("Redacted 1 run (tenants: books) with 3 turns.")
+    assert "Deleted 1 run," in call("prune", "--tenant", "films", "--yes")[1]
+    with TraceStore(path) as store:
+        left = {(trace.run.tenant, trace.run.user_id) for trace in store.traces()}
+    assert left == {(None, "ann"), (None, "bob"), (None, "eve"), ("books", None)}
+
+
 def test_redact_ends_with_1_where_bytes_remain(call: Call, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deeprec.agent.traces.store.database.BUSY_TIMEOUT_MS", 100)
     reader = sqlite3.connect(path, isolation_level=None)

@@ -52,6 +52,7 @@ async def test_integers_and_uuids_are_read_where_ids_are_meant(
     number = np.int64 if checkpointer is None else int  # no checkpointer keeps integers of NumPy
     lineage = {
         "run_id": run_id,
+        "tenant": "books",
         "user_id": 17,
         "group_id": group_id,
         "target_id": number(900),
@@ -65,7 +66,8 @@ async def test_integers_and_uuids_are_read_where_ids_are_meant(
         assert len(states) > 5
     run = store.run(run_id).run
     assert run.history == tuple(ids)
-    assert (run.user_id, run.group_id, run.target_id, run.seed) == ("17", str(group_id), "900", 5)
+    assert (run.tenant, run.user_id, run.group_id) == ("books", "17", str(group_id))
+    assert (run.target_id, run.seed) == ("900", 5)
 
 
 async def test_constraints_of_numpy_floats_and_sets_are_kept_as_plain_data(

@@ -32,7 +32,7 @@ from tests.tiny_server import MODEL, TinyServer, encode
 
 GUIDED = AgentConfig(guided=True, k=5, retrieve_k=4, min_retrievals=2, max_retrievals=3)
 FREE = AgentConfig(k=3, retrieve_k=4, max_malformed=1)
-LINEAGE: Any = {"user_id": "u1", "seed": 11, "split": "test", "suite": "s", "group_id": "g"}
+LINEAGE: Any = {"tenant": "books", "user_id": "u1", "seed": 11, "split": "test", "suite": "s", "group_id": "g"}
 
 
 @pytest.fixture

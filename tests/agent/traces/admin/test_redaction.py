@@ -18,7 +18,7 @@ KEPT = {
         *("run_id", "parent_id", "protocol", "protocol_version", "prompt_version", "guided", "k", "policy_model"),
         *("adapter", "adapter_version", "trm_fingerprint", "trm_holdout", "dataset_fingerprint", "sampling", "seed"),
         *("split", "suite", "versions", "status", "incomplete", "ungrounded", "latency_ms", "started_at"),
-        *("finished_at", "pinned", "redacted_at", "system", "kind", "oracle", "shuffled_of"),
+        *("finished_at", "pinned", "redacted_at", "system", "kind", "oracle", "shuffled_of", "tenant"),
     },
     "turns": {
         *("run_id", "position", "node", "chained", "action", "finish_reason", "prompt_tokens", "completion_tokens"),
@@ -150,6 +150,22 @@ def test_forks_go_too_named_or_not_and_nobody_else(store: TraceStore, make: Any)
     assert all(store.run(run).redacted_at for run in (own, fork, nameless))
     assert repr(store.run(other)) == was
     assert SECRET not in repr(store.run(nameless))
+
+
+def test_a_tenant_bounds_the_redaction(store: TraceStore, make: Any) -> None:
+    own = write_secret(store, make, tenant="books")
+    fork = write_secret(store, make, parent_id=own, user_id=None, tenant="books")
+    derived = write_secret(store, make, parent_id=own, user_id=None)
+    others = [write_secret(store, make, tenant=tenant) for tenant in ("films", None)]
+    others.append(write_secret(store, make, parent_id=own, user_id=None, tenant="films"))
+    store.start_run(secret_run(make, tenant="films"))  # another tenant's run that goes on is waited for by nobody
+    was = [repr(store.run(run)) for run in others]
+    report = redact_person(store, "zq", tenant="books", dry_run=False)
+    assert (report.runs, report.children, report.tenants) == (3, 2, ("books",))
+    assert all(store.run(run).redacted_at for run in (own, fork, derived))
+    assert [repr(store.run(run)) for run in others] == was
+    assert store.run(own).run.tenant == "books"
+    assert redact_person(store, "zq", tenant="toys").runs == 0
 
 
 def test_a_dry_run_changes_nothing_and_a_second_run_finds_nothing(store: TraceStore, make: Any) -> None:

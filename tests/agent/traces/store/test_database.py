@@ -75,11 +75,12 @@ def test_the_first_migration_goes_back(url: str) -> None:
 
 
 ADDED = {
-    "0001": ("trm_holdout", "dataset_fingerprint", "fork"),
-    "0002": ("fork",),
-    "0003": (),
-    "0004": (),
-    "0005": (),
+    "0001": ("trm_holdout", "dataset_fingerprint", "fork", "tenant"),
+    "0002": ("fork", "tenant"),
+    "0003": ("tenant",),
+    "0004": ("tenant",),
+    "0005": ("tenant",),
+    "0006": ("tenant",),
 }
 """Fields that runs lose on the way back to a revision."""
 
@@ -89,7 +90,11 @@ def test_runs_survive_the_way_back_and_forth(url: str, make: Any, revision: str)
     with TraceStore(url) as store:
         for number in range(5):
             run = make.run(
-                trm_holdout=2, dataset_fingerprint="cd", fork={"turn": 1}, parent_id=None if number else uuid4()
+                trm_holdout=2,
+                dataset_fingerprint="cd",
+                fork={"turn": 1},
+                tenant="books",
+                parent_id=None if number else uuid4(),
             )
             store.write_rewards(make.write(store, run), "list", {"hit": 0.5})
         store.start_run(make.run())
@@ -112,7 +117,7 @@ def test_runs_survive_the_way_back_and_forth(url: str, make: Any, revision: str)
         assert connection.execute(text("SELECT count(*) FROM turns")).scalar() == 5 * 3
         assert connection.execute(text("SELECT count(*) FROM retrieved_items")).scalar() == 5 * 6
         names = {index["name"] for index in inspect(connection).get_indexes("runs")}
-        assert names == {f"ix_runs_{name}" for name in ("listing", "parent_id", "user_id", "group_id")}
+        assert names == {f"ix_runs_{name}" for name in ("listing", "parent_id", "tenant", "user_id", "group_id")}
     database.readers.dispose()
 
 

@@ -126,7 +126,9 @@ def test_a_run_resumed_with_another_policy_is_refused(store: TraceStore, make: A
         store.start_run(make.run(run.run_id, adapter_version="5", sampling={"temperature": 0.0}))
 
 
-@pytest.mark.parametrize("change", [{"k": 4}, {"seed": None}, {"target_id": "2"}, {"user_id": "13"}, {"message": None}])
+@pytest.mark.parametrize(
+    "change", [{"k": 4}, {"seed": None}, {"target_id": "2"}, {"user_id": "13"}, {"tenant": "books"}, {"message": None}]
+)
 def test_a_run_resumed_for_another_request_is_refused(store: TraceStore, make: Any, change: dict[str, Any]) -> None:
     store.start_run(run := make.run())
     with pytest.raises(StepConflictError, match=f"another request: its {next(iter(change))} differ"):
@@ -231,6 +233,9 @@ def test_runs_are_listed_newest_first_with_their_counts(store: TraceStore, make:
         (RunFilter(user_id="12"), 3),
         (RunFilter(user_id="12", status="budget"), 1),
         (RunFilter(user_id="nobody\udc80\x00"), 0),
+        (RunFilter(tenant="books"), 2),
+        (RunFilter(tenant="books", user_id="13"), 1),
+        (RunFilter(tenant="Books"), 0),
         (RunFilter(group_id="g2"), 1),
         (RunFilter(split="train"), 1),
         (RunFilter(guided=True), 1),
@@ -245,9 +250,9 @@ def test_runs_are_listed_newest_first_with_their_counts(store: TraceStore, make:
 )
 def test_runs_are_filtered(store: TraceStore, make: Any, where: RunFilter, expected: int) -> None:
     make.write(store)
-    make.write(store, make.run(group_id="g2", split="train"))
+    make.write(store, make.run(group_id="g2", split="train", tenant="books"))
     store.mark_incomplete(make.write(store, status="budget"))
-    store.start_run(make.run(user_id="13", guided=True, parent_id=FIRST))
+    store.start_run(make.run(user_id="13", guided=True, parent_id=FIRST, tenant="books"))
     assert len(store.runs(where=where)) == expected
     assert len(list(store.traces(where))) == expected
 
