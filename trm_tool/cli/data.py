@@ -12,6 +12,7 @@ from rich.text import Text
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, ColumnOptions, JsonOption
 from deeprec.trm_tool.data.importers.detection import Format
+from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.text import plain
 
@@ -69,6 +70,13 @@ def import_command(
     rating_column: ColumnOption = None,
     delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV; otherwise found in the header.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of CSV; otherwise UTF-8.")] = None,
+    quotes: Annotated[
+        Quotes | None,
+        typer.Option(
+            help="How CSV writes quotes inside quoted fields; with none, quotes are plain text.",
+            show_default="found from the whole file",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write RecBole atomic files from MovieLens, Amazon Reviews, CSV, Parquet, or a format of your own.
@@ -92,7 +100,9 @@ def import_command(
             out,
             data_format=data_format,
             items=items,
-            options=TableOptions(columns=columns, rating=rating_column, delimiter=delimiter, encoding=encoding),
+            options=TableOptions(
+                columns=columns, rating=rating_column, delimiter=delimiter, encoding=encoding, quotes=quotes
+            ),
             filters=filters,
             drop_bad_rows=drop_bad_rows,
             on_progress=on_progress,

@@ -123,7 +123,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
         kind = "text" if column.name in names.text else kind_of(column, raw)
         if kind == "text":
             prose.append(at)
-        else:
+        elif kind != "ignore":
             kinds[column.name] = kind
             values[column.name] = parse_values(raw, column, kind, rows.name, numbers)
     parsed = [{name: value for name in kinds if (value := values[name][row]) is not None} for row in range(len(table))]

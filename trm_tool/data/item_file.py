@@ -56,9 +56,9 @@ def read_items(
             values[column.name] = _tags(raw, _known_tags(catalogue, column.name))
         elif kind is not None:
             values[column.name] = parse_values(raw, column, kind, rows.name, list(lines.values()))
-        elif column.name in columns.text or kind_of(column, raw) == "text":
+        elif column.name in columns.text or (found := kind_of(column, raw)) == "text":
             prose.append(at)
-        else:
+        elif found != "ignore":
             known = ", ".join(catalogue.attribute_kinds) or "none"
             raise DataError(
                 f"{rows.name}:1 has the column {column.name!r}, an attribute that the catalogue lacks; it has {known}. "

@@ -39,6 +39,8 @@ def show_import(report: ImportReport, console: Console) -> None:
     for stage in report.stages:
         table.add_row(str(stage.interactions), str(stage.users), str(stage.items), stage.name)
     console.print(table)
+    for note in report.notes:
+        _print(console, f"Note: {note}")
     for kind, count in report.dropped.items():
         _print(console, f"Left out: {count} {kind}.")
     if report.repeated_items:

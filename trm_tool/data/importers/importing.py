@@ -1,7 +1,7 @@
 """Turn a published data set or a shop's own tables into a folder of atomic files."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from deeprec.trm_tool.data.importers.lines import BadRows, Reading
 from deeprec.trm_tool.data.importers.own_importer import Importer, own_source
 from deeprec.trm_tool.data.importers.own_tables import TableOptions
 from deeprec.trm_tool.data.importers.source import Source
+from deeprec.trm_tool.data.importers.time_units import in_one_unit
 from deeprec.trm_tool.data.importers.values import show_number
 from deeprec.trm_tool.errors import ConfigError, DataError
 
@@ -44,6 +45,8 @@ class ImportReport:
     """Rows of the item file with a repeated id; the first row stays."""
     dropped: dict[str, int]
     """Kind of bad row -> how many were left out on request."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how the files were read, one sentence each."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -104,6 +107,7 @@ def import_data(
         data = collect(source.read(_reading(bad, source.path, on_progress)))
         if not len(data):
             raise DataError(f"{source.path} has no interactions{_of_bad(bad)}. Give it one row a line.")
+        data, mixed = _in_one_unit(data, source.path.name)
         spool = _spool_items(source, staging, data, bad, on_progress, only_seen=filters.k_core is not None)
         selection = select(data, filters, _known(source, data, spool, bad))
         if not len(selection.rows):
@@ -122,6 +126,7 @@ def import_data(
             columns=columns,
             repeated_items=spool.repeats,
             dropped=dict(bad.counts),
+            notes=(*source.notes, *mixed, *_left_out(source, spool)),
         )
         mark |= {"report": report.to_dict(), "filters": asdict(filters)}
         (staging / "README.md").write_text(_readme(name, source, report), encoding="utf-8")
@@ -132,11 +137,27 @@ def _reading(bad: BadRows, path: Path, on_progress: OnProgress | None) -> Readin
     return Reading(bad, (lambda done: on_progress(path, done)) if on_progress else None)
 
 
+def _in_one_unit(data: Interactions, file: str) -> tuple[Interactions, tuple[str, ...]]:
+    times, counts = in_one_unit(data.time)
+    if not counts:
+        return data, ()
+    found = ", ".join(f"{count} in {unit}" for unit, count in counts.items())
+    note = f"{file}: the column of times mixes units ({found}; dates count as seconds); all became seconds."
+    return replace(data, time=times), (note,)
+
+
+def _left_out(source: Source, spool: ItemSpool) -> tuple[str, ...]:
+    if not spool.left_out or source.items is None:
+        return ()
+    names = ", ".join(spool.left_out)
+    return (f"{source.items.path.name}: {names} differ between rows of one item, and are left out.",)
+
+
 def _spool_items(
     source: Source, staging: Path, data: Interactions, bad: BadRows, on_progress: OnProgress | None, *, only_seen: bool
 ) -> ItemSpool:
     file = source.items
-    spool = ItemSpool(staging / "items.spool", file.columns if file else ())
+    spool = ItemSpool(staging / "items.spool", file.columns if file else (), shared=file is not None and file.shared)
     try:
         if file is not None:
             seen = set(data.items)
@@ -220,6 +241,7 @@ def _readme_lines(name: str, source: Source, report: ImportReport) -> Iterator[s
     yield f"- {last.interactions} interactions of {last.users} people with {last.items} of {report.items} items."
     yield "- Each person's interactions stand together, oldest first; ties in time keep the order of the source."
     yield from (f"- {stage.interactions} interactions {stage.name}." for stage in report.stages)
+    yield from (f"- {note}" for note in report.notes)
     yield from (f"- Left out: {count} {kind}." for kind, count in report.dropped.items())
     if report.repeated_items:
         yield f"- {report.repeated_items} rows of items repeated an id; the first stays."

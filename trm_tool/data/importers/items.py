@@ -4,10 +4,13 @@ The catalogue reads a `float` column as a number, `token` as a category, `token_
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 
 from deeprec.trm_tool.data.columns import Column, ColumnType, is_number, kind_of, split_tags, tag_separator
 from deeprec.trm_tool.data.importers.values import (
@@ -56,11 +59,14 @@ class ItemSpool:
     Args:
         path: File of the spool; the caller removes it.
         columns: Name and type of each column; a type of None is found from the values.
+        shared: An item has a row for each of its interactions; columns whose values follow the interaction and not the
+            item are left out.
     """
 
-    def __init__(self, path: Path, columns: Sequence[tuple[str, ColumnType | None]]) -> None:
+    def __init__(self, path: Path, columns: Sequence[tuple[str, ColumnType | None]], *, shared: bool = False) -> None:
         self._path = path
         self._columns = [_Observed(name, declared) for name, declared in columns]
+        self._agreements = [_Agreement() for _ in columns] if shared else []
         self.lines: dict[str, int] = {}
         """Item id -> the line that it was read from."""
         self.repeats = 0
@@ -69,12 +75,24 @@ class ItemSpool:
     def add(self, row: ItemRow) -> None:
         """Store an item; a repeated id is only counted."""
         line, item_id, values = row
-        if item_id in self.lines:
+        known = item_id in self.lines
+        for agreement, value in zip(self._agreements, values, strict=False):
+            agreement.take(item_id, value)
+        if known:
             self.repeats += 1
             return
         self.lines[item_id] = line
         fields = [column.take(value) for column, value in zip(self._columns, values, strict=True)]
         self._file.write("\t".join([item_id, *fields]) + "\n")
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the columns whose values follow the interaction and not the item."""
+        return tuple(
+            column.name
+            for column, agreement in zip(self._columns, self._agreements, strict=False)
+            if column.name != TITLE and not agreement.follows_item
+        )
 
     def close(self) -> None:
         """Finish writing; further calls do nothing."""
@@ -98,27 +116,30 @@ class ItemSpool:
             The number of items, and a report of each column.
         """
         self.close()
-        filled = [0] * len(self._columns)
+        left_out = self.left_out
+        at_work = [at for at, column in enumerate(self._columns) if column.name not in left_out]
+        columns = [self._columns[at] for at in at_work]
+        filled = [0] * len(columns)
         count = 0
         with target.open("w", encoding="utf-8", newline="\n") as out:
-            header = ["item_id:token", *(f"{column.name}:{column.type}" for column in self._columns)]
+            header = ["item_id:token", *(f"{column.name}:{column.type}" for column in columns)]
             out.write("\t".join(header) + "\n")
             for item_id, *raw in self._rows():
                 if keep is not None and item_id not in keep:
                     continue
-                fields = [column.show(value) for column, value in zip(self._columns, raw, strict=True)]
+                fields = [self._columns[at].show(raw[at]) for at in at_work]
                 for at, field in enumerate(fields):
                     filled[at] += bool(field)
                 out.write("\t".join([item_id, *fields]) + "\n")
                 count += 1
             for item_id in also:
-                out.write("\t".join([item_id, *("" for _ in self._columns)]) + "\n")
+                out.write("\t".join([item_id, *("" for _ in columns)]) + "\n")
                 count += 1
         return count, tuple(
             ColumnReport(
                 name=column.name, type=column.type, filled=number, unreadable=column.unreadable, cut=column.cut
             )
-            for column, number in zip(self._columns, filled, strict=True)
+            for column, number in zip(columns, filled, strict=True)
         )
 
     def _rows(self) -> Iterator[list[str]]:
@@ -140,6 +161,47 @@ def header_names(raw: Sequence[str], file: str) -> list[str]:
         if names.count(name) + (name == "item_id") > 1:
             raise DataError(f"{file}:1 would give two columns called {name!r}. Rename one of them.")
     return names
+
+
+class _Agreement:
+    """Whether the rows of an item agree on a column more than rows of different items do."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}  # item -> a digest of its first value
+        self._numbers: dict[str, float] | None = {}  # item -> its first number; None where other values occur
+        self._same = self._compared = 0
+        self._squares = 0.0  # of the differences from the first number
+
+    def take(self, item_id: str, value: Value) -> None:
+        if value is None or (isinstance(value, str) and is_empty(value)):
+            return
+        digest = hash(str(value))
+        if self._numbers is not None:
+            number = parse_price(value)
+            if number is None:
+                self._numbers = None
+            else:
+                self._squares += (number - self._numbers.setdefault(item_id, number)) ** 2
+        if item_id in self._first:
+            self._compared += 1
+            self._same += self._first[item_id] == digest
+        else:
+            self._first[item_id] = digest
+
+    @property
+    def follows_item(self) -> bool:
+        """Whether further rows of an item are nearer to its first row than to others: true where there are none.
+
+        Of numbers, at most half of the variance lies within items; of other values, Cohen's kappa is one half at least.
+        """
+        if not self._compared:
+            return True
+        if self._numbers:
+            within = self._squares / self._compared / 2
+            return within <= 0.5 * (within + float(np.var(list(self._numbers.values()))))
+        items = len(self._first)
+        by_chance = sum((count / items) ** 2 for count in Counter(self._first.values()).values())
+        return self._same - by_chance * self._compared >= 0.5 * (1 - by_chance) * self._compared
 
 
 class _Observed:

@@ -62,7 +62,7 @@ def read_lines(path: Path, reading: Reading, encoding: str | None = None) -> Ite
         ConfigError: the encoding is unknown.
     """
     encoding = encoding or _encoding_of(path)
-    if not _keeps_ascii(encoding):
+    if not _keeps_ascii(encoding) or _ends_in_cr(path):
         yield from _read_wide(path, reading, encoding)
         return
     number = 0
@@ -111,8 +111,18 @@ def first_line(path: Path) -> str:
             encoding = encoding or _bom(raw) or "utf-8"
             line = raw.decode(encoding, errors="replace").removeprefix("\ufeff").strip()
             if line:
-                return line
+                return line.splitlines()[0] if _ends_in_cr(path) else line
     return ""
+
+
+def has_byte(path: Path, byte: bytes) -> bool:
+    """Whether a file holds a byte."""
+    with open_binary(path, lambda: 0) as (file, raw):
+        while chunk := file.read(2**20):
+            if byte in chunk:
+                return True
+            _check_packing(path, file.tell(), raw.tell())
+    return False
 
 
 def is_utf8(path: Path) -> bool:
@@ -129,7 +139,7 @@ def is_utf8(path: Path) -> bool:
 
 
 def _read_wide(path: Path, reading: Reading, encoding: str) -> Iterator[tuple[int, str]]:
-    """Lines of an encoding such as UTF-16, where a line cannot be found before it is decoded."""
+    """Lines that end in CR alone, or of an encoding such as UTF-16, in which they cannot be found before decoding."""
     number = 0
     with open_binary(path, lambda: number) as (file, raw):
         text = io.TextIOWrapper(file, encoding=encoding, newline="")
@@ -174,6 +184,13 @@ def _why(error: UnicodeDecodeError, encoding: str) -> str:
 def _encoding_of(path: Path) -> str:
     with open_binary(path, lambda: 0) as (file, _):
         return _bom(file.read(4)) or "utf-8"
+
+
+def _ends_in_cr(path: Path) -> bool:
+    """Whether lines end in CR alone, as old programs for the Mac write them."""
+    with open_binary(path, lambda: 0) as (file, _):
+        head = file.read(2**16)
+    return b"\r" in head[:-1] and b"\n" not in head
 
 
 def _bom(head: bytes) -> str | None:

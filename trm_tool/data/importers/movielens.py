@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from deeprec.trm_tool.data.columns import ColumnType
+from deeprec.trm_tool.data.importers.formats.csv_rows import read_csv
 from deeprec.trm_tool.data.importers.interactions import Event
 from deeprec.trm_tool.data.importers.items import ItemRow
 from deeprec.trm_tool.data.importers.lines import Reading, is_utf8, read_lines
 from deeprec.trm_tool.data.importers.source import ItemFile, Source, id_of, make_event
-from deeprec.trm_tool.data.importers.tables import read_csv
 from deeprec.trm_tool.data.importers.values import parse_number, split_title
 from deeprec.trm_tool.errors import DataError
 

@@ -5,20 +5,21 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from deeprec.trm_tool.data.atomic_files import DETECT
-from deeprec.trm_tool.data.columns import Column, ColumnNames, ColumnType, choose, choose_event
+from deeprec.trm_tool.data.columns import Column, ColumnNames, choose, choose_event
+from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
 from deeprec.trm_tool.data.importers.interactions import Event
 from deeprec.trm_tool.data.importers.items import TITLE, ItemRow, Value, header_names
 from deeprec.trm_tool.data.importers.lines import Reading
+from deeprec.trm_tool.data.importers.nested_values import flat_value, parse_nested
 from deeprec.trm_tool.data.importers.source import ItemFile, Source, id_of, make_event
-from deeprec.trm_tool.data.importers.tables import csv_header, parquet_columns, read_csv, read_parquet
+from deeprec.trm_tool.data.importers.tables import PARQUET, Table, open_table
 from deeprec.trm_tool.data.importers.values import is_empty
 from deeprec.trm_tool.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
-_PARQUET = (".parquet", ".pq")
 _RATING = ("rating", "stars", "score", "overall")
 
 
@@ -32,6 +33,8 @@ class TableOptions:
     delimiter: str | None = None
     """The character between the columns of CSV."""
     encoding: str | None = None
+    quotes: Quotes | None = None
+    """How CSV writes quotes inside quoted fields."""
 
 
 def tables(interactions: Path, items: Path | None, options: TableOptions) -> Source:
@@ -40,77 +43,88 @@ def tables(interactions: Path, items: Path | None, options: TableOptions) -> Sou
     Raises:
         DataError: a file has no column for the user, the item or the time.
     """
-    names = _columns_of(interactions, options)
-    file, columns = interactions.name, options.columns
-    user, item, time = choose_event(names, columns, file, _find)
-    rating = _find_rating(names, options.rating, file)
+    table = _open(interactions, options)
+    names, columns = table.names, options.columns
+    user, item, time = choose_event(names, columns, interactions.name, _find)
+    rating = _find_rating(names, options.rating, interactions.name)
     wanted = [names[at] for at in (user, item, time, rating) if at is not None]
+    described, notes = _items(items, options, interactions, wanted) if items is not None else (None, ())
     return Source(
-        format="parquet" if is_parquet(interactions) else "csv",
+        format=table.format,
         path=interactions,
-        read=lambda reading: _read_events(interactions, wanted, options, reading),
-        items=None if items is None else _items(items, options),
+        read=lambda reading: _read_events(table, wanted, reading),
+        items=described,
+        notes=(*table.notes, *notes),
     )
 
 
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet by its name."""
-    return path.suffix.lower() in _PARQUET
+    return path.suffix.lower() in PARQUET
 
 
-def _items(path: Path, options: TableOptions) -> ItemFile:
-    names = _columns_of(path, options)
+def _open(path: Path, options: TableOptions) -> Table:
+    return open_table(path, delimiter=options.delimiter, quotes=options.quotes, encoding=options.encoding)
+
+
+def _items(
+    path: Path, options: TableOptions, interactions: Path, roles: Sequence[str]
+) -> tuple[ItemFile, tuple[str, ...]]:
+    """The table of items. What describes a person or an interaction is left out: `roles` are the columns of those."""
+    table = _open(path, options)
+    names, shared = table.names, path.samefile(interactions)
     in_header = options.columns.item if options.columns.item in names else None
-    id_at = _find(names, in_header, "item", path.name)
+    id_at = _find(names, in_header, "item", path.name) or 0
     title_at = _find(names, options.columns.title, "title", path.name)
-    order = [at for at in (title_at, *range(len(names))) if at is not None]
-    order = [at for at in dict.fromkeys(order) if at != id_at]
-    columns = header_names([TITLE if at == title_at else names[at] for at in order], path.name)
-    wanted = [names[at] for at in (id_at, *order) if at is not None]
-    typed: tuple[tuple[str, ColumnType | None], ...] = tuple((name, None) for name in columns)
-    return ItemFile(path=path, columns=typed, read=lambda reading: _read_items(path, wanted, options, reading))
+    person, _, *others = roles
+    foreign = [name for name in ((person, *others) if shared else (person,)) if name in names]
+    order = [names[at] for at in dict.fromkeys((title_at, *range(len(names)))) if at is not None and at != id_at]
+    wanted = [name for name in order if name not in foreign]
+    title = None if title_at is None else names[title_at]
+    title_to = wanted.index(title) if title in wanted else None
+    columns = header_names([TITLE if name == title else name for name in wanted], path.name)
+    notes = [] if shared else list(table.notes)
+    if foreign:
+        notes.append(f"{path.name}: {', '.join(foreign)} belong to a person or an interaction, and are left out.")
+    return ItemFile(
+        path=path,
+        columns=tuple((name, None) for name in columns),
+        read=lambda reading: _read_items(table, [names[id_at], *wanted], title_to, reading),
+        shared=shared,
+    ), tuple(notes)
 
 
-def _read_events(path: Path, wanted: Sequence[str], options: TableOptions, reading: Reading) -> Iterator[Event]:
-    for line, (user, item, time, *rest) in _rows(path, wanted, options, reading):
+def _read_events(table: Table, wanted: Sequence[str], reading: Reading) -> Iterator[Event]:
+    for line, (user, item, time, *rest) in table.read(reading, wanted):
         rating = rest[0] if rest and not (isinstance(rest[0], str) and is_empty(rest[0])) else None
         if isinstance(rating, float) and rating != rating:  # a missing value of pandas
             rating = None
-        event = make_event(path.name, line, (user, item, rating, time), reading.bad, unrated=True)
+        event = make_event(table.path.name, line, (user, item, rating, time), reading.bad, unrated=True)
         if event:
             yield event
 
 
-def _read_items(path: Path, wanted: Sequence[str], options: TableOptions, reading: Reading) -> Iterator[ItemRow]:
-    for line, (raw_id, *values) in _rows(path, wanted, options, reading):
-        item_id = id_of(raw_id, "item", path.name, line, reading.bad)
+def _read_items(table: Table, wanted: Sequence[str], title_at: int | None, reading: Reading) -> Iterator[ItemRow]:
+    for line, (raw_id, *values) in table.read(reading, wanted):
+        item_id = id_of(raw_id, "item", table.path.name, line, reading.bad)
         if item_id is not None:
-            yield line, item_id, [cell_value(value) for value in values]
+            # the title "[1]" is text
+            yield line, item_id, [cell_value(value, nested=at != title_at) for at, value in enumerate(values)]
 
 
-def _rows(
-    path: Path, wanted: Sequence[str], options: TableOptions, reading: Reading
-) -> Iterator[tuple[int, Sequence[Any]]]:
-    if is_parquet(path):
-        return read_parquet(path, reading, columns=wanted)
-    return read_csv(path, reading, columns=wanted, delimiter=options.delimiter, encoding=options.encoding)
+def cell_value(value: object, *, nested: bool = True) -> Value:
+    """A cell as an item's value: NaN and infinity are missing; numbers, text and lists stay; the rest becomes text.
 
-
-def cell_value(value: object) -> Value:
-    """A cell as an item's value: NaN and infinity are missing; numbers, text and lists stay; the rest becomes text."""
+    With `nested`, the text of a list or a record is read as one.
+    """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, (str, float)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [part if isinstance(part, str) else str(part) for part in value if part is not None]
-    return str(value)
-
-
-def _columns_of(path: Path, options: TableOptions) -> list[str]:
-    if is_parquet(path):
-        return parquet_columns(path)
-    return csv_header(path, Reading(), delimiter=options.delimiter, encoding=options.encoding)
+    if isinstance(value, str):
+        parsed = parse_nested(value) if nested else None
+        return value if parsed is None else flat_value(parsed)
+    if isinstance(value, (list, tuple, dict)):
+        return flat_value(value)
+    return value if isinstance(value, float) else str(value)
 
 
 def _find(

@@ -20,6 +20,8 @@ class ItemFile:
     columns: tuple[tuple[str, ColumnType | None], ...]
     """Name and type of each column beside the id; a type of None is found from the values."""
     read: Callable[[Reading], Iterator[ItemRow]]
+    shared: bool = False
+    """The file holds the interactions too, with a row for each; columns that vary with them are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,8 @@ class Source:
     items: ItemFile | None = None
     terms: str = "the terms of the files' owner"
     """The terms of use of the data, for the note beside the import."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how the files are read, one sentence each."""
 
 
 def make_event(file: str, line: int, fields: Sequence[object], bad: BadRows, *, unrated: bool = False) -> Event | None:

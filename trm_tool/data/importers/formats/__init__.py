@@ -1,0 +1,1 @@
+"""Formats of tables: each module reads the rows of one."""
