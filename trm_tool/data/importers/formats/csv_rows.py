@@ -148,9 +148,9 @@ def _records(path: Path, reading: Reading, layout: CsvLayout) -> Iterator[tuple[
     source = read_lines(path, reading, layout.encoding)
 
     def lines() -> Iterator[str]:
-        while ahead or (line := next(source, None)):
-            taken.append(ahead.pop() if ahead else line)
-            yield taken[-1][1]
+        while line := ahead.pop() if ahead else next(source, None):
+            taken.append(line)
+            yield line[1]
 
     def skip_first(kind: str, why: str) -> None:
         reading.bad.add(kind, path.name, taken[0][0], why)
