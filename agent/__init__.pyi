@@ -16,6 +16,7 @@ from .graph.partial_results import (
 from .graph.rank_fusion import fuse_rankings as fuse_rankings
 from .graph.recommend_tool import make_recommend_tool as make_recommend_tool
 from .graph.recommender_calls import RetrieverUnavailableError as RetrieverUnavailableError
+from .graph.resume import aresume_thread as aresume_thread, resume_thread as resume_thread
 from .graph.state import (
     AgentInput as AgentInput,
     AgentOutput as AgentOutput,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
@@ -191,11 +191,12 @@ def _checked(protocol: AgentProtocol, config: AgentConfig, prompts: Prompts | No
 
 def _node(nodes: Nodes, name: str) -> RunnableLambda[AgentState, AgentState]:
     """A node for synchronous and asynchronous calls. An error that it raises closes the run in the trace."""
-    step: Callable[[AgentState], Awaitable[AgentState]] = getattr(nodes, name)
+    step: Callable[..., Awaitable[AgentState]] = getattr(nodes, name)
 
-    async def run(state: AgentState) -> AgentState:
+    async def run(state: AgentState, config: RunnableConfig) -> AgentState:
+        task: str = config["metadata"]["langgraph_checkpoint_ns"]  # LangGraph's id of the step at its checkpoint
         try:
-            return await step(state)
+            return await (step(state, task) if name == "prepare" else step(state))
         except GraphBubbleUp:  # an interrupt of LangGraph, not an error
             raise
         except Exception as error:
@@ -203,7 +204,7 @@ def _node(nodes: Nodes, name: str) -> RunnableLambda[AgentState, AgentState]:
                 await nodes.close_failed(state, error)
             raise
 
-    def run_sync(state: AgentState) -> AgentState:
-        return run_blocking(run(state))
+    def run_sync(state: AgentState, config: RunnableConfig) -> AgentState:
+        return run_blocking(run(state, config))
 
     return RunnableLambda(run_sync, afunc=run, name=name)

@@ -65,8 +65,12 @@ class Nodes:
         self._partial = PartialResults(recommender.catalogue)
         self._phrases = common_phrases(recommender.catalogue) if protocol.guided else []
 
-    async def prepare(self, state: AgentState) -> AgentState:
+    async def prepare(self, state: AgentState, task: str) -> AgentState:
         """Take a request, empty what the last one left, and open the conversation.
+
+        Args:
+            state: With the request.
+            task: As for `RunStart.of`.
 
         Raises:
             ConfigError, UnknownItemError: the request cannot be run; nothing is logged.
@@ -74,7 +78,7 @@ class Nodes:
             Exception: whatever else the recommender or the protocol raises; the run is closed in the trace.
         """
         started = perf_counter()
-        given = RunStart.of(state)
+        given = RunStart.of(state, task)
         start, unknown = self._known(given)
         nearest: Nearest | None = None
         try:

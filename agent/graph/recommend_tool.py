@@ -143,7 +143,7 @@ def _check(history: object, where: object, lineage: object) -> None:
     """Raise for values of the program that no call could use. What functions return is checked by each call."""
     given = {"history": history, "where": where, "lineage": lineage}
     fixed = {name: value for name, value in given.items() if value is not None and not callable(value)}
-    start = RunStart.of(cast(AgentState, {"history": [], **fixed}))
+    start = RunStart.of(cast(AgentState, {"history": [], **fixed}), task="none")
     if "run_id" in start.lineage:
         raise ConfigError(
             "lineage has a run_id, so that every call would be the same run. Leave it out, or give a function that "

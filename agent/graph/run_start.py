@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.request import read_history, read_lineage, read_message, read_where
@@ -29,8 +29,13 @@ class RunStart:
     lineage: Lineage
 
     @classmethod
-    def of(cls, state: AgentState) -> RunStart:
+    def of(cls, state: AgentState, task: str) -> RunStart:
         """Read the request out of a state.
+
+        Args:
+            state: With the request.
+            task: Names the present step, from which a run without an id gets one: the same where a killed step runs
+                again from its checkpoint.
 
         Raises:
             ConfigError: the request has no history, or a part of it has a wrong type.
@@ -38,7 +43,7 @@ class RunStart:
         lineage = read_lineage(state.get("lineage"))
         run_id, parent_id = lineage.get("run_id"), lineage.get("parent_id")
         return cls(
-            run_id=uuid4() if run_id is None else UUID(run_id),
+            run_id=uuid5(NAMESPACE_OID, task) if run_id is None else UUID(run_id),
             parent_id=None if parent_id is None else UUID(parent_id),
             history=read_history(state.get("history")),
             message=read_message(state.get("message")),
