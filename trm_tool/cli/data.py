@@ -1,6 +1,7 @@
 """`deeprec data`: import, check and generate data to train on."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, ColumnOptions, JsonOption
 from deeprec.trm_tool.data.importers.detection import Format
 from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
+from deeprec.trm_tool.data.requests.importers.importing import RequestFormat
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.text import plain
 
@@ -129,8 +131,8 @@ def check_command(
     if folder.is_file():
         _check_requests(folder, catalogue, columns.drop_bad_rows, as_json)
         return
-    if catalogue is not None:
-        raise ConfigError(f"--catalogue goes with a file of requests, and {folder} is none. Leave it out.")
+    if catalogue is not None and folder.is_dir():
+        raise ConfigError(f"--catalogue goes with a file of requests, and {folder} is a folder. Leave it out.")
     report = check_data(folder, columns=columns.names(), drop_bad_rows=columns.drop_bad_rows)
     if as_json:
         _print_json(report.to_dict())
@@ -170,6 +172,81 @@ def generate_shop_command(
     for line in report.examples:
         console.print(Text(f"  {plain(line, 200)}"), soft_wrap=True)
     console.print(Text(f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT"), soft_wrap=True)
+
+
+@app.command("import-requests")
+def import_requests_command(
+    source: Annotated[
+        Path, typer.Argument(help="Dialogues of ReDial, or a log of a shop: CSV, Parquet or JSON lines.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .jsonl, .jsonl.gz or .parquet.")],
+    catalogue: CatalogueOption = None,
+    data_format: Annotated[
+        RequestFormat | None,
+        typer.Option("--format", help="What the file is.", show_default="found by its first line"),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ROLE=NAME, again for each column of a log that is not found: conversation, turn, time, person, "
+            "message, targets, shown, chosen, history, where, sender."
+        ),
+    ] = None,
+    last_message: Annotated[
+        bool, typer.Option("--last-message", help="The message of a log is what was written last, as in a search box.")
+    ] = False,
+    delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV; otherwise found in the header.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the file; otherwise UTF-8.")] = None,
+    links: Annotated[
+        Path | None,
+        typer.Option(help="links.csv of MovieLens.", show_default="the one in the catalogue's folder"),
+    ] = None,
+    films: Annotated[
+        Path | None,
+        typer.Option(help="Names and IMDb ids of ReDial's films.", show_default="id2info.json beside the dialogues"),
+    ] = None,
+    names: Annotated[bool, typer.Option(help="Keep the names of films in the words of a dialogue.")] = True,
+    drop_bad_rows: Annotated[
+        bool, typer.Option("--drop-bad-rows", help="Leave out and count rows that cannot be used.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a file of requests: what people asked in their own words, and what they took.
+
+    In dialogues of ReDial, a turn becomes a request where a film is recommended that nobody named before. In a log, the
+    rows of one message become one; what the person took before is the history. Counts say what was left out and why.
+    """
+    from deeprec.trm_tool.data.reports import reading_bar
+    from deeprec.trm_tool.data.requests.importers.importing import DialogueOptions, import_requests
+    from deeprec.trm_tool.data.requests.importers.log_columns import LogOptions
+    from deeprec.trm_tool.data.requests.reports import show_request_import
+
+    with reading_bar(Console(stderr=True, quiet=as_json)) as on_progress:
+        report = import_requests(
+            source,
+            out,
+            catalogue=catalogue,
+            data_format=data_format,
+            log=LogOptions(columns=_columns(column), delimiter=delimiter, encoding=encoding, last_message=last_message),
+            dialogues=DialogueOptions(links=links, films=films, keep_names=names),
+            drop_bad_rows=drop_bad_rows,
+            on_progress=on_progress,
+        )
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        show_request_import(report, catalogue, Console(highlight=False))
+
+
+def _columns(named: Sequence[str] | None) -> dict[str, str]:
+    """Role -> column, of options such as `message=query`."""
+    columns: dict[str, str] = {}
+    for each in named or ():
+        role, equals, name = each.partition("=")
+        if not equals or not name or role in columns:
+            raise ConfigError(f"--column {each[:60]} is not ROLE=NAME, or names a role again. Try message=query.")
+        columns[role] = name
+    return columns
 
 
 def _check_requests(file: Path, catalogue: Path | None, drop_bad_rows: bool, as_json: bool) -> None:

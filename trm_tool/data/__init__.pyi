@@ -16,6 +16,13 @@ from .importers.source import ItemFile as ItemFile, Source as Source, make_event
 from .problems import Problem as Problem
 from .requests.catalogue_marks import CatalogueMarks as CatalogueMarks
 from .requests.check import RequestReport as RequestReport, check_requests as check_requests
+from .requests.importers.importing import (
+    DialogueOptions as DialogueOptions,
+    RequestFormat as RequestFormat,
+    RequestImport as RequestImport,
+    import_requests as import_requests,
+)
+from .requests.importers.log_columns import LogOptions as LogOptions
 from .requests.known_items import with_known_items as with_known_items
 from .requests.request import Request as Request
 from .requests.request_file import (

@@ -1,12 +1,15 @@
-"""The check of a file of requests for a terminal."""
+"""Reports of the import and the check of requests for a terminal. Markup and control codes are dropped."""
 
 from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.data.requests.check import RequestReport
+from deeprec.trm_tool.data.requests.importers.importing import RequestImport
 from deeprec.trm_tool.text import plain
 
 
@@ -25,6 +28,27 @@ def show_requests(report: RequestReport, console: Console) -> None:
         )
     for warning in report.warnings:
         _print(console, f"Warning: {warning}")
+
+
+def show_request_import(report: RequestImport, catalogue: Path | None, console: Console) -> None:
+    """Print what an import of requests wrote, and what it left out and why."""
+    _print(
+        console,
+        f"Read {report.file} as {report.format}: {report.requests} requests of {report.conversations} conversations, "
+        f"with {report.targets} targets.",
+    )
+    for how, count in report.linked.items():
+        _print(console, f"Films {how}: {count}.")
+    for why, count in report.left_out.items():
+        _print(console, f"Left out: {count} {why}.")
+    unknown = ", ".join(f"{count} in {name}" for name, count in report.unknown_ids.items() if name != "requests")
+    if unknown:
+        lost = report.unknown_ids.get("requests", 0)
+        _print(console, f"Left out: ids that the catalogue lacks ({unknown}); {lost} requests had no other target.")
+    for kind, count in report.dropped.items():
+        _print(console, f"Left out: {count} {kind}.")
+    where = "" if catalogue is None else f" --catalogue {quote(str(catalogue))}"
+    _print(console, f"Wrote {report.out}. Look at it: deeprec data check {quote(report.out)}{where}")
 
 
 def _facts(report: RequestReport) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""Importers of requests: dialogues of ReDial, and a shop's log."""
