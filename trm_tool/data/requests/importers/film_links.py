@@ -10,8 +10,8 @@ from typing import Any
 
 from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
+from deeprec.trm_tool.data.importers.formats.csv_rows import read_csv
 from deeprec.trm_tool.data.importers.lines import Reading, open_binary
-from deeprec.trm_tool.data.importers.tables import read_csv
 from deeprec.trm_tool.data.importers.values import split_title
 from deeprec.trm_tool.errors import DataError
 

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.data.importers.lines import Reading, bare_suffix, read_lines
-from deeprec.trm_tool.data.importers.tables import csv_header, parquet_columns, read_csv, read_parquet
+from deeprec.trm_tool.data.importers.tables import open_table
 from deeprec.trm_tool.data.importers.values import is_empty
-from deeprec.trm_tool.data.requests.request_file import JSON_SUFFIXES, is_parquet
+from deeprec.trm_tool.data.requests.request_file import JSON_SUFFIXES
 from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
 
 Role = Literal[
@@ -66,16 +66,10 @@ def read_rows(path: Path, options: LogOptions, reading: Reading) -> Iterator[tup
     if bare_suffix(path) in JSON_SUFFIXES:
         yield from _json_rows(path, options, reading)
         return
-    table_options = {"delimiter": options.delimiter, "encoding": options.encoding}
-    names = parquet_columns(path) if is_parquet(path) else csv_header(path, Reading(), **table_options)
-    chosen = _choose(names, options, path.name)
+    table = open_table(path, delimiter=options.delimiter, encoding=options.encoding)
+    chosen = _choose(table.names, options, path.name)
     columns = list(dict.fromkeys(chosen.values()))
-    rows = (
-        read_parquet(path, reading, columns=columns)
-        if is_parquet(path)
-        else read_csv(path, reading, columns=columns, **table_options)
-    )
-    for line, cells in rows:
+    for line, cells in table.read(reading, columns):
         row = dict(zip(columns, cells, strict=True))
         yield line, {role: _cell(row[name]) for role, name in chosen.items()}
 
