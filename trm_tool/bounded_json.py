@@ -38,6 +38,31 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("its lists and objects are nested too deeply") from None
 
 
+def json_objects(text: str, *, most: int = 20) -> list[tuple[int, dict[str, Any]]]:
+    """Find the objects of JSON that stand in a text, one inside another left out.
+
+    Args:
+        text: Any text.
+        most: Brackets at which an object is tried for, at most, so that no text takes long.
+
+    Returns:
+        (place of the opening bracket, object), in the order of the text.
+    """
+    decoder, found, start = json.JSONDecoder(parse_int=_integer), list[tuple[int, dict[str, Any]]](), 0
+    for _ in range(most):
+        start = text.find("{", start)
+        if start < 0:
+            break
+        try:
+            written, end = decoder.raw_decode(text, start)
+        except (RecursionError, ValueError):
+            start += 1
+        else:
+            found.append((start, written))
+            start = end
+    return found
+
+
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"it has a number of {len(digits):,} digits, and {MAX_DIGITS} are read")

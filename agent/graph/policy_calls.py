@@ -130,7 +130,7 @@ class PolicyCalls:
             try:
                 async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
                     turn = self.protocol.replay(state["conversation"], record) if record is not None else await call()
-                turn = _judged(turn, state)
+                turn = _judged(turn, state) if record is None else _as_recorded(turn, record)
             except ContextFullError as error:
                 failure, is_full = str(error), True
             except PolicyError as error:
@@ -200,3 +200,12 @@ def _judged(turn: Turn, state: AgentState) -> Turn:
         return turn
     why = "a list before anything was retrieved"
     return replace(turn, decision=replace(turn.decision, action="malformed", numbers=(), unread=0, detail=why))
+
+
+def _as_recorded(turn: Turn, record: TurnRecord) -> Turn:
+    """A run goes on from what was decided when it was logged, also where more could be read from the turn today."""
+    if turn.decision.action == record.action or record.action == "unavailable":
+        return turn
+    numbers = turn.decision.numbers if record.action == "recommend" else ()
+    decision = replace(turn.decision, action=record.action, numbers=numbers, unread=0, detail=record.detail)
+    return replace(turn, decision=decision)

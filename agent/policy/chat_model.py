@@ -27,6 +27,8 @@ def make_chat_model(
 ) -> "ChatOpenAI":
     """Build the chat model. Nothing is sent yet. It may be called from any event loop, thread or forked process.
 
+    What a reasoning parser of the server took out of the text stands in `additional_kwargs["reasoning_content"]`.
+
     Args:
         base_url: With or without the closing `/v1`.
         model: The name under which the server has it.
@@ -43,13 +45,12 @@ def make_chat_model(
     Raises:
         ConfigError: the address is not one of HTTP, or the key cannot be sent.
     """
-    from langchain_openai import ChatOpenAI
-
     from deeprec.agent.policy.http_clients import make_async_client, make_sync_client
+    from deeprec.agent.policy.served_chat_model import ServedChatModel
 
     url, _ = split_base_url(base_url)
     proxy = os.environ.get("OPENAI_PROXY") or None
-    return ChatOpenAI(
+    return ServedChatModel(
         base_url=url,
         model=model,
         api_key=SecretStr(find_api_key(api_key)),

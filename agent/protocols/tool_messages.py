@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from pydantic import ValidationError
 
 from deeprec.agent.protocols.prompts import Prompts
+from deeprec.agent.protocols.tool_arguments import (
+    ARGUMENTS,
+    WrittenCall,
+    calls_in,
+    read_written_numbers,
+    read_written_preference,
+    thought_and_text,
+)
 from deeprec.agent.protocols.turn import Allowance, Decision, phrases_regex, read_preference, thought_regex
+from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.text import neutralise
 
 UNREADABLE = "unreadable"
@@ -32,50 +45,65 @@ def _tool(name: str, description: str, **arguments: dict[str, Any]) -> dict[str,
 
 
 def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
-    """Read strictly the first tool call of a message; anything else is malformed, with the reason.
+    """Read what the model decided from the first call of a message that can be read; several lists are one.
 
-    A guided model may also end the exploration with a text, the object `{"thought": …, "rank": true}`.
+    Calls are read as `tool_arguments` finds them, in the text too where there is no other. Anything else is malformed,
+    with the reason. A guided model may also end the exploration with a text, the object `{"thought": …, "rank": true}`.
     """
-    thought = str(answer.text).strip() or None
+    thought, text = thought_and_text(answer)
     written = _guided_object(answer) if guided and not answer.tool_calls else {}
     if written.get("rank") is True:
         return Decision(action="recommend", thought=str(written.get("thought")))
-    if not answer.tool_calls:
-        unreadable = answer.invalid_tool_calls or UNREADABLE in answer.response_metadata
-        why = "a tool call with unreadable arguments" if unreadable else "no tool was called"
+    calls = calls_in(answer)
+    if calls and calls[0].start is not None:
+        text = text[: calls[0].start]
+    thought = "\n\n".join(part for part in (thought, text.strip()) if part) or None
+    if not calls:
+        why = (
+            "a tool call with unreadable arguments" if UNREADABLE in answer.response_metadata else "no tool was called"
+        )
         if answer.response_metadata.get("finish_reason") == "length":
             why += "; the token limit cut the text"
         return Decision(action="malformed", thought=thought, detail=why)
-    call = answer.tool_calls[0]
-    if call["name"] == "retrieve_items":
-        value = call["args"].get("preference")
-        if not isinstance(value, str):
-            detail = f"retrieve_items was called with preference = {_short(value)}, not a string"
-            return Decision(action="malformed", thought=thought, detail=detail)
-        preference, detail_or_none = read_preference(value)
+    decisions = [_decision(call, guided=guided) for call in calls]
+    decision = decisions[_carried_out(decisions)]
+    if decision.action == "recommend":
+        lists = list(dict.fromkeys(other for other in decisions if other.action == "recommend"))
+        numbers = tuple(number for other in lists for number in other.numbers)
+        decision = replace(decision, numbers=numbers, unread=sum(other.unread for other in lists))
+    return replace(decision, thought=thought)
+
+
+def carried_out(answer: AIMessage) -> int:
+    """The position, among the calls of a message, of the one that `read_tool_calls` follows; 0 without one."""
+    return _carried_out([_decision(call) for call in calls_in(answer)])
+
+
+def _carried_out(decisions: Sequence[Decision]) -> int:
+    return next((at for at, decision in enumerate(decisions) if decision.action != "malformed"), 0)
+
+
+def _decision(call: WrittenCall, *, guided: bool = False) -> Decision:
+    if call.name not in ARGUMENTS:
+        return Decision(action="malformed", detail=f"there is no tool {neutralise(repr(call.name), 60)}")
+    if call.arguments is None:
+        return Decision(action="malformed", detail="a tool call with unreadable arguments")
+    if call.name == "retrieve_items":
+        value = read_written_preference(call.arguments)
+        if value is None:
+            return Decision(action="malformed", detail=f"{_called_with(call)}, without a preference in words")
+        preference, why = read_preference(value)
         if preference is None:
-            return Decision(action="malformed", thought=thought, detail=detail_or_none)
-        return Decision(action="retrieve", thought=thought, preference=preference)
-    if call["name"] == "recommend_items":
-        value = call["args"].get("numbers")
-        if not isinstance(value, list) or not value:
-            detail = f"recommend_items was called with numbers = {_short(value)}, not a list of numbers"
-            return Decision(action="malformed", thought=thought, detail=detail)
-        numbers = tuple(int(number) for number in value if _is_number(number))
-        return Decision(action="recommend", thought=thought, numbers=numbers, unread=len(value) - len(numbers))
-    unknown = neutralise(repr(call["name"]), 60)
-    return Decision(action="malformed", thought=thought, detail=f"there is no tool {unknown}")
+            return Decision(action="malformed", detail=why)
+        return Decision(action="retrieve", preference=preference)
+    found = read_written_numbers(call.arguments)
+    if found is None or not (found[0] or guided):
+        return Decision(action="malformed", detail=f"{_called_with(call)}, without a number of an item")
+    return Decision(action="recommend", numbers=found[0], unread=found[1])
 
 
-def _is_number(value: object) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, str) and value.isdecimal() and len(value) < 7
-    )
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:59] + "…"
+def _called_with(call: WrittenCall) -> str:
+    return f"{call.name} was called with {neutralise(repr(call.arguments), 80)}"
 
 
 def tools_regex(allowance: Allowance) -> str:
@@ -90,7 +118,7 @@ def tools_regex(allowance: Allowance) -> str:
 
 def _guided_object(answer: AIMessage) -> dict[str, Any]:
     try:
-        written = json.loads(str(answer.text))
+        written = parse_json(str(answer.text))
     except ValueError:
         return {}
     return written if isinstance(written, dict) else {}
@@ -106,16 +134,56 @@ def as_tool_call(answer: AIMessage) -> AIMessage:
 
 
 def with_preference(message: AIMessage, preference: str) -> AIMessage:
-    """Replace the preference in the first call of a message; what the provider repeats of that call elsewhere goes."""
-    retrieving, *others = message.tool_calls
+    """Replace the preference in the call that was carried out; what the provider repeats of it elsewhere goes."""
+    if not (message.tool_calls or message.invalid_tool_calls):
+        return _with_text_preference(message, preference)
+    at = carried_out(message)
+    message = with_readable_arguments(message)
+    calls = list(message.tool_calls)
+    others = calls[at]["args"] if "preference" in calls[at]["args"] else {}
+    calls[at] = {**calls[at], "name": "retrieve_items", "args": {**others, "preference": preference}}
     content: Any = message.content
     if not isinstance(content, str):  # some providers repeat the call among the blocks of the content
         content = [block for block in content if not (isinstance(block, dict) and block.get("type") in _CALL_BLOCKS)]
     return message.model_copy(
         update={
             "content": content,
-            "tool_calls": [{**retrieving, "args": {**retrieving["args"], "preference": preference}}, *others],
+            "tool_calls": calls,
             "additional_kwargs": {k: v for k, v in message.additional_kwargs.items() if k != "tool_calls"},
             "response_metadata": {k: v for k, v in message.response_metadata.items() if k != "logprobs"},
         }
     )
+
+
+def _with_text_preference(message: AIMessage, preference: str) -> AIMessage:
+    text = str(message.text)
+    call = json.dumps({"name": "retrieve_items", "arguments": {"preference": preference}}, ensure_ascii=False)
+    [written, *_] = calls_in(message)
+    start = len(text) - len(thought_and_text(message)[1]) + (written.start or 0)
+    metadata = {k: v for k, v in message.response_metadata.items() if k != "logprobs"}
+    before = f"{text[:start].rstrip()}\n".lstrip()
+    return message.model_copy(update={"content": f"{before}{call}", "response_metadata": metadata})
+
+
+def with_readable_arguments(message: AIMessage) -> AIMessage:
+    """A message whose calls all have a name, an object of arguments and an id, as servers demand of what they wrote."""
+    if not message.invalid_tool_calls and all(call["id"] for call in message.tool_calls):
+        return message
+    read = [(call["name"], call["args"], call["id"]) for call in message.tool_calls]
+    read += [
+        (call["name"] or "unknown", {"arguments": call["args"]}, call["id"]) for call in message.invalid_tool_calls
+    ]
+    calls = [tool_call(name=name, args=args, id=given or f"call_{at}") for at, (name, args, given) in enumerate(read)]
+    kept = {k: v for k, v in message.additional_kwargs.items() if k != "tool_calls"}
+    return message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": kept})
+
+
+def unread_message(error: ValidationError) -> AIMessage:
+    """The message for an answer whose calls LangChain cannot keep: arguments that are another value than an object.
+
+    What the model wrote as arguments is all that is left of it.
+    """
+    errors = [found for found in error.errors() if found["loc"][:1] in (("tool_calls",), ("invalid_tool_calls",))]
+    written = [json.dumps(found["input"]) for found in errors]
+    calls = [invalid_tool_call(name=None, args=text, id=f"call_{at}", error="") for at, text in enumerate(written)]
+    return AIMessage("", invalid_tool_calls=calls, response_metadata={UNREADABLE: error.errors()[0]["msg"]})

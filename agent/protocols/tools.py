@@ -33,12 +33,14 @@ from deeprec.agent.policy.chat_model_failures import is_outage
 from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_messages import (
-    UNREADABLE,
     as_tool_call,
+    carried_out,
     make_tools,
     read_tool_calls,
     tools_regex,
+    unread_message,
     with_preference,
+    with_readable_arguments,
 )
 from deeprec.agent.protocols.turn import Allowance, Briefing, ContextFullError, Conversation, PolicyLineage, Turn
 from deeprec.agent.traces.records import TurnRecord
@@ -180,15 +182,17 @@ class ToolsProtocol:
         )
 
     def _answered(self, conversation: Conversation, text: str) -> dict[str, Any]:
-        """Every call of the last message gets an answer, as the API demands: the first `text`, the others a refusal."""
+        """Every call of the last message gets an answer, as the API demands: the one that is followed `text`, the
+        others a refusal. A call in the text is answered by a person's message.
+        """
         last = conversation["messages"][-1]
-        ids = (
-            [call["id"] for call in (*last.tool_calls, *last.invalid_tool_calls)] if isinstance(last, AIMessage) else []
-        )
-        if not ids:
+        if not isinstance(last, AIMessage) or not (last.tool_calls or last.invalid_tool_calls):
             return _extend(conversation, HumanMessage(text))
-        texts = [text, *[self._prompts.tools_one_call] * (len(ids) - 1)]
-        answers = [ToolMessage(answer, tool_call_id=str(call_id)) for answer, call_id in zip(texts, ids, strict=True)]
+        followed = carried_out(last)
+        answers = [
+            ToolMessage(text if at == followed else self._prompts.tools_one_call, tool_call_id=str(call["id"]))
+            for at, call in enumerate(with_readable_arguments(last).tool_calls)
+        ]
         return _extend(conversation, *answers)
 
     async def _call(
@@ -205,11 +209,12 @@ class ToolsProtocol:
         if regex is not None:
             settings["extra_body"] = {"structured_outputs": {"regex": regex}, **extra}
         model = model.bind(**settings)
+        sent = [with_readable_arguments(said) if isinstance(said, AIMessage) else said for said in messages]
         started = time.perf_counter()
         try:
-            answer = await asyncio.wait_for(self._calls.call(model, messages), allowance.timeout_s)
+            answer = await asyncio.wait_for(self._calls.call(model, sent), allowance.timeout_s)
         except ValidationError as error:  # arguments that are not a JSON object: LangChain cannot build the message
-            answer = AIMessage("", response_metadata={UNREADABLE: error.errors()[0]["msg"]})
+            answer = unread_message(error)
         except GraphBubbleUp:  # an interrupt of LangGraph, not an error
             raise
         except Exception as error:

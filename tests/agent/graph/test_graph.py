@@ -555,13 +555,13 @@ async def test_the_tools_protocol_searches_and_ranks(
     graph = build_graph(chat, retriever, config=FREE, recorder=SqlRecorder(store))
     output = await graph.ainvoke({"history": history})
     trace = store.run(UUID(output["run_id"]))
-    assert [turn.action for turn in trace.turns] == ["retrieve", "retrieve", "malformed", "recommend"]
+    assert [turn.action for turn in trace.turns] == ["retrieve", "retrieve", "retrieve", "recommend"]
     assert trace.turns[0].thought == "Hm."
     assert trace.written[0].item_id == trace.retrievals[0].items[2].id
     assert trace.ungrounded == 2
     assert output["status"] == "finished"
     roles = [message["role"] for message in server.requests[-1]["messages"]]
-    assert roles.count("tool") == 3
+    assert roles.count("tool") == 4
 
 
 async def test_guided_tools_name_each_candidate_once(
