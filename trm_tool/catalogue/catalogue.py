@@ -125,12 +125,12 @@ class Catalogue:
             if value is None:
                 continue
             if isinstance(value, tuple):
-                phrases.update(dict.fromkeys(map(_phrase, value)))
+                phrases.update(dict.fromkeys(map(phrase_of, value)))
             elif kind == "category":
-                phrases[_phrase(str(value))] = None
+                phrases[phrase_of(str(value))] = None
             elif name in self.year_attributes:
                 phrases[decade_of(float(value))] = None
-        unfit = _PLACEHOLDERS | {_phrase(item.title)}
+        unfit = _PLACEHOLDERS | {phrase_of(item.title)}
         return tuple(phrase for phrase in phrases if phrase not in unfit)
 
     def phrases(self, min_items: int = 5) -> dict[str, frozenset[str]]:
@@ -279,8 +279,8 @@ def decade_of(year: float) -> str:
 
 
 @lru_cache(maxsize=65_536)  # many items share few values
-def _phrase(value: str) -> str:
-    """A value as a phrase, or "" when it is too long. Phrases are joined by ";", so it becomes "," inside one."""
+def phrase_of(value: str) -> str:
+    """The phrase of a value, or "" when it is too long. Phrases are joined by ";", so it becomes "," inside one."""
     phrase = neutralise(value.lower().replace(";", ","), MAX_PHRASE_CHARS)
     return "" if phrase.endswith("…") else phrase
 
