@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.option_groups import SettingsOf, option_groups
 from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, ColumnOptions, JsonOption
 from deeprec.trm_tool.data.importers.detection import Format
 from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
+from deeprec.trm_tool.data.made_requests.config import MadeRequestConfig
 from deeprec.trm_tool.data.requests.importers.importing import RequestFormat
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.text import plain
@@ -247,6 +248,38 @@ def _columns(named: Sequence[str] | None) -> dict[str, str]:
             raise ConfigError(f"--column {each[:60]} is not ROLE=NAME, or names a role again. Try message=query.")
         columns[role] = name
     return columns
+
+
+@app.command("make-requests")
+@option_groups
+def make_requests_command(
+    folder: Annotated[Path, typer.Argument(help="A folder of RecBole atomic files, with attributes of items.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .jsonl, .jsonl.gz or .parquet.")],
+    settings: Annotated[dict[str, Any], SettingsOf(MadeRequestConfig)],
+    columns: ColumnOptions = ColumnOptions(),
+    as_json: JsonOption = False,
+) -> None:
+    """Make requests from attributes of what people took next: for training, and for tests in other words.
+
+    Nobody wrote these messages: they are labelled as made in the file and in every report. No message names its target.
+    """
+    from deeprec.trm_tool.data.atomic_files import read_atomic_files
+    from deeprec.trm_tool.data.made_requests.request_maker import RequestMaker
+    from deeprec.trm_tool.data.requests.request_file import check_request_file, write_requests
+
+    config = MadeRequestConfig(**settings)
+    check_request_file(out)
+    dataset = read_atomic_files(folder, columns=columns.names(), drop_bad_rows=columns.drop_bad_rows)
+    making = RequestMaker(dataset, config)
+    count = write_requests(out, making.make(), catalogue=dataset.catalogue)
+    if as_json:
+        _print_json({"out": str(out), "made": count, "left_out": dict(making.left_out)})
+        return
+    console = Console(highlight=False)
+    left_out = "".join(f"; {number} left out: {reason}" for reason, number in making.left_out.most_common())
+    console.print(Text(f"Wrote {out}: {count} MADE requests in {config.words} words{left_out}."), soft_wrap=True)
+    for message in making.examples:
+        console.print(Text(f"  {plain(message, 200)}"), soft_wrap=True)
 
 
 def _check_requests(file: Path, catalogue: Path | None, drop_bad_rows: bool, as_json: bool) -> None:

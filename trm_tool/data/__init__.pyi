@@ -13,6 +13,11 @@ from .importers.lines import BadRows as BadRows, Reading as Reading, read_lines 
 from .importers.own_importer import Importer as Importer, load_importer as load_importer
 from .importers.own_tables import TableOptions as TableOptions
 from .importers.source import ItemFile as ItemFile, Source as Source, make_event as make_event
+from .made_requests.config import MadeRequestConfig as MadeRequestConfig
+from .made_requests.request_maker import RequestMaker as RequestMaker
+from .made_requests.test_words import TEST_WORDS as TEST_WORDS
+from .made_requests.training_words import TRAINING_WORDS as TRAINING_WORDS
+from .made_requests.words import Words as Words
 from .problems import Problem as Problem
 from .requests.catalogue_marks import CatalogueMarks as CatalogueMarks
 from .requests.check import RequestReport as RequestReport, check_requests as check_requests
@@ -24,7 +29,7 @@ from .requests.importers.importing import (
 )
 from .requests.importers.log_columns import LogOptions as LogOptions
 from .requests.known_items import with_known_items as with_known_items
-from .requests.request import Request as Request
+from .requests.request import Request as Request, Said as Said
 from .requests.request_file import (
     marks_of as marks_of,
     read_requests as read_requests,

@@ -188,3 +188,23 @@ def test_a_format_of_ones_own_is_imported_by_its_function(run: Run) -> None:
     code, _, err = run("data", "import", "log.txt", "--out", "shop", "--importer", "format_of_a_test:space")
     assert (code, err.count("\n")) == (2, 1)
     assert "has no function 'space'" in err
+
+
+def test_made_requests_are_labelled_as_made_and_checked(run: Run) -> None:
+    run("data", "generate-shop", "--out", "synthetic-shop", "--products", 120, "--people", 12)
+    args = ("data", "make-requests", "synthetic-shop", "--out", "made.parquet", "--words", "test", "--split", "test")
+    code, out, err = run(*args, "--second-wishes", 0)
+    assert (code, err) == (0, "")
+    assert "MADE requests in test words" in out
+    code, out, _ = run("data", "check", "made.parquet", "--catalogue", "synthetic-shop", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["made"] == report["requests"] == report["targets"]["1"] > 5
+    assert report["unknown_ids"] == {"requests": 0}
+    code, _, err = run(*args, "--split", "all")
+    assert code == 2
+    assert "split" in err
+    Path("kept.jsonl").write_text("mine", encoding="utf-8")
+    code, _, err = run("data", "make-requests", "synthetic-shop", "--out", "kept.jsonl")
+    assert (code, Path("kept.jsonl").read_text(encoding="utf-8")) == (2, "mine")
+    assert "not a file of requests" in err

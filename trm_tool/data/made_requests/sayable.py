@@ -107,7 +107,7 @@ class Sayable:
             values = [
                 value
                 for value in self.values_of.get(other, ())
-                if value not in own and not value.decade and value.attribute not in said
+                if value not in own and value.role != "year" and value.attribute not in said
             ]
             if not values:
                 continue
@@ -122,13 +122,12 @@ class Sayable:
         rows = sorted(fitting)
         for name in (names[index] for index in rng.permutation(len(names))):
             values = self._numbers[name]
-            role = _number_role(name, self.catalogue)
+            role: Role = "year" if name in self.catalogue.year_attributes else role_of(name, "number")
             bounds: tuple[Bound, Bound] = ("max", "min") if rng.random() < 0.5 else ("min", "max")
             for bound in bounds:
                 number = _round(float(values[row]), bound, role)
                 passes = values[rows] <= number if bound == "max" else values[rows] >= number
-                everything = values <= number if bound == "max" else values >= number
-                if passes.sum() >= self.min_fitting and not everything[np.isfinite(values)].all():
+                if self.min_fitting <= passes.sum() < len(rows):
                     return NumberBound(attribute=name, bound=bound, number=number, role=role)
         return None
 
@@ -141,18 +140,12 @@ def _values(catalogue: Catalogue, row: int) -> Iterator[Value]:
         value = item.attributes.get(name)
         if isinstance(value, float):
             if name in catalogue.year_attributes and decade_of(value) in phrases:
-                yield Value(name, decade_of(value), decade_of(value), decade=True)
+                yield Value(name, "year", decade_of(value), decade_of(value))
         elif value is not None and kind != "number":
             for written in dict.fromkeys((value,) if isinstance(value, str) else value):
                 if phrase_of(written) in phrases:
                     phrases.discard(phrase_of(written))
-                    yield Value(name, phrase_of(written), plain(written, MAX_PHRASE_CHARS))
-
-
-def _number_role(name: str, catalogue: Catalogue) -> Role:
-    if name in catalogue.year_attributes:
-        return "year"
-    return "price" if role_of(name) == "price" else "number"
+                    yield Value(name, role_of(name, kind), phrase_of(written), plain(written, MAX_PHRASE_CHARS))
 
 
 def _round(value: float, bound: Bound, role: Role) -> float:

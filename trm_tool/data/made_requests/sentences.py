@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from deeprec.trm_tool.data.made_requests.words import Bound, Role, Words, role_of
+from deeprec.trm_tool.data.made_requests.words import Bound, Role, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,11 @@ class Value:
     """A value of an attribute that a message can name."""
 
     attribute: str
+    role: Role
     phrase: str
     """As the catalogue's phrases name it: in lower case, a decade for a year."""
     written: str
     """As the catalogue writes it."""
-    decade: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def write_message(words: Words, voice: str, wishes: Sequence[Wish], rng: Generat
 
 
 def _say(words: Words, value: Value, rng: Generator) -> str:
-    if value.decade:
+    if value.role == "year":
         short = value.phrase.removeprefix("19")
         nickname = words.nicknames.get(short, "")
         way = _draw([way for way in words.decades if nickname or "{nickname}" not in way], rng)
@@ -70,8 +70,7 @@ def _say(words: Words, value: Value, rng: Generator) -> str:
         return way.format(decade=value.phrase, short=short, nickname=nickname, year=year)
     said = words.values.get(value.phrase)
     if said is None:
-        role = role_of(value.attribute)
-        said = [way.replace("{value}", value.written) for way in words.frames.get(role, words.frames["kind"])]
+        said = tuple(way.replace("{value}", value.written) for way in words.frames[value.role])
     return _draw(said, rng)
 
 

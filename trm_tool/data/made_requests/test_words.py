@@ -41,7 +41,8 @@ TEST_WORDS = Words(
         "colour": ("{value}", "painted {value}"),
         "material": ("mainly {value}", "built using {value}"),
         "creator": ("credited to {value}", "where {value} took the lead"),
-        "kind": ("along {value} lines", "tending towards {value}", "{value} through and through"),
+        "category": ("along {value} lines", "tending towards {value}"),
+        "tag": ("{value}", "{value} through and through"),
     },
     values={
         # Films, and stories of other sorts

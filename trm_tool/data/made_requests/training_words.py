@@ -45,7 +45,8 @@ TRAINING_WORDS = Words(
         "colour": ("coloured {value}", "{value} in colour"),
         "material": ("made of {value}", "of {value}"),
         "creator": ("by {value}", "created by {value}"),
-        "kind": ("in the {value} category", "of the {value} type", "({value})"),
+        "category": ("in the {value} category", "of the {value} type", "({value})"),
+        "tag": ("{value}", "with the property {value}"),
     },
     values={
         # Films, and stories of other sorts
@@ -89,7 +90,7 @@ TRAINING_WORDS = Words(
         "quiet": ("that hardly makes noise",),
         "insulated": ("preventing tea getting cold",),
         "dimmable": ("with an adjustable dial",),
-        "height adjustable": ("that moves up and down",),
+        "height adjustable": ("with adjustable legs",),
         "kitchen": ("for cooking",),
         "garden": ("for flower beds and lawns",),
         "camping": ("for sleeping outdoors",),

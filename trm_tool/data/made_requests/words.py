@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from deeprec.trm_tool.catalogue.catalogue import AttributeKind
+
 WordSet = Literal["training", "test"]
 """Which words a message is written in."""
 Bound = Literal["max", "min"]
-Role = Literal["brand", "colour", "material", "creator", "kind", "price", "year", "number"]
-"""What an attribute is about, as its name shows."""
+Role = Literal["brand", "colour", "material", "creator", "category", "tag", "price", "year", "number"]
+"""What an attribute is about."""
 
 _ROLES: tuple[tuple[Role, tuple[str, ...]], ...] = (
     ("price", ("price", "cost", "msrp")),
-    ("year", ("year", "released", "published")),
     ("brand", ("brand", "maker", "manufacturer", "label", "publisher", "studio", "vendor")),
     ("colour", ("colour", "color", "shade")),
     ("material", ("material", "fabric")),
@@ -51,7 +52,10 @@ class Words:
         return replace(self, values={**self.values, **values})
 
 
-def role_of(attribute: str) -> Role:
-    """What an attribute is about: `list_price` is a price, `movie_genre` a kind. Numbers of no known name: "number"."""
+def role_of(attribute: str, kind: AttributeKind) -> Role:
+    """What an attribute is about, by its name; where that says nothing, by its kind."""
     name = attribute.lower()
-    return next((role for role, parts in _ROLES if any(part in name for part in parts)), "kind")
+    named = next((role for role, parts in _ROLES if any(part in name for part in parts)), None)
+    if kind == "number":
+        return "price" if named == "price" else "number"
+    return named if named not in (None, "price") else "tag" if kind == "tags" else "category"

@@ -28,6 +28,30 @@ class RequestFieldError(DataError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What one wish of a message expresses, in the catalogue's phrases and attributes, where that is known.
+
+    Raises:
+        DataError: a field cannot be used.
+    """
+
+    wanted: tuple[str, ...] = ()
+    """Phrases of the catalogue."""
+    unwanted: tuple[str, ...] = ()
+    """Phrases of the catalogue that the message refuses."""
+    where: Where | None = None
+    """Bounds on numbers."""
+
+    def __post_init__(self) -> None:
+        for name in ("wanted", "unwanted"):
+            phrases = getattr(self, name)
+            if not isinstance(phrases, list | tuple) or not all(isinstance(each, str) for each in phrases):
+                raise RequestFieldError("said", f"holds {_shown(phrases)} as {name}, which is not a list of phrases.")
+            object.__setattr__(self, name, tuple(phrases))
+        _check_where("said", self.where)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a person asked at a moment: the unit of evaluation and of training.
 
@@ -57,6 +81,8 @@ class Request:
     """Ids of the items that the person was shown in answer, best first; None where that is not known."""
     chosen: tuple[str, ...] | None = None
     """Ids of the items that the person then chose or liked; None where that is not known."""
+    said: tuple[Said, ...] | None = None
+    """What the message expresses, one for each wish; None where that is not known. No agent reads it."""
     source: str = "own"
     """The origin of the request: `redial`, `log`, `traces`, or a name of your own."""
     made: bool = False
@@ -82,11 +108,9 @@ class Request:
         object.__setattr__(self, "source", plain(self.source, 80))
         if not isinstance(self.made, bool):
             raise RequestFieldError("made", f"is {_shown(self.made)}, which is neither true nor false.")
-        if self.where is not None:
-            try:
-                check_where(self.where)
-            except ConfigError as error:
-                raise RequestFieldError("where", f"cannot be used: {error}") from None
+        _check_where("where", self.where)
+        if self.said is not None and not all(isinstance(wish, Said) for wish in self.said):
+            raise RequestFieldError("said", f"is {_shown(self.said)}, which is not a list of wishes.")
         seen = set(self.history).intersection(self.targets)
         if seen:
             item = next(item for item in self.targets if item in seen)
@@ -122,15 +146,40 @@ def request_of(values: Mapping[str, Any]) -> Request:
             given[name] = tuple(map(_as_id, given[name]))
     if "time" in given:
         given["time"] = _seconds(given["time"])
+    if "said" in given:
+        given["said"] = _wishes(given["said"])
     return Request(**given)
 
 
 def values_of(request: Request) -> dict[str, Any]:
     """The fields of a request that have a value, in the order of `FIELDS`, with lists in place of tuples."""
     values = {name: getattr(request, name) for name in FIELDS}
+    if request.said is not None:
+        values["said"] = [
+            {"wanted": list(wish.wanted), "unwanted": list(wish.unwanted)}
+            | ({"where": wish.where} if wish.where else {})
+            for wish in request.said
+        ]
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value is not None
     }
+
+
+def _wishes(value: object) -> tuple[Said, ...]:
+    names = [field.name for field in fields(Said)]
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(each, dict) and set(each) <= set(names) for each in value
+    ):
+        raise RequestFieldError("said", f"is {_shown(value)}, which is not a list of objects with {', '.join(names)}.")
+    return tuple(Said(**{name: each for name, each in wish.items() if each is not None}) for wish in value)
+
+
+def _check_where(field: str, where: Where | None) -> None:
+    if where is not None:
+        try:
+            check_where(where)
+        except ConfigError as error:
+            raise RequestFieldError(field, f"cannot be used: {error}") from None
 
 
 def _check_time(time: object) -> None:

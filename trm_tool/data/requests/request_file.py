@@ -22,6 +22,8 @@ from deeprec.trm_tool.recommender import CatalogueView
 KIND, FORMAT = "requests", 1
 """Kind and format in the first line of a file of JSON lines, and in the metadata field `deeprec` of a Parquet file."""
 JSON_SUFFIXES, PARQUET_SUFFIXES = (".jsonl", ".ndjson", ".json"), (".parquet", ".pq")
+_JSON = ("where", "said")
+"""Fields that a Parquet file holds as JSON in text."""
 _BATCH = 1024
 _MAX_UNPACKED_BYTES = 4 * 2**30
 _NAMES = "Name a file that ends in .jsonl, .jsonl.gz or .parquet."
@@ -173,13 +175,13 @@ def _parquet_rows(path: Path, reading: Reading) -> Iterator[tuple[int, Mapping[s
         for batch in file.iter_batches(_BATCH):
             for values in batch.to_pylist():
                 number += 1
-                yield number, values if values.get("where") is None else values | {"where": _where(values["where"])}
+                yield number, values | {name: _parsed_text(values[name]) for name in _JSON if values.get(name)}
             if reading.on_bytes:
                 reading.on_bytes(size * number // rows)
 
 
-def _where(value: object) -> object:
-    """Constraints of a Parquet column: JSON as text. What cannot be read stays, and is refused as such."""
+def _parsed_text(value: object) -> object:
+    """A value of a Parquet column that holds JSON as text. What cannot be read stays, and is refused as such."""
     try:
         return parse_json(value) if isinstance(value, str) else value
     except ValueError:
@@ -225,10 +227,9 @@ def _write_parquet(staging: Path, _: Path, marks: Mapping[str, object], requests
     schema = _schema().with_metadata({"deeprec": json.dumps({"kind": KIND, "format": FORMAT, **marks})})
     with pq.ParquetWriter(staging, schema, compression="zstd", write_page_checksum=True) as file:
         while batch := list(islice(requests, _BATCH)):
-            rows = [
-                values_of(each) | {"where": None if each.where is None else json.dumps(each.where, default=list)}
-                for each in batch
-            ]
+            rows = [values_of(each) for each in batch]
+            for row in rows:
+                row |= {name: json.dumps(row[name], default=list) for name in _JSON if name in row}
             file.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
             count += len(batch)
     return count
@@ -238,7 +239,7 @@ def _schema() -> Any:
     import pyarrow as pa
 
     text, ids = pa.string(), pa.list_(pa.string())
-    types = (text, pa.int64(), pa.float64(), text, ids, text, text, ids, ids, ids, text, pa.bool_())
+    types = (text, pa.int64(), pa.float64(), text, ids, text, text, ids, ids, ids, text, text, pa.bool_())
     return pa.schema([pa.field(name, kind) for name, kind in zip(FIELDS, types, strict=True)])
 
 

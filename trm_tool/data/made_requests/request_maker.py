@@ -10,48 +10,19 @@ import numpy as np
 from numpy.random import Generator
 
 from deeprec.trm_tool.data.dataset import Dataset
+from deeprec.trm_tool.data.made_requests.config import MadeRequestConfig
 from deeprec.trm_tool.data.made_requests.sayable import Sayable
 from deeprec.trm_tool.data.made_requests.sentences import Wish, write_message
 from deeprec.trm_tool.data.made_requests.test_words import TEST_WORDS
 from deeprec.trm_tool.data.made_requests.training_words import TRAINING_WORDS
-from deeprec.trm_tool.data.made_requests.words import Words, WordSet
+from deeprec.trm_tool.data.made_requests.words import Words
 from deeprec.trm_tool.data.requests.request import Request, Said
-from deeprec.trm_tool.errors import ConfigError, DataError
+from deeprec.trm_tool.errors import DataError
 
-WORD_SETS: Mapping[WordSet, Words] = {"training": TRAINING_WORDS, "test": TEST_WORDS}
-"""The two sets of words that requests are made with."""
+_WORD_SETS: Mapping[str, Words] = {"training": TRAINING_WORDS, "test": TEST_WORDS}
+_TARGETS: Mapping[str, int] = {"test": 1, "valid": 2, "train": 3}
 _ATTEMPTS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MadeRequestConfig:
-    """What requests are made, and how."""
-
-    words: WordSet
-    """"training" or "test": two sets of words that do not meet."""
-    holdout: int
-    """Which item from the end of a person's sequence is the target: 1 (test), 2 (validation), 3 or more (training)."""
-    per_person: int = 1
-    """Requests of each person; the second one is about the item before the first one's, and so on."""
-    negations: float = 0.2
-    """Share of requests that also say what is not wanted."""
-    bounds: float = 0.2
-    """Share of requests that also bound a number (a price, a year), where the target has one."""
-    second_wishes: float = 0.1
-    """Share of requests with two wishes: the target's and that of the item before it, which is then a target too."""
-    min_fitting: int = 5
-    """Items that each wish must fit, at least, so that no message gives its target away."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.words not in WORD_SETS:
-            raise ConfigError(f"There are no words {self.words!r}. Choose {' or '.join(WORD_SETS)}.")
-        for name, least in (("holdout", 1), ("per_person", 1), ("min_fitting", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}. Give a whole number from {least}.")
-        for name in ("negations", "bounds", "second_wishes"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}. Give a share from 0 to 1.")
+_EXAMPLES = 5
 
 
 class LeftOut(StrEnum):
@@ -64,7 +35,7 @@ class LeftOut(StrEnum):
 
 
 @dataclass(slots=True)
-class Making:
+class RequestMaker:
     """Makes requests, and counts what it left out and why.
 
     Every wish fits several items, negations and bounds included; no message holds a title of the catalogue (the
@@ -81,8 +52,10 @@ class Making:
     words: Words | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason -> requests that were not made."""
+    examples: list[str] = field(default_factory=list)
+    """The first messages."""
 
-    def requests(self) -> Iterator[Request]:
+    def make(self) -> Iterator[Request]:
         """The requests, person by person; the same for the same data and config.
 
         Raises:
@@ -96,8 +69,9 @@ class Making:
             )
         for user in self.dataset.users:
             for number in range(self.config.per_person):
-                made = self._request(sayable, user, self.config.holdout + number)
+                made = self._request(sayable, user, _TARGETS[self.config.split] + number)
                 if isinstance(made, Request):
+                    self.examples += [made.message] if len(self.examples) < _EXAMPLES else []
                     yield made
                 else:
                     self.left_out[made] += 1
@@ -113,7 +87,7 @@ class Making:
         history = sequence[: len(sequence) - holdout - len(targets) + 1]
         if set(targets) & set(history) or len(set(targets)) < len(targets):
             return LeftOut.SEEN_TARGET
-        words = self.words or WORD_SETS[self.config.words]
+        words = self.words or _WORD_SETS[self.config.words]
         negated, bounded = rng.random() < self.config.negations, rng.random() < self.config.bounds
         reason = LeftOut.NOTHING_TO_SAY
         for _ in range(_ATTEMPTS):
