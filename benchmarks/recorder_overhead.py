@@ -91,10 +91,11 @@ class _Timed(SqlRecorder):
         super().__init__(store)
         self.waits_ms: list[float] = []
 
-    async def _try(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None = None) -> None:
+    async def _try(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None = None) -> bool:
         started = time.perf_counter()
-        await super()._try(run_id, write, start)
+        is_written = await super()._try(run_id, write, start)
         self.waits_ms.append((time.perf_counter() - started) * 1000)
+        return is_written
 
 
 async def _side(

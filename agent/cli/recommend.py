@@ -147,8 +147,8 @@ async def _run(
 ) -> AgentOutput:
     asked = open_policy(base_url, model, protocol=protocol.value, temperature=config.temperature, top_p=config.top_p)
     async with asked as (name, policy):
-        with TraceStore(store) as traces:
-            recorder: Recorder = SqlRecorder(traces)
+        with TraceStore(store) as traces, SqlRecorder(traces) as logged:
+            recorder: Recorder = logged
             if spans is not None:
                 recorder = OtelRecorder(recorder, spans.provider, with_content=spans.with_content)
             graph = build_graph(policy, retriever, protocol=protocol.value, config=config, recorder=recorder)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from time import perf_counter
-
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.run_clock import run_clock
 from deeprec.agent.graph.state import AgentState, Ending, RunRequest
 
 
@@ -39,10 +38,10 @@ def with_time(state: AgentState, started: float) -> RunRequest:
 
     Args:
         state: As the node got it.
-        started: `perf_counter()` when the node began, in seconds.
+        started: `run_clock()` when the node began, in seconds.
     """
     request = state["request"]
-    return {**request, "spent_ms": request["spent_ms"] + (perf_counter() - started) * 1000}
+    return {**request, "spent_ms": request["spent_ms"] + (run_clock() - started) * 1000}
 
 
 def seconds_left(state: AgentState, config: AgentConfig, started: float) -> float:

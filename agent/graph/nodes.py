@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from deeprec.agent.graph.outages import ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
 from deeprec.agent.graph.recommender_calls import RecommenderCalls
+from deeprec.agent.graph.run_clock import TimedRecorder, run_clock
 from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import AgentState, Candidate, Ending, Nearest, RankedItem, Recommended, RunRequest
 from deeprec.agent.protocols import AgentProtocol, Briefing
@@ -59,9 +59,9 @@ class Nodes:
         self, protocol: AgentProtocol, recommender: AnyRecommender, config: AgentConfig, recorder: Recorder
     ) -> None:
         """Raises ConfigError where the protocol is guided and the catalogue knows no phrase."""
-        self._recommender, self._config, self._recorder = recommender, config, recorder
+        self._recommender, self._config, self._recorder = recommender, config, TimedRecorder(recorder)
         self._recommender_calls = RecommenderCalls(recommender)
-        self._policy_calls = PolicyCalls(protocol, config, recorder)
+        self._policy_calls = PolicyCalls(protocol, config, self._recorder)
         self._partial = PartialResults(recommender.catalogue)
         self._phrases = common_phrases(recommender.catalogue) if protocol.guided else []
 
@@ -77,7 +77,7 @@ class Nodes:
             RecommenderUnavailableError: the recommender gave no ranking; the run is closed in the trace.
             Exception: whatever else the recommender or the protocol raises; the run is closed in the trace.
         """
-        started = perf_counter()
+        started = run_clock()
         given = RunStart.of(state, task)
         start, unknown = self._known(given)
         nearest: Nearest | None = None
@@ -98,14 +98,14 @@ class Nodes:
                 conversation, ending = await self._policy_calls.open(
                     Briefing(history=shown, message=start.message, k=self._config.k),
                     run_id=start.run_id,
-                    timeout_s=self._config.max_seconds - (perf_counter() - started),
+                    timeout_s=self._config.max_seconds - (run_clock() - started),
                 )
             phrases = phrases_for(start.history, self._recommender.catalogue, self._phrases)
         except (ConfigError, GraphBubbleUp, UnknownItemError):
             raise
         except Exception as error:
             await self._start_run(start)
-            await self._close_failed(start.run_id, error, latency_ms=(perf_counter() - started) * 1000)
+            await self._close_failed(start.run_id, error, latency_ms=(run_clock() - started) * 1000)
             raise
         await self._start_run(start)
         return {
@@ -129,7 +129,7 @@ class Nodes:
                 turn_seeds=start.lineage.get("turn_seeds", "hashed"),
                 phrases=phrases,
                 own_ranking=_ranked(own),
-                spent_ms=(perf_counter() - started) * 1000,
+                spent_ms=(run_clock() - started) * 1000,
             ),
             "conversation": conversation,
             "decision": {},
@@ -146,7 +146,7 @@ class Nodes:
 
     async def reason(self, state: AgentState) -> AgentState:
         """Let the model think, and read whether it retrieves or ranks."""
-        started = perf_counter()
+        started = run_clock()
         update = await self._policy_calls.reason(state, started)
         ending, decision = update["ending"], update["decision"]
         if ending is None and decision["action"] == "malformed":
@@ -165,7 +165,7 @@ class Nodes:
 
     async def retrieve(self, state: AgentState) -> AgentState:
         """Retrieve items, number those that are new, and show them to the model."""
-        started = perf_counter()
+        started = run_clock()
         run_id, position = UUID(state["run_id"]), state["retrieval_count"]
         record = await self._recorder.load_retrieval(run_id, position)
         failed: Exception | None = None
@@ -199,7 +199,7 @@ class Nodes:
 
     async def rank(self, state: AgentState) -> AgentState:
         """Read the final list that the model has written, or else let it write one now."""
-        started = perf_counter()
+        started = run_clock()
         update: AgentState = {"ending": state["ending"]}
         decision = state["decision"]
         is_written = decision["action"] == "recommend" and decision["numbers"]
@@ -224,7 +224,7 @@ class Nodes:
             if ending is not None:
                 update["ending"] = state["ending"] or ending
                 break
-            state, started = {**state, **update, "request": with_time(state, started)}, perf_counter()
+            state, started = {**state, **update, "request": with_time(state, started)}, run_clock()
         written, ungrounded = ground(decision.get("numbers", ()), state["candidates"])
         return {
             **update,
@@ -235,7 +235,7 @@ class Nodes:
 
     async def finish(self, state: AgentState) -> AgentState:
         """Fill the list, and close the run in the trace with how it ended."""
-        started = perf_counter()
+        started = run_clock()
         ending = state["ending"]
         status: Outcome = ending["status"] if ending else "finished"
         detail = ending["detail"] if ending else None
@@ -299,7 +299,7 @@ class Nodes:
             k=self._config.retrieve_k,
             items=tuple(found),
             unenforced=found.unenforced,
-            latency_ms=(perf_counter() - started) * 1000,
+            latency_ms=(run_clock() - started) * 1000,
             detail=None if failed is None else str(failed) or type(failed).__name__,
         )
         return record, failed
@@ -352,7 +352,7 @@ class Nodes:
             k=self._config.k,
             trust=None,
             where=relaxed.where,
-            timeout_s=self._config.max_seconds - (perf_counter() - started),
+            timeout_s=self._config.max_seconds - (run_clock() - started),
         )
         listed = fill_list([], [], _ranked(found), k=self._config.k, fallback=True)
         nearest = Nearest(without=list(relaxed.without), where=relaxed.where, recommendations=self._recommended(listed))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
-from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from deeprec.agent.graph.budgets import ended_by_budget, ended_by_time, seconds_
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import ground
 from deeprec.agent.graph.outages import ended_by_outage
+from deeprec.agent.graph.run_clock import run_clock
 from deeprec.agent.graph.state import AgentState, Ending
 from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.agent.policy.completion import PolicyError, PolicyUnavailableError
@@ -56,7 +56,7 @@ class PolicyCalls:
 
         Args:
             state: As the node got it.
-            started: `perf_counter()` when the node began.
+            started: `run_clock()` when the node began.
 
         Returns:
             The keys that the turn changes. `ending` is set where the model gave no turn.
@@ -120,7 +120,7 @@ class PolicyCalls:
         self, state: AgentState, started: float, node: Node, call: Callable[[], Awaitable[Turn]]
     ) -> AgentState:
         run_id, position = UUID(state["run_id"]), state["turn_count"]
-        begun = perf_counter()
+        begun = run_clock()
         record = await self._recorder.load_turn(run_id, position)
         failure = record.detail if record is not None and record.action == "unavailable" else None
         outage: Exception | None = None if failure is None else PolicyUnavailableError(failure)
@@ -145,7 +145,7 @@ class PolicyCalls:
         else:
             ending = ended_by_time(self._config, ", the last of them waiting for the model")
         if record is None:
-            latency_ms = (perf_counter() - begun) * 1000
+            latency_ms = (run_clock() - begun) * 1000
             record = _record(turn, state, position=position, node=node, failure=failure, latency_ms=latency_ms)
             await self._recorder.record_turn(run_id, record)
         if turn is not None:

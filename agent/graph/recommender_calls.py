@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
-from deeprec.agent.graph.daemon_threads import DaemonThreads
+from deeprec.agent.daemon_threads import DaemonThreads
 from deeprec.agent.graph.retriever_events import retriever_events
 from deeprec.trm_tool import AnyRecommender, ConfigError, RecommenderUnavailableError, Retrieved, ScoredItem, is_async
 

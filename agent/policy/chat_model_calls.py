@@ -15,7 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
-from deeprec.agent.graph.daemon_threads import DaemonThreads
+from deeprec.agent.daemon_threads import DaemonThreads
 from deeprec.agent.graph.event_loop import is_for_blocking_calls
 from deeprec.agent.policy.chat_model_failures import is_unreadable
 from deeprec.agent.policy.loop_client import LoopClient

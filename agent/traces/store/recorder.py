@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from deeprec.agent.forks import renew_in_forks
 from deeprec.agent.traces.records import (
     RetrievalRecord,
     RunOutcome,
@@ -19,11 +17,18 @@ from deeprec.agent.traces.records import (
     TraceStoreError,
     TurnRecord,
 )
+from deeprec.agent.traces.store.bounded_calls import BoundedCalls
 from deeprec.agent.traces.store.database import first_line
 from deeprec.agent.traces.store.store import StepConflictError, TraceStore
 
 MAX_OPEN_RUNS = 1024
 """Unfinished runs that a recorder remembers as new, or as failed by the store."""
+WRITE_TIMEOUT_S = 10.0
+"""Longest wait of a run for one write or read of its store."""
+FAILED_TIMEOUT_S = 1.0
+"""The same for a run that the store has failed before."""
+OWED_AT_ONCE = 8
+"""Missed endings of other runs that one write brings along."""
 
 _T = TypeVar("_T")
 
@@ -84,21 +89,42 @@ class SqlRecorder:
     """Writes each step to a `TraceStore`, committed before the call returns.
 
     A failing store never stops a run: the first failure of a run is logged as one warning, later steps are still tried,
-    and whatever is written from then on marks the run incomplete, so that nobody trains on it.
+    though for a short time, and whatever is written from then on marks the run incomplete, so that nobody trains on it.
+    A store that hangs is waited for once. The ending of a run that could not be written is written, with the mark, when
+    the store works again, as long as this recorder lives.
 
     Of a run that this recorder opened as a new one, it reads only the steps that it wrote: there can be no others. (A
     second process that resumes the run meanwhile is a second writer, and their conflict marks the run.)
+
+    `close` ends its threads; a recorder can be used in a `with` block as well.
     """
 
     def __init__(self, store: TraceStore) -> None:
         self._store = store
         # Its own, so that a write does not queue behind slow calls of the recommender. SQLite has one writer at a time.
-        self._start_threads()
-        renew_in_forks(self, SqlRecorder._start_threads)
+        self._calls = BoundedCalls(store.max_writers)
+        self._is_closed = False
+        self._tasks: set[asyncio.Task[bool]] = set()
         # Runs that the store failed, the oldest first; a record where the start itself is not stored yet.
         self._failed: dict[UUID, RunRecord | None] = {}
+        # Endings of failed runs that are not stored yet, with the record as above.
+        self._owed: dict[UUID, tuple[RunRecord | None, RunOutcome]] = {}
         # The steps of runs that are new: those that may be stored.
         self._new: dict[UUID, set[tuple[str, int]]] = {}
+
+    def close(self) -> None:
+        """End the threads, after what is being written. The store stays open; steps of a run that goes on are lost."""
+        self._is_closed = True
+        try:
+            self._calls.close(self._write_owed, WRITE_TIMEOUT_S)
+        except (SQLAlchemyError, OSError, TraceStoreError) as error:
+            _log.warning("The trace recorder was closed before all was written: %s.", first_line(error))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     async def start_run(self, record: RunRecord) -> None:
         """Open a run. A run that is already there is left as it is (a resumed one).
@@ -134,10 +160,12 @@ class SqlRecorder:
 
     async def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
         """Close a run with its lists; after a failure, mark it incomplete as well."""
-        await self._try(run_id, lambda: self._store.finish_run(run_id, outcome))
+        is_written = await self._try(run_id, lambda: self._store.finish_run(run_id, outcome))
         if run_id in self._failed:
-            await self._try(run_id, lambda: None)  # the outcome itself may have been what failed
-        self._failed.pop(run_id, None)
+            if not is_written and not await self._try(run_id, lambda: None):  # the outcome may be what failed
+                self._owed[run_id] = self._failed[run_id], outcome
+                _forget_oldest(self._owed)
+            self._failed.pop(run_id, None)
         self._new.pop(run_id, None)
 
     async def _load(self, run_id: UUID, kind: str, position: int, load: Callable[[UUID, int], _T | None]) -> _T | None:
@@ -157,12 +185,24 @@ class SqlRecorder:
         if run_id in self._new:
             self._new[run_id].add((kind, position))
 
-    def _start_threads(self) -> None:
-        self._threads = ThreadPoolExecutor(self._store.max_writers, thread_name_prefix="deeprec-traces")
+    async def _try(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None = None) -> bool:
+        """Write or read; whether it worked. A task that is cancelled meanwhile does not take the write along."""
+        task = asyncio.ensure_future(self._attempt(run_id, write, start))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
 
-    async def _try(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None = None) -> None:
+    def _forget(self, task: asyncio.Task[bool]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio reports it where nobody waited for the task any more
+
+    async def _attempt(self, run_id: UUID, write: Callable[[], None], start: RunRecord | None) -> bool:
+        limit = FAILED_TIMEOUT_S if run_id in self._failed else WRITE_TIMEOUT_S
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._write, run_id, write)
+            if self._is_closed:
+                raise TraceStoreError("its recorder is closed")
+            await self._calls.run(lambda: self._write(run_id, write), limit)
         except (SQLAlchemyError, OSError, TraceStoreError) as error:
             if start is not None and isinstance(error, StepConflictError):
                 raise
@@ -171,6 +211,8 @@ class SqlRecorder:
                 _forget_oldest(self._failed)
                 reason = first_line(error)
                 _log.warning("The trace of run %s is incomplete: %s. The run goes on.", run_id, reason)
+            return False
+        return True
 
     def _write(self, run_id: UUID, write: Callable[[], None]) -> None:
         # Before the step, so that a later kill cannot leave a gap that looks whole.
@@ -181,6 +223,25 @@ class SqlRecorder:
                 self._failed[run_id] = None
             self._store.mark_incomplete(run_id)
         write()
+        self._write_owed(OWED_AT_ONCE)
+
+    def _write_owed(self, most: int = MAX_OPEN_RUNS) -> None:
+        """Write endings that an unavailable store has missed; the first that fails again ends the attempt."""
+        for _ in range(most):
+            try:
+                run_id, (start, outcome) = self._owed.popitem()
+            except KeyError:
+                return
+            try:
+                if start is not None:
+                    self._store.start_run(start)
+                if self._store.mark_incomplete(run_id):
+                    self._store.finish_run(run_id, outcome)
+            except StepConflictError:  # the run is another request's, or has ended otherwise
+                continue
+            except (SQLAlchemyError, OSError, TraceStoreError):
+                self._owed[run_id] = start, outcome
+                return
 
 
 def _forget_oldest(runs: dict[UUID, Any]) -> None:

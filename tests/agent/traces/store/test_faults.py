@@ -1,19 +1,31 @@
 """Databases that are full, gone, damaged, or written by two at once: runs go on, and nothing untrue is trained on."""
 
+import asyncio
+import contextlib
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
-from deeprec.agent.traces import RunFilter, StepConflictError, TraceStoreError
+from deeprec.agent.traces import (
+    NullRecorder,
+    RetrievalRecord,
+    RunFilter,
+    RunOutcome,
+    StepConflictError,
+    TraceStoreError,
+)
 from deeprec.training import RolloutError, read_rollouts, rollout_from_run
 from deeprec.trm_tool import Retriever
 from tests.model_scripts import LIST, SEARCH
@@ -132,6 +144,104 @@ async def test_a_server_that_goes_away_in_mid_run(
             rollout_from_run(trace)
         whole, _ = await run_agent(server, policy, retriever, store, {})
         assert rollout_from_run(store.run(whole)).token_ids.size
+
+
+class HangingProxy:
+    """A way to a PostgreSQL server that passes nothing on, in either direction, while `hangs` is set."""
+
+    def __init__(self, folder: str) -> None:
+        self.hangs, self._folder = threading.Event(), folder
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(f"{self._folder}/.s.PGSQL.5432")
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                while self.hangs.is_set():
+                    sleep(0.01)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+async def test_a_server_that_hangs_holds_a_run_for_one_write(
+    postgres: PostgresServer,
+    server: TinyServer,
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("deeprec.agent.traces.store.recorder.WRITE_TIMEOUT_S", 1.0)
+    name, folder = postgres.database().removeprefix("postgresql://postgres@/").split("?host=")
+    proxy = HangingProxy(folder)
+    server.script = [*SCRIPT, *SCRIPT]
+    try:
+        proxied = TraceStore(f"postgresql://postgres@127.0.0.1:{proxy.port}/{name}")
+        direct = TraceStore(f"postgresql://postgres@/{name}?host={folder}")
+        with direct as store, proxied, SqlRecorder(proxied) as recorder:
+            graph = build_graph(
+                policy, retriever, config=AgentConfig(k=3, retrieve_k=4, max_seconds=20), recorder=recorder
+            )
+            history, begun = list(retriever.catalogue.ids[:4]), monotonic()
+            async for update in graph.astream({"history": history}, stream_mode="updates"):
+                if "prepare" in update:
+                    proxy.hangs.set()
+                last = update
+            output = last["finish"]
+            assert (output["status"], len(output["recommendations"])) == ("finished", 3)
+            assert monotonic() - begun < 15
+            proxy.hangs.clear()
+            while not next(iter(store.traces())).turns:  # the write that hung
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)  # its call returns a moment after its commit
+            await graph.ainvoke({"history": history})
+            found = [(trace.status, trace.incomplete) for trace in store.traces()]
+            kept = list(read_rollouts(store, on_refused=lambda error: None))
+    finally:
+        proxy.hangs.clear()
+        proxy.close()
+    assert found == [("finished", True), ("finished", False)]
+    assert len(kept) == 1
+
+
+class SlowRecorder(NullRecorder):
+    """A log that takes a second for the first retrieval."""
+
+    latency_ms = 0.0
+
+    async def record_retrieval(self, run_id: UUID, retrieval: RetrievalRecord) -> None:
+        if retrieval.position == 0:
+            await asyncio.sleep(1)
+
+    async def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
+        self.latency_ms = outcome.latency_ms
+
+
+@pytest.mark.slow
+async def test_the_time_of_the_log_is_not_the_runs(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever
+) -> None:
+    server.script, recorder = list(SCRIPT), SlowRecorder()
+    graph = build_graph(policy, retriever, config=AgentConfig(k=3, retrieve_k=4, max_seconds=1), recorder=recorder)
+    begun = monotonic()
+    output = await graph.ainvoke({"history": list(retriever.catalogue.ids[:4])})
+    took_ms = (monotonic() - begun) * 1000
+    assert (output["status"], output["detail"]) == ("finished", None)
+    assert 0 < recorder.latency_ms <= took_ms - 1000
 
 
 def test_two_writers_of_one_step_at_once(any_store: TraceStore, make: Any) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -7,8 +8,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -247,6 +250,71 @@ async def test_a_locked_store_does_not_stop_a_run_and_the_run_is_marked_later(
         await recorder.finish_run(run_id, make.outcome())
         trace = store.run(run_id)
     assert (trace.status, trace.incomplete, [turn.position for turn in trace.turns]) == ("finished", True, [1])
+
+
+async def test_a_store_that_hangs_is_waited_for_once_and_gets_the_ending_later(
+    store: TraceStore, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("deeprec.agent.traces.store.recorder.WRITE_TIMEOUT_S", 0.3)
+    other = sqlite3.connect(tmp_path / "traces.db", isolation_level=None)
+    stored, unknown = uuid4(), uuid4()
+    with SqlRecorder(store) as recorder:
+        await recorder.start_run(make.run(stored))
+        other.execute("BEGIN IMMEDIATE")
+        begun = monotonic()
+        await recorder.record_turn(stored, make.turn(0))
+        for position in range(1, 20):
+            assert await recorder.load_turn(stored, position) is None
+            await recorder.record_turn(stored, make.turn(position))
+        await recorder.finish_run(stored, make.outcome(status="budget"))
+        await record(recorder, make, unknown)
+        assert monotonic() - begun < 5  # not 10 seconds for each
+        assert len(caplog.messages) == 2
+        assert "gave no answer within 0.3 seconds" in caplog.messages[0]
+        assert "has not answered an earlier call yet" in caplog.messages[1]
+        assert (store.run(stored).status, [run.run_id for run in store.runs()]) == ("running", [stored])
+        other.execute("ROLLBACK")
+        other.close()
+        await asyncio.to_thread(wait_until, lambda: bool(store.run(stored).turns))  # the write that hung
+        monkeypatch.undo()
+        await record(recorder, make, uuid4())
+    traces = [store.run(run_id) for run_id in (stored, unknown)]
+    assert [(trace.status, trace.incomplete) for trace in traces] == [("budget", True), ("finished", True)]
+    assert [len(trace.turns) for trace in traces] == [1, 0]
+    assert len(traces[1].recommended) == 2
+
+
+async def test_closing_writes_what_is_missing_and_leaves_no_thread(
+    make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "there"
+    with TraceStore(folder / "traces.db") as store:
+        with SqlRecorder(store) as recorder:
+            await recorder.start_run(run := make.run())
+            folder.rename(tmp_path / "away")
+            await recorder.record_turn(run.run_id, make.turn(0))
+            await recorder.finish_run(run.run_id, make.outcome())
+            (tmp_path / "away").rename(folder)
+        assert (store.run(run.run_id).status, store.run(run.run_id).incomplete) == ("finished", True)
+        await asyncio.to_thread(wait_until, lambda: not trace_threads())
+        await record(recorder, make, uuid4())
+        assert "its recorder is closed" in caplog.messages[-1]
+        assert len(store.runs()) == 1
+        assert not trace_threads()
+        await record(SqlRecorder(store), make, uuid4())  # and one that nobody closes leaves none when it is collected
+        gc.collect()
+        await asyncio.to_thread(wait_until, lambda: not trace_threads())
+
+
+def trace_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deeprec-traces")]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    patience = monotonic() + 20
+    while not holds():
+        assert monotonic() < patience
+        sleep(0.01)
 
 
 async def test_two_writers_that_disagree_make_a_run_incomplete(

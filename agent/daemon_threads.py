@@ -13,7 +13,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import Any, TypeVar
 
 from deeprec.agent.forks import renew_in_forks
@@ -55,18 +55,14 @@ class DaemonThreads:
         renew_in_forks(self, DaemonThreads._begin)
 
     def _begin(self) -> None:
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
-        self._lock = Lock()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()  # None ends a thread
+        self._lock = RLock()  # `stop` may be called by a collection of garbage inside it
         self._threads = 0  # those that count
         self._pending = 0  # calls that wait or run on a thread that counts
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread, with the caller's context variables, and wait for what it returns."""
-        call = _Call(partial(copy_context().run, function))
-        with self._lock:
-            self._pending += 1
-            self._start_threads()
-        self._calls.put(call)
+        call = self._submit(function)
         try:
             result: T = await asyncio.wrap_future(call.answer)
         except asyncio.CancelledError:
@@ -74,17 +70,50 @@ class DaemonThreads:
             raise
         return result
 
+    def wait_for(self, function: Callable[[], T], timeout_s: float) -> T:
+        """As `run`, from synchronous code and for a bounded time.
+
+        Raises:
+            TimeoutError: `function` has not returned in time. Its thread is left behind.
+        """
+        call = self._submit(function)
+        try:
+            result: T = call.answer.result(timeout_s)
+        except TimeoutError:
+            call.answer.cancel()
+            self._abandon(call)
+            raise
+        return result
+
+    def stop(self) -> None:
+        """End the threads, each after the calls that wait before it; those that hang end when their call returns."""
+        with self._lock:
+            for _ in range(self._threads):
+                self._calls.put(None)
+            self._threads = 0
+
+    def _submit(self, function: Callable[[], Any]) -> _Call:
+        call = _Call(partial(copy_context().run, function))
+        with self._lock:
+            self._pending += 1
+            self._start_threads()
+        self._calls.put(call)
+        return call
+
     def _start_threads(self) -> None:
         while self._threads < min(self._size, self._pending):
             self._threads += 1
             Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
 
     def _work(self) -> None:
-        while self._finish(self._calls.get()):
+        while self._run_next():
             pass
 
-    def _finish(self, call: _Call) -> bool:
-        """Run a call; whether this thread still counts afterwards."""
+    def _run_next(self) -> bool:
+        """Run a call; whether this thread goes on afterwards. No call is kept alive while it waits for the next."""
+        call = self._calls.get()
+        if call is None:
+            return False
         call.run()
         with self._lock:
             if not call.is_abandoned:

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from deeprec.agent.graph.daemon_threads import DaemonThreads
+from deeprec.agent.daemon_threads import DaemonThreads
 
 HANGS = """
 import asyncio, threading
-from deeprec.agent.graph.daemon_threads import DaemonThreads
+from deeprec.agent.daemon_threads import DaemonThreads
 
 threads = DaemonThreads(1, name="hangs")
 
