@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from deeprec.trm_tool.cli.option_groups import SettingsOf, option_groups
-from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOption, ColumnOptions, JsonOption
+from deeprec.trm_tool.cli.options import MAX_SEED, AttributeOption, ColumnOption, ColumnOptions, JsonOption
+from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.importers.detection import Format
 from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
 from deeprec.trm_tool.data.made_requests.config import MadeRequestConfig
@@ -80,6 +81,14 @@ def import_command(
             show_default="found from the whole file",
         ),
     ] = None,
+    date_order: Annotated[
+        DateOrder | None,
+        typer.Option(
+            help="Which of day and month stands first in dates such as 1/2/2020.",
+            show_default="found from the whole column",
+        ),
+    ] = None,
+    attribute: AttributeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write RecBole atomic files from MovieLens, Amazon Reviews, CSV, Parquet, or a format of your own.
@@ -88,6 +97,7 @@ def import_command(
     reviews and one of metadata, also packed. A person's repeats of an item are left out (the first stays), and so are
     people with fewer than 3 interactions.
     """
+    from deeprec.trm_tool.data.column_kinds import parse_kinds
     from deeprec.trm_tool.data.columns import ColumnNames
     from deeprec.trm_tool.data.importers.importing import import_data
     from deeprec.trm_tool.data.importers.interactions import FilterConfig
@@ -96,7 +106,13 @@ def import_command(
     from deeprec.trm_tool.data.reports import reading_bar, show_import
 
     filters = FilterConfig(k_core=k_core, max_history=max_history, min_rating=min_rating)
-    columns = ColumnNames(user=user_column, item=item_column, time=time_column, title=title_column)
+    columns = ColumnNames(
+        user=user_column,
+        item=item_column,
+        time=time_column,
+        title=title_column,
+        kinds=parse_kinds(attribute or ()),
+    )
     with reading_bar(Console(stderr=True, quiet=as_json)) as on_progress:
         report = import_data(
             source,
@@ -104,7 +120,12 @@ def import_command(
             data_format=data_format,
             items=items,
             options=TableOptions(
-                columns=columns, rating=rating_column, delimiter=delimiter, encoding=encoding, quotes=quotes
+                columns=columns,
+                rating=rating_column,
+                delimiter=delimiter,
+                encoding=encoding,
+                quotes=quotes,
+                date_order=date_order,
             ),
             filters=filters,
             drop_bad_rows=drop_bad_rows,

@@ -28,6 +28,15 @@ TextColumns = Annotated[
     str | None,
     typer.Option(help="Names of further item columns that hold prose, separated by commas, beside those found."),
 ]
+AttributeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute",
+        metavar="NAME=KIND",
+        help="What a column of the items is: category, tags, text, number, date or ignore. May be repeated.",
+        show_default="as `deeprec data check` shows",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +49,11 @@ class ColumnOptions:
     time_column: ColumnOption = None
     title_column: ColumnOption = None
     text_columns: TextColumns = None
+    attribute: AttributeOption = None
 
     def names(self) -> "ColumnNames":
         """The columns that were named."""
+        from deeprec.trm_tool.data.column_kinds import parse_kinds
         from deeprec.trm_tool.data.columns import ColumnNames
 
         return ColumnNames(
@@ -51,6 +62,7 @@ class ColumnOptions:
             time=self.time_column,
             title=self.title_column,
             text=split_names(self.text_columns),
+            kinds=parse_kinds(self.attribute or ()),
         )
 
     def read(self, folder: Path | None) -> "Dataset":

@@ -5,6 +5,8 @@ from .check import (
     Statistics as Statistics,
     check_data as check_data,
 )
+from .column_kinds import ItemColumn as ItemColumn
+from .columns import ColumnKind as ColumnKind
 from .generated_shop.generator import ShopConfig as ShopConfig, ShopReport as ShopReport, generate_shop as generate_shop
 from .importers.importing import ImportReport as ImportReport, import_data as import_data
 from .importers.interactions import Event as Event, FilterConfig as FilterConfig, Stage as Stage

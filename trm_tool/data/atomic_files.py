@@ -8,17 +8,20 @@ from pathlib import Path
 
 from deeprec.trm_tool.catalogue.catalogue import AttributeKind, AttributeValue, Catalogue, Item, encoder_text
 from deeprec.trm_tool.data.atomic_rows import AtomicFile, BadRows, SeenLines
+from deeprec.trm_tool.data.column_kinds import check_kinds, column_kind, remembered_kinds
 from deeprec.trm_tool.data.columns import (
     Column,
+    ColumnKind,
     ColumnNames,
-    choose,
     choose_event,
+    choose_item,
     is_number,
-    kind_of,
     split_tags,
     tag_separator,
 )
 from deeprec.trm_tool.data.dataset import MIN_INTERACTIONS, Dataset
+from deeprec.trm_tool.data.dates import find_order, iso_day
+from deeprec.trm_tool.data.folder import MARK
 from deeprec.trm_tool.errors import ConfigError, DataError
 
 _DROP = "or leave such rows out with --drop-bad-rows"
@@ -88,18 +91,14 @@ def find_files(folder: Path) -> tuple[Path, Path]:
 def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None) -> Catalogue:
     rows = AtomicFile(path)
     columns = rows.columns
-    in_header = names.item if names.item in [column.name for column in columns] else None
-    id_at = choose(columns, in_header, "item", rows.name)
-    title_at = choose(columns, names.title, "title", rows.name)
-    for name in names.text:
-        if name not in [column.name for column in columns]:
-            has = ", ".join(column.name for column in columns)
-            raise DataError(f"{rows.name}:1 has no column {name!r}; it has {has}. Correct --text-columns.")
+    id_at, title_at = choose_item(columns, names, rows.name)
+    check_kinds([column.name for column in columns], names, rows.name)
+    remembered = remembered_kinds(path.with_name(MARK))
     repeated = BadRows("duplicate_items", dropped)
     lines: dict[str, int] = {}
     table: list[list[str]] = []
     for number, _, fields in rows:
-        item_id = fields[id_at or 0].strip()
+        item_id = fields[id_at].strip()
         if not item_id:
             raise DataError(f"{rows.name}:{number} has no item id. Give every item an id.")
         if item_id in lines:
@@ -117,14 +116,14 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
     prose: list[int] = []
     values: dict[str, list[AttributeValue | None]] = {}
     for at, column in enumerate(columns):
-        if at in (id_at, title_at) or (column.type == "float_seq" and column.name not in names.text):
+        if at in (id_at, title_at):
             continue
         raw = [fields[at].strip() for fields in table]
-        kind = "text" if column.name in names.text else kind_of(column, raw)
+        kind = column_kind(column, raw, names, remembered)
         if kind == "text":
             prose.append(at)
         elif kind != "ignore":
-            kinds[column.name] = kind
+            kinds[column.name] = "category" if kind == "date" else kind
             values[column.name] = parse_values(raw, column, kind, rows.name, numbers)
     parsed = [{name: value for name in kinds if (value := values[name][row]) is not None} for row in range(len(table))]
     draft = Catalogue(
@@ -139,7 +138,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
 
 
 def parse_values(
-    raw: Sequence[str], column: Column, kind: AttributeKind, file: str, numbers: Sequence[int]
+    raw: Sequence[str], column: Column, kind: ColumnKind, file: str, numbers: Sequence[int]
 ) -> list[AttributeValue | None]:
     """Parse a column's values as attributes of a kind, None where a value is missing; `numbers` are their lines."""
     if kind == "number":
@@ -152,6 +151,14 @@ def parse_values(
         return [float(value) if is_number(value) else None for value in raw]
     if kind == "category":
         return [value or None for value in raw]
+    if kind == "date":
+        order = find_order(raw)
+        if order == "unknown":
+            raise DataError(
+                f"{file}:1 has the column {column.name!r} of dates, and none shows whether day or month stands first. "
+                "Write them as 2020-12-31, or give the column another kind with --attribute."
+            )
+        return [iso_day(value, None if order == "any" else order) for value in raw]
     separator = tag_separator(raw)
     return [split_tags(value, separator) or None for value in raw]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
 from deeprec.trm_tool.data.atomic_files import read_atomic_files
 from deeprec.trm_tool.data.importers.detection import find_source
-from deeprec.trm_tool.data.importers.items import TITLE
+from deeprec.trm_tool.data.importers.item_values import TITLE
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading
 from deeprec.trm_tool.errors import DataError
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.data.atomic_files import DETECT, find_files, read_atomic_files
+from deeprec.trm_tool.data.column_kinds import ItemColumn, describe_columns
 from deeprec.trm_tool.data.columns import ColumnNames
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.data.folder import is_synthetic
@@ -68,6 +69,8 @@ class Statistics:
     cold_test_targets: int
     """People whose test target does not occur in training."""
     attributes: tuple[Attribute, ...]
+    columns: tuple[ItemColumn, ...]
+    """Every column of the items beside the id and the title, and what it is read as."""
     longest_text: int
     """Characters of the longest text that the encoder reads."""
 
@@ -122,7 +125,8 @@ def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bo
         dataset, also_refused = _read(folder, columns, drop=True)
         also_refused = also_refused or _too_small(dataset)
         refused = also_refused or f"{refused} All such rows can be left out with --drop-bad-rows."
-    statistics = None if dataset is None else _statistics(dataset, found)
+    described = () if dataset is None else describe_columns(items, columns)
+    statistics = None if dataset is None else _statistics(dataset, found, described)
     return CheckReport(
         folder=str(folder),
         synthetic=is_synthetic(folder),
@@ -157,7 +161,7 @@ def _too_small(dataset: Dataset | None) -> str:
     return ""
 
 
-def _statistics(dataset: Dataset, found: Findings) -> Statistics:
+def _statistics(dataset: Dataset, found: Findings, columns: tuple[ItemColumn, ...]) -> Statistics:
     sequences, catalogue = list(dataset.sequences.values()), dataset.catalogue
     lengths = np.array([len(sequence) for sequence in sequences])
     trained = {item for sequence in sequences for item in sequence[:-HOLDOUT]}
@@ -187,6 +191,7 @@ def _statistics(dataset: Dataset, found: Findings) -> Statistics:
         cold_items=len(held_out - trained),
         cold_test_targets=sum(sequence[-1] not in trained for sequence in sequences),
         attributes=tuple(_attribute(catalogue, name, kind) for name, kind in catalogue.attribute_kinds.items()),
+        columns=columns,
         longest_text=max((len(item.text) for item in catalogue), default=0),
     )
 

@@ -1,15 +1,14 @@
 """The roles of columns of an atomic file: named by the user, or found by name and content."""
 
-import re
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deeprec.trm_tool.catalogue.catalogue import AttributeKind
 from deeprec.trm_tool.errors import DataError
 
 ColumnType = Literal["token", "token_seq", "float", "float_seq"]
+ColumnKind = Literal["category", "tags", "text", "number", "date", "ignore"]
+"""What a column of the items is: an attribute, prose that only the text encoder reads, or nothing."""
 
 _USER = ("user_id", "user", "uid", "userid", "reviewer_id", "customer_id", "customer", "session_id")
 _ITEM = (
@@ -27,10 +26,6 @@ _ITEM = (
 )
 _TIME = ("timestamp", "time", "unix_time", "unixreviewtime", "date", "datetime", "created_at", "ordered_at")
 _TITLE = ("title", "movie_title", "item_title", "product_title", "book_title", "name", "item_name", "product_name")
-_PROSE_WORDS = 5
-"""Average words of a value from which a column holds sentences."""
-_ADDRESS = re.compile(r"(https?|ftp)://\S+|www\.\S+|data:\S+;base64,\S*", re.IGNORECASE)
-_PROSE = ("description", "text", "review", "overview", "synopsis", "summary", "plot", "abstract", "body", "content")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +38,8 @@ class ColumnNames:
     title: str | None = None
     text: tuple[str, ...] = ()
     """Columns of prose beside those found: only the text encoder reads them."""
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
+    """Column of the items -> its kind. Kinds left out are found by name and content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,16 @@ def choose(
         f"{file}:1 has no {role} column that is known by name ({', '.join(known)}); it has "
         f"{', '.join(names)}. Name the column with --{role}-column."
     )
+
+
+def choose_item(columns: Sequence[Column], names: ColumnNames, file: str) -> tuple[int, int | None]:
+    """Indices of the columns of id and title in a file of items, whose id may have another name than in the events.
+
+    Raises:
+        DataError: the id is not found, or the named title is missing.
+    """
+    in_header = names.item if names.item in [column.name for column in columns] else None
+    return choose(columns, in_header, "item", file) or 0, choose(columns, names.title, "title", file)
 
 
 def choose_event(
@@ -140,41 +147,3 @@ def tag_separator(values: Sequence[str], known: Collection[str] = ()) -> str:
 
 def _within(separator: str, tags: Collection[str]) -> bool:
     return any(separator in tag for tag in tags)
-
-
-def kind_of(column: Column, values: Sequence[str]) -> AttributeKind | Literal["text", "ignore"]:
-    """The kind of an item column: an attribute, prose that only the text encoder reads, or addresses to leave out.
-
-    A column whose values almost no two items share (an original title), or that holds sentences few share, is prose.
-    """
-    name = column.name.lower()
-    filled = [value for value in values if value.strip()]
-    if column.type == "float":
-        return "number"
-    if filled and sum(bool(_ADDRESS.fullmatch(value.strip())) for value in filled) >= 0.9 * len(filled):
-        return "ignore"
-    if name in _PROSE or (name.endswith(("title", "name")) and not _repeat(filled)):
-        return "text"
-    if column.type == "token":
-        if filled and not name.endswith("id") and sum(map(is_number, filled)) >= 0.95 * len(filled):
-            return "number"
-        return "text" if _tell_items_apart(filled) else "category"
-    separator = tag_separator(filled)
-    tags = Counter(tag for value in filled for tag in split_tags(value, separator))
-    per_item = tags.total() / max(len(filled), 1)
-    rare = len(filled) >= 20 and tags.total() < 2 * len(tags)
-    return "text" if per_item > 12 or rare else "tags"
-
-
-def _repeat(filled: Sequence[str]) -> bool:
-    """Whether values recur so often that they are names of groups, such as brands."""
-    return len(filled) >= 10 and 2 * len(set(filled)) <= len(filled) and not _tell_items_apart(filled)
-
-
-def _tell_items_apart(filled: Sequence[str]) -> bool:
-    """Whether values tell items apart rather than group them: nine in ten differ, or half of them and are sentences."""
-    distinct = len(set(filled))
-    if len(filled) < 10:
-        return False
-    sentences = sum(len(value.split()) for value in filled) >= _PROSE_WORDS * len(filled)
-    return distinct > (0.5 if sentences else 0.9) * len(filled)

@@ -6,7 +6,8 @@ from pathlib import Path
 from deeprec.trm_tool.catalogue.catalogue import AttributeValue, Catalogue, Item, encoder_text
 from deeprec.trm_tool.data.atomic_files import DETECT, parse_values
 from deeprec.trm_tool.data.atomic_rows import AtomicFile
-from deeprec.trm_tool.data.columns import ColumnNames, choose, kind_of, split_tags, tag_separator
+from deeprec.trm_tool.data.column_kinds import kind_of
+from deeprec.trm_tool.data.columns import ColumnNames, choose, split_tags, tag_separator
 from deeprec.trm_tool.errors import DataError
 
 

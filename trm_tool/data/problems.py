@@ -8,8 +8,10 @@ from pathlib import Path
 
 from deeprec.trm_tool.data.atomic_files import parse_time_stamp
 from deeprec.trm_tool.data.atomic_rows import WRONG_WIDTH, AtomicFile, SeenLines
-from deeprec.trm_tool.data.columns import ColumnNames, choose, choose_event, is_number
+from deeprec.trm_tool.data.column_kinds import remembered_kinds
+from deeprec.trm_tool.data.columns import ColumnNames, choose_event, choose_item, is_number
 from deeprec.trm_tool.data.dataset import MIN_INTERACTIONS
+from deeprec.trm_tool.data.folder import MARK
 from deeprec.trm_tool.errors import DataError
 
 
@@ -55,13 +57,16 @@ def find_problems(interactions: Path, items: Path, columns: ColumnNames) -> Find
 def _check_items(path: Path, names: ColumnNames, found: Findings) -> set[str] | None:
     try:
         file = AtomicFile(path, on_bad=lambda kind, seen, _: found.add(kind, seen))
-        in_header = names.item if names.item in [column.name for column in file.columns] else None
-        id_at = choose(file.columns, in_header, "item", file.name) or 0
-        title_at = choose(file.columns, names.title, "title", file.name)
+        id_at, title_at = choose_item(file.columns, names, file.name)
     except DataError as error:
         found.add("files that cannot be read", str(error))
         return None
-    floats = [at for at, column in enumerate(file.columns) if column.type == "float" and column.name not in names.text]
+    kinds = remembered_kinds(path.with_name(MARK)) | dict.fromkeys(names.text, "text") | dict(names.kinds)
+    floats = [
+        at
+        for at, column in enumerate(file.columns)
+        if column.type == "float" and kinds.get(column.name, "number") == "number"
+    ]
     found.has_titles = title_at is not None
     ids: dict[str, int] = {}
     for number, _, fields in file:

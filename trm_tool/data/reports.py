@@ -71,8 +71,10 @@ def show_check(report: CheckReport, console: Console) -> None:
     console.print(table)
     if report.statistics is not None:
         console.print(_facts(report.statistics))
-        if report.statistics.attributes:
-            console.print(_attributes(report.statistics))
+        if report.statistics.columns:
+            console.print(_columns(report.statistics))
+            options = " ".join(plain(column.option, 200) for column in report.statistics.columns)
+            _print(console, f"To say kinds yourself, change these options and give them to import or train: {options}")
     for problem in report.problems:
         cure = "--drop-bad-rows leaves them out" if problem.droppable else "must be corrected"
         _print(console, f"Problem: {problem.count} {problem.kind} ({cure}). First: {problem.first}")
@@ -101,14 +103,18 @@ def _facts(data: Statistics) -> Table:
     return _table(("", "as the reader takes it"), rows)
 
 
-def _attributes(data: Statistics) -> Table:
+def _columns(data: Statistics) -> Table:
+    attributes = {attribute.name: attribute for attribute in data.attributes}
     rows = []
-    for attribute in data.attributes:
-        spread = f"{attribute.distinct} different"
-        if attribute.low is not None and attribute.high is not None:
-            spread += f", {attribute.low:g} to {attribute.high:g}"
-        rows.append((plain(attribute.name, 40), attribute.kind, f"{attribute.filled / data.items:.1%}", spread))
-    return _table(("attribute", "kind", "items that have it", "values"), rows)
+    for column in data.columns:
+        spread = ""
+        if attribute := attributes.get(column.name):
+            spread = f"{attribute.distinct} different"
+            if attribute.low is not None and attribute.high is not None:
+                spread += f", {attribute.low:g} to {attribute.high:g}"
+        examples = ", ".join(plain(example, 40) for example in column.examples)
+        rows.append((plain(column.name, 40), column.kind, f"{column.filled / data.items:.1%}", spread, examples))
+    return _table(("column", "kind", "items that have it", "values", "examples"), rows)
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

@@ -1,6 +1,7 @@
 """`deeprec data` as a user meets it."""
 
 import json
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -208,3 +209,21 @@ def test_made_requests_are_labelled_as_made_and_checked(run: Run) -> None:
     code, _, err = run("data", "make-requests", "synthetic-shop", "--out", "kept.jsonl")
     assert (code, Path("kept.jsonl").read_text(encoding="utf-8")) == (2, "mine")
     assert "not a file of requests" in err
+
+
+def test_the_kinds_that_check_shows_can_be_pasted_back(run: Run) -> None:
+    things = "".join(f"{n},Thing {n},Loom {n % 3},{n % 4}\n" for n in range(40))
+    Path("things.csv").write_text(f"item_id,title,the maker,level\n{things}")
+    log = "".join(f"u{n % 8},{n},{n}\n" for n in range(40))
+    Path("log.csv").write_text(f"user_id,item_id,timestamp\n{log}")
+    assert run("data", "import", "log.csv", "--items", "things.csv", "--out", "shop")[0] == 0
+    _, out, _ = run("data", "check", "shop")
+    assert "Loom 0, Loom 1, Loom 2" in out
+    [line] = [line for line in out.splitlines() if "To say kinds yourself" in line]
+    options = shlex.split(line[line.index("--attribute") :])
+    assert options == ["--attribute", "the maker=category", "--attribute", "level=number"]
+    options[-1] = "level=category"
+    assert run("data", "import", "log.csv", "--items", "things.csv", "--out", "shop", *options)[0] == 0
+    _, out, _ = run("data", "check", "shop", "--json", "--attribute", "the maker=text")
+    columns = json.loads(out)["statistics"]["columns"]
+    assert {column["name"]: column["kind"] for column in columns} == {"the maker": "text", "level": "category"}

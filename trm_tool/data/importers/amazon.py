@@ -9,7 +9,8 @@ from typing import Any, Literal
 from deeprec.trm_tool.data.columns import ColumnType
 from deeprec.trm_tool.data.importers.formats.csv_rows import read_csv
 from deeprec.trm_tool.data.importers.interactions import Event
-from deeprec.trm_tool.data.importers.items import ItemRow, Value
+from deeprec.trm_tool.data.importers.item_values import Value
+from deeprec.trm_tool.data.importers.items import ItemRow
 from deeprec.trm_tool.data.importers.lines import Reading, bare_suffix, first_line, read_lines
 from deeprec.trm_tool.data.importers.source import ItemFile, Source, id_of, make_event
 from deeprec.trm_tool.data.importers.values import clean, from_html, is_empty, parse_price

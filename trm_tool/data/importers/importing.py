@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.trm_tool.data.column_kinds import check_kinds
 from deeprec.trm_tool.data.folder import check_destination, data_folder
 from deeprec.trm_tool.data.importers.detection import Format, find_source
 from deeprec.trm_tool.data.importers.interactions import FilterConfig, Interactions, Selection, Stage, collect, select
-from deeprec.trm_tool.data.importers.items import TITLE, ColumnReport, ItemSpool
+from deeprec.trm_tool.data.importers.item_values import TITLE
+from deeprec.trm_tool.data.importers.items import ColumnReport, ItemSpool
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading
 from deeprec.trm_tool.data.importers.own_importer import Importer, own_source
 from deeprec.trm_tool.data.importers.own_tables import TableOptions
@@ -89,7 +91,7 @@ def import_data(
         DataError: a row cannot be used; the message names file and line.
         ConfigError: an option cannot work, or `out` holds something else.
     """
-    out, filters = Path(out), filters or FilterConfig()
+    out, filters, said = Path(out), filters or FilterConfig(), options or TableOptions()
     check_destination(out)
     if importer is None:
         source = find_source(path, data_format=data_format, items=items, options=options)
@@ -108,7 +110,8 @@ def import_data(
         if not len(data):
             raise DataError(f"{source.path} has no interactions{_of_bad(bad)}. Give it one row a line.")
         data, mixed = _in_one_unit(data, source.path.name)
-        spool = _spool_items(source, staging, data, bad, on_progress, only_seen=filters.k_core is not None)
+        spool = _spool_of(source, staging, said)
+        _fill(spool, source, data, bad, on_progress, only_seen=filters.k_core is not None)
         selection = select(data, filters, _known(source, data, spool, bad))
         if not len(selection.rows):
             left = "; ".join(f"{stage.interactions} {stage.name}" for stage in selection.stages)
@@ -128,7 +131,7 @@ def import_data(
             dropped=dict(bad.counts),
             notes=(*source.notes, *mixed, *_left_out(source, spool)),
         )
-        mark |= {"report": report.to_dict(), "filters": asdict(filters)}
+        mark |= {"report": report.to_dict(), "filters": asdict(filters), "kinds": spool.kinds}
         (staging / "README.md").write_text(_readme(name, source, report), encoding="utf-8")
     return report
 
@@ -153,11 +156,30 @@ def _left_out(source: Source, spool: ItemSpool) -> tuple[str, ...]:
     return (f"{source.items.path.name}: {names} differ between rows of one item, and are left out.",)
 
 
-def _spool_items(
-    source: Source, staging: Path, data: Interactions, bad: BadRows, on_progress: OnProgress | None, *, only_seen: bool
-) -> ItemSpool:
+def _spool_of(source: Source, staging: Path, options: TableOptions) -> ItemSpool:
+    file, kinds = source.items, options.columns.kinds
+    columns = file.columns if file else ()
+    if kinds:
+        check_kinds([name for name, _ in columns], options.columns, file.path.name if file else source.path.name)
+    return ItemSpool(
+        staging / "items.spool",
+        columns,
+        shared=file is not None and file.shared,
+        kinds=kinds,
+        order=options.date_order,
+    )
+
+
+def _fill(
+    spool: ItemSpool,
+    source: Source,
+    data: Interactions,
+    bad: BadRows,
+    on_progress: OnProgress | None,
+    *,
+    only_seen: bool,
+) -> None:
     file = source.items
-    spool = ItemSpool(staging / "items.spool", file.columns if file else (), shared=file is not None and file.shared)
     try:
         if file is not None:
             seen = set(data.items)
@@ -171,7 +193,6 @@ def _spool_items(
                 )
     finally:
         spool.close()
-    return spool
 
 
 def _known(source: Source, data: Interactions, spool: ItemSpool, bad: BadRows) -> NDArray[np.bool_] | None:

@@ -3,40 +3,25 @@
 The catalogue reads a `float` column as a number, `token` as a category, `token_seq` as tags or prose.
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from deeprec.trm_tool.data.columns import Column, ColumnType, is_number, kind_of, split_tags, tag_separator
-from deeprec.trm_tool.data.importers.values import (
-    MAX_PROSE_CHARS,
-    TAG_MARK,
-    clean,
-    is_empty,
-    mark_tags,
-    parse_price,
-    safe_field,
-    show_number,
-)
+from deeprec.trm_tool.data.columns import ColumnKind, ColumnType
+from deeprec.trm_tool.data.dates import DateOrder
+from deeprec.trm_tool.data.importers.item_values import TITLE, ObservedColumn, Value
+from deeprec.trm_tool.data.importers.values import clean, is_empty, parse_price, safe_field
 from deeprec.trm_tool.errors import DataError
 
-Value = str | float | Sequence[str] | None
-"""Text, a number, tags, or None."""
 ItemRow = tuple[int, str, Sequence[Value]]
 """Line, item id, one value for each column."""
 
-TITLE = "title"
-_SAMPLE = 5000
-"""Values from which the type of a column is found; whether all are numbers is found from all."""
-_PROSE_WORDS, _TAG_WORDS = 5, 3
-"""Average words: at least those of prose, at most those of a tag."""
-_JOINED = re.compile(rf"[^\S{TAG_MARK}]|[|;,]")  # the mark itself counts as white space
-_LISTED = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""")
+
+_CODES = ("no", "nr", "code", "id", "key", "number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +46,22 @@ class ItemSpool:
         columns: Name and type of each column; a type of None is found from the values.
         shared: An item has a row for each of its interactions; columns whose values follow the interaction and not the
             item are left out.
+        kinds: Column -> the kind that the user says; a column to ignore is left out.
+        order: Which of day and month stands first in dates; None finds it column by column.
     """
 
-    def __init__(self, path: Path, columns: Sequence[tuple[str, ColumnType | None]], *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[tuple[str, ColumnType | None]],
+        *,
+        shared: bool = False,
+        kinds: Mapping[str, ColumnKind] | None = None,
+        order: DateOrder | None = None,
+    ) -> None:
         self._path = path
-        self._columns = [_Observed(name, declared) for name, declared in columns]
+        kinds = kinds or {}
+        self._columns = [ObservedColumn(name, declared, kinds.get(name), order) for name, declared in columns]
         self._agreements = [_Agreement() for _ in columns] if shared else []
         self.lines: dict[str, int] = {}
         """Item id -> the line that it was read from."""
@@ -91,8 +87,22 @@ class ItemSpool:
         return tuple(
             column.name
             for column, agreement in zip(self._columns, self._agreements, strict=False)
-            if column.name != TITLE and not agreement.follows_item
+            if column.name != TITLE and column.said is None and not agreement.follows_item
         )
+
+    @property
+    def kinds(self) -> dict[str, ColumnKind]:
+        """Column -> kind, for those whose kind the atomic file does not show: said by the user, or found here.
+
+        Numbers that stand for a column of names beside them (`colour_no` of `colour_name`), and columns without any
+        value, are nothing to ask for.
+        """
+        names = {column.name.lower() for column in self._columns}
+        kinds = {column.name: column.said for column in self._columns if column.said is not None}
+        for column in self._columns:
+            if column.said is None and (column.empty or _stands_for(column.name.lower(), names)):
+                kinds[column.name] = "ignore"
+        return kinds
 
     def close(self) -> None:
         """Finish writing; further calls do nothing."""
@@ -117,7 +127,9 @@ class ItemSpool:
         """
         self.close()
         left_out = self.left_out
-        at_work = [at for at, column in enumerate(self._columns) if column.name not in left_out]
+        at_work = [
+            at for at, column in enumerate(self._columns) if column.name not in left_out and column.said != "ignore"
+        ]
         columns = [self._columns[at] for at in at_work]
         filled = [0] * len(columns)
         count = 0
@@ -163,6 +175,12 @@ def header_names(raw: Sequence[str], file: str) -> list[str]:
     return names
 
 
+def _stands_for(name: str, names: set[str]) -> bool:
+    """Whether a column of codes has a column of their names beside it."""
+    stem, _, last = name.rpartition("_")
+    return bool(stem) and last in _CODES and bool(names & {stem, f"{stem}_name", f"{stem}_title"})
+
+
 class _Agreement:
     """Whether the rows of an item agree on a column more than rows of different items do."""
 
@@ -202,98 +220,3 @@ class _Agreement:
         items = len(self._first)
         by_chance = sum((count / items) ** 2 for count in Counter(self._first.values()).values())
         return self._same - by_chance * self._compared >= 0.5 * (1 - by_chance) * self._compared
-
-
-class _Observed:
-    """A column, and the type that its values allow."""
-
-    def __init__(self, name: str, declared: ColumnType | None) -> None:
-        self.name = name
-        self._declared = declared or ("token_seq" if name == TITLE else None)
-        if declared is None and name.lower().endswith("price"):
-            self._declared = "float"
-        self.unreadable = self.cut = 0
-        self._sample: list[str] = []
-        self._numbers = not name.lower().endswith("id")
-        self._bare = True  # whether no tag holds a space or a separator
-        self._tags = False
-        self._type: ColumnType | None = None
-        self._separator: str | None = None  # of tags that came as one text; "[" for lists in brackets
-
-    def take(self, value: Value) -> str:
-        """Observe a value, and return its text for the spool."""
-        text = self._cleaned(value)
-        if text and self._declared is None:
-            self._numbers = self._numbers and is_number(text)
-            if len(self._sample) < _SAMPLE:
-                self._sample.append(text)
-        return text
-
-    def _cleaned(self, value: Value) -> str:
-        if value is None or (isinstance(value, str) and self.name != TITLE and is_empty(value)):
-            return ""
-        if self._declared == "float":
-            number = parse_price(value)
-            self.unreadable += number is None
-            return "" if number is None else show_number(number)
-        if isinstance(value, float):
-            return show_number(value)
-        if isinstance(value, str):
-            text = clean(value)
-            self.cut += len(text) > MAX_PROSE_CHARS
-            return clean(text, MAX_PROSE_CHARS)
-        text = mark_tags(value)
-        self._tags = True
-        self._bare = self._bare and not _JOINED.search(text)
-        return text
-
-    @property
-    def type(self) -> ColumnType:
-        """The declared type, or the one that the values allow."""
-        if self._type is None:
-            self._type = self._declared or self._looks_like()
-        return self._type
-
-    def _looks_like(self) -> ColumnType:
-        if self._tags:
-            return "token_seq"
-        if not self._sample or self._numbers:
-            return "float" if self._sample else "token"
-        bracketed = [value for value in self._sample if value[0] == "[" and value[-1] == "]"]
-        if len(bracketed) >= 0.9 * len(self._sample):
-            self._tags, self._separator, self._bare = True, "[", False
-            return "token_seq"
-        as_tags = kind_of(Column(self.name, "token_seq"), self._sample)
-        separator = tag_separator(self._sample)
-        if as_tags == "tags" and separator != " " and _is_tags(self._sample, separator):
-            self._tags, self._separator, self._bare = True, separator, False
-            return "token_seq"
-        return "token_seq" if as_tags == "text" and _is_prose(self._sample) else "token"
-
-    def show(self, text: str) -> str:
-        """A spooled value as a field."""
-        if not self._tags or not text:
-            return safe_field(text)
-        tags: Sequence[str] = text.split(TAG_MARK)
-        if self._separator == "[":
-            tags = mark_tags(_in_brackets(text)).split(TAG_MARK)
-        elif self._separator is not None:
-            tags = split_tags(text, self._separator)
-        if self._bare:
-            return safe_field(" ".join(tags))
-        # The bar at the end shows the reader the separator, also where most items have a single tag.
-        return safe_field("".join(tag.replace("|", "/") + "|" for tag in tags if tag))
-
-
-def _is_tags(values: Sequence[str], separator: str) -> bool:
-    parts = [part for value in values for part in split_tags(value, separator)]
-    return sum(len(part.split()) for part in parts) <= _TAG_WORDS * len(parts)
-
-
-def _is_prose(values: Sequence[str]) -> bool:
-    return sum(len(value.split()) for value in values) >= _PROSE_WORDS * len(values)
-
-
-def _in_brackets(text: str) -> list[str]:
-    quoted = [single or double for single, double in _LISTED.findall(text)]
-    return quoted or text.strip("[]").split(",")

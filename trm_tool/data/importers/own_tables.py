@@ -4,19 +4,22 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
 from deeprec.trm_tool.data.atomic_files import DETECT
 from deeprec.trm_tool.data.columns import Column, ColumnNames, choose, choose_event
+from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
 from deeprec.trm_tool.data.importers.interactions import Event
-from deeprec.trm_tool.data.importers.items import TITLE, ItemRow, Value, header_names
+from deeprec.trm_tool.data.importers.item_values import TITLE, Value
+from deeprec.trm_tool.data.importers.items import ItemRow, header_names
 from deeprec.trm_tool.data.importers.lines import Reading
 from deeprec.trm_tool.data.importers.nested_values import flat_value, parse_nested
 from deeprec.trm_tool.data.importers.source import ItemFile, Source, id_of, make_event
 from deeprec.trm_tool.data.importers.tables import PARQUET, Table, open_table
-from deeprec.trm_tool.data.importers.values import is_empty
+from deeprec.trm_tool.data.importers.values import is_empty, text_of
 from deeprec.trm_tool.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
@@ -35,6 +38,8 @@ class TableOptions:
     encoding: str | None = None
     quotes: Quotes | None = None
     """How CSV writes quotes inside quoted fields."""
+    date_order: DateOrder | None = None
+    """Which of day and month stands first in dates such as 1/2/2020."""
 
 
 def tables(interactions: Path, items: Path | None, options: TableOptions) -> Source:
@@ -78,6 +83,7 @@ def _items(
     title_at = _find(names, options.columns.title, "title", path.name)
     person, _, *others = roles
     foreign = [name for name in ((person, *others) if shared else (person,)) if name in names]
+    foreign = [name for name in foreign if name not in options.columns.kinds]
     order = [names[at] for at in dict.fromkeys((title_at, *range(len(names)))) if at is not None and at != id_at]
     wanted = [name for name in order if name not in foreign]
     title = None if title_at is None else names[title_at]
@@ -115,15 +121,20 @@ def _read_items(table: Table, wanted: Sequence[str], title_at: int | None, readi
 def cell_value(value: object, *, nested: bool = True) -> Value:
     """A cell as an item's value: NaN and infinity are missing; numbers, text and lists stay; the rest becomes text.
 
-    With `nested`, the text of a list or a record is read as one.
+    With `nested`, the text of a list or a record is read as one. A vector of numbers and bytes that are no text are
+    missing values.
     """
+    if isinstance(value, Decimal):
+        value = float(value)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
+    if isinstance(value, bytes):
+        return text_of(value)
     if isinstance(value, str):
         parsed = parse_nested(value) if nested else None
         return value if parsed is None else flat_value(parsed)
     if isinstance(value, (list, tuple, dict)):
-        return flat_value(value)
+        return None if value and all(isinstance(part, float) for part in value) else flat_value(value)
     return value if isinstance(value, float) else str(value)
 
 

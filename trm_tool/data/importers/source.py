@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from deeprec.trm_tool.data.columns import ColumnType
 from deeprec.trm_tool.data.importers.interactions import Event
 from deeprec.trm_tool.data.importers.items import ItemRow
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading
-from deeprec.trm_tool.data.importers.values import parse_number, parse_time, why_no_id
+from deeprec.trm_tool.data.importers.values import parse_number, parse_time, text_of, why_no_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,10 @@ def make_event(file: str, line: int, fields: Sequence[object], bad: BadRows, *, 
 
 def id_of(value: object, role: str, file: str, line: int, bad: BadRows) -> str | None:
     """An id as text; None, and a bad row, when it cannot be used."""
+    if isinstance(value, bytes):
+        value = text_of(value)
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones, as pandas writes them
         value = int(value)
     name = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""

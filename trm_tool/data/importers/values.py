@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from decimal import Decimal
 
 MAX_PROSE_CHARS = 2000
 """Characters of a description that are kept: text encoders read a few hundred words at most."""
@@ -15,8 +16,12 @@ TAG_MARK = "\x1f"
 _UNFIT = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufeff]")
 _MARKUP = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE)
-_AMOUNT = r"[$€£]?\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_PRICE = re.compile(rf"(?:from\s+)?{_AMOUNT}(?:\s*[-–]\s*{_AMOUNT})?(?:\s*(?:USD|EUR|GBP))?", re.IGNORECASE)
+_SIGN = r"(?:[A-Z]{0,3}[$€£¥₹₽₩₺₫฿₴]|US\$|R\$|[A-Z]{3}|kr\.?|zł|Kč|Ft|lei|Rs\.?|Fr\.?)"
+_AMOUNT = rf"(?:{_SIGN}\s*)?(\d[\d., \u00a0\u202f'’]*\d|\.?\d)(?:[.,]?[-–—]{{1,2}}(?!\s*\d))?\s*(?:{_SIGN})?"
+_PRICE = re.compile(rf"(?:from\s+|ab\s+)?{_AMOUNT}(?:\s*[-–]\s*{_AMOUNT})?", re.IGNORECASE)
+_CURRENCY = re.compile(r"[$€£¥₹₽₩₺₫฿₴]|\b(?:USD|EUR|GBP|CHF|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|BRL|CAD|AUD)\b")
+_FREE = ("free", "free to play", "gratis")
+_COMMA_DECIMAL, _POINT_DECIMAL = re.compile(r"\d,\d{1,2}(?!\d)"), re.compile(r"\d\.\d{1,2}(?!\d)")
 # "(1995)", "(1995-1999)", "(1995– )", and "(1995) (V)" of films released on video
 _YEAR = re.compile(r"\s*\((\d{4})(?:\s*[-–—]\s*(?:\d{4})?\s*)?\)(?:\s*\((?:V|TV|VG)\))?\s*$")
 # What pandas, and so RecBole, reads as a missing value, except for the empty text.
@@ -65,9 +70,17 @@ def is_empty(text: str) -> bool:
     return text.strip().lower() in _EMPTY
 
 
+def text_of(value: bytes) -> str | None:
+    """Bytes as text in UTF-8, or None."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
 def parse_number(value: object) -> float | None:
     """A finite number from a number or its text, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
     try:
         number = float(value)
@@ -76,13 +89,56 @@ def parse_number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def parse_price(value: object) -> float | None:
-    """A price from 12.99, "$12.99", "1,299.00" or "from 12.99", the lower end of "$5.99 - $12.00"; otherwise None."""
+def parse_price(value: object, mark: str | None = None) -> float | None:
+    """A price from 12.99, "$12.99", "1.299,00 €", "CHF 1'299.–" or "free"; the lower end of "$5.99 - $12.00"; or None.
+
+    Args:
+        value: A number or a text.
+        mark: The decimal mark of the column, which decides for texts such as "1.299"; None reads a point as the mark
+            and a comma as a separator of thousands there.
+    """
     if not isinstance(value, str):
         number = parse_number(value)
         return number if number is not None and number >= 0 else None
-    match = _PRICE.fullmatch(value.strip()) if len(value) <= 80 else None
-    return float(match.group(1).replace(",", "")) if match else None
+    text = value.strip()
+    if text.lower() in _FREE:
+        return 0.0
+    match = _PRICE.fullmatch(text) if len(text) <= 80 else None
+    return parse_amount(match.group(1), mark) if match else None
+
+
+def parse_amount(text: str, mark: str | None = None) -> float | None:
+    """A number as people write it, such as "1,299.50", "1.299,50", "1 299,5" or "-3"; None for other text.
+
+    Args:
+        text: The number.
+        mark: The decimal mark where the text itself does not show it, as in "1.299"; see `parse_price`.
+    """
+    digits = re.sub(r"(?<=\d)[ \u00a0\u202f'’](?=\d{3})", "", text.strip())
+    marks = [char for char in digits if char in ".,"]
+    if len(set(marks)) == 2:
+        decimal = marks[-1]
+    elif len(marks) == 1 and re.search(r"\d[.,]\d{3}$", digits):
+        decimal = mark or "."
+    else:
+        decimal = marks[0] if len(marks) == 1 else ""
+    for separator in ".,":
+        if separator != decimal and not re.fullmatch(r"[^.,]*", digits):
+            digits = re.sub(rf"(?<=\d)\{separator}(?=\d{{2,3}}(?!\d))", "", digits)
+    return parse_number(digits.replace(",", ".")) if digits.count(decimal or "\0") <= 1 else None
+
+
+def decimal_mark(texts: Iterable[str]) -> str | None:
+    """The decimal mark of a column: the one before one or two last digits; None where both or none stand there."""
+    found = {
+        mark for text in texts for mark, form in ((",", _COMMA_DECIMAL), (".", _POINT_DECIMAL)) if form.search(text)
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def has_currency(text: str) -> bool:
+    """Whether a text names a currency."""
+    return bool(_CURRENCY.search(text))
 
 
 def parse_time(value: object) -> int | float | None:

@@ -1,11 +1,12 @@
 """What of a shop's own tables becomes an attribute of an item, and what does not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deeprec.trm_tool import ColumnNames, read_atomic_files
-from deeprec.trm_tool.data import TableOptions, import_data
+from deeprec.trm_tool import ColumnNames, DataError, read_atomic_files
+from deeprec.trm_tool.data import ColumnKind, TableOptions, import_data
 from tests.trm_tool.data.samples import inter_lines, write_csv
 
 PEOPLE, ITEMS = 12, 10
@@ -77,6 +78,12 @@ def test_mixed_units_of_time_keep_the_order_of_time(tmp_path: Path) -> None:
         ("blurb", [f"A fine thing number {n % 30} made by hand" for n in range(40)], None),
         ("code_name", [f"code {n % 39}" for n in range(40)], None),
         ("brand_name", [f"Brand {n % 4}" for n in range(40)], "category"),
+        ("premiere", [f"{n % 28 + 1}/{n % 12 + 1}/20{n + 10}" for n in range(40)], "category"),  # a category of dates
+        ("premiere", [f"{n + 10}-Mar-2020" for n in range(19)] * 2 + ["", ""], "category"),
+        ("cost", [f"{n + 1}.000,00 €" for n in range(40)], "number"),
+        ("moods", [f"{('calm', 'loud', 'blue')[n % 3]}, {('old', 'new')[n % 2]}" for n in range(40)], "tags"),
+        ("shelf", ["Toys, Games", "Books, Maps", "Tea"] * 13 + ["Tea"], "category"),
+        ("nothing", [""] * 40, None),
         ("origin", [f"Town {n % 30}" for n in range(40)], "category"),
         ("genres", ["[{'id': 1, 'name': 'Jazz'}, {'id': 2, 'name': 'Folk Rock'}]"] * 40, "tags"),
     ],
@@ -91,5 +98,59 @@ def test_only_what_groups_items_becomes_an_attribute(
     catalogue = read_atomic_files(tmp_path / "out").catalogue
     assert catalogue.attribute_kinds == ({column: kind} if kind else {})
     assert "example" not in catalogue.item("1").text
-    if kind == "tags":
-        assert catalogue.item("1").attributes[column] == ("Jazz", "Folk Rock")
+    first = {
+        "genres": ("Jazz", "Folk Rock"),
+        "moods": ("loud", "new"),
+        "shelf": "Books, Maps",
+        "cost": 2000.0,
+        "premiere": "2011-02-02" if "/" in values[1] else "2020-03-11",
+    }
+    if column in first:
+        assert catalogue.item("1").attributes[column] == first[column]
+
+
+def table_of(folder: Path, **columns: list[str]) -> tuple[Path, Path]:
+    events = [("user_id", "item_id", "timestamp"), *((f"u{n % 8}", str(n), n) for n in range(40))]
+    rows = zip(*columns.values(), strict=True)
+    items = [("item_id", "title", *columns), *((n, f"Title {n}", *row) for n, row in enumerate(rows))]
+    return write_csv(folder / "log.csv", events), write_csv(folder / "things.csv", items)
+
+
+def test_kinds_that_the_user_says_are_remembered_by_the_folder(tmp_path: Path) -> None:
+    log, things = table_of(
+        tmp_path,
+        code=[str(n % 4) for n in range(40)],
+        weight=[f"1.{n:03d},5" for n in range(40)],
+        mood=["calm" if n % 2 else "calm, blue" for n in range(40)],
+        day=["1/2/2020"] * 40,
+        secret=[f"s{n % 3}" for n in range(40)],
+    )
+    said: dict[str, ColumnKind] = {
+        "code": "category",
+        "weight": "number",
+        "mood": "tags",
+        "day": "date",
+        "secret": "ignore",
+    }
+    options = TableOptions(columns=ColumnNames(kinds=said))
+    with pytest.raises(DataError, match=r"'day' has dates such as '1/2/2020', .* --date-order day-first"):
+        import_data(log, tmp_path / "out", items=things, options=options)
+    import_data(log, tmp_path / "out", items=things, options=replace(options, date_order="day-first"))
+    catalogue = read_atomic_files(tmp_path / "out").catalogue
+    assert catalogue.item("2").attributes == {
+        "code": "2",
+        "weight": 1002.5,
+        "mood": ("calm", "blue"),
+        "day": "2020-02-01",
+    }
+    assert "secret" not in (tmp_path / "out" / "out.item").read_text()
+    again = read_atomic_files(tmp_path / "out", columns=ColumnNames(kinds={"code": "number"})).catalogue
+    assert again.attribute_kinds["code"] == "number"
+
+
+def test_codes_with_their_names_beside_them_are_nothing_to_ask_for(tmp_path: Path) -> None:
+    log, things = table_of(
+        tmp_path, colour_no=[str(n % 4) for n in range(40)], colour_name=[f"colour {n % 4}" for n in range(40)]
+    )
+    import_data(log, tmp_path / "out", items=things)
+    assert read_atomic_files(tmp_path / "out").catalogue.attribute_kinds == {"colour_name": "category"}
