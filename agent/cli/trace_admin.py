@@ -28,7 +28,7 @@ from deeprec.agent.traces.export.preferences import export_preferences
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import JsonOption
+from deeprec.trm_tool.cli.options import CatalogueOption, JsonOption
 from deeprec.trm_tool.data.preference_file import FORMAT
 from deeprec.trm_tool.errors import ConfigError
 
@@ -59,21 +59,35 @@ def export(
         Path | None,
         typer.Option("--out", "-o", help="The file or the folder of --format. A name that ends in .gz is compressed."),
     ] = None,
+    requests: Annotated[
+        Path | None,
+        typer.Option(help="Write a file of requests (.jsonl, .parquet): what people wrote, were shown and then chose."),
+    ] = None,
+    choices: Annotated[
+        Path | None, typer.Option(help="With --requests: a CSV file of run_id and item_id, one row for each choice.")
+    ] = None,
+    catalogue: CatalogueOption = None,
     store: StoreOption = DEFAULT_STORE,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """Export runs, or the preferences in them, to train a recommender on or to evaluate it with."""
-    if (preferences is None) == (how is None):
+    """Export runs, the preferences in them or the requests, to train a recommender on or to evaluate it with."""
+    if [preferences, requests, how].count(None) != 2:
         raise ConfigError(
-            "Nothing to export was named. Give either --preferences FILE, or --format jsonl|parquet with -o."
+            "Nothing to export was named. Give either --preferences FILE, --requests FILE, or --format jsonl|parquet "
+            "with -o."
         )
+    if requests is None and (choices is not None or catalogue is not None):
+        raise ConfigError("--choices and --catalogue go with --requests FILE. Give it too, or leave them out.")
     if (out is None) != (how is None):
         raise ConfigError("--format and -o go together: --format jsonl -o runs.jsonl, --format parquet -o FOLDER.")
     where = runs.filter()
     with TraceStore(store, create=False) as traces:
         if preferences is not None:
             _export_preferences(traces, preferences, where, as_json)
+            return
+        if requests is not None:
+            _export_requests(traces, requests, where, choices, catalogue, as_json)
             return
         assert out is not None
         if how is ExportFormat.JSONL:
@@ -258,6 +272,27 @@ def _export_preferences(traces: TraceStore, path: Path, where: RunFilter, as_jso
     if wrote.left_out:
         text += "\nRuns left out: " + ", ".join(f"{count} {why}" for why, count in wrote.left_out.items()) + "."
     echo(as_json, {"file": str(path), "format": FORMAT, **to_json(wrote)}, text)
+
+
+def _export_requests(
+    traces: TraceStore, path: Path, where: RunFilter, choices: Path | None, catalogue: Path | None, as_json: bool
+) -> None:
+    from deeprec.agent.traces.export.requests import export_requests, read_choices
+    from deeprec.trm_tool.data.catalogue_folder import read_catalogue
+
+    wrote = export_requests(
+        traces,
+        path,
+        where,
+        choices=None if choices is None else read_choices(choices),
+        catalogue=None if catalogue is None else read_catalogue(catalogue),
+    )
+    text = f"Wrote {wrote.requests} requests to {visible(str(path))}."
+    if wrote.left_out:
+        text += "\nRuns left out: " + ", ".join(f"{count} {why}" for why, count in wrote.left_out.items()) + "."
+    if wrote.unknown_runs:
+        text += f"\nChoices of {_runs(wrote.unknown_runs)} are of runs that this store lacks, or that do not match."
+    echo(as_json, {"file": str(path), **to_json(wrote)}, text)
 
 
 def _pin(runs: list[str], store: str, as_json: bool, *, pinned: bool) -> None:

@@ -16,6 +16,11 @@ from .export.json_lines import (
 from .export.otel import OtelRecorder as OtelRecorder, export_spans as export_spans
 from .export.parquet import export_parquet as export_parquet
 from .export.preferences import PreferenceExport as PreferenceExport, export_preferences as export_preferences
+from .export.requests import (
+    RequestExport as RequestExport,
+    export_requests as export_requests,
+    read_choices as read_choices,
+)
 from .frames.traces import Traces as Traces
 from .records import (
     PARTS as PARTS,

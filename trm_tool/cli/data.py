@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from deeprec.trm_tool.cli.option_groups import SettingsOf, option_groups
-from deeprec.trm_tool.cli.options import MAX_SEED, AttributeOption, ColumnOption, ColumnOptions, JsonOption
+from deeprec.trm_tool.cli.options import (
+    MAX_SEED,
+    AttributeOption,
+    CatalogueOption,
+    ColumnOption,
+    ColumnOptions,
+    JsonOption,
+)
 from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.importers.detection import Format
 from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
@@ -23,13 +30,6 @@ from deeprec.trm_tool.text import plain
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; one that `deeprec data` wrote before is replaced.")]
-
-CatalogueOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="The items that requests name: a folder of `deeprec data import`, an artifact, or MovieLens as published."
-    ),
-]
 
 
 @app.callback()

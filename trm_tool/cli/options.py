@@ -81,6 +81,13 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of RecBole atomic files.", show_default="the embedded ml-100k")
 ]
 
+CatalogueOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="The items that requests name: a folder of `deeprec data import`, an artifact, or MovieLens as published."
+    ),
+]
+
 
 def split_names(names: str | None) -> tuple[str, ...]:
     """Names that a comma separates, without white space around them."""

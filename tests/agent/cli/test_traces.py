@@ -3,7 +3,7 @@ import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from deeprec.agent.cli.main import app
 from deeprec.agent.traces import TraceStore, TraceStoreError
 from deeprec.trm_tool import Catalogue, DeepRecError, read_preference_file
+from deeprec.trm_tool.data import read_requests
 
 RUN = UUID("abc00000-0000-4000-8000-000000000001")
 
@@ -114,6 +115,19 @@ def test_export_writes_the_preferences_of_finished_runs(path: Path, tmp_path: Pa
     }
 
 
+def test_export_writes_requests_with_what_people_chose(path: Path, tmp_path: Path, make: Any) -> None:
+    out, choices, own = tmp_path / "requests.jsonl", tmp_path / "choices.csv", uuid4()
+    with TraceStore(path) as store:
+        make.write(store, make.run(own, suite=None, split=None, target_id=None))
+    choices.write_text(f"run_id,item_id\n{own},7\n{uuid4()},8\n")
+    printed = run("export", "--requests", str(out), "--choices", str(choices), "--store", str(path))
+    assert f"Wrote 1 requests to {out}." in printed
+    assert "Runs left out: " in printed
+    assert "3 of an experiment" in printed
+    assert "Choices of 1 run are of runs that this store lacks" in printed
+    assert [request.targets for request in read_requests(out)] == [("7",)]
+
+
 def test_the_store_comes_from_the_environment(path: Path) -> None:
     output = (
         CliRunner()
@@ -142,6 +156,9 @@ def test_a_missing_store_is_one_clear_line(tmp_path: Path, command: list[str], m
         (["show", "abc", "--artifact", "nowhere"], "nowhere"),
         (["export", "--preferences", "x.parquet", "--split", "train"], "nothing to export"),
         (["export", "--preferences", "."], "is not a file of preferences"),
+        (["export", "--requests", "x.jsonl"], "so there is nothing to export"),
+        (["export", "--requests", "x.txt"], "no suffix of a file of requests"),
+        (["export", "--preferences", "x.parquet", "--choices", "x.csv"], "go with --requests FILE"),
     ],
 )
 def test_a_mistake_is_one_clear_line(path: Path, command: list[str], message: str) -> None:

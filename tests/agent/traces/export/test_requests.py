@@ -1,0 +1,104 @@
+"""Logged runs become requests where a message and a choice are known."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from deeprec.agent.traces import RunFilter, TraceStore, export_requests, read_choices, redact_person
+from deeprec.trm_tool import Catalogue, ConfigError, DataError, Item
+from deeprec.trm_tool.data import check_requests, read_requests
+
+RUN = UUID("abc00000-0000-4000-8000-000000000001")
+OWN: dict[str, Any] = {"suite": None, "split": None, "target_id": None}
+"""What a run of a shop's own lacks."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "requests.jsonl"
+
+
+def test_a_run_with_a_message_and_a_choice_is_a_request(store: TraceStore, path: Path, make: Any) -> None:
+    where = {"genre": {"not_in": ["horror"]}}
+    make.write(store, make.run(RUN, **OWN, config={"where": where}))
+    wrote = export_requests(store, path, choices={RUN: ["7", "181", "8"]})
+    assert (wrote.requests, wrote.left_out, wrote.unknown_runs) == (1, {}, 0)
+    [request] = read_requests(path)
+    trace = store.run(RUN)
+    assert (request.conversation, request.turn, request.person, request.source) == (str(RUN), 0, "12", "traces")
+    assert (request.history, request.message, request.where) == (("50", "181"), "something lighter", where)
+    assert (request.targets, request.chosen) == (("7", "8"), ("7", "8"))  # 181 was in the history
+    assert request.shown == tuple(each.item_id for each in trace.recommended)
+    assert request.shown
+    assert request.time == trace.started_at.timestamp()
+
+
+def test_the_target_of_the_lineage_is_the_choice_where_no_other_is_known(
+    store: TraceStore, path: Path, make: Any
+) -> None:
+    make.write(store, make.run(**OWN | {"target_id": "3"}))
+    assert export_requests(store, path).requests == 1
+    assert next(read_requests(path)).targets == ("3",)
+
+
+def test_runs_that_are_no_persons_choice_are_left_out_and_counted(store: TraceStore, path: Path, make: Any) -> None:
+    chosen = OWN | {"target_id": "3"}
+    make.write(store, make.run(**chosen))
+    make.write(store, make.run(**chosen | {"suite": "demo"}))
+    make.write(store, make.run(**chosen | {"split": "test"}))
+    make.write(store, make.run(**chosen, fork={"turn": None}))
+    make.write(store, make.run(**chosen, message=" "))
+    make.write(store, make.run(**OWN))
+    make.write(store, make.run(**OWN | {"target_id": "50"}))
+    make.write(store, make.run(**chosen, user_id="gone"))
+    redact_person(store, "gone", dry_run=False)
+    store.start_run(make.run(**chosen))
+    wrote = export_requests(store, path, choices={uuid4(): ["3"]})
+    assert (wrote.requests, wrote.unknown_runs) == (1, 1)
+    assert wrote.left_out == {
+        "of an experiment": 2,
+        "replayed or edited": 1,
+        "without a message": 1,
+        "without a choice": 1,
+        "whose choice was in the history": 1,
+        "redacted": 1,
+        "running": 1,
+    }
+
+
+def test_nothing_to_export_makes_no_file(store: TraceStore, path: Path, make: Any) -> None:
+    make.write(store, make.run(**OWN))
+    with pytest.raises(DataError, match=r"has a message and a choice \(1 without a choice\)"):
+        export_requests(store, path)
+    assert not path.exists()
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="so it stays"):
+        export_requests(store, path)
+    with pytest.raises(DataError, match="nothing to export"):
+        export_requests(store, path.with_name("other.parquet"), RunFilter(user_id="nobody"))
+
+
+def test_the_file_is_of_the_catalogue_that_is_named(store: TraceStore, path: Path, make: Any) -> None:
+    make.write(store, make.run(**OWN | {"target_id": "3"}))
+    films = Catalogue([Item(id=str(n), title=f"Film {n}") for n in range(9)], {})
+    export_requests(store, path, catalogue=films)
+    assert check_requests(path, catalogue=films).unknown_ids == {"history": 2, "shown": 1, "requests": 0}
+    teas = Catalogue([Item(id=str(n), title=f"Tea {n}") for n in range(9)], {})
+    with pytest.raises(DataError, match="is of another catalogue"):
+        check_requests(path, catalogue=teas)
+
+
+def test_choices_are_read_from_a_small_table(tmp_path: Path) -> None:
+    table = tmp_path / "choices.csv"
+    table.write_text(f"when,item_id,run_id\n1,7,{RUN}\n2,8,{RUN.hex}\n")
+    assert read_choices(table) == {RUN: ["7", "8"]}
+    for content, why in (
+        ("run,item_id\n", "has no column 'run_id'; it has run, item_id"),
+        ("run_id,item_id\nabc,7\n", "choices.csv:2 has 'abc' as run_id, which is not the whole id of a run"),
+        (f"run_id,item_id\n{RUN},\n", "choices.csv:2 has no item id"),
+    ):
+        table.write_text(content)
+        with pytest.raises(DataError, match=why):
+            read_choices(table)
