@@ -1,14 +1,16 @@
 """One request: what it takes, what it cleans, and what it refuses by the field's name."""
 
 import math
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deeprec.trm_tool import DataError
 from deeprec.trm_tool.data import Request
-from deeprec.trm_tool.data.requests.request import MAX_MESSAGE_CHARS, request_of, values_of
+from deeprec.trm_tool.data.requests.request import FIELDS, MAX_MESSAGE_CHARS, request_of, values_of
 
 
 def test_a_history_alone_is_a_request_without_a_message() -> None:
@@ -71,3 +73,8 @@ def test_a_field_that_cannot_be_used_is_named(field: str, value: object, why: st
         request_of({"conversation": "c", "history": ["2"], field: value})
     assert why in str(error.value)
     assert len(str(error.value)) < 400
+
+
+def test_the_documented_fields_are_those_of_the_file() -> None:
+    page = (Path(__file__).parents[4] / "docs/requests.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE) == list(FIELDS)
