@@ -50,7 +50,7 @@ def tables(interactions: Path, items: Path | None, options: TableOptions) -> Sou
     """
     table = _open(interactions, options)
     names, columns = table.names, options.columns
-    user, item, time = choose_event(names, columns, interactions.name, _find)
+    user, item, time = choose_event(names, columns, interactions.name, find_column)
     rating = _find_rating(names, options.rating, interactions.name)
     wanted = [names[at] for at in (user, item, time, rating) if at is not None]
     described, notes = _items(items, options, interactions, wanted) if items is not None else (None, ())
@@ -79,8 +79,8 @@ def _items(
     table = _open(path, options)
     names, shared = table.names, path.samefile(interactions)
     in_header = options.columns.item if options.columns.item in names else None
-    id_at = _find(names, in_header, "item", path.name) or 0
-    title_at = _find(names, options.columns.title, "title", path.name)
+    id_at = find_column(names, in_header, "item", path.name) or 0
+    title_at = find_column(names, options.columns.title, "title", path.name)
     person, _, *others = roles
     foreign = [name for name in ((person, *others) if shared else (person,)) if name in names]
     foreign = [name for name in foreign if name not in options.columns.kinds]
@@ -138,7 +138,7 @@ def cell_value(value: object, *, nested: bool = True) -> Value:
     return value if isinstance(value, float) else str(value)
 
 
-def _find(
+def find_column(
     names: Sequence[str], named: str | None, role: Literal["user", "item", "time", "title"], file: str
 ) -> int | None:
     """Index of the column for a role: the one named, or one whose name is known, in whatever case it is written."""
