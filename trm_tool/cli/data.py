@@ -55,6 +55,13 @@ def import_command(
             "deeprec.trm_tool.data.Source."
         ),
     ] = None,
+    join: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A table with further columns of items, again for each: tags.csv, or "
+            "file=info.json,on=ITEM_COLUMN:FILE_COLUMN,columns=plot+star. Without `on` its rows name items by id."
+        ),
+    ] = None,
     k_core: Annotated[
         int | None,
         typer.Option(help="Leave out people and items with fewer interactions, until none is left; 5 in the paper."),
@@ -101,6 +108,7 @@ def import_command(
     from deeprec.trm_tool.data.columns import ColumnNames
     from deeprec.trm_tool.data.importers.importing import import_data
     from deeprec.trm_tool.data.importers.interactions import FilterConfig
+    from deeprec.trm_tool.data.importers.item_joins import ItemJoin
     from deeprec.trm_tool.data.importers.own_importer import load_importer
     from deeprec.trm_tool.data.importers.own_tables import TableOptions
     from deeprec.trm_tool.data.reports import reading_bar, show_import
@@ -131,6 +139,7 @@ def import_command(
             drop_bad_rows=drop_bad_rows,
             on_progress=on_progress,
             importer=load_importer(importer) if importer else None,
+            joins=[ItemJoin.parse(each) for each in join or ()],
         )
     if as_json:
         _print_json(report.to_dict())

@@ -1,6 +1,6 @@
 """Turn a published data set or a shop's own tables into a folder of atomic files."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from deeprec.trm_tool.data.column_kinds import check_kinds
 from deeprec.trm_tool.data.folder import check_destination, data_folder
 from deeprec.trm_tool.data.importers.detection import Format, find_source
 from deeprec.trm_tool.data.importers.interactions import FilterConfig, Interactions, Selection, Stage, collect, select
+from deeprec.trm_tool.data.importers.item_joins import ItemJoin, JoinCount, join_items
 from deeprec.trm_tool.data.importers.item_values import TITLE
 from deeprec.trm_tool.data.importers.items import ColumnReport, ItemSpool
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading
@@ -66,6 +67,7 @@ def import_data(
     drop_bad_rows: bool = False,
     on_progress: OnProgress | None = None,
     importer: Importer | None = None,
+    joins: Sequence[ItemJoin] = (),
 ) -> ImportReport:
     """Read a data set as it was published and write `NAME.inter` and `NAME.item`, NAME being the folder's.
 
@@ -86,6 +88,7 @@ def import_data(
         on_progress: Called with the file and the bytes read so far.
         importer: A function of your own from `path` to a `Source`, for a format that is not known here; it goes with
             neither `data_format` nor `items` nor `options`.
+        joins: Tables with further columns of the items, joined one after another.
 
     Raises:
         DataError: a row cannot be used; the message names file and line.
@@ -103,6 +106,7 @@ def import_data(
             "one's own does not read. Leave them out."
         )
     bad = BadRows(drop=drop_bad_rows)
+    source, joined = _joined(source, joins, bad, on_progress)
     mark: dict[str, object] = {}
     with data_folder(out, mark) as staging:
         name = out.resolve().name
@@ -129,11 +133,24 @@ def import_data(
             columns=columns,
             repeated_items=spool.repeats,
             dropped=dict(bad.counts),
-            notes=(*source.notes, *mixed, *_left_out(source, spool)),
+            notes=(*source.notes, *mixed, *_left_out(source, spool), *map(str, joined)),
         )
         mark |= {"report": report.to_dict(), "filters": asdict(filters), "kinds": spool.kinds}
         (staging / "README.md").write_text(_readme(name, source, report), encoding="utf-8")
     return report
+
+
+def _joined(
+    source: Source, joins: Sequence[ItemJoin], bad: BadRows, on_progress: OnProgress | None
+) -> tuple[Source, list[JoinCount]]:
+    counts: list[JoinCount] = []
+    for join in joins:
+        if source.items is None:
+            raise ConfigError(f"{source.path} has no file of items to join {join.file} to. Name it with --items.")
+        items, count = join_items(source.items, join, _reading(bad, join.file, on_progress))
+        source = replace(source, items=items)
+        counts.append(count)
+    return source, counts
 
 
 def _reading(bad: BadRows, path: Path, on_progress: OnProgress | None) -> Reading:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from deeprec.trm_tool.data.importers.items import TITLE, ItemRow, Value, header_names
+from deeprec.trm_tool.data.importers.item_values import TITLE, Value
+from deeprec.trm_tool.data.importers.items import ItemRow, header_names
 from deeprec.trm_tool.data.importers.lines import Reading
 from deeprec.trm_tool.data.importers.own_tables import cell_value, find_column
 from deeprec.trm_tool.data.importers.source import ItemFile

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes, csv_layout, read_csv
+from deeprec.trm_tool.data.importers.formats.json_document import document_rows, read_json_document
 from deeprec.trm_tool.data.importers.formats.parquet_rows import parquet_columns, read_parquet
 from deeprec.trm_tool.data.importers.lines import Reading
 
@@ -39,6 +40,14 @@ def open_table(
             format="parquet",
             names=tuple(parquet_columns(path)),
             read=lambda reading, columns: read_parquet(path, reading, columns=columns),
+        )
+    if path.suffix.lower() == ".json":
+        names, rows = read_json_document(path)
+        return Table(
+            path=path,
+            format="json",
+            names=names,
+            read=lambda reading, columns: document_rows(rows, columns),
         )
     layout = csv_layout(path, delimiter=delimiter, quotes=quotes, encoding=encoding)
     how = {"none": "plain text", "backslash": 'escaped as \\"'}

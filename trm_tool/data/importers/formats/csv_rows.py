@@ -80,15 +80,13 @@ def read_csv(
 ) -> Iterator[tuple[int, list[str]]]:
     """Rows of a CSV file as the texts of `columns`, each with the line that it begins on.
 
+    A column is found in whatever case the header writes it, and with or without underscores.
+
     Raises:
         DataError: a column is missing, or a row cannot be parsed, for example because a quote is never closed.
     """
     layout = layout or csv_layout(path, delimiter=delimiter)
-    for name in columns:
-        if name not in layout.header:
-            has = ", ".join(layout.header)[:300]
-            raise DataError(f"{path.name}:1 has no column {name!r}; it has {has}. Correct the header.")
-    chosen = [layout.header.index(name) for name in columns]
+    chosen = [_position(name, layout.header, path) for name in columns]
     records = _records(path, reading, layout)
     next(records)
     for line, fields in records:
@@ -109,6 +107,15 @@ def check_distinct(names: Sequence[str], file: str) -> None:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(f"{file}:1 has two columns called {repeated[0]!r}. Rename one of them.")
+
+
+def _position(name: str, header: Sequence[str], path: Path) -> int:
+    if name in header:
+        return header.index(name)
+    bare = [each.replace("_", "").casefold() for each in header]
+    if bare.count(name.replace("_", "").casefold()) == 1:
+        return bare.index(name.replace("_", "").casefold())
+    raise DataError(f"{path.name}:1 has no column {name!r}; it has {', '.join(header)[:300]}. Correct the header.")
 
 
 def _find_delimiter(path: Path) -> str:
