@@ -128,7 +128,7 @@ def _columns(table: Table, join: ItemJoin) -> tuple[str, list[str]]:
     foreign = {key}
     for role in ("user", "time"):
         try:
-            foreign.add(names[find_column(names, None, role, table.path.name) or 0])  # type: ignore[arg-type]
+            foreign.add(names[find_column(names, None, role, table.path.name) or 0])
         except DataError:
             continue
     wanted = list(join.columns) or [name for name in names if name not in foreign]
