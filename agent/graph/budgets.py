@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.run_clock import run_clock
 from deeprec.agent.graph.state import AgentState, Ending, RunRequest
@@ -17,9 +20,20 @@ def ended_by_time(config: AgentConfig, last: str = "") -> Ending:
     return ended_by_budget(f"all {config.max_seconds:g} seconds spent{last}")
 
 
-def ended_by_malformed_outputs(count: int, detail: str) -> Ending:
-    """The ending of a run whose model wrote more malformed outputs than are corrected."""
-    return Ending(status="malformed", detail=f"{count} malformed outputs, the last: {detail}")
+def ended_by_malformed_output(count: int, decision: Mapping[str, Any], config: AgentConfig) -> Ending | None:
+    """The ending of a run whose model wrote something malformed; None where that is to be corrected.
+
+    Args:
+        count: Malformed outputs of the run, this one included.
+        decision: What was read of it, a `Decision` as plain data.
+        config: Says how many are corrected.
+    """
+    stopped = decision.get("stopped")  # checkpoints of earlier versions lack it
+    if stopped in ("refused", "filtered"):
+        return Ending(status=stopped, detail=decision["detail"])
+    if count <= config.max_malformed:
+        return None
+    return Ending(status=stopped or "malformed", detail=f"{count} malformed outputs, the last: {decision['detail']}")
 
 
 def spent_budget(state: AgentState, config: AgentConfig, started: float) -> Ending | None:

@@ -13,7 +13,7 @@ from langgraph.errors import GraphBubbleUp
 
 from deeprec.agent.graph.budgets import (
     ended_by_budget,
-    ended_by_malformed_outputs,
+    ended_by_malformed_output,
     ended_by_time,
     seconds_left,
     spent_budget,
@@ -151,11 +151,9 @@ class Nodes:
         ending, decision = update["ending"], update["decision"]
         if ending is None and decision["action"] == "malformed":
             count = update["malformed_count"] = state["malformed_count"] + 1
-            if count > self._config.max_malformed:
-                ending = ended_by_malformed_outputs(count, decision["detail"])
-            else:
-                ending = spent_budget({**state, **update}, self._config, started)
-                ending = ending or await self._policy_calls.correct(state, update, started)
+            ending = ended_by_malformed_output(count, decision, self._config)
+            ending = ending or spent_budget({**state, **update}, self._config, started)
+            ending = ending or await self._policy_calls.correct(state, update, started)
         asks_more = ending is None and decision["action"] == "retrieve"
         if asks_more and state["retrieval_count"] >= self._config.max_retrievals:
             ending = ended_by_budget(f"all {self._config.max_retrievals} retrievals spent")
@@ -217,9 +215,7 @@ class Nodes:
             if decision["action"] != "malformed":
                 break
             count = update["malformed_count"] = state["malformed_count"] + 1
-            ending: Ending | None = None
-            if count > self._config.max_malformed:
-                ending = ended_by_malformed_outputs(count, decision["detail"])
+            ending = ended_by_malformed_output(count, decision, self._config)
             ending = ending or await self._policy_calls.correct(state, update, started)
             if ending is not None:
                 update["ending"] = state["ending"] or ending
@@ -245,6 +241,8 @@ class Nodes:
         if status != "empty" and (not found or (is_fallback and len(found) < k)):
             own = await self._ranking_without_model(state, started)
         filled = fill_list(written, found, own, k=k, fallback=is_fallback)
+        if status == "finished" and not written:
+            status, detail = "ungrounded", "the list that the model wrote names none of the candidates"
         self._partial.listed(state["run_id"], filled, status)
         await self._recorder.finish_run(
             UUID(state["run_id"]),

@@ -133,8 +133,11 @@ class AgentOutput(TypedDict, total=False):
 
     run_id: str
     status: Status
-    """`finished`, `malformed`, `budget`, `fallback`, or `empty` where no item passes the constraints; `running` in the
-    state of a run that has not ended."""
+    """`finished`: the model wrote a list. Else what ended the run, whose list is filled where the model wrote none:
+    `budget`; `malformed`, too many unreadable turns; `truncated`, the last of them cut at the token limit;
+    `refused` by the model; `filtered` by a provider's content filter; `ungrounded`, a list that names none of the
+    candidates; `fallback`, an outage; `empty`, where no item passes the constraints. `running` in the state of a run
+    that has not ended."""
     detail: str | None
     failure: Failure | None
     """What was unavailable, where the status is `fallback`; None for every other status."""

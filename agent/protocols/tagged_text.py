@@ -50,7 +50,7 @@ def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decisi
         elif guided:
             body = text.split(BEGIN_LIST, 1)[1]
         else:
-            return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "the list was not closed"))
+            return _cut_or_malformed(cut, thought, "the list was not closed")
         lines = [line for line in body.splitlines() if line.strip()]
         found = [LIST_LINE.match(line) for line in lines]
         numbers = tuple(int(match.group(1)) for match in found if match)
@@ -59,7 +59,7 @@ def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decisi
         return Decision(action="recommend", thought=thought, numbers=numbers, unread=len(lines) - len(numbers))
     inside = _between(text, BEGIN_PREFERENCE, END_PREFERENCE)
     if inside is None:
-        return Decision(action="malformed", thought=thought, detail=_why_cut(cut, "neither a preference nor a list"))
+        return _cut_or_malformed(cut, thought, "neither a preference nor a list")
     if any(tag in inside for tag in _TAGS):
         return Decision(action="malformed", thought=thought, detail="a tag inside the preference")
     preference, why = read_preference(inside)
@@ -68,8 +68,11 @@ def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decisi
     return Decision(action="retrieve", thought=thought, preference=preference)
 
 
-def _why_cut(cut: bool, why: str) -> str:
-    return f"{why}; the token limit cut the text" if cut else why
+def _cut_or_malformed(cut: bool, thought: str | None, why: str) -> Decision:
+    if not cut:
+        return Decision(action="malformed", thought=thought, detail=why)
+    detail = f"{why}; the token limit cut the text"
+    return Decision(action="malformed", thought=thought, detail=detail, stopped="truncated")
 
 
 def _between(text: str, begin: str, end: str) -> str | None:

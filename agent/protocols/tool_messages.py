@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from pydantic import ValidationError
 
+from deeprec.agent.protocols.finish_reasons import stop_of
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_arguments import (
     ARGUMENTS,
@@ -58,15 +59,12 @@ def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
     if calls and calls[0].start is not None:
         text = text[: calls[0].start]
     thought = "\n\n".join(part for part in (thought, text.strip()) if part) or None
-    if not calls:
-        why = (
-            "a tool call with unreadable arguments" if UNREADABLE in answer.response_metadata else "no tool was called"
-        )
-        if answer.response_metadata.get("finish_reason") == "length":
-            why += "; the token limit cut the text"
-        return Decision(action="malformed", thought=thought, detail=why)
-    decisions = [_decision(call, guided=guided) for call in calls]
+    decisions = [_decision(call, guided=guided) for call in calls] or [_without_a_call(answer)]
     decision = decisions[_carried_out(decisions)]
+    if decision.action == "malformed" and (stop := stop_of(answer)):
+        kind, clause = stop
+        detail = f"{decision.detail}; {clause}" if kind == "truncated" else clause
+        decision = replace(decision, detail=detail, stopped=kind)
     if decision.action == "recommend":
         lists = list(dict.fromkeys(other for other in decisions if other.action == "recommend"))
         numbers = tuple(number for other in lists for number in other.numbers)
@@ -81,6 +79,12 @@ def carried_out(answer: AIMessage) -> int:
 
 def _carried_out(decisions: Sequence[Decision]) -> int:
     return next((at for at, decision in enumerate(decisions) if decision.action != "malformed"), 0)
+
+
+def _without_a_call(answer: AIMessage) -> Decision:
+    is_unreadable = UNREADABLE in answer.response_metadata
+    why = "a tool call with unreadable arguments" if is_unreadable else "no tool was called"
+    return Decision(action="malformed", detail=why)
 
 
 def _decision(call: WrittenCall, *, guided: bool = False) -> Decision:

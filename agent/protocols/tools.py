@@ -31,6 +31,7 @@ from pydantic import ValidationError
 from deeprec.agent.policy.chat_model_calls import ChatModelCalls
 from deeprec.agent.policy.chat_model_failures import is_outage
 from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
+from deeprec.agent.protocols.finish_reasons import finish_reason_of
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_messages import (
     as_tool_call,
@@ -173,7 +174,7 @@ class ToolsProtocol:
             decision=read_tool_calls(answer, guided=self.guided),
             completion=Completion(
                 text=str(answer.text),
-                finish_reason=answer.response_metadata.get("finish_reason"),
+                finish_reason=finish_reason_of(answer),
                 prompt_tokens=prompt_tokens,
                 completion_tokens=completion_tokens,
                 latency_ms=latency_ms,
@@ -218,6 +219,8 @@ class ToolsProtocol:
         except GraphBubbleUp:  # an interrupt of LangGraph, not an error
             raise
         except Exception as error:
+            if getattr(error, "code", None) == "content_filter":  # the provider refused the prompt
+                return AIMessage("", response_metadata={"finish_reason": "content_filter"}), _ms_since(started)
             why = str(error).splitlines()[0][:300] if str(error) else "no message"
             if isinstance(error, ContextOverflowError) or "maximum context length" in why:  # vLLM's words
                 raise ContextFullError(why) from error
@@ -226,7 +229,11 @@ class ToolsProtocol:
             raise PolicyUnavailableError(f"The chat model failed: {type(error).__name__}: {why}") from error
         if not isinstance(answer, AIMessage):
             raise PolicyUnavailableError(f"The chat model answered with {type(answer).__name__}, not an AIMessage.")
-        return answer, (time.perf_counter() - started) * 1000
+        return answer, _ms_since(started)
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
 
 
 def _texts(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:

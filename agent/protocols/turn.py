@@ -21,6 +21,10 @@ class ContextFullError(PolicyError):
     """The conversation has outgrown the model's context: a budget that is spent, not a model that is unavailable."""
 
 
+Stop = Literal["truncated", "refused", "filtered"]
+"""What stops a model before its answer is whole: the token limit, the model itself, or a content filter."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Briefing:
     """What the opening prompt is made of."""
@@ -59,6 +63,9 @@ class Decision:
     """Lines of the list that name no number."""
     detail: str | None = None
     """Why the text is malformed."""
+    stopped: Stop | None = None
+    """What stopped the model, where a malformed text is due to that. A refusal and a filter end the exploration at
+    once; a text that was cut is corrected like any other, and names the ending if it is the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

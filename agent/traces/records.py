@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 Node = Literal["reason", "rank"]
 Action = Literal["retrieve", "recommend", "malformed", "unavailable"]
 Source = Literal["written", "filled", "fallback"]
-Outcome = Literal["finished", "malformed", "budget", "fallback", "empty"]
-Status = Literal["running", "finished", "malformed", "budget", "fallback", "empty"]
+Outcome = Literal[
+    "finished", "malformed", "budget", "fallback", "empty", "ungrounded", "truncated", "refused", "filtered"
+]
+Status = Literal[
+    "running", "finished", "malformed", "budget", "fallback", "empty", "ungrounded", "truncated", "refused", "filtered"
+]
 Kind = Literal["agent", "scored", "derived"]
 Part = Literal["tokens", "texts", "settings", "scores"]
 """A group of columns that a reader can leave out: token ids and log-probabilities; texts, thoughts and messages of

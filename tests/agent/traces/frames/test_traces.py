@@ -61,7 +61,10 @@ def test_columns_have_types_that_do_not_depend_on_the_rows(store: TraceStore, ma
     assert str(runs.started_at.dtype) == "datetime64[us, UTC]"
     assert str(runs.seed.dtype) == "Int64"
     assert runs.incomplete.dtype == bool
-    assert list(runs.status.cat.categories) == ["running", "finished", "malformed", "budget", "fallback", "empty"]
+    assert list(runs.status.cat.categories) == [
+        *("running", "finished", "malformed", "budget", "fallback", "empty"),
+        *("ungrounded", "truncated", "refused", "filtered"),
+    ]
     assert str(turns.action.dtype) == "category"
     assert found.score.dtype == np.float64
     assert str(found.is_target.dtype) == "boolean"
