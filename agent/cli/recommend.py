@@ -28,13 +28,13 @@ from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.visible_text import visible, visible_json
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
+from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
     DEFAULT_ARTIFACT,
     ColumnOptions,
     DataOption,
     JsonOption,
-    split_names,
 )
 
 app = typer.Typer(add_completion=False)
@@ -53,7 +53,7 @@ def recommend(
     *,
     user: Annotated[str | None, typer.Option(help="Recommend to this user of --data, by the whole history.")] = None,
     history: Annotated[
-        str | None, typer.Option(help="Recommend by this history: item ids separated by commas, the latest last.")
+        list[str] | None, typer.Option(help=f"Recommend by this history, the latest last. {IDS_HELP}.")
     ] = None,
     message: Annotated[
         str | None, typer.Option(help='What the person asks for, in words: "something lighter".')
@@ -91,7 +91,7 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items to one person, and log the run. The API key is read from DEEPREC_API_KEY or OPENAI_API_KEY."""
-    if (user is None) == (history is None):
+    if (user is None) == (not history):
         raise ConfigError(
             "A list is for one person: give either --user ID, or --history ID,ID,… (--history '' for a stranger)."
         )
@@ -101,7 +101,7 @@ def recommend(
         dataset = columns.read(data)
         items = _history(user, dataset, retriever, artifact, named=data is not None)
     else:
-        items = split_names(history)
+        items = read_ids(history, retriever.catalogue)
     lineage = Lineage(**_given(tenant=tenant, user_id=user, seed=seed))  # type: ignore[typeddict-item]
     request = AgentInput(history=list(items), message=message, lineage=lineage)
     with spans_to(otel_endpoint) as spans:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from deeprec.trm_tool.cli.item_ids import read_ids
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import ColumnOption, JsonOption, TextColumns, split_names
 
@@ -83,14 +84,22 @@ def update(
 @app.command()
 def remove(
     artifact: ArtifactArgument,
-    item_ids: Annotated[list[str], typer.Argument(help="Ids of items, separated by spaces.", metavar="ID...")],
+    item_ids: Annotated[
+        list[str],
+        typer.Argument(
+            help="Ids of items, each an argument of its own; or one @FILE with one id a line.", metavar="ID..."
+        ),
+    ],
     out: Out = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take items out of every answer; histories may still hold them."""
     retriever, before = _load(artifact)
-    retriever.remove_items(item_ids)
-    _finish(retriever, before, out or artifact, "removed", len(set(item_ids)), as_json)
+    removed = (
+        item_ids if len(item_ids) > 1 or not item_ids[0].startswith("@") else read_ids(item_ids, retriever.catalogue)
+    )
+    retriever.remove_items(removed)
+    _finish(retriever, before, out or artifact, "removed", len(set(removed)), as_json)
 
 
 def _load(artifact: Path) -> tuple["Retriever", str]:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.trm_tool.bounded_json import parse_json
+from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids, show_ids
 from deeprec.trm_tool.cli.items import app as items_app
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
@@ -19,7 +21,6 @@ from deeprec.trm_tool.cli.options import (
     ColumnOptions,
     DataOption,
     JsonOption,
-    split_names,
 )
 from deeprec.trm_tool.errors import ConfigError, UnknownItemError
 from deeprec.trm_tool.progress import training_bar
@@ -101,22 +102,21 @@ def train(
     console.print(table)
     for line in _trust_lines(metrics["trust"]):
         console.print(Text(line), soft_wrap=True)
-    console.print(
-        Text(f"Wrote {out}. Search with it: deeprec trm search {out} --history {_example(dataset)}"), soft_wrap=True
-    )
+    command = f"deeprec trm search {quote(str(out))} {show_ids('--history', dataset.history(dataset.users[0])[-3:])}"
+    console.print(Text(f"Wrote {out}. Search with it: {command}"), soft_wrap=True)
 
 
 @app.command()
 def search(
     artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
-    history: Annotated[str | None, typer.Option(help="Item ids, separated by commas, the latest last.")] = None,
+    history: Annotated[list[str] | None, typer.Option(help=f"{IDS_HELP}. The latest last.")] = None,
     preference: Annotated[str | None, typer.Option(help='The preference in words: "comedy; 1990s".')] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Items to list.")] = 10,
     trust: Annotated[
         float | None,
         typer.Option(help="Weight of the preference beside the history, 0 to 1.", show_default="the artifact's"),
     ] = None,
-    exclude: Annotated[str | None, typer.Option(help="Item ids, separated by commas, that must not come back.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help=f"What must not come back. {IDS_HELP}.")] = None,
     where: Annotated[
         str | None,
         typer.Option(help='Constraints as JSON: {"release_year": {"min": 1990}, "class": {"in": ["Comedy"]}}'),
@@ -134,11 +134,11 @@ def search(
     retriever = Retriever.load(artifact)
     try:
         found = retriever.retrieve(
-            split_names(history),
+            read_ids(history, retriever.catalogue),
             preference,
             k=k,
             trust=trust,
-            exclude=split_names(exclude),
+            exclude=read_ids(exclude, retriever.catalogue),
             where=conditions,
             include_seen=include_seen,
             diversity=diversity,
@@ -229,10 +229,6 @@ def _trust_lines(curve: dict[str, Any]) -> list[str]:
             "(--where) still hold; preferences need more people, or items with distinctive attributes."
         )
     return lines
-
-
-def _example(dataset: "Dataset") -> str:
-    return ",".join(dataset.history(dataset.users[0])[-3:])
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, object]]:
