@@ -223,6 +223,10 @@ def import_requests_command(
             "message, targets, shown, chosen, history, where, sender."
         ),
     ] = None,
+    interactions: Annotated[
+        Path | None,
+        typer.Option(help="A folder of RecBole atomic files: what people of a log had before is in the histories too."),
+    ] = None,
     last_message: Annotated[
         bool, typer.Option("--last-message", help="The message of a log is what was written last, as in a search box.")
     ] = False,
@@ -259,6 +263,7 @@ def import_requests_command(
             catalogue=catalogue,
             data_format=data_format,
             log=LogOptions(columns=_columns(column), delimiter=delimiter, encoding=encoding, last_message=last_message),
+            interactions=interactions,
             dialogues=DialogueOptions(links=links, films=films, keep_names=names),
             drop_bad_rows=drop_bad_rows,
             on_progress=on_progress,

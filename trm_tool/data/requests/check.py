@@ -1,5 +1,6 @@
 """A report on a file of requests: its content, the rows that cannot be used, and what weakens it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,8 @@ from deeprec.trm_tool.data.requests.known_items import with_known_items
 from deeprec.trm_tool.data.requests.request import MAX_MESSAGE_CHARS, Request
 from deeprec.trm_tool.data.requests.request_file import marks_of, read_requests
 from deeprec.trm_tool.recommender import CatalogueView
+
+_LAST_ARTICLE = re.compile(r", (the|an?)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,8 @@ class RequestReport:
     unknown_ids: dict[str, int] | None
     """Field -> ids that the named catalogue lacks, and under `requests` how many it leaves without a target; None where
     no catalogue was named."""
+    named_targets: int | None
+    """Requests whose message names the title of a target, for titles of several words; None as above."""
     problems: tuple[Problem, ...]
     """Kinds of rows that the strict reader refuses."""
     warnings: tuple[str, ...]
@@ -72,7 +77,7 @@ def check_requests(path: Path, *, catalogue: CatalogueView | None = None) -> Req
     """
     path, problems = Path(path), _Problems(drop=True)
     marks = marks_of(path)
-    found = _Sums()
+    found = _Sums(catalogue)
     requests = read_requests(path, Reading(problems), catalogue=catalogue)
     unknown = None if catalogue is None else Counter[str](requests=0)
     for _ in found.over(requests) if catalogue is None else with_known_items(found.over(requests), catalogue, unknown):
@@ -105,6 +110,7 @@ def check_requests(path: Path, *, catalogue: CatalogueView | None = None) -> Req
         },
         without_history=found.counts["no history"],
         unknown_ids=None if unknown is None else dict(unknown),
+        named_targets=None if catalogue is None else found.counts["named"],
         problems=tuple(problems.found.values()),
         warnings=tuple(_warnings(found, unknown, has_marks=marks is not None)),
     )
@@ -123,6 +129,7 @@ class _Problems(BadRows):
 
 @dataclass(slots=True)
 class _Sums:
+    catalogue: CatalogueView | None
     counts: Counter[str] = field(default_factory=Counter)
     targets: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
@@ -160,6 +167,7 @@ class _Sums:
                 "shown": request.shown is not None,
                 "chosen": request.chosen is not None,
                 "no history": not request.history,
+                "named": self.catalogue is not None and _names_a_target(request, self.catalogue),
             }
         )
 
@@ -178,10 +186,24 @@ def _warnings(found: _Sums, unknown: Counter[str] | None, *, has_marks: bool) ->
         yield f"{_share(silent, requests)} requests have no message: they are histories alone."
     if found.counts["cut"]:
         yield f"{_share(found.counts['cut'], requests)} messages are cut at {MAX_MESSAGE_CHARS:,} characters."
+    if found.counts["named"]:
+        yield f"{_share(found.counts['named'], requests)} requests name the title of a target in the message."
     if not has_marks:
         yield "The file names no catalogue, so that nothing tells whether its ids are those of another one."
     if unknown is not None and unknown["requests"]:
         yield f"{_share(unknown['requests'], requests)} requests have targets that the catalogue lacks, and no other."
+
+
+def _names_a_target(request: Request, catalogue: CatalogueView) -> bool:
+    message = _words(request.message)
+    titles = [_words(catalogue.item(target).title) for target in request.targets if target in catalogue]
+    return any(title.count(" ") > 2 and title in message for title in titles)
+
+
+def _words(text: str) -> str:
+    """The words of a text in lower case, with a space around each."""
+    words = re.findall(r"\w+", _LAST_ARTICLE.sub("", text.casefold()))
+    return f" {' '.join(words)} "
 
 
 def _share(part: int, whole: int) -> str:

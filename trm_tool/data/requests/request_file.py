@@ -60,6 +60,7 @@ def marks_of(path: Path) -> CatalogueMarks | None:
     """
     if not path.is_file():
         raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name a file of requests.")
+    _check_suffix(path, DataError)
     if is_parquet(path):
         with _parquet(path, lambda: 0) as file:
             header = _parsed((file.schema_arrow.metadata or {}).get(b"deeprec", b""))
@@ -117,8 +118,7 @@ def write_requests(path: Path, requests: Iterable[Request], *, catalogue: Catalo
 
 def check_request_file(path: Path) -> None:
     """Raise ConfigError when a file of requests written to `path` would overwrite something else, or has no suffix."""
-    if bare_suffix(path) not in JSON_SUFFIXES and not is_parquet(path):
-        raise ConfigError(f"{path} has no suffix of a file of requests. {_NAMES}")
+    _check_suffix(path, ConfigError)
     if not path.exists():
         return
     try:
@@ -132,6 +132,11 @@ def check_request_file(path: Path) -> None:
 def is_parquet(path: Path) -> bool:
     """Whether a file of requests is Parquet by its name."""
     return path.suffix.lower() in PARQUET_SUFFIXES
+
+
+def _check_suffix(path: Path, error: type[DataError | ConfigError]) -> None:
+    if bare_suffix(path) not in JSON_SUFFIXES and not is_parquet(path):
+        raise error(f"{path} has no suffix of a file of requests. {_NAMES}")
 
 
 def _requests(path: Path, reading: Reading) -> Iterator[Request]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deeprec.trm_tool import DataError
+from deeprec.trm_tool import Catalogue, DataError, Item
 from deeprec.trm_tool.data import (
     Request,
     check_requests,
@@ -49,6 +49,27 @@ def test_the_check_reports_what_a_file_holds_and_what_weakens_it(tmp_path: Path)
     for part in ("1 of 3 requests were made from attributes", "1 of 3 requests have no target", "names no catalogue"):
         assert part in warnings
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_a_message_that_names_a_target_is_counted(tmp_path: Path) -> None:
+    catalogue = Catalogue(
+        [Item(id="1", title="Long Winter, The"), Item(id="2", title="It"), Item(id="3", title="A")], {}
+    )
+    messages = ["like the LONG  winter?", "is it long, winter", "a winter long ago"]
+    requests = [Request(conversation=text, message=text, targets=("1", "2", "3", "9")) for text in messages]
+    write_requests(tmp_path / "r.jsonl", requests, catalogue=catalogue)
+    report = check_requests(tmp_path / "r.jsonl", catalogue=catalogue)
+    assert report.named_targets == 2
+    assert "2 of 3 requests name the title of a target in the message." in report.warnings
+
+
+def test_what_is_neither_a_folder_nor_a_file_of_requests_is_refused_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title\n")
+    code, _, err = run_command(capsys, "data", "check", tmp_path / "items.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "items.csv has no suffix of a file of requests" in err
 
 
 def test_the_command_checks_a_file_against_a_folder_of_data(

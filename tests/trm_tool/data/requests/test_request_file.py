@@ -160,7 +160,7 @@ def test_what_is_no_file_of_requests_is_refused_in_one_line(tmp_path: Path) -> N
 
 def test_a_file_that_is_damaged_later_is_named_with_the_row(tmp_path: Path) -> None:
     path = tmp_path / "requests.parquet"
-    write_requests(path, (Request(conversation=str(n), message=f"message {n * n}") for n in range(5_000)))
+    write_requests(path, (Request(conversation=str(n), message=f"message {n * n}") for n in range(2_000)))
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 200] = bytes(200)

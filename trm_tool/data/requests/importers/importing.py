@@ -12,6 +12,7 @@ from deeprec.trm_tool.data.catalogue_folder import read_catalogue
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading, first_line
 from deeprec.trm_tool.data.requests.importers.film_links import LINKS, FilmLinks, read_films, read_links
 from deeprec.trm_tool.data.requests.importers.log_columns import LogOptions
+from deeprec.trm_tool.data.requests.importers.past_items import PastItems
 from deeprec.trm_tool.data.requests.importers.redial import read_redial
 from deeprec.trm_tool.data.requests.importers.shop_log import read_log
 from deeprec.trm_tool.data.requests.known_items import with_known_items
@@ -72,6 +73,7 @@ def import_requests(
     catalogue: Path | None = None,
     data_format: RequestFormat | None = None,
     log: LogOptions | None = None,
+    interactions: Path | None = None,
     dialogues: DialogueOptions | None = None,
     drop_bad_rows: bool = False,
     on_progress: OnProgress | None = None,
@@ -84,6 +86,7 @@ def import_requests(
         catalogue: The folder of the items (`read_catalogue`); dialogues need it, a log is checked against it.
         data_format: The format; None finds it by the first line.
         log: How a log is read.
+        interactions: A folder of atomic files; what a log's people had before is then in the histories too.
         dialogues: How dialogues are read.
         drop_bad_rows: Leave out and count rows that cannot be used; otherwise the first one is the error.
         on_progress: Called with the file and the bytes read so far.
@@ -120,7 +123,8 @@ def import_requests(
             keep_names=options.keep_names,
         )
     else:
-        requests = read_log(path, log or LogOptions(), reading, left_out, catalogue=items)
+        past = None if interactions is None else PastItems(interactions)
+        requests = read_log(path, log or LogOptions(), reading, left_out, catalogue=items, past=past)
         if items is not None:
             requests = with_known_items(requests, items, unknown)
     counts, conversations = Counter[str](), set[str]()

@@ -10,6 +10,7 @@ from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.data.importers.lines import Reading
 from deeprec.trm_tool.data.importers.values import parse_time
 from deeprec.trm_tool.data.requests.importers.log_columns import LogOptions, Role, read_rows
+from deeprec.trm_tool.data.requests.importers.past_items import PastItems, in_seconds
 from deeprec.trm_tool.data.requests.request import MAX_MESSAGE_CHARS, Request, RequestFieldError, request_of
 from deeprec.trm_tool.recommender import CatalogueView
 from deeprec.trm_tool.text import plain
@@ -19,8 +20,6 @@ MAX_HISTORY = 200
 """Items of a history that is made of a person's earlier requests, the latest."""
 _ID_ROLES: tuple[Role, ...] = ("targets", "shown", "chosen", "history")
 _PEOPLE = frozenset({"user", "customer", "person", "human", "client", "shopper", "visitor", "guest", "seeker", "buyer"})
-_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
-"""From which size on a time is in nano-, micro- or milliseconds, and how many of these a second has."""
 
 
 def read_log(
@@ -30,6 +29,7 @@ def read_log(
     left_out: Counter[str],
     *,
     catalogue: CatalogueView | None = None,
+    past: PastItems | None = None,
 ) -> Iterator[Request]:
     """Read the requests of a shop's log, in order of time where every row has one, otherwise in its own.
 
@@ -44,6 +44,7 @@ def read_log(
         reading: It takes rows that cannot be used, and the progress.
         left_out: It counts rows and items that give no request, by the reason.
         catalogue: It decides whether a cell is one id, where an id may hold `|`, `;` or a comma.
+        past: What people had before, which then begins the history; every row needs a person and a time.
 
     Raises:
         ConfigError: an option names no role.
@@ -52,7 +53,7 @@ def read_log(
     entries = list(_entries(path, options, reading, left_out, catalogue))
     if all(entry.time is not None for entry in entries):
         entries.sort(key=lambda entry: entry.time or 0)
-    yield from _Requests(path.name, reading, left_out, only_last=options.last_message).of(entries)
+    yield from _Requests(path.name, reading, left_out, past, only_last=options.last_message).of(entries)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,8 +124,11 @@ def _entry(line: int, row: Mapping[Role, Any], catalogue: CatalogueView | None) 
 class _Requests:
     """What is known of conversations and people while a log is gone through."""
 
-    def __init__(self, file: str, reading: Reading, left_out: Counter[str], *, only_last: bool) -> None:
+    def __init__(
+        self, file: str, reading: Reading, left_out: Counter[str], past: PastItems | None, *, only_last: bool
+    ) -> None:
         self._file, self._reading, self._left_out, self._only_last = file, reading, left_out, only_last
+        self._past = past
         self._words: dict[str, str] = defaultdict(str)
         self._turns: Counter[str] = Counter()
         self._taken: dict[str, dict[str, None]] = defaultdict(dict)  # by person, or by a conversation without one
@@ -138,7 +142,11 @@ class _Requests:
             turn = self._turns[conversation] if entry.turn is None else entry.turn
             self._turns[conversation] += 1
             taken = self._taken[f"conversation {conversation}" if entry.person is None else f"person {entry.person}"]
-            history = list(taken)[-MAX_HISTORY:] if entry.history is None else entry.history
+            try:
+                history = self._history(entry, taken)
+            except RequestFieldError as error:
+                self._bad(entry, error)
+                continue
             targets = list(dict.fromkeys(entry.items["targets"] or entry.items["chosen"] or ()))
             new = [item for item in targets if item not in set(history)]
             taken.update(dict.fromkeys(targets))
@@ -163,8 +171,7 @@ class _Requests:
             try:
                 request = request_of(given)
             except RequestFieldError as error:
-                why = f"has a problem: {error}"
-                self._reading.bad.add(f"rows with an unusable {error.field}", self._file, entry.line, why)
+                self._bad(entry, error)
                 continue
             first = self._lines.setdefault((conversation, turn), entry.line)
             if first == entry.line:
@@ -172,6 +179,24 @@ class _Requests:
             else:
                 why = f"repeats turn {turn} of conversation {conversation[:80]!r} of line {first}."
                 self._reading.bad.add("repeated turns of a conversation", self._file, entry.line, why)
+
+    def _history(self, entry: _Entry, taken: Mapping[str, None]) -> list[str]:
+        if entry.history is not None:
+            return entry.history
+        if self._past is None:
+            return list(taken)[-MAX_HISTORY:]
+        if entry.person is None or entry.time is None:
+            raise RequestFieldError(
+                "time" if entry.person else "person", "is missing, and with --interactions every row needs it."
+            )
+        if entry.person not in self._past:
+            self._left_out["histories of people whom the interactions lack"] += 1
+        had = self._past.before(entry.person, entry.time, MAX_HISTORY)
+        return [*had, *(item for item in taken if item not in set(had))][-MAX_HISTORY:]
+
+    def _bad(self, entry: _Entry, error: RequestFieldError) -> None:
+        kind, why = f"rows with an unusable {error.field}", f"has a problem: {error}"
+        self._reading.bad.add(kind, self._file, entry.line, why)
 
     def _words_so_far(self, entry: _Entry) -> str:
         if entry.conversation is None or self._only_last:
@@ -222,4 +247,4 @@ def _seconds(value: Any) -> float | None:
     time = parse_time(value)
     if time is None:
         raise RequestFieldError("time", f"is {repr(value)[:80]}, which is neither a number nor a date.")
-    return time / next((unit for size, unit in _UNITS if abs(time) > size), 1)
+    return in_seconds(time)

@@ -23,13 +23,19 @@ def run_import(tmp_path: Path) -> Import:
         *,
         drop: bool = False,
         catalogue: Path | None = None,
+        interactions: Path | None = None,
         **how: Any,
     ) -> tuple[list[Request], RequestImport]:
         path = tmp_path / name
         text = content if isinstance(content, str) else "".join(f"{json.dumps(row)}\n" for row in content)
         path.write_text(text, encoding=how.get("encoding") or "utf-8")
         report = import_requests(
-            path, tmp_path / "out.jsonl", log=LogOptions(**how), drop_bad_rows=drop, catalogue=catalogue
+            path,
+            tmp_path / "out.jsonl",
+            log=LogOptions(**how),
+            drop_bad_rows=drop,
+            catalogue=catalogue,
+            interactions=interactions,
         )
         assert report.format == "log"
         return list(read_requests(tmp_path / "out.jsonl")), report
@@ -66,6 +72,32 @@ def test_a_search_log_becomes_requests_with_what_people_took_before(run_import: 
         "requests whose items the history has already": 1,
         "requests without an item": 1,
     }
+
+
+def test_interactions_give_what_people_had_before_they_asked(run_import: Import, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "shop.item").write_text("item_id:token\ta:token\n")
+    had = [("anna", "t3", 300), ("bert", "t9", 100), ("anna", "t1", 100), ("anna", "t2", 200), ("anna", "t4", 400)]
+    lines = "".join(f"{person}\t{item}\t{1_764_000_000_000 + time * 1000}\n" for person, item, time in had)
+    (shop / "shop.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + lines)
+
+    def asked(person: str | None, time: int, item: str) -> dict[str, Any]:
+        return {"user": person, "query": "tea", "item": item, "time": 1_764_000_000 + time}
+
+    rows = [asked("anna", 250, "m1"), asked("anna", 300, "t3"), asked("anna", 350, "t1"), asked("carl", 350, "t1")]
+    requests, report = run_import(rows, "log.jsonl", interactions=shop)
+    assert [(request.history, request.targets) for request in requests] == [
+        (("t1", "t2"), ("m1",)),
+        (("t1", "t2", "m1"), ("t3",)),  # what was taken at that very time is not before it
+        ((), ("t1",)),
+    ]
+    assert report.left_out["requests whose items the history has already"] == 1
+    assert report.left_out["histories of people whom the interactions lack"] == 1
+    with pytest.raises(DataError, match=r"log.jsonl:1 has a problem: person is missing, and with --interactions"):
+        run_import([asked(None, 1, "m1")], "log.jsonl", interactions=shop)
+    with pytest.raises(DataError, match="time is missing"):
+        run_import([{"user": "anna", "query": "tea", "item": "m1"}], "log.jsonl", interactions=shop)
 
 
 def test_in_a_conversation_the_message_is_the_persons_words_so_far(run_import: Import) -> None:
