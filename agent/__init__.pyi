@@ -15,7 +15,10 @@ from .graph.partial_results import (
 )
 from .graph.rank_fusion import fuse_rankings as fuse_rankings
 from .graph.recommend_tool import make_recommend_tool as make_recommend_tool
-from .graph.recommender_calls import RetrieverUnavailableError as RetrieverUnavailableError
+from .graph.recommender_calls import (
+    ItemFilter as ItemFilter,
+    RetrieverUnavailableError as RetrieverUnavailableError,
+)
 from .graph.resume import aresume_thread as aresume_thread, resume_thread as resume_thread
 from .graph.state import (
     AgentInput as AgentInput,
@@ -50,6 +53,7 @@ from .protocols.tagged_text import read_tagged as read_tagged
 from .protocols.tool_messages import read_tool_calls as read_tool_calls
 from .protocols.tools import ToolsProtocol as ToolsProtocol
 from .protocols.turn import (
+    AdjustableProtocol as AdjustableProtocol,
     AgentProtocol as AgentProtocol,
     Allowance as Allowance,
     Briefing as Briefing,

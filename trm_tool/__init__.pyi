@@ -39,6 +39,7 @@ from .recommender import (
     AsyncRecommender as AsyncRecommender,
     BatchRecommender as BatchRecommender,
     CatalogueView as CatalogueView,
+    ItemVectors as ItemVectors,
     Query as Query,
     Recommender as Recommender,
     RecommenderIdentity as RecommenderIdentity,

@@ -222,6 +222,14 @@ class BatchRecommender(Recommender, Protocol):
         """1-based rank of an item for each query, int64 (n,); an item that its query masks ranks after all others."""
 
 
+@runtime_checkable
+class ItemVectors(Protocol):
+    """A recommender that knows how similar its items are; lists are made diverse by it, else by attributes."""
+
+    def item_vectors(self, item_ids: Sequence[str], /) -> NDArray[np.float32]:
+        """Vectors of items of the catalogue, of unit length, float32 (n, width)."""
+
+
 def retrieve_batch(recommender: Recommender, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
     """Retrieve for many queries, in one call where the recommender can.
 

@@ -23,7 +23,9 @@ from langgraph.types import All, RetryPolicy
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.graph.nodes import Nodes
-from deeprec.agent.graph.request import check_keys
+from deeprec.agent.graph.recommender_calls import ItemFilter
+from deeprec.agent.graph.request import take_input
+from deeprec.agent.graph.request_settings import AgentContext
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState
 from deeprec.agent.policy.completion import CompletionPolicy, SamplingConfig
 from deeprec.agent.protocols import AgentProtocol, Prompts, TaggedProtocol, ToolsProtocol
@@ -39,6 +41,7 @@ def build_graph(
     prompts: Prompts | None = None,
     config: AgentConfig | None = None,
     recorder: Recorder | None = None,
+    item_filter: ItemFilter | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     cache: BaseCache[Any] | None = None,
@@ -47,7 +50,7 @@ def build_graph(
     interrupt_after: All | list[str] | None = None,
     debug: bool = False,
     name: str = "deeprec",
-) -> CompiledStateGraph[AgentState, None, AgentInput, AgentOutput]:
+) -> CompiledStateGraph[AgentState, Any, AgentInput, AgentOutput]:
     """Build the agent: a graph from `AgentInput` to `AgentOutput`.
 
     It can be invoked or streamed, synchronously or not, used as a node of another graph, or handed to another agent
@@ -62,6 +65,8 @@ def build_graph(
         prompts: The texts that the model is shown, where they are not the default ones.
         config: Budgets and sizes.
         recorder: Where runs are logged; nowhere by default.
+        item_filter: A function, synchronous or not, that takes item ids and returns those that may be recommended at
+            this moment, such as what is in stock. It is asked after each retrieval and once more for the final list.
         retry_policy: LangGraph's, for nodes that raise. Unavailable policies and recommenders are retried without one.
         checkpointer: LangGraph's own persistence, for resuming, interrupts and threads.
         cache: LangGraph's cache, for nodes of your own that have a cache policy.
@@ -82,9 +87,10 @@ def build_graph(
         prompts=prompts,
         config=config,
         recorder=recorder,
+        item_filter=item_filter,
         retry_policy=retry_policy,
     )
-    compiled = graph.compile(
+    return graph.compile(
         checkpointer=checkpointer,
         cache=cache,
         store=store,
@@ -93,9 +99,6 @@ def build_graph(
         debug=debug,
         name=name,
     )
-    # What LangGraph's own start node reads is the only place where keys that the graph does not know can still be seen.
-    compiled.nodes[START].mapper = check_keys
-    return compiled
 
 
 def build_state_graph(
@@ -106,8 +109,9 @@ def build_state_graph(
     prompts: Prompts | None = None,
     config: AgentConfig | None = None,
     recorder: Recorder | None = None,
+    item_filter: ItemFilter | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-) -> StateGraph[AgentState, None, AgentInput, AgentOutput]:
+) -> StateGraph[AgentState, Any, AgentInput, AgentOutput]:
     """Build the agent's graph and leave it uncompiled, so that nodes and edges can be added.
 
     Args, Raises: as `build_graph`.
@@ -117,8 +121,9 @@ def build_state_graph(
         `recommendations`; a node that begins with `graph.add_edge("finish", …)` gets it in its state.
     """
     config = config or AgentConfig()
-    nodes = Nodes(make_protocol(policy, protocol, config, prompts), recommender, config, recorder or NullRecorder())
-    graph = StateGraph(AgentState, input_schema=AgentInput, output_schema=AgentOutput)
+    called = make_protocol(policy, protocol, config, prompts)
+    nodes = Nodes(called, recommender, config, recorder or NullRecorder(), item_filter)
+    graph = _AgentGraph(AgentState, AgentContext, input_schema=AgentInput, output_schema=AgentOutput)
     for name in ("prepare", "reason", "retrieve", "rank", "finish"):
         graph.add_node(name, _node(nodes, name), retry_policy=retry_policy)
     graph.add_edge(START, "prepare")
@@ -128,6 +133,17 @@ def build_state_graph(
     graph.add_edge("rank", "finish")
     graph.add_edge("finish", END)
     return graph
+
+
+class _AgentGraph(StateGraph[AgentState, Any, AgentInput, AgentOutput]):
+    """The agent's graph, which reads its input however it is compiled."""
+
+    def compile(self, *args: Any, **options: Any) -> CompiledStateGraph[AgentState, Any, AgentInput, AgentOutput]:
+        """Compile the graph, as `StateGraph.compile`."""
+        compiled = super().compile(*args, **options)
+        # LangGraph drops unknown keys after its start node, so that this is the only place that still sees them.
+        compiled.nodes[START].mapper = take_input
+        return compiled
 
 
 def after_prepare(state: AgentState) -> str:

@@ -1,13 +1,14 @@
 """The settings of an agent run: their names, defaults, ranges and meaning, for programs, files and commands alike.
 
 A new setting is one field of `AgentConfig`. The `agent` block of suites and loops, the options of `deeprec recommend`
-and the `config` of a logged run follow from the fields. Its default must leave runs as they were before it came: older
-runs, which do not name it, are replayed with the default.
+and the `config` of a logged run follow from the fields, and a request may set each for its own run, unless the field is
+marked `FIXED_AT_BUILD`. Its default must leave runs as they were before it came: older runs, which do not name it, are
+replayed with the default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cache
@@ -18,6 +19,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from deeprec.trm_tool import ConfigError
 
 _Count = Annotated[int, Field(ge=1)]
+FIXED_AT_BUILD = object()
+"""The mark of a setting that holds for every run of a graph, so that no request can change it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ class AgentConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(use_attribute_docstrings=True)
 
-    guided: bool = False
+    guided: Annotated[bool, FIXED_AT_BUILD] = False
     """Whether the server holds the model to the format (vLLM's structured outputs), for models too small to keep it by
     themselves. Guided runs warm a policy up; the RL trainer refuses them."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
@@ -44,6 +47,9 @@ class AgentConfig:
     trust: Annotated[float, Field(ge=0, le=1)] | None = None
     """How far the recommender trusts a preference, 0 to 1. Without it the recommender uses what its training found for
     preferences that are true; what a model guesses from the same history deserves less."""
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How much the list shown avoids items that are similar to those above them, 0 to 1; 0 shows it as it was ranked.
+    The trace keeps what the model wrote beside it. From 0.1 to 0.3 a list widens and stays relevant."""
     max_history: _Count = 20
     """Latest items of the history that the prompt shows. The recommender always gets the whole history."""
     strict_history: bool = False
@@ -81,6 +87,14 @@ class AgentConfig:
             )
 
 
+REQUEST_SETTINGS = tuple(
+    field.name
+    for field in fields(AgentConfig)
+    if FIXED_AT_BUILD not in getattr(get_type_hints(AgentConfig, include_extras=True)[field.name], "__metadata__", ())
+)
+"""The settings that a request may set for its own run."""
+
+
 @cache
 def _adapters() -> dict[str, TypeAdapter[Any]]:
     """Setting -> what validates its type and range."""
@@ -98,13 +112,35 @@ def make_agent_config(named: Mapping[str, Any], **defaults: Any) -> AgentConfig:
     Raises:
         ConfigError: there is no such setting, or `AgentConfig` refuses a value.
     """
-    known = [field.name for field in fields(AgentConfig)]
-    if unknown := [name for name in named if name not in known]:
-        close = get_close_matches(unknown[0], known, n=1)
-        choice = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(known)}."
-        raise ConfigError(f"The agent has no setting {unknown[0]!r}. {choice}")
-    given = {**defaults, **named}
-    if "min_retrievals" in given:
-        return AgentConfig(**given)
-    config = AgentConfig(**given, min_retrievals=0)
-    return replace(config, min_retrievals=min(AgentConfig().min_retrievals, config.max_retrievals))
+    check_setting_names(named, [field.name for field in fields(AgentConfig)])
+    return _with(AgentConfig(), {**defaults, **named})
+
+
+def adjust_agent_config(config: AgentConfig, named: Mapping[str, Any]) -> AgentConfig:
+    """Make the settings of one run: those of its graph, with what its request names in their place.
+
+    Args:
+        config: The settings that the graph was built with.
+        named: Setting -> value, of `REQUEST_SETTINGS`. `min_retrievals` is lowered as in `make_agent_config`.
+
+    Raises:
+        ConfigError: a request cannot set a name, or `AgentConfig` refuses a value.
+    """
+    check_setting_names(named, REQUEST_SETTINGS)
+    return _with(config, named) if named else config
+
+
+def check_setting_names(named: Iterable[object], known: Sequence[str]) -> None:
+    """Raise ConfigError for the first name that is not a known setting, with the one that it resembles."""
+    for name in named:
+        if name not in known:
+            close = get_close_matches(str(name), known, n=1)
+            choice = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(known)}."
+            raise ConfigError(f"The agent has no setting {str(name)[:80]!r}. {choice}")
+
+
+def _with(config: AgentConfig, named: Mapping[str, Any]) -> AgentConfig:
+    if "min_retrievals" in named:
+        return replace(config, **named)
+    lowered = replace(config, **named, min_retrievals=0)
+    return replace(lowered, min_retrievals=min(config.min_retrievals, lowered.max_retrievals))

@@ -35,7 +35,7 @@ def fill_list(
     candidates: Sequence[Candidate],
     own_ranking: Sequence[RankedItem],
     *,
-    k: int,
+    k: int | None,
     fallback: bool,
 ) -> list[RecommendationRecord]:
     """Make the list that a person gets.
@@ -44,7 +44,7 @@ def fill_list(
     recommender's own ranking takes over where the run found nothing at all, and goes on where it fell back.
 
     Returns:
-        At most `k` different items, ranks from 1.
+        At most `k` different items, ranks from 1; all of them without `k`.
     """
     chosen = {listed.item_id: listed for listed in reversed(written)}  # the first of a repeat stays
     kept = sorted(chosen.values(), key=lambda listed: listed.rank)[:k]

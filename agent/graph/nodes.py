@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
@@ -22,13 +21,24 @@ from deeprec.agent.graph.budgets import (
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
+from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.outages import ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
-from deeprec.agent.graph.recommender_calls import RecommenderCalls
+from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
+from deeprec.agent.graph.request_settings import request_sources
 from deeprec.agent.graph.run_clock import TimedRecorder, run_clock
+from deeprec.agent.graph.run_settings import RunSettings, set_values
 from deeprec.agent.graph.run_start import RunStart
-from deeprec.agent.graph.state import AgentState, Candidate, Ending, Nearest, RankedItem, Recommended, RunRequest
+from deeprec.agent.graph.shown_list import as_recommended, choose_shown, pool_size
+from deeprec.agent.graph.state import (
+    AgentOutput,
+    AgentState,
+    Ending,
+    Nearest,
+    RankedItem,
+    RunRequest,
+)
 from deeprec.agent.protocols import AgentProtocol, Briefing
 from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
@@ -42,7 +52,6 @@ from deeprec.trm_tool import (
     UnknownItemError,
     nearest_constraints,
     neutralise,
-    split_known,
 )
 from deeprec.trm_tool.text import plain
 
@@ -56,12 +65,17 @@ class Nodes:
     """The nodes, with what they share. Each reads the state and returns the keys that it changes."""
 
     def __init__(
-        self, protocol: AgentProtocol, recommender: AnyRecommender, config: AgentConfig, recorder: Recorder
+        self,
+        protocol: AgentProtocol,
+        recommender: AnyRecommender,
+        config: AgentConfig,
+        recorder: Recorder,
+        item_filter: ItemFilter | None = None,
     ) -> None:
         """Raises ConfigError where the protocol is guided and the catalogue knows no phrase."""
-        self._recommender, self._config, self._recorder = recommender, config, TimedRecorder(recorder)
-        self._recommender_calls = RecommenderCalls(recommender)
-        self._policy_calls = PolicyCalls(protocol, config, self._recorder)
+        self._recommender, self._recorder = recommender, TimedRecorder(recorder)
+        self._recommender_calls = RecommenderCalls(recommender, item_filter)
+        self._runs = RunSettings(protocol, config, self._recorder)
         self._partial = PartialResults(recommender.catalogue)
         self._phrases = common_phrases(recommender.catalogue) if protocol.guided else []
 
@@ -78,40 +92,46 @@ class Nodes:
             Exception: whatever else the recommender or the protocol raises; the run is closed in the trace.
         """
         started = run_clock()
-        given = RunStart.of(state, task)
-        start, unknown = self._known(given)
+        given = RunStart.of(state, task, request_sources())
+        config, calls = self._runs.with_values(given.settings)
+        given = replace(given, settings=set_values(given.settings, config))
+        start, unknown = given.known(self._recommender.catalogue, is_strict=config.strict_history)
         nearest: Nearest | None = None
         try:
             own = await self._recommender_calls.retrieve(
                 start.history,
                 None,
-                k=self._config.k,
-                trust=self._config.trust,
+                k=pool_size(config.k, config.diversity),
+                trust=config.trust,
                 where=start.where,
-                timeout_s=self._config.max_seconds,
+                exclude=start.exclude,
+                timeout_s=config.max_seconds,
             )
             conversation, ending = dict[str, Any](), None
-            if start.where and not own:
-                nearest, ending = await self._nearest(start, started)
+            if not own and (start.where or start.exclude or self._recommender_calls.filters_now()):
+                nearest, ending = await self._nearest(start, config, started)
             if ending is None:
-                shown = [self._summary(item_id) for item_id in start.history[-self._config.max_history :]]
-                conversation, ending = await self._policy_calls.open(
-                    Briefing(history=shown, message=start.message, k=self._config.k),
+                shown = [self._summary(item_id) for item_id in start.history[-config.max_history :]]
+                conversation, ending = await calls.open(
+                    Briefing(history=shown, message=start.message, k=config.k, earlier=start.earlier),
                     run_id=start.run_id,
-                    timeout_s=self._config.max_seconds - (run_clock() - started),
+                    timeout_s=config.max_seconds - (run_clock() - started),
                 )
             phrases = phrases_for(start.history, self._recommender.catalogue, self._phrases)
         except (ConfigError, GraphBubbleUp, UnknownItemError):
             raise
         except Exception as error:
-            await self._start_run(start)
+            await self._start_run(start, config, calls)
             await self._close_failed(start.run_id, error, latency_ms=(run_clock() - started) * 1000)
             raise
-        await self._start_run(start)
+        await self._start_run(start, config, calls)
         return {
             "history": given.history,
             "message": None,
+            "earlier": None,
             "where": None,
+            "exclude": None,
+            "settings": None,
             "lineage": None,
             "run_id": str(start.run_id),
             "status": "running",
@@ -125,6 +145,8 @@ class Nodes:
                 history=start.history,
                 message=start.message,
                 where=start.where,
+                exclude=start.exclude,
+                settings=start.settings,
                 seed=start.lineage.get("seed"),
                 turn_seeds=start.lineage.get("turn_seeds", "hashed"),
                 phrases=phrases,
@@ -147,16 +169,17 @@ class Nodes:
     async def reason(self, state: AgentState) -> AgentState:
         """Let the model think, and read whether it retrieves or ranks."""
         started = run_clock()
-        update = await self._policy_calls.reason(state, started)
+        config, calls = self._runs.of(state["request"])
+        update = await calls.reason(state, started)
         ending, decision = update["ending"], update["decision"]
         if ending is None and decision["action"] == "malformed":
             count = update["malformed_count"] = state["malformed_count"] + 1
-            ending = ended_by_malformed_output(count, decision, self._config)
-            ending = ending or spent_budget({**state, **update}, self._config, started)
-            ending = ending or await self._policy_calls.correct(state, update, started)
+            ending = ended_by_malformed_output(count, decision, config)
+            ending = ending or spent_budget({**state, **update}, config, started)
+            ending = ending or await calls.correct(state, update, started)
         asks_more = ending is None and decision["action"] == "retrieve"
-        if asks_more and state["retrieval_count"] >= self._config.max_retrievals:
-            ending = ended_by_budget(f"all {self._config.max_retrievals} retrievals spent")
+        if asks_more and state["retrieval_count"] >= config.max_retrievals:
+            ending = ended_by_budget(f"all {config.max_retrievals} retrievals spent")
         follows = state["retrieval_count"] if asks_more and ending is None else None
         self._partial.turn(state["run_id"], state["turn_count"], decision, retrieval=follows)
         return {**update, "ending": ending, "request": with_time(state, started)}
@@ -164,12 +187,13 @@ class Nodes:
     async def retrieve(self, state: AgentState) -> AgentState:
         """Retrieve items, number those that are new, and show them to the model."""
         started = run_clock()
+        config, calls = self._runs.of(state["request"])
         run_id, position = UUID(state["run_id"]), state["retrieval_count"]
         record = await self._recorder.load_retrieval(run_id, position)
         failed: Exception | None = None
         if record is None:
-            record, failed = await self._retrieval(state, started)
-            if failed is not None and self._config.raise_outages and seconds_left(state, self._config, started) > 0:
+            record, failed = await self._retrieval(state, config, started)
+            if failed is not None and config.raise_outages and seconds_left(state, config, started) > 0:
                 ended_by_outage(failed, part="recommender", node="retrieve", run_id=run_id)
                 raise failed
             await self._recorder.record_retrieval(run_id, record)
@@ -186,10 +210,10 @@ class Nodes:
         if record.detail is None:
             numbers = {candidate["item_id"]: number for number, candidate in enumerate(candidates, start=1)}
             lines = [(numbers[item.id], self._summary(item.id)) for item in record.items]
-            ending = await self._policy_calls.observe(state, update, started, lines)
-            ending = ending or spent_budget({**state, **update}, self._config, started)
-        elif seconds_left(state, self._config, started) <= 0:
-            ending = ended_by_time(self._config, ", the last of them waiting for the recommender")
+            ending = await calls.observe(state, update, started, lines)
+            ending = ending or spent_budget({**state, **update}, config, started)
+        elif seconds_left(state, config, started) <= 0:
+            ending = ended_by_time(config, ", the last of them waiting for the recommender")
         else:
             failed = failed or RecommenderUnavailableError(record.detail)
             ending = ended_by_outage(failed, part="recommender", node="retrieve", run_id=run_id)
@@ -198,6 +222,7 @@ class Nodes:
     async def rank(self, state: AgentState) -> AgentState:
         """Read the final list that the model has written, or else let it write one now."""
         started = run_clock()
+        config, calls = self._runs.of(state["request"])
         update: AgentState = {"ending": state["ending"]}
         decision = state["decision"]
         is_written = decision["action"] == "recommend" and decision["numbers"]
@@ -205,18 +230,20 @@ class Nodes:
 
         def show(number: int) -> None:
             named.append(number)
-            self._show_list(state["run_id"], ground(named, state["candidates"])[0], state["candidates"])
+            so_far, _ = ground(named, state["candidates"])
+            listed = fill_list(so_far, state["candidates"], [], k=config.k, fallback=False)
+            self._partial.listed(state["run_id"], listed, "running")
 
-        while not is_written and seconds_left(state, self._config, started) > 0:
+        while not is_written and seconds_left(state, config, started) > 0:
             named.clear()
-            update |= await self._policy_calls.rank(state, started, show)
+            update |= await calls.rank(state, started, show)
             decision = update["decision"]
             self._partial.turn(state["run_id"], state["turn_count"], decision, retrieval=None)
             if decision["action"] != "malformed":
                 break
             count = update["malformed_count"] = state["malformed_count"] + 1
-            ending = ended_by_malformed_output(count, decision, self._config)
-            ending = ending or await self._policy_calls.correct(state, update, started)
+            ending = ended_by_malformed_output(count, decision, config)
+            ending = ending or await calls.correct(state, update, started)
             if ending is not None:
                 update["ending"] = state["ending"] or ending
                 break
@@ -232,15 +259,17 @@ class Nodes:
     async def finish(self, state: AgentState) -> AgentState:
         """Fill the list, and close the run in the trace with how it ended."""
         started = run_clock()
+        config, _ = self._runs.of(state["request"])
         ending = state["ending"]
         status: Outcome = ending["status"] if ending else "finished"
         detail = ending["detail"] if ending else None
         written = [RecommendationRecord(**listed) for listed in state["written"]]
-        k, is_fallback, found = self._config.k, status == "fallback", state["candidates"]
+        k, is_fallback, found = config.k, status == "fallback", state["candidates"]
         own: list[RankedItem] = []
         if status != "empty" and (not found or (is_fallback and len(found) < k)):
-            own = await self._ranking_without_model(state, started)
-        filled = fill_list(written, found, own, k=k, fallback=is_fallback)
+            own = await self._ranking_without_model(state, config, started)
+        ranked = fill_list(written, found, own, k=None, fallback=is_fallback)
+        filled = await choose_shown(ranked, self._recommender, self._recommender_calls.filters_now(), config)
         if status == "finished" and not written:
             status, detail = "ungrounded", "the list that the model wrote names none of the candidates"
         self._partial.listed(state["run_id"], filled, status)
@@ -255,12 +284,16 @@ class Nodes:
                 latency_ms=with_time(state, started)["spent_ms"],
             ),
         )
-        return {
+        result: AgentState = {
             "status": status,
             "detail": detail,
             "failure": failure_of(state),
-            "recommendations": self._recommended(filled),
+            "recommendations": as_recommended(filled, self._recommender.catalogue),
         }
+        if state.get("messages"):
+            output = {name: {**state, **result}.get(name) for name in AgentOutput.__annotations__ if name != "messages"}
+            result["messages"] = [answer_message(output)]
+        return result
 
     async def close_failed(self, state: AgentState, error: Exception) -> None:
         """Close a run in the trace whose node raised; it may be closed again where it goes on from a checkpoint."""
@@ -270,11 +303,13 @@ class Nodes:
         detail = str(error) if isinstance(error, RecommenderUnavailableError) else f"{type(error).__name__}: {error}"
         await self._recorder.finish_run(run_id, RunOutcome(status="fallback", detail=detail, latency_ms=latency_ms))
 
-    async def _start_run(self, start: RunStart) -> None:
-        record = start.record(self._policy_calls.protocol, self._recommender.identity, self._config)
+    async def _start_run(self, start: RunStart, config: AgentConfig, calls: PolicyCalls) -> None:
+        record = start.record(calls.protocol, self._recommender.identity, config)
         await self._recorder.start_run(record)
 
-    async def _retrieval(self, state: AgentState, started: float) -> tuple[RetrievalRecord, Exception | None]:
+    async def _retrieval(
+        self, state: AgentState, config: AgentConfig, started: float
+    ) -> tuple[RetrievalRecord, Exception | None]:
         """Call the recommender; `detail` of the record says why nothing came back, and the error stands beside it."""
         request, preference = state["request"], state["decision"]["preference"]
         found = Retrieved()
@@ -283,10 +318,11 @@ class Nodes:
             found = await self._recommender_calls.retrieve(
                 request["history"],
                 preference,
-                k=self._config.retrieve_k,
-                trust=self._config.trust,
+                k=config.retrieve_k,
+                trust=config.trust,
                 where=request["where"],
-                timeout_s=seconds_left(state, self._config, started),
+                exclude=request.get("exclude", ()),
+                timeout_s=seconds_left(state, config, started),
             )
         except (RecommenderUnavailableError, RecommenderRefusedError) as error:
             failed = error
@@ -294,7 +330,7 @@ class Nodes:
             position=state["retrieval_count"],
             turn=state["turn_count"] - 1,
             preference=preference,
-            k=self._config.retrieve_k,
+            k=config.retrieve_k,
             items=tuple(found),
             unenforced=found.unenforced,
             latency_ms=(run_clock() - started) * 1000,
@@ -302,7 +338,7 @@ class Nodes:
         )
         return record, failed
 
-    async def _ranking_without_model(self, state: AgentState, started: float) -> list[RankedItem]:
+    async def _ranking_without_model(self, state: AgentState, config: AgentConfig, started: float) -> list[RankedItem]:
         """The recommender's ranking for the person's own message, else the one for the history alone."""
         request = state["request"]
         message = plain(request.get("message") or "", MAX_MESSAGE_CHARS)
@@ -312,10 +348,11 @@ class Nodes:
             found = await self._recommender_calls.retrieve(
                 request["history"],
                 message,
-                k=self._config.k,
+                k=pool_size(config.k, config.diversity),
                 trust=None,  # the person's own words, whatever a model's guesses deserve
                 where=request["where"],
-                timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, self._config, started)),
+                exclude=request.get("exclude", ()),
+                timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
             )
         except (RecommenderUnavailableError, RecommenderRefusedError) as error:
             _log.warning(
@@ -324,55 +361,31 @@ class Nodes:
             return request["own_ranking"]
         return _ranked(found) or request["own_ranking"]
 
-    def _known(self, start: RunStart) -> tuple[RunStart, list[str]]:
-        """The request without the ids of its history that the catalogue lacks, and these ids."""
-        known, unknown = split_known(self._recommender.catalogue, start.history)
-        if not unknown:
-            return start, []
-        named = ", ".join(repr(item_id)[:80] for item_id in unknown[:10])
-        why = f"{len(unknown)} of the {len(start.history)} ids of the history are not in the catalogue: {named}"
-        if self._config.strict_history:
-            raise UnknownItemError(f"{why}. Give ids of its items, or leave strict_history off, which skips them.")
-        _log.warning("Run %s goes on without them: %s", start.run_id, why)
-        return replace(start, history=known), unknown
-
-    async def _nearest(self, start: RunStart, started: float) -> tuple[Nearest | None, Ending | None]:
-        """What can be had instead of a request whose constraints no item passes; (None, None) where some item does."""
-        where = start.where or {}
+    async def _nearest(
+        self, start: RunStart, config: AgentConfig, started: float
+    ) -> tuple[Nearest | None, Ending | None]:
+        """What can be had instead of a request that leaves no item; (None, None) where some item passes it."""
+        gone = [*start.history, *start.exclude]
         relaxed = await asyncio.to_thread(
-            nearest_constraints, self._recommender.catalogue, where, exclude=start.history
+            nearest_constraints, self._recommender.catalogue, start.where or {}, exclude=gone
         )
         if relaxed is None:
-            return None, None
+            filtered = start.exclude or self._recommender_calls.filters_now()
+            detail = "`exclude` and `item_filter` leave none of the items that the recommender finds. Exclude fewer."
+            return None, Ending(status="empty", detail=detail) if filtered else None
         found = await self._recommender_calls.retrieve(
             start.history,
             plain(start.message or "", MAX_MESSAGE_CHARS) or None,
-            k=self._config.k,
+            k=config.k,
             trust=None,
             where=relaxed.where,
-            timeout_s=self._config.max_seconds - (run_clock() - started),
+            exclude=start.exclude,
+            timeout_s=config.max_seconds - (run_clock() - started),
         )
-        listed = fill_list([], [], _ranked(found), k=self._config.k, fallback=True)
-        nearest = Nearest(without=list(relaxed.without), where=relaxed.where, recommendations=self._recommended(listed))
+        listed = fill_list([], [], _ranked(found), k=config.k, fallback=True)
+        shown = as_recommended(listed, self._recommender.catalogue)
+        nearest = Nearest(without=list(relaxed.without), where=relaxed.where, recommendations=shown)
         return nearest, Ending(status="empty", detail=relaxed.reason)
-
-    def _show_list(self, run_id: str, written: Sequence[RecommendationRecord], candidates: Sequence[Candidate]) -> None:
-        """Stream the list as it would be if the run ended now."""
-        listed = fill_list(written, candidates, [], k=self._config.k, fallback=False)
-        self._partial.listed(run_id, listed, "running")
-
-    def _recommended(self, listed: Sequence[RecommendationRecord]) -> list[Recommended]:
-        return [
-            {
-                "rank": position.rank,
-                "item_id": position.item_id,
-                "title": self._recommender.catalogue.item(position.item_id).title,
-                "retrieval": position.retrieval,
-                "score": position.score,
-                "source": position.source,
-            }
-            for position in listed
-        ]
 
     def _summary(self, item_id: str) -> str:
         return neutralise(self._recommender.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)

@@ -10,6 +10,7 @@ from langchain_core.tools import InjectedToolArg, StructuredTool, ToolException
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, Field, field_validator
 
+from deeprec.agent.graph.messages import answer_text
 from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState, Lineage
 from deeprec.trm_tool import (
@@ -20,7 +21,7 @@ from deeprec.trm_tool import (
     Where,
     neutralise,
 )
-from deeprec.trm_tool.tool import REASON_CHARS, item_line, unenforced_line
+from deeprec.trm_tool.tool import REASON_CHARS
 from deeprec.trm_tool.tool_values import FromRun, value_for_call
 
 _logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def make_recommend_tool(
         result = cast(AgentOutput, output)
         if model_gives_history:
             _refuse_unknown(result)
-        return _answer(result)
+        return answer_text(result), result
 
     def request(own: list[str] | None, message: str | None, runtime: object) -> AgentInput:
         return AgentInput(
@@ -155,24 +156,6 @@ def _refuse_unknown(result: AgentOutput) -> None:
     """Raise for a history of the outer model with ids that it made up; those of the program are skipped."""
     if unknown := result.get("unknown_items"):
         raise UnknownItemError(f"Not in the catalogue: {', '.join(map(repr, unknown[:10]))}.")
-
-
-def _answer(result: AgentOutput) -> tuple[str, AgentOutput]:
-    lines = [item_line(listed["rank"], listed["title"], listed["item_id"]) for listed in result["recommendations"]]
-    if not lines:
-        lines.append("No item fits.")
-    if result["status"] != "finished":
-        detail = f": {neutralise(result['detail'], REASON_CHARS)}" if result["detail"] else ""
-        lines.append(f"Status: {result['status']}{detail}. The list may fit less well than usual.")
-    if result["unenforced"]:
-        lines.append(unenforced_line(result["unenforced"]))
-    if unknown := result.get("unknown_items"):
-        named = neutralise(", ".join(unknown[:10]), REASON_CHARS)
-        lines.append(f"Skipped, since the catalogue does not have them: {named}.")
-    if nearest := result.get("nearest"):
-        lines.append(f"Nearest, without {neutralise(', '.join(nearest['without']), REASON_CHARS)}:")
-        lines += [item_line(item["rank"], item["title"], item["item_id"]) for item in nearest["recommendations"]]
-    return "\n".join(lines), result
 
 
 def _answerable(error: Exception, *, can_correct: bool) -> ToolException:

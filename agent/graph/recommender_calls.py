@@ -6,17 +6,32 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from deeprec.agent.daemon_threads import DaemonThreads
+from deeprec.agent.graph.request_settings import context_filters
 from deeprec.agent.graph.retriever_events import retriever_events
-from deeprec.trm_tool import AnyRecommender, ConfigError, RecommenderUnavailableError, Retrieved, ScoredItem, is_async
+from deeprec.trm_tool import (
+    AnyRecommender,
+    ConfigError,
+    RecommenderUnavailableError,
+    Retrieved,
+    ScoredItem,
+    is_async,
+    split_known,
+)
 
 MAX_ATTEMPTS = 3
 """Calls of the recommender before it counts as unavailable; the waits between them are 0.1 and 0.2 seconds."""
 
+
+MAX_WIDER = 64
+"""How many times `k` items are retrieved at most, where filters of ids drop most of them."""
+
+ItemFilter: TypeAlias = Callable[[Sequence[str]], Iterable[str] | Awaitable[Iterable[str]]]
+"""Returns those of the ids that may be recommended now, such as what is in stock."""
 
 RetrieverUnavailableError = RecommenderUnavailableError
 """The name of this error before recommenders had an interface of their own."""
@@ -25,8 +40,9 @@ RetrieverUnavailableError = RecommenderUnavailableError
 class RecommenderCalls:
     """A recommender as the nodes call it."""
 
-    def __init__(self, recommender: AnyRecommender) -> None:
-        self._recommender = recommender
+    def __init__(self, recommender: AnyRecommender, item_filter: ItemFilter | None = None) -> None:
+        """`item_filter` holds for every run; `filters_now` adds that of a context."""
+        self._recommender, self._item_filter = recommender, item_filter
         self._is_async = is_async(recommender)
 
     async def retrieve(
@@ -37,9 +53,12 @@ class RecommenderCalls:
         k: int,
         trust: float | None,
         where: Mapping[str, Any] | None,
+        exclude: Sequence[str] = (),
         timeout_s: float,
     ) -> Retrieved:
         """Retrieve, with further attempts while the recommender is unavailable.
+
+        Where filters of ids leave too few of the items, more are asked for, up to `MAX_WIDER` times `k`.
 
         Args:
             history: Item ids, oldest first.
@@ -47,6 +66,7 @@ class RecommenderCalls:
             k: Items to return, at most.
             trust: How far the preference is trusted, 0 to 1; None leaves it to the recommender.
             where: Constraints on attributes.
+            exclude: Ids that must not come back; those that the catalogue lacks are left out of the call.
             timeout_s: What all attempts and the waits between them may take together.
 
         Returns:
@@ -55,23 +75,27 @@ class RecommenderCalls:
         Raises:
             RecommenderUnavailableError: the recommender was unavailable in every attempt, or the time ran out first. A
                 synchronous call that hangs is left behind in its thread.
-            ConfigError: the recommender returned something else than a `Retrieved`.
-            Exception: whatever else the recommender raises, at once.
+            ConfigError: the recommender returned something else than a `Retrieved`, or a filter returned no ids.
+            Exception: whatever else the recommender or a filter raises, at once.
         """
-        call = partial(self._recommender.retrieve, history, preference, k=k, trust=trust, where=where)
-        settings = {"k": k, "trust": trust, "where": where}
+        known, _ = split_known(self._recommender.catalogue, exclude)
+        call = partial(self._recommender.retrieve, history, preference, trust=trust, where=where)
+        if known:
+            call = partial(call, exclude=known)
+        settings = {"k": k, "trust": trust, "where": where, **({"exclude": known} if known else {})}
         async with retriever_events(self._recommender, preference, settings) as returned:
-            found = await self._repeated(call, timeout_s)
+            found = await self._repeated(call, k, timeout_s)
             returned(found)
         return found
 
-    async def _repeated(self, call: Callable[[], Any], timeout_s: float) -> Retrieved:
+    async def _repeated(self, call: Callable[..., Any], k: int, timeout_s: float) -> Retrieved:
+        filters = self.filters_now()
         failure: Exception | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 for attempt in range(1, MAX_ATTEMPTS + 1):
                     try:
-                        return _plain(await self._call(call), self._recommender)
+                        return await self._filtered(call, k, filters)
                     except Exception as error:
                         if not is_unavailable(error):
                             raise
@@ -87,9 +111,50 @@ class RecommenderCalls:
             f"The recommender failed {MAX_ATTEMPTS} times{_last(failure)}. Check that it runs and can be reached."
         ) from failure
 
+    def filters_now(self) -> list[ItemFilter]:
+        """The filters that hold for the run that is going on: the graph's, and that of its context."""
+        return [each for each in (self._item_filter, *context_filters()) if each is not None]
+
+    async def _filtered(self, call: Callable[..., Any], k: int, filters: Sequence[ItemFilter]) -> Retrieved:
+        asked = k
+        while True:
+            found = _plain(await self._call(partial(call, k=asked)), self._recommender)
+            if not filters:
+                return found
+            allowed = await keep_allowed([item.id for item in found], filters)
+            kept = [item for item in found if item.id in allowed]
+            if len(kept) >= k or len(found) < asked or asked >= MAX_WIDER * k:
+                return _as_retrieved(kept[:k], found)
+            asked *= 4
+
     async def _call(self, call: Callable[[], Any]) -> object:
         answer = call() if self._is_async else await _threads().run(call)
         return await answer if inspect.isawaitable(answer) else answer
+
+
+async def keep_allowed(item_ids: Sequence[str], filters: Sequence[ItemFilter]) -> set[str]:
+    """Ask each filter which of the ids may be recommended now; a synchronous one is called in a thread.
+
+    Raises:
+        ConfigError: a filter returned something else than ids.
+        Exception: whatever a filter raises.
+    """
+    allowed = set(item_ids)
+    for item_filter in filters:
+        if not allowed:
+            break
+        asked = [item_id for item_id in item_ids if item_id in allowed]
+        if inspect.iscoroutinefunction(item_filter):
+            answer: Any = item_filter(asked)
+        else:
+            answer = await _threads().run(partial(item_filter, asked))
+        answer = await answer if inspect.isawaitable(answer) else answer
+        if isinstance(answer, str) or not isinstance(answer, Iterable):
+            raise ConfigError(
+                f"The item filter returned a {type(answer).__name__}. Return those of the ids that may be recommended."
+            )
+        allowed &= set(answer)
+    return allowed
 
 
 def is_unavailable(error: Exception) -> bool:
@@ -112,7 +177,10 @@ def _plain(found: object, recommender: AnyRecommender) -> Retrieved:
             f"{type(recommender).__name__}.retrieve returned a {type(found).__name__}. "
             "Return a deeprec.trm_tool.Retrieved of ScoredItems."
         )
-    items = [ScoredItem(item.id, float(item.score)) for item in found]
+    return _as_retrieved([ScoredItem(item.id, float(item.score)) for item in found], found)
+
+
+def _as_retrieved(items: Sequence[ScoredItem], found: Retrieved) -> Retrieved:
     return Retrieved(
         items, unenforced=found.unenforced, unknown_values=found.unknown_values, unknown_items=found.unknown_items
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
 from typing import Any, cast, get_args
@@ -10,34 +10,48 @@ from uuid import UUID
 
 import numpy as np
 
-from deeprec.agent.graph.state import AgentInput, Lineage
+from deeprec.agent.graph.config import check_setting_names
+from deeprec.agent.graph.messages import MAX_EARLIER, MAX_EARLIER_CHARS, check_messages
+from deeprec.agent.graph.request_settings import SETTINGS, is_nested
+from deeprec.agent.graph.state import AgentInput, AgentState, Lineage
 from deeprec.agent.graph.turn_seeds import SeedRule
-from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool import ConfigError, neutralise
 from deeprec.trm_tool.catalogue.filters import check_where
 from deeprec.trm_tool.text import plain
 
 MAX_SHOWN_CHARS = 80
 
 
-def check_keys(request: object) -> object:
-    """Return what a graph was called with, where no key of it looks like a misspelt part of a request.
+def take_input(request: object) -> object:
+    """Return what a graph was called with, its settings gathered in `settings`.
 
-    LangGraph drops the keys that a graph does not know, so that a misspelt part would be missing without a word. Other
-    keys pass: a graph around the agent hands over its whole state.
+    LangGraph drops the keys that a graph does not know, so that a misspelt part would be missing without a word. In a
+    graph that is part of another one unknown keys pass, since it gets the whole state of the other, unless they
+    resemble a part that is missing.
 
     Raises:
-        ConfigError: a key resembles a part that is missing.
+        ConfigError: a key is unknown, or `messages` holds something else than messages.
     """
     if not isinstance(request, Mapping):
         return request
-    missing = [name for name in AgentInput.__annotations__ if name not in request]
+    if request.get("messages") is not None:
+        check_messages(request["messages"])
+    is_part = is_nested()
+    missing = [name for name in (*AgentInput.__annotations__, *SETTINGS) if name not in request]
     for key in request:
-        # `messages` is the part of nearly every other LangGraph state.
-        if key in AgentInput.__annotations__ or key == "messages" or not isinstance(key, str):
+        if key in AgentState.__annotations__ or (key in SETTINGS and not is_part):
             continue
-        if close := get_close_matches(key.casefold(), missing, n=1, cutoff=0.8):
-            raise ConfigError(f"A request has no {_shown(key)}. Did you mean {close[0]!r}? {_PARTS}")
-    return request
+        close = get_close_matches(str(key).casefold(), missing, n=1, cutoff=0.8 if is_part else 0.6)
+        if close and is_part and close[0] in SETTINGS:
+            continue
+        if close or not is_part:
+            meant = f"Did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"A request has no {_shown(key)}. {meant}{_PARTS}")
+    beside = {} if is_part else {name: request[name] for name in SETTINGS if name in request}
+    if not beside:
+        return request
+    settings = request.get("settings")
+    return {**request, "settings": {**(settings if isinstance(settings, Mapping) else {}), **beside}}
 
 
 def read_history(history: object) -> list[str]:
@@ -57,6 +71,38 @@ def read_history(history: object) -> list[str]:
     return [_id(f"history[{position}]", item_id) for position, item_id in enumerate(history)]
 
 
+def read_exclude(exclude: object) -> list[str]:
+    """Ids of items that must not come back, each once.
+
+    Raises:
+        ConfigError: it is something else than a collection of ids.
+    """
+    if exclude is None:
+        return []
+    if isinstance(exclude, str | bytes | Mapping) or not isinstance(exclude, Collection):
+        raise ConfigError(f"`exclude` must be a list of item ids; got the {type(exclude).__name__} {_shown(exclude)}.")
+    return list(dict.fromkeys(_id(f"exclude[{position}]", item_id) for position, item_id in enumerate(exclude)))
+
+
+def read_settings(settings: object) -> dict[str, Any]:
+    """The settings that a request names; their values are checked where `AgentConfig` takes them.
+
+    Raises:
+        ConfigError: a name is unknown, or the model's name is not a text.
+    """
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        raise ConfigError(
+            f"`settings` must map names to values, such as {{'k': 5}}; got the {type(settings).__name__} "
+            f"{_shown(settings)}."
+        )
+    check_setting_names(settings, SETTINGS)
+    if "model" in settings and not (isinstance(settings["model"], str) and settings["model"].strip()):
+        raise ConfigError(f"settings['model'] is {_shown(settings['model'])}. Pass the name of a model of the server.")
+    return dict(settings)
+
+
 def read_message(message: object) -> str | None:
     """The person's message as a plain text.
 
@@ -69,6 +115,20 @@ def read_message(message: object) -> str | None:
         f"`message` must be a text or None; got the {type(message).__name__} {_shown(message)}. Pass the text alone: "
         "of a LangChain message `message.text`, of content blocks the text of the block."
     )
+
+
+def read_earlier(earlier: object) -> list[str]:
+    """What was said before the message, as neutralised lines, the latest `MAX_EARLIER` of them.
+
+    Raises:
+        ConfigError: it is something else than a list of texts.
+    """
+    if earlier is None:
+        return []
+    if isinstance(earlier, str | bytes) or not isinstance(earlier, Sequence):
+        raise ConfigError(f"`earlier` must be a list of texts; got the {type(earlier).__name__} {_shown(earlier)}.")
+    lines = [_text(f"earlier[{position}]", line) for position, line in enumerate(earlier)]
+    return [neutralise(line, MAX_EARLIER_CHARS) for line in lines[-MAX_EARLIER:]]
 
 
 def read_where(where: object) -> dict[str, dict[str, Any]] | None:

@@ -11,7 +11,7 @@ from langgraph.types import StateSnapshot
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState
 from deeprec.trm_tool import ConfigError
 
-AgentGraph = CompiledStateGraph[AgentState, None, AgentInput, AgentOutput]
+AgentGraph = CompiledStateGraph[AgentState, Any, AgentInput, AgentOutput]
 
 
 def resume_thread(graph: AgentGraph, config: RunnableConfig) -> AgentOutput:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from deeprec.agent.graph.config import AgentConfig
-from deeprec.agent.graph.request import read_history, read_lineage, read_message, read_where
+from deeprec.agent.graph.messages import read_messages
+from deeprec.agent.graph.request import (
+    read_earlier,
+    read_exclude,
+    read_history,
+    read_lineage,
+    read_message,
+    read_settings,
+    read_where,
+)
+from deeprec.agent.graph.request_settings import merge_sources
 from deeprec.agent.graph.state import AgentState, Lineage
 from deeprec.agent.protocols import AgentProtocol
 from deeprec.agent.traces.records import RunRecord
-from deeprec.trm_tool import RecommenderIdentity
+from deeprec.trm_tool import CatalogueView, RecommenderIdentity, UnknownItemError, split_known
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,30 +39,62 @@ class RunStart:
     history: list[str]
     message: str | None
     where: Mapping[str, Any] | None
+    exclude: list[str]
+    settings: dict[str, Any]
+    """What the request sets for its own run."""
+    earlier: list[str]
+    """What was said before the message, in a conversation."""
     lineage: Lineage
 
     @classmethod
-    def of(cls, state: AgentState, task: str) -> RunStart:
+    def of(cls, state: AgentState, task: str, sources: Sequence[Mapping[str, Any]] = ()) -> RunStart:
         """Read the request out of a state.
 
         Args:
-            state: With the request.
+            state: With the parts of the input.
             task: Names the present step, from which a run without an id gets one: the same where a killed step runs
                 again from its checkpoint.
+            sources: What stands for parts and settings that the input leaves out; see `merge_sources`.
 
         Raises:
             ConfigError: the request has no history, or a part of it has a wrong type.
         """
-        lineage = read_lineage(state.get("lineage"))
+        given = merge_sources([_parts(source) for source in (*sources, state)])
+        message, earlier = read_message(state.get("message")), read_earlier(state.get("earlier"))
+        history = given.get("history")
+        if messages := state.get("messages"):
+            history = [] if history is None else history  # a chat client knows of none
+            if message is None:
+                message, earlier = read_messages(messages)
+        lineage: Lineage = given["lineage"]
         run_id, parent_id = lineage.get("run_id"), lineage.get("parent_id")
         return cls(
             run_id=uuid5(NAMESPACE_OID, task) if run_id is None else UUID(run_id),
             parent_id=None if parent_id is None else UUID(parent_id),
-            history=read_history(state.get("history")),
-            message=read_message(state.get("message")),
-            where=read_where(state.get("where")),
+            history=read_history(history),
+            message=message,
+            where=given.get("where"),
+            exclude=list(dict.fromkeys(given["exclude"])),
+            settings=given["settings"],
+            earlier=earlier,
             lineage=lineage,
         )
+
+    def known(self, catalogue: CatalogueView, *, is_strict: bool) -> tuple[RunStart, list[str]]:
+        """The request without the ids of its history that the catalogue lacks, and these ids.
+
+        Raises:
+            UnknownItemError: `is_strict`, and there are such ids.
+        """
+        known, unknown = split_known(catalogue, self.history)
+        if not unknown:
+            return self, []
+        named = ", ".join(repr(item_id)[:80] for item_id in unknown[:10])
+        why = f"{len(unknown)} of the {len(self.history)} ids of the history are not in the catalogue: {named}"
+        if is_strict:
+            raise UnknownItemError(f"{why}. Give ids of its items, or leave strict_history off, which skips them.")
+        _log.warning("Run %s goes on without them: %s", self.run_id, why)
+        return replace(self, history=known), unknown
 
     def record(self, protocol: AgentProtocol, identity: RecommenderIdentity, config: AgentConfig) -> RunRecord:
         """The record that opens the run in the trace.
@@ -57,9 +102,11 @@ class RunStart:
         Args:
             protocol: With its part of the lineage: the model, its adapter, how it samples.
             identity: Of the recommender.
-            config: The settings of the run.
+            config: The settings of the run, with those that the request sets.
         """
         lineage = self.lineage
+        asked = {"exclude": self.exclude, "earlier": self.earlier, "settings": self.settings}
+        asked = {name: value for name, value in asked.items() if value}
         # Runs that were logged before the rule was named have none in their settings.
         rule = {} if lineage.get("turn_seeds") == "counted" else {"turn_seeds": "hashed"}
         return RunRecord(
@@ -77,7 +124,7 @@ class RunStart:
             trm_fingerprint=identity.fingerprint,
             trm_holdout=identity.holdout,
             dataset_fingerprint=identity.dataset_fingerprint,
-            config={**asdict(config), "where": self.where, **rule},
+            config={**asdict(config), "where": self.where, **asked, **rule},
             seed=lineage.get("seed"),
             split=lineage.get("split"),
             suite=lineage.get("suite"),
@@ -89,6 +136,17 @@ class RunStart:
             versions=_versions(),
             **protocol.lineage(),
         )
+
+
+def _parts(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts that the input, a context and `configurable` may all have."""
+    return {
+        "history": source.get("history"),
+        "where": read_where(source.get("where")),
+        "exclude": read_exclude(source.get("exclude")),
+        "lineage": read_lineage(source.get("lineage")),
+        "settings": read_settings(source.get("settings")),
+    }
 
 
 @cache

@@ -1,6 +1,7 @@
 """The state of the graph: plain data only, items by catalogue id, so that any checkpointer can keep it.
 
-No key has a reducer: each node writes a key whole. So a thread that goes on keeps nothing of its last request.
+No key but `messages` has a reducer: each node writes a key whole. So a thread that goes on keeps nothing of its last
+request.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # typing's own is refused by pydantic before Python 3.12
 
+from deeprec.agent.graph.messages import ThreadMessages
 from deeprec.agent.graph.turn_seeds import SeedRule
 from deeprec.agent.traces.records import Outcome, Status
 
@@ -73,6 +75,10 @@ class RunRequest(TypedDict):
     message: NotRequired[str | None]
     """What a list without the model is made from; checkpoints of earlier versions lack it."""
     where: Mapping[str, Any] | None
+    exclude: NotRequired[list[str]]
+    """Ids that no retrieval returns; checkpoints of earlier versions lack it."""
+    settings: NotRequired[dict[str, Any]]
+    """What the request sets for its own run; checkpoints of earlier versions lack it."""
     seed: int | None
     turn_seeds: SeedRule
     phrases: list[str]
@@ -107,13 +113,21 @@ class Ending(TypedDict):
 
 
 class AgentInput(TypedDict, total=False):
-    """A request. On a thread that goes on, `history` stays when it is left out; the other keys do not."""
+    """A request. On a thread that goes on, `history` and `messages` stay; the other keys do not."""
 
     history: list[str]
     """Item ids, oldest first; of anybody, known or not, or empty."""
     message: str | None
+    messages: ThreadMessages
+    """A conversation, whose last human message is the request where `message` is left out. The answer is appended."""
+    earlier: list[str] | None
+    """What was said before `message`, a line each, oldest first; of `messages` it is read by itself."""
     where: Mapping[str, Any] | None
     """Hard constraints of every retrieval."""
+    exclude: list[str] | None
+    """Ids of items that must not come back, such as those in the cart."""
+    settings: Mapping[str, Any] | None
+    """Settings of `AgentConfig` for this run alone, such as `{"k": 5}`, and `model`: another model of the server."""
     lineage: Lineage | None
 
 
@@ -131,6 +145,8 @@ class Nearest(TypedDict):
 class AgentOutput(TypedDict, total=False):
     """The result of a run."""
 
+    messages: ThreadMessages
+    """The conversation with the answer as its last message; only where the input had `messages`."""
     run_id: str
     status: Status
     """`finished`: the model wrote a list. Else what ended the run, whose list is filled where the model wrote none:

@@ -7,8 +7,10 @@ from pydantic import SecretStr
 
 from deeprec.agent.policy.openai_endpoint import find_api_key
 from deeprec.agent.policy.server_address import split_base_url
+from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
     from langchain_openai import ChatOpenAI
 
 
@@ -67,3 +69,27 @@ def make_chat_model(
         use_responses_api=False,
         stream_usage=True,
     )
+
+
+def adjust_chat_model(
+    model: "BaseChatModel",
+    *,
+    model_name: str | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+) -> "BaseChatModel":
+    """Copy a chat model with another model of its provider, or other sampling; None changes nothing.
+
+    Raises:
+        ConfigError: this class of chat models has no such field.
+    """
+    fields = type(model).model_fields
+    name = "model_name" if "model_name" in fields else "model"
+    named = {name: model_name, "temperature": temperature, "top_p": top_p}
+    update = {field: value for field, value in named.items() if value is not None}
+    if missing := [field for field in update if field not in fields]:
+        raise ConfigError(
+            f"A {type(model).__name__} has no field {missing[0]!r}, so that a request cannot set it. Leave it out, "
+            "or build the graph with a chat model that has it."
+        )
+    return model.model_copy(update=update)

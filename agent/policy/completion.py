@@ -4,6 +4,7 @@ The tagged protocol keeps one growing list of token ids. Text is only ever deriv
 the server, so that what is logged is what the model saw and wrote.
 """
 
+import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -172,6 +173,12 @@ class CompletionPolicy:
     def model(self) -> str | None:
         """The base model's name; None where none was named and `connect` has not asked yet."""
         return self._model
+
+    def asking(self, model: str) -> "CompletionPolicy":
+        """Make a client of another model or loaded adapter of the same server, over the same connections."""
+        other = copy.copy(self)
+        other._model, other.adapter, other._served = model, None, None
+        return other
 
     async def connect(self, *, refresh: bool = False) -> ServedModel:
         """Ask the server what it serves; the answer is kept until `refresh`.

@@ -79,6 +79,8 @@ class Prompts:
     """One line of the history."""
     no_history: str = "Nothing is known of what the person chose before."
     """What stands in place of an empty history."""
+    earlier: str = "Earlier in the conversation:"
+    """The heading of what was said before the message, where the request comes with a conversation."""
     message: str = "The person says: {message}"
     """The person's message, where there is one."""
     task: str = "Find {k} items that the person will choose next."
@@ -134,17 +136,20 @@ class Prompts:
         """The system prompt of the tools protocol, for a list of `k` items."""
         return f"{self.role}\n{self.tools_instructions.format(k=k)}"
 
-    def person(self, history: Sequence[str], message: str | None, *, k: int) -> str:
+    def person(self, history: Sequence[str], message: str | None, *, k: int, earlier: Sequence[str] = ()) -> str:
         """The opening prompt: who the list is for.
 
         Args:
             history: One short line an item, oldest first, already neutralised.
             message: What the person asks for, as it came in; it is neutralised and cut here.
             k: Items that are wanted.
+            earlier: What was said before the message, a line each, oldest first, already neutralised.
         """
         lines = [self.history, *(self.history_item.format(item=item) for item in history)]
         if not history:
             lines = [self.no_history]
+        if earlier:
+            lines += [self.earlier, *earlier]
         if message:
             lines.append(self.message.format(message=neutralise(message, MAX_MESSAGE_CHARS)))
         return "\n".join([*lines, self.task.format(k=k)])

@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -64,6 +65,16 @@ class TaggedProtocol:
         self.guided = guided
         self.prompt_version = self._prompts.version
 
+    def adjusted(
+        self, *, model: str | None = None, temperature: float | None = None, top_p: float | None = None
+    ) -> TaggedProtocol:
+        """Make the same protocol with another model or adapter of the server, or other sampling."""
+        named: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
+        other = copy.copy(self)
+        other._sampling = replace(self._sampling, **{name: x for name, x in named.items() if x is not None})
+        other._policy = self._policy if model is None else self._policy.asking(model)
+        return other
+
     def lineage(self) -> PolicyLineage:
         """The policy's part of a run's lineage."""
         sampling = {"temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
@@ -78,9 +89,10 @@ class TaggedProtocol:
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation with the served model's own chat template."""
         await self._policy.connect()  # whether the server has the model
+        person = self._prompts.person(briefing.history, briefing.message, k=briefing.k, earlier=briefing.earlier)
         messages = [
             {"role": "system", "content": self._prompts.tagged_system(briefing.k)},
-            {"role": "user", "content": self._prompts.person(briefing.history, briefing.message, k=briefing.k)},
+            {"role": "user", "content": person},
         ]
         ids = await self._policy.tokenize_chat(messages)
         rank_room = _LIST_TOKENS + _LINE_TOKENS * briefing.k

@@ -7,6 +7,7 @@ inspection; policies are trained with the tagged protocol.
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from langchain_core.runnables import Runnable
 from langgraph.errors import GraphBubbleUp
 from pydantic import ValidationError
 
+from deeprec.agent.policy.chat_model import adjust_chat_model
 from deeprec.agent.policy.chat_model_calls import ChatModelCalls
 from deeprec.agent.policy.chat_model_failures import is_outage
 from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
@@ -67,14 +69,26 @@ class ToolsProtocol:
             guided: Whether the server holds the model to the format.
             prompts: The texts that the model is shown; the default ones without it.
         """
-        self._model, self._calls = model, ChatModelCalls(model)
+        self._calls = ChatModelCalls(model)
         self._prompts = prompts or Prompts()
         self.guided = guided
         self.prompt_version = self._prompts.version
+        self._use(model)
+
+    def _use(self, model: BaseChatModel) -> None:
+        self._model = model
         retrieve, recommend = make_tools(self._prompts)
         self._settable = {"max_tokens", "seed"} & set(type(model).model_fields)
-        self._both = model if guided else model.bind_tools([retrieve, recommend])
-        self._list_only = model if guided else model.bind_tools([recommend])
+        self._both = model if self.guided else model.bind_tools([retrieve, recommend])
+        self._list_only = model if self.guided else model.bind_tools([recommend])
+
+    def adjusted(
+        self, *, model: str | None = None, temperature: float | None = None, top_p: float | None = None
+    ) -> ToolsProtocol:
+        """Make the same protocol with another model of the provider, or other sampling, over the same connections."""
+        other = copy.copy(self)
+        other._use(adjust_chat_model(self._model, model_name=model, temperature=temperature, top_p=top_p))
+        return other
 
     def lineage(self) -> PolicyLineage:
         """The policy's part of a run's lineage."""
@@ -86,7 +100,7 @@ class ToolsProtocol:
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation."""
-        person = self._prompts.person(briefing.history, briefing.message, k=briefing.k)
+        person = self._prompts.person(briefing.history, briefing.message, k=briefing.k, earlier=briefing.earlier)
         messages = [SystemMessage(self._prompts.tools_system(briefing.k)), HumanMessage(person)]
         return {"messages": messages, "new": len(messages)}
 

@@ -33,6 +33,8 @@ class Briefing:
     """One short neutralised line an item, oldest first."""
     message: str | None
     k: int
+    earlier: Sequence[str] = ()
+    """What was said in the conversation before the message, a line each, oldest first, already neutralised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,20 @@ class AgentProtocol(Protocol):
 
     def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
         """Whether a conversation is what the model had before it wrote the last of these turns, the first of a run."""
+
+
+@runtime_checkable
+class AdjustableProtocol(AgentProtocol, Protocol):
+    """A protocol whose model and sampling a request may choose. Both built-in protocols are."""
+
+    def adjusted(
+        self, *, model: str | None = None, temperature: float | None = None, top_p: float | None = None
+    ) -> AgentProtocol:
+        """Make the same protocol with another model of the same server, or other sampling; None changes nothing.
+
+        Raises:
+            ConfigError: the policy cannot be asked so.
+        """
 
 
 def thought_regex(phrases: Sequence[str]) -> str:

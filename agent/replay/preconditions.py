@@ -38,14 +38,14 @@ _FIRST_SETTINGS |= {"max_retrievals", "max_turns", "max_malformed", "max_turn_to
 """What every agent run has logged since the first version; a setting that came later is missing from older runs."""
 
 
-def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
-    """Read the settings that a run was made with, and its constraints on the catalogue.
+def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any]]:
+    """Read the settings that a run was made with, and the parts of its request that are logged beside them.
 
     Raises:
         TraceStoreError: this version has other settings.
     """
     stored = dict(trace.run.config)
-    where = stored.pop("where", None)
+    parts = {name: stored.pop(name, None) for name in ("where", "exclude", "earlier", "settings")}
     stored.pop("turn_seeds", None)
     odd = sorted(set(stored) - {field.name for field in fields(AgentConfig)} | _FIRST_SETTINGS - set(stored))
     if odd:
@@ -54,7 +54,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any] | None]:
             "cannot be run again as it was."
         )
     try:
-        return AgentConfig(**stored), where
+        return AgentConfig(**stored), parts
     except (ConfigError, TypeError) as error:
         raise TraceStoreError(f"The settings logged of run {trace.run.run_id} make no sense: {error}") from error
 

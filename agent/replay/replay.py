@@ -20,6 +20,7 @@ from deeprec.agent.graph.build import build_graph, make_protocol
 from deeprec.agent.graph.state import AgentInput, AgentState, Lineage
 from deeprec.agent.policy.completion import CompletionPolicy
 from deeprec.agent.protocols import AgentProtocol, Prompts
+from deeprec.agent.protocols.turn import AdjustableProtocol
 from deeprec.agent.replay.preconditions import (
     checked_preference,
     config_of,
@@ -104,7 +105,7 @@ async def fork_run(
         )
     fork = {"turn": turn, "preference": checked}
     again = _Again(trace=trace, turn=turn, preference=checked, fork=fork, seed=seed)
-    live = await _live_protocol(trace, policy, protocol, prompts)
+    live = await _live_protocol(trace, policy, protocol, prompts, allow_other_model)
     return await _run_again(store, again, live, retriever, allow_other_model, on_update)
 
 
@@ -130,7 +131,7 @@ async def replay_run(
     trace = load_ended(store, run_id)
     fork = dict(trace.run.fork or {"turn": None})
     again = _Again(trace=trace, turn=fork["turn"], preference=None, fork=fork, seed=None)
-    live = await _live_protocol(trace, policy, protocol, prompts)
+    live = await _live_protocol(trace, policy, protocol, prompts, allow_other_model)
     child = await _run_again(store, again, live, retriever, allow_other_model, on_update)
     return Replay(original=trace, child=child, comparison=compare_runs(trace, child))
 
@@ -153,11 +154,19 @@ async def _live_protocol(
     policy: CompletionPolicy | BaseChatModel | None,
     protocol: AgentProtocol | None,
     prompts: Prompts | None,
+    allow_other_model: bool,
 ) -> AgentProtocol:
-    config, _ = config_of(trace)
+    config, parts = config_of(trace)
+    settings = dict(parts["settings"] or {})
+    model = None if allow_other_model else settings.pop("model", None)
     if isinstance(policy, CompletionPolicy):
+        policy = policy if model is None else policy.asking(model)
         await policy.connect()  # its lineage names the model only then
-    return make_protocol(policy, protocol, config, prompts)
+    made = make_protocol(policy, protocol, config, prompts)
+    sampling = {name: settings[name] for name in ("temperature", "top_p") if name in settings}
+    if isinstance(policy, BaseChatModel) and isinstance(made, AdjustableProtocol) and (model or sampling):
+        return made.adjusted(model=model, **sampling)
+    return made
 
 
 async def _run_again(
@@ -170,7 +179,7 @@ async def _run_again(
 ) -> RunTrace:
     """Store a child with the steps before the turn, then the turn itself, then what the live model does now."""
     trace, turn = again.trace, again.turn
-    config, where = config_of(trace)
+    config, parts = config_of(trace)
     refuse_another(trace, protocol, recommender, allow_other_model=allow_other_model)
     recorder = _ForkRecorder(store, trace, turn)
     graph = build_graph(
@@ -178,7 +187,7 @@ async def _run_again(
     )
     child_id = uuid4()
     thread: Any = {"configurable": {"thread_id": str(child_id)}}
-    request: AgentInput | None = _request(again, where, child_id)
+    request: AgentInput | None = _request(again, parts, child_id, allow_other_model)
     if turn is not None:
         try:
             state = await _rebuilt(graph, request, thread, turn)
@@ -259,7 +268,7 @@ async def _last_from_trace(again: _Again, turn: int, protocol: AgentProtocol, st
     return record if again.preference is None else await protocol.edit(record, again.preference)
 
 
-def _request(again: _Again, where: dict[str, Any] | None, child_id: UUID) -> AgentInput:
+def _request(again: _Again, parts: dict[str, Any], child_id: UUID, allow_other_model: bool) -> AgentInput:
     run = again.trace.run
     known = {
         "tenant": run.tenant,
@@ -275,7 +284,18 @@ def _request(again: _Again, where: dict[str, Any] | None, child_id: UUID) -> Age
         fork=again.fork,
         turn_seeds=run.config.get("turn_seeds", "counted"),
     )
-    return AgentInput(history=list(run.history), message=run.message, where=where, lineage=lineage)
+    settings = dict(parts["settings"] or {})
+    if allow_other_model:
+        settings.pop("model", None)
+    return AgentInput(
+        history=list(run.history),
+        message=run.message,
+        earlier=parts["earlier"],
+        where=parts["where"],
+        exclude=parts["exclude"],
+        settings=settings,
+        lineage=lineage,
+    )
 
 
 def _delete(store: TraceStore, run_id: UUID) -> None:

@@ -165,6 +165,13 @@ class Retriever:
                 retrieved.append(ranked(snapshot.artifact.catalogue, own, rows, held))
         return retrieved
 
+    def item_vectors(self, item_ids: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors that items are scored by, of unit length, float32 (n, width)."""
+        snapshot = self._snapshot
+        rows = torch.from_numpy(snapshot.artifact.catalogue.rows(item_ids))
+        vectors: NDArray[np.float32] = snapshot.item_vectors[rows].cpu().numpy()
+        return vectors
+
     def rank_of(self, item_id: str, query: Query) -> int:
         """1-based rank of an item by its score; one that the query masks comes after all that it allows."""
         return int(self.ranks_of([item_id], [query])[0])

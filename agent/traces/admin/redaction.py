@@ -51,7 +51,9 @@ RENAMED: dict[str, tuple[str, ...]] = {
 }
 """Columns whose values get names that mean nothing outside. Equal items of a run stay equal, and a group a group."""
 TRIMMED: dict[str, tuple[str, ...]] = {"runs": ("config", "fork")}
-"""Columns that lose one part: the constraints of the request, the text of an edited preference."""
+"""Columns that lose a part: what the request says of its person (`WORDS`), the text of an edited preference."""
+WORDS = ("where", "exclude", "earlier")
+"""The parts of `config` that say something of a person: constraints, items not wanted, an earlier conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,7 @@ def redact_runs(connection: Connection, runs: Sequence[Any], now: datetime) -> N
                 .values(
                     target_id=target,
                     group_id=None if group is None else groups[group],
-                    config={**run.config, "where": None} if "where" in run.config else run.config,
+                    config={name: None if name in WORDS else value for name, value in run.config.items()},
                     fork={**run.fork, "preference": MARK} if run.fork and "preference" in run.fork else run.fork,
                     redacted_at=now,
                 )
