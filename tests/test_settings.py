@@ -26,7 +26,7 @@ def other_value(name: str) -> Any:
         return not default
     if isinstance(default, int):
         return default + 1
-    return 0.5 if default is None else default / 2
+    return default / 2 if default else 0.5
 
 
 def given(*left_out: str) -> dict[str, Any]:

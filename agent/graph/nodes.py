@@ -199,7 +199,8 @@ class Nodes:
             await self._recorder.record_retrieval(run_id, record)
         candidates = merge_candidates(state["candidates"], record)
         self._partial.found(state["run_id"], record)
-        self._show_list(state["run_id"], [], candidates)
+        listed = fill_list([], candidates, [], k=config.k, fallback=False)
+        self._partial.listed(state["run_id"], listed, "running")
         update: AgentState = {
             "candidates": candidates,
             "retrieval_count": position + 1,
