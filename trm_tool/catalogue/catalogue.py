@@ -54,11 +54,14 @@ class Catalogue:
         items: Iterable[Item],
         attribute_kinds: Mapping[str, AttributeKind],
         removed: Collection[str] = (),
+        text_columns: Sequence[str] | None = None,
     ) -> None:
         """DataError is raised when an id repeats, or an attribute's value does not fit its kind."""
         self._items = tuple(items)
         self.removed = frozenset(removed)
         """Ids of the items that can no longer be recommended."""
+        self.text_columns = None if text_columns is None else tuple(text_columns)
+        """Columns of the source that hold prose, in the order of the items' texts; None where that is not known."""
         self.attribute_kinds: dict[str, AttributeKind] = dict(attribute_kinds)
         self.ids: tuple[str, ...] = tuple(item.id for item in self._items)
         self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
@@ -182,8 +185,10 @@ class Catalogue:
             columns[_ATTRIBUTE + name] = pa.array([item.attributes.get(name) for item in self], types[kind])
         if self.removed:
             columns[_REMOVED] = pa.array(~self.available)
-        meta = json.dumps({"format": 2 if self.removed else 1, "attribute_kinds": self.attribute_kinds})
-        pq.write_table(pa.table(columns).replace_schema_metadata({"deeprec": meta}), path)
+        meta: dict[str, object] = {"format": 2 if self.removed else 1, "attribute_kinds": self.attribute_kinds}
+        if self.text_columns is not None:
+            meta["text_columns"] = self.text_columns
+        pq.write_table(pa.table(columns).replace_schema_metadata({"deeprec": json.dumps(meta)}), path)
 
     @classmethod
     def from_parquet(cls, path: Path, *, items: int | None = None) -> "Catalogue":
@@ -210,7 +215,9 @@ class Catalogue:
             raise ArtifactError(f"{path} is not a readable parquet file ({reason_of(error)}). {remedy}") from None
         try:
             meta = parse_json((table.schema.metadata or {})[b"deeprec"])
-            version, kinds = meta["format"], dict(meta["attribute_kinds"])
+            version, kinds, text_columns = meta["format"], dict(meta["attribute_kinds"]), meta.get("text_columns")
+            if text_columns is not None and not all(isinstance(name, str) for name in text_columns):
+                raise TypeError(text_columns)
         except (KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path} lacks the metadata field 'deeprec'. {remedy}") from None
         if version not in _FORMATS:
@@ -245,6 +252,7 @@ class Catalogue:
                     for item_id, removed in zip(columns["id"], columns.get(_REMOVED, ()), strict=False)
                     if removed
                 ],
+                text_columns=text_columns,
             )
         except DataError as error:
             raise ArtifactError(f"{path}: {error} {remedy}") from None

@@ -153,6 +153,9 @@ def check_command(
     folder: Annotated[Path, typer.Argument(help="A folder of RecBole atomic files, or a file of requests.")],
     catalogue: CatalogueOption = None,
     columns: ColumnOptions = ColumnOptions(),
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Also draw how interactions spread over time and items.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Report what is in the data, what weakens it, and whether `deeprec trm train` takes it with the same options."""
@@ -168,7 +171,7 @@ def check_command(
     if as_json:
         _print_json(report.to_dict())
     else:
-        show_check(report, Console(highlight=False))
+        show_check(report, Console(highlight=False), plots=plots)
     if not report.trainable:
         raise DataError(report.advice)
 

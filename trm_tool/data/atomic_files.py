@@ -134,7 +134,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
         title = (fields[title_at].strip() if title_at is not None else "") or item_id
         text = encoder_text(title, attributes, draft.year_attributes, [fields[at].strip() for at in prose])
         items.append(Item(id=item_id, title=title, text=text, attributes=attributes))
-    return Catalogue(items, kinds)
+    return Catalogue(items, kinds, text_columns=[columns[at].name for at in prose])
 
 
 def parse_values(

@@ -1,7 +1,8 @@
 """A report on a folder of atomic files: its content, its weaknesses, and whether it can be trained on."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
@@ -16,6 +17,8 @@ from deeprec.trm_tool.data.columns import ColumnNames
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.data.folder import is_synthetic
 from deeprec.trm_tool.data.problems import Findings, Problem, find_problems
+from deeprec.trm_tool.data.time_figures import TimeFigures, time_figures
+from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS
 from deeprec.trm_tool.errors import DataError
 
 HOLDOUT = 2
@@ -23,6 +26,7 @@ HOLDOUT = 2
 MIN_ITEMS = 20
 """Items that `trm train` requires."""
 FEW_USERS = 100
+_ID_WORDS = ("id", "ids", "uuid", "guid", "key", "sku", "ean", "isbn", "user", "customer", "reviewer", "session")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ class Attribute:
     """Distinct values, or distinct tags."""
     low: float | None = None
     high: float | None = None
+    people: int = 0
+    """Distinct values that are ids of people, where these are more than numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,8 @@ class Statistics:
     """Interactions over people times items."""
     history_lengths: dict[str, float]
     """`min`, `median`, `mean`, `90%`, `max` of the interactions of a person."""
+    times: TimeFigures | None
+    """None where the time stamps lie outside every calendar."""
     tied_pairs: int
     """Neighbours in a history that have the same time stamp."""
     tied_targets: int
@@ -71,8 +79,18 @@ class Statistics:
     attributes: tuple[Attribute, ...]
     columns: tuple[ItemColumn, ...]
     """Every column of the items beside the id and the title, and what it is read as."""
+    item_popularity: tuple[int, ...]
+    """Interactions of the items, the most popular first, summed over each of ten equal parts of the catalogue."""
+    text_parts: tuple[str, ...]
+    """What an item's text is made of, in its order: the title, the attributes, the columns of prose."""
+    median_text: int
+    """Characters of an item's text, the median."""
     longest_text: int
-    """Characters of the longest text that the encoder reads."""
+    """Characters of the longest text."""
+    cut_texts: int
+    """Items whose text is longer than the encoder reads."""
+    example_text: str
+    """The text of the item that has the median length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +184,7 @@ def _statistics(dataset: Dataset, found: Findings, columns: tuple[ItemColumn, ..
     lengths = np.array([len(sequence) for sequence in sequences])
     trained = {item for sequence in sequences for item in sequence[:-HOLDOUT]}
     held_out = {item for sequence in sequences for item in sequence[-HOLDOUT:]}
+    texts = sorted((item.text for item in catalogue), key=len)
     titles = Counter(item.title for item in catalogue if item.title != item.id)
     shared = [count for count in titles.values() if count > 1]
     return Statistics(
@@ -180,6 +199,7 @@ def _statistics(dataset: Dataset, found: Findings, columns: tuple[ItemColumn, ..
             "90%": float(np.quantile(lengths, 0.9)),
             "max": float(lengths.max()),
         },
+        times=time_figures(found.times),
         tied_pairs=found.tied_pairs,
         tied_targets=dataset.tied_targets,
         repeated_pairs=sum(len(sequence) - len(set(sequence)) for sequence in sequences),
@@ -190,13 +210,26 @@ def _statistics(dataset: Dataset, found: Findings, columns: tuple[ItemColumn, ..
         idle_items=len(catalogue) - len(trained | held_out),
         cold_items=len(held_out - trained),
         cold_test_targets=sum(sequence[-1] not in trained for sequence in sequences),
-        attributes=tuple(_attribute(catalogue, name, kind) for name, kind in catalogue.attribute_kinds.items()),
+        attributes=tuple(
+            _attribute(catalogue, name, kind, dataset.sequences) for name, kind in catalogue.attribute_kinds.items()
+        ),
         columns=columns,
-        longest_text=max((len(item.text) for item in catalogue), default=0),
+        item_popularity=_popularity(sequences, len(catalogue)),
+        text_parts=("the title", *catalogue.attribute_kinds, *(catalogue.text_columns or ())),
+        median_text=len(texts[len(texts) // 2]),
+        longest_text=len(texts[-1]),
+        cut_texts=sum(len(text) > MAX_TEXT_CHARS for text in texts),
+        example_text=texts[len(texts) // 2],
     )
 
 
-def _attribute(catalogue: Catalogue, name: str, kind: str) -> Attribute:
+def _popularity(sequences: list[tuple[str, ...]], items: int) -> tuple[int, ...]:
+    counts = sorted(Counter(item for sequence in sequences for item in sequence).values(), reverse=True)
+    parts = np.array_split(np.array([*counts, *[0] * (items - len(counts))]), 10)
+    return tuple(int(part.sum()) for part in parts)
+
+
+def _attribute(catalogue: Catalogue, name: str, kind: str, users: Collection[str]) -> Attribute:
     values = [item.attributes[name] for item in catalogue if name in item.attributes]
     numbers = [value for value in values if isinstance(value, float)]
     distinct = {part for value in values for part in (value if isinstance(value, tuple) else (value,))}
@@ -207,6 +240,7 @@ def _attribute(catalogue: Catalogue, name: str, kind: str) -> Attribute:
         distinct=len(distinct),
         low=min(numbers, default=None),
         high=max(numbers, default=None),
+        people=sum(isinstance(value, str) and not value.isdecimal() and value in users for value in distinct),
     )
 
 
@@ -215,6 +249,10 @@ def _warnings(data: Statistics, synthetic: bool) -> Iterator[str]:
         yield "The data is synthetic: figures on it are no measure of a recommender's quality."
     if data.users < FEW_USERS:
         yield f"{data.users} people are too few to compare recommenders."
+    if data.times is None:
+        yield "The time stamps lie outside every calendar. Name the column of times with --time-column."
+    elif data.times.doubt:
+        yield f"{data.times.doubt}."
     if data.tied_targets:
         yield f"{_share(data.tied_targets, data.users)} people: the last two time stamps tie, so file order chooses."
     if data.seen_targets:
@@ -225,9 +263,25 @@ def _warnings(data: Statistics, synthetic: bool) -> Iterator[str]:
         yield f"{_share(data.missing_titles, data.items)} items have no title: prompts and people get their ids."
     if not data.attributes:
         yield "The items have no attributes: no preference can be trained, and no constraint enforced."
+    yield from _ids_as_attributes(data)
+    if data.cut_texts:
+        yield f"{_share(data.cut_texts, data.items)} items have texts of which {MAX_TEXT_CHARS:,} characters are read."
     for attribute in data.attributes:
         if attribute.filled < data.items / 2:
             yield f"{_share(data.items - attribute.filled, data.items)} items have no {attribute.name}."
+
+
+def _ids_as_attributes(data: Statistics) -> Iterator[str]:
+    """Attributes that are ids: they would stand in prompts, and a person's would outlive their redaction."""
+    for attribute in data.attributes:
+        if attribute.kind == "number":
+            continue
+        option = f"--attribute {quote(f'{attribute.name}=ignore')}"
+        words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", attribute.name).lower())
+        if attribute.people and 2 * attribute.people >= attribute.distinct:
+            yield f"{attribute.name} holds ids of people, who would stand in prompts. Leave it out with {option}."
+        elif words[-1] in _ID_WORDS:
+            yield f"{attribute.name} looks like an id, and no preference names one. Leave it out with {option}."
 
 
 def _share(part: int, whole: int) -> str:

@@ -147,7 +147,9 @@ def kind_of(column: Column, values: Sequence[str]) -> ColumnKind:
             return "number"
         if filled and sum(map(is_day, filled)) >= 0.95 * len(filled) and find_order(filled) != "unknown":
             return "date"
-        return "text" if _tell_items_apart(filled) else "category"
+        if _tell_items_apart(filled):
+            return "ignore" if name.endswith("id") and _are_ids(filled) else "text"
+        return "category"
     separator = tag_separator(filled)
     tags = Counter(tag for value in filled for tag in split_tags(value, separator))
     per_item = tags.total() / max(len(filled), 1)
@@ -158,6 +160,11 @@ def kind_of(column: Column, values: Sequence[str]) -> ColumnKind:
 def _repeat(filled: Sequence[str]) -> bool:
     """Whether values recur so often that they are names of groups, such as brands."""
     return len(filled) >= 10 and 2 * len(set(filled)) <= len(filled) and not _tell_items_apart(filled)
+
+
+def _are_ids(filled: Sequence[str]) -> bool:
+    """Whether no value has a space: a key into another table, which no encoder of text understands."""
+    return not any(" " in value for value in filled)
 
 
 def _tell_items_apart(filled: Sequence[str]) -> bool:

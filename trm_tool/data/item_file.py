@@ -46,6 +46,7 @@ def read_items(
         lines[item_id] = number
         table.append(fields)
 
+    known_text = {*columns.text, *(catalogue.text_columns or ())}
     values: dict[str, Sequence[AttributeValue | None]] = {}
     prose: list[int] = []
     for at, column in enumerate(rows.columns):
@@ -57,7 +58,7 @@ def read_items(
             values[column.name] = _tags(raw, _known_tags(catalogue, column.name))
         elif kind is not None:
             values[column.name] = parse_values(raw, column, kind, rows.name, list(lines.values()))
-        elif column.name in columns.text or (found := kind_of(column, raw)) == "text":
+        elif column.name in known_text or (found := kind_of(column, raw)) == "text":
             prose.append(at)
         elif found != "ignore":
             known = ", ".join(catalogue.attribute_kinds) or "none"
@@ -65,6 +66,8 @@ def read_items(
                 f"{rows.name}:1 has the column {column.name!r}, an attribute that the catalogue lacks; it has {known}. "
                 "Leave the column out, or name it with --text-columns if it is prose."
             )
+    order = {name: at for at, name in enumerate(catalogue.text_columns or ())}
+    prose.sort(key=lambda at: order.get(header[at], len(order)))  # the texts of the catalogue's items have this order
     items = []
     for row, (item_id, fields) in enumerate(zip(lines, table, strict=True)):
         attributes = {

@@ -1,6 +1,7 @@
 """All rows that the strict reader of atomic files would refuse, found in one pass that continues after each."""
 
 import math
+from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -39,6 +40,8 @@ class Findings:
     """Step of the reader -> interactions left after it."""
     tied_pairs: int = 0
     """Neighbours in a history that have the same time stamp."""
+    times: "array[float]" = field(default_factory=lambda: array("d"))
+    """Time stamps of the interactions that are left."""
 
     def add(self, kind: str, first: str, *, droppable: bool = False) -> None:
         """Count a problem; the text of the first of its kind is kept."""
@@ -141,6 +144,7 @@ def _check_interactions(
             continue
         left += len(stamps)
         stamps.sort()
+        found.times.extend(stamps)
         found.tied_pairs += sum(earlier == later for earlier, later in pairwise(stamps))
     found.rows.append((f"of people with {MIN_INTERACTIONS} or more", left))
 

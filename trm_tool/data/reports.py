@@ -1,6 +1,6 @@
 """Reports of the import and the check for a terminal. Markup and control codes of file content are dropped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -13,7 +13,10 @@ from rich.text import Text
 
 from deeprec.trm_tool.data.check import CheckReport, Statistics
 from deeprec.trm_tool.data.importers.importing import ImportReport, OnProgress
+from deeprec.trm_tool.data.time_figures import TimeFigures
 from deeprec.trm_tool.text import plain
+
+_BARS = " ▁▂▃▄▅▆▇█"
 
 
 @contextmanager
@@ -60,8 +63,11 @@ def show_import(report: ImportReport, console: Console) -> None:
     _print(console, f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT")
 
 
-def show_check(report: CheckReport, console: Console) -> None:
-    """Print the content of a folder, the rows that the strict reader refuses, and the weaknesses of figures on it."""
+def show_check(report: CheckReport, console: Console, *, plots: bool = False) -> None:
+    """Print the content of a folder, the rows that the strict reader refuses, and the weaknesses of figures on it.
+
+    With `plots`, small pictures show how interactions spread over time and over items.
+    """
     sizes = ", ".join(f"{name} ({decimal(size)})" for name, size in report.files.items())
     label = " SYNTHETIC data." if report.synthetic else ""
     _print(console, f"{report.folder}:{label} {sizes}")
@@ -71,6 +77,9 @@ def show_check(report: CheckReport, console: Console) -> None:
     console.print(table)
     if report.statistics is not None:
         console.print(_facts(report.statistics))
+        if plots:
+            for line in _pictures(report.statistics):
+                _print(console, line)
         if report.statistics.columns:
             console.print(_columns(report.statistics))
             options = " ".join(plain(column.option, 200) for column in report.statistics.columns)
@@ -92,15 +101,44 @@ def _facts(data: Statistics) -> Table:
         ("interactions", f"{data.interactions}, density {data.density:.4%}"),
         ("interactions of a person", f"{lengths}, mean {data.history_lengths['mean']:.1f}"),
         ("repeats of a person with an item", f"{data.repeated_pairs}"),
+        *_time_facts(data.times),
         ("ties in time", f"{data.tied_pairs} neighbours in a history; the last two of {data.tied_targets} people"),
-        ("cold targets", f"{data.cold_items} items are targets only; test targets of {data.cold_test_targets} people"),
+        (
+            "cold targets",
+            f"{data.cold_items} items ({data.cold_items / data.items:.1%}) are targets only; test targets of "
+            f"{data.cold_test_targets} people ({data.cold_test_targets / data.users:.1%})",
+        ),
         (
             "titles",
             f"{data.missing_titles} missing; {data.items_sharing_a_title} items share {data.shared_titles} titles",
         ),
-        ("longest text of an item", f"{data.longest_text} characters"),
+        ("text of an item", ", ".join(data.text_parts)),
+        ("its length", f"median {data.median_text} characters, the longest {data.longest_text}"),
+        ("its example", plain(data.example_text, 200)),
     )
     return _table(("", "as the reader takes it"), rows)
+
+
+def _time_facts(times: TimeFigures | None) -> Iterator[tuple[str, str]]:
+    if times is not None:
+        yield (
+            "time",
+            f"{times.first} to {times.last} (UTC, {times.unit}): {times.days} days, {times.active_days} active",
+        )
+        busiest = f"{times.busiest_day_interactions} on {times.busiest_day}"
+        yield "interactions a day", f"{times.per_active_day:.1f} on an active day, at most {busiest}"
+
+
+def _pictures(data: Statistics) -> Iterator[str]:
+    if data.times is not None:
+        yield f"Over time: {_bars(data.times.periods)} {data.times.first[:10]} to {data.times.last[:10]}"
+    yield f"Over the items: {_bars(data.item_popularity)} (a bar is a tenth of the items, the most popular first)"
+
+
+def _bars(counts: Sequence[int]) -> str:
+    """A bar for each count, as high as its share of the largest; only 0 has none."""
+    most = max(counts, default=0) or 1
+    return "".join(_BARS[-(-(len(_BARS) - 1) * count // most)] for count in counts)
 
 
 def _columns(data: Statistics) -> Table:

@@ -88,7 +88,7 @@ def remove_items(artifact: Artifact, item_ids: Collection[str]) -> Change:
     _check_present(catalogue, removed, "removed")
     if not removed:
         return Change(artifact=artifact)
-    after = Catalogue(catalogue, catalogue.attribute_kinds, catalogue.removed.union(removed))
+    after = Catalogue(catalogue, catalogue.attribute_kinds, catalogue.removed.union(removed), catalogue.text_columns)
     return Change(artifact=_changed(artifact, after, "removed", removed))
 
 
@@ -106,7 +106,8 @@ def _put(artifact: Artifact, items: Sequence[Item], encoder: Encoder, change: st
         if item.text != shelf[row].text:
             stale.append(row)
         shelf[row] = item
-    after = Catalogue(shelf, catalogue.attribute_kinds, catalogue.removed.difference(item.id for item in items))
+    left = catalogue.removed.difference(item.id for item in items)
+    after = Catalogue(shelf, catalogue.attribute_kinds, left, catalogue.text_columns)
     _check_years(catalogue, after, items)
     changed = _changed(
         artifact, after, change, [(item.id, item.title, item.text, dict(item.attributes)) for item in items]

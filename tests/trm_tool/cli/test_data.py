@@ -227,3 +227,14 @@ def test_the_kinds_that_check_shows_can_be_pasted_back(run: Run) -> None:
     _, out, _ = run("data", "check", "shop", "--json", "--attribute", "the maker=text")
     columns = json.loads(out)["statistics"]["columns"]
     assert {column["name"]: column["kind"] for column in columns} == {"the maker": "text", "level": "category"}
+
+
+def test_pictures_of_the_data_are_drawn_on_request(run: Run) -> None:
+    run("data", "generate-shop", "--out", "synthetic-shop", "--products", 120, "--people", 12)
+    _, out, _ = run("data", "check", "synthetic-shop")
+    assert "2024-01-" in out
+    assert "Over time" not in out
+    _, out, _ = run("data", "check", "synthetic-shop", "--plots")
+    [over_items] = [line for line in out.splitlines() if line.startswith("Over the items: ")]
+    assert over_items.startswith("Over the items: █")
+    assert "Over time: " in out

@@ -177,6 +177,54 @@ def test_items_without_attributes_or_titles_are_warned_about(write_atomic: Write
     assert "The items have no attributes" in warnings
 
 
+def days(*numbers: float) -> tuple[int, ...]:
+    """Days of January 2020 as seconds since 1970."""
+    return tuple(int(1_577_836_800 + 86_400 * (number - 1)) for number in numbers)
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1, "seconds"), (1000, "milliseconds"), (10**9, "nanoseconds")])
+def test_the_time_range_is_shown_whatever_the_unit(write_atomic: WriteAtomic, factor: int, unit: str) -> None:
+    times = tuple(time * factor for time in days(1, 1.5, 3, 10))
+    report = check_data(write_atomic(inter=walk("u", 0, 1, 2, 3, times=times), items=ITEMS, item_header=ITEM_HEADER))
+    assert report.statistics is not None
+    found = report.statistics.times
+    assert found is not None
+    assert (found.first, found.last, found.unit) == ("2020-01-01 00:00", "2020-01-10 00:00", unit)
+    assert (found.days, found.active_days, found.busiest_day) == (10, 3, "2020-01-01")
+    assert (found.busiest_day_interactions, found.per_active_day) == (2, pytest.approx(4 / 3))
+    assert sum(found.periods) == 4
+    assert found.doubt is None
+    assert sum(report.statistics.item_popularity) == 4
+
+
+@pytest.mark.parametrize(
+    ("times", "why"),
+    [((3, 57, 1, 12), "look like counts, ratings or positions"), (days(1, 2, 3, 40_000), "1 of 4 time stamps lie in")],
+)
+def test_times_that_are_none_are_doubted(write_atomic: WriteAtomic, times: tuple[int, ...], why: str) -> None:
+    report = check_data(write_atomic(inter=walk("u", 0, 1, 2, 3, times=times), items=ITEMS, item_header=ITEM_HEADER))
+    assert any(why in warning for warning in report.warnings)
+
+
+def test_ids_as_attributes_are_named_with_the_option_that_leaves_them_out(write_atomic: WriteAtomic) -> None:
+    people = [f"i{n}	Thing {n}	{'uvw'[n % 3]}	{n % 2}" for n in range(22)]
+    header = "item_id:token	title:token_seq	first_owner:token	vendor_id:token"
+    warnings = " ".join(check_data(write_atomic(inter=GOOD, items=people, item_header=header)).warnings)
+    assert "first_owner holds ids of people" in warnings
+    assert "--attribute first_owner=ignore" in warnings
+    assert "vendor_id looks like an id" in warnings
+
+
+def test_keys_into_other_tables_are_no_text(write_atomic: WriteAtomic) -> None:
+    rows = [f"i{n}	Thing {n}	tt{n:07}	A film about {n}" for n in range(22)]
+    header = "item_id:token	title:token_seq	imdbId:token	plot:token_seq"
+    data = check_data(write_atomic(inter=GOOD, items=rows, item_header=header)).statistics
+    assert data is not None
+    assert data.text_parts == ("the title", "plot")
+    assert data.example_text == "Thing 11. A film about 11"
+    assert (data.median_text, data.cut_texts) == (len(data.example_text), 0)
+
+
 def test_a_folder_without_a_pair_of_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no .inter file"):
         check_data(tmp_path)
