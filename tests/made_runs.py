@@ -27,6 +27,10 @@ def made_record(run_id: UUID | None = None, **changes: Any) -> RunRecord:
     values: dict[str, Any] = {
         "run_id": run_id or uuid4(),
         "user_id": "12",
+        "thread_id": "thread-1",
+        "caller_run_id": "5f0c",
+        "tags": ("web", 'say "hi"'),
+        "caller_metadata": {"page": "checkout", "visits": "1"},
         "history": ("50", "181"),
         "message": "something lighter",
         "target_id": "1",

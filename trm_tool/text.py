@@ -27,6 +27,9 @@ _SECRETS = (
         r"\1***",
     ),
 )
+_SECRET_NAME = re.compile(
+    r"passw|secret|credential|authoriz|cookie|token(?!s)|api_?-?key|(?:^|[^a-z])(?:key|auth)$", re.IGNORECASE
+)
 
 
 def hide_passwords(text: str) -> str:
@@ -35,6 +38,11 @@ def hide_passwords(text: str) -> str:
         for pattern, masked in _SECRETS:
             text = pattern.sub(masked, text)
     return text
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a name says that its value is a password, a key or another secret, such as `x-api-key`."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def plain(text: str, max_chars: int) -> str:

@@ -30,6 +30,8 @@ STATUSES = (*get_args(Status), "incomplete")
 """The values of `--status`."""
 StatusOption = Annotated[str | None, typer.Option(help=f"Only runs of this status: {', '.join(STATUSES)}.")]
 TenantOption = Annotated[str | None, typer.Option(help="Only runs of this tenant, a shop for instance.")]
+ThreadOption = Annotated[str | None, typer.Option(help="Only runs of this thread of the calling program.")]
+TagOption = Annotated[str | None, typer.Option(help="Only runs with this tag of the calling program's config.")]
 UserOption = Annotated[str | None, typer.Option(help="Only runs for this user.")]
 SplitOption = Annotated[str | None, typer.Option(help="Only runs of this split: train, valid or test.")]
 SuiteOption = Annotated[
@@ -70,6 +72,8 @@ class RunOptions:
     status: StatusOption = None
     tenant: TenantOption = None
     user: UserOption = None
+    thread: ThreadOption = None
+    tag: TagOption = None
     suite: SuiteOption = None
     system: SystemOption = None
     split: SplitOption = None
@@ -90,6 +94,8 @@ class RunOptions:
             status=known_status(self.status),
             tenant=self.tenant,
             user_id=self.user,
+            thread_id=self.thread,
+            tag=self.tag,
             suite=self.suite,
             system=self.system,
             split=self.split,

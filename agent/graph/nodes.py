@@ -18,6 +18,7 @@ from deeprec.agent.graph.budgets import (
     spent_budget,
     with_time,
 )
+from deeprec.agent.graph.caller_config import caller_config
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
@@ -306,7 +307,7 @@ class Nodes:
 
     async def _start_run(self, start: RunStart, config: AgentConfig, calls: PolicyCalls) -> None:
         record = start.record(calls.protocol, self._recommender.identity, config)
-        await self._recorder.start_run(record)
+        await self._recorder.start_run(replace(record, **caller_config()))
 
     async def _retrieval(
         self, state: AgentState, config: AgentConfig, started: float

@@ -42,6 +42,14 @@ class RunRecord:
     tenant: str | None = None
     """The shop or customer of a service that the run was made for; person ids are its own."""
     user_id: str | None = None
+    thread_id: str | None = None
+    """The thread of the caller's RunnableConfig."""
+    caller_run_id: str | None = None
+    """The `run_id` of the caller's RunnableConfig, by which LangSmith and LangGraph's server know the call."""
+    tags: tuple[str, ...] = ()
+    """The tags of the caller's RunnableConfig, at most 32 of 128 characters."""
+    caller_metadata: dict[str, str] = field(default_factory=dict)
+    """The metadata of the caller's RunnableConfig as text, at most 32 entries of 512 characters, secrets masked."""
     history: tuple[str, ...] = ()
     """Item ids, oldest first."""
     message: str | None = None

@@ -23,7 +23,16 @@ MARK = "redacted"
 """Replacement of a text that may not be empty."""
 
 ERASED: dict[str, dict[str, Any]] = {
-    "runs": {"user_id": None, "history": [], "message": None, "detail": None},
+    "runs": {
+        "user_id": None,
+        "thread_id": None,
+        "caller_run_id": None,
+        "tags": None,
+        "caller_metadata": None,
+        "history": [],
+        "message": None,
+        "detail": None,
+    },
     "turns": {
         "prompt_ids": encode_tokens(()),  # token ids decode to text
         "completion_ids": encode_tokens(()),

@@ -24,7 +24,7 @@ from deeprec.trm_tool.folders import check_not_current
 FORMAT = 1
 """Number in the metadata field `deeprec` of each file."""
 _ROW_GROUP_RUNS = 500
-_TEXT_LISTS = {"history", "items", "unenforced", "phrases"}
+_TEXT_LISTS = {"history", "items", "phrases", "tags", "unenforced"}
 
 
 def export_parquet(store: TraceStore, folder: str | Path, where: RunFilter | None = None) -> TraceExport:

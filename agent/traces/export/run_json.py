@@ -45,7 +45,7 @@ FORMAT = 2
 """Format of files that are written; files of format 1 are read as well."""
 PARTS = ("turns", "retrievals", "retrieved_items", "recommendations", "rewards", "metrics", "cases")
 """Fields of the line, named as the tables are; the run's own columns stand under "run"."""
-_TEXT_LISTS = {"history", "items", "unenforced", "phrases"}
+_TEXT_LISTS = {"history", "items", "phrases", "tags", "unenforced"}
 _WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): get_args(Status),
     ("runs", "kind"): get_args(Kind),

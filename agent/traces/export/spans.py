@@ -46,6 +46,8 @@ def run_attributes(record: RunRecord, with_content: bool) -> Attributes:
     if with_content:
         attributes |= {
             "user.id": record.user_id,
+            "gen_ai.conversation.id": record.thread_id or str(record.run_id),
+            "deeprec.tags": list(record.tags),
             "deeprec.history": list(record.history),
             "deeprec.target_id": record.target_id,
             "deeprec.group_id": record.group_id,

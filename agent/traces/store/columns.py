@@ -67,6 +67,7 @@ _SHARED = frozenset(
         "suite",
         "system",
         "target_id",
+        "thread_id",
         "tenant",
         "trm_fingerprint",
         "user_id",

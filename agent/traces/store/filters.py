@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, literal, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from deeprec.agent.traces.records import Kind, TraceStoreError
 from deeprec.agent.traces.store import schema
-from deeprec.agent.traces.store.codec import storable
+from deeprec.agent.traces.store.codec import storable, storable_json
 
 
 class RunNotFoundError(TraceStoreError):
@@ -33,6 +35,12 @@ class RunFilter:
     redacted: bool | None = None
     tenant: str | None = None
     user_id: str | None = None
+    thread_id: str | None = None
+    caller_run_id: str | None = None
+    tag: str | None = None
+    """One of the tags of the caller's config."""
+    metadata: Mapping[str, str] | None = None
+    """Entries that the metadata of the caller's config have, all of them."""
     group_id: str | None = None
     parent_id: UUID | None = None
     """Forks and replays of this run."""
@@ -79,11 +87,23 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
             query = query.where(is_measured if value else ~is_measured)
         elif field.name == "redacted":
             query = query.where(run.redacted_at.is_not(None) == value)
+        elif field.name == "tag":
+            query = query.where(_holds(run.tags, json.dumps(storable(value))))
+        elif field.name == "metadata":
+            for entry in storable_json(value).items():
+                query = query.where(_holds(run.caller_metadata, json.dumps(dict([entry]))[1:-1]))
         elif field.name == "label":
             query = query.where(run.suite == storable(value))
         else:
             query = query.where(getattr(run, field.name) == (storable(value) if isinstance(value, str) else value))
     return query
+
+
+def _holds(column: InstrumentedAttribute[Any], part: str) -> ColumnElement[bool]:
+    """Whether the text of a flat JSON column has a part, from a quote to a quote: inside a value, quotes are escaped."""
+    text = cast(column, Text)
+    # Unlike LIKE, `replace` compares case in every database.
+    return or_(*(func.replace(text, f"{before}{part}", "") != text for before in ("[", "{", ", ")))
 
 
 def started_after(query: Select[Any], run: Sequence[Any]) -> Select[Any]:

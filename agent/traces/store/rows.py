@@ -309,7 +309,8 @@ def _key(table: type[schema.Base]) -> ColumnElement[Any]:
 
 def _run_record(values: Mapping[str, Any]) -> RunRecord:
     own = {name: values[name] for name in _RUN if name in values}
-    return RunRecord(**own | {"history": tuple(values["history"])})
+    given = {"history": tuple(values["history"]), "tags": tuple(values["tags"] or ())}
+    return RunRecord(**own | given | {"caller_metadata": values["caller_metadata"] or {}})
 
 
 def _plain(value: Any) -> Any:

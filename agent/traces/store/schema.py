@@ -101,6 +101,10 @@ class Run(Base):
     parent_id: Mapped[UUID | None] = mapped_column(index=True)  # no foreign key: a child outlives its parent
     tenant: Mapped[str | None] = mapped_column(index=True)
     user_id: Mapped[str | None] = mapped_column(index=True)
+    thread_id: Mapped[str | None] = mapped_column(index=True)
+    caller_run_id: Mapped[str | None]
+    tags: Mapped[list[Any] | None]
+    caller_metadata: Mapped[dict[str, Any] | None]
     history: Mapped[list[Any]]
     message: Mapped[str | None]
     target_id: Mapped[str | None]

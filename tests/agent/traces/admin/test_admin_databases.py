@@ -36,7 +36,9 @@ def age(store: TraceStore, run_id: Any, days: float) -> None:
 
 def write_odd(store: TraceStore, make: Any) -> Any:
     """A run with missing and infinite numbers, odd text and a reward that could not be computed."""
-    store.start_run(run := make.run(user_id="ann", message="NUL \x00 \udc80 \u2028", seed=-(2**63), parent_id=None))
+    caller = {"thread_id": None, "caller_run_id": None, "tags": (), "caller_metadata": {}}  # not in older stores
+    odd = {"message": "NUL \x00 \udc80 \u2028", "seed": -(2**63)}
+    store.start_run(run := make.run(user_id="ann", parent_id=None, **odd, **caller))
     store.record_turn(
         run.run_id,
         make.turn(0, logprobs=(math.nan, -math.inf, -0.1), latency_ms=math.nan, messages=[{"a": [1, None, "é"]}]),

@@ -74,13 +74,12 @@ def test_the_first_migration_goes_back(url: str) -> None:
     TraceStore(url).close()
 
 
+CALLER = ("thread_id", "caller_run_id")
 ADDED = {
-    "0001": ("trm_holdout", "dataset_fingerprint", "fork", "tenant"),
-    "0002": ("fork", "tenant"),
-    "0003": ("tenant",),
-    "0004": ("tenant",),
-    "0005": ("tenant",),
-    "0006": ("tenant",),
+    "0001": ("trm_holdout", "dataset_fingerprint", "fork", "tenant", *CALLER),
+    "0002": ("fork", "tenant", *CALLER),
+    **dict.fromkeys(("0003", "0004", "0005", "0006"), ("tenant", *CALLER)),
+    "0007": CALLER,
 }
 """Fields that runs lose on the way back to a revision."""
 
@@ -94,10 +93,12 @@ def test_runs_survive_the_way_back_and_forth(url: str, make: Any, revision: str)
                 dataset_fingerprint="cd",
                 fork={"turn": 1},
                 tenant="books",
+                tags=(),
+                caller_metadata={},
                 parent_id=None if number else uuid4(),
             )
             store.write_rewards(make.write(store, run), "list", {"hit": 0.5})
-        store.start_run(make.run())
+        store.start_run(make.run(tags=(), caller_metadata={}))
         before = list(store.traces())
     go_to(url, revision)
     with TraceStore(url, create=False) as store:
@@ -117,7 +118,8 @@ def test_runs_survive_the_way_back_and_forth(url: str, make: Any, revision: str)
         assert connection.execute(text("SELECT count(*) FROM turns")).scalar() == 5 * 3
         assert connection.execute(text("SELECT count(*) FROM retrieved_items")).scalar() == 5 * 6
         names = {index["name"] for index in inspect(connection).get_indexes("runs")}
-        assert names == {f"ix_runs_{name}" for name in ("listing", "parent_id", "tenant", "user_id", "group_id")}
+        keys = ("listing", "parent_id", "tenant", "thread_id", "user_id", "group_id")
+        assert names == {f"ix_runs_{name}" for name in keys}
     database.readers.dispose()
 
 

@@ -236,6 +236,9 @@ def test_runs_are_listed_newest_first_with_their_counts(store: TraceStore, make:
         (RunFilter(tenant="books"), 2),
         (RunFilter(tenant="books", user_id="13"), 1),
         (RunFilter(tenant="Books"), 0),
+        (RunFilter(thread_id="thread-1"), 3),
+        (RunFilter(thread_id="thread-2"), 1),
+        (RunFilter(caller_run_id="5f0c", thread_id="thread-2"), 1),
         (RunFilter(group_id="g2"), 1),
         (RunFilter(split="train"), 1),
         (RunFilter(guided=True), 1),
@@ -252,9 +255,26 @@ def test_runs_are_filtered(store: TraceStore, make: Any, where: RunFilter, expec
     make.write(store)
     make.write(store, make.run(group_id="g2", split="train", tenant="books"))
     store.mark_incomplete(make.write(store, status="budget"))
-    store.start_run(make.run(user_id="13", guided=True, parent_id=FIRST, tenant="books"))
+    store.start_run(make.run(user_id="13", guided=True, parent_id=FIRST, tenant="books", thread_id="thread-2"))
     assert len(store.runs(where=where)) == expected
     assert len(list(store.traces(where))) == expected
+
+
+def test_runs_are_filtered_by_tags_and_metadata_as_they_are_written(any_store: TraceStore, make: Any) -> None:
+    metadata = {"page": "checkout", "visits": "1", 'a "quoted" name': "ä"}
+    any_store.start_run(make.run(tags=("web", 'say "hi"', "ü", 'say "we'), caller_metadata=metadata))
+    any_store.start_run(make.run(tags=(), caller_metadata={}))
+    for where, expected in [
+        *((RunFilter(tag=tag), 1) for tag in ("web", 'say "hi"', "ü")),
+        *((RunFilter(tag=tag), 0) for tag in ("Web", "we", "hi", 'hi"', 'web", "say', "checkout", "page", "")),
+        (RunFilter(metadata=metadata), 1),
+        (RunFilter(metadata={"page": "checkout"}, tag="web"), 1),
+        (RunFilter(metadata={}), 2),
+        (RunFilter(metadata={"page": "check"}), 0),
+        (RunFilter(metadata={"page": "checkout", "visits": "12"}), 0),
+        (RunFilter(metadata={"age": "checkout"}), 0),
+    ]:
+        assert len(any_store.runs(where=where)) == expected, where
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id(store: TraceStore, make: Any) -> None:
