@@ -5,6 +5,7 @@ that holds what `make demo` leaves, with the tests' own artifact, data and model
 """
 
 import contextlib
+import gc
 import io
 import json
 import re
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from deeprec.agent import CompletionPolicy, RunFilter, SqlRecorder, TraceStore, build_graph
 from deeprec.evals import load_results, load_suite, run_suite
@@ -77,16 +79,21 @@ def workplace(
     return tmp_path
 
 
+def write_script(script: Path, example: Example, base_url: str, ids: tuple[str, ...]) -> None:
+    """Write a block to a file, with the tests' server and items in the place of the embedded ones."""
+    code = example.code.replace("http://127.0.0.1:8000/v1", base_url)
+    code = code.replace('["50", "181", "172"]', str(list(ids[:3]))).replace('["1"]', str(list(ids[3:4])))
+    script.write_text(code, encoding="utf-8")
+
+
 def run_page(page: Path, folder: Path, base_url: str, ids: tuple[str, ...]) -> dict[str, str]:
     """Run the blocks of a page. Returns what each printed, by title."""
     printed = {}
     for number, example in enumerate(examples(page)):
         if example.reason is not None:
             continue
-        code = example.code.replace("http://127.0.0.1:8000/v1", base_url)
-        code = code.replace('["50", "181", "172"]', str(list(ids[:3]))).replace('["1"]', str(list(ids[3:4])))
         script = folder / (example.title or f"example_{number}.py")
-        script.write_text(code, encoding="utf-8")
+        write_script(script, example, base_url, ids)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             runpy.run_path(str(script), run_name="__main__")
@@ -94,9 +101,12 @@ def run_page(page: Path, folder: Path, base_url: str, ids: tuple[str, ...]) -> d
     return printed
 
 
+@pytest.mark.filterwarnings("ignore:create_react_agent has been moved")  # by langgraph-supervisor
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("page", RUN, ids=named)
 def test_the_programs_of_a_page_run(page: Path, workplace: Path, server: TinyServer, retriever: Retriever) -> None:
     assert run_page(page, workplace, server.base_url, retriever.catalogue.ids)
+    gc.collect()  # a program's connections end with it
 
 
 def test_every_block_that_is_not_run_says_why() -> None:
@@ -154,6 +164,22 @@ def test_the_importer_of_the_extending_page_imports(workplace: Path) -> None:
     (workplace / "in/orders.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
     import_data(workplace / "in", workplace / "out", importer=load_importer("orders.py:orders"))
     assert len(read_atomic_files(workplace / "out").users) == 5
+
+
+def test_the_service_of_the_integrate_page_answers_and_streams(
+    workplace: Path, server: TinyServer, retriever: Retriever
+) -> None:
+    [service] = [example for example in examples(ROOT / "docs/integrate.md") if example.title == "shop_service.py"]
+    write_script(workplace / "shop_service.py", service, server.base_url, retriever.catalogue.ids)
+    app = runpy.run_path(str(workplace / "shop_service.py"))["app"]
+    request = {"history": retriever.catalogue.ids[:3], "user_id": "ann", "session_id": "s-1"}
+    with TestClient(app) as client:
+        assert len(client.post("/recommend", json=request).json()["recommendations"]) == 5
+        streamed = client.post("/recommend/stream", json=request).text
+    assert streamed.startswith("event: thought\ndata: {")
+    assert json.loads(streamed.split("data: ")[-1])["status"] in ("finished", "budget")
+    with TraceStore(workplace / ".deeprec/traces.db") as store:
+        assert len(store.runs(where=RunFilter(user_id="ann", thread_id="s-1", tag="web"))) == 2
 
 
 def test_the_suite_of_the_extending_page_runs(
