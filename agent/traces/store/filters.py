@@ -100,7 +100,7 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
 
 
 def _holds(column: InstrumentedAttribute[Any], part: str) -> ColumnElement[bool]:
-    """Whether the text of a flat JSON column has a part, from a quote to a quote: inside a value, quotes are escaped."""
+    """Whether a flat JSON column has a part, from a quote to a quote; inside a value, quotes are escaped."""
     text = cast(column, Text)
     # Unlike LIKE, `replace` compares case in every database.
     return or_(*(func.replace(text, f"{before}{part}", "") != text for before in ("[", "{", ", ")))
