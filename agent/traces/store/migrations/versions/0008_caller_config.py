@@ -1,5 +1,7 @@
 """What of the caller's config is kept with a run: its thread, its run id, its tags and its metadata."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -8,7 +10,12 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-COLUMNS = {"thread_id": sa.String(), "caller_run_id": sa.String(), "tags": sa.JSON(), "caller_metadata": sa.JSON()}
+COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
+    "thread_id": sa.String(),
+    "caller_run_id": sa.String(),
+    "tags": sa.JSON(),
+    "caller_metadata": sa.JSON(),
+}
 
 
 def upgrade() -> None:
