@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from deeprec.trm_tool.catalogue.filters import Where, check_where
@@ -192,10 +192,17 @@ def _check_time(time: object) -> None:
 
 
 def _seconds(value: object) -> Any:
+    time = parse_time(moment_in_seconds(value))
+    return value if time is None else time
+
+
+def moment_in_seconds(value: object) -> object:
+    """A `datetime` or `date` as seconds since 1970, in UTC unless it has a zone; any other value as it is."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    time = parse_time(value)
-    return value if time is None else time
+    return value
 
 
 def _as_id(value: object) -> Any:

@@ -4,8 +4,7 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -15,6 +14,7 @@ from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.data.atomic_rows import SeenLines
 from deeprec.trm_tool.data.importers.lines import Reading, bare_suffix, first_line, read_lines
 from deeprec.trm_tool.data.requests.catalogue_marks import CatalogueMarks
+from deeprec.trm_tool.data.requests.parquet_records import open_parquet, read_records
 from deeprec.trm_tool.data.requests.request import FIELDS, Request, RequestFieldError, request_of, values_of
 from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
 from deeprec.trm_tool.recommender import CatalogueView
@@ -25,7 +25,6 @@ JSON_SUFFIXES, PARQUET_SUFFIXES = (".jsonl", ".ndjson", ".json"), (".parquet", "
 _JSON = ("where", "said")
 """Fields that a Parquet file holds as JSON in text."""
 _BATCH = 1024
-_MAX_UNPACKED_BYTES = 4 * 2**30
 _NAMES = "Name a file that ends in .jsonl, .jsonl.gz or .parquet."
 
 
@@ -62,7 +61,7 @@ def marks_of(path: Path) -> CatalogueMarks | None:
         raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name a file of requests.")
     _check_suffix(path, DataError)
     if is_parquet(path):
-        with _parquet(path, lambda: 0) as file:
+        with open_parquet(path) as file:
             header = _parsed((file.schema_arrow.metadata or {}).get(b"deeprec", b""))
             if header is None and "conversation" not in file.schema_arrow.names:
                 has = ", ".join(file.schema_arrow.names)[:200]
@@ -174,15 +173,8 @@ def _json_rows(path: Path, reading: Reading) -> Iterator[tuple[int, Mapping[str,
 
 
 def _parquet_rows(path: Path, reading: Reading) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    number = 0
-    with _parquet(path, lambda: number) as file:
-        rows, size = max(file.metadata.num_rows, 1), path.stat().st_size
-        for batch in file.iter_batches(_BATCH):
-            for values in batch.to_pylist():
-                number += 1
-                yield number, values | {name: _parsed_text(values[name]) for name in _JSON if values.get(name)}
-            if reading.on_bytes:
-                reading.on_bytes(size * number // rows)
+    for number, values in read_records(path, reading):
+        yield number, values | {name: _parsed_text(values[name]) for name in _JSON if values.get(name)}
 
 
 def _parsed_text(value: object) -> object:
@@ -191,25 +183,6 @@ def _parsed_text(value: object) -> object:
         return parse_json(value) if isinstance(value, str) else value
     except ValueError:
         return value
-
-
-@contextmanager
-def _parquet(path: Path, at: Callable[[], int]) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            groups = range(file.metadata.num_row_groups)
-            unpacked = sum(file.metadata.row_group(group).total_byte_size for group in groups)
-            if unpacked > _MAX_UNPACKED_BYTES:
-                raise DataError(
-                    f"{path} has {unpacked:,} bytes unpacked, and {_MAX_UNPACKED_BYTES:,} are read. Split the file."
-                )
-            yield file
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        where = f"is damaged after row {at()}" if at() else "is not a readable Parquet file"
-        raise DataError(f"{path} {where} ({reason_of(error)}). Copy or write it again.") from None
 
 
 def _write_json_lines(staging: Path, path: Path, marks: Mapping[str, object], requests: Iterator[Request]) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 
 from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
-from deeprec.trm_tool.data.importers.formats.csv_rows import read_csv
 from deeprec.trm_tool.data.importers.lines import Reading, open_binary
+from deeprec.trm_tool.data.importers.tables import open_table
 from deeprec.trm_tool.data.importers.values import split_title
 from deeprec.trm_tool.errors import DataError
 
@@ -87,7 +87,7 @@ def read_links(path: Path) -> dict[str, str]:
     Raises:
         DataError: the file has no columns `movieId` and `imdbId`, or cannot be read.
     """
-    rows = read_csv(path, Reading(), columns=("movieId", "imdbId"))
+    rows = open_table(path).read(Reading(), ("movieId", "imdbId"))
     return {number: movie.strip() for _, (movie, imdb) in rows if (number := _imdb_number(imdb))}
 
 

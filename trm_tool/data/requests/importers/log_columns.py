@@ -1,7 +1,7 @@
 """The columns of a shop's log of what people asked: found by their usual names, or named by the user."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,7 +10,8 @@ from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.data.importers.lines import Reading, bare_suffix, read_lines
 from deeprec.trm_tool.data.importers.tables import open_table
 from deeprec.trm_tool.data.importers.values import is_empty
-from deeprec.trm_tool.data.requests.request_file import JSON_SUFFIXES
+from deeprec.trm_tool.data.requests.parquet_records import read_records
+from deeprec.trm_tool.data.requests.request_file import JSON_SUFFIXES, is_parquet
 from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
 
 Role = Literal[
@@ -64,7 +65,10 @@ def read_rows(path: Path, options: LogOptions, reading: Reading) -> Iterator[tup
         if role not in ROLES:
             raise ConfigError(f"--column {role[:40]}=… names no role of a column. Choose one of {', '.join(ROLES)}.")
     if bare_suffix(path) in JSON_SUFFIXES:
-        yield from _json_rows(path, options, reading)
+        yield from _of_records(_json_records(path, options, reading), options, path.name)
+        return
+    if is_parquet(path):
+        yield from _of_records(read_records(path, reading), options, path.name)
         return
     table = open_table(path, delimiter=options.delimiter, encoding=options.encoding)
     chosen = _choose(table.names, options, path.name)
@@ -74,8 +78,7 @@ def read_rows(path: Path, options: LogOptions, reading: Reading) -> Iterator[tup
         yield line, {role: _cell(row[name]) for role, name in chosen.items()}
 
 
-def _json_rows(path: Path, options: LogOptions, reading: Reading) -> Iterator[tuple[int, dict[Role, Any]]]:
-    chosen: dict[Role, str] | None = None
+def _json_records(path: Path, options: LogOptions, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, text in read_lines(path, reading, options.encoding):
         if not text.strip():
             continue
@@ -85,12 +88,20 @@ def _json_rows(path: Path, options: LogOptions, reading: Reading) -> Iterator[tu
             why = f"is not a line of JSON ({reason_of(error)}); a file that was cut off ends so."
             reading.bad.add("lines that are not JSON", path.name, line, why)
             continue
-        if not isinstance(row, dict):
+        if isinstance(row, dict):
+            yield line, row
+        else:
             reading.bad.add("lines that are not JSON objects", path.name, line, "is not an object with named fields.")
-            continue
+
+
+def _of_records(
+    records: Iterable[tuple[int, dict[str, Any]]], options: LogOptions, file: str
+) -> Iterator[tuple[int, dict[Role, Any]]]:
+    chosen: dict[Role, str] | None = None
+    for line, row in records:
         if chosen is None or not set(chosen.values()) & set(row):
-            chosen = _choose(list(row), options, f"{path.name}:{line}")
-        else:  # later lines may have fields that the first one lacks
+            chosen = _choose(list(row), options, f"{file}:{line}")
+        else:  # later records may have fields that the first one lacks
             chosen |= {role: name for role, name in _found(list(row)).items() if role not in chosen}
         yield line, {role: _cell(row.get(name)) for role, name in chosen.items()}
 

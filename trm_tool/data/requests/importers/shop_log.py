@@ -11,7 +11,13 @@ from deeprec.trm_tool.data.importers.lines import Reading
 from deeprec.trm_tool.data.importers.values import parse_time
 from deeprec.trm_tool.data.requests.importers.log_columns import LogOptions, Role, read_rows
 from deeprec.trm_tool.data.requests.importers.past_items import PastItems, in_seconds
-from deeprec.trm_tool.data.requests.request import MAX_MESSAGE_CHARS, Request, RequestFieldError, request_of
+from deeprec.trm_tool.data.requests.request import (
+    MAX_MESSAGE_CHARS,
+    Request,
+    RequestFieldError,
+    moment_in_seconds,
+    request_of,
+)
 from deeprec.trm_tool.recommender import CatalogueView
 from deeprec.trm_tool.text import plain
 
@@ -244,7 +250,7 @@ def _where(value: Any) -> Any:
 def _seconds(value: Any) -> float | None:
     if value is None:
         return None
-    time = parse_time(value)
+    time = parse_time(moment_in_seconds(value))
     if time is None:
         raise RequestFieldError("time", f"is {repr(value)[:80]}, which is neither a number nor a date.")
     return in_seconds(time)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +159,15 @@ def test_times_of_every_unit_are_seconds_and_parquet_is_read(run_import: Import,
     for unit in (1, 10**3, 10**6, 10**9):
         [request], _ = run_import([{"query": "q", "item": 3, "ts": 1_764_000_000 * unit}], "log.jsonl")
         assert (request.time, request.targets) == (1_764_000_000, ("3",))
-    table = pd.DataFrame(
-        {"query": ["q", "r"], "clicked": [["a", "b"], ["c"]], "time": pd.to_datetime(["2026-11-28", "2026-11-27"])}
-    )
-    table.to_parquet(tmp_path / "log.parquet")
-    import_requests(tmp_path / "log.parquet", tmp_path / "out.parquet")
-    assert [(request.message, request.targets) for request in read_requests(tmp_path / "out.parquet")] == [
-        ("r", ("c",)),
-        ("q", ("a", "b")),
-    ]
+    noon, day = pd.to_datetime(["2026-11-28 12:00", "2026-11-27 12:00"]), [date(2026, 11, 28), date(2026, 11, 27)]
+    for times, clock in ((noon, 43_200), (noon.tz_localize("UTC"), 43_200), (day, 0)):
+        table = pd.DataFrame({"query": ["q", "r"], "clicked": [["a", "b"], ["c"]], "time": times})
+        table.to_parquet(tmp_path / "log.parquet")
+        import_requests(tmp_path / "log.parquet", tmp_path / "out.parquet")
+        assert [(each.message, each.targets, each.time) for each in read_requests(tmp_path / "out.parquet")] == [
+            ("r", ("c",), 1_795_737_600 + clock),
+            ("q", ("a", "b"), 1_795_824_000 + clock),
+        ]
 
 
 @pytest.mark.parametrize(
