@@ -10,6 +10,7 @@ from .columns import ColumnKind as ColumnKind
 from .generated_shop.generator import ShopConfig as ShopConfig, ShopReport as ShopReport, generate_shop as generate_shop
 from .importers.importing import ImportReport as ImportReport, import_data as import_data
 from .importers.interactions import Event as Event, FilterConfig as FilterConfig, Stage as Stage
+from .importers.item_joins import ItemJoin as ItemJoin
 from .importers.items import ColumnReport as ColumnReport, ItemRow as ItemRow
 from .importers.lines import BadRows as BadRows, Reading as Reading, read_lines as read_lines
 from .importers.own_importer import Importer as Importer, load_importer as load_importer
@@ -37,3 +38,4 @@ from .requests.request_file import (
     read_requests as read_requests,
     write_requests as write_requests,
 )
+from .time_figures import TimeFigures as TimeFigures
