@@ -18,6 +18,7 @@ from deeprec.trm_tool.cli.options import (
     ColumnOption,
     ColumnOptions,
     JsonOption,
+    split_names,
 )
 from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.importers.detection import Format
@@ -78,7 +79,33 @@ def import_command(
     item_column: ColumnOption = None,
     time_column: ColumnOption = None,
     title_column: ColumnOption = None,
+    item_key: Annotated[
+        str | None,
+        typer.Option(
+            help="The item's id in the file of items.", show_default="as in the interactions, a usual name, or id"
+        ),
+    ] = None,
     rating_column: ColumnOption = None,
+    rating_value: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT=NUMBER", help="What a text in the column of ratings is worth. May be repeated."),
+    ] = None,
+    event_column: ColumnOption = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[=WEIGHT]",
+            help="A kind of event that stays, such as purchase; a weight becomes its rating. May be repeated.",
+            show_default="all but those that undo another, such as remove",
+        ),
+    ] = None,
+    order_by_file: Annotated[
+        bool, typer.Option("--order-by-file", help="There are no times: the order of the rows is that of time.")
+    ] = False,
+    header: Annotated[
+        str | None, typer.Option(help="Names of the columns of CSV without a header, separated by commas.")
+    ] = None,
+    items_header: Annotated[str | None, typer.Option(help="The same for the file of items.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV; otherwise found in the header.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of CSV; otherwise UTF-8.")] = None,
     quotes: Annotated[
@@ -107,6 +134,7 @@ def import_command(
     from deeprec.trm_tool.data.column_kinds import parse_kinds
     from deeprec.trm_tool.data.columns import ColumnNames
     from deeprec.trm_tool.data.importers.importing import import_data
+    from deeprec.trm_tool.data.importers.interaction_table import parse_meanings
     from deeprec.trm_tool.data.importers.interactions import FilterConfig
     from deeprec.trm_tool.data.importers.item_joins import ItemJoin
     from deeprec.trm_tool.data.importers.own_importer import load_importer
@@ -129,7 +157,13 @@ def import_command(
             items=items,
             options=TableOptions(
                 columns=columns,
+                item_key=item_key,
                 rating=rating_column,
+                event=event_column,
+                meanings=parse_meanings(rating_value or (), event or ()),
+                order_by_file=order_by_file,
+                header=split_names(header) or None,
+                items_header=split_names(items_header) or None,
                 delimiter=delimiter,
                 encoding=encoding,
                 quotes=quotes,

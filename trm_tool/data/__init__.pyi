@@ -9,6 +9,7 @@ from .column_kinds import ItemColumn as ItemColumn
 from .columns import ColumnKind as ColumnKind
 from .generated_shop.generator import ShopConfig as ShopConfig, ShopReport as ShopReport, generate_shop as generate_shop
 from .importers.importing import ImportReport as ImportReport, import_data as import_data
+from .importers.interaction_table import Meanings as Meanings
 from .importers.interactions import Event as Event, FilterConfig as FilterConfig, Stage as Stage
 from .importers.item_joins import ItemJoin as ItemJoin
 from .importers.items import ColumnReport as ColumnReport, ItemRow as ItemRow

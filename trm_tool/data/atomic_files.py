@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from deeprec.trm_tool.data.columns import (
 )
 from deeprec.trm_tool.data.dataset import MIN_INTERACTIONS, Dataset
 from deeprec.trm_tool.data.dates import find_order, iso_day
-from deeprec.trm_tool.data.folder import MARK
+from deeprec.trm_tool.data.folder import MARK, is_timeless
 from deeprec.trm_tool.errors import ConfigError, DataError
 
 _DROP = "or leave such rows out with --drop-bad-rows"
@@ -61,12 +62,22 @@ def read_atomic_files(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_r
     """
     interactions, items = find_files(Path(folder))
     dropped: Counter[str] = Counter()
-    catalogue = _read_catalogue(items, columns, dropped if drop_bad_rows else None)
-    return _read_interactions(interactions, items.name, catalogue, columns, dropped, drop_bad_rows)
+    if items is None:
+        check_kinds((), columns, interactions.name)
+        catalogue = _ids_alone(interactions, columns)
+    else:
+        catalogue = _read_catalogue(items, columns, dropped if drop_bad_rows else None)
+    item_file = interactions.name if items is None else items.name
+    dataset = _read_interactions(interactions, item_file, catalogue, columns, dropped, drop_bad_rows)
+    name = dataset.name + (" (its titles are ids)" if items is None else "")
+    return replace(dataset, name=name + (" (in the order of its file, without times)" if is_timeless(folder) else ""))
 
 
-def find_files(folder: Path) -> tuple[Path, Path]:
-    """The `.inter` and the `.item` file of a folder; DataError where they are missing or ambiguous."""
+def find_files(folder: Path) -> tuple[Path, Path | None]:
+    """The `.inter` and the `.item` file of a folder; DataError where they are missing or ambiguous.
+
+    A folder may have no `.item` file: then titles are ids.
+    """
     try:
         paths = sorted(folder.iterdir())
     except FileNotFoundError:
@@ -79,6 +90,8 @@ def find_files(folder: Path) -> tuple[Path, Path]:
     for suffix in (".inter", ".item"):
         candidates = [path for path in paths if path.suffix == suffix]
         own = [path for path in candidates if path.stem == folder.resolve().name]
+        if not candidates and suffix == ".item":
+            return found[0], None
         if not candidates:
             raise DataError(f"{folder} has no {suffix} file. Name {_LAYOUT}.")
         if len(candidates) > 1 and not own:
@@ -86,6 +99,14 @@ def find_files(folder: Path) -> tuple[Path, Path]:
             raise DataError(f"{folder} has several {suffix} files ({names}). Leave one, or name it like the folder.")
         found.append((own or candidates)[0])
     return found[0], found[1]
+
+
+def _ids_alone(path: Path, names: ColumnNames) -> Catalogue:
+    """The items of the interactions, with their ids as titles, in the order in which they occur."""
+    rows = AtomicFile(path)
+    _, item_at, _ = choose_event(rows.columns, names, rows.name)
+    ids = dict.fromkeys(fields[item_at].strip() for _, _, fields in rows)
+    return Catalogue((Item(id=item_id, title=item_id, text=item_id) for item_id in ids if item_id), {})
 
 
 def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None) -> Catalogue:

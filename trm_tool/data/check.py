@@ -143,12 +143,12 @@ def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bo
         dataset, also_refused = _read(folder, columns, drop=True)
         also_refused = also_refused or _too_small(dataset)
         refused = also_refused or f"{refused} All such rows can be left out with --drop-bad-rows."
-    described = () if dataset is None else describe_columns(items, columns)
+    described = () if dataset is None or items is None else describe_columns(items, columns)
     statistics = None if dataset is None else _statistics(dataset, found, described)
     return CheckReport(
         folder=str(folder),
         synthetic=is_synthetic(folder),
-        files={path.name: path.stat().st_size for path in (interactions, items)},
+        files={path.name: path.stat().st_size for path in (interactions, items) if path is not None},
         rows=tuple(found.rows),
         problems=tuple(found.problems.values()),
         statistics=statistics,

@@ -10,22 +10,27 @@ ColumnType = Literal["token", "token_seq", "float", "float_seq"]
 ColumnKind = Literal["category", "tags", "text", "number", "date", "ignore"]
 """What a column of the items is: an attribute, prose that only the text encoder reads, or nothing."""
 
-_USER = ("user_id", "user", "uid", "userid", "reviewer_id", "customer_id", "customer", "session_id")
+_USER = (
+    "user_id", "user", "uid", "userid", "reviewer_id", "customer_id", "customer", "session_id", "visitor_id",
+    "visitorid", "client_id", "account_id", "member_id", "buyer_id", "buyer", "person", "person_id", "kunde_id",
+    "kundennummer", "customer_unique_id", "username", "user_name",
+)  # fmt: skip
 _ITEM = (
-    "item_id",
-    "item",
-    "iid",
-    "itemid",
-    "movie_id",
-    "product_id",
-    "product",
-    "asin",
-    "business_id",
-    "track_id",
-    "book_id",
-)
-_TIME = ("timestamp", "time", "unix_time", "unixreviewtime", "date", "datetime", "created_at", "ordered_at")
-_TITLE = ("title", "movie_title", "item_title", "product_title", "book_title", "name", "item_name", "product_name")
+    "item_id", "item", "iid", "itemid", "movie_id", "product_id", "product", "asin", "business_id", "track_id",
+    "book_id", "sku", "isbn", "article_id", "artikel_id", "stock_code", "stockcode", "artist_id", "song_id",
+    "anime_id", "app_id", "game_id", "recipe_id", "video_id", "film_id", "news_id", "parent_asin",
+    "product_code", "item_code", "content_id", "movie", "film", "book",
+)  # fmt: skip
+_TIME = (
+    "timestamp", "time", "unix_time", "unixreviewtime", "date", "datetime", "created_at", "ordered_at", "ts",
+    "unix_timestamp", "event_time", "date_time", "purchase_date", "purchased_at", "order_date", "order_time",
+    "invoice_date", "invoicedate", "t_dat", "review_date", "review_time", "rated_at", "datum",
+    "order_purchase_timestamp",
+)  # fmt: skip
+_TITLE = (
+    "title", "movie_title", "item_title", "product_title", "book_title", "name", "item_name", "product_name",
+    "titel", "prod_name", "bezeichnung",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +81,7 @@ def choose(
     if role == "title":
         return None
     raise DataError(
-        f"{file}:1 has no {role} column that is known by name ({', '.join(known)}); it has "
+        f"{file}:1 has no {role} column that is known by name ({', '.join(known[:8])} and others); it has "
         f"{', '.join(names)}. Name the column with --{role}-column."
     )
 

@@ -10,6 +10,8 @@ from deeprec.trm_tool.folders import check_not_current, one_writer, replace_fold
 
 MARK = "deeprec-data.json"
 """Name of the file that marks a folder as written here, and lists its files."""
+TIMELESS = "timeless"
+"""Key of the mark of data without times, in the order of its file."""
 _WRITER = "deeprec data"
 
 
@@ -64,8 +66,17 @@ def data_folder(folder: Path, mark: dict[str, object]) -> Iterator[Path]:
 
 def is_synthetic(folder: Path) -> bool:
     """Whether a folder is marked as generated data."""
+    return _marked(folder, "synthetic")
+
+
+def is_timeless(folder: Path) -> bool:
+    """Whether a folder is marked as data without times."""
+    return _marked(folder, TIMELESS)
+
+
+def _marked(folder: Path, key: str) -> bool:
     try:
-        return bool(json.loads((folder / MARK).read_text(encoding="utf-8"))["synthetic"])
+        return bool(json.loads((folder / MARK).read_text(encoding="utf-8"))[key])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

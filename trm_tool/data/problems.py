@@ -49,11 +49,11 @@ class Findings:
         known.count += 1
 
 
-def find_problems(interactions: Path, items: Path, columns: ColumnNames) -> Findings:
+def find_problems(interactions: Path, items: Path | None, columns: ColumnNames) -> Findings:
     """Read both files to their ends and collect all that the strict reader would refuse."""
     found = Findings()
-    known = _check_items(items, columns, found)
-    _check_interactions(interactions, items.name, known, columns, found)
+    known = None if items is None else _check_items(items, columns, found)
+    _check_interactions(interactions, "" if items is None else items.name, known, columns, found)
     return found
 
 

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from deeprec.trm_tool.data.check import CheckReport, Statistics
-from deeprec.trm_tool.data.importers.importing import ImportReport, OnProgress
+from deeprec.trm_tool.data.importers.importing import DROPPED, ImportReport, OnProgress
 from deeprec.trm_tool.data.time_figures import TimeFigures
 from deeprec.trm_tool.text import plain
 
@@ -46,6 +46,8 @@ def show_import(report: ImportReport, console: Console) -> None:
         _print(console, f"Note: {note}")
     for kind, count in report.dropped.items():
         _print(console, f"Left out: {count} {kind}.")
+    if report.dropped:
+        _print(console, f"Each of these rows is in {Path(report.out) / DROPPED} with the reason.")
     if report.repeated_items:
         _print(console, f"Left out: {report.repeated_items} rows of items whose id was there before (the first stays).")
     for column in report.columns:

@@ -81,11 +81,12 @@ def test_own_tables_are_read_with_the_options_given(run: Run) -> None:
         (["ml-1m", "--out", "shop", "--min-rating", "nan"], "--min-rating is nan"),
         (["ml-1m", "--out", "shop", "--max-history", "0"], "--max-history is 0"),
         (["ml-1m", "--out", "ml-1m/movies.dat/shop"], "cannot be written"),
-        (["ml-1m/movies.dat", "--out", "shop"], "not a data set that is known"),
+        (["ml-1m/notes.md", "--out", "shop"], "not a data set that is known"),
     ],
 )
 def test_a_mistake_is_one_line(run: Run, arguments: list[str], why: str) -> None:
     write_1m(Path("ml-1m"))
+    Path("ml-1m/notes.md").write_text("Nothing")
     code, _, err = run("data", "import", *arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert why in err

@@ -161,6 +161,16 @@ def test_bad_items_get_one_clear_line(write_atomic: WriteAtomic, case: str) -> N
     assert message in refusal(write_atomic(inter=inter(), items=rows, item_header=HEADER))
 
 
+def test_without_a_file_of_items_the_titles_are_ids(tmp_path: Path) -> None:
+    rows = "".join(f"u{n % 3}\ti{n % 7}\t{n}\n" for n in range(21))
+    (tmp_path / "a.inter").write_text(f"user_id:token\titem_id:token\ttimestamp:float\n{rows}")
+    data = read_atomic_files(tmp_path)
+    assert data.catalogue.ids == tuple(f"i{n}" for n in range(7))
+    assert data.catalogue.item("i3").title == "i3"
+    assert data.name == "a (its titles are ids)"
+    assert "a.inter:1 has no column 'brand'" in refusal(tmp_path, columns=ColumnNames(kinds={"brand": "tags"}))
+
+
 def test_a_folder_that_is_not_one_of_atomic_files_is_refused(tmp_path: Path, atomic_folder: Path) -> None:
     assert "nowhere does not exist" in refusal(tmp_path / "nowhere")
     assert "is a file" in refusal(atomic_folder / "tiny.inter")
@@ -168,7 +178,7 @@ def test_a_folder_that_is_not_one_of_atomic_files_is_refused(tmp_path: Path, ato
     assert "loop cannot be read" in refusal(tmp_path / "loop")
     assert "has no .inter file" in refusal(tmp_path)
     (tmp_path / "a.inter").write_text("x")
-    assert "has no .item file" in refusal(tmp_path)
+    assert "a.inter:1 has the header field 'x'" in refusal(tmp_path)
     (tmp_path / "b.inter").write_text("x")
     assert "several .inter files (a.inter, b.inter)" in refusal(tmp_path)
 

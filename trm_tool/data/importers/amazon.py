@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deeprec.trm_tool.data.columns import ColumnType
-from deeprec.trm_tool.data.importers.formats.csv_rows import read_csv
+from deeprec.trm_tool.data.importers.formats.csv_rows import csv_layout, read_csv
 from deeprec.trm_tool.data.importers.interactions import Event
 from deeprec.trm_tool.data.importers.item_values import Value
 from deeprec.trm_tool.data.importers.items import ItemRow
@@ -34,6 +34,7 @@ _COLUMNS_2018: tuple[tuple[str, ColumnType | None], ...] = (
     ("description", "token_seq"),
 )
 _COLUMNS_2023 = (*_COLUMNS_2018[:2], ("main_category", "token"), *_COLUMNS_2018[2:])
+_ASIN, _PERSON = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]"), re.compile(r"A[0-9A-Z]{8,20}")
 _AUTHOR = re.compile(r"Visit Amazon's (.+?) Page")
 
 
@@ -42,7 +43,9 @@ def role_of(path: Path) -> tuple[Edition, Role] | None:
     line = first_line(path)
     if bare_suffix(path) == ".csv":
         names = {name.strip().strip('"') for name in line.split(",")}
-        return ("amazon-2023", "reviews") if names >= set(_FIELDS["amazon-2023"]) else None
+        if names >= set(_FIELDS["amazon-2023"]):
+            return "amazon-2023", "reviews"
+        return ("amazon-2018", "reviews") if _ratings_only(line) else None
     names = set(_parsed(line) or ())
     for edition, fields in _FIELDS.items():
         if names >= set(fields):
@@ -50,6 +53,21 @@ def role_of(path: Path) -> tuple[Edition, Role] | None:
     if "parent_asin" in names:
         return "amazon-2023", "items"
     return ("amazon-2018", "items") if "asin" in names else None
+
+
+def _ratings_only(line: str) -> tuple[str, ...] | None:
+    """Names of the columns of a file of ratings only, which has no header; None for a line of something else.
+
+    The edition of 2018 has the item first, older ones the person.
+    """
+    fields = line.split(",")
+    if len(fields) != 4 or not re.fullmatch(r"[1-5](\.0)?", fields[2]) or not re.fullmatch(r"\d{9,10}", fields[3]):
+        return None
+    person, item, rating, time = _FIELDS["amazon-2018"]
+    for names, (one, other) in (((item, person), fields[:2]), ((person, item), (fields[1], fields[0]))):
+        if _ASIN.fullmatch(one) and _PERSON.fullmatch(other):
+            return (*names, rating, time)
+    return None
 
 
 def amazon(edition: Edition, reviews: Path, items: Path | None) -> Source:
@@ -74,7 +92,8 @@ def _read_reviews(edition: Edition, path: Path, reading: Reading) -> Iterator[Ev
     names = _FIELDS[edition]
     rows: Iterator[tuple[int, list[Any]]]
     if bare_suffix(path) == ".csv":
-        rows = read_csv(path, reading, columns=names, delimiter=",")
+        header = _ratings_only(first_line(path)) if edition == "amazon-2018" else None
+        rows = read_csv(path, reading, columns=names, layout=csv_layout(path, delimiter=",", header=header))
     else:
         rows = ((line, [review.get(name) for name in names]) for line, review in _objects(path, reading))
     for line, fields in rows:

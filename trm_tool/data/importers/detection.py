@@ -8,9 +8,10 @@ from deeprec.trm_tool.data.importers import amazon, movielens, own_tables
 from deeprec.trm_tool.data.importers.lines import bare_suffix
 from deeprec.trm_tool.data.importers.own_tables import TableOptions
 from deeprec.trm_tool.data.importers.source import Source
+from deeprec.trm_tool.data.importers.tables import SUFFIXES, format_of
 from deeprec.trm_tool.errors import ConfigError, DataError
 
-Format = Literal["csv", "parquet", "ml-100k", "ml-1m", "ml-latest", "amazon-2018", "amazon-2023"]
+Format = Literal["csv", "parquet", "json", "xlsx", "ml-100k", "ml-1m", "ml-latest", "amazon-2018", "amazon-2023"]
 
 _MOVIELENS: dict[str, tuple[Callable[[Path], Source], tuple[str, ...]]] = {
     "ml-100k": (movielens.movielens_100k, ("u.data", "u.item", "u.genre")),
@@ -117,11 +118,11 @@ def _amazon(path: Path, files: dict[str, Path], data_format: Format | None, item
 def _table(
     path: Path, files: dict[str, Path], data_format: Format | None, items: Path | None, options: TableOptions
 ) -> Source:
-    fitting = {name: file for name, file in files.items() if bare_suffix(file) in own_tables.SUFFIXES}
-    if data_format is not None:
-        fitting = {
-            name: file for name, file in fitting.items() if own_tables.is_parquet(file) == (data_format == "parquet")
-        }
+    fitting = {
+        name: file
+        for name, file in files.items()
+        if bare_suffix(file) in SUFFIXES and data_format in (None, format_of(file))
+    }
     if path.is_file() and fitting:
         return own_tables.tables(path, items, options)
     named = {name.partition(".")[0].lower(): file for name, file in fitting.items()}

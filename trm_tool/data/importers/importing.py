@@ -1,6 +1,7 @@
 """Turn a published data set or a shop's own tables into a folder of atomic files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.data.column_kinds import check_kinds
-from deeprec.trm_tool.data.folder import check_destination, data_folder
+from deeprec.trm_tool.data.folder import TIMELESS, check_destination, data_folder
 from deeprec.trm_tool.data.importers.detection import Format, find_source
 from deeprec.trm_tool.data.importers.interactions import FilterConfig, Interactions, Selection, Stage, collect, select
 from deeprec.trm_tool.data.importers.item_joins import ItemJoin, JoinCount, join_items
@@ -25,6 +26,8 @@ from deeprec.trm_tool.errors import ConfigError, DataError
 
 OnProgress = Callable[[Path, int], None]
 """Called with the file that is read, and how many of its bytes were."""
+DROPPED = "dropped_rows.tsv"
+"""Name of the file of the rows that were left out on request."""
 _CHUNK = 2**16
 """Rows turned into text at once."""
 
@@ -108,14 +111,15 @@ def import_data(
     bad = BadRows(drop=drop_bad_rows)
     source, joined = _joined(source, joins, bad, on_progress)
     mark: dict[str, object] = {}
-    with data_folder(out, mark) as staging:
+    with data_folder(out, mark) as staging, _logged(bad, staging / DROPPED):
         name = out.resolve().name
-        data = collect(source.read(_reading(bad, source.path, on_progress)))
+        notes = list(source.notes)
+        data = collect(source.read(_reading(bad, source.path, on_progress, notes)))
         if not len(data):
             raise DataError(f"{source.path} has no interactions{_of_bad(bad)}. Give it one row a line.")
         data, mixed = _in_one_unit(data, source.path.name)
         spool = _spool_of(source, staging, said)
-        _fill(spool, source, data, bad, on_progress, only_seen=filters.k_core is not None)
+        _fill(spool, source, data, bad, on_progress, notes, only_seen=filters.k_core is not None)
         selection = select(data, filters, _known(source, data, spool, bad))
         if not len(selection.rows):
             left = "; ".join(f"{stage.interactions} {stage.name}" for stage in selection.stages)
@@ -133,9 +137,10 @@ def import_data(
             columns=columns,
             repeated_items=spool.repeats,
             dropped=dict(bad.counts),
-            notes=(*source.notes, *mixed, *_left_out(source, spool), *map(str, joined)),
+            notes=(*notes, *mixed, *_left_out(source, spool), *map(str, joined)),
         )
         mark |= {"report": report.to_dict(), "filters": asdict(filters), "kinds": spool.kinds}
+        mark |= {TIMELESS: True} if source.timeless else {}
         (staging / "README.md").write_text(_readme(name, source, report), encoding="utf-8")
     return report
 
@@ -147,14 +152,28 @@ def _joined(
     for join in joins:
         if source.items is None:
             raise ConfigError(f"{source.path} has no file of items to join {join.file} to. Name it with --items.")
-        items, count = join_items(source.items, join, _reading(bad, join.file, on_progress))
+        items, count = join_items(source.items, join, _reading(bad, join.file, on_progress, []))
         source = replace(source, items=items)
         counts.append(count)
     return source, counts
 
 
-def _reading(bad: BadRows, path: Path, on_progress: OnProgress | None) -> Reading:
-    return Reading(bad, (lambda done: on_progress(path, done)) if on_progress else None)
+def _reading(bad: BadRows, path: Path, on_progress: OnProgress | None, notes: list[str]) -> Reading:
+    return Reading(bad, (lambda done: on_progress(path, done)) if on_progress else None, notes)
+
+
+@contextmanager
+def _logged(bad: BadRows, path: Path) -> Iterator[None]:
+    """Write the rows that are left out into a file, which stays where there are any."""
+    if not bad.drop:
+        yield
+        return
+    with path.open("w", encoding="utf-8", newline="\n", errors="replace") as bad.log:
+        bad.log.write("file\tline\tkind\twhy\n")
+        yield
+    bad.log = None
+    if not bad.counts:
+        path.unlink()
 
 
 def _in_one_unit(data: Interactions, file: str) -> tuple[Interactions, tuple[str, ...]]:
@@ -193,6 +212,7 @@ def _fill(
     data: Interactions,
     bad: BadRows,
     on_progress: OnProgress | None,
+    notes: list[str],
     *,
     only_seen: bool,
 ) -> None:
@@ -200,7 +220,7 @@ def _fill(
     try:
         if file is not None:
             seen = set(data.items)
-            for row in file.read(_reading(bad, file.path, on_progress)):
+            for row in file.read(_reading(bad, file.path, on_progress, notes)):
                 if not only_seen or row[1] in seen:
                     spool.add(row)
             if not spool.lines:
@@ -227,7 +247,12 @@ def _known(source: Source, data: Interactions, spool: ItemSpool, bad: BadRows) -
                 f"{source.path.name}:{data.item_line[first]} names item {data.items[first][:80]!r}, which "
                 f"{source.items.path.name} lacks{more}. Add it there, or leave such rows out with --drop-bad-rows."
             )
-        bad.counts["interactions with items that the item file lacks"] += rows
+        counts = np.bincount(data.item, minlength=len(data.items))
+        for at in unknown.tolist():
+            item, kind = data.items[at][:80], "interactions with items that the item file lacks"
+            why = f"is the first of {counts[at]} rows with item {item!r}, which {source.items.path.name} lacks."
+            line = int(data.item_line[at])
+            bad.add(kind, source.path.name, line, why, rows=int(counts[at]))
     return known
 
 
@@ -280,6 +305,8 @@ def _readme_lines(name: str, source: Source, report: ImportReport) -> Iterator[s
     yield "- Each person's interactions stand together, oldest first; ties in time keep the order of the source."
     yield from (f"- {stage.interactions} interactions {stage.name}." for stage in report.stages)
     yield from (f"- {note}" for note in report.notes)
+    if report.dropped:
+        yield f"- Rows that could not be used are in {DROPPED}, with the reason for each."
     yield from (f"- Left out: {count} {kind}." for kind, count in report.dropped.items())
     if report.repeated_items:
         yield f"- {report.repeated_items} rows of items repeated an id; the first stays."

@@ -26,12 +26,16 @@ class BadRows:
 
     drop: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    log: IO[str] | None = None
+    """A file for the rows that are left out: tab-separated file, line, kind and reason of each."""
 
-    def add(self, kind: str, file: str, line: int, why: str) -> None:
-        """Count a row by its kind, or raise DataError with `why`, such as "has no user id."."""
+    def add(self, kind: str, file: str, line: int, why: str, *, rows: int = 1) -> None:
+        """Count a row by its kind, or raise DataError with `why`, such as "has no user id."; `rows` are so many."""
         if not self.drop:
             raise DataError(f"{file}:{line} {why} {_REMEDY}")
-        self.counts[kind] += 1
+        self.counts[kind] += rows
+        if self.log is not None:
+            self.log.write("\t".join((file, str(line), kind, " ".join(why.split()))) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Reading:
     bad: BadRows = field(default_factory=BadRows)
     on_bytes: Callable[[int], None] | None = None
     """Called at intervals with the bytes of the file read so far, compressed ones where it is compressed."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know about what was read, one sentence each; a reader adds to it."""
 
 
 def bare_suffix(path: Path) -> str:

@@ -54,15 +54,26 @@ class Source:
     """The terms of use of the data, for the note beside the import."""
     notes: tuple[str, ...] = ()
     """What a person should know about how the files are read, one sentence each."""
+    timeless: bool = False
+    """The data has no times: the order of its rows stands for that of time."""
 
 
-def make_event(file: str, line: int, fields: Sequence[object], bad: BadRows, *, unrated: bool = False) -> Event | None:
+def make_event(
+    file: str,
+    line: int,
+    fields: Sequence[object],
+    bad: BadRows,
+    *,
+    unrated: bool = False,
+    columns: tuple[str | None, str | None] = (None, None),
+) -> Event | None:
     """Make an event of user, item, rating and time stamp; None, and a bad row, when one of them cannot be used.
 
-    With `unrated`, a rating of None is a missing rating and not an error.
+    With `unrated`, a rating of None is a missing rating and not an error. `columns` names those of user and item in
+    errors.
     """
-    user = id_of(fields[0], "user", file, line, bad)
-    item = id_of(fields[1], "item", file, line, bad) if user else None
+    user = id_of(fields[0], "user", file, line, bad, columns[0])
+    item = id_of(fields[1], "item", file, line, bad, columns[1]) if user else None
     if user is None or item is None:
         return None
     rating = math.nan if unrated and fields[2] is None else parse_number(fields[2])
@@ -79,7 +90,7 @@ def make_event(file: str, line: int, fields: Sequence[object], bad: BadRows, *, 
     return line, user, item, rating, time
 
 
-def id_of(value: object, role: str, file: str, line: int, bad: BadRows) -> str | None:
+def id_of(value: object, role: str, file: str, line: int, bad: BadRows, column: str | None = None) -> str | None:
     """An id as text; None, and a bad row, when it cannot be used."""
     if isinstance(value, bytes):
         value = text_of(value)
@@ -91,7 +102,8 @@ def id_of(value: object, role: str, file: str, line: int, bad: BadRows) -> str |
     unfit = why_no_id(name)
     if name and unfit is None:
         return name
-    why = f"has the {role} id {_shown(name)}, which {unfit}." if name else f"has no {role} id."
+    where = f" in the column {column!r}" if column else ""
+    why = f"has the {role} id {_shown(name)}, which {unfit}." if name else f"has no {role} id{where}."
     bad.add(f"rows without a usable {role} id", file, line, why)
     return None
 

@@ -14,6 +14,11 @@ _NO_COUNT = 1e7
 """A number of no unit that is larger belongs to a clock of its own, such as milliseconds since a start."""
 
 
+def fits_a_unit(time: float) -> bool:
+    """Whether a number has the size of a time stamp of the years 1979 to 2099 in one of the units."""
+    return any(_FIRST * factor <= time <= _LAST * factor for factor in _UNITS.values())
+
+
 def count_units(times: Times) -> dict[str, int]:
     """Unit -> how many time stamps have a size that only this unit gives; units without any are left out."""
     counts = {unit: int(_of_unit(times, factor).sum()) for unit, factor in _UNITS.items()}

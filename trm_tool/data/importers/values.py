@@ -4,8 +4,10 @@ import html
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import date
 from decimal import Decimal
+
+from deeprec.trm_tool.data.dates import MAX_DATE_CHARS, DateOrder, parse_date, seconds_of
 
 MAX_PROSE_CHARS = 2000
 """Characters of a description that are kept: text encoders read a few hundred words at most."""
@@ -143,27 +145,30 @@ def has_currency(text: str) -> bool:
 
 def parse_time(value: object) -> int | float | None:
     """A time stamp, exact where it is whole; a date as text becomes seconds since 1970, in UTC unless it has a zone."""
+    return parse_date_time(value) if (number := parse_stamp(value)) is None else number
+
+
+def parse_stamp(value: object) -> int | float | None:
+    """A time stamp that is a number or its text, exact where it is whole."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else None
-    if isinstance(value, float):
-        return _whole(value)
-    if not isinstance(value, str) or len(value) > 64:
+    if isinstance(value, (float, Decimal)):
+        return _whole(float(value))
+    if not isinstance(value, str) or len(value) > MAX_DATE_CHARS:
         return None
-    text = value.strip()
     try:
-        return parse_time(int(text))
+        return parse_stamp(int(value))
     except ValueError:
-        pass
-    number = parse_number(text)
-    if number is not None:
-        return _whole(number)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return _whole((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        number = parse_number(value)
+        return None if number is None else _whole(number)
+
+
+def parse_date_time(value: object, order: DateOrder | None = None) -> int | float | None:
+    """Seconds since 1970 of a date or of its text."""
+    moment = parse_date(value, order) if isinstance(value, str) else value
+    return seconds_of(moment) if isinstance(moment, date) else None
 
 
 def split_title(title: str) -> tuple[str, float | None]:

@@ -43,8 +43,8 @@ def test_one_table_for_both_gives_items_nothing_of_a_person(tmp_path: Path) -> N
     assert catalogue.item("sku-1").attributes["colour"] == "blue"
     assert not any("person" in item.text or "town" in item.text or "inv-" in item.text for item in catalogue)
     assert report.notes == (
-        "sales.csv: buyer, when belong to a person or an interaction, and are left out.",
-        "sales.csv: buyer_town, invoice, quantity differ between rows of one item, and are left out.",
+        "sales.csv: buyer, when, quantity belong to a person or an interaction, and are left out.",
+        "sales.csv: buyer_town, invoice differ between rows of one item, and are left out.",
     )
     assert all(note in (tmp_path / "out" / "README.md").read_text() for note in report.notes)
 

@@ -32,19 +32,26 @@ class CsvLayout:
     quotes: Quotes = "doubled"
     encoding: str | None = None
     """None is UTF-8, or the encoding of the byte order mark."""
+    headless: bool = False
+    """The first line is a row already."""
 
 
 def csv_layout(
-    path: Path, *, delimiter: str | None = None, quotes: Quotes | None = None, encoding: str | None = None
+    path: Path,
+    *,
+    delimiter: str | None = None,
+    quotes: Quotes | None = None,
+    encoding: str | None = None,
+    header: Sequence[str] | None = None,
 ) -> CsvLayout:
     """Find how a CSV file is written; what is given is taken as it is.
 
     The delimiter is the most frequent of comma, tab, semicolon and bar in the first line. Quotes are read in the way
     that leaves the fewest rows unreadable, which takes one pass over a file that has any, and three where none is left
-    without such rows.
+    without such rows. `header` names the columns of a file whose first line is a row already.
 
     Raises:
-        DataError: the file is empty, has one column, or two columns of one name.
+        DataError: the file is empty, has one column, two columns of one name, or more than `header` names.
         ConfigError: the delimiter is not one character.
     """
     delimiter = delimiter or _find_delimiter(path)
@@ -54,9 +61,14 @@ def csv_layout(
     _, fields = next(_records(path, Reading(), layout), (0, []))
     if not fields:
         raise _empty(path)
-    header = tuple(field.strip() for field in fields)
-    check_distinct(header, path.name)
-    layout = replace(layout, header=header)
+    if header is not None and len(header) != len(fields):
+        raise DataError(
+            f"{path.name}:1 has {len(fields)} fields separated by {delimiter!r}, and --header names {len(header)}. "
+            "Name every column, or the --delimiter."
+        )
+    names = tuple(field.strip() for field in (fields if header is None else header))
+    check_distinct(names, path.name)
+    layout = replace(layout, header=names, headless=header is not None)
     if quotes is not None or not has_byte(path, b'"'):
         return layout
     best, fewest = layout, _misfits(path, layout)
@@ -88,7 +100,8 @@ def read_csv(
     layout = layout or csv_layout(path, delimiter=delimiter)
     chosen = [_position(name, layout.header, path) for name in columns]
     records = _records(path, reading, layout)
-    next(records)
+    if not layout.headless:
+        next(records)
     for line, fields in records:
         if len(fields) != len(layout.header):
             reading.bad.add(
@@ -104,7 +117,7 @@ def read_csv(
 
 def check_distinct(names: Sequence[str], file: str) -> None:
     """Raise DataError where two columns have the same name."""
-    repeated = [name for name, count in Counter(names).items() if count > 1]
+    repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     if repeated:
         raise DataError(f"{file}:1 has two columns called {repeated[0]!r}. Rename one of them.")
 
@@ -138,7 +151,7 @@ def _misfits(path: Path, layout: CsvLayout) -> int:
     bad = BadRows(drop=True)
     around = sum(
         any(len(field) > 1 and field[0] == field[-1] == '"' for field in map(str.strip, fields))
-        for _, fields in read_csv(path, Reading(bad), columns=layout.header, layout=layout)
+        for _, fields in read_csv(path, Reading(bad), columns=[name for name in layout.header if name], layout=layout)
         if layout.quotes == "none"
     )
     return bad.counts.total() + around

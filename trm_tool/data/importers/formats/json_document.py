@@ -5,13 +5,25 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool.bounded_json import parse_json
-from deeprec.trm_tool.data.importers.lines import open_binary
+from deeprec.trm_tool.data.importers.lines import first_line, open_binary
 from deeprec.trm_tool.errors import DataError, reason_of
 
 KEY = "key"
 """Column of the keys of an object of objects."""
 MAX_BYTES = 256 * 2**20
 _FORMS = 'a list such as [{"id": "1", "plot": "…"}], or an object such as {"1": {"plot": "…"}}'
+
+
+def is_json_document(path: Path) -> bool:
+    """Whether a file is one document, and not one object a line."""
+    line = first_line(path)
+    if line.startswith("["):
+        return True
+    try:
+        first = parse_json(line)
+    except ValueError:
+        return line.startswith("{") and not line.endswith("}")  # an object over several lines
+    return isinstance(first, dict) and bool(first) and all(isinstance(row, dict) for row in first.values())
 
 
 def read_json_document(path: Path) -> tuple[tuple[str, ...], list[dict[str, Any]]]:

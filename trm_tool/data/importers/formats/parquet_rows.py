@@ -13,41 +13,72 @@ _BATCH_ROWS = 2**15
 
 
 def parquet_columns(path: Path) -> list[str]:
-    """Names of the columns of a Parquet file.
+    """Names of the columns of a Parquet file; the fields of a struct are columns called `outer.inner`.
+
+    A struct that has a name stays whole, since the name is its value.
 
     Raises:
         DataError: the file is not readable Parquet, or two columns have the same name.
     """
     with _open_parquet(path, lambda: 0) as file:
-        names = list(file.schema_arrow.names)
+        schema = file.schema_arrow
+        check_distinct(schema.names, path.name)
+        names: list[str] = []
+        for field in schema:
+            names += [f"{field.name}.{inner}" for inner in _fields_of(field.type)] or [field.name]
     check_distinct(names, path.name)
     return names
 
 
-def read_parquet(path: Path, reading: Reading, *, columns: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
+def read_parquet(
+    path: Path, reading: Reading, *, columns: Sequence[str], stamps: bool = True
+) -> Iterator[tuple[int, list[Any]]]:
     """Rows of a Parquet file as Python values of `columns`, each with its 1-based number.
 
-    Time stamps are whole numbers in their own unit, dates are days.
+    With `stamps`, a time stamp is a whole number in its own unit; otherwise it is a day, as dates are.
     """
     number = 0
     with _open_parquet(path, lambda: number) as file:
+        top = {name: name if name in file.schema_arrow.names else name.rpartition(".")[0] for name in columns}
         rows, size = max(file.metadata.num_rows, 1), path.stat().st_size
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(dict.fromkeys(top.values()))):
             if reading.on_bytes:
                 reading.on_bytes(size * number // rows)
-            for row in zip(*(_as_values(batch.column(name)) for name in columns), strict=True):
+            arrays = [
+                batch.column(outer) if outer == name else _inner(batch.column(outer), name.rpartition(".")[2])
+                for name, outer in top.items()
+            ]
+            for row in zip(*(_as_values(array, stamps) for array in arrays), strict=True):
                 number += 1
                 yield number, list(row)
 
 
-def _as_values(column: Any) -> list[Any]:
+def _fields_of(kind: Any) -> list[str]:
     import pyarrow as pa
 
+    if not pa.types.is_struct(kind):
+        return []
+    inner = [field.name for field in kind]
+    return [] if any(name.lower().endswith(("name", "title", "label")) for name in inner) else inner
+
+
+def _inner(column: Any, name: str) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.struct_field(column, name)  # missing where the struct is
+
+
+def _as_values(column: Any, stamps: bool) -> list[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type):
-        return column.cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
-    if pa.types.is_date(column.type):
-        return column.cast(pa.date32()).cast(pa.int32()).to_pylist()  # type: ignore[no-any-return]
-    return column.to_pylist()  # type: ignore[no-any-return]
+        column = column.cast(pa.int64()) if stamps else column.cast(pa.date32(), safe=False)
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_map(column.type):
+        return [value if value is None else dict(value) for value in values]
+    return values
 
 
 @contextmanager
