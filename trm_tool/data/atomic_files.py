@@ -86,7 +86,7 @@ def find_files(folder: Path) -> tuple[Path, Path | None]:
         raise DataError(f"{folder} is a file. Name {_LAYOUT}.") from None
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror}). Check its permissions.") from None
-    found = []
+    found: list[Path] = []
     for suffix in (".inter", ".item"):
         candidates = [path for path in paths if path.suffix == suffix]
         own = [path for path in candidates if path.stem == folder.resolve().name]

@@ -252,7 +252,8 @@ def _known(source: Source, data: Interactions, spool: ItemSpool, bad: BadRows) -
             item, kind = data.items[at][:80], "interactions with items that the item file lacks"
             why = f"is the first of {counts[at]} rows with item {item!r}, which {source.items.path.name} lacks."
             line = int(data.item_line[at])
-            bad.add(kind, source.path.name, line, why, rows=int(counts[at]))
+            bad.add(kind, source.path.name, line, why)
+            bad.counts[kind] += int(counts[at]) - 1
     return known
 
 

@@ -29,11 +29,11 @@ class BadRows:
     log: IO[str] | None = None
     """A file for the rows that are left out: tab-separated file, line, kind and reason of each."""
 
-    def add(self, kind: str, file: str, line: int, why: str, *, rows: int = 1) -> None:
-        """Count a row by its kind, or raise DataError with `why`, such as "has no user id."; `rows` are so many."""
+    def add(self, kind: str, file: str, line: int, why: str) -> None:
+        """Count a row by its kind, or raise DataError with `why`, such as "has no user id."."""
         if not self.drop:
             raise DataError(f"{file}:{line} {why} {_REMEDY}")
-        self.counts[kind] += rows
+        self.counts[kind] += 1
         if self.log is not None:
             self.log.write("\t".join((file, str(line), kind, " ".join(why.split()))) + "\n")
 
