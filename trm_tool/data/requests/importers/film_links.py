@@ -17,6 +17,8 @@ from deeprec.trm_tool.errors import DataError
 
 LINKS = "links.csv"
 """MovieLens' file of IMDb ids: `movieId,imdbId,tmdbId`."""
+MAX_NAME_CHARS = 300
+"""Characters of a film's name that are read; a dialogue may mention it many times."""
 _MAX_FILMS_BYTES = 2**28
 _ARTICLES = "the|a|an|le|la|les|l'|el|los|las|il|lo|gli|der|die|das|den|det"
 _ARTICLE_LAST = re.compile(rf"^(?P<rest>.+), (?P<article>{_ARTICLES})$")
@@ -112,7 +114,7 @@ def read_films(path: Path) -> dict[str, Film]:
 
 def _film(values: Any) -> Film:
     imdb = values.get("imdb_id")
-    return Film(name=str(values["name"]), imdb_id=imdb if isinstance(imdb, str) else None)
+    return Film(name=str(values["name"])[:MAX_NAME_CHARS], imdb_id=imdb if isinstance(imdb, str) else None)
 
 
 def _imdb_number(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.data.importers.lines import Reading, read_lines
-from deeprec.trm_tool.data.requests.importers.film_links import Film, FilmLinks
+from deeprec.trm_tool.data.requests.importers.film_links import MAX_NAME_CHARS, Film, FilmLinks
 from deeprec.trm_tool.data.requests.request import MAX_MESSAGE_CHARS, Request, RequestFieldError
 from deeprec.trm_tool.errors import reason_of
 
@@ -100,7 +100,7 @@ class _Dialogue:
         known, name = self._films.get(film_id), self._names.get(film_id)
         if known is not None:
             return known
-        return Film(name=name) if isinstance(name, str) and name.strip() else None
+        return Film(name=name[:MAX_NAME_CHARS]) if isinstance(name, str) and name.strip() else None
 
     def requests(self, links: FilmLinks, left_out: Counter[str], *, keep_names: bool) -> Iterator[Request]:
         """The requests of the dialogue, in its order."""

@@ -215,6 +215,9 @@ def test_a_dialogue_may_lack_an_end_answers_and_known_people_and_hold_anything_a
     [request], _, _ = run_import(talk)
     assert (request.targets, len(request.message)) == (("2",), 8_000)
     assert "\x1b" not in request.message
+    names = NAMES | {"108": "x" * 1_000_000}
+    [request] = run_import(dialogue((SEEKER, "@108 " * 10_000), (RECOMMENDER, "@102"), movieMentions=names))[0]
+    assert len(request.message) <= 8_000
     many = [(SEEKER, "more"), (RECOMMENDER, "hm")] * 4_000
     requests, _, _ = run_import(dialogue(*many, (RECOMMENDER, "@101")))
     assert len(requests[0].message) <= 8_000
