@@ -63,10 +63,12 @@ def test_every_setting_is_an_option_of_recommend_and_is_logged_with_the_run(
             server.base_url,
             "--json",
         ]
+        options += ["--exclude", "893,886", "--where", '{"price": {"max": 20}}']
         result = CliRunner().invoke(app, [*start, *options, "--free", "--store", "traces.db"])
         assert result.exit_code == 0, result.output
         with TraceStore("traces.db") as store:
             logged = store.run(json.loads(result.stdout)["run_id"]).run
+    assert (logged.config["exclude"], logged.config["where"]) == (["893", "886"], {"price": {"max": 20}})
     assert {name: logged.config[name] for name in SETTINGS} == given("guided") | {"guided": False}
 
 

@@ -35,6 +35,8 @@ from deeprec.trm_tool.cli.options import (
     ColumnOptions,
     DataOption,
     JsonOption,
+    WhereOption,
+    read_where,
 )
 
 app = typer.Typer(add_completion=False)
@@ -58,6 +60,8 @@ def recommend(
     message: Annotated[
         str | None, typer.Option(help='What the person asks for, in words: "something lighter".')
     ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help=f"What must not come back. {IDS_HELP}.")] = None,
+    where: WhereOption = None,
     artifact: Annotated[
         Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
     ] = DEFAULT_ARTIFACT,
@@ -95,6 +99,7 @@ def recommend(
         raise ConfigError(
             "A list is for one person: give either --user ID, or --history ID,ID,… (--history '' for a stranger)."
         )
+    conditions = read_where(where)
     config = make_agent_config({"guided": protocol is ProtocolName.TAGGED} | agent)
     retriever = Retriever.load(artifact)
     if user is not None:
@@ -103,7 +108,13 @@ def recommend(
     else:
         items = read_ids(history, retriever.catalogue)
     lineage = Lineage(**_given(tenant=tenant, user_id=user, seed=seed))  # type: ignore[typeddict-item]
-    request = AgentInput(history=list(items), message=message, lineage=lineage)
+    request = AgentInput(
+        history=list(items),
+        message=message,
+        where=conditions,
+        exclude=read_ids(exclude, retriever.catalogue),
+        lineage=lineage,
+    )
     with spans_to(otel_endpoint) as spans:
         output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, spans, quiet=as_json))
         if as_json:

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from deeprec.trm_tool.bounded_json import parse_json
+from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.data.columns import ColumnNames
@@ -92,3 +95,27 @@ CatalogueOption = Annotated[
 def split_names(names: str | None) -> tuple[str, ...]:
     """Names that a comma separates, without white space around them."""
     return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", help='Constraints as JSON: {"release_year": {"min": 1990}, "class": {"in": ["Comedy"]}}'),
+]
+
+
+def read_where(where: str | None) -> dict[str, Any] | None:
+    """Read the value of `WhereOption`.
+
+    Raises:
+        ConfigError: it is not a JSON object.
+    """
+    if where is None:
+        return None
+    example = """Write JSON such as '{"release_year": {"min": 1990}}'."""
+    try:
+        conditions = parse_json(where)
+    except ValueError:
+        raise ConfigError(f"--where is {where[:80]!r}, which is not JSON. {example}") from None
+    if not isinstance(conditions, dict):
+        raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")
+    return conditions

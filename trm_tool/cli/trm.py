@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids, show_ids
 from deeprec.trm_tool.cli.items import app as items_app
 from deeprec.trm_tool.cli.option_groups import option_groups
@@ -21,8 +20,10 @@ from deeprec.trm_tool.cli.options import (
     ColumnOptions,
     DataOption,
     JsonOption,
+    WhereOption,
+    read_where,
 )
-from deeprec.trm_tool.errors import ConfigError, UnknownItemError
+from deeprec.trm_tool.errors import UnknownItemError
 from deeprec.trm_tool.progress import training_bar
 from deeprec.trm_tool.text import plain
 
@@ -117,10 +118,7 @@ def search(
         typer.Option(help="Weight of the preference beside the history, 0 to 1.", show_default="the artifact's"),
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help=f"What must not come back. {IDS_HELP}.")] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(help='Constraints as JSON: {"release_year": {"min": 1990}, "class": {"in": ["Comedy"]}}'),
-    ] = None,
+    where: WhereOption = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Let items of the history come back.")] = False,
     diversity: Annotated[
         float, typer.Option(help="How much to avoid items that are similar to those above them, 0 to 1; 0 is off.")
@@ -128,7 +126,7 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """List the items that fit a history and a preference best; with neither, the most popular ones."""
-    conditions = _read_json(where)
+    conditions = read_where(where)
     from deeprec.trm_tool.trm.retriever import Retriever
 
     retriever = Retriever.load(artifact)
@@ -188,19 +186,6 @@ def _as_dict(recommender: "Recommender", found: "Retrieved") -> dict[str, Any]:
         "unenforced": list(found.unenforced),
         "unknown_values": [asdict(unknown) for unknown in found.unknown_values],
     }
-
-
-def _read_json(where: str | None) -> dict[str, Any] | None:
-    if where is None:
-        return None
-    example = """Write JSON such as '{"release_year": {"min": 1990}}'."""
-    try:
-        conditions = parse_json(where)
-    except ValueError:
-        raise ConfigError(f"--where is {where[:80]!r}, which is not JSON. {example}") from None
-    if not isinstance(conditions, dict):
-        raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")
-    return conditions
 
 
 def _described(dataset: "Dataset") -> list[str]:

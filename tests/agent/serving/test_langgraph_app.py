@@ -1,0 +1,95 @@
+"""`langgraph dev` on the repository's `langgraph.json`, asked through LangGraph's own client."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph_sdk import get_client
+
+from deeprec.agent import TraceStore
+from deeprec.agent.serving.langgraph_app import make_graph
+from deeprec.trm_tool import ConfigError
+from tests.tiny_server import MODEL, TinyServer
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def dev_url(server: TinyServer, artifact_folder: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of a running `langgraph dev`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "langgraph.json").write_text((ROOT / "langgraph.json").read_text().replace('"."', f'"{ROOT}"'))
+    environment = {
+        **os.environ,
+        "DEEPREC_BASE_URL": server.base_url,
+        "DEEPREC_MODEL": MODEL,
+        "DEEPREC_ARTIFACT": str(artifact_folder),
+        "DEEPREC_STORE": str(tmp_path / "traces.db"),
+        "LANGSMITH_TRACING": "false",
+        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+    }
+    command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    log = tmp_path / "dev.log"
+    with log.open("w") as out, subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=out) as dev:
+        try:
+            _wait(port, dev, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            dev.terminate()
+            dev.wait(timeout=60)
+
+
+def _wait(port: int, dev: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(2400):
+        if dev.poll() is not None:
+            break
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"langgraph dev did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_langgraph_dev_serves_the_agent_to_chat_clients(dev_url: str, tmp_path: Path) -> None:
+    async with get_client(url=dev_url) as client:
+        [assistant] = await client.assistants.search(graph_id="recommender")
+        schemas: Any = await client.assistants.get_schemas(assistant["assistant_id"])
+        assert {"history", "messages", "settings"} <= set(schemas["input_schema"]["properties"])
+        assert {"k", "temperature", "model"} <= set(schemas["context_schema"]["properties"])
+        thread = await client.threads.create()
+        asked: Any = {"messages": [{"role": "user", "content": "a comedy"}]}
+        output: Any = await client.runs.wait(thread["thread_id"], "recommender", input=asked, context={"k": 3})
+        human, answer = output["messages"]
+        assert (human["content"], answer["type"]) == ("a comedy", "ai")
+        assert len(answer["additional_kwargs"]["deeprec"]["recommendations"]) == 3
+        parts = [
+            part.data
+            async for part in client.runs.stream(
+                thread["thread_id"], "recommender", input=asked, context={"k": 2}, stream_mode="values"
+            )
+        ]
+        assert [message["type"] for message in parts[-1]["messages"]] == ["human", "ai", "human", "ai"]
+        assert len(parts[-1]["recommendations"]) == 2
+    with TraceStore(tmp_path / "traces.db") as store:
+        run = store.run(output["run_id"]).run
+    assert (run.message, run.k, run.guided) == ("a comedy", 3, True)
+
+
+async def test_an_environment_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPREC_PROTOCOL", "tags")
+    with pytest.raises(ConfigError, match=r"DEEPREC_PROTOCOL is 'tags'\. Set it to tagged or tools"):
+        await make_graph()
+    monkeypatch.setenv("DEEPREC_PROTOCOL", "tools")
+    monkeypatch.delenv("DEEPREC_MODEL", raising=False)
+    with pytest.raises(ConfigError, match="DEEPREC_MODEL names no model"):
+        await make_graph()
