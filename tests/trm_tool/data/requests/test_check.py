@@ -8,8 +8,10 @@ import pytest
 
 from deeprec.trm_tool import Catalogue, DataError, Item
 from deeprec.trm_tool.data import (
+    CatalogueMarks,
     Request,
     check_requests,
+    marks_of,
     read_catalogue,
     read_requests,
     with_known_items,
@@ -99,6 +101,13 @@ def test_the_command_refuses_bad_rows_until_they_may_be_dropped(
     assert "Problem: 1 requests with an unusable targets" in out
     assert "own.jsonl:1 has a problem: targets names item '1', which is in the history" in err
     assert run_command(capsys, "data", "check", path, "--drop-bad-rows")[0] == 0
+
+
+def test_an_artifact_and_its_data_are_one_catalogue(tmp_path: Path, artifact_folder: Path, atomic_folder: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    write_requests(path, [LOST], catalogue=read_catalogue(artifact_folder))
+    assert marks_of(path) == CatalogueMarks.of(read_catalogue(atomic_folder))
+    assert check_requests(path, catalogue=read_catalogue(atomic_folder)).catalogue_items == 50
 
 
 def test_a_published_folder_of_movielens_is_a_catalogue(tmp_path: Path) -> None:
