@@ -113,7 +113,7 @@ async def _agents(
         def note(_: int, node: str, wrote: Any) -> None:
             spent[at] = wrote.get("spent_tokens", spent[at])
 
-        [output] = await run_many(graphs[at], [requests[at]], on_update=note)
+        [output] = await run_many(graphs[at], [requests[at]], on_update=note, raise_errors=True)
         if output["status"] == "fallback":
             raise SystemExit(f"A run fell back, so there is nothing to measure: {output['detail']}")
 

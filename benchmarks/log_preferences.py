@@ -77,7 +77,7 @@ async def log_preferences(
     first = (before - 1) * users % len(shuffled)
     chosen = [user for user in (shuffled[first:] + shuffled[:first])[:users] if len(dataset.history(user, before))]
     ids = {user: uuid5(NAMESPACE_OID, json.dumps([known.fingerprint, user, before, seed])) for user in chosen}
-    ended = {run.run_id for run in store.runs(None, RunFilter(suite=SUITE)) if run.status != "running"}
+    ended = {run.run_id for run in store.runs(None, RunFilter(suite=SUITE, ended=True))}
     graph = build_graph(policy, recommender, config=config, recorder=SqlRecorder(store))
     await run_many(
         graph,

@@ -60,7 +60,7 @@ async def make_example_runs(
             )
             for user in people[start:stop]
         ]
-        outputs = await run_many(graph, requests, on_update=report)
+        outputs = await run_many(graph, requests, on_update=report, raise_errors=True)
         return [UUID(output["run_id"]) for output in outputs]
 
     held, alone = await asyncio.gather(run(GUIDED, 0, guided), run(FREE, guided, guided + free))

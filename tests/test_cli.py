@@ -1,7 +1,9 @@
 """The command line as a user meets it: each mistake is one line on stderr and exit code 2, and the whole way works."""
 
+import asyncio
 import json
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -282,3 +284,22 @@ def test_other_data_is_refused_only_where_the_recommender_lacks_its_items(
         f"Note: {artifact_folder} was trained on other data than tiny, but knows these items."
     ]
     assert json.loads(output.out)["recommendations"]
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def runs() -> None:
+        try:
+            await asyncio.sleep(0)
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            closed.append("closed")
+            raise
+
+    closed: list[str] = []
+    monkeypatch.setattr("deeprec.agent.cli.traces.TraceStore", lambda *_, **__: asyncio.run(runs()))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        main(["traces", "ls"])
+    assert (ended.value.code, closed) == (143, ["closed"])
+    assert signal.getsignal(signal.SIGTERM) is before

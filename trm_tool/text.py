@@ -15,6 +15,11 @@ _LOOKALIKES = str.maketrans(
 )
 # Control, format (bidi, zero width, tags), surrogate, private use and unassigned characters.
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+# Between two pictures, a skin tone or a selector of colour aside, the zero-width joiner makes one emoji: 👩‍🚀. Such a
+# selector stays only there. Anywhere else either can hide something.
+_PICTURE = "[\u2194-\u2199\u2600-\u27bf\u2b05-\u2b55\U0001f000-\U0001faff]"
+_JOINED = re.compile(f"{_PICTURE}\ufe0f?(?:\u200d{_PICTURE}\ufe0f?)+")
+_LOOSE_ENDS = " \u200d\ufe0f"  # what a cut leaves of such an emoji
 # Variation selectors can carry hidden bytes.
 _SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
@@ -53,8 +58,13 @@ def plain(text: str, max_chars: int) -> str:
     """
     kept = text[: 4 * max_chars]
     if not kept.isprintable() or _SELECTOR.search(kept):  # otherwise there is nothing to drop, and every space is plain
-        kept = "".join(" " if char.isspace() else char for char in kept if char.isspace() or not _is_invisible(char))
-    return " ".join(kept.split())[:max_chars].rstrip()
+        parts, end = list[str](), 0
+        for emoji in _JOINED.finditer(kept):
+            is_clean = not any(_is_invisible(char) for char in re.sub("[\u200d\ufe0f]", "", emoji[0]))
+            parts += [_visible(kept[end : emoji.start()]), emoji[0] if is_clean else _visible(emoji[0])]
+            end = emoji.end()
+        kept = "".join([*parts, _visible(kept[end:])])
+    return " ".join(kept.split())[:max_chars].rstrip(_LOOSE_ENDS)
 
 
 def neutralise(text: str, max_chars: int) -> str:
@@ -69,7 +79,11 @@ def neutralise(text: str, max_chars: int) -> str:
     """
     shown = plain(text, max_chars + 1).translate(_LOOKALIKES)
     was_cut = len(shown) > max_chars or len(text) > 4 * (max_chars + 1)
-    return shown[: max_chars - 1].rstrip() + "…" if was_cut else shown
+    return shown[: max_chars - 1].rstrip(_LOOSE_ENDS) + "…" if was_cut else shown
+
+
+def _visible(text: str) -> str:
+    return "".join(" " if char.isspace() else char for char in text if char.isspace() or not _is_invisible(char))
 
 
 def _is_invisible(char: str) -> bool:

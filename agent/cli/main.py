@@ -6,10 +6,13 @@ This module alone may name packages above its own: it joins the command lines of
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -103,9 +106,23 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line. A user's mistake ends with one line on stderr and exit code 2; Ctrl-C with 130."""
+    """Run the command line. A user's mistake ends with one line on stderr and exit code 2; Ctrl-C with 130.
+
+    SIGTERM ends a command as Ctrl-C does, so that what runs is closed in the trace store, and exits with 143.
+    """
     # Read when torch loads. Spinning threads slowed training ten times beside a busy server (docs/log.md, 2026-11-21).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    terminated: list[int] = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        terminated.append(number)
+        interrupt = signal.getsignal(signal.SIGINT)  # asyncio's own cancels the task
+        if not callable(interrupt):  # ignored, as in a script's background jobs
+            raise KeyboardInterrupt
+        interrupt(signal.SIGINT, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, terminate) if is_main else None
     try:
         app(list(arguments) if arguments is not None else None)
     except DeepRecError as error:
@@ -115,7 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if extra is None:
             raise
         _fail(f"The package {error.name!r} is missing. Install it with: pip install 'deeprec-agent[{extra}]'")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ending:  # typer makes the second of the first
+        if terminated:
+            sys.exit(143)
+        if isinstance(ending, SystemExit):
+            raise
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
@@ -124,6 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}. Check that it is there, and that you may read and write it.")
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str) -> None:

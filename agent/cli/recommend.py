@@ -166,7 +166,10 @@ async def _run(
             progress = Console(stderr=True)
             with nullcontext() if quiet else progress.status(f"{name} is reasoning…"):
                 [output] = await run_many(
-                    graph, [request], on_update=None if quiet else lambda _, *step: _report(progress, *step)
+                    graph,
+                    [request],
+                    raise_errors=True,
+                    on_update=None if quiet else lambda _, *step: _report(progress, *step),
                 )
         return output
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from langgraph.types import All, RetryPolicy
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.graph.nodes import Nodes
+from deeprec.agent.graph.outages import cause_of
 from deeprec.agent.graph.recommender_calls import ItemFilter
 from deeprec.agent.graph.request import take_input
 from deeprec.agent.graph.request_settings import AgentContext
@@ -206,19 +208,26 @@ def _checked(protocol: AgentProtocol, config: AgentConfig, prompts: Prompts | No
 
 
 def _node(nodes: Nodes, name: str) -> RunnableLambda[AgentState, AgentState]:
-    """A node for synchronous and asynchronous calls. An error that it raises closes the run in the trace."""
+    """A node for synchronous and asynchronous calls. What ends a run early closes it in the trace: an error, a
+    cancellation, and LangGraph's recursion limit, which is reached after this node.
+    """
     step: Callable[..., Awaitable[AgentState]] = getattr(nodes, name)
 
     async def run(state: AgentState, config: RunnableConfig) -> AgentState:
         task: str = config["metadata"]["langgraph_checkpoint_ns"]  # LangGraph's id of the step at its checkpoint
         try:
-            return await (step(state, task) if name == "prepare" else step(state))
+            update = await (step(state, task) if name == "prepare" else step(state))
         except GraphBubbleUp:  # an interrupt of LangGraph, not an error
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if name != "prepare":  # which closes its run itself: the state still holds the run before it
-                await nodes.close_failed(state, error)
+                await nodes.abort(state, cause_of(error))
             raise
+        if state.get("steps_left", 1) <= 0 and name != "finish":
+            limit = config["recursion_limit"]
+            cause = f"The recursion limit of LangGraph ({limit} steps) was reached after `{name}`. Raise it and resume."
+            await nodes.abort({**state, **update}, cause)
+        return update
 
     def run_sync(state: AgentState, config: RunnableConfig) -> AgentState:
         return run_blocking(run(state, config))

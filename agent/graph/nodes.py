@@ -23,7 +23,7 @@ from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
 from deeprec.agent.graph.messages import answer_message
-from deeprec.agent.graph.outages import ended_by_outage, failure_of
+from deeprec.agent.graph.outages import cause_of, ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
 from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
@@ -47,7 +47,6 @@ from deeprec.agent.traces.store.recorder import Recorder
 from deeprec.trm_tool import (
     AnyRecommender,
     ConfigError,
-    RecommenderRefusedError,
     RecommenderUnavailableError,
     Retrieved,
     UnknownItemError,
@@ -121,11 +120,15 @@ class Nodes:
             phrases = phrases_for(start.history, self._recommender.catalogue, self._phrases)
         except (ConfigError, GraphBubbleUp, UnknownItemError):
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             await self._start_run(start, config, calls)
-            await self._close_failed(start.run_id, error, latency_ms=(run_clock() - started) * 1000)
+            await self._abort(start.run_id, cause_of(error), latency_ms=(run_clock() - started) * 1000)
             raise
-        await self._start_run(start, config, calls)
+        try:
+            await self._start_run(start, config, calls)
+        except asyncio.CancelledError as error:
+            await self._abort(start.run_id, cause_of(error), latency_ms=(run_clock() - started) * 1000)
+            raise
         return {
             "history": given.history,
             "message": None,
@@ -297,13 +300,12 @@ class Nodes:
             result["messages"] = [answer_message(output)]
         return result
 
-    async def close_failed(self, state: AgentState, error: Exception) -> None:
-        """Close a run in the trace whose node raised; it may be closed again where it goes on from a checkpoint."""
-        await self._close_failed(UUID(state["run_id"]), error, latency_ms=state["request"]["spent_ms"])
+    async def abort(self, state: AgentState, cause: str) -> None:
+        """Close a run in the trace that has no list; it is closed again where it goes on."""
+        await self._abort(UUID(state["run_id"]), cause, latency_ms=state["request"]["spent_ms"])
 
-    async def _close_failed(self, run_id: UUID, error: Exception, *, latency_ms: float) -> None:
-        detail = str(error) if isinstance(error, RecommenderUnavailableError) else f"{type(error).__name__}: {error}"
-        await self._recorder.finish_run(run_id, RunOutcome(status="fallback", detail=detail, latency_ms=latency_ms))
+    async def _abort(self, run_id: UUID, cause: str, *, latency_ms: float) -> None:
+        await self._recorder.finish_run(run_id, RunOutcome(status="aborted", detail=cause, latency_ms=latency_ms))
 
     async def _start_run(self, start: RunStart, config: AgentConfig, calls: PolicyCalls) -> None:
         record = start.record(calls.protocol, self._recommender.identity, config)
@@ -326,7 +328,9 @@ class Nodes:
                 exclude=request.get("exclude", ()),
                 timeout_s=seconds_left(state, config, started),
             )
-        except (RecommenderUnavailableError, RecommenderRefusedError) as error:
+        except (ConfigError, GraphBubbleUp):
+            raise
+        except Exception as error:
             failed = error
         record = RetrievalRecord(
             position=state["retrieval_count"],
@@ -336,7 +340,7 @@ class Nodes:
             items=tuple(found),
             unenforced=found.unenforced,
             latency_ms=(run_clock() - started) * 1000,
-            detail=None if failed is None else str(failed) or type(failed).__name__,
+            detail=None if failed is None else cause_of(failed),
         )
         return record, failed
 
@@ -356,9 +360,13 @@ class Nodes:
                 exclude=request.get("exclude", ()),
                 timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
             )
-        except (RecommenderUnavailableError, RecommenderRefusedError) as error:
+        except (ConfigError, GraphBubbleUp):
+            raise
+        except Exception as error:
             _log.warning(
-                "Run %s: the list ignores the message, for which the recommender gave none: %s", state["run_id"], error
+                "Run %s: the list ignores the message, for which the recommender gave none: %s",
+                state["run_id"],
+                cause_of(error),
             )
             return request["own_ranking"]
         return _ranked(found) or request["own_ranking"]

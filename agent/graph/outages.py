@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import Counter
 from threading import Lock
 
 from deeprec.agent.graph.state import AgentState, Ending, Failure, FailurePart
+from deeprec.agent.policy.openai_endpoint import PolicyError
+from deeprec.trm_tool import RecommenderRefusedError, RecommenderUnavailableError
 
 _log = logging.getLogger(__name__)
 _lock = Lock()
@@ -36,11 +39,31 @@ def ended_by_outage(error: Exception, *, part: FailurePart, node: str, run_id: o
         detail: How the run ended, where that is not the error's text.
     """
     cause = type(error.__cause__ or error).__name__
-    detail = detail or str(error) or cause
+    detail = detail or cause_of(error)
     with _lock:
         _counts[part, cause] += 1
-    _log.warning("Run %s goes on without the %s, which failed in `%s` (%s): %s", run_id, part, node, cause, detail)
+    _log.warning(
+        "Run %s goes on without the %s, which failed in `%s` (%s): %s",
+        run_id,
+        part,
+        node,
+        cause,
+        detail,
+        exc_info=None if _is_declared(error) else error,  # where a bug is
+    )
     return Ending(status="fallback", detail=detail, failure=Failure(part=part, node=node, cause=cause, detail=detail))
+
+
+def cause_of(error: BaseException) -> str:
+    """What ended a run, in words: the text of an error that is made for it, else the error's class and text."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return "The run was cancelled."
+    text = str(error)
+    return text if text and _is_declared(error) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _is_declared(error: BaseException) -> bool:
+    return isinstance(error, PolicyError | RecommenderUnavailableError | RecommenderRefusedError)
 
 
 def failure_of(state: AgentState) -> Failure | None:

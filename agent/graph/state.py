@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired
 
+from langgraph.managed import RemainingSteps
 from typing_extensions import TypedDict  # typing's own is refused by pydantic before Python 3.12
 
 from deeprec.agent.graph.messages import ThreadMessages
@@ -152,8 +153,8 @@ class AgentOutput(TypedDict, total=False):
     """`finished`: the model wrote a list. Else what ended the run, whose list is filled where the model wrote none:
     `budget`; `malformed`, too many unreadable turns; `truncated`, the last of them cut at the token limit;
     `refused` by the model; `filtered` by a provider's content filter; `ungrounded`, a list that names none of the
-    candidates; `fallback`, an outage; `empty`, where no item passes the constraints. `running` in the state of a run
-    that has not ended."""
+    candidates; `fallback`, an outage; `empty`, where no item passes the constraints; `aborted`, where `run_many`
+    reports an error instead of a list. `running` in the state of a run that has not ended."""
     detail: str | None
     failure: Failure | None
     """What was unavailable, where the status is `fallback`; None for every other status."""
@@ -183,3 +184,5 @@ class AgentState(AgentInput, AgentOutput, total=False):
     """Why the exploration ended before the model ended it; None while it goes on, and when the model ended it."""
     written: list[dict[str, Any]]
     ungrounded: int
+    steps_left: RemainingSteps
+    """Steps that LangGraph's recursion limit leaves after the present one; LangGraph counts them."""

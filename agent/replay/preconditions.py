@@ -9,7 +9,7 @@ from uuid import UUID
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.protocols import AgentProtocol
 from deeprec.agent.protocols.turn import MAX_PREFERENCE_CHARS, read_preference
-from deeprec.agent.traces.records import RunTrace, TraceStoreError, TurnRecord
+from deeprec.agent.traces.records import OPEN_STATUSES, RunTrace, TraceStoreError, TurnRecord
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.trm_tool import AnyRecommender, ConfigError, neutralise
 
@@ -25,7 +25,7 @@ def load_ended(store: TraceStore, run_id: UUID | str) -> RunTrace:
     name = f"Run {trace.run.run_id}"
     if trace.redacted_at is not None:
         raise TraceStoreError(f"{name} was redacted: its request is gone. Choose another run.")
-    if trace.status == "running":
+    if trace.status in OPEN_STATUSES:
         raise TraceStoreError(f"{name} has not ended, or its process was killed. Choose a run that ended.")
     positions = [turn.position for turn in trace.turns]
     if trace.incomplete or positions != list(range(len(positions))):

@@ -18,11 +18,12 @@ Node = Literal["reason", "rank"]
 Action = Literal["retrieve", "recommend", "malformed", "unavailable"]
 Source = Literal["written", "filled", "fallback"]
 Outcome = Literal[
-    "finished", "malformed", "budget", "fallback", "empty", "ungrounded", "truncated", "refused", "filtered"
+    "finished", "malformed", "budget", "fallback", "empty", "ungrounded", "truncated", "refused", "filtered", "aborted"
 ]
-Status = Literal[
-    "running", "finished", "malformed", "budget", "fallback", "empty", "ungrounded", "truncated", "refused", "filtered"
-]
+Status = Literal["running", Outcome]
+OPEN_STATUSES: tuple[Status, ...] = ("running", "aborted")
+"""Statuses of runs without a list, which can go on; `aborted` are those that an error, a cancellation or a limit of
+steps has ended, and that wait for nobody."""
 Kind = Literal["agent", "scored", "derived"]
 Part = Literal["tokens", "texts", "settings", "scores"]
 """A group of columns that a reader can leave out: token ids and log-probabilities; texts, thoughts and messages of

@@ -151,6 +151,7 @@ async def _run(
                 for user in users
             ],
             on_update=report,
+            raise_errors=True,
         )
     finally:
         await policy.aclose()

@@ -143,7 +143,7 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
         yield worth
 
 
-_LEFT_OUT = {"forks": "forks and replays", "running": "still running", "incomplete": "incomplete"}
+_LEFT_OUT = {"forks": "forks and replays", "running": "still running", "aborted": "aborted", "incomplete": "incomplete"}
 _SHARES = ("", "share, 95% interval", "n", "")
 _COSTS = {
     "run_tokens": ("tokens written a run", 1),

@@ -47,8 +47,8 @@ def diagnose(
             continue
         systems[run.run.system] += 1
         endings.add(run)
-        if run.status == "running" or run.incomplete:
-            left_out["running" if run.status == "running" else "incomplete"] += 1
+        if run.status in ("running", "aborted") or run.incomplete:
+            left_out[run.status if run.status in ("running", "aborted") else "incomplete"] += 1
             continue
         facts = RunFacts(run)
         for counter in (target, preferences, copying, lists, positions, cost, reading):

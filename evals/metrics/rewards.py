@@ -163,7 +163,7 @@ def score_run(trace: RunTrace, rewards: Mapping[str, Reward]) -> dict[str, float
 
 
 def _is_the_models(trace: RunTrace) -> bool:
-    return trace.status not in ("running", "fallback", "empty") and not trace.incomplete
+    return trace.status not in ("running", "fallback", "empty", "aborted") and not trace.incomplete
 
 
 def _written(trace: RunTrace) -> list[str]:

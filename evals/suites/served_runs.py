@@ -66,7 +66,7 @@ async def run_on_server(
             raise ServerLostError(f"{in_a_row} runs fell back one after another, the last: {wrote['detail']}")
 
     try:
-        await run_many(graph, requests, max_concurrency=max_concurrency, on_update=ended)
+        await run_many(graph, requests, max_concurrency=max_concurrency, on_update=ended, raise_errors=True)
         if fallen:
             await _check_server(policy)
     except ServerLostError:

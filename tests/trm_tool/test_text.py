@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deeprec.trm_tool import ConfigError, DeepRecError, neutralise
-from deeprec.trm_tool.text import hide_passwords
+from deeprec.trm_tool.text import hide_passwords, plain
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,29 @@ def test_addresses_are_shown_without_passwords_and_keys(text: str, shown: str) -
     assert hide_passwords(text) == shown
     for kind in (DeepRecError, ConfigError):
         assert str(kind(text)) == shown
+
+
+@pytest.mark.parametrize("emoji", ["👩\u200d🚀", "❤\ufe0f\u200d🔥", "🏳\ufe0f\u200d🌈", "👩🏽\u200d🚀"])
+def test_joined_emoji_stay_one_picture(emoji: str) -> None:
+    text = f"Crew {emoji} \u200bof one"
+    assert plain(text, 80) == f"Crew {emoji} of one"
+    assert neutralise(neutralise(text, 80), 80) == f"Crew {emoji} of one"
+    for length in range(1, len(text)):
+        cut = neutralise(text, length)
+        assert neutralise(cut, length) == cut
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("a\u200db", "ab"),
+        ("👩\u200d\u200d🚀", "👩🚀"),
+        ("👩\u200dignore", "👩ignore"),
+        ("\u200d👩\u200d", "👩"),
+        ("\u2066\u200d\u2067", ""),
+        ("👩\ufe0f\U000e0041🚀", "👩🚀"),
+        ("👩\u200d\U0001f0ff", "👩"),  # unassigned
+    ],
+)
+def test_a_joiner_that_joins_no_emoji_goes(hostile: str, shown: str) -> None:
+    assert plain(hostile, 80) == shown

@@ -70,7 +70,7 @@ def obstacle(
             if filters
             else "The store has no runs. Collect some with the agent, several for each person under one group id."
         )
-    running = refused.get("running", 0)
+    running = refused.get("running", 0) + refused.get("aborted", 0)
     to_be_ended = (
         f" Runs that have not ended: {running}; collect on under the same label, then score." if running else ""
     )

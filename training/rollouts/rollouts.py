@@ -24,7 +24,16 @@ from deeprec.agent.traces import (
 from deeprec.trm_tool.errors import DeepRecError
 
 Reason = Literal[
-    "redacted", "guided", "running", "incomplete", "fallback", "edited", "broken chain", "no tokens", "damaged"
+    "redacted",
+    "guided",
+    "running",
+    "aborted",
+    "incomplete",
+    "fallback",
+    "edited",
+    "broken chain",
+    "no tokens",
+    "damaged",
 ]
 
 _log = logging.getLogger(__name__)
@@ -173,6 +182,8 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
         raise refuse("incomplete", "The trace store failed while it ran, so steps may be missing.")
     if run.status == "running":
         raise refuse("running", "It is still running, or its process was killed.")
+    if run.status == "aborted":
+        raise refuse("aborted", "An error or a cancellation ended it before its list; it can be resumed.")
     if run.status == "fallback":
         raise refuse("fallback", "The policy or the recommender failed, so that its list is not the policy's.")
     if run.fork is not None and run.fork.get("turn") is not None:

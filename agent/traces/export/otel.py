@@ -38,7 +38,7 @@ from deeprec.trm_tool.errors import ConfigError
 
 MAX_OPEN_RUNS = 1024
 """Unfinished runs whose root span is kept open; beyond it the oldest is ended as it is."""
-_FAILED = {"malformed", "fallback", "ungrounded", "truncated", "refused", "filtered"}
+_FAILED = {"malformed", "fallback", "ungrounded", "truncated", "refused", "filtered", "aborted"}
 _log = logging.getLogger(__name__)
 
 

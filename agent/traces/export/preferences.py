@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeprec.agent.traces.records import PARTS, RunTrace
+from deeprec.agent.traces.records import OPEN_STATUSES, PARTS, RunTrace
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.trm_tool.data.preference_file import (
     WrittenPreference,
@@ -26,7 +26,7 @@ class PreferenceExport:
     runs: int
     """Runs that wrote one or more of them."""
     left_out: dict[str, int]
-    """Runs that are never trained on: "running", "incomplete", "edited" or "replayed" -> how many."""
+    """Runs that are never trained on: "running", "aborted", "incomplete", "edited" or "replayed" -> how many."""
 
 
 def export_preferences(store: TraceStore, path: Path, where: RunFilter | None = None) -> PreferenceExport:
@@ -52,8 +52,8 @@ def export_preferences(store: TraceStore, path: Path, where: RunFilter | None = 
     def rows() -> Iterator[WrittenPreference]:
         nonlocal runs
         for trace in store.traces(where, omit=PARTS, batch=256):
-            if trace.incomplete or trace.status == "running":
-                left_out["incomplete" if trace.incomplete else "running"] += 1
+            if trace.incomplete or trace.status in OPEN_STATUSES:
+                left_out["incomplete" if trace.incomplete else trace.status] += 1
             elif trace.run.fork is not None:
                 left_out["replayed" if trace.run.fork.get("turn") is None else "edited"] += 1
             elif written := list(_written(trace)):

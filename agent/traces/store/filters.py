@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from deeprec.agent.traces.records import Kind, TraceStoreError
+from deeprec.agent.traces.records import OPEN_STATUSES, Kind, TraceStoreError
 from deeprec.agent.traces.store import schema
 from deeprec.agent.traces.store.codec import storable, storable_json
 
@@ -29,7 +29,7 @@ class RunFilter:
     status: str | None = None
     """An outcome, "running", or "incomplete" (in which the store failed)."""
     ended: bool | None = None
-    """Whether the status is another one than "running"."""
+    """Whether the run has a list: its status is neither "running" nor "aborted"."""
     measured: bool | None = None
     """Whether an evaluation has measured the run."""
     redacted: bool | None = None
@@ -81,7 +81,7 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
         elif field.name == "status" and value == "incomplete":
             query = query.where(run.incomplete)
         elif field.name == "ended":
-            query = query.where((run.status != "running") == value)
+            query = query.where(run.status.not_in(OPEN_STATUSES) == value)
         elif field.name == "measured":
             is_measured = select(schema.Metric.run_id).where(schema.Metric.run_id == run.run_id).exists()
             query = query.where(is_measured if value else ~is_measured)

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from deeprec.agent.traces.records import (
+    OPEN_STATUSES,
     CaseRecord,
     Outcome,
     RetrievalRecord,
@@ -129,7 +130,7 @@ def write_retrieval(connection: Connection, run_id: UUID, retrieval: RetrievalRe
 def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: datetime) -> None:
     """Close a run. One whose steps have a gap is marked incomplete.
 
-    A run that an error ended (`fallback` without a list) may be closed again: it has gone on from a checkpoint.
+    An aborted run may be closed again: it has gone on. (Earlier versions closed one as `fallback` without a list.)
     """
     _refuse_redacted(connection, run_id)
     ending: dict[str, Any] = {
@@ -143,7 +144,7 @@ def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: d
         ending["incomplete"] = True
     values = rows.recommendation_values(run_id, outcome)
     has_list = select(Recommendation.run_id).where(Recommendation.run_id == run_id).exists()
-    is_open = (Run.status == "running") | ((Run.status == "fallback") & ~has_list)
+    is_open = Run.status.in_(OPEN_STATUSES) | ((Run.status == "fallback") & ~has_list)
     closing = update(_table(Run)).where(Run.run_id == run_id, is_open).values(**ending)
     if _count(connection.execute(closing)):
         if values:

@@ -522,7 +522,7 @@ async def test_a_recommender_that_is_down_from_the_start_is_a_clear_error_and_a_
     with pytest.raises(RetrieverUnavailableError, match="gone"):
         await build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store)).ainvoke({"history": []})
     [run] = store.runs()
-    assert run.status == "fallback"
+    assert run.status == "aborted"
 
 
 @pytest.mark.parametrize("lineage", [{"run_id": "7"}, {"parent_id": 5}])

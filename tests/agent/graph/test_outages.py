@@ -63,7 +63,7 @@ async def test_a_mistake_of_the_chat_models_class_reaches_the_caller(
     with pytest.raises(type(error), match=str(error.args[0])):
         await graph.ainvoke({"history": []})
     [run] = store.runs()
-    assert (run.status, type(error).__name__ in str(store.run(run.run_id).detail)) == ("fallback", True)
+    assert (run.status, type(error).__name__ in str(store.run(run.run_id).detail)) == ("aborted", True)
 
 
 @pytest.mark.parametrize(

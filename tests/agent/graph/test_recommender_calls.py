@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from threading import Event
 from time import perf_counter, sleep
 from typing import Any, cast
@@ -127,7 +128,7 @@ def test_a_recommender_that_hangs_holds_neither_the_caller_nor_the_event_loop(
         invoke()
     assert perf_counter() - begun < 10
     [run] = store.runs()
-    assert run.status == "fallback"
+    assert run.status == "aborted"
 
 
 class HangsLater(RemoteCoOccurrence):
@@ -244,7 +245,8 @@ async def test_another_error_of_the_first_call_goes_to_the_caller_and_closes_the
     with pytest.raises(type(error), match=str(error)):
         await build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store)).ainvoke({"history": history})
     [run] = store.runs()
-    assert (run.status, store.run(run.run_id).detail) == ("fallback", f"{type(error).__name__}: {error}")
+    assert run.status == "aborted"
+    assert str(store.run(run.run_id).detail).endswith(str(error))
     assert recommender.calls == 1
 
 
@@ -259,18 +261,50 @@ async def test_a_mistake_of_the_caller_opens_no_run(
     assert recommender.calls == 1
 
 
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error"), MemoryError(), KeyError("b7"), ZeroDivisionError("bug")])
+async def test_a_failing_recommender_costs_a_run_neither_its_ending_nor_its_list(
+    error: Exception,
+    server: TinyServer,
+    policy: CompletionPolicy,
+    store: TraceStore,
+    dataset: Dataset,
+    history: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.script = [SEARCH.format("comedy"), SEARCH.format("drama")]
+    recommender = Scripted(dataset, [answer, answer, fail(error)])
+    graph = build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store))
+    output = await graph.ainvoke({"history": history})
+    trace = store.run(UUID(output["run_id"]))
+    name = type(error).__name__
+    assert (output["status"], trace.status) == ("fallback", "fallback")
+    assert output["failure"] is not None
+    assert (output["failure"]["part"], output["failure"]["cause"]) == ("recommender", name)
+    assert str(trace.detail).startswith(name)
+    assert str(trace.retrievals[1].detail).startswith(name)
+    found = [item.id for item in trace.retrievals[0].items]
+    assert [place["item_id"] for place in output["recommendations"]] == found[:3]
+    [warning] = [entry for entry in caplog.records if "goes on without the recommender" in entry.getMessage()]
+    assert warning.exc_info is not None  # where the bug is
+    strict = replace(FREE, raise_outages=True)
+    server.script = [SEARCH.format("comedy")]
+    with pytest.raises(type(error)):
+        await build_graph(policy, Scripted(dataset, [answer, fail(error)]), config=strict).ainvoke({"history": history})
+
+
 async def test_a_run_that_an_error_ended_is_closed_and_can_go_on_from_its_checkpoint(
     server: TinyServer, policy: CompletionPolicy, store: TraceStore, dataset: Dataset, history: list[str]
 ) -> None:
     server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
     recommender = Scripted(dataset, [answer, fail(ZeroDivisionError("a bug"))])
     saver = InMemorySaver()
-    graph = build_graph(policy, recommender, config=FREE, recorder=SqlRecorder(store), checkpointer=saver)
+    strict = replace(FREE, raise_outages=True)
+    graph = build_graph(policy, recommender, config=strict, recorder=SqlRecorder(store), checkpointer=saver)
     thread: Any = {"configurable": {"thread_id": "t"}}
     with pytest.raises(ZeroDivisionError):
         await graph.ainvoke({"history": history}, thread, durability="sync")
     [run] = store.runs()
-    assert (run.status, store.run(run.run_id).detail) == ("fallback", "ZeroDivisionError: a bug")
+    assert (run.status, store.run(run.run_id).detail) == ("aborted", "ZeroDivisionError: a bug")
     output = await graph.ainvoke(None, thread, durability="sync")
     trace = store.run(run.run_id)
     assert output["status"] == trace.status == "finished"

@@ -63,7 +63,7 @@ def test_columns_have_types_that_do_not_depend_on_the_rows(store: TraceStore, ma
     assert runs.incomplete.dtype == bool
     assert list(runs.status.cat.categories) == [
         *("running", "finished", "malformed", "budget", "fallback", "empty"),
-        *("ungrounded", "truncated", "refused", "filtered"),
+        *("ungrounded", "truncated", "refused", "filtered", "aborted"),
     ]
     assert str(turns.action.dtype) == "category"
     assert found.score.dtype == np.float64
