@@ -7,11 +7,15 @@ from typing import Literal, get_args
 from deeprec.trm_tool.data.importers import amazon, movielens, own_tables
 from deeprec.trm_tool.data.importers.lines import bare_suffix
 from deeprec.trm_tool.data.importers.own_tables import TableOptions
+from deeprec.trm_tool.data.importers.public_sets import PUBLIC_SETS
 from deeprec.trm_tool.data.importers.source import Source
 from deeprec.trm_tool.data.importers.tables import SUFFIXES, format_of
 from deeprec.trm_tool.errors import ConfigError, DataError
 
-Format = Literal["csv", "parquet", "json", "xlsx", "ml-100k", "ml-1m", "ml-latest", "amazon-2018", "amazon-2023"]
+Format = Literal[
+    "csv", "parquet", "json", "xlsx", "ml-100k", "ml-1m", "ml-latest", "amazon-2018", "amazon-2023", "hm",
+    "retailrocket", "lastfm-hetrec", "goodbooks", "steam", "yelp",
+]  # fmt: skip
 
 _MOVIELENS: dict[str, tuple[Callable[[Path], Source], tuple[str, ...]]] = {
     "ml-100k": (movielens.movielens_100k, ("u.data", "u.item", "u.genre")),
@@ -20,8 +24,9 @@ _MOVIELENS: dict[str, tuple[Callable[[Path], Source], tuple[str, ...]]] = {
 }
 _KNOWN = (
     "Known are MovieLens 100K (u.data), 1M (ratings.dat), latest and 25M (ratings.csv with movies.csv), Amazon Reviews "
-    "2018 and 2023 (.json or .jsonl, also .gz), and tables of your own (interactions.csv or interactions.parquet, with "
-    "items.csv or items.parquet); or name the file of interactions itself, and --items."
+    "2018 and 2023 (.json or .jsonl, also .gz), H&M, RetailRocket, Last.FM of HetRec, Goodbooks, Steam, Yelp, and "
+    "tables of your own (interactions.csv or interactions.parquet, with items.csv or items.parquet); or name the "
+    "file of interactions itself, and --items."
 )
 
 
@@ -54,6 +59,15 @@ def find_source(
         for name, (_, needed) in _MOVIELENS.items():
             if needed[0] in files and (needed[0] != "ratings.csv" or "movies.csv" in files):
                 return _movielens(path, name, files, items)
+    for name, (wanted, make) in PUBLIC_SETS.items():
+        if data_format in (None, name) and path.is_dir():
+            there = {file.name.removesuffix(".gz"): file for file in files.values()}
+            missing = [file for file in wanted if file not in there]
+            if not missing and items is None:
+                return make(there)
+            if data_format == name:
+                lacks = f"lacks {', '.join(missing)}" if missing else f"has its own items, and --items is {items}"
+                raise DataError(f"{path} {lacks}. Name the unpacked folder of {name}, with {', '.join(wanted)}.")
     if data_format in (None, "amazon-2018", "amazon-2023"):
         source = _amazon(path, files, data_format, items)
         if source is not None:

@@ -201,7 +201,7 @@ def _spool_of(source: Source, staging: Path, options: TableOptions) -> ItemSpool
         staging / "items.spool",
         columns,
         shared=file is not None and file.shared,
-        kinds=kinds,
+        kinds=(dict(file.kinds) if file else {}) | dict(kinds),
         order=options.date_order,
     )
 

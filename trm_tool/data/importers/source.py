@@ -1,12 +1,12 @@
 """The source of an import: the files of a data set as it was published, and their readers."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-from deeprec.trm_tool.data.columns import ColumnType
+from deeprec.trm_tool.data.columns import ColumnKind, ColumnType
 from deeprec.trm_tool.data.importers.interactions import Event
 from deeprec.trm_tool.data.importers.items import ItemRow
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading
@@ -21,6 +21,8 @@ class ItemFile:
     columns: tuple[tuple[str, ColumnType | None], ...]
     """Name and type of each column beside the id; a type of None is found from the values."""
     read: Callable[[Reading], Iterator[ItemRow]]
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
+    """Column -> kind, where its values do not show it; what the user says goes before."""
     shared: bool = False
     """The file holds the interactions too, with a row for each; columns that vary with them are left out."""
 

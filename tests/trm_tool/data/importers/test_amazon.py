@@ -16,6 +16,7 @@ from tests.trm_tool.data.samples import (
     review_2018,
     write_2018,
     write_2023,
+    write_csv,
     write_json,
 )
 
@@ -236,3 +237,14 @@ def test_several_categories_in_one_folder_must_be_chosen_from(tmp_path: Path) ->
     assert (report.interactions_file, report.items_file) == ("Other.jsonl", "meta_All_Things.jsonl")
     with pytest.raises(DataError, match=r"is not a file of items of amazon-2023"):
         import_data(other, tmp_path / "out", items=folder / "All_Things.jsonl.gz")
+
+
+@pytest.mark.parametrize("item_first", [True, False])
+def test_ratings_only_have_no_header(tmp_path: Path, item_first: bool) -> None:
+    """The edition of 2018 has the item first, older ones the person."""
+    pairs = [(f"A30000000{user}", f"B00000000{item}") for user in (1, 2) for item in (1, 2, 3)]
+    rows = [(*((i, u) if item_first else (u, i)), "5.0", 1_420_086_400 + at) for at, (u, i) in enumerate(pairs)]
+    path = write_csv(tmp_path / "Cards.csv", rows)
+    report = import_data(path, tmp_path / "out")
+    assert (report.format, report.stages[0].interactions, report.items) == ("amazon-2018", 6, 3)
+    assert inter_lines(tmp_path / "out")[1] == ["A300000001", "B000000001", "5", "1420086400"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading, read_lines
+from deeprec.trm_tool.data.importers.nested_values import parse_nested
 from deeprec.trm_tool.errors import DataError
 
 _FIRST_ROWS = 1000
@@ -66,4 +67,7 @@ def _lined(path: Path, reading: Reading, encoding: str | None) -> Iterator[tuple
             try:
                 yield line, parse_json(text)
             except ValueError:
-                yield line, text.strip()
+                yield (
+                    line,
+                    parse_nested(text) or text.strip(),
+                )  # some sets have Python's way of writing in place of JSON
