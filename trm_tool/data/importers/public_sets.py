@@ -24,7 +24,13 @@ _TAGS = 10
 
 def _hm(files: Files) -> Source:
     names = ColumnNames(user="customer_id", item="article_id", time="t_dat", title="prod_name")
-    groups = ("product_type", "product_group", "graphical_appearance", "colour_group", "perceived_colour_value")
+    groups: tuple[str, ...] = (
+        "product_type",
+        "product_group",
+        "graphical_appearance",
+        "colour_group",
+        "perceived_colour_value",
+    )
     groups += ("perceived_colour_master", "department", "index", "index_group", "section", "garment_group")
     kinds: dict[str, ColumnKind] = {f"{group}_name": "category" for group in groups}
     kinds |= {"detail_desc": "text", "product_code": "ignore"}
@@ -34,7 +40,7 @@ def _hm(files: Files) -> Source:
 
 def _goodbooks(files: Files) -> Source:
     names = ColumnNames(user="user_id", item="book_id", title="title")
-    ignored = ("goodreads_book_id", "best_book_id", "work_id", "isbn", "isbn13", "work_ratings_count")
+    ignored: tuple[str, ...] = ("goodreads_book_id", "best_book_id", "work_id", "isbn", "isbn13", "work_ratings_count")
     ignored += ("work_text_reviews_count", "ratings_1", "ratings_2", "ratings_3", "ratings_4", "ratings_5")
     kinds: dict[str, ColumnKind] = {**dict.fromkeys(ignored, "ignore"), "authors": "tags"}
     options = TableOptions(columns=names, order_by_file=True)  # its authors sorted the ratings by time
@@ -96,9 +102,8 @@ def _lastfm(files: Files) -> Source:
 
 
 def _read_artists(files: Files, reading: Reading) -> Iterator[ItemRow]:
-    tags = dict(
-        values for _, values in open_table(files["tags.dat"], encoding="latin-1").read(reading, ["tagID", "tagValue"])
-    )
+    table = open_table(files["tags.dat"], encoding="latin-1")
+    tags = {number: text for _, (number, text) in table.read(reading, ["tagID", "tagValue"])}
     given: dict[object, Counter[str]] = defaultdict(Counter)
     tagged = open_table(files["user_taggedartists-timestamps.dat"])
     for _, (artist, tag) in tagged.read(reading, ["artistID", "tagID"]):
