@@ -189,6 +189,9 @@ def _print(output: AgentOutput, k: int, artifact: Path) -> None:
     console.print(table)
     if output["status"] != "finished":
         console.print(Text(visible(f"The run ended as {output['status']}: {output['detail']}"), style="yellow"))
+    if output["status"] == "malformed":
+        hint = "A model that was not trained on the format keeps it with --prompts instruct, any model with --guided."
+        console.print(Text(hint, style="yellow"), soft_wrap=True)
     if unknown := output["unknown_items"]:
         names = ", ".join(unknown[:10])
         items = "1 item" if len(unknown) == 1 else f"{len(unknown)} items"

@@ -64,7 +64,7 @@ def build_graph(
             protocol of your own calls its own policy, so that None will do here.
         recommender: What finds the items, synchronous or not: a `Retriever`, or a `Recommender` of your own.
         protocol: `tagged`, `tools`, or an `AgentProtocol` of your own; by default the one that fits the policy.
-        prompts: The texts that the model is shown, where they are not the default ones.
+        prompts: The texts that the model is shown, where they are not those that `config.prompts` names.
         config: Budgets and sizes.
         recorder: Where runs are logged; nowhere by default.
         item_filter: A function, synchronous or not, that takes item ids and returns those that may be recommended at
@@ -185,13 +185,19 @@ def make_protocol(
         return _checked(protocol, config, prompts)
     if isinstance(policy, CompletionPolicy) and protocol in (None, "tagged"):
         sampling = SamplingConfig(temperature=config.temperature, top_p=config.top_p)
+        prompts = prompts or _prompts(config.prompts or "trained")
         return TaggedProtocol(policy, sampling=sampling, guided=config.guided, prompts=prompts)
     if isinstance(policy, BaseChatModel) and protocol in (None, "tools"):
+        prompts = prompts or _prompts(config.prompts or "instruct")
         return ToolsProtocol(policy, guided=config.guided, prompts=prompts)
     raise ConfigError(
         f"The protocol {protocol or 'for this policy'!r} does not go with a {type(policy).__name__}: `tagged` takes a "
         "CompletionPolicy, `tools` a LangChain chat model. For another policy pass an AgentProtocol of your own."
     )
+
+
+def _prompts(name: Literal["trained", "instruct"]) -> Prompts:
+    return Prompts.instruct() if name == "instruct" else Prompts()
 
 
 def _checked(protocol: AgentProtocol, config: AgentConfig, prompts: Prompts | None) -> AgentProtocol:

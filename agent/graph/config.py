@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -36,6 +36,12 @@ class AgentConfig:
     guided: Annotated[bool, FIXED_AT_BUILD] = False
     """Whether the server holds the model to the format (vLLM's structured outputs), for models too small to keep it by
     themselves. Guided runs warm a policy up; the RL trainer refuses them."""
+    guided_by_message: bool = True
+    """Whether a guided model chooses among the phrases of the person's message, where there is one: those that it
+    names, and those of the items that are found for it. Else it chooses among those of the history."""
+    prompts: Literal["trained", "instruct"] | None = None
+    """The texts that the model is shown: `trained` for policies trained on them, and for the embedded model; `instruct`
+    for instruct models without training. Without it: `instruct` with tools, `trained` for tagged."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Temperature of the sampling; 0 always takes the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0

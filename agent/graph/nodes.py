@@ -21,7 +21,7 @@ from deeprec.agent.graph.budgets import (
 from deeprec.agent.graph.caller_config import caller_config
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
-from deeprec.agent.graph.guided_phrases import common_phrases, phrases_for
+from deeprec.agent.graph.guided_phrases import GuidedPhrases
 from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.outages import cause_of, ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
@@ -77,7 +77,7 @@ class Nodes:
         self._recommender_calls = RecommenderCalls(recommender, item_filter)
         self._runs = RunSettings(protocol, config, self._recorder)
         self._partial = PartialResults(recommender.catalogue)
-        self._phrases = common_phrases(recommender.catalogue) if protocol.guided else []
+        self._guided = GuidedPhrases(recommender.catalogue, self._recommender_calls) if protocol.guided else None
 
     async def prepare(self, state: AgentState, task: str) -> AgentState:
         """Take a request, empty what the last one left, and open the conversation.
@@ -113,11 +113,17 @@ class Nodes:
             if ending is None:
                 shown = [self._summary(item_id) for item_id in start.history[-config.max_history :]]
                 conversation, ending = await calls.open(
-                    Briefing(history=shown, message=start.message, k=config.k, earlier=start.earlier),
+                    Briefing(
+                        history=shown,
+                        message=start.message,
+                        k=config.k,
+                        earlier=start.earlier,
+                        max_retrievals=config.max_retrievals,
+                    ),
                     run_id=start.run_id,
                     timeout_s=config.max_seconds - (run_clock() - started),
                 )
-            phrases = phrases_for(start.history, self._recommender.catalogue, self._phrases)
+            phrases = await self._guided.choose(start, config, started) if self._guided else []
         except (ConfigError, GraphBubbleUp, UnknownItemError):
             raise
         except (Exception, asyncio.CancelledError) as error:

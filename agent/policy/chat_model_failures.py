@@ -45,7 +45,7 @@ def is_outage(error: Exception) -> bool:
     answers that nobody can read, and the error classes that other libraries define themselves. Mistakes are the errors
     that Python raises itself, wherever they come from, and bare `Exception`s.
     """
-    status = _status(error)
+    status = http_status(error)
     if status is not None:
         return status not in REFUSED_ACCESS
     cause: BaseException | None = error
@@ -67,7 +67,7 @@ def is_unreadable(error: Exception) -> bool:
     """
     if isinstance(error, ValidationError):  # about what the model wrote, in an answer that could be read
         return False
-    return (_status(error) or 200) < 300 and (_holds_broken_json(error) or _is_about_an_answer(error))
+    return (http_status(error) or 200) < 300 and (_holds_broken_json(error) or _is_about_an_answer(error))
 
 
 def _holds_broken_json(error: BaseException | None) -> bool:
@@ -86,7 +86,7 @@ def _is_of_the_network(error: BaseException) -> bool:
     return any(isinstance(error, client.TransportError) for client in clients)
 
 
-def _status(error: Exception) -> int | None:
+def http_status(error: BaseException | None) -> int | None:
     """The HTTP status of the answer that an error is about, as clients of HTTP keep it."""
     for holder in (error, getattr(error, "response", None)):
         for name in ("status_code", "status", "code"):

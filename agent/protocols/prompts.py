@@ -11,9 +11,13 @@ from string import Formatter
 from deeprec.trm_tool import ConfigError, neutralise
 
 PROMPT_VERSION = "1"
-"""The version of the default texts. It is raised with every change of one of them."""
+"""The version of `Prompts()`. It is raised with every change of one of its texts."""
+INSTRUCT_VERSION = "instruct-1"
+"""The version of `Prompts.instruct()`, likewise."""
 MAX_MESSAGE_CHARS = 2_000
 """Characters of a person's message that a prompt shows."""
+MAX_REMINDER_CHARS = 300
+"""Characters of it that are shown again after each retrieval."""
 
 BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
 BEGIN_PREFERENCE, END_PREFERENCE = "<|begin_of_preference|>", "<|end_of_preference|>"
@@ -30,6 +34,11 @@ _PLACEHOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "task": (set(), {"k"}),
     "found_item": ({"number", "item"}, set()),
     "tools_rank": (set(), {"k"}),
+    "budget": (set(), {"max_retrievals"}),
+    "go_on": (set(), {"k"}),
+    "stop_now": (set(), {"k"}),
+    "first_correction": (set(), {"why"}),
+    "tagged_list_correction": (set(), {"why", "k"}),
 }
 """Template -> the placeholders that it needs, and those that it may have. The other texts are used as they are."""
 _NEEDED_TAGS = (BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_LIST, END_LIST)
@@ -38,6 +47,9 @@ _NEEDED_TAGS = (BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_LIST, END_LIST)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
     """The texts that a run shows the model beside the catalogue's titles and the person's message.
+
+    `Prompts()` are the texts that policies have been trained on; `Prompts.instruct()` those for models that follow
+    instructions and were not trained for this. `AgentConfig.prompts` chooses between them where no texts are given.
 
     Replace `role` to speak for a shop of your own, in both protocols: `Prompts(role="You advise the guests of a tea
     shop. …")`. In texts with a placeholder, such as `{k}`, other braces are doubled.
@@ -103,9 +115,22 @@ class Prompts:
     """The description of the tool recommend_items."""
     numbers_argument: str = "Numbers of different items, the best first."
     """The description of its argument `numbers`."""
+    budget: str = ""
+    """The last line of the system prompt: how often the model may retrieve (`{max_retrievals}`)."""
+    go_on: str = ""
+    """What follows the items of a retrieval, after the person's message, where another retrieval may follow."""
+    stop_now: str = ""
+    """What follows the items of the last retrieval."""
+    first_correction: str = ""
+    """The answer to a malformed turn before anything was retrieved, where it is another one; `{why}` as above."""
+    tagged_list_correction: str = ""
+    """The answer to a malformed turn of the tagged protocol after that, where it is another one."""
+    leads: bool = False
+    """Whether the tagged protocol writes the opening tag of the block that is due, so that the model only goes on; and
+    whether a turn is read leniently: what is too long is cut, and a list or a preference need not be closed."""
 
     def __post_init__(self) -> None:
-        for name, text in asdict(self).items():
+        for name, text in self._texts().items():
             if not isinstance(text, str):
                 raise ConfigError(f"Prompts.{name} is {str(text)[:80]}, which is not text. Pass a string.")
             needed, allowed = _PLACEHOLDERS.get(name, (set(), None))
@@ -118,23 +143,43 @@ class Prompts:
                 "read. Write it into the text, or leave this text out and replace `role` alone."
             )
 
+    @classmethod
+    def instruct(cls, **texts: str) -> Prompts:
+        """Make the texts for models that were not trained on these protocols, of some 1 to 8 billion parameters.
+
+        Args:
+            texts: Texts of one's own, by name; the others are those for such models.
+
+        Raises:
+            ConfigError: as for `Prompts`.
+        """
+        return cls(**{**_INSTRUCT, **texts})  # type: ignore[arg-type]
+
     @property
     def version(self) -> str:
-        """`PROMPT_VERSION` for the default texts, else `custom-` and 12 hexadecimal digits of their fingerprint."""
-        defaults = {field.name: field.default for field in fields(self)}
+        """`PROMPT_VERSION` or `INSTRUCT_VERSION`; of other texts `custom-` and 12 digits of their fingerprint."""
+        base, known = (_INSTRUCT, INSTRUCT_VERSION) if self.leads else ({}, PROMPT_VERSION)
+        defaults = {field.name: field.default for field in fields(self)} | base
         changed = {name: text for name, text in asdict(self).items() if text != defaults[name]}
         if not changed:
-            return PROMPT_VERSION
-        content = json.dumps({"version": PROMPT_VERSION, "changed": changed}, sort_keys=True)
+            return known
+        content = json.dumps({"version": known, "changed": changed}, sort_keys=True)
         return f"custom-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
-    def tagged_system(self, k: int) -> str:
-        """The system prompt of the tagged protocol, for a list of `k` items."""
-        return f"{self.role}\n{self.tagged_instructions.format(k=k)}"
+    def _texts(self) -> dict[str, object]:
+        return {name: text for name, text in asdict(self).items() if name != "leads"}
 
-    def tools_system(self, k: int) -> str:
+    def tagged_system(self, k: int, max_retrievals: int | None = None) -> str:
+        """The system prompt of the tagged protocol, for a list of `k` items."""
+        return self._system(self.tagged_instructions, k, max_retrievals)
+
+    def tools_system(self, k: int, max_retrievals: int | None = None) -> str:
         """The system prompt of the tools protocol, for a list of `k` items."""
-        return f"{self.role}\n{self.tools_instructions.format(k=k)}"
+        return self._system(self.tools_instructions, k, max_retrievals)
+
+    def _system(self, instructions: str, k: int, max_retrievals: int | None) -> str:
+        budget = self.budget.format(max_retrievals=max_retrievals) if max_retrievals else ""
+        return "\n".join(filter(None, (self.role, instructions.format(k=k), budget)))
 
     def person(self, history: Sequence[str], message: str | None, *, k: int, earlier: Sequence[str] = ()) -> str:
         """The opening prompt: who the list is for.
@@ -158,6 +203,73 @@ class Prompts:
         """What a retrieval found, a line an item: its number and its summary, which is already neutralised."""
         lines = [self.found_item.format(number=number, item=summary) for number, summary in numbered]
         return "\n".join(lines) or self.nothing_found
+
+    def after_items(self, message: str | None, *, k: int, is_last: bool) -> str:
+        """What follows the items of a retrieval: the person's message again, and what comes next; empty in `Prompts()`.
+
+        Args:
+            message: As for `person`.
+            k: Items that are wanted.
+            is_last: Whether no further retrieval is left.
+        """
+        text = self.stop_now if is_last else self.go_on
+        if not text:
+            return ""
+        asked = self.message.format(message=neutralise(message, MAX_REMINDER_CHARS)) if message else ""
+        return "\n".join(filter(None, (asked, text.format(k=k))))
+
+    def correction(self, why: str, *, k: int, is_tagged: bool, has_found: bool) -> str:
+        """The answer to a malformed turn.
+
+        Args:
+            why: What is malformed.
+            k: Items that are wanted.
+            is_tagged: Whether the turn is one of the tagged protocol.
+            has_found: Whether a retrieval has found items.
+        """
+        if self.first_correction and not has_found:
+            return self.first_correction.format(why=why)
+        if is_tagged and self.tagged_list_correction:
+            return self.tagged_list_correction.format(why=why, k=k)
+        return (self.tagged_correction if is_tagged else self.tools_correction).format(why=why)
+
+
+_INSTRUCT: dict[str, str | bool] = {
+    "role": (
+        "You choose items for a person. You cannot see the catalogue, so you search it. A search takes a preference: "
+        "two to four short phrases, separated by ';', that say what kind of item to look for. It returns numbered "
+        "items that fit the preference and the person's history. What the person says counts most: turn their words "
+        "into kinds, themes and times that a catalogue knows, leave out what they do not want, and never use titles."
+    ),
+    "tagged_instructions": (
+        "You write one block at a time, and nothing around it.\n"
+        "A search is one sentence of thought, then the preference:\n"
+        f"{BEGIN_THOUGHT}They ask for something quiet, and they often chose short ones.{END_THOUGHT}\n"
+        f"{BEGIN_PREFERENCE}quiet; short{END_PREFERENCE}\n"
+        "The final list is {k} numbers of items that your searches found, one a line, the best first:\n"
+        f"{BEGIN_LIST}\n4\n1\n7\n(and so on)\n{END_LIST}\n"
+        "Search first: before that there are no numbers."
+    ),
+    "tools_instructions": (
+        "Call retrieve_items to search, each time with another preference. When the items that were found fit the "
+        "person, call recommend_items with {k} different numbers of found items, the best first."
+    ),
+    "budget": "You have at most {max_retrievals} searches.",
+    "task": "Find {k} items that the person will choose next. Begin with a search.",
+    "go_on": "If {k} of these items fit the person, hand in the list; else search again with other words.",
+    "stop_now": "No search is left: hand in the list of the {k} best numbers.",
+    "first_correction": (
+        "That could not be used: {why}. Nothing has been found yet, so search first: write a preference."
+    ),
+    "tagged_list_correction": (
+        "That could not be used: {why}. Write the list now: the {k} best numbers of the items above, one a line."
+    ),
+    "tools_rank": "Hand in the list now: call recommend_items with the {k} best numbers of the items above.",
+    "preference_argument": "What to look for: two to four short phrases separated by ';', no titles, no sentences.",
+    "recommend_tool": "Hand in the final list. Its numbers are those of items that retrieve_items found.",
+    "leads": True,
+}
+"""The texts of `Prompts.instruct()` that differ from those of `Prompts()`."""
 
 
 def _check_placeholders(name: str, text: str, needed: set[str], allowed: set[str]) -> None:

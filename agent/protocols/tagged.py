@@ -19,6 +19,7 @@ from deeprec.agent.protocols.prompts import (
     BEGIN_ITEMS,
     BEGIN_LIST,
     BEGIN_PREFERENCE,
+    BEGIN_THOUGHT,
     END_ITEMS,
     END_LIST,
     END_PREFERENCE,
@@ -64,6 +65,7 @@ class TaggedProtocol:
         self._prompts = prompts or Prompts()
         self.guided = guided
         self.prompt_version = self._prompts.version
+        self._opens = self._prompts.leads and not guided  # a guided turn's grammar begins with its tag
 
     def adjusted(
         self, *, model: str | None = None, temperature: float | None = None, top_p: float | None = None
@@ -91,7 +93,7 @@ class TaggedProtocol:
         await self._policy.connect()  # whether the server has the model
         person = self._prompts.person(briefing.history, briefing.message, k=briefing.k, earlier=briefing.earlier)
         messages = [
-            {"role": "system", "content": self._prompts.tagged_system(briefing.k)},
+            {"role": "system", "content": self._prompts.tagged_system(briefing.k, briefing.max_retrievals)},
             {"role": "user", "content": person},
         ]
         ids = await self._policy.tokenize_chat(messages)
@@ -102,12 +104,21 @@ class TaggedProtocol:
                 f"The opening prompt has {len(ids):,} tokens and the final list needs up to {rank_room}, but the "
                 f"served model takes {limit:,} in all. Show a shorter history, or serve a model with a longer context."
             )
-        return {"chain": ids, "pending": ids, "messages": messages, "list_open": False, "rank_room": rank_room}
+        conversation = {"chain": ids, "pending": ids, "messages": messages, "list_open": False, "rank_room": rank_room}
+        conversation |= {
+            "k": briefing.k,
+            "message": briefing.message,
+            "max_retrievals": briefing.max_retrievals,
+            "found": 0,
+        }
+        return await self._opened(conversation, BEGIN_THOUGHT)
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
         """Let the model think and then retrieve or rank."""
         room = await self._room(conversation) - conversation["rank_room"]
         stop = [END_PREFERENCE, END_LIST]
+        if self._opens:  # a list before anything was found ends at once, and so does an item list of the model's own
+            stop = [END_PREFERENCE, END_LIST if conversation.get("found") else BEGIN_LIST, BEGIN_ITEMS]
         regex = None
         if self.guided:
             regex = tagged_regex(allowance)
@@ -123,11 +134,23 @@ class TaggedProtocol:
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
         """Append the item list as tool text."""
-        return await self._append(conversation, f"\n{BEGIN_ITEMS}\n{self._prompts.items(items)}\n{END_ITEMS}\n")
+        found = conversation.get("found", 0) + 1
+        is_last = found == conversation.get("max_retrievals")
+        after = self._prompts.after_items(conversation.get("message"), k=conversation.get("k", 0), is_last=is_last)
+        text = f"\n{BEGIN_ITEMS}\n{self._prompts.items(items)}\n{END_ITEMS}\n" + (f"{after}\n" if after else "")
+        extended = await self._append(conversation, text)
+        if extended is None:
+            return None
+        return await self._opened(extended | {"found": found}, f"{BEGIN_LIST}\n" if is_last else BEGIN_THOUGHT)
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
         """Append what is malformed as tool text."""
-        return await self._append(conversation, self._prompts.tagged_correction.format(why=why))
+        has_found = bool(conversation.get("found"))
+        text = self._prompts.correction(why, k=conversation.get("k", 0), is_tagged=True, has_found=has_found)
+        extended = await self._append(conversation, f"\n{text}\n" if self._prompts.leads else text)
+        if extended is None:
+            return None
+        return await self._opened(extended, f"{BEGIN_LIST}\n" if has_found else BEGIN_PREFERENCE)
 
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
         """Let the model rank. A guided one names one of the numbers that are left at a time, so that none repeats."""
@@ -157,9 +180,9 @@ class TaggedProtocol:
 
     async def edit(self, record: TurnRecord, preference: str) -> TurnRecord:
         """Replace the text between the preference tags of a turn; the server tokenises the result."""
-        before, _, rest = record.text.partition(BEGIN_PREFERENCE)
+        before, tag, rest = record.text.rpartition(BEGIN_PREFERENCE)
         _, _, after = rest.partition(END_PREFERENCE)
-        text = f"{before}{BEGIN_PREFERENCE}{preference}{END_PREFERENCE}{after}"
+        text = f"{before}{tag}{preference}{END_PREFERENCE}{after}"  # where the tag stands in the prompt, none is here
         ids = tuple(await self._policy.tokenize(text))
         return replace(
             record,
@@ -178,8 +201,9 @@ class TaggedProtocol:
         return list(conversation["chain"]) == [*chain, *last.prompt_ids]
 
     def _turn(self, conversation: Conversation, completion: Completion) -> Turn:
-        text = (BEGIN_LIST + "\n" if conversation["list_open"] else "") + completion.text
-        decision = read_tagged(text, cut=completion.finish_reason == "length", guided=self.guided)
+        text = (BEGIN_LIST + "\n" if conversation["list_open"] else conversation.get("opened", "")) + completion.text
+        cut = completion.finish_reason == "length"
+        decision = read_tagged(text, cut=cut, guided=self.guided, lenient=self._opens)
         return Turn(
             conversation={
                 **conversation,
@@ -187,6 +211,7 @@ class TaggedProtocol:
                 "pending": [],
                 "messages": [*conversation.get("messages", ()), {"role": "assistant", "content": completion.text}],
                 "list_open": self.guided and completion.text.endswith(BEGIN_LIST + "\n"),
+                "opened": "",
             },
             decision=decision,
             completion=completion,
@@ -194,7 +219,14 @@ class TaggedProtocol:
             chained=True,
         )
 
-    async def _append(self, conversation: Conversation, text: str) -> Conversation | None:
+    async def _opened(self, conversation: dict[str, Any], tag: str) -> dict[str, Any]:
+        """Write the opening tag of the block that is due, where the prompts do that."""
+        if not self._opens:
+            return conversation
+        is_list = tag.startswith(BEGIN_LIST)
+        return await self._extended(conversation, tag) | {"list_open": is_list, "opened": "" if is_list else tag}
+
+    async def _append(self, conversation: Conversation, text: str) -> dict[str, Any] | None:
         extended = await self._extended(conversation, text)
         if len(extended["chain"]) + _TURN_TOKENS + conversation["rank_room"] > await self._limit():
             return None

@@ -35,14 +35,18 @@ def tagged_regex(allowance: Allowance) -> str:
     return f"{BEGIN_THOUGHT}{thought_regex(allowance.phrases)}{END_THOUGHT}\n({'|'.join(ways)})"
 
 
-def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decision:
-    """Read strictly what the model wrote in one turn; whatever is neither a preference nor a list is malformed.
+def read_tagged(text: str, *, cut: bool = False, guided: bool = False, lenient: bool = False) -> Decision:
+    """Read what the model wrote in one turn; whatever is neither a preference nor a list is malformed.
 
     Args:
         text: The turn's text, with the list's opening tag where that came from the prompt.
         cut: Whether the token limit ended the text.
         guided: Whether the server held the model to the format; the list may then stay open.
+        lenient: Whether a list or a preference may also stay open, its tags may be written somewhat otherwise, several
+            numbers may stand in a line, and what is too long is cut.
     """
+    if lenient:
+        return _read_leniently(text, cut=cut)
     thought = _between(text, BEGIN_THOUGHT, END_THOUGHT)
     if BEGIN_LIST in text:
         if END_LIST in text:
@@ -66,6 +70,46 @@ def read_tagged(text: str, *, cut: bool = False, guided: bool = False) -> Decisi
     if preference is None:
         return Decision(action="malformed", thought=thought, detail=why)
     return Decision(action="retrieve", thought=thought, preference=preference)
+
+
+def _read_leniently(text: str, *, cut: bool) -> Decision:
+    before, _, after_thought = text.rpartition(END_THOUGHT)
+    thought = before.replace(BEGIN_THOUGHT, "").strip() or None
+    opened = _OPENING.search(after_thought)
+    if opened is None:
+        return _cut_or_malformed(cut, thought, "neither a preference nor a list")
+    rest = after_thought[opened.end() :]
+    closed = _ANY_TAG.search(rest)
+    body = rest[: closed.start()] if closed else rest
+    if opened["list"]:
+        lines = [line for line in body.splitlines() if line.strip()]
+        if cut and closed is None:
+            lines = lines[:-1]  # its number may be the half of one
+        named = [_numbers_of(line) for line in lines]
+        numbers = tuple(number for line in named for number in line)
+        if numbers:
+            return Decision(action="recommend", thought=thought, numbers=numbers, unread=named.count([]))
+        if closed is None or not BEGIN_PREFERENCE.startswith(closed[0]):
+            return _cut_or_malformed(cut, thought, "the list names no number")
+        body = rest[closed.end() :]
+        body = body[: found.start()] if (found := _ANY_TAG.search(body)) else body
+    preference, why = read_preference(" ".join(body.split()), cut=True)
+    if preference is None:
+        return Decision(action="malformed", thought=thought, detail=why)
+    return Decision(action="retrieve", thought=thought, preference=preference, detail=why)
+
+
+_OPENING = re.compile(r"<\|?\s*(?:begin_of_)?(?:preference|(?P<list>recommendation_list))\s*\|?>")
+_ANY_TAG = re.compile(r"<[|/]*\s*[a-z_]+\s*\|?>")
+_NUMBERS_ONLY = re.compile(r"[\s#\d,;.]*\d[\s#\d,;.]*")
+
+
+def _numbers_of(line: str) -> list[int]:
+    """The numbers of a line of nothing but numbers, else the one that it begins with."""
+    if _NUMBERS_ONLY.fullmatch(line):
+        return [int(number) for number in re.findall(r"\d+", line) if len(number) < 7]
+    found = LIST_LINE.match(line)
+    return [int(found.group(1))] if found else []
 
 
 def _cut_or_malformed(cut: bool, thought: str | None, why: str) -> Decision:

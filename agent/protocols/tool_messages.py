@@ -30,10 +30,26 @@ UNREADABLE = "unreadable"
 _CALL_BLOCKS = ("tool_use", "tool_call", "function_call")
 
 
-def make_tools(prompts: Prompts) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Describe the tools retrieve_items and recommend_items, as OpenAI's API takes them."""
-    preference = {"type": "string", "description": prompts.preference_argument}
-    numbers = {"type": "array", "items": {"type": "integer"}, "description": prompts.numbers_argument}
+_USUAL_PREFERENCE_CHARS = 160
+"""Characters of a preference that a server is asked to hold a model to."""
+
+
+def make_tools(prompts: Prompts, *, k: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describe the tools retrieve_items and recommend_items, as OpenAI's API takes them.
+
+    Args:
+        prompts: With the descriptions.
+        k: Numbers that a list has at most; with it the arguments have bounds, which servers may enforce.
+    """
+    preference: dict[str, Any] = {"type": "string", "description": prompts.preference_argument}
+    numbers: dict[str, Any] = {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": prompts.numbers_argument,
+    }
+    if k is not None:
+        preference |= {"maxLength": _USUAL_PREFERENCE_CHARS}
+        numbers |= {"minItems": 1, "maxItems": k}
     return (
         _tool("retrieve_items", prompts.retrieve_tool, preference=preference),
         _tool("recommend_items", prompts.recommend_tool, numbers=numbers),
@@ -96,10 +112,10 @@ def _decision(call: WrittenCall, *, guided: bool = False) -> Decision:
         value = read_written_preference(call.arguments)
         if value is None:
             return Decision(action="malformed", detail=f"{_called_with(call)}, without a preference in words")
-        preference, why = read_preference(value)
+        preference, why = read_preference(value, cut=True)
         if preference is None:
             return Decision(action="malformed", detail=why)
-        return Decision(action="retrieve", preference=preference)
+        return Decision(action="retrieve", preference=preference, detail=why)
     found = read_written_numbers(call.arguments)
     if found is None or not (found[0] or guided):
         return Decision(action="malformed", detail=f"{_called_with(call)}, without a number of an item")

@@ -45,6 +45,7 @@ from deeprec.agent.protocols.tool_messages import (
     with_preference,
     with_readable_arguments,
 )
+from deeprec.agent.protocols.tool_offers import ToolOffers
 from deeprec.agent.protocols.turn import Allowance, Briefing, ContextFullError, Conversation, PolicyLineage, Turn
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.agent.traces.store.codec import storable
@@ -76,7 +77,7 @@ class ToolsProtocol:
         self._use(model)
 
     def _use(self, model: BaseChatModel) -> None:
-        self._model = model
+        self._model, self._offers = model, ToolOffers(model)
         retrieve, recommend = make_tools(self._prompts)
         self._settable = {"max_tokens", "seed"} & set(type(model).model_fields)
         self._both = model if self.guided else model.bind_tools([retrieve, recommend])
@@ -101,8 +102,16 @@ class ToolsProtocol:
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation."""
         person = self._prompts.person(briefing.history, briefing.message, k=briefing.k, earlier=briefing.earlier)
-        messages = [SystemMessage(self._prompts.tools_system(briefing.k)), HumanMessage(person)]
-        return {"messages": messages, "new": len(messages)}
+        system = self._prompts.tools_system(briefing.k, briefing.max_retrievals)
+        messages = [SystemMessage(system), HumanMessage(person)]
+        return {
+            "messages": messages,
+            "new": len(messages),
+            "k": briefing.k,
+            "message": briefing.message,
+            "max_retrievals": briefing.max_retrievals,
+            "found": 0,
+        }
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
         """Let the model think and then retrieve or rank."""
@@ -111,16 +120,27 @@ class ToolsProtocol:
                 self._model, conversation["messages"], allowance, regex=tools_regex(allowance)
             )
             return self._turn(conversation, as_tool_call(answer), ms)
-        answer, ms = await self._call(self._both, conversation["messages"], allowance)
-        return self._turn(conversation, answer, ms)
+        if not self._prompts.leads:
+            answer, ms = await self._call(self._both, conversation["messages"], allowance)
+            return self._turn(conversation, answer, ms)
+        found, most = conversation.get("found", 0), conversation.get("max_retrievals")
+        retrieve, recommend = make_tools(self._prompts, k=conversation.get("k"))
+        offered = [retrieve] if not found else [recommend] if found == most else [retrieve, recommend]
+        return await self._ask(conversation, allowance, offered)
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
         """Answer the tool call with the item list."""
-        return self._answered(conversation, self._prompts.items(items))
+        found = conversation.get("found", 0) + 1
+        is_last = found == conversation.get("max_retrievals")
+        after = self._prompts.after_items(conversation.get("message"), k=conversation.get("k", 0), is_last=is_last)
+        text = "\n".join(filter(None, (self._prompts.items(items), after)))
+        return self._answered(conversation, text) | {"found": found}
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
         """Append what is malformed, as the tool's answer where there was a call."""
-        return self._answered(conversation, self._prompts.tools_correction.format(why=why))
+        has_found = bool(conversation.get("found"))
+        text = self._prompts.correction(why, k=conversation.get("k", 0), is_tagged=False, has_found=has_found)
+        return self._answered(conversation, text)
 
     async def rank(self, conversation: Conversation, numbers: Sequence[int], k: int, allowance: Allowance) -> Turn:
         """Let the model rank. A guided one names one of the numbers that are left at a time, so that none repeats."""
@@ -128,6 +148,8 @@ class ToolsProtocol:
         if isinstance(last, AIMessage) and (last.tool_calls or last.invalid_tool_calls):
             conversation = self._answered(conversation, self._prompts.tools_no_retrieval_left)
         conversation = _extend(conversation, HumanMessage(self._prompts.tools_rank.format(k=k)))
+        if not self.guided and self._prompts.leads:
+            return await self._ask(conversation, allowance, make_tools(self._prompts, k=k)[1:])
         if not self.guided:
             answer, ms = await self._call(self._list_only, conversation["messages"], allowance)
             return self._turn(conversation, answer, ms)
@@ -184,7 +206,7 @@ class ToolsProtocol:
         added = messages[len(conversation["messages"]) - conversation["new"] :]
         prompt_tokens, completion_tokens = _usage(answer)
         return Turn(
-            conversation={"messages": messages, "new": 0},
+            conversation={**conversation, "messages": messages, "new": 0},
             decision=read_tool_calls(answer, guided=self.guided),
             completion=Completion(
                 text=str(answer.text),
@@ -209,6 +231,12 @@ class ToolsProtocol:
             for at, call in enumerate(with_readable_arguments(last).tool_calls)
         ]
         return _extend(conversation, *answers)
+
+    async def _ask(self, conversation: Conversation, allowance: Allowance, tools: Sequence[dict[str, Any]]) -> Turn:
+        """Let the model call one of these tools."""
+        messages = conversation["messages"]
+        answer, ms = await self._offers.ask(tools, lambda model: self._call(model, messages, allowance))
+        return self._turn(conversation, answer, ms)
 
     async def _call(
         self,
@@ -255,7 +283,8 @@ def _texts(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
 
 
 def _extend(conversation: Conversation, *messages: BaseMessage) -> dict[str, Any]:
-    return {"messages": [*conversation["messages"], *messages], "new": conversation["new"] + len(messages)}
+    said = [*conversation["messages"], *messages]
+    return {**conversation, "messages": said, "new": conversation["new"] + len(messages)}
 
 
 def _usage(answer: AIMessage) -> tuple[int, int]:

@@ -35,6 +35,8 @@ class Briefing:
     k: int
     earlier: Sequence[str] = ()
     """What was said in the conversation before the message, a line each, oldest first, already neutralised."""
+    max_retrievals: int | None = None
+    """Retrievals that the run may make, where the prompt is to say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Decision:
     unread: int = 0
     """Lines of the list that name no number."""
     detail: str | None = None
-    """Why the text is malformed."""
+    """Why the text is malformed, or what of it was cut."""
     stopped: Stop | None = None
     """What stopped the model, where a malformed text is due to that. A refusal and a filter end the exploration at
     once; a text that was cut is corrected like any other, and names the ending if it is the last one."""
@@ -188,19 +190,33 @@ def phrases_regex(phrases: Sequence[str]) -> str:
     return f"({'|'.join(ways)})"
 
 
-def read_preference(text: str) -> tuple[str | None, str | None]:
+def read_preference(text: str, *, cut: bool = False) -> tuple[str | None, str | None]:
     """Read a preference strictly.
 
+    Args:
+        text: Phrases separated by `;`.
+        cut: Whether a preference that is too long is cut after the last phrase that fits.
+
     Returns:
-        (preference, None), phrases stripped, repeats dropped, joined by `; `; or (None, why it is malformed).
+        (preference, None), phrases stripped, repeats dropped, joined by `; `; (preference, what was cut); or (None, why
+        it is malformed).
     """
     phrases = list(dict.fromkeys(phrase.strip() for phrase in text.split(";")))
-    preference = "; ".join(phrase for phrase in phrases if phrase)
+    phrases = [phrase for phrase in phrases if phrase]
+    if cut:
+        phrases = [phrase for phrase in phrases if any(char.isalnum() for char in phrase)]
+    preference = "; ".join(phrases)
     if not preference:
         return None, "the preference is empty"
-    if len(preference) > MAX_PREFERENCE_CHARS:
-        return None, f"the preference has {len(preference):,} characters, more than {MAX_PREFERENCE_CHARS}"
-    return preference, None
+    if len(preference) <= MAX_PREFERENCE_CHARS:
+        return preference, None
+    why = f"the preference has {len(preference):,} characters, more than {MAX_PREFERENCE_CHARS}"
+    while cut and len(phrases) > 1:
+        phrases.pop()
+        shorter = "; ".join(phrases)
+        if len(shorter) <= MAX_PREFERENCE_CHARS:
+            return shorter, f"{why}: its last phrases were cut"
+    return None, why
 
 
 def record_of(turn: Turn, *, position: int, node: Node, items: tuple[str, ...]) -> TurnRecord:

@@ -47,6 +47,8 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any]]:
     stored = dict(trace.run.config)
     parts = {name: stored.pop(name, None) for name in ("where", "exclude", "earlier", "settings")}
     stored.pop("turn_seeds", None)
+    if "guided_by_message" not in stored:  # a run from before there was a choice of phrases and of texts
+        stored |= {"guided_by_message": False, "prompts": "trained"}
     odd = sorted(set(stored) - {field.name for field in fields(AgentConfig)} | _FIRST_SETTINGS - set(stored))
     if odd:
         raise TraceStoreError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal, cast
 from uuid import UUID
 
 from deeprec.agent import AgentInput, Lineage, derive_seed
 from deeprec.evals.requests.cases import Case
+from deeprec.trm_tool import Dataset
+from deeprec.trm_tool.data import MadeRequestConfig, RequestMaker
 
 
 def make_agent_request(
@@ -19,6 +22,7 @@ def make_agent_request(
     shuffled_of: str | None = None,
     group_id: str | None = None,
     latest: int | None = None,
+    message: str | None = None,
 ) -> AgentInput:
     """Build the request of one run. The target goes into the lineage, which no prompt and no recommender ever sees.
 
@@ -32,6 +36,7 @@ def make_agent_request(
         shuffled_of: See `RunRecord.shuffled_of`.
         group_id: Runs of one group are compared with each other in training.
         latest: Items from the end of the history that the agent gets; None is all.
+        message: What the person asks for.
     """
     lineage = Lineage(user_id=case.user, target_id=case.target, seed=seed, split=split, suite=suite)
     if run_id is not None:
@@ -42,7 +47,17 @@ def make_agent_request(
         lineage["shuffled_of"] = shuffled_of
     if group_id is not None:
         lineage["group_id"] = group_id
-    return AgentInput(history=list(case.history if latest is None else case.history[-latest:]), lineage=lineage)
+    history = list(case.history if latest is None else case.history[-latest:])
+    return AgentInput(history=history, lineage=lineage) | ({} if message is None else {"message": message})
+
+
+def make_test_messages(dataset: Dataset, split: str) -> dict[str, str]:
+    """Person -> a message made from the attributes of their target, in words that no training uses.
+
+    People of whose target nothing can be said without naming it have none.
+    """
+    config = MadeRequestConfig(words="test", split=cast(Literal["train", "valid", "test"], split), second_wishes=0.0)
+    return {str(request.person): request.message for request in RequestMaker(dataset, config).make()}
 
 
 def run_seed(label: str, user: str, *sample: int) -> int:

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 import numpy as np
 
-from deeprec.agent import CompletionPolicy, RunTrace, SqlRecorder, TraceStore, build_graph
-from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
+from deeprec.agent import CompletionPolicy, RunTrace, SqlRecorder, TraceStore, build_graph, make_chat_model
+from deeprec.evals.requests.agent_requests import make_agent_request, make_test_messages, run_seed
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.requests.leaks import check_cases, check_disjoint, check_holdout, evaluated_pairs, learned_pairs
 from deeprec.evals.suites.entry_systems import make_entry_systems, shuffled_entries, source_entry
@@ -40,6 +41,9 @@ from deeprec.trm_tool import (
     encoder_of_artifact,
 )
 from deeprec.trm_tool.trm.ranking import best
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 _NAMESPACE = UUID("6a3b8f0e-5d0c-4f6e-9d1b-2f6f7f0f4c11")
 _BATCH = 256
@@ -194,7 +198,21 @@ class _Harness:
         for entry, system in agents:
             async with _policy_of(base_url, entry.model) as policy:
                 self._check_model(entry, policy)
-                await self._run_agent(entry, system, policy, max_concurrency)
+                config = system.config
+                if entry.protocol == "tagged":
+                    await self._run_agent(entry, system, policy, policy, max_concurrency)
+                    continue
+                chat = make_chat_model(
+                    base_url,
+                    (await policy.connect()).name,
+                    temperature=config.temperature,
+                    top_p=config.top_p,
+                    timeout_s=config.max_seconds,
+                )
+                try:
+                    await self._run_agent(entry, system, policy, chat, max_concurrency)
+                finally:
+                    await chat.root_async_client.close()
 
     def _check_model(self, entry: Entry, policy: CompletionPolicy) -> None:
         """One row is one model: runs of another one neither count as this one's nor are mixed with them."""
@@ -207,8 +225,14 @@ class _Harness:
             )
 
     async def _run_agent(
-        self, entry: Entry, system: AgentSystem, policy: CompletionPolicy, max_concurrency: int
+        self,
+        entry: Entry,
+        system: AgentSystem,
+        policy: CompletionPolicy,
+        model: CompletionPolicy | BaseChatModel,
+        max_concurrency: int,
     ) -> None:
+        messages = make_test_messages(self.setting.dataset, self.setting.suite.split) if entry.asked else {}
         pairs, left = self._pairs(entry, entry)
         counter = self._counter(entry, total=len(pairs), left=len(left))
         for seed in entry_seeds(self.setting.suite, entry):
@@ -222,7 +246,7 @@ class _Harness:
 
             await run_on_server(
                 build_graph(
-                    policy,
+                    model,
                     _variant(self.for_agents, system, seed),
                     config=system.config,
                     recorder=SqlRecorder(self.store),
@@ -236,6 +260,7 @@ class _Harness:
                         run_id=self._id(entry, case, seed),
                         system=entry.name,
                         shuffled_of=self.shuffled_of.get(entry.name),
+                        message=messages.get(case.user),
                     )
                     for case in cases
                 ],
@@ -278,9 +303,9 @@ class _Harness:
         return pairs, [pair for pair in pairs if self._id(entry, *pair) not in self.done]
 
     def _id(self, entry: Entry, case: Case, seed: int) -> UUID:
-        return uuid5(
-            _NAMESPACE, "|".join((self.label, entry.name, entry.system, entry.model or "", case.user, str(seed)))
-        )
+        way = (*([entry.protocol] if entry.protocol != "tagged" else []), *(["asked"] if entry.asked else []))
+        names = (self.label, entry.name, entry.system, entry.model or "", case.user, str(seed), *way)
+        return uuid5(_NAMESPACE, "|".join(names))
 
     def _counter(self, entry: Entry, *, total: int, left: int) -> ProgressCounter:
         return ProgressCounter(entry.name, total=total, stored=total - left, report=self.on_progress)

@@ -74,6 +74,11 @@ class Entry(BaseModel):
     """A model or a LoRA adapter of the server, by the name that it has there; None is the server's only model."""
     seeds: Seeds = ()
     """Seeds of the sampling, one run of every user for each; empty takes the suite's."""
+    protocol: Literal["tagged", "tools"] = "tagged"
+    """How the model of an agent calls the recommender."""
+    asked: bool = False
+    """Whether each user also says what they look for: a message made from the target's attributes, in words that no
+    training uses (`RequestMaker`). Such rows know something of the target; they are compared with each other alone."""
 
     @model_validator(mode="before")
     @classmethod

@@ -131,6 +131,24 @@ def test_agents_run_at_once_and_their_runs_are_rewarded(
     assert len(set(seeds)) == len(seeds)
 
 
+def test_an_entry_may_ask_in_words_and_call_tools(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+) -> None:
+    asked = {"system": "deeprec-free", "name": "asked", "protocol": "tools", "asked": True}
+    silent = {"system": "deeprec-free", "name": "silent", "protocol": "tools"}
+    suite = make_suite("trm", asked, silent, users=2)
+    server.script = ["no call"] * 12
+    run(suite, store, dataset, artifact, base_url=server.base_url)
+    [first, second], others = traces_of(store, "asked"), traces_of(store, "silent")
+    assert {trace.run.protocol for trace in (first, second, *others)} == {"tools"}
+    assert [trace.run.message for trace in others] == [None, None]
+    assert all(trace.run.message for trace in (first, second))
+    assert len({trace.run.run_id for trace in (first, second, *others)}) == 4
+    done = len(server.requests)
+    run(suite, store, dataset, artifact, base_url=server.base_url)
+    assert [request for request in server.requests[done:] if "messages" in request] == []
+
+
 @pytest.mark.slow
 def test_one_retrieval_gives_the_recommenders_own_items_whatever_the_model_writes(
     store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
