@@ -181,7 +181,8 @@ async def test_nodes_that_raise_are_retried_by_langgraphs_policy_and_the_trace_h
     monkeypatch.setattr(retriever, "retrieve", fails_once)
     server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
     retry = RetryPolicy(initial_interval=0.01, jitter=False, retry_on=ZeroDivisionError)
-    graph = build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store), retry_policy=retry)
+    config = replace(FREE, raise_outages=True)  # else the recommender's error ends the run with a list
+    graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store), retry_policy=retry)
     output = await graph.ainvoke({"history": []})
     trace = store.run(UUID(output["run_id"]))
     assert len(calls) == 3

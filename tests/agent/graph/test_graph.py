@@ -400,7 +400,7 @@ async def test_many_runs_at_once_keep_apart(policy: CompletionPolicy, retriever:
 async def test_run_many_raises_the_callers_mistake_itself(policy: CompletionPolicy, retriever: Retriever) -> None:
     graph = build_graph(policy, retriever, config=replace(GUIDED, strict_history=True))
     with pytest.raises(UnknownItemError):
-        await run_many(graph, [AgentInput(history=[]), AgentInput(history=["?"])])
+        await run_many(graph, [AgentInput(history=[]), AgentInput(history=["?"])], raise_errors=True)
 
 
 async def test_a_failing_store_never_stops_a_run(
