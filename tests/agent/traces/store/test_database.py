@@ -178,7 +178,8 @@ def server_value(column: Column[Any], value: Any) -> Any:
 
 def test_metrics_and_cases_survive_the_way_back_and_forth(url: str, make: Any) -> None:
     case = CaseRecord(target_popularity=3.0, history_length=7, chosen_on=True, phrases=("1990s", "it's: drama"))
-    run = make.run(system="trm", oracle=True, kind="scored", protocol="none", parent_id=None)
+    newer: dict[str, Any] = {"thread_id": None, "caller_run_id": None, "tags": (), "caller_metadata": {}}
+    run = make.run(system="trm", oracle=True, kind="scored", protocol="none", parent_id=None, **newer)
     with TraceStore(url) as store:
         make.write(store, run)
         store.write_metrics(run.run_id, {"found": 1.0, "found_in": math.nan})
