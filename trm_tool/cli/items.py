@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ArtifactArgument = Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")]
-FileArgument = Annotated[Path, typer.Argument(help="A RecBole .item file with the columns of the catalogue.")]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="Items with the columns of the catalogue: a RecBole .item file, or CSV, Parquet, JSON or Excel."
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(help="Folder to write to: a new one, or ARTIFACT itself.", show_default="ARTIFACT itself")
 ]

@@ -1,13 +1,18 @@
-"""Items to add to a catalogue or to update in it, read from a RecBole `.item` file."""
+"""Items to add to a catalogue or to update in it, read from a RecBole `.item` file or a table."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from deeprec.trm_tool.catalogue.catalogue import AttributeValue, Catalogue, Item, encoder_text
 from deeprec.trm_tool.data.atomic_files import DETECT, parse_values
 from deeprec.trm_tool.data.atomic_rows import AtomicFile
 from deeprec.trm_tool.data.column_kinds import kind_of
-from deeprec.trm_tool.data.columns import ColumnNames, choose, split_tags, tag_separator
+from deeprec.trm_tool.data.columns import Column, ColumnKind, ColumnNames, choose, split_tags, tag_separator
+from deeprec.trm_tool.data.dates import is_day
+from deeprec.trm_tool.data.importers.item_values import ObservedColumn
+from deeprec.trm_tool.data.importers.lines import Reading
+from deeprec.trm_tool.data.importers.own_tables import TableOptions, item_table
 from deeprec.trm_tool.errors import DataError
 
 
@@ -17,7 +22,8 @@ def read_items(
     """Read items as the catalogue's own were read, with the kinds of its attributes.
 
     Args:
-        path: An `.item` file; UTF-8, tab-separated, with a header such as `item_id:token`.
+        path: An `.item` file (UTF-8, tab-separated, with a header such as `item_id:token`), or a table of any format
+            that an import takes, such as CSV or Parquet.
         catalogue: Its attributes are the columns; any other column must be prose.
         columns: Names of columns; those left out are found by name and content.
         whole: Refuse a file without a title or an attribute of the catalogue, which updated items would lose.
@@ -25,10 +31,10 @@ def read_items(
     Raises:
         DataError: one line that names the file, the line, what was seen and what to do.
     """
-    rows = AtomicFile(Path(path))
+    rows = _open(Path(path), catalogue, columns)
     header = [column.name for column in rows.columns]
-    id_at = choose(rows.columns, columns.item, "item", rows.name) or 0
-    title_at = choose(rows.columns, columns.title, "title", rows.name)
+    id_at = choose(rows.columns, columns.item if isinstance(rows, AtomicFile) else None, "item", rows.name) or 0
+    title_at = choose(rows.columns, columns.title if isinstance(rows, AtomicFile) else None, "title", rows.name)
     lacking = [name for name in (*columns.text, *(catalogue.attribute_kinds if whole else ())) if name not in header]
     if whole and title_at is None:
         lacking.insert(0, "title")
@@ -79,6 +85,54 @@ def read_items(
         text = encoder_text(title, attributes, catalogue.year_attributes, [fields[at].strip() for at in prose])
         items.append(Item(id=item_id, title=title, text=text, attributes=attributes))
     return tuple(items)
+
+
+@dataclass(frozen=True, slots=True)
+class _TableRows:
+    """A table in the form of an atomic file."""
+
+    name: str
+    columns: Sequence[Column]
+    rows: Sequence[tuple[int, str, list[str]]]
+
+    def __iter__(self) -> Iterator[tuple[int, str, list[str]]]:
+        return iter(self.rows)
+
+
+def _open(path: Path, catalogue: Catalogue, columns: ColumnNames) -> AtomicFile | _TableRows:
+    if path.suffix == ".item":
+        return AtomicFile(path)
+    if not path.is_file():
+        raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name a file of items.")
+    file = item_table(path, TableOptions(columns=columns))
+    kinds = {**dict.fromkeys((*columns.text, *(catalogue.text_columns or ())), "text"), **_kinds(catalogue)}
+    observed = [ObservedColumn(name, declared, kinds.get(name)) for name, declared in file.columns]
+    taken = [
+        (line, item_id, [column.take(value) for column, value in zip(observed, values, strict=True)])
+        for line, item_id, values in file.read(Reading())
+    ]
+    rows = [
+        (line, "", [item_id, *(column.show(text) for column, text in zip(observed, texts, strict=True))])
+        for line, item_id, texts in taken
+    ]
+    for column in observed:
+        if column.unreadable:
+            raise DataError(
+                f"{path.name} has {column.unreadable} values of {column.name!r} that cannot be read as "
+                f"{kinds.get(column.name, column.type)}. Correct them, or leave them empty."
+            )
+    named = [Column("item_id", "token"), *(Column(column.name, column.type) for column in observed)]
+    return _TableRows(path.name, named, rows)
+
+
+def _kinds(catalogue: Catalogue) -> dict[str, ColumnKind]:
+    """The kinds of the catalogue's attributes, dates among them."""
+    kinds: dict[str, ColumnKind] = dict(catalogue.attribute_kinds)
+    for name in [name for name, kind in kinds.items() if kind == "category"]:
+        values = [str(item.attributes[name]) for item in catalogue if name in item.attributes]
+        if values and all(map(is_day, values)):
+            kinds[name] = "date"
+    return kinds
 
 
 def _tags(raw: Sequence[str], known: Collection[str]) -> list[AttributeValue | None]:

@@ -4,7 +4,7 @@ import html
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -82,7 +82,7 @@ def tables(interactions: Path, items: Path | None, options: TableOptions) -> Sou
     if order is None and columns.time is not None:
         values = (value for _, (value,) in table.read(Reading(BadRows(drop=True)), [columns.time]))
         order = order_of(values, interactions.name, columns.time)
-    described, more = _items(items, options, interactions, columns) if items is not None else (None, [])
+    described, more = _items(items, options, columns, interactions) if items is not None else (None, [])
 
     def read(reading: Reading) -> Iterator[Event]:
         times = None if columns.time is None else TimeColumn(interactions.name, columns.time, order)
@@ -154,11 +154,23 @@ def _perhaps_headless(names: Sequence[str]) -> str:
     )
 
 
+def item_table(path: Path, options: TableOptions) -> ItemFile:
+    """A table of items alone, such as one to add to a catalogue.
+
+    Raises:
+        DataError: the file has no column for the item's id.
+    """
+    item = options.columns.item
+    return _items(
+        path, replace(options, item_key=options.item_key or item), InteractionColumns(user="", item="", time=None)
+    )[0]
+
+
 def _items(
-    path: Path, options: TableOptions, interactions: Path, roles: InteractionColumns
+    path: Path, options: TableOptions, roles: InteractionColumns, interactions: Path | None = None
 ) -> tuple[ItemFile, list[str]]:
     """The table of items. What describes a person or an interaction is left out."""
-    shared = path.samefile(interactions)
+    shared = interactions is not None and path.samefile(interactions)
     table = _open(path, options, options.header if shared else options.items_header)
     names, id_name = table.names, _key(table.names, options, roles, path.name)
     title_at = find_column(names, options.columns.title, "title", path.name)
