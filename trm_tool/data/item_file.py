@@ -105,7 +105,7 @@ def _open(path: Path, catalogue: Catalogue, columns: ColumnNames) -> AtomicFile 
     if not path.is_file():
         raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name a file of items.")
     file = item_table(path, TableOptions(columns=columns))
-    kinds = {**dict.fromkeys((*columns.text, *(catalogue.text_columns or ())), "text"), **_kinds(catalogue)}
+    kinds = _kinds(catalogue, (*columns.text, *(catalogue.text_columns or ())))
     observed = [ObservedColumn(name, declared, kinds.get(name)) for name, declared in file.columns]
     taken = [
         (line, item_id, [column.take(value) for column, value in zip(observed, values, strict=True)])
@@ -125,9 +125,9 @@ def _open(path: Path, catalogue: Catalogue, columns: ColumnNames) -> AtomicFile 
     return _TableRows(path.name, named, rows)
 
 
-def _kinds(catalogue: Catalogue) -> dict[str, ColumnKind]:
-    """The kinds of the catalogue's attributes, dates among them."""
-    kinds: dict[str, ColumnKind] = dict(catalogue.attribute_kinds)
+def _kinds(catalogue: Catalogue, prose: Sequence[str]) -> dict[str, ColumnKind]:
+    """The kinds of the columns of prose and of the catalogue's attributes, dates among them."""
+    kinds: dict[str, ColumnKind] = {**dict.fromkeys(prose, "text"), **catalogue.attribute_kinds}
     for name in [name for name, kind in kinds.items() if kind == "category"]:
         values = [str(item.attributes[name]) for item in catalogue if name in item.attributes]
         if values and all(map(is_day, values)):
