@@ -54,14 +54,14 @@ class Catalogue:
         items: Iterable[Item],
         attribute_kinds: Mapping[str, AttributeKind],
         removed: Collection[str] = (),
-        text_columns: Sequence[str] | None = None,
+        text_columns: Sequence[str] = (),
     ) -> None:
         """DataError is raised when an id repeats, or an attribute's value does not fit its kind."""
         self._items = tuple(items)
         self.removed = frozenset(removed)
         """Ids of the items that can no longer be recommended."""
-        self.text_columns = None if text_columns is None else tuple(text_columns)
-        """Columns of the source that hold prose, in the order of the items' texts; None where that is not known."""
+        self.text_columns = tuple(text_columns)
+        """Columns of the source that hold prose, as far as they are known, in the order of the items' texts."""
         self.attribute_kinds: dict[str, AttributeKind] = dict(attribute_kinds)
         self.ids: tuple[str, ...] = tuple(item.id for item in self._items)
         self._rows = {item_id: row for row, item_id in enumerate(self.ids)}
@@ -186,7 +186,7 @@ class Catalogue:
         if self.removed:
             columns[_REMOVED] = pa.array(~self.available)
         meta: dict[str, object] = {"format": 2 if self.removed else 1, "attribute_kinds": self.attribute_kinds}
-        if self.text_columns is not None:
+        if self.text_columns:  # without any, the file is that of earlier versions, and so is the artifact's fingerprint
             meta["text_columns"] = self.text_columns
         pq.write_table(pa.table(columns).replace_schema_metadata({"deeprec": json.dumps(meta)}), path)
 
@@ -215,8 +215,8 @@ class Catalogue:
             raise ArtifactError(f"{path} is not a readable parquet file ({reason_of(error)}). {remedy}") from None
         try:
             meta = parse_json((table.schema.metadata or {})[b"deeprec"])
-            version, kinds, text_columns = meta["format"], dict(meta["attribute_kinds"]), meta.get("text_columns")
-            if text_columns is not None and not all(isinstance(name, str) for name in text_columns):
+            version, kinds, text_columns = meta["format"], dict(meta["attribute_kinds"]), meta.get("text_columns", ())
+            if not all(isinstance(name, str) for name in text_columns):
                 raise TypeError(text_columns)
         except (KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path} lacks the metadata field 'deeprec'. {remedy}") from None

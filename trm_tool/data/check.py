@@ -215,7 +215,7 @@ def _statistics(dataset: Dataset, found: Findings, columns: tuple[ItemColumn, ..
         ),
         columns=columns,
         item_popularity=_popularity(sequences, len(catalogue)),
-        text_parts=("the title", *catalogue.attribute_kinds, *(catalogue.text_columns or ())),
+        text_parts=("the title", *catalogue.attribute_kinds, *catalogue.text_columns),
         median_text=len(texts[len(texts) // 2]),
         longest_text=len(texts[-1]),
         cut_texts=sum(len(text) > MAX_TEXT_CHARS for text in texts),

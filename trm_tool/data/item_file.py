@@ -52,7 +52,7 @@ def read_items(
         lines[item_id] = number
         table.append(fields)
 
-    known_text = {*columns.text, *(catalogue.text_columns or ())}
+    known_text = {*columns.text, *catalogue.text_columns}
     values: dict[str, Sequence[AttributeValue | None]] = {}
     prose: list[int] = []
     for at, column in enumerate(rows.columns):
@@ -72,7 +72,7 @@ def read_items(
                 f"{rows.name}:1 has the column {column.name!r}, an attribute that the catalogue lacks; it has {known}. "
                 "Leave the column out, or name it with --text-columns if it is prose."
             )
-    order = {name: at for at, name in enumerate(catalogue.text_columns or ())}
+    order = {name: at for at, name in enumerate(catalogue.text_columns)}
     prose.sort(key=lambda at: order.get(header[at], len(order)))  # the texts of the catalogue's items have this order
     items = []
     for row, (item_id, fields) in enumerate(zip(lines, table, strict=True)):
@@ -105,7 +105,7 @@ def _open(path: Path, catalogue: Catalogue, columns: ColumnNames) -> AtomicFile 
     if not path.is_file():
         raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name a file of items.")
     file = item_table(path, TableOptions(columns=columns))
-    kinds = _kinds(catalogue, (*columns.text, *(catalogue.text_columns or ())))
+    kinds = _kinds(catalogue, (*columns.text, *catalogue.text_columns))
     observed = [ObservedColumn(name, declared, kinds.get(name)) for name, declared in file.columns]
     taken = [
         (line, item_id, [column.take(value) for column, value in zip(observed, values, strict=True)])

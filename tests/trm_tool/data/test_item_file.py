@@ -58,13 +58,9 @@ def test_tables_are_read_as_at_the_import(tmp_path: Path) -> None:
     ],
 )
 def test_rows_that_cannot_be_used_are_named(tmp_path: Path, text: str, why: str) -> None:
-    catalogue = Catalogue([], {"price": "number"}, text_columns=())
+    catalogue = Catalogue([], {"price": "number"})
     (tmp_path / "new.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=why):
         read_items(tmp_path / "new.csv", catalogue)
     with pytest.raises(DataError, match="does not exist"):
         read_items(tmp_path / "none.csv", catalogue)
-
-
-def test_a_catalogue_that_does_not_know_its_columns_of_prose_says_so() -> None:
-    assert Catalogue([], {}).text_columns is None
