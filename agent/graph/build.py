@@ -22,6 +22,7 @@ from langgraph.store.base import BaseStore
 from langgraph.types import All, RetryPolicy
 
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.edited_state import edited_parts, seal
 from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.graph.nodes import Nodes
 from deeprec.agent.graph.outages import cause_of
@@ -29,6 +30,7 @@ from deeprec.agent.graph.recommender_calls import ItemFilter
 from deeprec.agent.graph.request import take_input
 from deeprec.agent.graph.request_settings import AgentContext
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState
+from deeprec.agent.graph.step_inputs import OtherInputsError
 from deeprec.agent.policy.completion import CompletionPolicy, SamplingConfig
 from deeprec.agent.protocols import AgentProtocol, Prompts, TaggedProtocol, ToolsProtocol
 from deeprec.agent.traces.store.recorder import NullRecorder, Recorder
@@ -169,7 +171,7 @@ def _exit(state: AgentState) -> str | None:
     ending = state["ending"]
     if ending is None:
         return None
-    return "finish" if ending["status"] == "fallback" or not state["candidates"] else "rank"
+    return "finish" if ending["status"] in ("fallback", "empty") or not state["candidates"] else "rank"
 
 
 def make_protocol(
@@ -219,21 +221,42 @@ def _node(nodes: Nodes, name: str) -> RunnableLambda[AgentState, AgentState]:
     """
     step: Callable[..., Awaitable[AgentState]] = getattr(nodes, name)
 
+    async def call(state: AgentState, task: str) -> AgentState:
+        if name == "prepare":
+            return await step(state, task)
+        ending = state["ending"]
+        has_ended = name != "finish" and ending is not None and ending["status"] == "empty"  # by an edit
+        return AgentState() if has_ended else await step(state)
+
     async def run(state: AgentState, config: RunnableConfig) -> AgentState:
         task: str = config["metadata"]["langgraph_checkpoint_ns"]  # LangGraph's id of the step at its checkpoint
+        taken = AgentState()
+        edited = [] if name == "prepare" else edited_parts(state)
+        is_own = name != "prepare"  # which closes its run itself: the state still holds the run before it
         try:
-            update = await (step(state, task) if name == "prepare" else step(state))
+            if edited:
+                is_own = False  # an error on the way to the fork leaves its parent as it is
+                taken = await nodes.forks.open(state, edited, task)
+                is_own = True
+            try:
+                update = await call({**state, **taken}, task)
+            except OtherInputsError:
+                is_own = False
+                taken |= await nodes.forks.open({**state, **taken}, ["settings"], task)
+                is_own = True
+                update = await call({**state, **taken}, task)
         except GraphBubbleUp:  # an interrupt of LangGraph, not an error
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if name != "prepare":  # which closes its run itself: the state still holds the run before it
-                await nodes.abort(state, cause_of(error))
+            if is_own:
+                await nodes.abort({**state, **taken}, cause_of(error))
             raise
+        update = {**taken, **update}
         if state.get("steps_left", 1) <= 0 and name != "finish":
             limit = config["recursion_limit"]
             cause = f"The recursion limit of LangGraph ({limit} steps) was reached after `{name}`. Raise it and resume."
             await nodes.abort({**state, **update}, cause)
-        return update
+        return {**update, "seal": seal({**state, **update})}
 
     def run_sync(state: AgentState, config: RunnableConfig) -> AgentState:
         return run_blocking(run(state, config))

@@ -23,9 +23,11 @@ def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[lis
     """Turn the numbers that the model wrote into items.
 
     Returns:
-        The items in the model's own order, repeats kept, ranks from 1; and how many numbers named no candidate.
+        The items in the model's own order, repeats kept, ranks from 1; and how many numbers named no candidate, or an
+        excluded one.
     """
     named = [candidates[number - 1] for number in numbers if 1 <= number <= len(candidates)]
+    named = [candidate for candidate in named if not candidate.get("excluded")]
     listed = [_listed(rank, candidate, "written") for rank, candidate in enumerate(named, start=1)]
     return listed, len(numbers) - len(named)
 
@@ -40,12 +42,14 @@ def fill_list(
 ) -> list[RecommendationRecord]:
     """Make the list that a person gets.
 
-    The items that the model wrote come first, without repeats; the other candidates follow by fused retrieval rank. The
+    The items that the model wrote come first, without repeats; the other candidates follow by fused retrieval rank, but
+    for excluded ones. The
     recommender's own ranking takes over where the run found nothing at all, and goes on where it fell back.
 
     Returns:
         At most `k` different items, ranks from 1; all of them without `k`.
     """
+    candidates = [candidate for candidate in candidates if not candidate.get("excluded")]
     chosen = {listed.item_id: listed for listed in reversed(written)}  # the first of a repeat stays
     kept = sorted(chosen.values(), key=lambda listed: listed.rank)[:k]
     others = [candidate for candidate in candidates if candidate["item_id"] not in chosen]

@@ -18,28 +18,22 @@ from deeprec.agent.graph.budgets import (
     spent_budget,
     with_time,
 )
-from deeprec.agent.graph.caller_config import caller_config
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import GuidedPhrases
 from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.outages import cause_of, ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
-from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S, PolicyCalls
+from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S
 from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
 from deeprec.agent.graph.request_settings import request_sources
 from deeprec.agent.graph.run_clock import TimedRecorder, run_clock
 from deeprec.agent.graph.run_settings import RunSettings, set_values
-from deeprec.agent.graph.run_start import RunStart
+from deeprec.agent.graph.run_start import RunStart, open_run
 from deeprec.agent.graph.shown_list import as_recommended, choose_shown, pool_size
-from deeprec.agent.graph.state import (
-    AgentOutput,
-    AgentState,
-    Ending,
-    Nearest,
-    RankedItem,
-    RunRequest,
-)
+from deeprec.agent.graph.state import AgentOutput, AgentState, Ending, Nearest, RankedItem, RunRequest
+from deeprec.agent.graph.step_inputs import check_retrieval, digest
 from deeprec.agent.protocols import AgentProtocol, Briefing
 from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
@@ -78,6 +72,7 @@ class Nodes:
         self._runs = RunSettings(protocol, config, self._recorder)
         self._partial = PartialResults(recommender.catalogue)
         self._guided = GuidedPhrases(recommender.catalogue, self._recommender_calls) if protocol.guided else None
+        self.forks = Forks(recommender, self._recorder, self.prepare, self._start_run)
 
     async def prepare(self, state: AgentState, task: str) -> AgentState:
         """Take a request, empty what the last one left, and open the conversation.
@@ -127,11 +122,11 @@ class Nodes:
         except (ConfigError, GraphBubbleUp, UnknownItemError):
             raise
         except (Exception, asyncio.CancelledError) as error:
-            await self._start_run(start, config, calls)
+            start = await self._start_run(start)
             await self._abort(start.run_id, cause_of(error), latency_ms=(run_clock() - started) * 1000)
             raise
         try:
-            await self._start_run(start, config, calls)
+            start = await self._start_run(start)
         except asyncio.CancelledError as error:
             await self._abort(start.run_id, cause_of(error), latency_ms=(run_clock() - started) * 1000)
             raise
@@ -159,6 +154,7 @@ class Nodes:
                 settings=start.settings,
                 seed=start.lineage.get("seed"),
                 turn_seeds=start.lineage.get("turn_seeds", "hashed"),
+                lineage=start.kept_lineage,
                 phrases=phrases,
                 own_ranking=_ranked(own),
                 spent_ms=(run_clock() - started) * 1000,
@@ -199,7 +195,9 @@ class Nodes:
         started = run_clock()
         config, calls = self._runs.of(state["request"])
         run_id, position = UUID(state["run_id"]), state["retrieval_count"]
-        record = await self._recorder.load_retrieval(run_id, position)
+        preference, inputs = state["decision"]["preference"], self._retrieval_inputs(state, config)
+        stored = await self._recorder.load_retrieval(run_id, position)
+        record = check_retrieval(stored, inputs, preference=preference, k=config.retrieve_k)
         failed: Exception | None = None
         if record is None:
             record, failed = await self._retrieval(state, config, started)
@@ -214,7 +212,7 @@ class Nodes:
         update: AgentState = {
             "candidates": candidates,
             "retrieval_count": position + 1,
-            "preferences": [*state["preferences"], state["decision"]["preference"]],
+            "preferences": [*state["preferences"], preference],
             "unenforced": sorted({*state["unenforced"], *record.unenforced}),
         }
         ending: Ending | None
@@ -313,9 +311,14 @@ class Nodes:
     async def _abort(self, run_id: UUID, cause: str, *, latency_ms: float) -> None:
         await self._recorder.finish_run(run_id, RunOutcome(status="aborted", detail=cause, latency_ms=latency_ms))
 
-    async def _start_run(self, start: RunStart, config: AgentConfig, calls: PolicyCalls) -> None:
-        record = start.record(calls.protocol, self._recommender.identity, config)
-        await self._recorder.start_run(replace(record, **caller_config()))
+    async def _start_run(self, start: RunStart) -> RunStart:
+        config, calls = self._runs.with_values(start.settings)
+        return await open_run(self._recorder, start, calls.protocol, self._recommender.identity, config)
+
+    def _retrieval_inputs(self, state: AgentState, config: AgentConfig) -> str:
+        request = state["request"]
+        asked = [request["history"], request["where"], request.get("exclude", []), state["decision"]["preference"]]
+        return digest([self._recommender.identity.fingerprint, *asked, config.retrieve_k, config.trust])
 
     async def _retrieval(
         self, state: AgentState, config: AgentConfig, started: float
@@ -347,6 +350,7 @@ class Nodes:
             unenforced=found.unenforced,
             latency_ms=(run_clock() - started) * 1000,
             detail=None if failed is None else cause_of(failed),
+            inputs=self._retrieval_inputs(state, config),
         )
         return record, failed
 

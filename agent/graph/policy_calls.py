@@ -14,6 +14,7 @@ from deeprec.agent.graph.grounding import ground
 from deeprec.agent.graph.outages import ended_by_outage
 from deeprec.agent.graph.run_clock import run_clock
 from deeprec.agent.graph.state import AgentState, Ending
+from deeprec.agent.graph.step_inputs import check_inputs, digest
 from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.agent.policy.completion import PolicyError, PolicyUnavailableError
 from deeprec.agent.policy.openai_endpoint import PolicyAccessError
@@ -62,8 +63,9 @@ class PolicyCalls:
             The keys that the turn changes. `ending` is set where the model gave no turn.
         """
         allowance = self._allowance(state, started)
+        inputs = _inputs("reason", state, allowance)
         return await self._turn(
-            state, started, "reason", lambda: self.protocol.reason(state["conversation"], allowance)
+            state, started, "reason", inputs, lambda: self.protocol.reason(state["conversation"], allowance)
         )
 
     async def rank(self, state: AgentState, started: float, on_number: Callable[[int], object]) -> AgentState:
@@ -74,6 +76,7 @@ class PolicyCalls:
             state,
             started,
             "rank",
+            _inputs("rank", state, allowance, len(numbers), self._config.k),
             lambda: self.protocol.rank(state["conversation"], numbers, self._config.k, allowance),
         )
 
@@ -117,11 +120,11 @@ class PolicyCalls:
         return None
 
     async def _turn(
-        self, state: AgentState, started: float, node: Node, call: Callable[[], Awaitable[Turn]]
+        self, state: AgentState, started: float, node: Node, inputs: str, call: Callable[[], Awaitable[Turn]]
     ) -> AgentState:
         run_id, position = UUID(state["run_id"]), state["turn_count"]
         begun = run_clock()
-        record = await self._recorder.load_turn(run_id, position)
+        record = check_inputs(await self._recorder.load_turn(run_id, position), inputs)
         failure = record.detail if record is not None and record.action == "unavailable" else None
         outage: Exception | None = None if failure is None else PolicyUnavailableError(failure)
         turn: Turn | None = None
@@ -147,6 +150,7 @@ class PolicyCalls:
         if record is None:
             latency_ms = (run_clock() - begun) * 1000
             record = _record(turn, state, position=position, node=node, failure=failure, latency_ms=latency_ms)
+            record = replace(record, inputs=inputs)
             await self._recorder.record_turn(run_id, record)
         if turn is not None:
             return {
@@ -182,6 +186,12 @@ class PolicyCalls:
             if request["seed"] is None
             else turn_seed(request["seed"], state["turn_count"], request.get("turn_seeds", "counted")),
         )
+
+
+def _inputs(node: Node, state: AgentState, allowance: Allowance, *ranked: int) -> str:
+    """A digest of what the model's turn follows from. A fork of a logged run may go on with another seed."""
+    allowed = asdict(replace(allowance, timeout_s=0.0, seed=None))
+    return digest([node, state["conversation"], allowed, *ranked])
 
 
 def _record(

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
 from uuid import NAMESPACE_OID, UUID, uuid5
 
+from deeprec.agent.graph.caller_config import caller_config
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.messages import read_messages
 from deeprec.agent.graph.request import (
@@ -23,8 +24,11 @@ from deeprec.agent.graph.request import (
 )
 from deeprec.agent.graph.request_settings import merge_sources
 from deeprec.agent.graph.state import AgentState, Lineage
+from deeprec.agent.graph.step_inputs import digest
 from deeprec.agent.protocols import AgentProtocol
 from deeprec.agent.traces.records import RunRecord
+from deeprec.agent.traces.store.recorder import Recorder
+from deeprec.agent.traces.store.writes import OtherRequestError
 from deeprec.trm_tool import CatalogueView, RecommenderIdentity, UnknownItemError, split_known
 
 _log = logging.getLogger(__name__)
@@ -96,6 +100,26 @@ class RunStart:
         _log.warning("Run %s goes on without them: %s", self.run_id, why)
         return replace(self, history=known), unknown
 
+    @property
+    def kept_lineage(self) -> Lineage:
+        """What a fork keeps: all but the group and the suite, so that their figures stay what they were."""
+        kept = {"user_id", "tenant", "target_id", "split"}
+        return cast(Lineage, {name: value for name, value in self.lineage.items() if name in kept})
+
+    def fork(self, names: Sequence[str], inputs: str) -> RunStart:
+        """The start of this request as a fork of the run that has its id.
+
+        Args:
+            names: The parts of the request that differ.
+            inputs: A digest of these parts, from which the fork's id follows.
+        """
+        return replace(
+            self,
+            run_id=uuid5(self.run_id, inputs),
+            parent_id=self.run_id,
+            lineage={**self.kept_lineage, **_seeds(self.lineage), "fork": {"turn": 0, "edited": list(names)}},
+        )
+
     def record(self, protocol: AgentProtocol, identity: RecommenderIdentity, config: AgentConfig) -> RunRecord:
         """The record that opens the run in the trace.
 
@@ -147,6 +171,35 @@ def _parts(source: Mapping[str, Any]) -> dict[str, Any]:
         "lineage": read_lineage(source.get("lineage")),
         "settings": read_settings(source.get("settings")),
     }
+
+
+async def open_run(recorder: Recorder, start: RunStart, *made_with: Any) -> RunStart:
+    """Open a run in the trace. Under an id that another request has, it becomes a fork of that request's run.
+
+    Args:
+        recorder: Where runs are logged.
+        start: The start of the run.
+        made_with: What `RunStart.record` takes.
+
+    Returns:
+        The start as it was logged.
+    """
+    try:
+        await recorder.start_run(replace(start.record(*made_with), **caller_config()))
+    except OtherRequestError as other:
+        start = start.fork(other.names, digest(other.values))
+        _log.warning(
+            "The run id %s is taken by another request: %s differ. This one is run as %s, a fork of it.",
+            start.parent_id,
+            ", ".join(other.names),
+            start.run_id,
+        )
+        await recorder.start_run(replace(start.record(*made_with), **caller_config()))
+    return start
+
+
+def _seeds(lineage: Lineage) -> Lineage:
+    return cast(Lineage, {name: value for name, value in lineage.items() if name in ("seed", "turn_seeds")})
 
 
 @cache

@@ -49,6 +49,8 @@ class Candidate(TypedDict):
     """The score in that retrieval; comparable within it only."""
     fused: float
     """Sum of the reciprocal ranks over the run's retrievals, by which short lists are filled."""
+    excluded: NotRequired[bool]
+    """Whether the request no longer allows the item, since it was edited; its number stays, and no list has it."""
 
 
 class Recommended(TypedDict):
@@ -82,6 +84,8 @@ class RunRequest(TypedDict):
     """What the request sets for its own run; checkpoints of earlier versions lack it."""
     seed: int | None
     turn_seeds: SeedRule
+    lineage: NotRequired[Lineage]
+    """What a fork of the run keeps of its lineage."""
     phrases: list[str]
     """What a guided model may choose its preferences from; empty in a run that is not guided."""
     own_ranking: list[RankedItem]
@@ -186,3 +190,5 @@ class AgentState(AgentInput, AgentOutput, total=False):
     ungrounded: int
     steps_left: RemainingSteps
     """Steps that LangGraph's recursion limit leaves after the present one; LangGraph counts them."""
+    seal: dict[str, str]
+    """The run's id, and a digest of each part as the last node left it, by which the next one notices edits."""

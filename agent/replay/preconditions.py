@@ -25,6 +25,11 @@ def load_ended(store: TraceStore, run_id: UUID | str) -> RunTrace:
     name = f"Run {trace.run.run_id}"
     if trace.redacted_at is not None:
         raise TraceStoreError(f"{name} was redacted: its request is gone. Choose another run.")
+    if edited := (trace.run.fork or {}).get("edited"):
+        raise TraceStoreError(
+            f"{name} is a fork that was edited at a checkpoint ({', '.join(map(str, edited))}), which its steps do not "
+            f"show. Choose its parent, run {trace.run.parent_id}."
+        )
     if trace.status in OPEN_STATUSES:
         raise TraceStoreError(f"{name} has not ended, or its process was killed. Choose a run that ended.")
     positions = [turn.position for turn in trace.turns]

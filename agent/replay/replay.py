@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent.graph.build import build_graph, make_protocol
+from deeprec.agent.graph.edited_state import seal
 from deeprec.agent.graph.state import AgentInput, AgentState, Lineage
 from deeprec.agent.policy.completion import CompletionPolicy
 from deeprec.agent.protocols import AgentProtocol, Prompts
@@ -200,6 +201,7 @@ async def _run_again(
                 "turn_count": turn + 1,
                 "spent_tokens": state["spent_tokens"] + replayed.completion.completion_tokens,
             }
+            written["seal"] = seal(cast(AgentState, {**state, **written}))
             await graph.aupdate_state(thread, written, as_node="reason")
         except BaseException:
             await asyncio.to_thread(_delete, store, child_id)

@@ -90,7 +90,9 @@ class RunRecord:
     """The run that this one was forked from, or replays."""
     fork: dict[str, Any] | None = None
     """How it departs from its parent: `{"turn": position, "preference": new text}` where one turn's preference was
-    edited (such a run is never trained on), `{"turn": None}` for a replay; None for a run of its own."""
+    edited, `{"turn": position, "edited": names of parts}` where a checkpoint was edited after that turn or the parent's
+    id was given with another request (none of these is ever trained on); `{"turn": None}` for a replay; None for a run
+    of its own."""
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,6 +128,8 @@ class TurnRecord:
     latency_ms: float
     messages: list[Any] | None = None
     """JSON; the tools protocol only."""
+    inputs: str | None = None
+    """Digest of what the turn was computed from; None where it was logged before that was kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,8 @@ class RetrievalRecord:
     """Constraints that the catalogue could not enforce."""
     latency_ms: float
     detail: str | None = None
+    inputs: str | None = None
+    """Digest of what the retrieval was computed from; None where it was logged before that was kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

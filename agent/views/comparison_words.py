@@ -11,7 +11,7 @@ from deeprec.agent.views.comparison import ListMove, RunComparison
 _REQUEST_WORDS = {"user_id": "another user", "history": "another history", "message": "another message"}
 _RELATIONS = {
     "replay": "One is a replay of the other.",
-    "fork": "One is a fork of the other: the preference of one turn was edited.",
+    "fork": "One is a fork of the other: a preference or the request was edited.",
     "siblings": "Both were made from the same run.",
 }
 

@@ -149,6 +149,9 @@ def fork_line(trace: RunTrace) -> str | None:
     turn = run.fork.get("turn")
     if not isinstance(turn, int):
         return f"A replay of run {run.parent_id}."
+    if "edited" in run.fork:
+        edited = ", ".join(map(str, run.fork["edited"]))
+        return f"A fork of run {run.parent_id}: edited at turn {turn + 1} were its {edited}."
     return (
         f"A fork of run {run.parent_id}: the preference of turn {turn + 1} was set to “{run.fork.get('preference')}”."
     )

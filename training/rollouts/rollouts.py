@@ -187,7 +187,8 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
     if run.status == "fallback":
         raise refuse("fallback", "The policy or the recommender failed, so that its list is not the policy's.")
     if run.fork is not None and run.fork.get("turn") is not None:
-        raise refuse("edited", "A preference in it was written by a person, not by the policy.")
+        parts = ", ".join(map(str, run.fork.get("edited", ["preference"])))
+        raise refuse("edited", f"Parts of it were written by a person, not by the policy: {parts}.")
     if run.guided and not allow_guided:
         raise refuse("guided", "Constrained sampling is another distribution. Only SFT may use it: allow_guided=True.")
 

@@ -42,8 +42,9 @@ ERASED: dict[str, dict[str, Any]] = {
         "preference": None,
         "detail": None,
         "messages": None,
+        "inputs": None,
     },
-    "retrievals": {"preference": None, "unenforced": [], "detail": None},
+    "retrievals": {"preference": None, "unenforced": [], "detail": None, "inputs": None},
     # A score is a function of history, preference and item: whoever has the recommender could find the items by it.
     "retrieved_items": {"score": math.nan},
     "recommendations": {"score": None},

@@ -170,6 +170,7 @@ class Turn(Base):
     latency_ms: Mapped[float] = mapped_column(NanFloat, nullable=True)
     messages: Mapped[list[Any] | None]
     recorded_at: Mapped[datetime]
+    inputs: Mapped[str | None]
 
 
 class Retrieval(Base):
@@ -187,6 +188,7 @@ class Retrieval(Base):
     latency_ms: Mapped[float] = mapped_column(NanFloat, nullable=True)
     detail: Mapped[str | None]
     recorded_at: Mapped[datetime]
+    inputs: Mapped[str | None]
 
 
 class RetrievedItem(Base):

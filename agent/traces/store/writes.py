@@ -76,11 +76,26 @@ _LINEAGE = (
     "trm_fingerprint",
     "sampling",
 )
+_ASKED = ("where", "exclude", "earlier", "settings")
+"""What the settings of a run keep of its request."""
+_INPUTS = frozenset({"history", "message", "k", "guided", "seed", "sampling", *_ASKED})
+"""What of the lineage, and of the settings, a step is computed from, rather than who asks and who answers."""
 _CLOCKS = frozenset({"latency_ms", "recorded_at"})
 
 
 class StepConflictError(TraceStoreError):
     """A step that is already stored with other content: two writers, or a resumed run that did not read first."""
+
+
+class OtherRequestError(StepConflictError):
+    """A run id that is taken by a run of the same person, model and recommender, whose request was another.
+
+    `values` are the parts of the new request that differ, by their `names`.
+    """
+
+    def __init__(self, message: str, values: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.values, self.names = dict(values), tuple(values)
 
 
 def start_run(connection: Connection, record: RunRecord, now: datetime) -> bool:
@@ -90,14 +105,17 @@ def start_run(connection: Connection, record: RunRecord, now: datetime) -> bool:
         return True
     _refuse_redacted(connection, record.run_id)
     stored = connection.execute(
-        select(*(getattr(Run, name) for name in _LINEAGE)).where(Run.run_id == record.run_id)
+        select(*(getattr(Run, name) for name in _LINEAGE), Run.config).where(Run.run_id == record.run_id)
     ).one()
-    differing = [name for name in _LINEAGE if getattr(stored, name) != values[name]]
+    differing = {name: values[name] for name in _LINEAGE if getattr(stored, name) != values[name]}
+    config = values["config"]
+    differing |= {name: config.get(name) for name in _ASKED if stored.config.get(name) != config.get(name)}
     if differing:
-        raise StepConflictError(
+        why = (
             f"The run id {record.run_id} is taken by another request: its {', '.join(differing)} differ. "
             "Leave the id out or pass a new one; a run is resumed with all that it was started with."
         )
+        raise OtherRequestError(why, differing) if _INPUTS.issuperset(differing) else StepConflictError(why)
     return False
 
 

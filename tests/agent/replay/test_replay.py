@@ -110,7 +110,7 @@ async def test_a_child_is_the_originals_request_with_its_settings_outside_its_gr
     child = await fork_run(
         store, str(original.run.run_id)[:8], turn=0, preference="quiet films", policy=policy, retriever=retriever
     )
-    changed = {"run_id", "parent_id", "fork", "group_id", "suite"}
+    changed = {"run_id", "parent_id", "fork", "group_id", "suite", "thread_id"}  # the thread is the rebuilt one
     same = {name for name in original.run.__slots__ if getattr(original.run, name) == getattr(child.run, name)}
     assert set(original.run.__slots__) - same == changed
     assert (child.run.group_id, child.run.suite) == (None, None)

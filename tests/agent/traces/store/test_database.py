@@ -80,6 +80,7 @@ ADDED = {
     "0002": ("fork", "tenant", *CALLER),
     **dict.fromkeys(("0003", "0004", "0005", "0006"), ("tenant", *CALLER)),
     "0007": CALLER,
+    "0008": (),
 }
 """Fields that runs lose on the way back to a revision."""
 
