@@ -95,7 +95,9 @@ def test_rollouts_rewards_and_the_training_report_come_out_the_same(store: Trace
 
 
 def test_listings_and_preferences_come_out_the_same(store: TraceStore, tmp_path: Path) -> None:
-    assert plain([asdict(summary) for summary in store.runs()]) == EXPECTED["summaries"]
+    newer = {"tenant": None}  # fields that came later say nothing about these runs
+    known = EXPECTED["summaries"]
+    assert plain([asdict(summary) for summary in store.runs()]) == [summary | newer for summary in known]
     export_preferences(store, tmp_path / "preferences.parquet")
     names = ("run_id", "turn", "retrieval", "preference")
     rows = read_preference_file(tmp_path / "preferences.parquet")
