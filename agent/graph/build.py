@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
@@ -32,13 +31,14 @@ from deeprec.agent.graph.request_settings import AgentContext
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState
 from deeprec.agent.graph.step_inputs import OtherInputsError
 from deeprec.agent.policy.completion import CompletionPolicy, SamplingConfig
+from deeprec.agent.policy.wrapped_chat_models import chat_models_in
 from deeprec.agent.protocols import AgentProtocol, Prompts, TaggedProtocol, ToolsProtocol
 from deeprec.agent.traces.store.recorder import NullRecorder, Recorder
 from deeprec.trm_tool import AnyRecommender, ConfigError
 
 
 def build_graph(
-    policy: CompletionPolicy | BaseChatModel | None,
+    policy: CompletionPolicy | Runnable[Any, Any] | None,
     recommender: AnyRecommender,
     *,
     protocol: Literal["tagged", "tools"] | AgentProtocol | None = None,
@@ -62,7 +62,8 @@ def build_graph(
     before the next begins. `build_state_graph` gives the same graph before it is compiled, for nodes of your own.
 
     Args:
-        policy: A `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol. A
+        policy: A `CompletionPolicy` for the tagged protocol, any LangChain chat model for the tools protocol, in
+            wrappers too (`with_fallbacks`, `with_retry`, `bind`, `with_config`, a configurable `init_chat_model`). A
             protocol of your own calls its own policy, so that None will do here.
         recommender: What finds the items, synchronous or not: a `Retriever`, or a `Recommender` of your own.
         protocol: `tagged`, `tools`, or an `AgentProtocol` of your own; by default the one that fits the policy.
@@ -106,7 +107,7 @@ def build_graph(
 
 
 def build_state_graph(
-    policy: CompletionPolicy | BaseChatModel | None,
+    policy: CompletionPolicy | Runnable[Any, Any] | None,
     recommender: AnyRecommender,
     *,
     protocol: Literal["tagged", "tools"] | AgentProtocol | None = None,
@@ -189,12 +190,13 @@ def make_protocol(
         sampling = SamplingConfig(temperature=config.temperature, top_p=config.top_p)
         prompts = prompts or _prompts(config.prompts or "trained")
         return TaggedProtocol(policy, sampling=sampling, guided=config.guided, prompts=prompts)
-    if isinstance(policy, BaseChatModel) and protocol in (None, "tools"):
+    if isinstance(policy, Runnable) and chat_models_in(policy) and protocol in (None, "tools"):
         prompts = prompts or _prompts(config.prompts or "instruct")
         return ToolsProtocol(policy, guided=config.guided, prompts=prompts)
     raise ConfigError(
         f"The protocol {protocol or 'for this policy'!r} does not go with a {type(policy).__name__}: `tagged` takes a "
-        "CompletionPolicy, `tools` a LangChain chat model. For another policy pass an AgentProtocol of your own."
+        "CompletionPolicy, `tools` a LangChain chat model, in its wrappers too. For another policy pass "
+        "an AgentProtocol of your own."
     )
 
 

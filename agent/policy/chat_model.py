@@ -1,7 +1,7 @@
 """A LangChain chat model on an OpenAI-compatible server, for the tools protocol."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import SecretStr
 
@@ -80,13 +80,18 @@ def adjust_chat_model(
 ) -> "BaseChatModel":
     """Copy a chat model with another model of its provider, or other sampling; None changes nothing.
 
+    One whose class is chosen by configuration (`init_chat_model`) is configured so, as far as its `configurable_fields`
+    allow.
+
     Raises:
         ConfigError: this class of chat models has no such field.
     """
-    fields = type(model).model_fields
+    fields = getattr(type(model), "model_fields", {})
     name = "model_name" if "model_name" in fields else "model"
     named = {name: model_name, "temperature": temperature, "top_p": top_p}
     update = {field: value for field, value in named.items() if value is not None}
+    if not fields:
+        return cast("BaseChatModel", model.with_config({"configurable": update}))
     if missing := [field for field in update if field not in fields]:
         raise ConfigError(
             f"A {type(model).__name__} has no field {missing[0]!r}, so that a request cannot set it. Leave it out, "

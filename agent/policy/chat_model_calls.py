@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from threading import Lock
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
@@ -40,10 +39,13 @@ class ChatModelCalls:
     that serves every loop.
     """
 
-    def __init__(self, model: BaseChatModel) -> None:
-        self._model = model
-        self._serves_every_loop = isinstance(getattr(model, "http_async_client", None), LoopClient)
-        retries = getattr(model, "max_retries", None)
+    def __init__(self, models: Sequence[Any]) -> None:
+        """Take the chat models of a policy: one, or several in wrappers, the first choice first."""
+        self._kinds = {type(model) for model in models}
+        self._serves_every_loop = all(
+            isinstance(getattr(model, "http_async_client", None), LoopClient) for model in models
+        )
+        retries = getattr(models[0], "max_retries", None)
         self._retries = retries if isinstance(retries, int) else DEFAULT_RETRIES
         self._is_bound_elsewhere = False
         self._process: int | None = None
@@ -74,7 +76,7 @@ class ChatModelCalls:
         if self._serves_every_loop:
             return await bound.ainvoke(list(messages))
         self._check_process()
-        if not self._is_bound_elsewhere and _is_home(type(self._model), asyncio.get_running_loop()):
+        if not self._is_bound_elsewhere and _is_home(self._kinds, asyncio.get_running_loop()):
             try:
                 return await bound.ainvoke(list(messages))
             except Exception as error:
@@ -90,8 +92,9 @@ class ChatModelCalls:
         if self._process is None:
             self._process = os.getpid()
         if self._process != os.getpid():
+            names = " or ".join(sorted(kind.__name__ for kind in self._kinds))
             raise ConfigError(
-                f"A {type(self._model).__name__} was called before this process was forked, and its open connections "
+                f"A {names} was called before this process was forked, and its open connections "
                 "are the parent's too, so that answers could reach the wrong process. Build the model and the graph "
                 "after the fork (gunicorn's post_fork, Celery's worker_process_init), or use make_chat_model."
             )
@@ -101,12 +104,12 @@ _homes: WeakKeyDictionary[type, ReferenceType[asyncio.AbstractEventLoop]] = Weak
 _lock = Lock()
 
 
-def _is_home(kind: type, loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a loop is the first that calls models of a class; the loop of synchronous calls is not one."""
+def _is_home(kinds: Iterable[type], loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop is the first that calls models of these classes; the loop of synchronous calls is not one."""
     if is_for_blocking_calls(loop):
         return False
     with _lock:
-        return _homes.setdefault(kind, ref(loop))() is loop
+        return {_homes.setdefault(kind, ref(loop))() for kind in kinds} == {loop}
 
 
 def _is_of_another_loop(error: BaseException | None) -> bool:

@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
 from deeprec.agent.policy.chat_model_failures import http_status
+from deeprec.agent.policy.wrapped_chat_models import WrappedChatModel
 
 _log = logging.getLogger(__name__)
 _REFUSALS = frozenset({400, 404, 405, 422, 501})
@@ -24,7 +25,7 @@ class ToolOffers:
     A server that refuses the first request with `tool_choice` gets it again without, and no later one has it.
     """
 
-    def __init__(self, model: BaseChatModel) -> None:
+    def __init__(self, model: BaseChatModel | WrappedChatModel) -> None:
         self._model = model
         self._can_require: bool | None = None
 

@@ -33,6 +33,7 @@ from deeprec.agent.policy.chat_model import adjust_chat_model
 from deeprec.agent.policy.chat_model_calls import ChatModelCalls
 from deeprec.agent.policy.chat_model_failures import is_outage
 from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
+from deeprec.agent.policy.wrapped_chat_models import WrappedChatModel, as_chat_model, change_chat_models, chat_models_in
 from deeprec.agent.protocols.finish_reasons import finish_reason_of
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_messages import (
@@ -49,6 +50,7 @@ from deeprec.agent.protocols.tool_offers import ToolOffers
 from deeprec.agent.protocols.turn import Allowance, Briefing, ContextFullError, Conversation, PolicyLineage, Turn
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.agent.traces.store.codec import storable
+from deeprec.trm_tool import ConfigError
 
 
 class ToolsProtocol:
@@ -62,24 +64,28 @@ class ToolsProtocol:
     name = "tools"
     version = "1"
 
-    def __init__(self, model: BaseChatModel, *, guided: bool = False, prompts: Prompts | None = None) -> None:
+    def __init__(self, model: Runnable[Any, Any], *, guided: bool = False, prompts: Prompts | None = None) -> None:
         """Make the protocol of a chat model.
 
         Args:
-            model: Any LangChain chat model that can call tools.
+            model: Any LangChain chat model that can call tools, in LangChain's wrappers too (`with_fallbacks`,
+                `with_retry`, `bind`, `with_config`, configurable fields).
             guided: Whether the server holds the model to the format.
             prompts: The texts that the model is shown; the default ones without it.
         """
-        self._calls = ChatModelCalls(model)
+        self._calls = ChatModelCalls(chat_models_in(model))
         self._prompts = prompts or Prompts()
         self.guided = guided
         self.prompt_version = self._prompts.version
-        self._use(model)
+        self._use(as_chat_model(model))
 
-    def _use(self, model: BaseChatModel) -> None:
-        self._model, self._offers = model, ToolOffers(model)
+    def _use(self, model: BaseChatModel | WrappedChatModel) -> None:
+        self._models, self._model, self._offers = chat_models_in(model), model, ToolOffers(model)
         retrieve, recommend = make_tools(self._prompts)
-        self._settable = {"max_tokens", "seed"} & set(type(model).model_fields)
+        # A setting that one of the models does not know would be sent to all of them.
+        self._settable = {"max_tokens", "seed"}.intersection(
+            *(getattr(kind, "model_fields", ()) for kind in map(type, self._models))
+        )
         self._both = model if self.guided else model.bind_tools([retrieve, recommend])
         self._list_only = model if self.guided else model.bind_tools([recommend])
 
@@ -87,17 +93,27 @@ class ToolsProtocol:
         self, *, model: str | None = None, temperature: float | None = None, top_p: float | None = None
     ) -> ToolsProtocol:
         """Make the same protocol with another model of the provider, or other sampling, over the same connections."""
+        if model is not None and len(self._models) > 1:
+            raise ConfigError(
+                f"A request names the model {model[:80]!r}, and the policy has {len(self._models)} with fallbacks. "
+                "Leave it out, or build the graph with one chat model."
+            )
         other = copy.copy(self)
-        other._use(adjust_chat_model(self._model, model_name=model, temperature=temperature, top_p=top_p))
+        other._use(
+            change_chat_models(
+                self._model,
+                lambda each: adjust_chat_model(each, model_name=model, temperature=temperature, top_p=top_p),
+            )
+        )
         return other
 
     def lineage(self) -> PolicyLineage:
         """The policy's part of a run's lineage."""
-        model = self._model
-        name = getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
+        model = self._models[0]
+        name = " | ".join(_name_of(model) for model in self._models)
         known = ("temperature", "top_p", "max_tokens", "seed")
         sampling = {key: getattr(model, key) for key in known if getattr(model, key, None) is not None}
-        return {"policy_model": str(name), "sampling": sampling}
+        return {"policy_model": name, "sampling": sampling}
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation."""
@@ -272,6 +288,10 @@ class ToolsProtocol:
         if not isinstance(answer, AIMessage):
             raise PolicyUnavailableError(f"The chat model answered with {type(answer).__name__}, not an AIMessage.")
         return answer, _ms_since(started)
+
+
+def _name_of(model: Any) -> str:
+    return str(getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__)
 
 
 def _ms_since(started: float) -> float:

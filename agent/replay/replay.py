@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
 from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent.graph.build import build_graph, make_protocol
@@ -61,7 +61,7 @@ async def fork_run(
     *,
     turn: int,
     preference: str,
-    policy: CompletionPolicy | BaseChatModel | None,
+    policy: CompletionPolicy | Runnable[Any, Any] | None,
     retriever: AnyRecommender,
     protocol: AgentProtocol | None = None,
     prompts: Prompts | None = None,
@@ -114,7 +114,7 @@ async def replay_run(
     store: TraceStore,
     run_id: UUID | str,
     *,
-    policy: CompletionPolicy | BaseChatModel | None,
+    policy: CompletionPolicy | Runnable[Any, Any] | None,
     retriever: AnyRecommender,
     protocol: AgentProtocol | None = None,
     prompts: Prompts | None = None,
@@ -152,7 +152,7 @@ class _Again:
 
 async def _live_protocol(
     trace: RunTrace,
-    policy: CompletionPolicy | BaseChatModel | None,
+    policy: CompletionPolicy | Runnable[Any, Any] | None,
     protocol: AgentProtocol | None,
     prompts: Prompts | None,
     allow_other_model: bool,
@@ -165,7 +165,7 @@ async def _live_protocol(
         await policy.connect()  # its lineage names the model only then
     made = make_protocol(policy, protocol, config, prompts)
     sampling = {name: settings[name] for name in ("temperature", "top_p") if name in settings}
-    if isinstance(policy, BaseChatModel) and isinstance(made, AdjustableProtocol) and (model or sampling):
+    if isinstance(policy, Runnable) and isinstance(made, AdjustableProtocol) and (model or sampling):
         return made.adjusted(model=model, **sampling)
     return made
 
