@@ -166,7 +166,10 @@ def redact(
     user: Annotated[str, typer.Option(help="The person: the user id of their runs.")],
     tenant: Annotated[
         str | None,
-        typer.Option(help="Only in runs of this tenant: elsewhere the same id may be another person's."),
+        typer.Option(
+            help="Only in runs of this tenant: elsewhere the same id may be another person's.",
+            show_default="the runs of every tenant",
+        ),
     ] = None,
     yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
@@ -184,6 +187,8 @@ def redact(
         )
     else:
         text = f"Redacted {which} with {report.turns} turns."
+    if report.tenants and tenant is None:
+        text += " Without --tenant this covers the runs of every tenant."
     remains = report.reclaimed is not None and not report.reclaimed.done
     if report.reclaimed is not None:
         text += f"\nOld bytes were removed from the database's files by {report.reclaimed.how}."

@@ -102,9 +102,12 @@ def test_the_runs_of_a_tenant_are_listed_exported_redacted_and_pruned(call: Call
     call("export", "--format", "jsonl", "-o", path.with_name("books.jsonl"), "--tenant", "books")
     [line] = path.with_name("books.jsonl").read_text().splitlines()[1:-1]
     assert json.loads(line)["run"]["tenant"] == "books"
-    assert "Would redact 3 runs (tenants: books, films) with 9 turns." in call("redact", "--user", "ann")[1]
+    _, out, _ = call("redact", "--user", "ann")
+    assert "Would redact 3 runs (tenants: books, films) with 9 turns." in out
+    assert "covers the runs of every tenant" in out
+    assert "every tenant" in call("redact", "--help")[1]
     _, out, _ = call("redact", "--user", "ann", "--tenant", "books", "--yes")
-    assert out.startswith("Redacted 1 run (tenants: books) with 3 turns.")
+    assert out.startswith("Redacted 1 run (tenants: books) with 3 turns.\n")
     assert "Deleted 1 run," in call("prune", "--tenant", "films", "--yes")[1]
     with TraceStore(path) as store:
         left = {(trace.run.tenant, trace.run.user_id) for trace in store.traces()}
