@@ -19,6 +19,7 @@ from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState, Candidate, Lineage, RunRequest
 from deeprec.agent.graph.step_inputs import digest
 from deeprec.agent.protocols.turn import read_preference
+from deeprec.agent.traces.records import RunOutcome
 from deeprec.agent.traces.store.recorder import Recorder
 from deeprec.trm_tool import AnyRecommender, ConfigError
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
@@ -91,8 +92,13 @@ class Forks:
             update = await self._prepare(asked, task)
             if state["turn_count"]:
                 update = await self._going_on(state, update)
-        _log.info("Run %s goes on as %s: edited are %s.", _parent(state), update["run_id"], ", ".join(names))
-        await self._copy_steps(UUID(_parent(state)), UUID(update["run_id"]), state)
+        parent, child = UUID(_parent(state)), UUID(update["run_id"])
+        _log.info("Run %s goes on as %s: edited are %s.", parent, child, ", ".join(names))
+        await self._copy_steps(parent, child, state)
+        # A parent that has ended keeps its ending; one that has not is no longer awaited by anybody.
+        cause = f"It was edited ({', '.join(names)}) and goes on as run {child}."
+        spent_ms = state["request"]["spent_ms"]
+        await self._recorder.finish_run(parent, RunOutcome(status="aborted", detail=cause, latency_ms=spent_ms))
         return update
 
     async def _going_on(self, state: AgentState, update: AgentState) -> AgentState:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
@@ -228,6 +228,11 @@ class _ForkRecorder(SqlRecorder):
     async def start_run(self, record: RunRecord) -> None:
         """Open the child."""
         await asyncio.to_thread(self._start, record)
+
+    async def load_turn(self, run_id: UUID, position: int) -> TurnRecord | None:
+        """A stored turn, whatever was read before it: `_last_from_trace` compares that, and says what differs."""
+        turn = await super().load_turn(run_id, position)
+        return None if turn is None else replace(turn, inputs=None)
 
     def _start(self, record: RunRecord) -> None:
         self._fork_store.start_run(record)

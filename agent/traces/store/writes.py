@@ -148,7 +148,8 @@ def write_retrieval(connection: Connection, run_id: UUID, retrieval: RetrievalRe
 def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: datetime) -> None:
     """Close a run. One whose steps have a gap is marked incomplete.
 
-    An aborted run may be closed again: it has gone on. (Earlier versions closed one as `fallback` without a list.)
+    An aborted run may be closed again: it has gone on. (Earlier versions closed one as `fallback` without a list.) A
+    run that has ended keeps its ending where a repetition of its steps is aborted.
     """
     _refuse_redacted(connection, run_id)
     ending: dict[str, Any] = {
@@ -171,6 +172,8 @@ def finish_run(connection: Connection, run_id: UUID, outcome: RunOutcome, now: d
     status = connection.scalar(select(Run.status).where(Run.run_id == run_id))
     if status is None:
         raise RunNotFoundError(f"There is no run {run_id} to finish.")
+    if outcome.status == "aborted":
+        return
     line = Recommendation
     written = connection.execute(select(line.listing, line.rank, line.item_id).where(line.run_id == run_id))
     stored = {tuple(row) for row in written}

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 
 from deeprec.agent import (
     AgentConfig,
@@ -79,6 +80,14 @@ async def test_time_travel_without_edits_reuses_every_step(agent: Agent, node: s
     assert (output["run_id"], agent.calls) == (str(run.run.run_id), 0)
     assert agent.store.run(run.run.run_id) == run
     assert len(agent.store.runs()) == 1
+
+
+async def test_a_run_that_has_ended_stays_so_where_its_repetition_is_aborted(agent: Agent) -> None:
+    run = await agent.run()
+    at = await agent.before("retrieve")
+    with pytest.raises(GraphRecursionError):
+        await agent.graph.ainvoke(None, {**at, "recursion_limit": 1}, durability="sync")
+    assert agent.store.run(run.run.run_id) == run
 
 
 async def test_an_edited_preference_is_what_is_retrieved_with(agent: Agent) -> None:
@@ -180,6 +189,9 @@ async def test_a_persons_edit_at_an_interrupt_is_marked_and_never_trained_on(age
     )
     with pytest.raises(RolloutError, match="written by a person, not by the policy: preference"):
         rollout_from_run(fork)
+    parent = agent.store.run(halted["run_id"])
+    assert (parent.status, parent.incomplete) == ("aborted", False)  # nobody waits for it, no redaction either
+    assert parent.detail == f"It was edited (preference) and goes on as run {fork.run.run_id}."
     with pytest.raises(TraceStoreError, match=r"edited at a checkpoint \(preference\).*Choose its parent"):
         await replay_run(agent.store, fork.run.run_id, policy=agent.policy, retriever=agent.retriever)
 

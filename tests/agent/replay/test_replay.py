@@ -26,7 +26,7 @@ from deeprec.agent import (
 )
 from deeprec.agent.traces import TurnRecord
 from deeprec.training import RolloutError, rollout_from_run
-from deeprec.trm_tool import ConfigError, Retriever
+from deeprec.trm_tool import Catalogue, ConfigError, Retriever
 from tests.model_scripts import LIST, SEARCH, tool_call
 from tests.tiny_server import MODEL, TinyServer, encode
 
@@ -381,6 +381,21 @@ async def test_another_recommender_and_another_prompt_are_refused(
     with pytest.raises(ConfigError, match="does not come out as it was logged"):
         await fork_run(store, original.run.run_id, retriever=retriever, **fork)
     assert [run.run_id for run in store.runs()] == [original.run.run_id]  # no half of a child stays behind
+
+
+async def test_other_titles_are_refused_and_no_half_of_a_child_stays(
+    server: TinyServer,
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    store: TraceStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.script = [SEARCH.format("comedy"), SEARCH.format("drama"), LIST.format("2\n1")]
+    original = await logged(policy, retriever, store, FREE)
+    monkeypatch.setattr(Catalogue, "summary", lambda *_: "Another title")
+    with pytest.raises(ConfigError, match="does not come out as it was logged"):
+        await fork_run(store, original.run.run_id, turn=1, preference="quiet films", policy=policy, retriever=retriever)
+    assert [run.run_id for run in store.runs()] == [original.run.run_id]
 
 
 async def test_a_server_that_fails_after_the_fork_leaves_a_child_that_fell_back(
