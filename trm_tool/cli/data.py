@@ -1,16 +1,14 @@
 """`deeprec data`: import, check and generate data to train on."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from deeprec.trm_tool.cli.option_groups import SettingsOf, option_groups
+from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
     MAX_SEED,
     AttributeOption,
@@ -18,13 +16,13 @@ from deeprec.trm_tool.cli.options import (
     ColumnOption,
     ColumnOptions,
     JsonOption,
+    print_json,
     split_names,
 )
+from deeprec.trm_tool.cli.requests import check_requests_file, import_requests_command, make_requests_command
 from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.importers.detection import Format
 from deeprec.trm_tool.data.importers.formats.csv_rows import Quotes
-from deeprec.trm_tool.data.made_requests.config import MadeRequestConfig
-from deeprec.trm_tool.data.requests.importers.importing import RequestFormat
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.text import plain
 
@@ -176,7 +174,7 @@ def import_command(
             joins=[ItemJoin.parse(each) for each in join or ()],
         )
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         show_import(report, Console(highlight=False))
 
@@ -197,13 +195,22 @@ def check_command(
     from deeprec.trm_tool.data.reports import show_check
 
     if folder.is_file():
-        _check_requests(folder, catalogue, columns.drop_bad_rows, as_json)
+        if columns.dropped_rows is not None:
+            raise ConfigError(
+                f"--dropped-rows goes with a folder of atomic files, and {folder} is a file. Leave it out."
+            )
+        check_requests_file(folder, catalogue, columns.drop_bad_rows, as_json)
         return
     if catalogue is not None and folder.is_dir():
         raise ConfigError(f"--catalogue goes with a file of requests, and {folder} is a folder. Leave it out.")
-    report = check_data(folder, columns=columns.names(), drop_bad_rows=columns.drop_bad_rows)
+    report = check_data(
+        folder,
+        columns=columns.names(),
+        drop_bad_rows=columns.drop_bad_rows,
+        dropped_rows=columns.dropped_file(),
+    )
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         show_check(report, Console(highlight=False), plots=plots)
     if not report.trainable:
@@ -226,7 +233,7 @@ def generate_shop_command(
 
     report = generate_shop(out, ShopConfig(seed=seed, products=products, people=people))
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
         return
     console = Console(highlight=False)
     console.print(
@@ -242,131 +249,5 @@ def generate_shop_command(
     console.print(Text(f"Train on it: deeprec trm train --data {quote(report.out)} --out ARTIFACT"), soft_wrap=True)
 
 
-@app.command("import-requests")
-def import_requests_command(
-    source: Annotated[
-        Path, typer.Argument(help="Dialogues of ReDial, or a log of a shop: CSV, Parquet or JSON lines.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="File to write: .jsonl, .jsonl.gz or .parquet.")],
-    catalogue: CatalogueOption = None,
-    data_format: Annotated[
-        RequestFormat | None,
-        typer.Option("--format", help="What the file is.", show_default="found by its first line"),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="ROLE=NAME, again for each column of a log that is not found: conversation, turn, time, person, "
-            "message, targets, shown, chosen, history, where, sender."
-        ),
-    ] = None,
-    interactions: Annotated[
-        Path | None,
-        typer.Option(help="A folder of RecBole atomic files: what people of a log had before is in the histories too."),
-    ] = None,
-    last_message: Annotated[
-        bool, typer.Option("--last-message", help="The message of a log is what was written last, as in a search box.")
-    ] = False,
-    delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV; otherwise found in the header.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of the file; otherwise UTF-8.")] = None,
-    links: Annotated[
-        Path | None,
-        typer.Option(help="links.csv of MovieLens.", show_default="the one in the catalogue's folder"),
-    ] = None,
-    films: Annotated[
-        Path | None,
-        typer.Option(help="Names and IMDb ids of ReDial's films.", show_default="id2info.json beside the dialogues"),
-    ] = None,
-    names: Annotated[bool, typer.Option(help="Keep the names of films in the words of a dialogue.")] = True,
-    drop_bad_rows: Annotated[
-        bool, typer.Option("--drop-bad-rows", help="Leave out and count rows that cannot be used.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a file of requests: what people asked in their own words, and what they took.
-
-    In dialogues of ReDial, a turn becomes a request where a film is recommended that nobody named before. In a log, the
-    rows of one message become one; what the person took before is the history. Counts say what was left out and why.
-    """
-    from deeprec.trm_tool.data.reports import reading_bar
-    from deeprec.trm_tool.data.requests.importers.importing import DialogueOptions, import_requests
-    from deeprec.trm_tool.data.requests.importers.log_columns import LogOptions
-    from deeprec.trm_tool.data.requests.reports import show_request_import
-
-    with reading_bar(Console(stderr=True, quiet=as_json)) as on_progress:
-        report = import_requests(
-            source,
-            out,
-            catalogue=catalogue,
-            data_format=data_format,
-            log=LogOptions(columns=_columns(column), delimiter=delimiter, encoding=encoding, last_message=last_message),
-            interactions=interactions,
-            dialogues=DialogueOptions(links=links, films=films, keep_names=names),
-            drop_bad_rows=drop_bad_rows,
-            on_progress=on_progress,
-        )
-    if as_json:
-        _print_json(report.to_dict())
-    else:
-        show_request_import(report, catalogue, Console(highlight=False))
-
-
-def _columns(named: Sequence[str] | None) -> dict[str, str]:
-    """Role -> column, of options such as `message=query`."""
-    columns: dict[str, str] = {}
-    for each in named or ():
-        role, equals, name = each.partition("=")
-        if not equals or not name or role in columns:
-            raise ConfigError(f"--column {each[:60]} is not ROLE=NAME, or names a role again. Try message=query.")
-        columns[role] = name
-    return columns
-
-
-@app.command("make-requests")
-@option_groups
-def make_requests_command(
-    folder: Annotated[Path, typer.Argument(help="A folder of RecBole atomic files, with attributes of items.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write: .jsonl, .jsonl.gz or .parquet.")],
-    settings: Annotated[dict[str, Any], SettingsOf(MadeRequestConfig)],
-    columns: ColumnOptions = ColumnOptions(),
-    as_json: JsonOption = False,
-) -> None:
-    """Make requests from attributes of what people took next: for training, and for tests in other words.
-
-    Nobody wrote these messages: they are labelled as made in the file and in every report. No message names its target.
-    """
-    from deeprec.trm_tool.data.atomic_files import read_atomic_files
-    from deeprec.trm_tool.data.made_requests.request_maker import RequestMaker
-    from deeprec.trm_tool.data.requests.request_file import check_request_file, write_requests
-
-    config = MadeRequestConfig(**settings)
-    check_request_file(out)
-    dataset = read_atomic_files(folder, columns=columns.names(), drop_bad_rows=columns.drop_bad_rows)
-    making = RequestMaker(dataset, config)
-    count = write_requests(out, making.make(), catalogue=dataset.catalogue)
-    if as_json:
-        _print_json({"out": str(out), "made": count, "left_out": dict(making.left_out)})
-        return
-    console = Console(highlight=False)
-    left_out = "".join(f"; {number} left out: {reason}" for reason, number in making.left_out.most_common())
-    console.print(Text(f"Wrote {out}: {count} MADE requests in {config.words} words{left_out}."), soft_wrap=True)
-    for message in making.examples:
-        console.print(Text(f"  {plain(message, 200)}"), soft_wrap=True)
-
-
-def _check_requests(file: Path, catalogue: Path | None, drop_bad_rows: bool, as_json: bool) -> None:
-    from deeprec.trm_tool.data.catalogue_folder import read_catalogue
-    from deeprec.trm_tool.data.requests.check import check_requests
-    from deeprec.trm_tool.data.requests.reports import show_requests
-
-    report = check_requests(file, catalogue=None if catalogue is None else read_catalogue(catalogue))
-    if as_json:
-        _print_json(report.to_dict())
-    else:
-        show_requests(report, Console(highlight=False))
-    if report.problems and not drop_bad_rows:
-        raise DataError(f"{report.problems[0].first} Correct it, or leave such rows out with --drop-bad-rows.")
-
-
-def _print_json(report: dict[str, Any]) -> None:
-    print(json.dumps(report, indent=2, allow_nan=False))
+app.command("import-requests")(import_requests_command)
+app.command("make-requests")(make_requests_command)

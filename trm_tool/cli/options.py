@@ -1,5 +1,6 @@
 """Options that several commands share: the interaction data and its columns, and the range of a seed."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,19 @@ MAX_SEED = 2**32 - 1
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DropBadRows = Annotated[
-    bool, typer.Option("--drop-bad-rows", help="Leave out repeats, unknown items and users below 3 interactions.")
+    bool,
+    typer.Option(
+        "--drop-bad-rows",
+        help="Leave out rows that cannot be read or used, repeats, unknown items, and users below 3 interactions.",
+    ),
+]
+DroppedRows = Annotated[
+    Path | None,
+    typer.Option(
+        "--dropped-rows",
+        help="File for what --drop-bad-rows leaves out: file, line, kind and reason, separated by tabs.",
+        show_default="none; beside the artifact for training",
+    ),
 ]
 ColumnOption = Annotated[
     str | None, typer.Option(help="The name of this column.", show_default="found by the usual names")
@@ -47,6 +60,7 @@ class ColumnOptions:
     """How a folder of RecBole atomic files is read."""
 
     drop_bad_rows: DropBadRows = False
+    dropped_rows: DroppedRows = None
     user_column: ColumnOption = None
     item_column: ColumnOption = None
     time_column: ColumnOption = None
@@ -68,16 +82,33 @@ class ColumnOptions:
             kinds=parse_kinds(self.attribute or ()),
         )
 
-    def read(self, folder: Path | None) -> "Dataset":
-        """Read a folder of RecBole atomic files; None reads the embedded ml-100k.
+    def dropped_file(self, default: Path | None = None) -> Path | None:
+        """The file for the rows that are left out, `default` where none was named.
 
         Raises:
-            ConfigError: the embedded data is not installed.
+            ConfigError: a file was named, and no rows are to be left out.
+        """
+        if self.dropped_rows is not None and not self.drop_bad_rows:
+            raise ConfigError("--dropped-rows was given without --drop-bad-rows, so no rows are left out. Give both.")
+        return self.dropped_rows or (default if self.drop_bad_rows else None)
+
+    def read(self, folder: Path | None, dropped_rows: Path | None = None) -> "Dataset":
+        """Read a folder of RecBole atomic files; None reads the embedded ml-100k.
+
+        `dropped_rows` is the file for the rows that are left out, where the user named none.
+
+        Raises:
+            ConfigError: the embedded data is not installed, or the file of dropped rows cannot be written.
             DataError: as `read_atomic_files`.
         """
         from deeprec.trm_tool.data.atomic_files import embedded_ml100k, read_atomic_files
 
-        return read_atomic_files(folder or embedded_ml100k(), columns=self.names(), drop_bad_rows=self.drop_bad_rows)
+        return read_atomic_files(
+            folder or embedded_ml100k(),
+            columns=self.names(),
+            drop_bad_rows=self.drop_bad_rows,
+            dropped_rows=self.dropped_file(dropped_rows),
+        )
 
 
 DataOption = Annotated[
@@ -119,3 +150,8 @@ def read_where(where: str | None) -> dict[str, Any] | None:
     if not isinstance(conditions, dict):
         raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")
     return conditions
+
+
+def print_json(report: dict[str, Any]) -> None:
+    """Print a report for machines."""
+    print(json.dumps(report, indent=2, allow_nan=False))

@@ -73,10 +73,13 @@ def train(
     from deeprec.trm_tool.trm.training.train import DEFAULT_EPOCHS, train_trm
     from deeprec.trm_tool.trm.training.written_preferences import collect_training_texts
 
-    dataset = columns.read(data)
+    dropped = columns.dropped_file(out.resolve().with_name(f"{out.resolve().name}.dropped_rows.tsv"))
+    dataset = columns.read(data, dropped)
     notes = Console(stderr=True, quiet=as_json)
     for line in _described(dataset):
         notes.print(Text(line))
+    if dataset.dropped:
+        notes.print(Text(f"Each of these is in {dropped} with its line and the reason."), soft_wrap=True)
     if preferences is not None:
         used = collect_training_texts(dataset, holdout + without_last, read_preference_file(preferences))
         notes.print(Text(f"Training on {used}."), soft_wrap=True)

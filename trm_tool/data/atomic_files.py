@@ -1,14 +1,15 @@
 """A strict reader of RecBole's atomic files: rows that cannot be used are named by file and line, never repaired."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from deeprec.trm_tool.catalogue.catalogue import AttributeKind, AttributeValue, Catalogue, Item, encoder_text
-from deeprec.trm_tool.data.atomic_rows import AtomicFile, BadRows, SeenLines
+from deeprec.trm_tool.data.atomic_rows import NO_ROWS, AtomicFile, BadGroup, OnBad, SeenLines, refuse
 from deeprec.trm_tool.data.column_kinds import check_kinds, column_kind, remembered_kinds
 from deeprec.trm_tool.data.columns import (
     Column,
@@ -23,10 +24,11 @@ from deeprec.trm_tool.data.columns import (
 from deeprec.trm_tool.data.dataset import MIN_INTERACTIONS, Dataset
 from deeprec.trm_tool.data.dates import find_order, iso_day
 from deeprec.trm_tool.data.folder import MARK, is_timeless
+from deeprec.trm_tool.data.importers.lines import BadRows, logged_rows
 from deeprec.trm_tool.errors import ConfigError, DataError
 
-_DROP = "or leave such rows out with --drop-bad-rows"
 DETECT = ColumnNames()
+_TIME_REMEDY = "Put seconds since 1970 or name another column with --time-column"
 _LAYOUT = "a folder with one NAME.inter and one NAME.item, tab-separated, with a header such as user_id:token"
 
 
@@ -48,27 +50,39 @@ def embedded_ml100k() -> Path:
     return folder
 
 
-def read_atomic_files(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bool = False) -> Dataset:
+def read_atomic_files(
+    folder: Path,
+    *,
+    columns: ColumnNames = DETECT,
+    drop_bad_rows: bool = False,
+    dropped_rows: Path | None = None,
+) -> Dataset:
     """Read a folder of RecBole atomic files: one `.inter` (user, item, time) and one `.item` (id, any fields).
 
     Args:
         folder: As RecBole lays it out; UTF-8.
         columns: Names of columns; those left out are found by name and content.
-        drop_bad_rows: Leave out repeated rows, repeated items (the first stays), interactions with items that the item
-            file lacks, and users with fewer than three interactions, and count them in `Dataset.dropped`.
+        drop_bad_rows: Leave out rows that cannot be read, rows without an id or a finite time stamp, repeated rows,
+            repeated items (the first stays), interactions with items that the item file lacks, and users with fewer
+            than three interactions, and count them in `Dataset.dropped`. A value of an item that should be a number
+            and is none is left empty and counted; the item stays.
+        dropped_rows: File for what is left out: tab-separated file, line, kind and reason; a user with too few
+            interactions stands there with the first line. It is written only where something is left out.
 
     Raises:
+        ConfigError: `dropped_rows` cannot be written.
         DataError: one line that names the file, the line, what was seen and what to do.
     """
     interactions, items = find_files(Path(folder))
-    dropped: Counter[str] = Counter()
-    if items is None:
-        check_kinds((), columns, interactions.name)
-        catalogue = _ids_alone(interactions, columns)
-    else:
-        catalogue = _read_catalogue(items, columns, dropped if drop_bad_rows else None)
-    item_file = interactions.name if items is None else items.name
-    dataset = _read_interactions(interactions, item_file, catalogue, columns, dropped, drop_bad_rows)
+    bad = BadRows(drop=drop_bad_rows)
+    with nullcontext() if dropped_rows is None else logged_rows(bad, dropped_rows):
+        if items is None:
+            check_kinds((), columns, interactions.name)
+            catalogue = _ids_alone(interactions, columns, BadRows(drop=drop_bad_rows))  # they are counted below
+        else:
+            catalogue = _read_catalogue(items, columns, bad)
+        item_file = interactions.name if items is None else items.name
+        dataset = _read_interactions(interactions, item_file, catalogue, columns, bad)
     name = dataset.name + (" (its titles are ids)" if items is None else "")
     return replace(dataset, name=name + (" (in the order of its file, without times)" if is_timeless(folder) else ""))
 
@@ -101,36 +115,41 @@ def find_files(folder: Path) -> tuple[Path, Path | None]:
     return found[0], found[1]
 
 
-def _ids_alone(path: Path, names: ColumnNames) -> Catalogue:
+def _taken_by(bad: BadRows) -> OnBad:
+    """A function that passes rows which cannot be used to `bad`; a file without rows is always an error."""
+    return lambda kind, *row: refuse(kind, *row) if kind == NO_ROWS else bad.add(kind, *row)
+
+
+def _ids_alone(path: Path, names: ColumnNames, bad: BadRows) -> Catalogue:
     """The items of the interactions, with their ids as titles, in the order in which they occur."""
-    rows = AtomicFile(path)
+    rows = AtomicFile(path, _taken_by(bad))
     _, item_at, _ = choose_event(rows.columns, names, rows.name)
     ids = dict.fromkeys(fields[item_at].strip() for _, _, fields in rows)
     return Catalogue((Item(id=item_id, title=item_id, text=item_id) for item_id in ids if item_id), {})
 
 
-def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None) -> Catalogue:
-    rows = AtomicFile(path)
+def _read_catalogue(path: Path, names: ColumnNames, bad: BadRows) -> Catalogue:
+    rows = AtomicFile(path, _taken_by(bad))
     columns = rows.columns
     id_at, title_at = choose_item(columns, names, rows.name)
     check_kinds([column.name for column in columns], names, rows.name)
     remembered = remembered_kinds(path.with_name(MARK))
-    repeated = BadRows("duplicate_items", dropped)
+    repeated = BadGroup("duplicate_items", bad)
     lines: dict[str, int] = {}
     table: list[list[str]] = []
     for number, _, fields in rows:
         item_id = fields[id_at].strip()
         if not item_id:
-            raise DataError(f"{rows.name}:{number} has no item id. Give every item an id.")
+            bad.add("items_without_id", rows.name, number, "has no item id.", "Give every item an id")
+            continue
         if item_id in lines:
-            repeated.add(
-                f"{rows.name}:{number} repeats item {item_id[:80]!r} of line {lines[item_id]}{{more}}. "
-                f"Keep one, {_DROP}."
-            )
+            repeated.add(rows.name, number, f"repeats item {item_id[:80]!r} of line {lines[item_id]}", "Keep one")
             continue
         lines[item_id] = number
         table.append(fields)
     repeated.raise_if_any()
+    if not table:
+        raise DataError(f"{path} has no item left (dropped: {dict(bad.counts)}). Correct its rows.")
 
     numbers = list(lines.values())
     kinds: dict[str, AttributeKind] = {}
@@ -145,7 +164,7 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
             prose.append(at)
         elif kind != "ignore":
             kinds[column.name] = "category" if kind == "date" else kind
-            values[column.name] = parse_values(raw, column, kind, rows.name, numbers)
+            values[column.name] = parse_values(raw, column, kind, rows.name, numbers, bad)
     parsed = [{name: value for name in kinds if (value := values[name][row]) is not None} for row in range(len(table))]
     draft = Catalogue(
         (Item(id=item_id, title="", attributes=a) for item_id, a in zip(lines, parsed, strict=True)), kinds
@@ -159,15 +178,27 @@ def _read_catalogue(path: Path, names: ColumnNames, dropped: Counter[str] | None
 
 
 def parse_values(
-    raw: Sequence[str], column: Column, kind: ColumnKind, file: str, numbers: Sequence[int]
+    raw: Sequence[str],
+    column: Column,
+    kind: ColumnKind,
+    file: str,
+    numbers: Sequence[int],
+    bad: BadRows | None = None,
 ) -> list[AttributeValue | None]:
-    """Parse a column's values as attributes of a kind, None where a value is missing; `numbers` are their lines."""
+    """Parse a column's values as attributes of a kind, None where a value is missing; `numbers` are their lines.
+
+    `bad` takes values that are not a number, which are then missing; otherwise the first one is the error.
+    """
+    on_bad = refuse if bad is None else bad.add
     if kind == "number":
         for value, number in zip(raw, numbers, strict=True):
             if column.type == "float" and value and value.lower() != "nan" and not is_number(value):
-                raise DataError(
-                    f"{file}:{number} has {value[:80]!r} as {column.name}, which is declared float. "
-                    "Put a finite number, leave it empty, or declare the column token."
+                on_bad(
+                    "bad_values",
+                    file,
+                    number,
+                    f"has {value[:80]!r} as {column.name}, which is declared float.",
+                    "Put a finite number, leave it empty or declare the column token",
                 )
         return [float(value) if is_number(value) else None for value in raw]
     if kind == "category":
@@ -184,13 +215,10 @@ def parse_values(
     return [split_tags(value, separator) or None for value in raw]
 
 
-def _read_interactions(
-    path: Path, item_file: str, catalogue: Catalogue, names: ColumnNames, dropped: Counter[str], drop: bool
-) -> Dataset:
-    rows = AtomicFile(path)
+def _read_interactions(path: Path, item_file: str, catalogue: Catalogue, names: ColumnNames, bad: BadRows) -> Dataset:
+    rows = AtomicFile(path, _taken_by(bad))
     user_at, item_at, time_at = choose_event(rows.columns, names, rows.name)
-    counts = dropped if drop else None
-    repeated, unknown, short = (BadRows(kind, counts) for kind in ("duplicate_rows", "unknown_items", "short_users"))
+    repeated, unknown, short = (BadGroup(kind, bad) for kind in ("duplicate_rows", "unknown_items", "short_users"))
     seen = SeenLines()
     events: dict[str, list[tuple[float, str]]] = defaultdict(list)
     first_line: dict[str, int] = {}
@@ -198,19 +226,19 @@ def _read_interactions(
         user, item_id = fields[user_at].strip(), fields[item_at].strip()
         if not user or not item_id:
             role = "item" if user else "user"
-            raise DataError(f"{rows.name}:{number} has no {role} id. Fill in the {role} column.")
-        time = parse_time_stamp(fields[time_at], rows.name, number, rows.columns[time_at].name)
+            bad.add(f"rows_without_{role}", rows.name, number, f"has no {role} id.", f"Fill in the {role} column")
+            continue
+        time = finite_time(fields[time_at])
+        if time is None:
+            why = f"has {fields[time_at][:80]!r} as {rows.columns[time_at].name}, which is not a finite number."
+            bad.add("bad_times", rows.name, number, why, _TIME_REMEDY)
+            continue
         earlier = seen.first(line, number)
         if earlier is not None:
-            repeated.add(
-                f"{rows.name}:{number} repeats line {earlier}{{more}}: user {user[:80]!r}, item {item_id[:80]!r}. "
-                f"Remove the repeats, {_DROP}."
-            )
+            why = f"repeats line {earlier}: user {user[:80]!r}, item {item_id[:80]!r}"
+            repeated.add(rows.name, number, why, "Remove the repeats")
         elif item_id not in catalogue:
-            unknown.add(
-                f"{rows.name}:{number} names item {item_id[:80]!r}, which {item_file} lacks{{more}}. "
-                f"Add it there, {_DROP}."
-            )
+            unknown.add(rows.name, number, f"names item {item_id[:80]!r}, which {item_file} lacks", "Add it there")
         else:
             events[user].append((time, item_id))
             first_line.setdefault(user, number)
@@ -218,16 +246,14 @@ def _read_interactions(
     unknown.raise_if_any()
     for user, done in events.items():
         if len(done) < MIN_INTERACTIONS:
-            short.add(
-                f"{rows.name}:{first_line[user]} begins user {user[:80]!r}, who has {len(done)} interactions where "
-                f"{MIN_INTERACTIONS} are needed{{more}}. Remove such users, {_DROP}."
-            )
+            why = f"begins user {user[:80]!r}, who has {len(done)} interactions where {MIN_INTERACTIONS} are needed"
+            short.add(rows.name, first_line[user], why, "Remove such users")
     short.raise_if_any()
     kept = {user: sorted(done, key=lambda e: e[0]) for user, done in events.items() if len(done) >= MIN_INTERACTIONS}
     if not kept:
         raise DataError(
             f"{path} has no user left with {MIN_INTERACTIONS} interactions whose items are in {item_file} "
-            f"(dropped: {dict(dropped)}). Check that both files use the same item ids."
+            f"(dropped: {dict(bad.counts)}). Check that both files use the same item ids."
         )
     return Dataset(
         name=path.stem,
@@ -235,23 +261,27 @@ def _read_interactions(
         users=tuple(kept),
         sequences={user: tuple(item_id for _, item_id in done) for user, done in kept.items()},
         tied_targets=sum(done[-1][0] == done[-2][0] for done in kept.values()),
-        dropped=dict(dropped),
+        dropped=dict(bad.counts),
     )
 
 
-def parse_time_stamp(value: str, file: str, number: int, column: str) -> float:
-    """Parse a time stamp, exactly where it is a whole number; DataError names the line of one that is not finite."""
+def finite_time(value: str) -> float | None:
+    """Parse a time stamp, exactly where it is a whole number; None where it is not a finite number."""
     try:
-        time = int(value)  # exact, also for nanoseconds
+        return int(value)  # exact, also for nanoseconds
     except ValueError:
-        try:
-            time_or_nan = float(value)
-        except ValueError:
-            time_or_nan = math.nan
-        if not math.isfinite(time_or_nan):
-            raise DataError(
-                f"{file}:{number} has {value[:80]!r} as {column}, which is not a finite number. "
-                "Put seconds since 1970, or name another column with --time-column."
-            ) from None
-        return time_or_nan
+        pass
+    try:
+        time = float(value)
+    except ValueError:
+        return None
+    return time if math.isfinite(time) else None
+
+
+def parse_time_stamp(value: str, file: str, number: int, column: str) -> float:
+    """Parse a time stamp as `finite_time` does; DataError names the line of one that is not finite."""
+    time = finite_time(value)
+    if time is None:
+        why = f"has {value[:80]!r} as {column}, which is not a finite number."
+        refuse("bad_times", file, number, why, _TIME_REMEDY)
     return time

@@ -1,23 +1,25 @@
-"""Rows of an atomic file with their line numbers, the repeated ones, and counts of those that cannot be used."""
+"""Rows of an atomic file with their line numbers, the repeated ones, and those that cannot be used."""
 
 import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import NoReturn, TypeAlias, get_args
 
 from deeprec.trm_tool.data.columns import Column, ColumnType
+from deeprec.trm_tool.data.importers.lines import BadRows
 from deeprec.trm_tool.errors import DataError
 
-WRONG_WIDTH = "lines with a wrong number of fields"
-OnBad: TypeAlias = Callable[[str, str, str], None]
-"""Called with the kind of a row that cannot be used, file, line and content of it, and the remedy."""
+WRONG_WIDTH, NO_UTF8, NO_ROWS = "wrong_width", "not_utf8", "no_rows"
+"""Kinds of what cannot be read in any atomic file; the last one is no row that could be left out."""
+OnBad: TypeAlias = Callable[[str, str, int, str, str], None]
+"""Called with the kind of a row that cannot be used, its file and line, the reason as a sentence, and the remedy."""
 
 
-def refuse(kind: str, seen: str, remedy: str) -> None:
+def refuse(kind: str, file: str, line: int, why: str, remedy: str) -> NoReturn:
     """Raise DataError for a row that cannot be used."""
-    raise DataError(f"{seen}. {remedy}")
+    raise DataError(f"{file}:{line} {why} {remedy}.")
 
 
 class AtomicFile:
@@ -45,13 +47,13 @@ class AtomicFile:
                 continue
             self._on_bad(
                 WRONG_WIDTH,
-                f"{self.name}:{number} has {len(fields)} tab-separated fields where the header has {len(self.columns)}",
-                "Correct the line; remove tabs and line breaks inside fields.",
+                self.name,
+                number,
+                f"has {len(fields)} tab-separated fields where the header has {len(self.columns)}.",
+                "Correct the line (remove tabs and line breaks inside fields)",
             )
         if not self._rows:
-            self._on_bad(
-                "files without rows", f"{self.path} has a header and no rows", "Put one row a line under the header."
-            )
+            self._on_bad(NO_ROWS, self.name, 1, "has a header and no rows.", "Put one row a line under the header")
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         try:
@@ -67,9 +69,11 @@ class AtomicFile:
                         continue
                     self._rows += 1
                     (refuse if number == 1 else self._on_bad)(
-                        "lines that are not UTF-8",
-                        f"{self.name}:{number} is not UTF-8 (bytes {seen})",
-                        f"Convert the file, for example with `iconv -f latin1 -t utf-8 {self.name}`.",
+                        NO_UTF8,
+                        self.name,
+                        number,
+                        f"is not UTF-8 (bytes {seen}).",
+                        f"Convert the file, for example with `iconv -f latin1 -t utf-8 {self.name}`",
                     )
         except OSError as error:
             raise DataError(f"{self.path} cannot be read ({error.strerror}). Check its permissions.") from None
@@ -130,24 +134,28 @@ class SeenLines:
                 self._digests[slot], self._numbers[slot] = digest, number
 
 
-class BadRows:
-    """Rows of one kind that cannot be used: counted if they may be dropped; otherwise the first is the error."""
+class BadGroup:
+    """Rows of one kind that cannot be used: the first is the error, after the last one, with the number of others.
 
-    def __init__(self, kind: str, dropped: Counter[str] | None) -> None:
-        self.kind, self.dropped = kind, dropped
-        self.first: str | None = None
-        self.count = 0
+    Where such rows may be dropped, `bad` takes each of them at once.
+    """
 
-    def add(self, message: str) -> None:
-        """Store a row; `message` may hold "{more}", which becomes the number of further ones."""
-        self.count += 1
-        if self.dropped is not None:
-            self.dropped[self.kind] += 1
-        elif self.first is None:
-            self.first = message
+    def __init__(self, kind: str, bad: BadRows) -> None:
+        self._kind, self._bad = kind, bad
+        self._first: tuple[str, int, str, str] | None = None
+        self._count = 0
+
+    def add(self, file: str, line: int, why: str, remedy: str) -> None:
+        """Store a row; `why` has no full stop, as the number of further rows follows it."""
+        self._count += 1
+        if self._bad.drop:
+            self._bad.add(self._kind, file, line, f"{why}.")
+        elif self._first is None:
+            self._first = file, line, why, remedy
 
     def raise_if_any(self) -> None:
         """Raise DataError for the first row, unless such rows are dropped."""
-        if self.first is not None:
-            more = f" ({self.count - 1} more like it)" if self.count > 1 else ""
-            raise DataError(self.first.replace("{more}", more))
+        if self._first is not None:
+            file, line, why, remedy = self._first
+            more = f" ({self._count - 1} more like it)" if self._count > 1 else ""
+            self._bad.add(self._kind, file, line, f"{why}{more}.", remedy)

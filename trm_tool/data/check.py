@@ -16,6 +16,7 @@ from deeprec.trm_tool.data.column_kinds import ItemColumn, describe_columns
 from deeprec.trm_tool.data.columns import ColumnNames
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.data.folder import is_synthetic
+from deeprec.trm_tool.data.importers.time_units import in_one_unit
 from deeprec.trm_tool.data.problems import Findings, Problem, find_problems
 from deeprec.trm_tool.data.time_figures import TimeFigures, time_figures
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS
@@ -58,6 +59,8 @@ class Statistics:
     """`min`, `median`, `mean`, `90%`, `max` of the interactions of a person."""
     times: TimeFigures | None
     """None where the time stamps lie outside every calendar."""
+    mixed_units: dict[str, int]
+    """Unit -> time stamps, where the column has several units; then the order of time is wrong."""
     tied_pairs: int
     """Neighbours in a history that have the same time stamp."""
     tied_targets: int
@@ -120,13 +123,16 @@ class CheckReport:
         return asdict(self)
 
 
-def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bool = False) -> CheckReport:
+def check_data(
+    folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bool = False, dropped_rows: Path | None = None
+) -> CheckReport:
     """Check a folder of atomic files. Rows that cannot be used are reported, and none of them ends the check.
 
     Args:
         folder: As `read_atomic_files` takes it.
         columns: As `read_atomic_files` takes them.
         drop_bad_rows: Whether the training is meant to run with `--drop-bad-rows`.
+        dropped_rows: File for the rows that are left out then, as `read_atomic_files` takes it.
 
     Raises:
         DataError: the folder has no pair of atomic files.
@@ -134,7 +140,7 @@ def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bo
     folder = Path(folder)
     interactions, items = find_files(folder)
     found = find_problems(interactions, items, columns)
-    dataset, refused = _read(folder, columns, drop=drop_bad_rows)
+    dataset, refused = _read(folder, columns, drop=drop_bad_rows, dropped_rows=dropped_rows)
     trainable = dataset is not None
     if dataset is not None:
         refused = _too_small(dataset)
@@ -160,9 +166,11 @@ def check_data(folder: Path, *, columns: ColumnNames = DETECT, drop_bad_rows: bo
     )
 
 
-def _read(folder: Path, columns: ColumnNames, *, drop: bool) -> tuple[Dataset | None, str]:
+def _read(
+    folder: Path, columns: ColumnNames, *, drop: bool, dropped_rows: Path | None = None
+) -> tuple[Dataset | None, str]:
     try:
-        return read_atomic_files(folder, columns=columns, drop_bad_rows=drop), ""
+        return read_atomic_files(folder, columns=columns, drop_bad_rows=drop, dropped_rows=dropped_rows), ""
     except DataError as error:
         return None, str(error)
 
@@ -200,6 +208,7 @@ def _statistics(dataset: Dataset, found: Findings, columns: tuple[ItemColumn, ..
             "max": float(lengths.max()),
         },
         times=time_figures(found.times),
+        mixed_units=in_one_unit(np.asarray(found.times))[1],
         tied_pairs=found.tied_pairs,
         tied_targets=dataset.tied_targets,
         repeated_pairs=sum(len(sequence) - len(set(sequence)) for sequence in sequences),
@@ -249,7 +258,10 @@ def _warnings(data: Statistics, synthetic: bool) -> Iterator[str]:
         yield "The data is synthetic: figures on it are no measure of a recommender's quality."
     if data.users < FEW_USERS:
         yield f"{data.users} people are too few to compare recommenders."
-    if data.times is None:
+    if data.mixed_units:
+        units = ", ".join(f"{count} in {unit}" for unit, count in data.mixed_units.items())
+        yield f"The time stamps mix units ({units}), so that they sort wrongly. Convert the column to one unit."
+    elif data.times is None:
         yield "The time stamps lie outside every calendar. Name the column of times with --time-column."
     elif data.times.doubt:
         yield f"{data.times.doubt}."

@@ -117,7 +117,13 @@ def test_check_ends_with_2_and_one_line_when_it_cannot(run: Run, write_atomic: W
     assert (code, err.count("\n")) == (2, 1)
     assert "Problem: 2 interactions with unknown items (--drop-bad-rows leaves them out). First: tiny.inter:6" in out
     assert "All such rows can be left out with --drop-bad-rows." in err
-    assert run("data", "check", folder, "--drop-bad-rows")[0] == 0
+    log = folder.parent / "dropped.tsv"
+    assert run("data", "check", folder, "--drop-bad-rows", "--dropped-rows", log)[0] == 0
+    assert "tiny.inter\t6\tunknown_items\tnames item 'gone'" in log.read_text(encoding="utf-8")
+    code, _, err = run("data", "check", folder, "--dropped-rows", log)
+    assert (code, "without --drop-bad-rows" in err) == (2, True)
+    code, _, err = run("data", "check", log, "--drop-bad-rows", "--dropped-rows", log)
+    assert (code, "goes with a folder" in err) == (2, True)
     code, out, _ = run("data", "check", folder, "--json")
     assert code == 2
     assert json.loads(out)["trainable"] is False

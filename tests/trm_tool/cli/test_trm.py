@@ -137,6 +137,9 @@ def test_train_takes_columns_drops_bad_rows_and_writes_json(write_atomic: WriteA
     answer = json.loads(result.stdout)
     assert answer["artifact"] == str(out)
     assert answer["dropped"] == {"duplicate_rows": 1, "short_users": 1}
+    log = (tmp_path / "trm.dropped_rows.tsv").read_text(encoding="utf-8")
+    assert "tiny.inter\t22\tduplicate_rows\trepeats line 21" in log
+    assert "tiny.inter\t23\tshort_users\tbegins user 'u9'" in log
     assert "validation" in answer["metrics"]
     assert Retriever.load(out).catalogue.item("i0").text == "Film 0. 0x. words"
 

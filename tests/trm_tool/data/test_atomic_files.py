@@ -200,9 +200,57 @@ def test_bad_rows_are_dropped_on_demand_and_counted(write_atomic: WriteAtomic) -
     assert data.catalogue.item("a").title == "One"
 
 
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        (inter("ok a 1 soon", "ok a 1 1e999"), "bad_times"),
+        (inter("ok a 1", "ok a 1 9 9"), "wrong_width"),
+        (inter(" a 1 9", " b 1 9"), "rows_without_user"),
+        (inter("ok  1 9", "ok  1 8"), "rows_without_item"),
+        (
+            "\n".join(["user_id:token\titem_id:token\tr:float\ttime:float", *inter()]).encode() + b"\n\xe9\n\xe9",
+            "not_utf8",
+        ),
+    ],
+)
+def test_every_kind_of_bad_interaction_can_be_dropped(
+    write_atomic: WriteAtomic, tmp_path: Path, rows: list[str] | bytes, kind: str
+) -> None:
+    folder, log = write_atomic(inter=rows, items=THREE, item_header=HEADER), tmp_path / "new" / "dropped.tsv"
+    assert "or leave such rows out with --drop-bad-rows." in refusal(folder)
+    data = read_atomic_files(folder, drop_bad_rows=True, dropped_rows=log)
+    assert data.sequences == {"ok": ("a", "b", "c", "d")}
+    assert data.dropped == {kind: 2}
+    rows_left_out = [line.split("\t")[:3] for line in log.read_text(encoding="utf-8").splitlines()[1:]]
+    assert rows_left_out == [["tiny.inter", "6", kind], ["tiny.inter", "7", kind]]
+
+
+def test_bad_items_can_be_dropped_and_a_bad_value_leaves_its_item(write_atomic: WriteAtomic) -> None:
+    items = [f"{row}\t{number}" for number, row in enumerate(THREE)]
+    folder = write_atomic(
+        inter=inter(),
+        items=[*items, "\tNobody\t1", "e\tFive", "f\tSix\tmuch"],
+        item_header=HEADER + "\tprice:float",
+    )
+    data = read_atomic_files(folder, drop_bad_rows=True)
+    assert data.dropped == {"items_without_id": 1, "wrong_width": 1, "bad_values": 1}
+    assert data.catalogue.ids == ("a", "b", "c", "d", "f")
+    assert data.catalogue.item("f").attributes == {}
+    without_items = folder / "tiny.item"
+    without_items.unlink()
+    assert read_atomic_files(folder, drop_bad_rows=True).catalogue.ids == ("a", "b", "c", "d")
+
+
+def test_a_file_of_dropped_rows_is_there_only_for_rows_that_are_dropped(atomic_folder: Path, tmp_path: Path) -> None:
+    read_atomic_files(atomic_folder, drop_bad_rows=True, dropped_rows=tmp_path / "none.tsv")
+    assert not (tmp_path / "none.tsv").exists()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        read_atomic_files(atomic_folder, drop_bad_rows=True, dropped_rows=tmp_path)
+
+
 def test_dropping_does_not_hide_what_cannot_be_dropped(write_atomic: WriteAtomic) -> None:
-    folder = write_atomic(inter=inter("ok a 1 soon"), items=THREE, item_header=HEADER)
-    assert "soon" in refusal(folder, drop_bad_rows=True)
+    for rows, items, why in (([], THREE, "no rows"), (inter(), [], "no rows"), (inter(), ["\tX"], "no item left")):
+        assert why in refusal(write_atomic(inter=rows, items=items, item_header=HEADER), drop_bad_rows=True)
     nothing_left = write_atomic(inter=["u\tx\t1\t1", "u\ty\t1\t2"], items=THREE, item_header=HEADER)
     assert "no user left" in refusal(nothing_left, drop_bad_rows=True)
 

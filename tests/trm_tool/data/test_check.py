@@ -81,16 +81,16 @@ def test_every_problem_is_counted_and_the_first_is_named(write_atomic: WriteAtom
     folder = write_atomic(inter=content + b"\nu\t\xe9\t1\t1\n", items=items, item_header=ITEM_HEADER)
     report = check_data(folder)
     assert problems(report) == {
-        "items without an id": (1, False),
+        "items without an id": (1, True),
         "repeated items": (1, True),
-        "values that are not a number": (1, False),
-        "lines with a wrong number of fields": (2, False),
+        "values that are not a number": (1, True),
+        "lines with a wrong number of fields": (2, True),
         "repeated interactions": (2, True),
         "interactions with unknown items": (1, True),
-        "time stamps that are not a finite number": (2, False),
-        "interactions without user id": (1, False),
-        "interactions without item id": (1, False),
-        "lines that are not UTF-8": (1, False),
+        "time stamps that are not a finite number": (2, True),
+        "interactions without user id": (1, True),
+        "interactions without item id": (1, True),
+        "lines that are not UTF-8": (1, True),
         "people with fewer than 3 interactions": (1, True),
     }
     first = {problem.kind: problem.first for problem in report.problems}
@@ -105,8 +105,18 @@ def test_every_problem_is_counted_and_the_first_is_named(write_atomic: WriteAtom
         "of people with 3 or more": 11,
     }
     assert not report.trainable
-    assert report.statistics is None
+    assert report.statistics is not None
     assert "tiny.item:" in report.advice
+    assert report.advice.endswith("All such rows can be left out with --drop-bad-rows.")
+    log = folder.parent / "dropped.tsv"
+    assert check_data(folder, drop_bad_rows=True, dropped_rows=log).trainable
+    header, *dropped = [line.split("\t") for line in log.read_text(encoding="utf-8").splitlines()]
+    assert header == ["file", "line", "kind", "why"]
+    assert len(dropped) == sum(problem.count for problem in report.problems)
+    assert ["tiny.inter", "16", "bad_times", "has 'soon' as timestamp, which is not a finite number."] in dropped
+    assert ["tiny.inter", "22", "not_utf8", "is not UTF-8 (bytes e9 09 31 09)."] in dropped
+    assert ["tiny.item", "26", "bad_values", "has 'much' as price, which is declared float."] in dropped
+    assert read_atomic_files(folder, drop_bad_rows=True).catalogue.item("i30").attributes == {}
 
 
 def test_what_can_be_dropped_is_trainable_only_when_it_is_dropped(write_atomic: WriteAtomic) -> None:
@@ -147,7 +157,7 @@ def test_a_header_that_cannot_be_read_does_not_hide_the_other_file(write_atomic:
     report = check_data(folder)
     assert problems(report) == {
         "files that cannot be read": (1, False),
-        "lines with a wrong number of fields": (1, False),
+        "lines with a wrong number of fields": (1, True),
     }
     assert "tiny.item:1 has the header field 'item_id'" in report.advice
     report = check_data(write_atomic(inter=b"", items=[*ITEMS, "short"], item_header=ITEM_HEADER))
@@ -206,6 +216,14 @@ def test_times_that_are_none_are_doubted(write_atomic: WriteAtomic, times: tuple
     assert any(why in warning for warning in report.warnings)
 
 
+def test_units_that_are_mixed_are_warned_about(write_atomic: WriteAtomic) -> None:
+    seconds = days(1, 2, 3, 4)
+    rows = [*walk("u", 0, 1, 2, 3, times=seconds), *walk("v", 0, 1, 2, times=tuple(1000 * at for at in seconds[:3]))]
+    report = check_data(write_atomic(inter=rows, items=ITEMS, item_header=ITEM_HEADER))
+    assert any("mix units (4 in seconds, 3 in milliseconds)" in warning for warning in report.warnings)
+    assert not any("look like counts" in warning for warning in report.warnings)
+
+
 def test_ids_as_attributes_are_named_with_the_option_that_leaves_them_out(write_atomic: WriteAtomic) -> None:
     people = [f"i{n}	Thing {n}	{'uvw'[n % 3]}	{n % 2}" for n in range(22)]
     header = "item_id:token	title:token_seq	first_owner:token	vendor_id:token"
@@ -259,14 +277,10 @@ def test_the_check_and_the_strict_reader_agree(write_atomic: WriteAtomic, seed: 
     except DataError:
         refused = True
     assert refused == bool(report.problems)
-    can_drop = all(problem.droppable for problem in report.problems)
-    if can_drop:
-        dropped.update(read_atomic_files(folder, drop_bad_rows=True).dropped)
-        assert sorted(dropped.values()) == sorted(problem.count for problem in report.problems)
-        assert report.rows[-1][1] == read_atomic_files(folder, drop_bad_rows=True).interactions
-    else:
-        with pytest.raises(DataError):
-            read_atomic_files(folder, drop_bad_rows=True)
+    assert all(problem.droppable for problem in report.problems)
+    dropped.update(read_atomic_files(folder, drop_bad_rows=True).dropped)
+    assert sorted(dropped.values()) == sorted(problem.count for problem in report.problems)
+    assert report.rows[-1][1] == read_atomic_files(folder, drop_bad_rows=True).interactions
 
 
 @pytest.mark.slow

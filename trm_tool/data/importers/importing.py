@@ -1,7 +1,6 @@
 """Turn a published data set or a shop's own tables into a folder of atomic files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from deeprec.trm_tool.data.importers.interactions import FilterConfig, Interacti
 from deeprec.trm_tool.data.importers.item_joins import ItemJoin, JoinCount, join_items
 from deeprec.trm_tool.data.importers.item_values import TITLE
 from deeprec.trm_tool.data.importers.items import ColumnReport, ItemSpool
-from deeprec.trm_tool.data.importers.lines import BadRows, Reading
+from deeprec.trm_tool.data.importers.lines import BadRows, Reading, logged_rows
 from deeprec.trm_tool.data.importers.own_importer import Importer, own_source
 from deeprec.trm_tool.data.importers.own_tables import TableOptions
 from deeprec.trm_tool.data.importers.source import Source
@@ -111,7 +110,7 @@ def import_data(
     bad = BadRows(drop=drop_bad_rows)
     source, joined = _joined(source, joins, bad, on_progress)
     mark: dict[str, object] = {}
-    with data_folder(out, mark) as staging, _logged(bad, staging / DROPPED):
+    with data_folder(out, mark) as staging, logged_rows(bad, staging / DROPPED):
         name = out.resolve().name
         notes = list(source.notes)
         data = collect(source.read(_reading(bad, source.path, on_progress, notes)))
@@ -160,20 +159,6 @@ def _joined(
 
 def _reading(bad: BadRows, path: Path, on_progress: OnProgress | None, notes: list[str]) -> Reading:
     return Reading(bad, (lambda done: on_progress(path, done)) if on_progress else None, notes)
-
-
-@contextmanager
-def _logged(bad: BadRows, path: Path) -> Iterator[None]:
-    """Write the rows that are left out into a file, which stays where there are any."""
-    if not bad.drop:
-        yield
-        return
-    with path.open("w", encoding="utf-8", newline="\n", errors="replace") as bad.log:
-        bad.log.write("file\tline\tkind\twhy\n")
-        yield
-    bad.log = None
-    if not bad.counts:
-        path.unlink()
 
 
 def _in_one_unit(data: Interactions, file: str) -> tuple[Interactions, tuple[str, ...]]:

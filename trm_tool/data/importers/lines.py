@@ -17,7 +17,6 @@ MAX_LINE_BYTES = 2**24
 """A longer line is not a row of any known format, and would fill the memory."""
 MAX_PACKING, PACKED_FROM_BYTES = 200, 2**30
 """A compressed file of over so many bytes may unpack to so many times its size; tables unpack to 20 times at most."""
-_REMEDY = "Correct it, or leave such rows out with --drop-bad-rows."
 
 
 @dataclass(slots=True)
@@ -29,13 +28,38 @@ class BadRows:
     log: IO[str] | None = None
     """A file for the rows that are left out: tab-separated file, line, kind and reason of each."""
 
-    def add(self, kind: str, file: str, line: int, why: str) -> None:
-        """Count a row by its kind, or raise DataError with `why`, such as "has no user id."."""
+    def add(self, kind: str, file: str, line: int, why: str, remedy: str = "Correct it") -> None:
+        """Count a row by its kind, or raise DataError with `why`, such as "has no user id.", and the remedy."""
         if not self.drop:
-            raise DataError(f"{file}:{line} {why} {_REMEDY}")
+            raise DataError(f"{file}:{line} {why} {remedy}, or leave such rows out with --drop-bad-rows.")
         self.counts[kind] += 1
         if self.log is not None:
             self.log.write("\t".join((file, str(line), kind, " ".join(why.split()))) + "\n")
+
+
+@contextmanager
+def logged_rows(bad: BadRows, path: Path) -> Iterator[None]:
+    """Write the rows that are left out into a file, which stays where there are any.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    if not bad.drop:
+        yield
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("w", encoding="utf-8", newline="\n", errors="replace")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); it takes the rows that are left out. Name another file."
+        ) from None
+    with log as bad.log:
+        bad.log.write("file\tline\tkind\twhy\n")
+        yield
+    bad.log = None
+    if not bad.counts:
+        path.unlink()
 
 
 @dataclass(frozen=True, slots=True)
