@@ -189,7 +189,9 @@ def parse_values(
 
     `bad` takes values that are not a number, which are then missing; otherwise the first one is the error.
     """
-    on_bad = refuse if bad is None else bad.add
+    on_bad: OnBad = refuse
+    if bad is not None:
+        on_bad = bad.add
     if kind == "number":
         for value, number in zip(raw, numbers, strict=True):
             if column.type == "float" and value and value.lower() != "nan" and not is_number(value):

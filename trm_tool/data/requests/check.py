@@ -122,7 +122,7 @@ class _Problems(BadRows):
 
     found: dict[str, Problem] = field(default_factory=dict)
 
-    def add(self, kind: str, file: str, line: int, why: str) -> None:
+    def add(self, kind: str, file: str, line: int, why: str, remedy: str = "") -> None:
         first = f"{file}:{line} {why}"
         self.found.setdefault(kind, Problem(kind=kind, count=0, first=first, droppable=True)).count += 1
 
