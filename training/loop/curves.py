@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from deeprec.evals.plotting import INK, LIGHT, MIDDLE, new_figure
 from deeprec.training.loop.state import CONFIG_FILE, WARM_START, read_state
 from deeprec.training.trainers.step_log import read_log
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.bounded_json import read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def plot_loop(out: Path) -> Figure:
             f"{out} is not the folder of a loop: it has no {CONFIG_FILE}. Name the --out of `train loop`."
         )
     try:
-        course = json.loads((out / CONFIG_FILE).read_text("utf-8"))
+        course = read_json(out / CONFIG_FILE)
         stages, warmed = [plan["stage"] for plan in course["stages"]], course.get("warm_start") is not None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{out} holds no loop that can be read ({error}). Name the --out of `train loop`.") from error

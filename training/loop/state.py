@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.folders import write_file
 
 STATE_FILE, CONFIG_FILE, WARM_START = "loop.json", "config.json", "warm-start"
@@ -44,7 +45,7 @@ def kept_agent_settings(out: Path) -> dict[str, Any]:
 
 def _read_course(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return dict(read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
 
@@ -82,7 +83,7 @@ def read_state(out: Path) -> LoopState:
     """
     path = out / STATE_FILE
     try:
-        return LoopState(**json.loads(path.read_text("utf-8")))
+        return LoopState(**read_json(path))
     except FileNotFoundError:
         return LoopState()
     except (OSError, ValueError, TypeError) as error:

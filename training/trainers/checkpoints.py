@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from deeprec.training.trainers.model_folders import write_folder
+from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ConfigError
 
 STATE, WEIGHTS, OPTIMIZER, RANDOM = "state.json", "weights.safetensors", "optimizer.safetensors", "random.safetensors"
@@ -105,7 +106,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         ConfigError: the checkpoint is damaged.
     """
     try:
-        state: dict[str, Any] = dict(json.loads((checkpoint / STATE).read_text(encoding="utf-8")))
+        state: dict[str, Any] = dict(read_json(checkpoint / STATE))
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(checkpoint, error) from error
     if missing := {"identity", "step"} - state.keys():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.bounded_json import parse_json
+from deeprec.trm_tool.bounded_parquet import check_expanded
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.errors import ArtifactError, DataError, UnknownItemError, reason_of
 from deeprec.trm_tool.text import neutralise
@@ -208,10 +209,11 @@ class Catalogue:
         try:
             file = pq.ParquetFile(path)
             _check_size(path, file.metadata, items, remedy)
+            check_expanded(path)
             table = file.read()
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. {remedy}") from None
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise ArtifactError(f"{path} is not a readable parquet file ({reason_of(error)}). {remedy}") from None
         try:
             meta = parse_json((table.schema.metadata or {})[b"deeprec"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool.bounded_json import parse_json
+from deeprec.trm_tool.bounded_parquet import check_expanded
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS
 from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
 from deeprec.trm_tool.text import plain
@@ -133,8 +134,9 @@ def read_preference_file(path: Path) -> Iterator[WrittenPreference]:
     if not path.is_file():
         raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. {_REMEDY}")
     try:
+        check_expanded(path, rows=_BATCH)
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a readable Parquet file ({reason_of(error)}). {_REMEDY}") from None
     kind, version = _kind(file.schema_arrow.metadata)
     if kind != KIND:

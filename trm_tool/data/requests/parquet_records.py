@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deeprec.trm_tool.bounded_parquet import check_expanded
 from deeprec.trm_tool.data.importers.lines import Reading
 from deeprec.trm_tool.errors import DataError, reason_of
 
@@ -43,6 +44,12 @@ def open_parquet(path: Path, at: Callable[[], int] = lambda: 0) -> Iterator[Any]
                 raise DataError(
                     f"{path} has {unpacked:,} bytes unpacked, and {_MAX_UNPACKED_BYTES:,} are read. Split the file."
                 )
+            try:
+                check_expanded(path, rows=_BATCH)
+            except pa.ArrowException:
+                raise
+            except ValueError as error:
+                raise DataError(f"{path} is not read ({error}). Write it again with shorter texts.") from None
             yield file
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         where = f"is damaged after row {at()}" if at() else "is not a readable Parquet file"
