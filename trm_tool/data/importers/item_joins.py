@@ -20,8 +20,9 @@ from deeprec.trm_tool.errors import ConfigError, DataError
 MAX_TAGS = 30
 """Values of one item that several rows of a joined table give, the most frequent first."""
 _YEAR = "release_year"
+_KEYS = {"file", "on", "columns", "encoding", "delimiter"}
 _NUMBER = re.compile(r"(?:tt)?0*(\d+)")
-_FORM = "FILE or file=FILE,on=ITEM_COLUMN:FILE_COLUMN,columns=A+B"
+_FORM = "FILE or file=FILE,on=ITEM_COLUMN:FILE_COLUMN,columns=A+B,encoding=latin-1,delimiter=;"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,10 @@ class ItemJoin:
     """Column of the file that holds the same; None is one that is known by name."""
     columns: tuple[str, ...] = ()
     """Columns to take, in this order; none takes all that belong neither to a person nor to an interaction."""
+    encoding: str | None = None
+    """Encoding of CSV; None is UTF-8."""
+    delimiter: str | None = None
+    """The character between the columns of CSV; None finds it."""
 
     @classmethod
     def parse(cls, text: str) -> "ItemJoin":
@@ -47,7 +52,7 @@ class ItemJoin:
         if len(fields) == 1 and not fields[0].startswith("file="):
             return cls(file=Path(fields[0]))
         named = dict(part.split("=", 1) for part in fields if "=" in part)
-        if len(named) < len(fields) or not {"file"} <= set(named) <= {"file", "on", "columns"} or not named["file"]:
+        if len(named) < len(fields) or not {"file"} <= set(named) <= _KEYS or not named["file"]:
             raise ConfigError(f"--join {text[:100]!r} is not {_FORM}.")
         item_column, _, file_column = named.get("on", "").partition(":")
         return cls(
@@ -55,6 +60,8 @@ class ItemJoin:
             item_column=item_column or None,
             file_column=file_column or item_column or None,
             columns=tuple(filter(None, named.get("columns", "").split("+"))),
+            encoding=named.get("encoding") or None,
+            delimiter=named.get("delimiter") or None,
         )
 
 
@@ -96,7 +103,7 @@ def join_items(items: ItemFile, join: ItemJoin, reading: Reading) -> tuple[ItemF
             f"{items.path.name} has no column {join.item_column!r} to join {join.file.name} on; it has "
             f"{', '.join(names)}. Name one of these, or join a table that has it first."
         )
-    table = open_table(join.file)
+    table = open_table(join.file, encoding=join.encoding, delimiter=join.delimiter)
     key, wanted = _columns(table, join)
     by_title = join.item_column == TITLE
     described = _read(table, key, wanted, by_title, reading)

@@ -66,6 +66,12 @@ def test_columns_come_in_the_order_in_which_they_are_named(folder: Path) -> None
     assert header.index("star:") < header.index("plot:")
 
 
+def test_a_table_has_an_encoding_and_a_delimiter_of_its_own(folder: Path) -> None:
+    (folder / "plots.csv").write_text("movieId;plot\n1;Ein Löwe, allein\n", encoding="latin-1")
+    _, catalogue = joined(folder, "file=plots.csv,encoding=latin-1,delimiter=;")
+    assert "Ein Löwe, allein" in catalogue.item("1").text
+
+
 def test_many_values_of_one_item_are_bounded(folder: Path) -> None:
     rows = "".join(f"1,1,tag {number},5\n" for number in range(100))
     (folder / "tags.csv").write_text("userId,movieId,tag,timestamp\n" + rows, encoding="utf-8")
