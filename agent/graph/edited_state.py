@@ -166,7 +166,8 @@ def _request_of_fork(state: AgentState, names: Sequence[str], run_id: UUID) -> A
     is_edited = sealed.get("request.history") != digest(request["history"])
     asked: Any = {name: request.get(name) if state.get(name) is None else state[name] for name in _ASKED}  # type: ignore[literal-required]
     asked["history"] = request["history"] if is_edited else state["history"]
-    return cast(AgentState, {**asked, "earlier": state.get("earlier"), "lineage": lineage})
+    earlier = request.get("earlier") if state.get("earlier") is None else state["earlier"]
+    return cast(AgentState, {**asked, "earlier": earlier, "lineage": lineage})
 
 
 def _check_preference(preference: object) -> None:

@@ -149,6 +149,7 @@ class Nodes:
             "request": RunRequest(
                 history=start.history,
                 message=start.message,
+                earlier=start.earlier,
                 where=start.where,
                 exclude=start.exclude,
                 settings=start.settings,

@@ -77,6 +77,8 @@ class RunRequest(TypedDict):
     history: list[str]
     message: NotRequired[str | None]
     """What a list without the model is made from; checkpoints of earlier versions lack it."""
+    earlier: NotRequired[list[str]]
+    """What was said before the message; a fork of the run is made from it."""
     where: Mapping[str, Any] | None
     exclude: NotRequired[list[str]]
     """Ids that no retrieval returns; checkpoints of earlier versions lack it."""

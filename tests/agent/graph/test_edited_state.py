@@ -138,6 +138,15 @@ async def test_an_edit_before_the_first_turn_is_what_the_model_reads(agent: Agen
     assert agent.store.run(run.run.run_id) == run
 
 
+async def test_a_fork_keeps_the_conversation_before_the_message(agent: Agent) -> None:
+    run = await agent.run(message="a comedy", earlier=["Person: nothing sad"])
+    _, fork = await agent.edited(await agent.before("reason"), {"where": WHERE}, SCRIPT)
+    [opening] = [sent for sent in agent.server.requests if "messages" in sent]
+    assert "nothing sad" in opening["messages"][1]["content"]
+    assert fork.run.config["earlier"] == run.run.config["earlier"] == ["Person: nothing sad"]
+    assert fork.run.fork == {"turn": 0, "edited": ["where"]}
+
+
 async def test_items_of_an_edited_history_leave_the_list(agent: Agent) -> None:
     run = await agent.run()
     shown = run.recommended[0].item_id
