@@ -70,7 +70,8 @@ class RunStart:
             history = [] if history is None else history  # a chat client knows of none
             if message is None:
                 message, earlier = read_messages(messages)
-        lineage: Lineage = given["lineage"]
+        own = read_lineage(state.get("lineage"))
+        lineage: Lineage = own if "fork" in own else given["lineage"]  # a fork has left the group of its surroundings
         run_id, parent_id = lineage.get("run_id"), lineage.get("parent_id")
         return cls(
             run_id=uuid5(NAMESPACE_OID, task) if run_id is None else UUID(run_id),

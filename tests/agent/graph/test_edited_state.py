@@ -147,6 +147,17 @@ async def test_a_fork_keeps_the_conversation_before_the_message(agent: Agent) ->
     assert fork.run.fork == {"turn": 0, "edited": ["where"]}
 
 
+async def test_a_fork_leaves_the_group_that_a_context_names(agent: Agent) -> None:
+    agent.server.script = list(SCRIPT)
+    context: Any = {"lineage": {"group_id": "g", "tenant": "x"}}
+    request: Any = {"history": agent.history}
+    await agent.graph.ainvoke(request, THREAD, interrupt_before=["retrieve"], durability="sync", context=context)
+    await agent.graph.aupdate_state(THREAD, {"where": WHERE})
+    output = await agent.graph.ainvoke(None, THREAD, durability="sync", context=context)
+    fork = agent.store.run(output["run_id"]).run
+    assert (fork.group_id, fork.tenant, fork.config["where"]) == (None, "x", WHERE)
+
+
 async def test_items_of_an_edited_history_leave_the_list(agent: Agent) -> None:
     run = await agent.run()
     shown = run.recommended[0].item_id
