@@ -142,6 +142,8 @@ def check_setting_names(named: Iterable[object], known: Sequence[str]) -> None:
         if name not in known:
             close = get_close_matches(str(name), known, n=1)
             choice = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(known)}."
+            if any(name == field.name for field in fields(AgentConfig)):
+                raise ConfigError(f"The setting {name!r} is fixed when the graph is built. Give it to build_graph.")
             raise ConfigError(f"The agent has no setting {str(name)[:80]!r}. {choice}")
 
 

@@ -237,7 +237,7 @@ def _check(name: object, condition: object) -> None:
         bound = condition.get(key, 0)
         fits = _DATE.fullmatch(bound) if isinstance(bound, str) else _is_finite(bound) and not isinstance(bound, bool)
         if not fits:
-            raise ConfigError(f"where.{name}.{key} is {_shown(bound)}; give a number, or a date where it holds dates.")
+            raise ConfigError(f"where.{name}.{key} is {_shown(bound)}; give a number, or a date such as 2021-03-01.")
     if "min" in condition and "max" in condition:
         low, high = condition["min"], condition["max"]
         if isinstance(low, str) or isinstance(high, str):

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from deeprec.trm_tool.cli.option_groups import SettingsOf, option_groups
 from deeprec.trm_tool.cli.options import CatalogueOption, ColumnOptions, JsonOption, print_json
+from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.made_requests.config import MadeRequestConfig
 from deeprec.trm_tool.data.requests.importers.importing import RequestFormat
 from deeprec.trm_tool.errors import ConfigError, DataError
@@ -42,6 +43,13 @@ def import_requests_command(
     ] = False,
     delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV; otherwise found in the header.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the file; otherwise UTF-8.")] = None,
+    date_order: Annotated[
+        DateOrder | None,
+        typer.Option(
+            help="Which of day and month stands first in dates of a log such as 1/2/2020.",
+            show_default="found from the whole column",
+        ),
+    ] = None,
     links: Annotated[
         Path | None,
         typer.Option(help="links.csv of MovieLens.", show_default="the one in the catalogue's folder"),
@@ -72,7 +80,13 @@ def import_requests_command(
             out,
             catalogue=catalogue,
             data_format=data_format,
-            log=LogOptions(columns=_columns(column), delimiter=delimiter, encoding=encoding, last_message=last_message),
+            log=LogOptions(
+                columns=_columns(column),
+                delimiter=delimiter,
+                encoding=encoding,
+                last_message=last_message,
+                date_order=date_order,
+            ),
             interactions=interactions,
             dialogues=DialogueOptions(links=links, films=films, keep_names=names),
             drop_bad_rows=drop_bad_rows,

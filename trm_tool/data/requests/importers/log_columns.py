@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from deeprec.trm_tool.bounded_json import parse_json
+from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.importers.lines import Reading, bare_suffix, read_lines
 from deeprec.trm_tool.data.importers.tables import open_table
 from deeprec.trm_tool.data.importers.values import is_empty
@@ -52,6 +53,8 @@ class LogOptions:
     encoding: str | None = None
     last_message: bool = False
     """Whether the message is what was written last, as in a search box, and not all of the conversation's words."""
+    date_order: DateOrder | None = None
+    """Which of day and month stands first in dates such as 1/2/2020; None finds it in the log."""
 
 
 def read_rows(path: Path, options: LogOptions, reading: Reading) -> Iterator[tuple[int, dict[Role, Any]]]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool.bounded_json import parse_json
-from deeprec.trm_tool.data.importers.lines import Reading
-from deeprec.trm_tool.data.importers.values import parse_time
+from deeprec.trm_tool.data.dates import DateOrder
+from deeprec.trm_tool.data.importers.lines import BadRows, Reading
+from deeprec.trm_tool.data.importers.time_column import order_of
+from deeprec.trm_tool.data.importers.values import parse_date_time, parse_time
 from deeprec.trm_tool.data.requests.importers.log_columns import LogOptions, Role, read_rows
 from deeprec.trm_tool.data.requests.importers.past_items import PastItems, in_seconds
 from deeprec.trm_tool.data.requests.request import (
@@ -87,12 +89,13 @@ def _entries(
     path: Path, options: LogOptions, reading: Reading, left_out: Counter[str], catalogue: CatalogueView | None
 ) -> Iterator[_Entry]:
     last: _Entry | None = None
+    order = options.date_order or _date_order(path, options)
     for line, row in read_rows(path, options, reading):
         if row.get("sender") is not None and str(row["sender"]).strip().lower() not in _PEOPLE:
             left_out["messages that no person wrote"] += 1
             continue
         try:
-            entry = _entry(line, row, catalogue)
+            entry = _entry(line, row, catalogue, order)
         except RequestFieldError as error:
             reading.bad.add(f"rows with an unusable {error.field}", path.name, line, f"has a problem: {error}")
             continue
@@ -108,7 +111,7 @@ def _entries(
         yield last
 
 
-def _entry(line: int, row: Mapping[Role, Any], catalogue: CatalogueView | None) -> _Entry:
+def _entry(line: int, row: Mapping[Role, Any], catalogue: CatalogueView | None, order: DateOrder | None) -> _Entry:
     message, turn = row.get("message"), row.get("turn")
     if message is not None and not isinstance(message, str | int | float):
         raise RequestFieldError("message", f"is {repr(message)[:80]}, which is not text.")
@@ -118,7 +121,7 @@ def _entry(line: int, row: Mapping[Role, Any], catalogue: CatalogueView | None) 
         line=line,
         conversation=_id(row.get("conversation")),
         person=_id(row.get("person")),
-        time=_seconds(row.get("time")),
+        time=_seconds(row.get("time"), order),
         turn=turn if number is None or number != int(number) else int(number),
         message=plain("" if message is None else str(message), MAX_MESSAGE_CHARS),
         where=_where(row.get("where")),
@@ -247,10 +250,16 @@ def _where(value: Any) -> Any:
         return value  # refused as constraints
 
 
-def _seconds(value: Any) -> float | None:
+def _date_order(path: Path, options: LogOptions) -> DateOrder | None:
+    rows = read_rows(path, options, Reading(BadRows(drop=True)))
+    return order_of((row.get("time") for _, row in rows), path.name, "time")
+
+
+def _seconds(value: Any, order: DateOrder | None) -> float | None:
     if value is None:
         return None
     time = parse_time(moment_in_seconds(value))
+    time = parse_date_time(value, order) if time is None else time
     if time is None:
         raise RequestFieldError("time", f"is {repr(value)[:80]}, which is neither a number nor a date.")
     return in_seconds(time)
