@@ -26,7 +26,7 @@ from deeprec.trm_tool.errors import ConfigError, DataError
 MAX_EXAMPLES, MAX_EXAMPLE_CHARS = 3, 40
 _PROSE_WORDS = 5
 """Average words of a value from which a column holds sentences."""
-_ADDRESS = re.compile(r"(https?|ftp)://\S+|www\.\S+|data:\S+;base64,\S*", re.IGNORECASE)
+_ADDRESS = re.compile(r"(https?|ftp)://\S+|www\.\S+|data:\S+;base64,\S*|[^\s@]+@[^\s@]+\.[a-z]+", re.IGNORECASE)
 _PROSE = ("description", "text", "review", "overview", "synopsis", "summary", "plot", "abstract", "body", "content")
 
 

@@ -76,6 +76,10 @@ def _doubt(stamps: NDArray[np.float64], seconds: NDArray[np.float64]) -> str | N
             f"{early} of {len(seconds)} time stamps lie before 1990 ({stamps.min():g} to {stamps.max():g} as numbers): "
             f"they look like {what}. Name the column of times with --time-column"
         )
+    if early and stamps[seconds < _EARLIEST].max() <= 0 < stamps.max():
+        return (
+            f"{early} of {len(seconds)} time stamps are 0 or less: missing times are often written so, and sort first"
+        )
     if late:
         return f"{late} of {len(seconds)} time stamps lie in the future. Look for times of another unit or of a plan"
     return None

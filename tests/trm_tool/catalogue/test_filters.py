@@ -148,7 +148,7 @@ def test_of_many_values_the_like_ones_are_named_in_bounded_time() -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ({"released": {"min": "soon"}}, "where.released.min is 'soon'; give a number, or a date where it holds dates"),
+        ({"released": {"min": "soon"}}, "where.released.min is 'soon'; give a number, or a date such as 2021-03-01"),
         ({"released": {"min": 19.5}}, "where.released.min is 19.5; give a date, a month or a year"),
         ({"released": {"min": "1996-02", "max": "1996-01"}}, "has min 1996-02 above max 1996-01"),
         ({"released": {"min": "1997", "max": "1996-01"}}, "has min 1997 above max 1996-01"),

@@ -62,7 +62,7 @@ class ItemSpool:
         self._path = path
         kinds = kinds or {}
         self._columns = [ObservedColumn(name, declared, kinds.get(name), order) for name, declared in columns]
-        self._agreements = [_Agreement() for _ in columns] if shared else []
+        self._agreements = [Agreement() for _ in columns] if shared else []
         self.lines: dict[str, int] = {}
         """Item id -> the line that it was read from."""
         self.repeats = 0
@@ -181,8 +181,8 @@ def _stands_for(name: str, names: set[str]) -> bool:
     return bool(stem) and last in _CODES and bool(names & {stem, f"{stem}_name", f"{stem}_title"})
 
 
-class _Agreement:
-    """Whether the rows of an item agree on a column more than rows of different items do."""
+class Agreement:
+    """Whether the rows of an item, or of a person, agree on a column more than rows of different ones do."""
 
     def __init__(self) -> None:
         self._first: dict[str, int] = {}  # item -> a digest of its first value
@@ -191,6 +191,7 @@ class _Agreement:
         self._squares = 0.0  # of the differences from the first number
 
     def take(self, item_id: str, value: Value) -> None:
+        """Compare a value with the first one of the same item; missing values are left out."""
         if value is None or (isinstance(value, str) and is_empty(value)):
             return
         digest = hash(str(value))
@@ -212,8 +213,16 @@ class _Agreement:
 
         Of numbers, at most half of the variance lies within items; of other values, Cohen's kappa is one half at least.
         """
-        if not self._compared:
-            return True
+        return self.compared == 0 or self.agrees
+
+    @property
+    def compared(self) -> int:
+        """Rows that were compared with the first one of the same item."""
+        return self._compared
+
+    @property
+    def agrees(self) -> bool:
+        """Whether what was compared agrees; see `follows_item`."""
         if self._numbers:
             within = self._squares / self._compared / 2
             return within <= 0.5 * (within + float(np.var(list(self._numbers.values()))))

@@ -26,7 +26,7 @@ from deeprec.trm_tool.data.importers.interaction_table import (
 )
 from deeprec.trm_tool.data.importers.interactions import Event
 from deeprec.trm_tool.data.importers.item_values import TITLE, Value
-from deeprec.trm_tool.data.importers.items import ItemRow, header_names
+from deeprec.trm_tool.data.importers.items import Agreement, ItemRow, header_names
 from deeprec.trm_tool.data.importers.lines import BadRows, Reading
 from deeprec.trm_tool.data.importers.nested_values import flat_value, parse_nested
 from deeprec.trm_tool.data.importers.source import ItemFile, Source, id_of
@@ -181,6 +181,15 @@ def _items(
     wanted = [name for name in order if name not in foreign]
     columns = header_names([TITLE if name == title else name for name in wanted], path.name)
     notes = [] if shared else list(table.notes)
+    personal = _personal(table, id_name, roles.user, wanted) if shared else []
+    personal = [name for name in personal if name != title and name not in options.columns.kinds]
+    if personal:
+        wanted = [name for name in wanted if name not in personal]
+        columns = header_names([TITLE if name == title else name for name in wanted], path.name)
+        notes.append(
+            f"{path.name}: {', '.join(personal)} follow the person, and no item shows that they describe it: they are "
+            "left out. Keep one with --attribute NAME=KIND."
+        )
     if foreign:
         notes.append(f"{path.name}: {', '.join(foreign)} belong to a person or an interaction, and are left out.")
     return ItemFile(
@@ -189,6 +198,21 @@ def _items(
         read=lambda reading: _read_items(table, id_name, wanted, wanted.index(title) if title else None, reading),
         shared=shared,
     ), notes
+
+
+def _personal(table: Table, item: str, user: str, wanted: Sequence[str]) -> list[str]:
+    """Columns whose values are those of the person, where rows of one item do not show that they describe the item."""
+    by_person, by_item = [Agreement() for _ in wanted], [Agreement() for _ in wanted]
+    for _, (item_id, person, *cells) in table.read(Reading(BadRows(drop=True)), [item, user, *wanted]):
+        for at, cell in enumerate(cells):
+            value = cell_value(cell)
+            by_person[at].take(str(person), value)
+            by_item[at].take(str(item_id), value)
+    return [
+        name
+        for name, people, items in zip(wanted, by_person, by_item, strict=True)
+        if people.compared > items.compared and people.agrees and not (items.compared and items.agrees)
+    ]
 
 
 def _key(names: Sequence[str], options: TableOptions, roles: InteractionColumns, file: str) -> str:

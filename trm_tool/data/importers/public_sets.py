@@ -43,7 +43,11 @@ def _goodbooks(files: Files) -> Source:
     ignored: tuple[str, ...] = ("goodreads_book_id", "best_book_id", "work_id", "isbn", "isbn13", "work_ratings_count")
     ignored += ("work_text_reviews_count", "ratings_1", "ratings_2", "ratings_3", "ratings_4", "ratings_5")
     kinds: dict[str, ColumnKind] = {**dict.fromkeys(ignored, "ignore"), "authors": "tags"}
-    options = TableOptions(columns=names, order_by_file=True)  # its authors sorted the ratings by time
+    header = open_table(files["books.csv"]).names
+    key = "id" if "id" in header and "goodreads_book_id" not in header else None  # the first edition, as on Kaggle
+    options = TableOptions(columns=names, item_key=key, order_by_file=True)  # its authors sorted the ratings by time
+    if key is not None:
+        kinds["book_id"] = "ignore"
     return _source("goodbooks", files["ratings.csv"], files["books.csv"], options, kinds)
 
 

@@ -1,6 +1,7 @@
 """The source of an import: the files of a data set as it was published, and their readers."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -92,6 +93,10 @@ def make_event(
     return line, user, item, rating, time
 
 
+_ROUNDED = re.compile(r"\d(?:[.,]\d+)?E\+\d\d", re.IGNORECASE)
+"""A long number as spreadsheets show it: different ids became one."""
+
+
 def id_of(value: object, role: str, file: str, line: int, bad: BadRows, column: str | None = None) -> str | None:
     """An id as text; None, and a bad row, when it cannot be used."""
     if isinstance(value, bytes):
@@ -101,7 +106,7 @@ def id_of(value: object, role: str, file: str, line: int, bad: BadRows, column: 
     if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones, as pandas writes them
         value = int(value)
     name = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-    unfit = why_no_id(name)
+    unfit = "was rounded by a spreadsheet; export the column as text" if _ROUNDED.fullmatch(name) else why_no_id(name)
     if name and unfit is None:
         return name
     where = f" in the column {column!r}" if column else ""

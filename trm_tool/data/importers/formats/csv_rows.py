@@ -1,6 +1,7 @@
 """Rows of CSV files, whichever character separates their columns and however they write quotes."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ _OPTIONS: dict[Quotes, dict[str, Any]] = {
     "backslash": {"strict": True, "escapechar": "\\"},
     "none": {"quoting": csv.QUOTE_NONE},
 }
+_SEPARATOR = re.compile(r"\ufeff?sep=(.)", re.IGNORECASE)
+"""The line that Excel puts before a header, to say which character separates columns."""
 _FEW_COLUMNS, _MANY_LINES = 2, 4
 
 
@@ -103,6 +106,8 @@ def read_csv(
     if not layout.headless:
         next(records)
     for line, fields in records:
+        while len(fields) > len(layout.header) and not fields[-1].strip():
+            fields.pop()  # a delimiter at the end of every row
         if len(fields) != len(layout.header):
             reading.bad.add(
                 "lines with a wrong number of fields",
@@ -135,6 +140,8 @@ def _find_delimiter(path: Path) -> str:
     header = first_line(path)
     if not header:
         raise _empty(path)
+    if named := _SEPARATOR.fullmatch(header.strip()):
+        return named.group(1)
     outside = "".join(header.split('"')[::2]) or header  # a quoted name may hold a comma
     counts = Counter({delimiter: outside.count(delimiter) for delimiter in _DELIMITERS})
     delimiter, count = counts.most_common(1)[0]
@@ -169,6 +176,8 @@ def _records(path: Path, reading: Reading, layout: CsvLayout) -> Iterator[tuple[
 
     def lines() -> Iterator[str]:
         while line := ahead.pop() if ahead else next(source, None):
+            if line[0] == 1 and _SEPARATOR.fullmatch(line[1].strip()):
+                continue
             taken.append(line)
             yield line[1]
 
