@@ -8,7 +8,7 @@ import pytest
 
 from deeprec.trm_tool import ArtifactError, Catalogue, DataError, read_preference_file
 from deeprec.trm_tool.bounded_parquet import check_expanded
-from deeprec.trm_tool.data import read_requests
+from deeprec.trm_tool.data import import_data, read_requests
 
 TEXT = "x" * 2**20
 
@@ -40,6 +40,10 @@ def test_the_readers_refuse_such_a_file(tmp_path: Path, monkeypatch: pytest.Monk
         list(read_preference_file(path))
     with pytest.raises(DataError, match="expand to over 4,194,304 bytes"):
         list(read_requests(path))
+    log = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"user_id": ["u"] * 8, "item_id": [TEXT] * 8, "timestamp": range(8)}), log)
+    with pytest.raises(DataError, match="expand to over 4,194,304 bytes"):
+        import_data(log, tmp_path / "out")
 
 
 def test_texts_that_repeat_within_bounds_are_read(tmp_path: Path) -> None:

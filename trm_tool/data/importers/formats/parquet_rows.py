@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deeprec.trm_tool.bounded_parquet import check_expanded
 from deeprec.trm_tool.data.importers.formats.csv_rows import check_distinct
 from deeprec.trm_tool.data.importers.lines import Reading
 from deeprec.trm_tool.errors import DataError, reason_of
@@ -39,6 +40,7 @@ def read_parquet(
     """
     number = 0
     with _open_parquet(path, lambda: number) as file:
+        _check_expanded(path)
         top = {name: name if name in file.schema_arrow.names else name.rpartition(".")[0] for name in columns}
         rows, size = max(file.metadata.num_rows, 1), path.stat().st_size
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(dict.fromkeys(top.values()))):
@@ -51,6 +53,17 @@ def read_parquet(
             for row in zip(*(_as_values(array, stamps) for array in arrays), strict=True):
                 number += 1
                 yield number, list(row)
+
+
+def _check_expanded(path: Path) -> None:
+    import pyarrow as pa
+
+    try:
+        check_expanded(path, rows=_BATCH_ROWS)
+    except pa.ArrowException:
+        raise
+    except ValueError as error:
+        raise DataError(f"{path} is not read ({error}). Write it again with shorter texts.") from None
 
 
 def _fields_of(kind: Any) -> list[str]:
