@@ -22,10 +22,10 @@ from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import GuidedPhrases
+from deeprec.agent.graph.lists_without_model import nearest_list, ranked, ranking_without_model
 from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.outages import cause_of, ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
-from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S
 from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
 from deeprec.agent.graph.request_settings import request_sources
 from deeprec.agent.graph.run_clock import TimedRecorder, run_clock
@@ -35,7 +35,6 @@ from deeprec.agent.graph.shown_list import as_recommended, choose_shown, pool_si
 from deeprec.agent.graph.state import AgentOutput, AgentState, Ending, Nearest, RankedItem, RunRequest
 from deeprec.agent.graph.step_inputs import check_retrieval, digest
 from deeprec.agent.protocols import AgentProtocol, Briefing
-from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
 from deeprec.agent.traces.store.recorder import Recorder
 from deeprec.trm_tool import (
@@ -44,10 +43,8 @@ from deeprec.trm_tool import (
     RecommenderUnavailableError,
     Retrieved,
     UnknownItemError,
-    nearest_constraints,
     neutralise,
 )
-from deeprec.trm_tool.text import plain
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +101,9 @@ class Nodes:
             )
             conversation, ending = dict[str, Any](), None
             if not own and (start.where or start.exclude or self._recommender_calls.filters_now()):
-                nearest, ending = await self._nearest(start, config, started)
+                nearest, ending = await nearest_list(
+                    start, config, started, self._recommender.catalogue, self._recommender_calls
+                )
             if ending is None:
                 shown = [self._summary(item_id) for item_id in start.history[-config.max_history :]]
                 conversation, ending = await calls.open(
@@ -157,7 +156,7 @@ class Nodes:
                 turn_seeds=start.lineage.get("turn_seeds", "hashed"),
                 lineage=start.kept_lineage,
                 phrases=phrases,
-                own_ranking=_ranked(own),
+                own_ranking=ranked(own),
                 spent_ms=(run_clock() - started) * 1000,
             ),
             "conversation": conversation,
@@ -277,7 +276,7 @@ class Nodes:
         k, is_fallback, found = config.k, status == "fallback", state["candidates"]
         own: list[RankedItem] = []
         if status != "empty" and (not found or (is_fallback and len(found) < k)):
-            own = await self._ranking_without_model(state, config, started)
+            own = await ranking_without_model(state, config, started, self._recommender_calls)
         ranked = fill_list(written, found, own, k=None, fallback=is_fallback)
         filled = await choose_shown(ranked, self._recommender, self._recommender_calls.filters_now(), config)
         if status == "finished" and not written:
@@ -355,62 +354,5 @@ class Nodes:
         )
         return record, failed
 
-    async def _ranking_without_model(self, state: AgentState, config: AgentConfig, started: float) -> list[RankedItem]:
-        """The recommender's ranking for the person's own message, else the one for the history alone."""
-        request = state["request"]
-        message = plain(request.get("message") or "", MAX_MESSAGE_CHARS)
-        if not message:
-            return request["own_ranking"]
-        try:
-            found = await self._recommender_calls.retrieve(
-                request["history"],
-                message,
-                k=pool_size(config.k, config.diversity),
-                trust=None,  # the person's own words, whatever a model's guesses deserve
-                where=request["where"],
-                exclude=request.get("exclude", ()),
-                timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
-            )
-        except (ConfigError, GraphBubbleUp):
-            raise
-        except Exception as error:
-            _log.warning(
-                "Run %s: the list ignores the message, for which the recommender gave none: %s",
-                state["run_id"],
-                cause_of(error),
-            )
-            return request["own_ranking"]
-        return _ranked(found) or request["own_ranking"]
-
-    async def _nearest(
-        self, start: RunStart, config: AgentConfig, started: float
-    ) -> tuple[Nearest | None, Ending | None]:
-        """What can be had instead of a request that leaves no item; (None, None) where some item passes it."""
-        gone = [*start.history, *start.exclude]
-        relaxed = await asyncio.to_thread(
-            nearest_constraints, self._recommender.catalogue, start.where or {}, exclude=gone
-        )
-        if relaxed is None:
-            filtered = start.exclude or self._recommender_calls.filters_now()
-            detail = "`exclude` and `item_filter` leave none of the items that the recommender finds. Exclude fewer."
-            return None, Ending(status="empty", detail=detail) if filtered else None
-        found = await self._recommender_calls.retrieve(
-            start.history,
-            plain(start.message or "", MAX_MESSAGE_CHARS) or None,
-            k=config.k,
-            trust=None,
-            where=relaxed.where,
-            exclude=start.exclude,
-            timeout_s=config.max_seconds - (run_clock() - started),
-        )
-        listed = fill_list([], [], _ranked(found), k=config.k, fallback=True)
-        shown = as_recommended(listed, self._recommender.catalogue)
-        nearest = Nearest(without=list(relaxed.without), where=relaxed.where, recommendations=shown)
-        return nearest, Ending(status="empty", detail=relaxed.reason)
-
     def _summary(self, item_id: str) -> str:
         return neutralise(self._recommender.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)
-
-
-def _ranked(found: Retrieved) -> list[RankedItem]:
-    return [RankedItem(item_id=item.id, score=item.score) for item in found]

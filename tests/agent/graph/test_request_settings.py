@@ -68,7 +68,10 @@ async def test_a_setting_is_taken_from_the_input_then_the_context_then_configura
         ({"input": {"history": [], "colour": "red"}}, "A request has no 'colour'"),
         ({"input": {"history": [], "temprature": 0.2}}, "has no 'temprature'. Did you mean 'temperature'"),
         ({"input": {"history": [], "settings": {"truts": 0.2}}}, "no setting 'truts'. Did you mean 'trust'"),
-        ({"input": {"history": [], "settings": {"guided": True}}}, "no setting 'guided'"),
+        (
+            {"input": {"history": [], "settings": {"guided": True}}},
+            "The setting 'guided' is fixed when the graph is built",
+        ),
         ({"input": {"history": [], "settings": {"prompts": "instruct"}}}, "no setting 'prompts'"),
         ({"input": {"history": [], "settings": {"k": 0}}}, "AgentConfig.k is 0"),
         ({"input": {"history": [], "settings": {"k": [1]}}}, r"AgentConfig.k is \[1\]"),
