@@ -21,6 +21,7 @@ from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.graph.many_runs import run_many, step_text
 from deeprec.agent.graph.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.graph.turn_seeds import MAX_SEED
+from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.traces.export.otel import OtelRecorder
 from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
@@ -192,6 +193,9 @@ def _print(output: AgentOutput, k: int, artifact: Path) -> None:
     if output["status"] == "malformed":
         hint = "A model that was not trained on the format keeps it with --prompts instruct, any model with --guided."
         console.print(Text(hint, style="yellow"), soft_wrap=True)
+    if output["message_cut"]:
+        cut = f"Only the first {MAX_MESSAGE_CHARS:,} characters of the message were read."
+        console.print(Text(cut, style="yellow"))
     if unknown := output["unknown_items"]:
         names = ", ".join(unknown[:10])
         items = "1 item" if len(unknown) == 1 else f"{len(unknown)} items"

@@ -87,6 +87,7 @@ def _aborted(request: AgentInput, output: Mapping[str, Any], error: Exception) -
         "recommendations": [],
         "unenforced": [],
         "unknown_items": [],
+        "message_cut": False,
         "nearest": None,
     }
     return cast(AgentOutput, {**nothing, **output, "status": "aborted", "detail": cause_of(error)})

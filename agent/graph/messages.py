@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langgraph.channels import BinaryOperatorAggregate
 from langgraph.graph.message import add_messages
 
+from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.trm_tool import ConfigError, neutralise
 from deeprec.trm_tool.tool import REASON_CHARS, item_line, unenforced_line
 
@@ -89,6 +90,8 @@ def answer_text(result: Mapping[str, Any]) -> str:
     if unknown := result.get("unknown_items"):
         named = neutralise(", ".join(unknown[:10]), REASON_CHARS)
         lines.append(f"Skipped, since the catalogue does not have them: {named}.")
+    if result.get("message_cut"):
+        lines.append(f"Only the first {MAX_MESSAGE_CHARS:,} characters of the message were read.")
     if nearest := result.get("nearest"):
         lines.append(f"Nearest, without {neutralise(', '.join(nearest['without']), REASON_CHARS)}:")
         lines += [item_line(item["rank"], item["title"], item["item_id"]) for item in nearest["recommendations"]]

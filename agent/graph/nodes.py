@@ -35,6 +35,7 @@ from deeprec.agent.graph.shown_list import as_recommended, choose_shown, pool_si
 from deeprec.agent.graph.state import AgentOutput, AgentState, Ending, Nearest, RankedItem, RunRequest
 from deeprec.agent.graph.step_inputs import check_retrieval, digest
 from deeprec.agent.protocols import AgentProtocol, Briefing
+from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
 from deeprec.agent.traces.store.recorder import Recorder
 from deeprec.trm_tool import (
@@ -298,6 +299,7 @@ class Nodes:
             "detail": detail,
             "failure": failure_of(state),
             "recommendations": as_recommended(filled, self._recommender.catalogue),
+            "message_cut": len(state["request"]["message"] or "") > MAX_MESSAGE_CHARS,
         }
         if state.get("messages"):
             output = {name: {**state, **result}.get(name) for name in AgentOutput.__annotations__ if name != "messages"}

@@ -169,6 +169,8 @@ class AgentOutput(TypedDict, total=False):
     """Constraints that the catalogue cannot enforce."""
     unknown_items: list[str]
     """Ids of the history that the catalogue lacks; the run went on without them."""
+    message_cut: bool
+    """Whether the message is longer than the 2,000 characters that model and recommender read; the rest was cut."""
     nearest: Nearest | None
     """What can be had instead, where the status is `empty`; `detail` says which condition empties the set."""
 

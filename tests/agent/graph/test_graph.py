@@ -292,6 +292,23 @@ async def test_an_item_that_the_catalogue_lacks_is_skipped_and_reported(
     assert again["unknown_items"] == ["new-1", "new-2"]
 
 
+@pytest.mark.parametrize(("message", "cut"), [("x" * 2000, False), ("x" * 2001, True), (None, False)])
+async def test_a_message_that_was_cut_says_so(
+    server: TinyServer,
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    store: TraceStore,
+    history: list[str],
+    message: str | None,
+    cut: bool,
+) -> None:
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    graph = build_graph(policy, retriever, config=FREE, recorder=SqlRecorder(store))
+    output = await graph.ainvoke({"history": history, "message": message})
+    assert output["message_cut"] is cut
+    assert store.run(UUID(output["run_id"])).run.message == message  # the trace has it whole
+
+
 async def test_hostile_titles_and_messages_open_no_tag(
     server: TinyServer, policy: CompletionPolicy, retriever: Retriever
 ) -> None:

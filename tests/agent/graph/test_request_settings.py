@@ -72,7 +72,7 @@ async def test_a_setting_is_taken_from_the_input_then_the_context_then_configura
             {"input": {"history": [], "settings": {"guided": True}}},
             "The setting 'guided' is fixed when the graph is built",
         ),
-        ({"input": {"history": [], "settings": {"prompts": "instruct"}}}, "no setting 'prompts'"),
+        ({"input": {"history": [], "settings": {"prompts": "instruct"}}}, "'prompts' is fixed when the graph"),
         ({"input": {"history": [], "settings": {"k": 0}}}, "AgentConfig.k is 0"),
         ({"input": {"history": [], "settings": {"k": [1]}}}, r"AgentConfig.k is \[1\]"),
         ({"input": {"history": [], "settings": 5}}, "`settings` must map names"),
