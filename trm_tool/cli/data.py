@@ -201,6 +201,11 @@ def check_command(
             )
         check_requests_file(folder, catalogue, columns.drop_bad_rows, as_json)
         return
+    if not folder.exists() and (catalogue is not None or folder.suffix):
+        raise DataError(
+            f"{folder} does not exist. Name a folder of atomic files (`deeprec data import` writes one), or a file of "
+            "requests (`deeprec data import-requests` writes one)."
+        )
     if catalogue is not None and folder.is_dir():
         raise ConfigError(f"--catalogue goes with a file of requests, and {folder} is a folder. Leave it out.")
     report = check_data(

@@ -245,3 +245,10 @@ def test_pictures_of_the_data_are_drawn_on_request(run: Run) -> None:
     [over_items] = [line for line in out.splitlines() if line.startswith("Over the items: ")]
     assert over_items.startswith("Over the items: █")
     assert "Over time: " in out
+
+
+def test_a_missing_file_of_requests_is_named_as_one(run: Run) -> None:
+    code, _, err = run("data", "check", "made.jsonl", "--catalogue", "shop")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "made.jsonl does not exist" in err
+    assert "data import-requests" in err

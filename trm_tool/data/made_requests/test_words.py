@@ -110,7 +110,7 @@ TEST_WORDS = Words(
         "80s": "eighties",
         "90s": "nineties",
     },
-    decades=("out in {year} or so", "of a {nickname} vintage", "straight out of the {nickname}"),
+    decades=("out in {year} or so", "of {nickname} vintage", "straight out of the {nickname}"),
     refusals=(
         "Spare us whatever is {wish}",
         "Not one that's {wish}, though",
