@@ -287,7 +287,7 @@ async def test_a_store_that_hangs_is_waited_for_once_and_gets_the_ending_later(
 async def test_closing_writes_what_is_missing_and_leaves_no_thread(
     make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tmp_path / "there"
+    folder, others = tmp_path / "there", trace_threads()  # other tests' recorders may still have theirs
     with TraceStore(folder / "traces.db") as store:
         with SqlRecorder(store) as recorder:
             await recorder.start_run(run := make.run())
@@ -296,18 +296,18 @@ async def test_closing_writes_what_is_missing_and_leaves_no_thread(
             await recorder.finish_run(run.run_id, make.outcome())
             (tmp_path / "away").rename(folder)
         assert (store.run(run.run_id).status, store.run(run.run_id).incomplete) == ("finished", True)
-        await asyncio.to_thread(wait_until, lambda: not trace_threads())
+        await asyncio.to_thread(wait_until, lambda: not trace_threads() - others)
         await record(recorder, make, uuid4())
         assert "its recorder is closed" in caplog.messages[-1]
         assert len(store.runs()) == 1
-        assert not trace_threads()
+        assert not trace_threads() - others
         await record(SqlRecorder(store), make, uuid4())  # and one that nobody closes leaves none when it is collected
         gc.collect()
-        await asyncio.to_thread(wait_until, lambda: not trace_threads())
+        await asyncio.to_thread(wait_until, lambda: not trace_threads() - others)
 
 
-def trace_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("deeprec-traces")]
+def trace_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("deeprec-traces")}
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
