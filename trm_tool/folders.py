@@ -73,6 +73,32 @@ def staging_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
+@contextmanager
+def staging_file(target: Path) -> Iterator[Path]:
+    """Make an empty file beside `target`, and its parents; it takes the place of `target` if the block ends well.
+
+    Raises:
+        ConfigError: a file cannot be written there. An OSError of the block counts as that.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}-", dir=target.parent)
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror}. Name another file.") from None
+    staged = Path(name)
+    try:
+        os.close(handle)
+        yield staged
+        staged.chmod(0o644)  # mkstemp makes files that only the owner can read
+        staged.replace(target)
+    except OSError as error:
+        raise ConfigError(
+            f"{target} cannot be written: {error.strerror or error}. Free its disk, or name another."
+        ) from None
+    finally:
+        staged.unlink(missing_ok=True)
+
+
 def let_others_read(staged: Path) -> None:
     """Open a staged folder and its files to other users: `mkdtemp` and safetensors write for the owner alone."""
     staged.chmod(0o755)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -14,6 +12,7 @@ from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.bounded_parquet import check_expanded
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS
 from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
+from deeprec.trm_tool.folders import staging_file
 from deeprec.trm_tool.text import plain
 
 KIND, FORMAT = "written preferences", 1
@@ -95,28 +94,14 @@ def write_preference_file(path: Path, rows: Iterable[WrittenPreference]) -> int:
 
     path = Path(path)
     check_preference_file(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}. Name another file.") from None
-    staging, schema, count = Path(name), _schema(), 0
-    try:
-        os.close(handle)
-        remaining = iter(rows)
-        try:
-            with pq.ParquetWriter(staging, schema, compression="zstd", write_page_checksum=True) as file:
-                while batch := list(islice(remaining, _BATCH)):
-                    file.write_batch(_to_arrow(batch, schema))
-                    count += len(batch)
-            staging.chmod(0o644)  # mkstemp makes files that only the owner can read
-            staging.replace(path)
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be written: {error.strerror or error}. Free its disk, or name another."
-            ) from None
-    finally:
-        staging.unlink(missing_ok=True)
+    schema, count, remaining = _schema(), 0, iter(rows)
+    with (
+        staging_file(path) as staging,
+        pq.ParquetWriter(staging, schema, compression="zstd", write_page_checksum=True) as file,
+    ):
+        while batch := list(islice(remaining, _BATCH)):
+            file.write_batch(_to_arrow(batch, schema))
+            count += len(batch)
     return count
 
 

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -17,6 +15,7 @@ from deeprec.trm_tool.data.requests.catalogue_marks import CatalogueMarks
 from deeprec.trm_tool.data.requests.parquet_records import open_parquet, read_records
 from deeprec.trm_tool.data.requests.request import FIELDS, Request, RequestFieldError, request_of, values_of
 from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
+from deeprec.trm_tool.folders import staging_file
 from deeprec.trm_tool.recommender import CatalogueView
 
 KIND, FORMAT = "requests", 1
@@ -95,24 +94,8 @@ def write_requests(path: Path, requests: Iterable[Request], *, catalogue: Catalo
     path = Path(path)
     check_request_file(path)
     marks = {} if catalogue is None else {"catalogue": asdict(CatalogueMarks.of(catalogue))}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}. Name another file.") from None
-    staging = Path(name)
-    try:
-        count = (_write_parquet if is_parquet(path) else _write_json_lines)(staging, path, marks, _distinct(requests))
-        staging.chmod(0o644)  # mkstemp makes files that only the owner can read
-        staging.replace(path)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror or error}. Free its disk, or name another."
-        ) from None
-    finally:
-        staging.unlink(missing_ok=True)
-    return count
+    with staging_file(path) as staging:
+        return (_write_parquet if is_parquet(path) else _write_json_lines)(staging, path, marks, _distinct(requests))
 
 
 def check_request_file(path: Path) -> None:
@@ -154,17 +137,21 @@ def _requests(path: Path, reading: Reading) -> Iterator[Request]:
         yield request
 
 
-def _json_rows(path: Path, reading: Reading) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    first = True
-    for number, line in read_lines(path, reading):
+def read_json_lines(path: Path, reading: Reading, encoding: str | None = None) -> Iterator[tuple[int, Any]]:
+    """The values of JSON lines, each with its line; blank lines are skipped, and what is not JSON is a bad row."""
+    for number, line in read_lines(path, reading, encoding):
         if not line.strip():
             continue
         try:
-            values = parse_json(line)
+            yield number, parse_json(line)
         except ValueError as error:
             why = f"is not a line of JSON ({reason_of(error)}); a file that was cut off ends so."
             reading.bad.add("lines that are not JSON", path.name, number, why)
-            continue
+
+
+def _json_rows(path: Path, reading: Reading) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    first = True
+    for number, values in read_json_lines(path, reading):
         if not isinstance(values, dict):
             reading.bad.add("lines that are not requests", path.name, number, f"is not a request such as {_EXAMPLE}.")
         elif not first or "deeprec" not in values:

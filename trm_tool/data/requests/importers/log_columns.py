@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.data.dates import DateOrder
-from deeprec.trm_tool.data.importers.lines import Reading, bare_suffix, read_lines
+from deeprec.trm_tool.data.importers.lines import Reading, bare_suffix
 from deeprec.trm_tool.data.importers.tables import open_table
 from deeprec.trm_tool.data.importers.values import is_empty
 from deeprec.trm_tool.data.requests.parquet_records import read_records
-from deeprec.trm_tool.data.requests.request_file import JSON_SUFFIXES, is_parquet
-from deeprec.trm_tool.errors import ConfigError, DataError, reason_of
+from deeprec.trm_tool.data.requests.request_file import JSON_SUFFIXES, is_parquet, read_json_lines
+from deeprec.trm_tool.errors import ConfigError, DataError
 
 Role = Literal[
     "conversation", "turn", "time", "person", "message", "targets", "shown", "chosen", "history", "where", "sender"
@@ -82,15 +81,7 @@ def read_rows(path: Path, options: LogOptions, reading: Reading) -> Iterator[tup
 
 
 def _json_records(path: Path, options: LogOptions, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, text in read_lines(path, reading, options.encoding):
-        if not text.strip():
-            continue
-        try:
-            row = parse_json(text)
-        except ValueError as error:
-            why = f"is not a line of JSON ({reason_of(error)}); a file that was cut off ends so."
-            reading.bad.add("lines that are not JSON", path.name, line, why)
-            continue
+    for line, row in read_json_lines(path, reading, options.encoding):
         if isinstance(row, dict):
             yield line, row
         else:
