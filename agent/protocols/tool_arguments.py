@@ -34,7 +34,7 @@ class WrittenCall:
     """One call of a tool, wherever it stands in a message."""
 
     name: str
-    """Of the tool; as the model wrote it where there is no such tool, empty where the message names none."""
+    """The tool's name; as the model wrote it where there is no such tool, empty where the message names none."""
     arguments: Any
     """As the model wrote them, JSON read; None where they are no JSON."""
     id: str | None = None

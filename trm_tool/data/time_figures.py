@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.trm_tool.data.importers.time_units import unit_of
+
 _DAY = 86_400.0
-_UNITS = ((1e17, 1e9, "nanoseconds"), (1e14, 1e6, "microseconds"), (1e11, 1e3, "milliseconds"), (0.0, 1.0, "seconds"))
-"""(from this number on, parts of a second, name); 1e11 seconds is the year 5138."""
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
 PERIODS = 24
 """Equal parts of the time range whose interactions are counted."""
@@ -43,7 +43,7 @@ def time_figures(times: Sequence[float]) -> TimeFigures | None:
     stamps = np.asarray(times, np.float64)
     if not len(stamps):
         return None
-    _, parts, unit = next(entry for entry in _UNITS if np.abs(stamps).max() >= entry[0])
+    unit, parts = unit_of(float(np.abs(stamps).max()))
     seconds = stamps / parts
     try:
         first, last = _iso(seconds.min()), _iso(seconds.max())

@@ -145,7 +145,7 @@ def _columns(table: Table, join: ItemJoin) -> tuple[str, list[str]]:
 
 
 def _read(table: Table, key: str, wanted: Sequence[str], by_title: bool, reading: Reading) -> list[dict[str, Value]]:
-    """For each column: key -> value."""
+    """The values of the table: one mapping of key to value for each column."""
     first: list[dict[str, Value]] = [{} for _ in wanted]
     tags: list[dict[str, Counter[str]]] = [{} for _ in wanted]  # only of keys whose rows differ
     for _, (raw_key, *cells) in table.read(reading, [key, *wanted]):

@@ -10,6 +10,8 @@ Times = NDArray[np.int64] | NDArray[np.float64]
 _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _FIRST, _LAST = 3e8, 4.1e9
 """Seconds since 1970 of the years 1979 and 2099, between which a time stamp of a known unit lies."""
+_SIZES = ((1e17, "nanoseconds"), (1e14, "microseconds"), (1e11, "milliseconds"))
+"""Sizes above which a time is in each unit, the largest first; 1e11 seconds is the year 5138."""
 _NO_COUNT = 1e7
 """A number of no unit that is larger belongs to a clock of its own, such as milliseconds since a start."""
 
@@ -17,6 +19,12 @@ _NO_COUNT = 1e7
 def fits_a_unit(time: float) -> bool:
     """Whether a number has the size of a time stamp of the years 1979 to 2099 in one of the units."""
     return any(_FIRST * factor <= time <= _LAST * factor for factor in _UNITS.values())
+
+
+def unit_of(time: float) -> tuple[str, int]:
+    """The unit of a time since 1970 by its size alone, and how many of it a second has."""
+    unit = next((unit for size, unit in _SIZES if abs(time) > size), "seconds")
+    return unit, _UNITS[unit]
 
 
 def count_units(times: Times) -> dict[str, int]:

@@ -8,9 +8,7 @@ from pathlib import Path
 from deeprec.trm_tool.data.atomic_files import DETECT, find_files, parse_time_stamp
 from deeprec.trm_tool.data.atomic_rows import AtomicFile
 from deeprec.trm_tool.data.columns import choose_event
-
-_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
-"""From which size on a time is in nano-, micro- or milliseconds, and how many of these a second has."""
+from deeprec.trm_tool.data.importers.time_units import unit_of
 
 
 class PastItems:
@@ -55,4 +53,5 @@ class PastItems:
 
 def in_seconds(time: float) -> float:
     """A time in seconds, from one in seconds, milli-, micro- or nanoseconds since 1970."""
-    return time / next((unit for size, unit in _UNITS if abs(time) > size), 1)
+    _, in_a_second = unit_of(time)
+    return time / in_a_second
