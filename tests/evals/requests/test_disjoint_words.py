@@ -1,11 +1,16 @@
 """Words that training writes and words that tests write do not meet."""
 
+import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 
 from deeprec.evals.requests.wordings import REGISTERS, WORDS
 from deeprec.trm_tool.data import TEST_WORDS, TRAINING_WORDS, Words
 
+CATALOGUES = sorted((Path(__file__).parents[3] / "tools" / "listening" / "catalogues").glob("*.json"))
 FUNCTION_WORDS = {
     *("a", "about", "after", "again", "an", "and", "anything", "are", "at", "be", "by", "can", "could", "do", "few"),
     *(
@@ -47,6 +52,16 @@ def written(words: Words) -> set[str]:
     return content([*texts, *words.nicknames.values(), *words.decades, *words.refusals, *words.seconds])
 
 
+def forms(word: str) -> set[str]:
+    """A word and its likely stems, which "chase", "chased" and "chasing" have in common."""
+    stems = {word}
+    for ending in ("s", "es", "ed", "er", "ing", "y", "ly", "al"):
+        stem = word.removesuffix(ending)
+        if stem != word and len(stem) > 2:
+            stems |= {stem, f"{stem}e"} | ({stem[:-1]} if stem[-1] == stem[-2] else set())
+    return stems
+
+
 def test_training_words_and_test_words_are_disjoint() -> None:
     training = written(TRAINING_WORDS)
     assert len(training) > 150
@@ -67,3 +82,31 @@ def test_both_sets_say_the_same_values_in_ways_that_can_be_filled() -> None:
             assert "{value}" in frame
         for clause in [text for clauses in words.bounds.values() for text in clauses]:
             assert "{number}" in clause
+
+
+EVERYDAY = {
+    *("able", "afternoon", "all", "among", "around", "as", "away", "barely", "built", "completed", "corner"),
+    *("covering", "driven", "drop", "easily", "edge", "either", "enough", "evening", "everybody", "far", "felt"),
+    *("first", "four", "front", "full", "good", "hand", "happy", "like", "line", "little", "lowered", "meant"),
+    *("nearly", "night", "non", "one", "place", "quick", "raised", "real", "right", "room", "round", "safe", "seat"),
+    *("set", "side", "simple", "skin", "staying", "story", "suitable", "there", "those", "till", "two", "unlikely"),
+    *("via", "way", "west", "when", "world", "your"),
+}
+"""Words of the tests that everybody uses and that mean no value by themselves ("set in space": `space` does)."""
+TEST_FORMS = {
+    form
+    for words in (TEST_WORDS.values, WORDS)
+    for word in content(text for texts in words.values() for text in texts) - EVERYDAY - FUNCTION_WORDS
+    for form in forms(word)
+}
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_a_made_catalogue_and_its_requests_use_no_word_that_means_a_value_in_the_tests(path: Path) -> None:
+    made = json.loads(path.read_text(encoding="utf-8"))
+    values = {value: texts for each in made["attributes"] for value, texts in each["values"].items()}
+    texts = [*values, *(text for texts in values.values() for text in texts)]
+    texts += [request["message"] for request in made["requests"]]
+    items = content([made["item"]])  # a word that every item is called by means no value
+    taken = [(text, word) for text in texts for word in sorted(content([text]) - items) if forms(word) & TEST_FORMS]
+    assert taken == []
