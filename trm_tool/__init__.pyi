@@ -40,6 +40,7 @@ from .recommender import (
     BatchRecommender as BatchRecommender,
     CatalogueView as CatalogueView,
     ItemVectors as ItemVectors,
+    PhraseSimilarity as PhraseSimilarity,
     Query as Query,
     Recommender as Recommender,
     RecommenderIdentity as RecommenderIdentity,

@@ -230,6 +230,14 @@ class ItemVectors(Protocol):
         """Vectors of items of the catalogue, of unit length, float32 (n, width)."""
 
 
+@runtime_checkable
+class PhraseSimilarity(Protocol):
+    """A recommender that knows which phrases of its catalogue mean much the same as a text; the agent offers them."""
+
+    def closest_phrases(self, text: str, n: int) -> Sequence[str]:
+        """Rank the phrases of the catalogue by how close they are to a text: at most `n` of them, the closest first."""
+
+
 def retrieve_batch(recommender: Recommender, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
     """Retrieve for many queries, in one call where the recommender can.
 

@@ -19,6 +19,7 @@ from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved
 from deeprec.trm_tool.score_ranking import check_k, ranked
 from deeprec.trm_tool.trm.artifact import Artifact, load_artifact, save_changed
 from deeprec.trm_tool.trm.catalogue_changes import Change, add_items, remove_items, update_items
+from deeprec.trm_tool.trm.closest_phrases import ClosestPhrases
 from deeprec.trm_tool.trm.ranking import POOL, best, diversify, ranks_with_ties
 from deeprec.trm_tool.trm.scoring import score
 from deeprec.trm_tool.trm.snapshot import Snapshot
@@ -50,6 +51,7 @@ class Retriever:
         self._snapshot = Snapshot.of(artifact)  # every answer reads it once; a change replaces it as a whole
         self._loaded_as = self._saved_as = artifact.fingerprint
         self._saved_in: dict[Path, str] = {}  # fingerprint by folder
+        self._closest = ClosestPhrases(self.encoder)
         self._changing = Lock()  # one change at a time; retrievals do not wait for it
 
     @property
@@ -171,6 +173,14 @@ class Retriever:
         rows = torch.from_numpy(snapshot.artifact.catalogue.rows(item_ids))
         vectors: NDArray[np.float32] = snapshot.item_vectors[rows].cpu().numpy()
         return vectors
+
+    def closest_phrases(self, text: str, n: int) -> list[str]:
+        """Rank the catalogue's phrases by how close they are to a text; see `ClosestPhrases.find`.
+
+        The first call encodes the phrases of the catalogue, 3,000 at most.
+        """
+        artifact = self._snapshot.artifact
+        return self._closest.find(artifact.catalogue, artifact.text_embeddings, text, n)
 
     def rank_of(self, item_id: str, query: Query) -> int:
         """1-based rank of an item by its score; one that the query masks comes after all that it allows."""
