@@ -46,10 +46,12 @@ from .recommender import (
     RecommenderIdentity as RecommenderIdentity,
     Retrieved as Retrieved,
     ScoredItem as ScoredItem,
+    call_arguments as call_arguments,
     is_async as is_async,
     ranks_of as ranks_of,
     retrieve_batch as retrieve_batch,
     split_known as split_known,
+    takes_words as takes_words,
 )
 from .score_ranking import ScoreRanking as ScoreRanking
 from .text import neutralise as neutralise

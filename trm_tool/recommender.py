@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.text import has_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,10 @@ class Query:
     preference: str | None = None
     trust: float | None = None
     """How far the preference is trusted beside the history, 0 to 1; None leaves it to the recommender."""
+    words: str | None = None
+    """What the person wrote themselves, beside the preference that a model wrote or chose."""
+    words_trust: float | None = None
+    """How far the words are trusted beside the history, 0 to 1; None leaves it to the recommender."""
     exclude: Collection[str] = ()
     where: Where | None = None
     include_seen: bool = False
@@ -71,9 +76,12 @@ class Query:
     """
 
     def __post_init__(self) -> None:
-        if self.preference is not None and not isinstance(self.preference, str):
-            raise ConfigError(f"preference is {str(self.preference)[:80]}. Give words, or None for no preference.")
+        for name in ("preference", "words"):
+            text = getattr(self, name)
+            if text is not None and not isinstance(text, str):
+                raise ConfigError(f"{name} is {str(text)[:80]}. Give words, or None for none.")
         _check_weight("trust", 0.0 if self.trust is None else self.trust, "0 (ignore the preference) to 1 (believe it)")
+        _check_weight("words_trust", 0.0 if self.words_trust is None else self.words_trust, "0 (ignore the words) to 1")
         _check_weight("diversity", self.diversity, "0 (off) to 1")
 
 
@@ -123,7 +131,11 @@ class CatalogueView(Protocol):
 
 @runtime_checkable
 class Recommender(Protocol):
-    """A recommender that is called synchronously, from several threads at once."""
+    """A recommender that is called synchronously, from several threads at once.
+
+    `retrieve` may also take `words` and `words_trust`: what the person wrote themselves, and how far it is trusted. A
+    recommender whose `retrieve` names no `words` gets them in front of the preference (`call_arguments`).
+    """
 
     @property
     def catalogue(self) -> CatalogueView:
@@ -208,6 +220,39 @@ def is_async(recommender: AnyRecommender) -> TypeIs[AsyncRecommender]:
     return inspect.iscoroutinefunction(recommender.retrieve)
 
 
+def takes_words(recommender: AnyRecommender) -> bool:
+    """Whether `retrieve` names a parameter `words`, so that a person's own words get there beside the preference.
+
+    Keywords that are passed on unseen do not count: what they end in may take none.
+    """
+    try:
+        return "words" in inspect.signature(recommender.retrieve).parameters
+    except (TypeError, ValueError):  # a compiled method may show no parameters
+        return False
+
+
+def call_arguments(recommender: AnyRecommender, query: Query) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Lay a query out as arguments of `retrieve`, but for `k`.
+
+    Words without a letter or a digit are left out. A recommender that takes no words gets "words; preference" as the
+    preference, under the trust of the words.
+
+    Returns:
+        Positional and named arguments; `exclude` and the words are named only where there are any.
+    """
+    named: dict[str, Any] = {"trust": query.trust, "where": query.where}
+    if query.exclude:
+        named["exclude"] = query.exclude
+    preference = query.preference
+    words = query.words if has_words(query.words or "") else None
+    if words and takes_words(recommender):
+        named |= {"words": words, "words_trust": query.words_trust}
+    elif words:
+        preference = "; ".join(filter(None, (words, preference)))
+        named["trust"] = query.words_trust
+    return (query.history, preference), named
+
+
 @runtime_checkable
 class BatchRecommender(Recommender, Protocol):
     """A recommender that also answers many queries at once and knows the rank of every item.
@@ -274,9 +319,8 @@ def _retrieve(recommender: Recommender, query: Query, k: int) -> Retrieved:
         raise ConfigError(
             f"{type(recommender).__name__} offers neither `diversity` nor `include_seen`. Leave them out of the query."
         )
-    return recommender.retrieve(
-        query.history, query.preference, k=k, trust=query.trust, exclude=query.exclude, where=query.where
-    )
+    positional, named = call_arguments(recommender, query)
+    return recommender.retrieve(*positional, k=k, **named)
 
 
 def _check_weight(name: str, value: object, ends: str) -> None:

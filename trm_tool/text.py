@@ -67,6 +67,17 @@ def plain(text: str, max_chars: int) -> str:
     return " ".join(kept.split())[:max_chars].rstrip(_LOOSE_ENDS)
 
 
+def has_words(text: str) -> bool:
+    """Whether a letter of any script or a digit stands in a text, which a row of emoji has not."""
+    return any(char.isalnum() for char in text)
+
+
+def readable_words(text: str | None, max_chars: int) -> str:
+    """What a person wrote, as `plain` gives it; empty where it has no words."""
+    shown = plain(text or "", max_chars)
+    return shown if has_words(shown) else ""
+
+
 def neutralise(text: str, max_chars: int) -> str:
     """Catalogue text as it may enter a prompt: one short line that cannot open a protocol tag or a control token.
 

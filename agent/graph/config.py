@@ -3,7 +3,7 @@
 A new setting is one field of `AgentConfig`. The `agent` block of suites and loops, the options of `deeprec recommend`
 and the `config` of a logged run follow from the fields, and a request may set each for its own run, unless the field is
 marked `FIXED_AT_BUILD`. Its default must leave runs as they were before it came: older runs, which do not name it, are
-replayed with the default.
+replayed with the default. Where new runs should change, `agent/replay/preconditions.py` says what older runs had.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class AgentConfig:
     trust: Annotated[float, Field(ge=0, le=1)] | None = None
     """How far the recommender trusts a preference, 0 to 1. Without it the recommender uses what its training found for
     preferences that are true; what a model guesses from the same history deserves less."""
+    hears_words: bool = True
+    """Whether the recommender gets the person's message itself in every retrieval, beside the model's preference."""
+    words_trust: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How far the recommender trusts the message, 0 to 1. Without it the recommender uses what its training found."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much the list shown avoids items that are similar to those above them, 0 to 1; 0 shows it as it was ranked.
     The trace keeps what the model wrote beside it. From 0.1 to 0.3 a list widens and stays relevant."""

@@ -1,9 +1,14 @@
-"""Lists that no model wrote: the recommender's for the person's own words, and what is near where nothing passes."""
+"""Lists that no model wrote: the recommender's for the person's own words, and what is near where nothing passes.
+
+A run that does not give the recommender the message in every retrieval (`AgentConfig.hears_words`) gives it here as a
+preference, once the model has failed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from langgraph.errors import GraphBubbleUp
 
@@ -18,10 +23,53 @@ from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.shown_list import as_recommended, pool_size
 from deeprec.agent.graph.state import AgentState, Ending, Nearest, RankedItem
 from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
-from deeprec.trm_tool import CatalogueView, ConfigError, Retrieved, nearest_constraints
-from deeprec.trm_tool.text import plain
+from deeprec.trm_tool import (
+    CatalogueView,
+    ConfigError,
+    RecommenderUnavailableError,
+    Retrieved,
+    UnknownItemError,
+    nearest_constraints,
+)
+from deeprec.trm_tool.text import plain, readable_words
 
 _log = logging.getLogger(__name__)
+
+
+def words_of(message: str | None, config: AgentConfig) -> str | None:
+    """The message as every retrieval of a run has it; None where there are no words, or the run keeps them back."""
+    return readable_words(message, MAX_MESSAGE_CHARS) or None if config.hears_words else None
+
+
+async def own_ranking(start: RunStart, config: AgentConfig, calls: RecommenderCalls) -> Retrieved:
+    """Ask the recommender for its own ranking, which the run falls back on: by history and words.
+
+    Where it answers for the history alone only, the words are left out.
+    """
+    words = words_of(start.message, config)
+    ask = partial(
+        calls.retrieve,
+        start.history,
+        None,
+        k=pool_size(config.k, config.diversity),
+        trust=config.trust,
+        where=start.where,
+        exclude=start.exclude,
+        timeout_s=config.max_seconds,
+    )
+    try:
+        return await ask(words=words, words_trust=config.words_trust)
+    except (ConfigError, GraphBubbleUp, RecommenderUnavailableError, UnknownItemError):
+        raise
+    except Exception as error:
+        if words is None:
+            raise
+        _log.warning(
+            "Run %s: the list ignores the message, for which the recommender gave none: %s",
+            start.run_id,
+            cause_of(error),
+        )
+        return await ask()
 
 
 async def ranking_without_model(
@@ -30,7 +78,7 @@ async def ranking_without_model(
     """The recommender's ranking for the person's own message, else the one for the history alone."""
     request = state["request"]
     message = plain(request.get("message") or "", MAX_MESSAGE_CHARS)
-    if not message:
+    if not message or config.hears_words:
         return request["own_ranking"]
     try:
         found = await calls.retrieve(
@@ -64,11 +112,14 @@ async def nearest_list(
         filtered = start.exclude or calls.filters_now()
         detail = "`exclude` and `item_filter` leave none of the items that the recommender finds. Exclude fewer."
         return None, Ending(status="empty", detail=detail) if filtered else None
+    words = words_of(start.message, config)
     found = await calls.retrieve(
         start.history,
-        plain(start.message or "", MAX_MESSAGE_CHARS) or None,
+        None if config.hears_words else plain(start.message or "", MAX_MESSAGE_CHARS) or None,
         k=config.k,
         trust=None,
+        words=words,
+        words_trust=config.words_trust,
         where=relaxed.where,
         exclude=start.exclude,
         timeout_s=config.max_seconds - (run_clock() - started),

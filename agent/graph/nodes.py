@@ -22,7 +22,7 @@ from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.guided_phrases import GuidedPhrases
-from deeprec.agent.graph.lists_without_model import nearest_list, ranked, ranking_without_model
+from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
 from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.outages import cause_of, ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
@@ -31,7 +31,7 @@ from deeprec.agent.graph.request_settings import request_sources
 from deeprec.agent.graph.run_clock import TimedRecorder, run_clock
 from deeprec.agent.graph.run_settings import RunSettings, set_values
 from deeprec.agent.graph.run_start import RunStart, open_run
-from deeprec.agent.graph.shown_list import as_recommended, choose_shown, pool_size
+from deeprec.agent.graph.shown_list import as_recommended, choose_shown
 from deeprec.agent.graph.state import AgentOutput, AgentState, Ending, Nearest, RankedItem, RunRequest
 from deeprec.agent.graph.step_inputs import check_retrieval, digest
 from deeprec.agent.protocols import AgentProtocol, Briefing
@@ -91,15 +91,7 @@ class Nodes:
         start, unknown = given.known(self._recommender.catalogue, is_strict=config.strict_history)
         nearest: Nearest | None = None
         try:
-            own = await self._recommender_calls.retrieve(
-                start.history,
-                None,
-                k=pool_size(config.k, config.diversity),
-                trust=config.trust,
-                where=start.where,
-                exclude=start.exclude,
-                timeout_s=config.max_seconds,
-            )
+            own = await own_ranking(start, config, self._recommender_calls)
             conversation, ending = dict[str, Any](), None
             if not own and (start.where or start.exclude or self._recommender_calls.filters_now()):
                 nearest, ending = await nearest_list(
@@ -320,7 +312,9 @@ class Nodes:
     def _retrieval_inputs(self, state: AgentState, config: AgentConfig) -> str:
         request = state["request"]
         asked = [request["history"], request["where"], request.get("exclude", []), state["decision"]["preference"]]
-        return digest([self._recommender.identity.fingerprint, *asked, config.retrieve_k, config.trust])
+        asked += [config.retrieve_k, config.trust]
+        words = words_of(request.get("message"), config)
+        return digest([self._recommender.identity.fingerprint, *asked, *([words, config.words_trust] if words else [])])
 
     async def _retrieval(
         self, state: AgentState, config: AgentConfig, started: float
@@ -335,6 +329,8 @@ class Nodes:
                 preference,
                 k=config.retrieve_k,
                 trust=config.trust,
+                words=words_of(request.get("message"), config),
+                words_trust=config.words_trust,
                 where=request["where"],
                 exclude=request.get("exclude", ()),
                 timeout_s=seconds_left(state, config, started),

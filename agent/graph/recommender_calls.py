@@ -16,9 +16,11 @@ from deeprec.agent.graph.retriever_events import retriever_events
 from deeprec.trm_tool import (
     AnyRecommender,
     ConfigError,
+    Query,
     RecommenderUnavailableError,
     Retrieved,
     ScoredItem,
+    call_arguments,
     is_async,
     split_known,
 )
@@ -52,6 +54,8 @@ class RecommenderCalls:
         *,
         k: int,
         trust: float | None,
+        words: str | None = None,
+        words_trust: float | None = None,
         where: Mapping[str, Any] | None,
         exclude: Sequence[str] = (),
         timeout_s: float,
@@ -65,6 +69,8 @@ class RecommenderCalls:
             preference: What the items should be like; None for the history alone.
             k: Items to return, at most.
             trust: How far the preference is trusted, 0 to 1; None leaves it to the recommender.
+            words: The person's message. A recommender that takes no words gets them in front of the preference.
+            words_trust: How far the words are trusted.
             where: Constraints on attributes.
             exclude: Ids that must not come back; those that the catalogue lacks are left out of the call.
             timeout_s: What all attempts and the waits between them may take together.
@@ -79,12 +85,18 @@ class RecommenderCalls:
             Exception: whatever else the recommender or a filter raises, at once.
         """
         known, _ = split_known(self._recommender.catalogue, exclude)
-        call = partial(self._recommender.retrieve, history, preference, trust=trust, where=where)
-        if known:
-            call = partial(call, exclude=known)
-        settings = {"k": k, "trust": trust, "where": where, **({"exclude": known} if known else {})}
-        async with retriever_events(self._recommender, preference, settings) as returned:
-            found = await self._repeated(call, k, timeout_s)
+        query = Query(
+            history=history,
+            preference=preference,
+            trust=trust,
+            words=words,
+            words_trust=words_trust,
+            exclude=known,
+            where=where,
+        )
+        positional, named = call_arguments(self._recommender, query)
+        async with retriever_events(self._recommender, positional[1], {"k": k, **named}) as returned:
+            found = await self._repeated(partial(self._recommender.retrieve, *positional, **named), k, timeout_s)
             returned(found)
         return found
 

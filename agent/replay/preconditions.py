@@ -54,6 +54,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any]]:
     stored.pop("turn_seeds", None)
     if "guided_by_message" not in stored:  # a run from before there was a choice of phrases and of texts
         stored |= {"guided_by_message": False, "prompts": "trained"}
+    stored.setdefault("hears_words", False)  # no retrieval of an older run had the message
     odd = sorted(set(stored) - {field.name for field in fields(AgentConfig)} | _FIRST_SETTINGS - set(stored))
     if odd:
         raise TraceStoreError(

@@ -28,8 +28,16 @@ class HistoryOnly:
         """The recommender's own: the system's name in the run tells the variant."""
         return self._recommender.identity
 
-    def retrieve(self, history: Sequence[str], preference: str | None = None, **settings: Any) -> Retrieved:
-        """Retrieve what fits the history, whatever the preference."""
+    def retrieve(
+        self,
+        history: Sequence[str],
+        preference: str | None = None,
+        *,
+        words: str | None = None,
+        words_trust: float | None = None,
+        **settings: Any,
+    ) -> Retrieved:
+        """Retrieve what fits the history, whatever the preference and the words."""
         return self._recommender.retrieve(history, None, **settings)
 
 

@@ -12,7 +12,7 @@ from deeprec.evals.systems.baselines import Scorer
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.recommender import CatalogueView, Query, Recommender, retrieve_batch
 from deeprec.trm_tool.trm.artifact import Artifact
-from deeprec.trm_tool.trm.scoring import score_encoded
+from deeprec.trm_tool.trm.scoring import EncodedTexts, score_encoded
 from deeprec.trm_tool.trm.snapshot import Snapshot
 from deeprec.trm_tool.trm.training.preferences import SEPARATOR, encode_preferences
 
@@ -104,8 +104,11 @@ def make_trm_system(
     def score(cases: Sequence[Case]) -> NDArray[np.floating]:
         histories = [catalogue.rows(case.history) for case in cases]
         texts = [(preferences or {}).get(case, "") for case in cases]
-        vectors = np.stack([encoded()[text] for text in texts]) if any(texts) else None
-        return score_encoded(snapshot, histories, vectors, [bool(text) for text in texts], [weight] * len(cases))
+        given = None
+        if any(texts):
+            vectors = np.stack([encoded()[text] for text in texts])
+            given = EncodedTexts(vectors, [bool(text) for text in texts], [weight] * len(cases))
+        return score_encoded(snapshot, histories, given)
 
     return System(name=name, score=score, oracle=oracle)
 

@@ -71,7 +71,7 @@ async def test_an_asynchronous_recommender_is_checked_in_the_loop_that_it_is_bou
                 return await super().retrieve(*arguments, **options)
 
     await check_async_recommender(Bound(co_occurrence(dataset)))
-    with pytest.raises(AssertionError, match=r"breaks 1\d of 19 rules"):
+    with pytest.raises(AssertionError, match=r"breaks 1\d of 20 rules"):
         check_recommender(Bound(co_occurrence(dataset)))  # a loop of its own
 
 
@@ -201,6 +201,12 @@ class ReadsEmptyText(Broken):
         return changed(found, found[:1] if preference == "" else found)
 
 
+class ReadsEmoji(CoOccurrence):
+    def retrieve(self, *arguments: Any, words: str | None = None, words_trust: Any = None, **options: Any) -> Retrieved:
+        found = super().retrieve(*arguments, **options)
+        return changed(found, found[:1] if words == "\N{POPCORN}\N{GHOST}" else found)
+
+
 class KeyErrors(CoOccurrence):
     def retrieve(self, history: Sequence[str], *rest: Any, **options: Any) -> Retrieved:
         try:
@@ -286,6 +292,7 @@ BROKEN: dict[type[CoOccurrence], tuple[str, str]] = {
     NeedsHistory: ("any_history_is_read", "raised IndexError"),
     Appends: ("any_history_is_read", "changed the list"),
     ReadsEmptyText: ("no_preference_is_none_or_empty", "and an empty text"),
+    ReadsEmoji: ("words_are_optional", "words='\N{POPCORN}\N{GHOST}'.*without words"),
     KeyErrors: ("unknown_items_are_refused", "history raised KeyError .*, not UnknownItemError"),
     LenientExclude: ("unknown_items_are_refused", "exclude raised nothing"),
     NegativeK: ("settings_are_checked", "k=0 raised nothing"),

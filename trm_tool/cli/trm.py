@@ -120,6 +120,10 @@ def search(
         float | None,
         typer.Option(help="Weight of the preference beside the history, 0 to 1.", show_default="the artifact's"),
     ] = None,
+    words: Annotated[str | None, typer.Option(help="What the person wrote, beside the preference.")] = None,
+    words_trust: Annotated[
+        float | None, typer.Option(help="Weight of the words, 0 to 1.", show_default="the artifact's")
+    ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help=f"What must not come back. {IDS_HELP}.")] = None,
     where: WhereOption = None,
     include_seen: Annotated[bool, typer.Option("--include-seen", help="Let items of the history come back.")] = False,
@@ -139,6 +143,8 @@ def search(
             preference,
             k=k,
             trust=trust,
+            words=words,
+            words_trust=words_trust,
             exclude=read_ids(exclude, retriever.catalogue),
             where=conditions,
             include_seen=include_seen,

@@ -10,7 +10,14 @@ from typing import Any
 
 from deeprec.trm_tool.catalogue.filters import Condition
 from deeprec.trm_tool.errors import ConfigError, UnknownItemError
-from deeprec.trm_tool.recommender import BatchRecommender, Query, RecommenderIdentity, Retrieved, ScoredItem
+from deeprec.trm_tool.recommender import (
+    BatchRecommender,
+    Query,
+    RecommenderIdentity,
+    Retrieved,
+    ScoredItem,
+    takes_words,
+)
 from deeprec.trm_tool.testing.checked_recommender import CheckedRecommender, few
 
 ABSENT_ID = "an id that no catalogue has \N{SNOWMAN}"
@@ -157,6 +164,22 @@ def no_preference_is_none_or_empty(subject: CheckedRecommender) -> None:
     assert none == empty, f"preference None gave {few(none)}, and an empty text {few(empty)}"
 
 
+def words_are_optional(subject: CheckedRecommender) -> None:
+    """`words` may be left out of `retrieve`; where it is there, None, an empty text and emoji are no words, and it has
+    a `words_trust` from 0 to 1."""
+    if not takes_words(subject.recommender):
+        return
+    some = subject.available()[:3]
+    none = subject.ids(some, words_trust=None)
+    for words in (None, "", "\N{POPCORN}\N{GHOST}"):
+        found = subject.ids(some, words=words)
+        assert found == none, f"{subject.call} gave {few(found)}, without words {few(none)}"
+    both = subject.retrieve(some, subject.words(), words=subject.words(), words_trust=1.0)
+    assert both, f"{subject.call} gave no item"
+    for trust in (-0.1, 1.5, math.nan):
+        _raises(ConfigError, f"words_trust={trust}", subject.retrieve, words=subject.words(), words_trust=trust)
+
+
 def unknown_items_are_refused(subject: CheckedRecommender) -> None:
     """An id of `history` or `exclude` that was never in the catalogue raises UnknownItemError, or is skipped and named
     in `unknown_items`."""
@@ -293,6 +316,7 @@ CHECKS: tuple[Callable[[CheckedRecommender], None], ...] = (
     excluded_items_do_not_come_back,
     any_history_is_read,
     no_preference_is_none_or_empty,
+    words_are_optional,
     unknown_items_are_refused,
     settings_are_checked,
     unknown_attributes_are_reported,

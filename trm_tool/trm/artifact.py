@@ -82,6 +82,11 @@ class Artifact:
     """Figures that training measured; empty where `metrics.json` is missing or damaged."""
 
     @property
+    def words_trust(self) -> float:
+        """How far a person's own words are trusted; as far as a preference where training found nothing else."""
+        return float(self.config.get("words_trust", self.config["trust"]))
+
+    @property
     def identity(self) -> RecommenderIdentity:
         """Fingerprints and holdout, for the lineage of runs."""
         return RecommenderIdentity(
@@ -103,6 +108,7 @@ def save_artifact(
     holdout: int,
     without_last: int = 0,
     trust: float,
+    words_trust: float | None = None,
     metrics: Mapping[str, Any],
     seed: int,
     dataset_name: str = "",
@@ -122,6 +128,7 @@ def save_artifact(
         without_last: How many of those were cut off the data before it was split: the last items but so many hold the
             target that chose the epoch and the trust.
         trust: How far a preference is trusted by default, from 0 (ignored) to 1 (as in training).
+        words_trust: How far a person's own words are; None is as far as a preference.
         metrics: What training measured; written as it is.
         seed: Seed of the training run.
         dataset_name: Stands in the model card.
@@ -142,7 +149,7 @@ def save_artifact(
         "trust": trust,
         "seed": seed,
         "versions": _versions(),
-    }
+    } | ({} if words_trust is None else {"words_trust": words_trust})
     artifact = Artifact(
         model=model,
         catalogue=catalogue,
@@ -276,8 +283,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     for name in ("items", "text_width"):
         if config[name] < 1:
             raise ArtifactError(f"{path}: {name!r} is {config[name]}, below 1. {_REMEDY}")
-    if not 0 <= config["trust"] <= 1:  # refuses NaN as well
-        raise ArtifactError(f"{path}: 'trust' is {config['trust']}, outside 0 to 1. {_REMEDY}")
+    for name in ("trust", "words_trust"):
+        value = config.get(name, config["trust"])
+        if type(value) is not float or not 0 <= value <= 1:  # refuses NaN as well
+            raise ArtifactError(f"{path}: {name!r} is {str(value)[:80]}, outside 0 to 1. {_REMEDY}")
     changes, trained = config.get("changes", {}), config.get("trained_items", config["items"])
     if (
         not isinstance(changes, dict)

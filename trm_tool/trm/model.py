@@ -233,14 +233,37 @@ class PreferenceAwareTRM(nn.Module):
         last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.config.width)
         return self.encode_sequence(rows).gather(1, last).squeeze(1) * (lengths > 0).unsqueeze(-1)
 
-    def combine(self, states: Tensor, preferences: Tensor | None = None, trust: float | Tensor = 1.0) -> Tensor:
-        """Move states of histories by adapted preferences, all (n, width) -> query vectors (n, width), length 1."""
-        if preferences is not None:
-            if self.belief is not None:
-                both = torch.cat((states, preferences, states * preferences), dim=-1)
-                preferences = preferences * 2 * torch.sigmoid(self.belief(both))
-            states = states + trust * preferences
-        return F.normalize(states, dim=-1)
+    def combine(
+        self,
+        states: Tensor,
+        preferences: Tensor | None = None,
+        trust: float | Tensor = 1.0,
+        words: Tensor | None = None,
+        words_trust: float | Tensor = 1.0,
+    ) -> Tensor:
+        """Move states of histories by adapted preferences and by adapted words, each under the gate and its trust.
+
+        Args:
+            states: From `encode_histories`, (n, width).
+            preferences: From `adapt_preference`, (n, width); a row of zeros moves nothing.
+            trust: Weight of the preferences; one for all, or (n, 1).
+            words: The persons' own words, adapted like preferences, (n, width).
+            words_trust: Weight of the words; one for all, or (n, 1).
+
+        Returns:
+            Query vectors (n, width) of length 1.
+        """
+        moved = states
+        for shift, weight in ((preferences, trust), (words, words_trust)):
+            if shift is not None:
+                moved = moved + weight * self._believed(states, shift)
+        return F.normalize(moved, dim=-1)
+
+    def _believed(self, states: Tensor, shift: Tensor) -> Tensor:
+        """Weigh adapted texts by how they fit the histories, 0 to 2."""
+        if self.belief is None:
+            return shift
+        return shift * 2 * torch.sigmoid(self.belief(torch.cat((states, shift, states * shift), dim=-1)))
 
     def query(
         self,

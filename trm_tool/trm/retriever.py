@@ -100,6 +100,8 @@ class Retriever:
         *,
         k: int,
         trust: float | None = None,
+        words: str | None = None,
+        words_trust: float | None = None,
         exclude: Collection[str] = (),
         where: Where | None = None,
         include_seen: bool = False,
@@ -108,8 +110,8 @@ class Retriever:
     ) -> Retrieved:
         """Find the `k` items that fit best.
 
-        Without a history the preference alone decides; without either, popularity does. A preference is read up to
-        2,000 characters; one of white space only is none.
+        Without a history preference and words alone decide; without any of them, popularity does. Each is read up to
+        2,000 characters; a preference of white space only is none, and so are words without a letter or a digit.
 
         Args:
             history: Item ids, oldest first, of any person. Empty is allowed.
@@ -117,6 +119,8 @@ class Retriever:
             k: Items to return; fewer come back when the query allows fewer.
             trust: How far the preference is trusted beside the history: 0 ignores it, 1 believes it as training did;
                 None is what the artifact's validation found. Without a history it decides alone, however little.
+            words: What the person wrote themselves, in any language, beside a preference that a model wrote.
+            words_trust: As `trust`, for the words.
             exclude: Item ids that must not come back.
             where: Constraints on attributes, such as `{"year": {"min": 1990}, "genre": {"not_in": ["Horror"]}}`.
             include_seen: Let items of the history come back.
@@ -133,7 +137,7 @@ class Retriever:
         Raises:
             UnknownItemError: `strict`, and an id of `history` or `exclude` never was in the catalogue; one that was
                 removed is read. `retrieve_batch` and `ranks_of` are always strict.
-            ConfigError: `k` is below 1, `trust` or `diversity` is not from 0 to 1, or a condition makes no sense.
+            ConfigError: `k` is below 1, a trust or `diversity` is not from 0 to 1, or a condition makes no sense.
         """
         unknown: list[str] = []
         if not strict:
@@ -142,6 +146,8 @@ class Retriever:
             history=history,
             preference=preference,
             trust=trust,
+            words=words,
+            words_trust=words_trust,
             exclude=exclude,
             where=where,
             include_seen=include_seen,

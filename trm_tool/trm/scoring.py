@@ -2,23 +2,36 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deeprec.trm_tool.catalogue.filters import Filtered
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS, Encoder
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import Query
 from deeprec.trm_tool.score_ranking import allowed_items, item_rows
-from deeprec.trm_tool.text import plain
-from deeprec.trm_tool.trm.model import pad_histories
+from deeprec.trm_tool.text import plain, readable_words
+from deeprec.trm_tool.trm.model import PreferenceAwareTRM, pad_histories
 from deeprec.trm_tool.trm.snapshot import Snapshot
 from deeprec.trm_tool.trm.training.preferences import encode_preferences
 
 SMALL_BATCH = 32
 """Queries that are scored on one thread, at most."""
+
+
+class EncodedTexts(NamedTuple):
+    """Preferences, or people's words, of some queries."""
+
+    vectors: NDArray[np.float32]
+    """From `encode_preferences`, (queries, text width)."""
+    present: Sequence[bool]
+    """Whether each query has one; where it is False, its row of `vectors` is ignored."""
+    trusts: Sequence[float]
+    """How much weight each gets."""
 
 
 def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tuple[NDArray[np.float32], list[Filtered]]:
@@ -37,18 +50,8 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
         allowed_items(catalogue, snapshot.attributes, query, history)
         for query, history in zip(queries, histories, strict=True)
     ]
-    default = float(snapshot.artifact.config["trust"])
-    # Without a history any trust above 0 is full trust; only a caller can switch a preference off, with 0.
-    trusts = [
-        query.trust if query.trust is not None else default if len(history) else 1.0
-        for query, history in zip(queries, histories, strict=True)
-    ]
-    preferences = [
-        plain(query.preference or "", MAX_TEXT_CHARS) if trust else ""
-        for query, trust in zip(queries, trusts, strict=True)
-    ]
-    encoded = _encode(snapshot, encoder, preferences) if any(preferences) else None
-    scores = score_encoded(snapshot, histories, encoded, [bool(text) for text in preferences], trusts)
+    preferences, words = _encoded_texts(snapshot, encoder, queries, [len(history) > 0 for history in histories])
+    scores = score_encoded(snapshot, histories, preferences, words)
     for line, own in zip(scores, filtered, strict=True):
         line[~own.mask] = -np.inf
     return scores, filtered
@@ -57,18 +60,16 @@ def score(snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query]) -> tup
 def score_encoded(
     snapshot: Snapshot,
     histories: Sequence[NDArray[np.int64]],
-    preferences: NDArray[np.float32] | None,
-    has_preference: Sequence[bool],
-    trusts: Sequence[float],
+    preferences: EncodedTexts | None,
+    words: EncodedTexts | None = None,
 ) -> NDArray[np.float32]:
-    """Score every item for histories and encoded preferences, in one forward pass. No item is masked.
+    """Score every item for histories, encoded preferences and encoded words, in one forward pass. No item is masked.
 
     Args:
         snapshot: The artifact, laid out.
-        histories: Catalogue rows, oldest first, of each query; without history and preference popularity decides.
-        preferences: From `encode_preferences`, float32 (queries, text width); None where no query has one.
-        has_preference: Whether each query has one; where it is False, its row of `preferences` is ignored.
-        trusts: How much weight each preference gets.
+        histories: Catalogue rows, oldest first, of each query; popularity decides where there are no texts either.
+        preferences: One for each query; None where no query has one.
+        words: What each person said themselves; None where nobody said anything.
 
     Returns:
         float32 (queries, items), in catalogue order.
@@ -76,28 +77,54 @@ def score_encoded(
     model, device = snapshot.artifact.model, snapshot.item_vectors.device
     rows = pad_histories(histories, model.config.max_length).to(device)
     with torch.inference_mode(), _few_threads(len(histories)):
-        if preferences is None:
-            vectors = model.query(rows)
-        else:
-            weights = torch.tensor(trusts, dtype=torch.float32, device=device).unsqueeze(1)
-            has = torch.tensor(has_preference, device=device)
-            vectors = model.query(rows, torch.from_numpy(preferences).to(device), has, weights)
+        vectors = model.combine(model.encode_histories(rows), *_adapted(model, preferences), *_adapted(model, words))
         scores: NDArray[np.float32] = (vectors @ snapshot.item_vectors.T).cpu().numpy()
-    for line, history, has_text in zip(scores, histories, has_preference, strict=True):
-        if not len(history) and not has_text:
-            line[:] = snapshot.popularity
+    texts = [given.present for given in (preferences, words) if given is not None]
+    for row, history in enumerate(histories):
+        if not len(history) and not any(present[row] for present in texts):
+            scores[row] = snapshot.popularity
     return scores
 
 
-def _encode(snapshot: Snapshot, encoder: Encoder, preferences: Sequence[str]) -> NDArray[np.float32]:
-    encoded = encode_preferences(encoder, snapshot.artifact.catalogue, preferences)
+def _encoded_texts(
+    snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query], has_history: Sequence[bool]
+) -> tuple[EncodedTexts | None, EncodedTexts | None]:
+    """The preferences and the words of queries, with their trusts."""
+    trust, words_trust = float(snapshot.artifact.config["trust"]), snapshot.artifact.words_trust
+    preferences = [plain(query.preference or "", MAX_TEXT_CHARS) for query in queries]
+    words = [readable_words(query.words, MAX_TEXT_CHARS) for query in queries]
+    trusts, words_trusts = [], []
+    for query, known, *texts in zip(queries, has_history, preferences, words, strict=True):
+        # Without a history any trust above 0 is full trust, of two texts in the one that is trusted more.
+        most = 1.0 if known else max(trust, words_trust) if all(texts) else 0.0
+        trusts.append(query.trust if query.trust is not None else trust / most if most else 1.0)
+        words_trusts.append(query.words_trust if query.words_trust is not None else words_trust / most if most else 1.0)
+    preferences = [text if weight else "" for text, weight in zip(preferences, trusts, strict=True)]
+    words = [text if weight else "" for text, weight in zip(words, words_trusts, strict=True)]
+    return _encode(snapshot, encoder, preferences, trusts), _encode(snapshot, encoder, words, words_trusts)
+
+
+def _encode(snapshot: Snapshot, encoder: Encoder, texts: Sequence[str], trusts: Sequence[float]) -> EncodedTexts | None:
+    if not any(texts):
+        return None
+    encoded = encode_preferences(encoder, snapshot.artifact.catalogue, texts)
     width = snapshot.artifact.text_embeddings.shape[1]
-    if encoded.shape != (len(preferences), width):
+    if encoded.shape != (len(texts), width):
         raise ConfigError(
             f"The text encoder {encoder.id!r} gave vectors {encoded.shape[1]} wide where the artifact needs "
             f"{width}. Use the encoder that the artifact was trained with."
         )
-    return encoded
+    return EncodedTexts(encoded, [bool(text) for text in texts], trusts)
+
+
+def _adapted(model: PreferenceAwareTRM, texts: EncodedTexts | None) -> tuple[Tensor | None, Tensor | float]:
+    """Texts as `PreferenceAwareTRM.combine` takes them, and their weights."""
+    if texts is None:
+        return None, 1.0
+    device = model.text_embeddings.device
+    present = torch.tensor(texts.present, device=device).unsqueeze(1)  # (queries, 1)
+    weights = torch.tensor(texts.trusts, dtype=torch.float32, device=device).unsqueeze(1)
+    return model.adapt_preference(torch.from_numpy(texts.vectors).to(device)) * present, weights
 
 
 @contextmanager

@@ -133,7 +133,9 @@ async def test_an_edit_before_the_first_turn_is_what_the_model_reads(agent: Agen
     [opening] = [sent for sent in agent.server.requests if "messages" in sent]
     assert "a drama" in opening["messages"][1]["content"]
     assert (fork.run.message, fork.run.history, output["status"]) == ("a drama", tuple(agent.history[:1]), "finished")
-    assert ids(fork.retrievals[0].items) == ids(agent.retriever.retrieve(agent.history[:1], "drama", k=4))
+    assert ids(fork.retrievals[0].items) == ids(
+        agent.retriever.retrieve(agent.history[:1], "drama", words="a drama", k=4)
+    )
     assert fork.run.fork == {"turn": 0, "edited": ["history", "message"]}
     assert agent.store.run(run.run.run_id) == run
 

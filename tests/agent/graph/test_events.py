@@ -119,7 +119,7 @@ async def test_callbacks_see_every_turn_of_the_tagged_protocol_and_every_retriev
     assert seen.named("retriever_start") == ["", "comedy"]
     documents = seen.named("retriever_end")[1]
     assert [document.id for document in documents] == [
-        item.id for item in retriever.retrieve(request_of["history"], "comedy", k=4)
+        item.id for item in retriever.retrieve(request_of["history"], "comedy", words=request_of["message"], k=4)
     ]
     assert retriever.catalogue.item(documents[0].id).title in documents[0].page_content
     assert not seen.open
@@ -162,7 +162,7 @@ async def test_an_unavailable_recommender_reaches_the_error_events(
     real = retriever.retrieve
 
     def unavailable(history: Any, preference: Any = None, **settings: Any) -> Any:
-        if preference == "comedy":
+        if preference == "something lighter; comedy":
             raise ConnectionError("the index is rebuilt")
         return real(history, preference, **settings)
 
@@ -222,7 +222,7 @@ async def test_partial_results_are_streamed_as_the_run_goes_on(
     thought, preference, found, growing, _, final = parts
     assert (thought["turn"], thought["text"]) == (0, "Hm.")
     assert (preference["retrieval"], preference["text"]) == (0, "comedy")
-    ids = [item.id for item in retriever.retrieve(request_of["history"], "comedy", k=4)]
+    ids = [item.id for item in retriever.retrieve(request_of["history"], "comedy", words=request_of["message"], k=4)]
     assert [item["item_id"] for item in found["items"]] == ids
     assert found["items"][0]["title"] == retriever.catalogue.item(ids[0]).title
     assert (growing["status"], final["status"]) == ("running", "finished")

@@ -90,6 +90,64 @@ async def test_a_recommender_of_ones_own_serves_the_agent(
     assert list(trace.retrievals[0].items) == list(CoOccurrence.retrieve(recommender, history, "comedy", k=4))
 
 
+class Hears(Scripted):
+    """It takes words, and notes how it is called."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self.heard: list[tuple[Any, ...]] = []
+
+    def retrieve(
+        self,
+        history: Any,
+        preference: Any = None,
+        *,
+        words: str | None = None,
+        words_trust: float | None = None,
+        **options: Any,
+    ) -> Retrieved:
+        self.heard.append((preference, options["trust"], words, words_trust))
+        return super().retrieve(history, preference, **options)
+
+
+@pytest.mark.parametrize("hears", [True, False])
+async def test_every_retrieval_of_a_run_has_the_message_beside_the_preference(
+    hears: bool, server: TinyServer, policy: CompletionPolicy, dataset: Dataset, history: list[str]
+) -> None:
+    recommender = Hears(dataset)
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    config = replace(FREE, trust=0.15, words_trust=0.6, hears_words=hears)
+    await build_graph(policy, recommender, config=config).ainvoke({"history": history, "message": "with \n popcorn"})
+    words = ("with popcorn", 0.6) if hears else (None, None)
+    assert recommender.heard == [(None, 0.15, *words), ("comedy", 0.15, *words)]
+
+
+@pytest.mark.parametrize("message", [None, "", "\N{POPCORN}\N{GHOST}"])
+async def test_a_run_without_words_asks_as_it_did_before(
+    message: str | None, server: TinyServer, policy: CompletionPolicy, dataset: Dataset, history: list[str]
+) -> None:
+    recommender = Hears(dataset)
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    await build_graph(policy, recommender, config=FREE).ainvoke({"history": history, "message": message})
+    assert recommender.heard == [(None, None, None, None), ("comedy", None, None, None)]
+
+
+async def test_a_recommender_of_ones_own_without_words_gets_them_in_front_of_the_preference(
+    server: TinyServer, policy: CompletionPolicy, dataset: Dataset, history: list[str]
+) -> None:
+    asked: list[Any] = []
+
+    class Deaf(Scripted):
+        def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+            asked.append((arguments[1], options["trust"]))
+            return super().retrieve(*arguments, **options)
+
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    config = replace(FREE, trust=0.15)
+    await build_graph(policy, Deaf(dataset), config=config).ainvoke({"history": history, "message": "with popcorn"})
+    assert asked == [("with popcorn", None), ("with popcorn; comedy", None)]
+
+
 async def test_scores_in_the_state_are_plain_floats(
     server: TinyServer, policy: CompletionPolicy, dataset: Dataset, history: list[str]
 ) -> None:

@@ -24,7 +24,7 @@ from deeprec.agent import (
     replay_run,
     turn_seed,
 )
-from deeprec.agent.traces import TurnRecord
+from deeprec.agent.traces import RunOutcome, TurnRecord
 from deeprec.training import RolloutError, rollout_from_run
 from deeprec.trm_tool import Catalogue, ConfigError, Retriever
 from tests.model_scripts import LIST, SEARCH, tool_call
@@ -93,7 +93,7 @@ async def test_a_fork_edits_one_turn_and_lets_the_model_go_on(
     assert edited.prompt_ids == original.turns[2].prompt_ids
     assert child.retrievals[1].preference == "horror; 1990s"
     where: Any = {"release_year": {"max": 2003}}
-    expected = retriever.retrieve(child.run.history, "horror; 1990s", k=4, where=where)
+    expected = retriever.retrieve(child.run.history, "horror; 1990s", words="something light", k=4, where=where)
     assert list(child.retrievals[1].items) == list(expected)
     # One call of the model: the turn after the edited one, and it saw the edited text.
     [asked] = completions(server)
@@ -410,3 +410,27 @@ async def test_a_server_that_fails_after_the_fork_leaves_a_child_that_fell_back(
     child = await fork_run(store, original.run.run_id, turn=0, preference="war", policy=policy, retriever=retriever)
     assert child.status == "fallback"
     assert len(child.recommended) == 3
+
+
+async def test_a_run_from_before_the_recommender_heard_the_message_is_replayed_without_it(
+    server: TinyServer, policy: CompletionPolicy, retriever: Retriever, store: TraceStore
+) -> None:
+    script = [SEARCH.format("comedy"), LIST.format("2\n1")]
+    server.script = list(script)
+    run = await logged(policy, retriever, store, replace(FREE, hears_words=False))
+    config = {name: value for name, value in run.run.config.items() if name not in ("hears_words", "words_trust")}
+    old = replace(run.run, run_id=uuid4(), config=config)
+    store.start_run(old)
+    for turn in run.turns:
+        store.record_turn(old.run_id, turn)
+    for retrieval in run.retrievals:
+        store.record_retrieval(old.run_id, retrieval)
+    store.finish_run(
+        old.run_id, RunOutcome(status="finished", written=run.written, recommended=run.recommended, latency_ms=1.0)
+    )
+    server.script = list(script)
+    replay = await replay_run(store, old.run_id, policy=policy, retriever=retriever)
+    assert replay.is_same
+    assert replay.child.run.config["hears_words"] is False
+    heard = retriever.retrieve(run.run.history, "comedy", words="something light", k=4, where=run.run.config["where"])
+    assert list(replay.child.retrievals[0].items) != list(heard)

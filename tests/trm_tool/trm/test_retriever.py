@@ -69,6 +69,52 @@ def test_a_text_alone_is_a_query_even_where_validation_trusts_no_preference(arti
     assert ids(distrusting.retrieve([], "comedy", k=50)) == ids(Retriever(artifact).retrieve([], "comedy", k=50))
 
 
+def test_words_move_the_answer_beside_the_preference_each_by_its_own_trust(artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    retriever = Retriever(replace(artifact, config=artifact.config | {"trust": 0.2, "words_trust": 0.9}))
+    heard = retriever.retrieve(HISTORY, "comedy", words="a horror film", k=50)
+    model, catalogue = artifact.model, artifact.catalogue
+    state = model.encode_histories(torch.from_numpy(catalogue.rows(HISTORY)).unsqueeze(0))
+    comedy, horror = (
+        model.adapt_preference(torch.from_numpy(encode_preferences(HashingEncoder(), catalogue, [text])))
+        for text in ("comedy", "a horror film")
+    )
+    scores = (model.combine(state, comedy, 0.2, horror, 0.9) @ model.item_vectors().T)[0]
+    assert heard[0].score == pytest.approx(float(scores[catalogue.rows([heard[0].id])[0]]))
+    assert retriever.retrieve(HISTORY, "comedy", words="a horror film", words_trust=0, k=50) == retriever.retrieve(
+        HISTORY, "comedy", k=50
+    )
+    assert ids(heard) != ids(retriever.retrieve(HISTORY, "comedy", words="a horror film", words_trust=0.2, k=50))
+    # Without a history the words alone decide, and of two texts the one that is trusted more.
+    alone = retriever.retrieve([], words="a horror film", k=50)
+    assert alone == retriever.retrieve([], "a horror film", k=50)
+    closer = [
+        sum(abs(ids(other).index(item) - position) for position, item in enumerate(ids(alone)))
+        for other in (
+            retriever.retrieve([], "comedy", words="a horror film", k=50),
+            retriever.retrieve([], "a horror film", words="comedy", k=50),
+        )
+    ]
+    assert closer[0] < closer[1]
+
+
+def test_words_count_as_a_preference_where_training_gave_them_no_trust_of_their_own(artifact_folder: Path) -> None:
+    artifact = load_artifact(artifact_folder)
+    old = Retriever(replace(artifact, config={k: v for k, v in artifact.config.items() if k != "words_trust"}))
+    assert old.retrieve(HISTORY, words="comedy", k=50) == old.retrieve(HISTORY, "comedy", k=50)
+
+
+@pytest.mark.parametrize("words", [None, "", " \n", "\x00\u200b", "\N{POPCORN}\N{GHOST}!", "… — ?"])
+def test_what_holds_no_letter_and_no_digit_is_no_words(retriever: Retriever, words: str | None) -> None:
+    assert retriever.retrieve(HISTORY, words=words, k=20) == retriever.retrieve(HISTORY, k=20)
+    assert retriever.retrieve((), words=words, k=20) == retriever.retrieve((), k=20)
+
+
+@pytest.mark.parametrize("words", ["コメディ映画", "смешное", "1994"])
+def test_words_of_any_script_are_read(retriever: Retriever, words: str) -> None:
+    assert retriever.retrieve(HISTORY, words=words, k=50) != retriever.retrieve(HISTORY, k=50)
+
+
 @pytest.mark.parametrize("trust", [-0.1, 1.5, float("nan"), float("inf")])
 def test_a_trust_outside_its_range_is_refused(retriever: Retriever, trust: float) -> None:
     with pytest.raises(ConfigError, match="trust is"):
@@ -142,17 +188,19 @@ def test_a_batch_answers_as_single_queries_do_in_one_forward_pass(
         Query(history=HISTORY, preference="horror"),
         Query(history=HISTORY[:1], exclude=("893",)),
         Query(history=dataset.history("u1"), where={"studio": {"in": ["Fox"]}}, include_seen=True),
+        Query(history=HISTORY, preference="horror", words="with my children"),
+        Query(words="with my children"),
     ]
     passes = []
-    forward = PreferenceAwareTRM.query
+    forward = PreferenceAwareTRM.encode_histories
 
-    def note(self: PreferenceAwareTRM, *args: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
-        passes.append(len(args[0]))
-        return forward(self, *args, **options)
+    def note(self: PreferenceAwareTRM, rows: torch.Tensor) -> torch.Tensor:
+        passes.append(len(rows))
+        return forward(self, rows)
 
-    monkeypatch.setattr(PreferenceAwareTRM, "query", note)
+    monkeypatch.setattr(PreferenceAwareTRM, "encode_histories", note)
     batch = retriever.retrieve_batch(queries, k=10)
-    assert passes == [5]
+    assert passes == [7]
     for query, found in zip(queries, batch, strict=True):
         (alone,) = retriever.retrieve_batch([query], k=10)
         assert ids(found) == ids(alone)
