@@ -150,6 +150,11 @@ class RetrievalRecord:
     detail: str | None = None
     inputs: str | None = None
     """Digest of what the retrieval was computed from; None where it was logged before that was kept."""
+    words: bool = False
+    """Whether the recommender had the person's message in this retrieval, beside the preference."""
+    constraints: dict[str, Any] | None = None
+    """What must and must not be by the preference: `hard`, `guessed` and `unenforceable`, as in the result of a run.
+    None where the preference says nothing of the kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

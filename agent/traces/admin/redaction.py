@@ -44,7 +44,7 @@ ERASED: dict[str, dict[str, Any]] = {
         "messages": None,
         "inputs": None,
     },
-    "retrievals": {"preference": None, "unenforced": [], "detail": None, "inputs": None},
+    "retrievals": {"preference": None, "unenforced": [], "detail": None, "inputs": None, "constraints": None},
     # A score is a function of history, preference and item: whoever has the recommender could find the items by it.
     "retrieved_items": {"score": math.nan},
     "recommendations": {"score": None},

@@ -189,6 +189,8 @@ class Retrieval(Base):
     detail: Mapped[str | None]
     recorded_at: Mapped[datetime]
     inputs: Mapped[str | None]
+    words: Mapped[bool] = mapped_column(server_default=text("false"))
+    constraints: Mapped[dict[str, Any] | None]
 
 
 class RetrievedItem(Base):

@@ -24,7 +24,7 @@ KEPT = {
         *("run_id", "position", "node", "chained", "action", "finish_reason", "prompt_tokens", "completion_tokens"),
         *("latency_ms", "recorded_at"),
     },
-    "retrievals": {"run_id", "position", "turn", "k", "latency_ms", "recorded_at"},
+    "retrievals": {"run_id", "position", "turn", "k", "latency_ms", "recorded_at", "words"},
     "retrieved_items": {"run_id", "position", "rank"},
     "recommendations": {"run_id", "listing", "rank", "retrieval", "source"},
     "rewards": {"run_id", "scheme", "component", "value"},
@@ -62,7 +62,11 @@ def write_secret(store: TraceStore, make: Any, **changes: Any) -> Any:
     store.record_turn(
         run.run_id, make.turn(0, text=SECRET, thought=SECRET, preference=SECRET, messages=[{"content": SECRET}])
     )
-    store.record_retrieval(run.run_id, make.retrieval(0, preference=SECRET, detail=SECRET, unenforced=(SECRET,)))
+    stated = {"unenforceable": [SECRET]}
+    store.record_retrieval(
+        run.run_id,
+        make.retrieval(0, preference=SECRET, detail=SECRET, unenforced=(SECRET,), constraints=stated),
+    )
     store.record_turn(run.run_id, make.turn(1, action="recommend", items=("9", "1"), detail=SECRET, text=SECRET))
     store.finish_run(run.run_id, make.outcome(detail=SECRET))
     store.write_rewards(run.run_id, "list", {"hit": 1.0, "odd": math.nan})

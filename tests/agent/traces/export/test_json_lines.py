@@ -52,8 +52,10 @@ def full(store: TraceStore, make: Any) -> TraceStore:
             latency_ms=math.nan,
         ),
     )
+    constraints = {"hard": [], "guessed": [], "unenforceable": ["not scary"]}
+    scored = (ScoredItem("a", math.nan), ScoredItem("b", 0.1))
     store.record_retrieval(
-        odd.run_id, make.retrieval(0, items=(ScoredItem("a", math.nan), ScoredItem("b", 0.1)), preference=None)
+        odd.run_id, make.retrieval(0, items=scored, preference=None, words=True, constraints=constraints)
     )
     store.mark_incomplete(odd.run_id)
     redacted = make.write(store, make.run(user_id="gone"))

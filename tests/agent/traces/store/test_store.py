@@ -68,6 +68,20 @@ def test_a_bare_run_comes_back(store: TraceStore, make: Any) -> None:
     assert trace.turns[0].logprobs == ()
 
 
+def test_what_a_preference_says_must_be_comes_back(store: TraceStore, make: Any) -> None:
+    store.start_run(run := make.run())
+    constraints = {
+        "hard": [{"text": "not horror", "where": {"genre": {"not_in": ["Horror"]}}, "source": "message"}],
+        "guessed": [{"text": "year >= 1990", "where": {"year": {"min": 1990.0}}}],
+        "unenforceable": ["not scary \ud800"],
+    }
+    store.record_retrieval(run.run_id, make.retrieval(0, words=True, constraints=constraints))
+    store.record_retrieval(run.run_id, make.retrieval(1))
+    [stated, plain] = store.run(run.run_id).retrievals
+    assert (stated.words, plain.words, plain.constraints) == (True, False, None)
+    assert stated.constraints == constraints | {"unenforceable": [storable("not scary \ud800")]}
+
+
 def test_logprobs_are_kept_as_float32(store: TraceStore, make: Any) -> None:
     store.start_run(run := make.run())
     store.record_turn(run.run_id, make.turn(0, logprobs=(-0.1, -math.inf, -1e-30)))
