@@ -40,8 +40,8 @@ _LIMITING = re.compile(
 _OTHERS = re.compile(r"\s*(?:,|/|&|\bor\b|\band\b|\bnor\b)\s*(?:(?:no|not|or|and)\s)?", re.IGNORECASE)
 _FILLERS = frozenset(
     fold_words(
-        "a an the any anything something some all everything item thing stuff one kind type film movie book game "
-        "product song album please too at be is are it that which from of in with by made released category genre"
+        "a an the any anything something some all everything item thing stuff one kind type film movie movies book "
+        "game product song album please too at be is are it that which from of in with by made released category genre"
     )
 )
 _NUMBER_FILLERS = _FILLERS | frozenset(fold_words("cost costing priced price budget i we my our should must have"))
