@@ -200,8 +200,8 @@ def make_protocol(
     )
 
 
-def _prompts(name: Literal["trained", "instruct"]) -> Prompts:
-    return Prompts.instruct() if name == "instruct" else Prompts()
+def _prompts(name: Literal["trained", "instruct", "words"]) -> Prompts:
+    return {"trained": Prompts, "instruct": Prompts.instruct, "words": Prompts.words}[name]()
 
 
 def _checked(protocol: AgentProtocol, config: AgentConfig, prompts: Prompts | None) -> AgentProtocol:
