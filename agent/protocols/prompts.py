@@ -325,10 +325,10 @@ _INSTRUCT: dict[str, str | bool] = {
 
 
 _WORDS: dict[str, str | bool] = {
-    "role": "You turn what a person says into a preference for a recommender.",
+    "role": "You turn words into a preference for a recommender, in phrases that the catalogue knows.",
     "tagged_instructions": (
-        f"Choose what they want from what the catalogue knows: {BEGIN_PREFERENCE}PHRASE; not PHRASE; NAME <= NUMBER"
-        f"{END_PREFERENCE}. Then write the numbers of the {{k}} best items that were found: {BEGIN_LIST}...{END_LIST}"
+        f"{BEGIN_PREFERENCE}PHRASE; not PHRASE; NAME <= NUMBER{END_PREFERENCE}\n"
+        f"{BEGIN_LIST}{{k}} numbers{END_LIST}"
     ),
     "no_history": "They chose nothing yet.",
     "history_line": "They chose: {items}",
