@@ -327,8 +327,7 @@ _INSTRUCT: dict[str, str | bool] = {
 _WORDS: dict[str, str | bool] = {
     "role": "You turn words into a preference for a recommender, in phrases that the catalogue knows.",
     "tagged_instructions": (
-        f"{BEGIN_PREFERENCE}PHRASE; not PHRASE; NAME <= NUMBER{END_PREFERENCE}\n"
-        f"{BEGIN_LIST}{{k}} numbers{END_LIST}"
+        f"{BEGIN_PREFERENCE}PHRASE; not PHRASE; NAME <= NUMBER{END_PREFERENCE}\n{BEGIN_LIST}{{k}} numbers{END_LIST}"
     ),
     "no_history": "They chose nothing yet.",
     "history_line": "They chose: {items}",
