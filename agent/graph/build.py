@@ -201,7 +201,9 @@ def make_protocol(
 
 
 def _prompts(name: Literal["trained", "instruct", "words"]) -> Prompts:
-    return {"trained": Prompts, "instruct": Prompts.instruct, "words": Prompts.words}[name]()
+    if name == "words":
+        return Prompts.words()
+    return Prompts.instruct() if name == "instruct" else Prompts()
 
 
 def _checked(protocol: AgentProtocol, config: AgentConfig, prompts: Prompts | None) -> AgentProtocol:
