@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from numpy.random import Generator
 
-from deeprec.trm_tool import Catalogue, DataError, Dataset, Item, read_atomic_files
+from deeprec.trm_tool import Catalogue, DataError, Dataset, DeepRecError, Item, read_atomic_files
 from deeprec.trm_tool.catalogue.catalogue import decade_of
 from deeprec.trm_tool.data import TRAINING_WORDS, MadeRequestConfig, Request, RequestMaker, Said, write_requests
 from deeprec.trm_tool.data.columns import ColumnType
@@ -228,7 +228,11 @@ def _said(request: WrittenRequest) -> Said:
 
 def main(path: Path, out: Path, seed: Annotated[int, typer.Option()] = 0) -> None:
     """Write the folder of a made catalogue."""
-    made = write_made_catalogue(path, out, seed=seed)
+    try:
+        made = write_made_catalogue(path, out, seed=seed)
+    except DeepRecError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
     items, people = len(made.dataset.catalogue), len(made.dataset.users)
     typer.echo(f"{out}: {items} items, {people} people, {len(made.requests)} requests")
 
