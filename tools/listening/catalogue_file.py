@@ -66,7 +66,7 @@ class WrittenNumber(_Strict):
     @property
     def is_year(self) -> bool:
         """Whether the catalogue makes phrases of decades from it."""
-        return "year" in self.name
+        return "year" in self.name and self.whole and self.min >= 1800
 
 
 class WrittenBound(_Strict):
