@@ -84,7 +84,9 @@ from .requests.leaks import (
     check_cases as check_cases,
     check_disjoint as check_disjoint,
     check_holdout as check_holdout,
+    check_request_cases as check_request_cases,
 )
+from .requests.request_cases import RequestCases as RequestCases, make_request_cases as make_request_cases
 from .suites.comparison import (
     Difference as Difference,
     compare_all as compare_all,
@@ -111,12 +113,12 @@ from .systems.baselines import (
     make_popularity_scorer as make_popularity_scorer,
 )
 from .systems.recommender_variants import HistoryOnly as HistoryOnly, ShuffledHistoryOnly as ShuffledHistoryOnly
+from .systems.setting import Setting as Setting
 from .systems.suite_systems import (
     SYSTEMS as SYSTEMS,
     AgentSystem as AgentSystem,
     AnySystem as AnySystem,
     DerivedSystem as DerivedSystem,
-    Setting as Setting,
     fused_ranking as fused_ranking,
 )
 from .systems.system import (

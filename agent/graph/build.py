@@ -200,9 +200,7 @@ def make_protocol(
     )
 
 
-def _prompts(name: Literal["trained", "instruct", "words"]) -> Prompts:
-    if name == "words":
-        return Prompts.words()
+def _prompts(name: Literal["trained", "instruct"]) -> Prompts:
     return Prompts.instruct() if name == "instruct" else Prompts()
 
 

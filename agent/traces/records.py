@@ -260,6 +260,15 @@ class CaseRecord:
     """Training chose the recommender's epoch and its trust in preferences by the targets of the same suite."""
     phrases: tuple[str, ...] = ()
     """Phrases that are true of the target by the catalogue, such as a genre or a decade."""
+    conversation: str | None = None
+    """The conversation of the request; None where the case is the next item of a person's history."""
+    turn: int | None = None
+    """The request's position in its conversation; None as above."""
+    words: int | None = None
+    """Words of the request's message, 0 where it has none; None as above."""
+    said: Mapping[str, Any] | None = None
+    """What the message expresses, where that is known: `wanted` and `unwanted` phrases of the catalogue, and `where`,
+    the attributes whose numbers it bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

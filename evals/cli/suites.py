@@ -79,6 +79,7 @@ def run(
                 only=only or [],
                 max_concurrency=concurrency,
                 on_progress=bars.show,
+                on_note=lambda note: console.print(f"Note: {note}", soft_wrap=True, markup=False, style="yellow"),
             )
             report = make_report(load_results(traces, label), baseline=chosen.baseline)
     _show(report, as_json=as_json)
@@ -162,24 +163,34 @@ def _name_of(suite: str) -> str:
 
 
 def _show(made: SuiteReport, *, as_json: bool) -> None:
-    from deeprec.evals.metrics.ranking import mean_interval
+    from deeprec.evals.suites.comparison import WORD_SLICES
     from deeprec.evals.suites.report import protocol
-    from deeprec.evals.suites.report_page import system_title
+    from deeprec.evals.suites.report_page import shown, system_title
 
     if as_json:
         typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
         return
     results = made.results
     names = [f"{metric}@{results.k} {listing}" for listing in ("filled", "written") for metric in ("recall", "ndcg")]
-    table = terminal_table(results.label, "system", "users", *names, "ceiling")
+    table = terminal_table(results.label, "system", results.unit, *names, "ceiling")
     for system in results.systems:
-        cells = [_two_lines(mean_interval(system.measures[key])) for key in (*names, "found")]
+        cells = [_two_lines(system.interval(key)) for key in (*names, "found")]
         table.add_row(escape(system_title(system)), str(len(system.users)), *cells)
     console = Console(highlight=False)
     console.print(table)
     if made.differences:
         console.print()
         console.print(_table(f"Against {made.baseline}, {made.measure}", "first", made.differences))
+    if made.oracle_shares:
+        console.print()
+        shares = terminal_table(f"From {made.baseline} (0) to the oracle (1), {made.measure}", "system", "share", "n")
+        for name, share in made.oracle_shares.items():
+            shares.add_row(escape(name), shown(share), str(share.n))
+        console.print(shares)
+    by_words = [difference for difference in made.sliced if difference.slice in WORD_SLICES]
+    if by_words:
+        console.print()
+        console.print(_table(f"{by_words[0].first} against {made.baseline}, by the words", "slice", by_words))
     _print_notes(console, protocol(results), made.warnings)
 
 

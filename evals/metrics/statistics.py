@@ -15,7 +15,14 @@ DRAWS_AT_ONCE = 2_000_000
 """Random draws held in memory at once."""
 
 
-def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 20_000, seed: int = 0) -> float:
+def randomisation_test(
+    first: ArrayLike,
+    second: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    resamples: int = 20_000,
+    seed: int = 0,
+) -> float:
     """Estimate how often chance sets two systems as far apart as they are: a paired, two-sided randomisation test.
 
     If the systems were alike, the two scores of a user could be swapped. Swaps are drawn; the p-value is the share of
@@ -24,6 +31,8 @@ def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 
     Args:
         first: A score of each user (n,).
         second: The other system's scores of the same users, in the same order. A pair with a NaN is left out.
+        clusters: What each pair belongs to (n,), such as its conversation: the pairs of one cluster are swapped
+            together, since they are alike. None takes the pairs as independent.
         resamples: Draws. The smallest p-value that can come out is 1 / (resamples + 1).
         seed: Of the draws: equal values and seed, equal p-value.
 
@@ -37,7 +46,7 @@ def randomisation_test(first: ArrayLike, second: ArrayLike, *, resamples: int = 
         Smucker, Allan & Carterette 2007, doi:10.1145/1321440.1321528. Signs of equal differences are drawn together, as
         one binomial number: the same distribution, in time that does not grow with n for rank metrics.
     """
-    differences = _differences(first, second)
+    differences = _cluster_sums(*_differences(first, second, clusters))
     if not len(differences):
         return math.nan
     seen = abs(differences.sum())
@@ -71,7 +80,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def smallest_difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95, power: float = 0.8) -> float:
+def smallest_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+    power: float = 0.8,
+) -> float:
     """Estimate the true difference that a sample like this one would have shown with probability `power`.
 
     A comparison that found no difference leaves differences smaller than this open.
@@ -79,31 +95,53 @@ def smallest_difference(first: ArrayLike, second: ArrayLike, *, confidence: floa
     Args:
         first: A score of each user (n,).
         second: The other system's scores of the same users. A pair with a NaN is left out.
+        clusters: What each pair belongs to (n,), such as its conversation; None takes the pairs as independent.
         confidence: Of the two-sided interval that has to leave out zero.
         power: Share of such samples that would show the difference.
 
     Returns:
-        A difference of means, above 0; NaN with fewer than two pairs, or where all differences are alike.
+        A difference of means, above 0; NaN with fewer than two pairs or clusters, or where all differences are alike.
 
     Source:
         The normal approximation of a paired test's power, such as in Sakai 2018, Laboratory Experiments in Information
-        Retrieval, chapter 6.
+        Retrieval, chapter 6; the variance of a mean over sampled clusters: Cochran 1977, Sampling Techniques, 6.4.
     """
     for name, share in (("confidence", confidence), ("power", power)):
         if not 0 < share < 1:
             raise ConfigError(f"{name} is {share}. Give a share between 0 and 1.")
-    differences = _differences(first, second)
+    differences, owners = _differences(first, second, clusters)
     if len(differences) < 2 or (differences == differences[0]).all():
+        return math.nan
+    spread = _cluster_sums(differences - differences.mean(), owners)
+    if len(spread) < 2:
         return math.nan
     normal = NormalDist()
     reach = normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)
-    return float(reach * differences.std(ddof=1) / math.sqrt(len(differences)))
+    groups = len(spread)
+    return float(reach * math.sqrt((spread @ spread) * groups / (groups - 1)) / len(differences))
 
 
-def _differences(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+def _differences(
+    first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.generic] | None]:
+    """The differences of all pairs that are whole, and the cluster of each; None where pairs are independent."""
     one, other = np.asarray(first, dtype=np.float64).ravel(), np.asarray(second, dtype=np.float64).ravel()
     if len(one) != len(other):
         raise ValueError(f"{len(one)} scores cannot be paired with {len(other)}. Score the same users, in one order.")
     differences = one - other
-    present: NDArray[np.float64] = differences[~np.isnan(differences)]
-    return present
+    is_whole = ~np.isnan(differences)
+    if clusters is None:
+        return differences[is_whole], None
+    owners = np.asarray(clusters).ravel()
+    if len(owners) != len(differences):
+        raise ValueError(f"{len(differences)} pairs belong to {len(owners)} clusters; give one cluster a pair.")
+    return differences[is_whole], owners[is_whole]
+
+
+def _cluster_sums(values: NDArray[np.float64], owners: NDArray[np.generic] | None) -> NDArray[np.float64]:
+    """Sum the values of each cluster; without clusters every value stands alone."""
+    if owners is None:
+        return values
+    _, owner = np.unique(owners, return_inverse=True)
+    sums: NDArray[np.float64] = np.bincount(owner, weights=values).astype(np.float64)
+    return sums

@@ -36,7 +36,7 @@ def make_agent_request(
         shuffled_of: See `RunRecord.shuffled_of`.
         group_id: Runs of one group are compared with each other in training.
         latest: Items from the end of the history that the agent gets; None is all.
-        message: What the person asks for.
+        message: What the person asks for; None takes the case's own message.
     """
     lineage = Lineage(user_id=case.user, target_id=case.target, seed=seed, split=split, suite=suite)
     if run_id is not None:
@@ -48,7 +48,12 @@ def make_agent_request(
     if group_id is not None:
         lineage["group_id"] = group_id
     history = list(case.history if latest is None else case.history[-latest:])
-    return AgentInput(history=history, lineage=lineage) | ({} if message is None else {"message": message})
+    request = AgentInput(history=history, lineage=lineage)
+    if (asked := case.message if message is None else message) is not None:
+        request["message"] = asked
+    if case.where is not None:
+        request["where"] = case.where
+    return request
 
 
 def make_test_messages(dataset: Dataset, split: str) -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""Cases of an evaluation: a user's history and the item that came next."""
+"""Cases of an evaluation: a user's history, what they said if anything, and the item that came next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from deeprec.trm_tool.catalogue.filters import Where
+from deeprec.trm_tool.data import Said
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 
@@ -14,12 +16,38 @@ TARGET_WORDS: Mapping[str, str] = {"test": "last item", "valid": "last item but 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One user's history and the item that came next."""
+    """One user's history and the item that came next; of a request also its message and its conversation."""
 
     user: str
+    """The person; the conversation where a request names no person."""
     history: tuple[str, ...]
     """Item ids, oldest first; it ends just before the target."""
     target: str
+    message: str | None = None
+    """What the person said; None where they said nothing."""
+    where: Where | None = field(default=None, hash=False)
+    """Constraints that came with the request; every system's list is held to them."""
+    conversation: str | None = None
+    """The conversation of the request; None where the case is not of a request."""
+    turn: int = 0
+    """The request's position in the conversation."""
+    said: tuple[Said, ...] | None = field(default=None, hash=False)
+    """What the message expresses, where that is known. No system reads it."""
+
+    @property
+    def key(self) -> str:
+        """What tells the cases of one evaluation apart: the user, or conversation, turn and target of a request."""
+        return self.user if self.conversation is None else case_key(self.conversation, self.turn, self.target)
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled as a whole: the conversation of a request, else the user."""
+        return self.user if self.conversation is None else self.conversation
+
+
+def case_key(conversation: str, turn: int, target: str) -> str:
+    """Return the key of a request's case."""
+    return f"{conversation} #{turn} {target}"
 
 
 def make_case(dataset: Dataset, user: str, holdout: int = 1) -> Case:

@@ -104,6 +104,24 @@ def check_cases(cases: Iterable[Case], dataset: Dataset, split: str) -> None:
             )
 
 
+def check_request_cases(recommender: TrainedRecommender, dataset: Dataset, cases: Sequence[Case]) -> None:
+    """Refuse cases of requests whose pair of person and target a recommender has learned.
+
+    A person whom the data does not know is allowed: the recommender has learned nothing of theirs, as far as it was
+    trained on this data, which its `identity` reports (`weak_points` says where it was not).
+
+    Args:
+        recommender: What is evaluated, or what runs to learn from ask.
+        dataset: What the recommender was trained on.
+        cases: Of requests.
+
+    Raises:
+        ConfigError: it has learned a pair, does not report its holdout, or lacks an item of the data.
+    """
+    check_catalogue(recommender.catalogue, dataset)
+    check_disjoint(evaluated_pairs(cases), learned_pairs(recommender, dataset), by="the recommender")
+
+
 def check_disjoint(evaluated: Iterable[Pair], learned: Iterable[Pair], *, by: str) -> None:
     """Refuse to evaluate on a pair of user and target that was learned from, or to learn from one that is evaluated.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.agent.traces import CaseRecord
 from deeprec.evals.metrics.ranking import Interval, paired_interval
 from deeprec.evals.metrics.statistics import FEW_USERS, holm, randomisation_test, smallest_difference
 from deeprec.evals.suites.results import SuiteResults, SystemResults
@@ -18,6 +19,14 @@ from deeprec.trm_tool.errors import ConfigError
 MIN_SLICE = 20
 """Users of a slice that is reported."""
 MAX_PHRASES = 8
+WORD_SLICES = (
+    "words with one attribute",
+    "words with two attributes or more",
+    "words with a negation",
+    "words with a bound",
+    "no words",
+)
+"""Slices of the cases of requests, by what their messages express."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +106,12 @@ def masks_alike(first: SystemResults, second: SystemResults) -> bool:
 
 
 def slices(results: SuiteResults) -> dict[str, set[str]]:
-    """Group users by their case: the target's popularity, the history's length, the target's attributes."""
+    """Group users by their case: the words of their request, the target's popularity, the history's length, and so on.
+
+    What a message expresses is known of made requests, and of files of requests that have it.
+    """
     cases = results.cases
-    found: dict[str, set[str]] = {}
+    found = _word_slices(results.cases) if results.of_requests else {}
     for key, words in (("target_popularity", "target"), ("history_length", "history")):
         values = {user: float(getattr(case, key)) for user, case in cases.items()}
         values = {user: value for user, value in values.items() if not math.isnan(value)}
@@ -125,10 +137,23 @@ def slices(results: SuiteResults) -> dict[str, set[str]]:
     return found | {f"target is {phrase}": users for phrase, users in commonest}
 
 
+def _word_slices(cases: Mapping[str, CaseRecord]) -> dict[str, set[str]]:
+    """Group the cases of requests by what their messages express."""
+    said = {key: case.said for key, case in cases.items() if case.said is not None and case.words}
+    groups = (
+        {key for key, each in said.items() if len(each["wanted"]) == 1},
+        {key for key, each in said.items() if len(each["wanted"]) > 1},
+        {key for key, each in said.items() if each["unwanted"]},
+        {key for key, each in said.items() if each["where"]},
+        {key for key, case in cases.items() if case.words == 0},
+    )
+    return dict(zip(WORD_SLICES, groups, strict=True))
+
+
 def paired_values(
     first: SystemResults, second: SystemResults, measure: str, users: set[str] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a measure of two systems on the users that both have, in one order, (n,) and (n,).
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
+    """Return a measure of two systems on the users that both have, in one order, and their clusters: each (n,).
 
     Raises:
         ConfigError: as `compare_systems`.
@@ -157,7 +182,7 @@ def paired_values(
             )
     left = first.measures[measure][[of_first[user] for user in both]]
     right = second.measures[measure][[of_second[user] for user in both]]
-    return left, right
+    return left, right, np.array(first.clusters)[[of_first[user] for user in both]]
 
 
 def _difference(
@@ -169,10 +194,12 @@ def _difference(
     users: set[str] | None = None,
     slice_name: str = "all",
 ) -> Difference:
-    left, right = paired_values(first, second, measure, users)
+    left, right, owners = paired_values(first, second, measure, users)
     both = ~(np.isnan(left) | np.isnan(right))
     left, right = left[both], right[both]
-    p_value = randomisation_test(left, right, seed=seed)
+    # People are independent of each other; the requests of a conversation are not.
+    clusters = None if first.clusters == first.users else owners[both]
+    p_value = randomisation_test(left, right, clusters, seed=seed)
     return Difference(
         first=first.name,
         second=second.name,
@@ -180,10 +207,10 @@ def _difference(
         slice=slice_name,
         first_mean=float(left.mean()) if len(left) else math.nan,
         second_mean=float(right.mean()) if len(right) else math.nan,
-        interval=paired_interval(left, right, seed=seed),
+        interval=paired_interval(left, right, clusters, seed=seed),
         p_value=p_value,
         corrected_p=p_value,
-        smallest=smallest_difference(left, right),
+        smallest=smallest_difference(left, right, clusters),
     )
 
 

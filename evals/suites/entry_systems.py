@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from deeprec.evals.suites.suite import Entry, Suite
-from deeprec.evals.systems.suite_systems import AgentSystem, AnySystem, DerivedSystem, Setting
+from deeprec.evals.systems.setting import Setting
+from deeprec.evals.systems.suite_systems import AgentSystem, AnySystem, DerivedSystem
 from deeprec.trm_tool.errors import ConfigError, DeepRecError
 from deeprec.trm_tool.plugins import load_function
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deeprec.agent import CompletionPolicy, RunTrace, SqlRecorder, TraceStore, build_graph, make_chat_model
 from deeprec.evals.requests.agent_requests import make_agent_request, make_test_messages, run_seed
-from deeprec.evals.requests.cases import Case
-from deeprec.evals.requests.leaks import check_cases, check_disjoint, check_holdout, evaluated_pairs, learned_pairs
+from deeprec.evals.requests.cases import Case, make_cases
+from deeprec.evals.requests.leaks import (
+    check_cases,
+    check_disjoint,
+    check_holdout,
+    check_request_cases,
+    evaluated_pairs,
+    learned_pairs,
+)
+from deeprec.evals.requests.request_cases import MADE_TEST, with_other_words
 from deeprec.evals.suites.entry_systems import make_entry_systems, shuffled_entries, source_entry
 from deeprec.evals.suites.listed_runs import make_listed_run
 from deeprec.evals.suites.progress import ProgressCounter, SuiteProgress
@@ -24,10 +34,19 @@ from deeprec.evals.suites.result_rows import model_name, models_of
 from deeprec.evals.suites.results import measured_runs
 from deeprec.evals.suites.run_scores import RunScorer
 from deeprec.evals.suites.served_runs import run_on_server
-from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS, Entry, Suite, entry_seeds, suite_cases, suite_label
+from deeprec.evals.suites.suite import (
+    MAX_REQUEST_SECONDS,
+    Entry,
+    Suite,
+    draw_cases,
+    entry_seeds,
+    suite_label,
+    suite_requests,
+)
 from deeprec.evals.systems.catalogue_rows import make_row_finder
 from deeprec.evals.systems.recommender_variants import HistoryOnly, ShuffledHistoryOnly
-from deeprec.evals.systems.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem, Setting
+from deeprec.evals.systems.setting import Setting
+from deeprec.evals.systems.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem
 from deeprec.evals.systems.system import System
 from deeprec.trm_tool import (
     Artifact,
@@ -40,6 +59,7 @@ from deeprec.trm_tool import (
     ScoredItem,
     encoder_of_artifact,
 )
+from deeprec.trm_tool.catalogue.filters import AttributeIndex
 from deeprec.trm_tool.trm.ranking import best
 
 if TYPE_CHECKING:
@@ -61,6 +81,7 @@ def run_suite(
     only: Sequence[str] = (),
     max_concurrency: int = 32,
     on_progress: Callable[[SuiteProgress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
     systems: Mapping[str, Callable[[Setting], AnySystem]] = SYSTEMS,
 ) -> str:
     """Run what of a suite is not stored yet, and measure every run as it ends.
@@ -81,6 +102,7 @@ def run_suite(
         only: Names of entries to run; empty runs all.
         max_concurrency: Agents at once.
         on_progress: Called after each run, or batch of runs.
+        on_note: Called with a sentence about each kind of request that was left out.
         systems: What names in the suite mean.
 
     Returns:
@@ -92,12 +114,19 @@ def run_suite(
         ServerLostError: the server became unavailable.
     """
     recommender, for_agents = _recommenders(artifact, encoder, cache)
-    check_holdout(recommender, dataset, suite.split)
-    cases = suite_cases(suite, dataset)
-    check_cases(cases, dataset, suite.split)
-    check_disjoint(evaluated_pairs(cases), learned_pairs(recommender, dataset), by="the recommender")
+    if suite.requests in (None, MADE_TEST):  # a file's targets are of no split: its pairs alone decide
+        check_holdout(recommender, dataset, suite.split)
+    requests = suite_requests(suite, dataset, recommender.catalogue)
+    cases = draw_cases(suite, make_cases(dataset, suite.split) if requests is None else requests.cases)
+    if requests is None:
+        check_cases(cases, dataset, suite.split)
+        check_disjoint(evaluated_pairs(cases), learned_pairs(recommender, dataset), by="the recommender")
+    else:
+        check_request_cases(recommender, dataset, cases)
+        for note in requests.notes:
+            (on_note or (lambda _: None))(note)
     setting = Setting(suite=suite, dataset=dataset, recommender=recommender, cases=cases)
-    label = suite_label(suite, dataset, recommender.identity.fingerprint)
+    label = suite_label(suite, dataset, recommender.identity.fingerprint, cases)
     every = make_entry_systems(setting, systems, only)
     made = [(entry, system) for entry, system in every if not only or entry.name in only]
     harness = _Harness(
@@ -154,19 +183,24 @@ class _Harness:
     scorer: RunScorer
     on_progress: Callable[[SuiteProgress], None]
     shuffled_of: Mapping[str, str]
+    masks: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Constraints of cases, as JSON -> the items that pass, in catalogue order."""
+    given: dict[str, Mapping[str, Case]] = field(default_factory=dict)
+    """`Entry.words` -> the cases with these words, by key."""
 
     def run_scored(self, entry: Entry, system: System) -> None:
         """Lists of the best by score, seen and removed items masked."""
         cases = [case for case in self.setting.cases if self._id(entry, case, 0) not in self.done]
-        counter = self._counter(entry, total=len(self.setting.cases), left=len(cases))
+        counter, given = self._counter(entry, total=len(self.setting.cases), left=len(cases)), self._given(entry)
         catalogue, k = self.setting.recommender.catalogue, self.setting.suite.k
         rows_of = make_row_finder(catalogue)
         for start in range(0, len(cases), _BATCH):
             batch = cases[start : start + _BATCH]
             began = time.perf_counter()
-            lists = []
-            for case, scores in zip(batch, np.array(system.score(batch), dtype=np.float64), strict=True):
+            lists, heard = [], [given[case.key] for case in batch]
+            for case, scores in zip(batch, np.array(system.score(heard), dtype=np.float64), strict=True):
                 scores[rows_of([*case.history, *catalogue.removed])] = -np.inf
+                scores[~self._allowed(case)] = -np.inf
                 lists.append([ScoredItem(catalogue.ids[row], float(scores[row])) for row in best(scores, k)])
             each_ms = (time.perf_counter() - began) * 1000 / len(batch)
             self.store.write_runs(
@@ -234,7 +268,7 @@ class _Harness:
     ) -> None:
         messages = make_test_messages(self.setting.dataset, self.setting.suite.split) if entry.asked else {}
         pairs, left = self._pairs(entry, entry)
-        counter = self._counter(entry, total=len(pairs), left=len(left))
+        counter, given = self._counter(entry, total=len(pairs), left=len(left)), self._given(entry)
         for seed in entry_seeds(self.setting.suite, entry):
             cases = [case for case, of in left if of == seed]
 
@@ -253,10 +287,10 @@ class _Harness:
                 ),
                 [
                     make_agent_request(
-                        case,
+                        given[case.key],
                         suite=self.label,
                         split=self.setting.suite.split,
-                        seed=run_seed(self.label, case.user, seed),
+                        seed=run_seed(self.label, case.key, seed),
                         run_id=self._id(entry, case, seed),
                         system=entry.name,
                         shuffled_of=self.shuffled_of.get(entry.name),
@@ -283,7 +317,7 @@ class _Harness:
     ) -> RunTrace:
         run = make_listed_run(
             self._id(entry, case, seed),
-            case,
+            self._given(entry)[case.key],
             listed,
             k=self.setting.suite.k,
             latency_ms=latency_ms,
@@ -302,9 +336,33 @@ class _Harness:
         pairs = [(case, seed) for seed in entry_seeds(self.setting.suite, source) for case in self.setting.cases]
         return pairs, [pair for pair in pairs if self._id(entry, *pair) not in self.done]
 
+    def _given(self, entry: Entry) -> Mapping[str, Case]:
+        """Key of a case -> the case as the entry's system gets it: with its own words, another one's, or none."""
+        if entry.words not in self.given:
+            cases = self.setting.cases
+            if entry.words == "other":
+                cases = with_other_words(cases)
+            elif entry.words == "none":
+                cases = [replace(case, message=None) for case in cases]
+            self.given[entry.words] = {
+                case.key: changed for case, changed in zip(self.setting.cases, cases, strict=True)
+            }
+        return self.given[entry.words]
+
+    def _allowed(self, case: Case) -> NDArray[np.bool_]:
+        """The items that pass the constraints of a case, (items,) in catalogue order."""
+        named = json.dumps(case.where, sort_keys=True)
+        if named not in self.masks:
+            catalogue = self.setting.recommender.catalogue
+            self.masks[named] = (
+                AttributeIndex(catalogue).filter(case.where).mask if case.where else np.ones(len(catalogue), np.bool_)
+            )
+        return self.masks[named]
+
     def _id(self, entry: Entry, case: Case, seed: int) -> UUID:
         way = (*([entry.protocol] if entry.protocol != "tagged" else []), *(["asked"] if entry.asked else []))
-        names = (self.label, entry.name, entry.system, entry.model or "", case.user, str(seed), *way)
+        way = (*way, *([] if entry.words == "own" else [f"words: {entry.words}"]))
+        names = (self.label, entry.name, entry.system, entry.model or "", case.key, str(seed), *way)
         return uuid5(_NAMESPACE, "|".join(names))
 
     def _counter(self, entry: Entry, *, total: int, left: int) -> ProgressCounter:

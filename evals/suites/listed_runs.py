@@ -47,6 +47,7 @@ def make_listed_run(
             run_id=run_id,
             user_id=case.user,
             history=case.history,
+            message=case.message,
             target_id=case.target,
             protocol="none",
             protocol_version="1",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from deeprec.evals.metrics.ranking import mean_interval
+from deeprec.evals.metrics.ranking import Interval
 from deeprec.evals.metrics.statistics import FEW_USERS
 from deeprec.evals.requests.cases import TARGET_WORDS
 from deeprec.evals.suites.comparison import (
@@ -20,6 +20,7 @@ from deeprec.evals.suites.comparison import (
     lists_seen,
     masks_alike,
 )
+from deeprec.evals.suites.oracle_share import shares_of_the_way
 from deeprec.evals.suites.results import SuiteResults
 from deeprec.trm_tool.errors import ConfigError
 
@@ -37,9 +38,12 @@ class SuiteReport:
     order_worth: Mapping[str, Difference]
     """System -> how much better it is with its candidates in the recommender's order than in a drawn one."""
     warnings: Sequence[str]
+    oracle_shares: Mapping[str, Interval] = field(default_factory=dict)
+    """System -> its share of the way from the baseline to the oracle; of suites of requests."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values; a missing number is None."""
+        shares = {name: share.to_dict() for name, share in self.oracle_shares.items()}
         return {
             "suite": self.results.label,
             "split": self.results.split,
@@ -57,7 +61,7 @@ class SuiteReport:
                     "statuses": dict(system.statuses),
                     "coverage": system.coverage,
                     "seconds": system.seconds,
-                    "measures": {name: mean_interval(values).to_dict() for name, values in system.measures.items()},
+                    "measures": {name: system.interval(name).to_dict() for name in system.measures},
                 }
                 for system in self.results.systems
             ],
@@ -68,7 +72,7 @@ class SuiteReport:
                 | {"worth": self.order_worth[name].to_dict() if name in self.order_worth else None}
                 for name, found in self.results.orders.items()
             },
-        }
+        } | ({"oracle_shares": shares} if shares else {})
 
 
 def make_report(
@@ -114,20 +118,32 @@ def make_report(
             if masks_alike(own, drawn) and set(own.users) & set(drawn.users)
         },
         warnings=weaknesses(results),
+        oracle_shares=shares_of_the_way(results, baseline, measure) if results.of_requests else {},
     )
 
 
 def protocol(results: SuiteResults) -> str:
     """Return the protocol that every figure must be read with."""
     last = TARGET_WORDS.get(results.split, "target")
-    return (
+    cases = (
         f"Leave-one-out: the {last} of each person is the target, the history is all before it; ties in time go by the"
-        f" order of the interaction file. Full catalogue, items seen before masked for every system alike. Hits are "
+        f" order of the interaction file."
+    )
+    if results.of_requests:
+        cases = (
+            "One case for each request and target; every system but those without words gets the request's message, "
+            "and lists are held to the request's constraints. The recommender has learned no pair of a person and "
+            "their target; of people whom its data lacks, that rests on the data that it reports."
+        )
+    unit = results.unit.removesuffix("s")
+    resampled = " that resample whole conversations" if results.of_requests else ""
+    return (
+        f"{cases} Full catalogue, items seen before masked for every system alike. Hits are "
         f"decided by item id; a repeated item counts once and takes one position; lists have at most {results.k} "
         f"items, short ones are not padded. 'Written' is the list as the model wrote it, 'filled' as a person sees it."
-        f" Means over users (over a user's seeds first) with 95% bootstrap intervals; differences are paired by user, "
-        f"their p-values come from a randomisation test and are corrected after Holm. An oracle receives the target's "
-        f"attributes: an upper bound."
+        f" Means over {unit}s (over a {unit}'s seeds first) with 95% bootstrap intervals{resampled}; differences are "
+        f"paired by {unit}, their p-values come from a randomisation test and are corrected after Holm. An oracle "
+        f"receives the target's attributes: an upper bound."
     )
 
 
@@ -136,15 +152,19 @@ def weaknesses(results: SuiteResults) -> list[str]:
     warnings = []
     most = max(len(system.users) for system in results.systems)
     if most < FEW_USERS:
-        warnings.append(f"{most} users are too few to tell systems apart: read the intervals, not the means.")
+        warnings.append(f"{most} {results.unit} are too few to tell systems apart: read the intervals, not the means.")
+    if results.of_requests and len({cluster for system in results.systems for cluster in system.clusters}) < 2:
+        warnings.append("All requests are of one conversation: no interval and no test tells anything of another one.")
     warnings += [
         f"Not ended: {count} of the runs of {system}. `deeprec eval run` goes on with them, and with systems to come."
         for system, count in results.unfinished.items()
     ]
     for system in results.systems:
-        ended = dict(system.statuses)
+        ended, size = dict(system.statuses), f"{len(system.users)} {results.unit}"
         if len(system.users) < most:
-            warnings.append(f"{system.name} ran for {len(system.users)} of {most} users: its row is another sample.")
+            warnings.append(
+                f"{system.name} ran for {len(system.users)} of {most} {results.unit}: its row is another sample."
+            )
         if ended.get("fallback", 0):
             share = f"{ended['fallback']} of {system.runs} runs of {system.name}"
             warnings.append(f"{share} fell back to a list without the model; their written list counts as empty.")
@@ -156,7 +176,7 @@ def weaknesses(results: SuiteResults) -> list[str]:
         unwritten = int((system.measures["listed"] == 0).sum())
         if unwritten:
             warnings.append(
-                f"For {unwritten} of {len(system.users)} users {system.name} wrote no item: what its list is filled "
+                f"For {unwritten} of {size} {system.name} wrote no item: what its list is filled "
                 "with there is not its own, so read the written one."
             )
         if ended.get("incomplete", 0):
@@ -169,7 +189,7 @@ def weaknesses(results: SuiteResults) -> list[str]:
         named = int((system.measures.get("names_target", np.zeros(1)) > 0).sum())
         if named:
             warnings.append(
-                f"For {named} of {len(system.users)} users a preference of {system.name} holds the target's title, "
+                f"For {named} of {size} a preference of {system.name} holds the target's title, "
                 "which nothing had shown: look at those for a leak, or for a model that knows the data by heart."
             )
     return warnings + _weak_points(results) + _order_warnings(results)

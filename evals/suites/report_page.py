@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from deeprec.agent.views import render_page
-from deeprec.evals.metrics.ranking import Interval, mean_interval
+from deeprec.evals.metrics.ranking import Interval
 from deeprec.evals.metrics.statistics import FEW_USERS
 from deeprec.evals.plotting import new_figure, plain_label, png
 from deeprec.evals.suites.comparison import Difference
@@ -28,6 +28,8 @@ TRAITS = {
     "listed": "items written",
     "repeated": "repeated",
     "ungrounded": "ungrounded",
+    "words_precision": "preference that the words support",
+    "words_recall": "words that the preference holds",
     "diversity": "intra-list diversity",
     "popularity": "popularity of the list",
     "tokens": "tokens written a run",
@@ -56,6 +58,7 @@ def render_html(report: SuiteReport) -> str:
         tables=[
             ("Result", *_results_table(report)),
             (f"Against {report.baseline}, {report.measure}", *_differences_table(report.differences)),
+            ("Share of the way to the oracle", *_shares_table(report)),
             ("What it takes", *_traits_table(report.results)),
             ("Reward components", *_rewards_table(report.results)),
             ("For whom", *_differences_table(report.sliced)),
@@ -76,7 +79,7 @@ def key_plot(report: SuiteReport) -> bytes:
     shown = (("filled", "o", 0.14, "#1b6ca8"), ("written", "s", -0.14, "#c4571b"))
     for listing, marker, offset, colour in shown:
         for position, system in enumerate(systems):
-            found = mean_interval(system.measures[f"{metric} {listing}"])
+            found = system.interval(f"{metric} {listing}")
             low, high = (found.mean if math.isnan(bound) else bound for bound in (found.low, found.high))
             axes.errorbar(
                 found.mean,
@@ -94,7 +97,10 @@ def key_plot(report: SuiteReport) -> bytes:
     axes.set_yticks(range(len(systems)), [plain_label(system_title(system)) for system in systems])
     axes.set_xlim(left=0)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_title(f"{plain_label(report.results.label)}, {len(systems[0].users)} users, 95% intervals", fontsize=10)
+    axes.set_title(
+        f"{plain_label(report.results.label)}, {len(systems[0].users)} {report.results.unit}, 95% intervals",
+        fontsize=10,
+    )
     axes.legend(fontsize=8, loc="lower right")
     return png(figure, dpi=110)
 
@@ -122,10 +128,10 @@ def _results_table(report: SuiteReport) -> _Table:
         report.results.systems, key=lambda s: -float(np.nan_to_num(np.nanmean(s.measures[report.measure])))
     )
     rows = [
-        [system_title(system), str(len(system.users)), *(shown(mean_interval(system.measures[name])) for name in names)]
+        [system_title(system), str(len(system.users)), *(shown(system.interval(name)) for name in names)]
         for system in ordered
     ]
-    return ["system", "users", *(TRAITS.get(name, name) for name in names)], rows
+    return ["system", report.results.unit, *(TRAITS.get(name, name) for name in names)], rows
 
 
 def _differences_table(differences: Sequence[Difference]) -> _Table:
@@ -146,6 +152,11 @@ def _differences_table(differences: Sequence[Difference]) -> _Table:
         )
     heads = ["system", "users", "its mean", "baseline", "difference", "p", "p, corrected", "smallest it could show"]
     return heads, rows
+
+
+def _shares_table(report: SuiteReport) -> _Table:
+    heads = ["system", report.results.unit, f"from {report.baseline} (0) to the oracle (1), {report.measure}"]
+    return heads, [[name, str(share.n), shown(share)] for name, share in report.oracle_shares.items()]
 
 
 def _traits_table(results: SuiteResults) -> _Table:

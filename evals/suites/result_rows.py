@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deeprec.agent.traces import CaseRecord, RunFilter, Snapshot, TraceStore
 from deeprec.evals.diagnosis.order_dependence import ShownRun
 from deeprec.evals.metrics import rewards
+from deeprec.evals.requests.cases import case_key
 
 REWARD = "reward "
 """Prefix of a reward component among the measures."""
@@ -25,6 +26,9 @@ class SuiteRun:
     run_id: str
     system: str
     user: str
+    """The key of its case (`Case.key`): the user, or the request and its target."""
+    cluster: str
+    """What is resampled as a whole: the user, or the request's conversation."""
     target: str
     status: str
     split: str
@@ -73,11 +77,13 @@ def count_unfinished(snapshot: Snapshot, label: str) -> dict[str, int]:
 
 def read_runs(snapshot: Snapshot, label: str) -> list[SuiteRun]:
     """The runs of a suite that have ended, oldest first."""
+    of_requests = _read_requests(snapshot, label)
     return [
         SuiteRun(
             run_id=str(row.run_id),
             system=row.system or row.policy_model,
-            user=row.user_id or "",
+            user=case_key(*of_requests[run_id], row.target_id or "") if run_id in of_requests else row.user_id or "",
+            cluster=of_requests[run_id][0] if run_id in of_requests else row.user_id or "",
             target=row.target_id or "",
             status="incomplete" if row.incomplete else row.status,
             split=row.split or "",
@@ -93,7 +99,15 @@ def read_runs(snapshot: Snapshot, label: str) -> list[SuiteRun]:
             seconds=(row.latency_ms or 0.0) / 1000,
         )
         for row in snapshot.runs(_RUN_COLUMNS, RunFilter(label=label, ended=True))
+        for run_id in [str(row.run_id)]
     ]
+
+
+def _read_requests(snapshot: Snapshot, label: str) -> dict[str, tuple[str, int]]:
+    """Run id -> conversation and turn, of the runs whose case is of a request."""
+    found = snapshot.columns("cases", ("run_id", "conversation", "turn"), RunFilter(label=label))
+    rows = zip(found["run_id"].series(), found["conversation"].series(), found["turn"].array(), strict=True)
+    return {str(run_id): (str(conversation), int(turn)) for run_id, conversation, turn in rows if conversation}
 
 
 _RUN_COLUMNS = (

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from deeprec.agent.traces import CaseRecord, RunFilter, Snapshot, TraceStore, TraceStoreError
 from deeprec.evals.diagnosis.order_dependence import OrderDependence, measure_order
-from deeprec.evals.metrics.ranking import ndcg_from_ranks, recall_from_ranks, reciprocal_from_ranks
+from deeprec.evals.metrics.ranking import (
+    Interval,
+    clustered_interval,
+    mean_interval,
+    ndcg_from_ranks,
+    recall_from_ranks,
+    reciprocal_from_ranks,
+)
 from deeprec.evals.metrics.run_metrics import ranks_from_reciprocals
 from deeprec.evals.suites.result_rows import (
     StoredScores,
@@ -37,7 +44,9 @@ class SystemResults:
     name: str
     oracle: bool
     users: tuple[str, ...]
-    """Sorted; `measures` has them in this order."""
+    """Sorted; `measures` has them in this order. In a suite of requests they are the keys of its cases (`Case.key`)."""
+    clusters: tuple[str, ...]
+    """What each of them belongs to, and is resampled with: the user, or the conversation of the request."""
     targets: tuple[str, ...]
     runs: int
     """Runs of those users; several of a user where several seeds were run."""
@@ -51,6 +60,11 @@ class SystemResults:
     """Seconds during which at least one of the runs was under way, so that pauses of a suite do not count."""
     made_by: tuple[str, ...]
     """Model, adapter and prompt of the runs, each different one; one system should have one."""
+
+    def interval(self, measure: str) -> Interval:
+        """The mean of a measure with its 95% interval, over users; conversations of requests are resampled whole."""
+        values = self.measures[measure]
+        return mean_interval(values) if self.clusters == self.users else clustered_interval(values, self.clusters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +83,16 @@ class SuiteResults:
     """System -> what the order of its candidates decides; of those that ran with a drawn order too."""
     unfinished: Mapping[str, int] = field(default_factory=dict)
     """System -> runs that have not ended, and are left out."""
+
+    @property
+    def of_requests(self) -> bool:
+        """Whether the cases are requests with their targets, in place of people with their next item."""
+        return any(case.conversation is not None for case in self.cases.values())
+
+    @property
+    def unit(self) -> str:
+        """The name of what figures are counted over."""
+        return "cases" if self.of_requests else "users"
 
     def system(self, name: str) -> SystemResults:
         """One system by its name.
@@ -154,7 +178,7 @@ def _system(name: str, rows: Sequence[SuiteRun], scores: StoredScores, coverage:
             raise TraceStoreError(
                 f"The runs of {name} for user {row.user} have different targets, so they do not belong to one suite."
             )
-    users = sorted(target_of)
+    users, cluster_of = sorted(target_of), {row.user: row.cluster for row in rows}
     place = {user: index for index, user in enumerate(users)}
     owner = np.array([place[row.user] for row in rows])  # (runs,)
     per_run = _per_run(rows, scores)
@@ -162,6 +186,7 @@ def _system(name: str, rows: Sequence[SuiteRun], scores: StoredScores, coverage:
         name=name,
         oracle=rows[0].oracle,
         users=tuple(users),
+        clusters=tuple(cluster_of[user] for user in users),
         targets=tuple(target_of[user] for user in users),
         runs=len(rows),
         statuses=Counter(row.status for row in rows),

@@ -12,6 +12,9 @@
       - {system: deeprec-guided, name: tuned, model: rec-v61}
       - own_systems.py:newest   # def newest(setting: Setting) -> System: …
 
+With `requests`, the cases are those of a file of requests, or of requests that are made in test words (`made`): one
+case for each request and target, and every system gets the request's message.
+
 `agent` takes the settings of `AgentConfig`; what it leaves out has the default there. Suites from before this block
 named the settings of the agent at the top level: see `Suite`.
 """
@@ -29,8 +32,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.evals.requests.cases import Case, make_cases
+from deeprec.evals.requests.request_cases import MADE_TEST, RequestCases, made_request_cases, read_request_cases
 from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
 from deeprec.trm_tool.data.dataset import Dataset
+from deeprec.trm_tool.recommender import CatalogueView
 
 EMBEDDED = "ml-100k"
 MAX_RUN_SECONDS = 7_200.0
@@ -79,6 +84,9 @@ class Entry(BaseModel):
     asked: bool = False
     """Whether each user also says what they look for: a message made from the target's attributes, in words that no
     training uses (`RequestMaker`). Such rows know something of the target; they are compared with each other alone."""
+    words: Literal["own", "other", "none"] = "own"
+    """The words that the system gets in a suite of requests: the request's own, those of another conversation, or none.
+    With another person's words, or none, a system should lose no more than its recommender does."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,8 +109,11 @@ class Suite(FileSettings):
     data: str = EMBEDDED
     """`ml-100k`, the embedded data, or a folder of RecBole files, seen from the suite's file."""
     split: Literal["test", "valid"] = "test"
+    requests: str | None = None
+    """A file of requests, seen from the suite's file, or `made`: one request of each person, made in test words from
+    the target of the split. Without it each person's history is a case, and nobody says anything."""
     users: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
-    """The number of users, drawn with `users_seed`, or all."""
+    """The number of users, drawn with `users_seed`, or all; of conversations, where there are requests."""
     users_seed: int = 0
     k: Annotated[int, Field(ge=1, le=1000)] = 10
     """Items in the list of every system."""
@@ -146,11 +157,17 @@ class Suite(FileSettings):
             raise ValueError(f"two systems are called {twice[0]!r}; give one of them another `name`")
         if self.baseline not in names:
             raise ValueError(f"the baseline {self.baseline!r} is not one of the systems ({', '.join(names)})")
+        for entry in self.systems:
+            if entry.asked and self.requests is not None:
+                raise ValueError(f"{entry.name} has asked: true, and every system gets the words of `requests`")
+            if entry.words != "own" and self.requests is None:
+                raise ValueError(f"{entry.name} has words: {entry.words}, and the suite has no `requests`")
         return self
 
     def named_paths(self) -> list[str]:
         """List the folder of the data and the files of systems of one's own."""
         own = [entry.system for entry in self.systems if ".py:" in entry.system]
+        own += [] if self.requests in (None, MADE_TEST) else [str(self.requests)]
         return own if self.data == EMBEDDED else [self.data, *own]
 
     def agent_config(self, **settings: Any) -> AgentConfig:
@@ -165,7 +182,8 @@ def load_suite(name_or_path: str | Path) -> Suite:
         ConfigError: there is no such suite, or it cannot be read: names the field and what is wrong with it.
     """
     suite = read_settings(name_or_path, Suite, package=_PACKAGE, what="suite")
-    return suite.model_copy(update={"data": suite.path_of(suite.data)})
+    requests = None if suite.requests is None else suite.path_of(suite.requests)
+    return suite.model_copy(update={"data": suite.path_of(suite.data), "requests": requests})
 
 
 def read_named_data(data: str) -> Dataset:
@@ -185,27 +203,56 @@ def packaged_suites() -> list[str]:
     return packaged_settings(_PACKAGE)
 
 
-def suite_cases(suite: Suite, dataset: Dataset) -> list[Case]:
-    """Choose the cases of a suite: all users, or as many as it asks for, in the order of the data."""
-    cases = make_cases(dataset, suite.split)
-    if suite.users == "all" or suite.users >= len(cases):
-        return cases
-    drawn = set(random.Random(suite.users_seed).sample(range(len(cases)), suite.users))
-    return [case for position, case in enumerate(cases) if position in drawn]
+def suite_cases(suite: Suite, dataset: Dataset, catalogue: CatalogueView | None = None) -> list[Case]:
+    """Choose the cases of a suite: all users, or as many as it asks for, in the order of the data or the requests.
+
+    Args:
+        suite: It may name requests.
+        dataset: The suite's data.
+        catalogue: The recommender's, which decides about the items of requests; None is the data's own.
+
+    Raises:
+        DataError: the file of requests is missing, damaged, or of another catalogue.
+        ConfigError: it has no case, or no message.
+    """
+    requests = suite_requests(suite, dataset, catalogue)
+    return draw_cases(suite, make_cases(dataset, suite.split) if requests is None else requests.cases)
 
 
-def suite_label(suite: Suite, dataset: Dataset, artifact_fingerprint: str) -> str:
+def draw_cases(suite: Suite, cases: Sequence[Case]) -> list[Case]:
+    """Draw as many users, or conversations of requests, as a suite asks for; their cases stay in order."""
+    clusters = list(dict.fromkeys(case.cluster for case in cases))
+    if suite.users == "all" or suite.users >= len(clusters):
+        return list(cases)
+    drawn = {clusters[at] for at in random.Random(suite.users_seed).sample(range(len(clusters)), suite.users)}
+    return [case for case in cases if case.cluster in drawn]
+
+
+def suite_requests(suite: Suite, dataset: Dataset, catalogue: CatalogueView | None = None) -> RequestCases | None:
+    """Read or make all requests of a suite, before any are drawn; None for a suite of histories. As `suite_cases`."""
+    if suite.requests is None:
+        return None
+    known = dataset.catalogue if catalogue is None else catalogue
+    if suite.requests == MADE_TEST:
+        return made_request_cases(dataset, known, suite.split)
+    return read_request_cases(Path(suite.requests), known)
+
+
+def suite_label(suite: Suite, dataset: Dataset, artifact_fingerprint: str, cases: Sequence[Case] = ()) -> str:
     """Name what the runs of a suite are stored under: the suite's name and a fingerprint of what makes them comparable.
 
     The users, the data, the split, the settings and the recommender count, the list of systems does not: a system that
     is added later joins those that ran before. A setting of the agent that came later counts where it is not the
-    default.
+    default. `cases` count for a suite of requests, whose file may change under the same name.
     """
     agent, defaults = suite.agent_config(), suite.model_copy(update={"agent": {}}).agent_config()
     counted = suite.model_dump(mode="json", include={"name", "split", "users", "users_seed", "k"})
     counted |= {name: getattr(agent, name) for name in _LABELLED}
     counted |= {name: value for name, value in suite.agent.items() if value != getattr(defaults, name)}
     counted |= {"data": dataset.fingerprint, "recommender": artifact_fingerprint}
+    if suite.requests is not None:
+        asked = [(case.key, case.user, case.history, case.message, case.where) for case in cases]
+        counted["requests"] = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
     return f"{suite.name}@{digest[:8]}"
 

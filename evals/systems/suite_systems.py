@@ -6,14 +6,13 @@ that is read out of the runs of another system (`DerivedSystem`), so that it cos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from deeprec.agent import AgentConfig, RunTrace, fuse_rankings
-from deeprec.evals.requests.cases import Case
-from deeprec.evals.requests.leaks import holdout_of
-from deeprec.evals.suites.suite import Suite
 from deeprec.evals.systems.baselines import make_cooccurrence_scorer, make_popularity_scorer
+from deeprec.evals.systems.request_systems import bm25, dense, requests_popularity, words, words_history
+from deeprec.evals.systems.setting import Setting
 from deeprec.evals.systems.system import (
     System,
     all_attributes,
@@ -21,50 +20,7 @@ from deeprec.evals.systems.system import (
     make_system,
     make_trm_system,
 )
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Recommender, Retriever
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What systems are made from."""
-
-    suite: Suite
-    dataset: Dataset
-    recommender: Recommender
-    cases: Sequence[Case]
-
-    @property
-    def holdout(self) -> int:
-        """How many of each person's last items the recommender has not learned from."""
-        return holdout_of(self.recommender)
-
-    @property
-    def weights(self) -> Artifact | None:
-        """The artifact behind the recommender, where it is the TRM."""
-        return self.recommender.artifact if isinstance(self.recommender, Retriever) else None
-
-    @property
-    def artifact(self) -> Artifact:
-        """The artifact behind the recommender.
-
-        Raises:
-            ConfigError: the recommender is not the TRM.
-        """
-        return self._trm.artifact
-
-    @property
-    def encoder(self) -> Encoder:
-        """The text encoder of the artifact, or ConfigError as for `artifact`."""
-        return self._trm.encoder
-
-    @property
-    def _trm(self) -> Retriever:
-        if not isinstance(self.recommender, Retriever):
-            raise ConfigError(
-                f"A system of the suite {self.suite.name} needs the weights of the TRM, and the recommender is a "
-                f"{type(self.recommender).__name__}. Leave that system out, or run the suite with an artifact."
-            )
-        return self.recommender
+from deeprec.trm_tool import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +123,11 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "deeprec-guided": deeprec_guided,
     "deeprec-free": deeprec_free,
     "fused": fused,
+    "words": words,
+    "words-history": words_history,
+    "bm25": bm25,
+    "dense": dense,
+    "requests-popularity": requests_popularity,
 }
 
 

@@ -50,7 +50,7 @@ ERASED: dict[str, dict[str, Any]] = {
     "recommendations": {"score": None},
     "rewards": {},
     "metrics": {},
-    "cases": {"phrases": []},
+    "cases": {"phrases": [], "conversation": None, "turn": None, "said": None},
 }
 """Column -> what is written in its place, by table."""
 RENAMED: dict[str, tuple[str, ...]] = {

@@ -55,6 +55,7 @@ _SHARED = frozenset(
     {
         "adapter",
         "adapter_version",
+        "conversation",
         "detail",
         "group_id",
         "item_id",

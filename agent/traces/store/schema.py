@@ -259,3 +259,7 @@ class Case(Base):
     other_data: Mapped[bool]
     chosen_on: Mapped[bool]
     phrases: Mapped[list[Any]]
+    conversation: Mapped[str | None]
+    turn: Mapped[int | None]
+    words: Mapped[int | None]
+    said: Mapped[dict[str, Any] | None]
