@@ -1,9 +1,15 @@
+from .catalogue.card import (
+    CatalogueCard as CatalogueCard,
+    DescribedAttribute as DescribedAttribute,
+    describe_catalogue as describe_catalogue,
+)
 from .catalogue.catalogue import Catalogue as Catalogue, Item as Item
 from .catalogue.filters import Condition as Condition, UnknownValue as UnknownValue, Where as Where
 from .catalogue.nearest_constraints import (
     NearestConstraints as NearestConstraints,
     nearest_constraints as nearest_constraints,
 )
+from .catalogue_tool import make_describe_catalogue_tool as make_describe_catalogue_tool
 from .data.atomic_files import embedded_ml100k as embedded_ml100k, read_atomic_files as read_atomic_files
 from .data.columns import ColumnNames as ColumnNames
 from .data.dataset import Dataset as Dataset

@@ -200,7 +200,9 @@ def make_protocol(
     )
 
 
-def _prompts(name: Literal["trained", "instruct"]) -> Prompts:
+def _prompts(name: Literal["trained", "instruct", "words"]) -> Prompts:
+    if name == "words":
+        return Prompts.words()
     return Prompts.instruct() if name == "instruct" else Prompts()
 
 

@@ -39,9 +39,10 @@ class AgentConfig:
     guided_by_message: bool = True
     """Whether a guided model chooses among the phrases of the person's message, where there is one: those that it
     names, and those of the items that are found for it. Else it chooses among those of the history."""
-    prompts: Annotated[Literal["trained", "instruct"] | None, FIXED_AT_BUILD] = None
+    prompts: Annotated[Literal["trained", "instruct", "words"] | None, FIXED_AT_BUILD] = None
     """The texts that the model is shown: `trained` for policies trained on them, and for the embedded model; `instruct`
-    for instruct models without training. Without it: `instruct` with tools, `trained` for tagged."""
+    for instruct models without training; `words` for policies that were trained to turn a message into a preference.
+    Without it: `instruct` with tools, `trained` for tagged."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Temperature of the sampling; 0 always takes the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -98,14 +98,15 @@ class Nodes:
                     start, config, started, self._recommender.catalogue, self._recommender_calls
                 )
             if ending is None:
-                shown = [self._summary(item_id) for item_id in start.history[-config.max_history :]]
+                latest = start.history[-config.max_history :]
                 conversation, ending = await calls.open(
                     Briefing(
-                        history=shown,
+                        history=[self._summary(item_id) for item_id in latest],
                         message=start.message,
                         k=config.k,
                         earlier=start.earlier,
                         max_retrievals=config.max_retrievals,
+                        titles=[self._title(item_id) for item_id in latest],
                     ),
                     run_id=start.run_id,
                     timeout_s=config.max_seconds - (run_clock() - started),
@@ -351,6 +352,9 @@ class Nodes:
             inputs=self._retrieval_inputs(state, config),
         )
         return record, failed
+
+    def _title(self, item_id: str) -> str:
+        return neutralise(self._recommender.catalogue.item(item_id).title, MAX_SUMMARY_CHARS)
 
     def _summary(self, item_id: str) -> str:
         return neutralise(self._recommender.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)

@@ -14,6 +14,8 @@ PROMPT_VERSION = "1"
 """The version of `Prompts()`. It is raised with every change of one of its texts."""
 INSTRUCT_VERSION = "instruct-1"
 """The version of `Prompts.instruct()`, likewise."""
+WORDS_VERSION = "words-1"
+"""The version of `Prompts.words()`, likewise."""
 MAX_MESSAGE_CHARS = 2_000
 """Characters of a person's message that a prompt shows."""
 MAX_REMINDER_CHARS = 300
@@ -31,6 +33,9 @@ _PLACEHOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "tools_correction": (set(), {"why"}),
     "history_item": ({"item"}, set()),
     "message": ({"message"}, set()),
+    "history_line": (set(), {"items"}),
+    "phrases": (set(), {"phrases"}),
+    "numbers": (set(), {"numbers"}),
     "task": (set(), {"k"}),
     "found_item": ({"number", "item"}, set()),
     "tools_rank": (set(), {"k"}),
@@ -49,7 +54,8 @@ class Prompts:
     """The texts that a run shows the model beside the catalogue's titles and the person's message.
 
     `Prompts()` are the texts that policies have been trained on; `Prompts.instruct()` those for models that follow
-    instructions and were not trained for this. `AgentConfig.prompts` chooses between them where no texts are given.
+    instructions and were not trained for this; `Prompts.words()` the short ones of the adapter that ships with the
+    package. `AgentConfig.prompts` chooses between them where no texts are given.
 
     Replace `role` to speak for a shop of your own, in both protocols: `Prompts(role="You advise the guests of a tea
     shop. …")`. In texts with a placeholder, such as `{k}`, other braces are doubled.
@@ -125,6 +131,16 @@ class Prompts:
     """The answer to a malformed turn before anything was retrieved, where it is another one; `{why}` as above."""
     tagged_list_correction: str = ""
     """The answer to a malformed turn of the tagged protocol after that, where it is another one."""
+    history_line: str = ""
+    """The history in one line of titles, in place of the heading and its lines; `{items}` are the titles."""
+    phrases: str = ""
+    """The line of what the catalogue can be asked for; `{phrases}` are the phrases on offer, the likeliest first."""
+    numbers: str = ""
+    """The line of the numbers that can be bounded; `{numbers}` are their names and ranges."""
+    no_message: str = ""
+    """What stands in place of a message where there is none."""
+    thinks: bool = True
+    """Whether a turn of the tagged protocol begins with a thought. Else it is the preference alone."""
     leads: bool = False
     """Whether the tagged protocol writes the opening tag of the block that is due, so that the model only goes on; and
     whether a turn is read leniently: what is too long is cut, and a list or a preference need not be closed."""
@@ -155,10 +171,24 @@ class Prompts:
         """
         return cls(**{**_INSTRUCT, **texts})  # type: ignore[arg-type]
 
+    @classmethod
+    def words(cls, **texts: str) -> Prompts:
+        """Make the texts of the adapter that ships with the package: words, and what the catalogue can be asked for.
+
+        Args:
+            texts: Texts of one's own, by name; the others are those that the adapter was trained on.
+
+        Raises:
+            ConfigError: as for `Prompts`.
+        """
+        return cls(**{**_WORDS, **texts})  # type: ignore[arg-type]
+
     @property
     def version(self) -> str:
-        """`PROMPT_VERSION` or `INSTRUCT_VERSION`; of other texts `custom-` and 12 digits of their fingerprint."""
+        """The version of the texts that have one; of other texts `custom-` and 12 digits of their fingerprint."""
         base, known = (_INSTRUCT, INSTRUCT_VERSION) if self.leads else ({}, PROMPT_VERSION)
+        if not self.thinks:
+            base, known = _WORDS, WORDS_VERSION
         defaults = {field.name: field.default for field in fields(self)} | base
         changed = {name: text for name, text in asdict(self).items() if text != defaults[name]}
         if not changed:
@@ -167,7 +197,7 @@ class Prompts:
         return f"custom-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def _texts(self) -> dict[str, object]:
-        return {name: text for name, text in asdict(self).items() if name != "leads"}
+        return {name: text for name, text in asdict(self).items() if name not in ("leads", "thinks")}
 
     def tagged_system(self, k: int, max_retrievals: int | None = None) -> str:
         """The system prompt of the tagged protocol, for a list of `k` items."""
@@ -181,7 +211,17 @@ class Prompts:
         budget = self.budget.format(max_retrievals=max_retrievals) if max_retrievals else ""
         return "\n".join(filter(None, (self.role, instructions.format(k=k), budget)))
 
-    def person(self, history: Sequence[str], message: str | None, *, k: int, earlier: Sequence[str] = ()) -> str:
+    def person(
+        self,
+        history: Sequence[str],
+        message: str | None,
+        *,
+        k: int,
+        earlier: Sequence[str] = (),
+        titles: Sequence[str] = (),
+        phrases: Sequence[str] = (),
+        numbers: Sequence[str] = (),
+    ) -> str:
         """The opening prompt: who the list is for.
 
         Args:
@@ -189,15 +229,27 @@ class Prompts:
             message: What the person asks for, as it came in; it is neutralised and cut here.
             k: Items that are wanted.
             earlier: What was said before the message, a line each, oldest first, already neutralised.
+            titles: The titles of the history, for texts with a `history_line`, already neutralised.
+            phrases: The phrases on offer, for texts with `phrases`, already neutralised.
+            numbers: The numbers that can be bounded, such as `year 1922 to 1998`, for texts with `numbers`.
         """
         lines = [self.history, *(self.history_item.format(item=item) for item in history)]
         if not history:
             lines = [self.no_history]
+        elif self.history_line:
+            lines = [self.history_line.format(items="; ".join(titles))]
         if earlier:
             lines += [self.earlier, *earlier]
-        if message:
-            lines.append(self.message.format(message=neutralise(message, MAX_MESSAGE_CHARS)))
-        return "\n".join([*lines, self.task.format(k=k)])
+        if phrases and self.phrases:
+            lines.append(self.phrases.format(phrases="; ".join(phrases)))
+        if numbers and self.numbers:
+            lines.append(self.numbers.format(numbers="; ".join(numbers)))
+        said = neutralise(message, MAX_MESSAGE_CHARS) if message else ""
+        if self.no_message and not said:
+            lines.append(self.no_message)
+        elif message:
+            lines.append(self.message.format(message=said))
+        return "\n".join([*lines, self.task.format(k=k)] if self.task else lines)
 
     def items(self, numbered: Sequence[tuple[int, str]]) -> str:
         """What a retrieval found, a line an item: its number and its summary, which is already neutralised."""
@@ -270,6 +322,23 @@ _INSTRUCT: dict[str, str | bool] = {
     "leads": True,
 }
 """The texts of `Prompts.instruct()` that differ from those of `Prompts()`."""
+
+
+_WORDS: dict[str, str | bool] = {
+    "role": "You turn words into a preference for a recommender, in phrases that the catalogue knows.",
+    "tagged_instructions": (
+        f"{BEGIN_PREFERENCE}PHRASE; not PHRASE; NAME <= NUMBER{END_PREFERENCE}\n{BEGIN_LIST}{{k}} numbers{END_LIST}"
+    ),
+    "no_history": "They chose nothing yet.",
+    "history_line": "They chose: {items}",
+    "phrases": "The catalogue knows: {phrases}",
+    "numbers": "Numbers: {numbers}",
+    "no_message": "The person says nothing.",
+    "task": "",
+    "leads": True,
+    "thinks": False,
+}
+"""The texts of `Prompts.words()` that differ from those of `Prompts()`."""
 
 
 def _check_placeholders(name: str, text: str, needed: set[str], allowed: set[str]) -> None:

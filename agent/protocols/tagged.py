@@ -25,7 +25,7 @@ from deeprec.agent.protocols.prompts import (
     END_PREFERENCE,
     Prompts,
 )
-from deeprec.agent.protocols.tagged_text import LIST_LINE, read_tagged, tagged_regex
+from deeprec.agent.protocols.tagged_text import LIST_LINE, preference_regex, read_tagged, tagged_regex
 from deeprec.agent.protocols.turn import Allowance, Briefing, Conversation, PolicyLineage, Turn, completion_of
 from deeprec.agent.protocols.turn_events import TurnEvents, turn_events
 from deeprec.agent.traces.records import TurnRecord
@@ -65,7 +65,9 @@ class TaggedProtocol:
         self._prompts = prompts or Prompts()
         self.guided = guided
         self.prompt_version = self._prompts.version
-        self._opens = self._prompts.leads and not guided  # a guided turn's grammar begins with its tag
+        # A guided thought's grammar begins with its tag.
+        self._opens = self._prompts.leads and not (guided and self._prompts.thinks)
+        self._next_tag = BEGIN_THOUGHT if self._prompts.thinks else BEGIN_PREFERENCE
 
     def adjusted(
         self, *, model: str | None = None, temperature: float | None = None, top_p: float | None = None
@@ -91,7 +93,15 @@ class TaggedProtocol:
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation with the served model's own chat template."""
         await self._policy.connect()  # whether the server has the model
-        person = self._prompts.person(briefing.history, briefing.message, k=briefing.k, earlier=briefing.earlier)
+        person = self._prompts.person(
+            briefing.history,
+            briefing.message,
+            k=briefing.k,
+            earlier=briefing.earlier,
+            titles=briefing.titles,
+            phrases=briefing.phrases,
+            numbers=briefing.numbers,
+        )
         messages = [
             {"role": "system", "content": self._prompts.tagged_system(briefing.k, briefing.max_retrievals)},
             {"role": "user", "content": person},
@@ -111,17 +121,19 @@ class TaggedProtocol:
             "max_retrievals": briefing.max_retrievals,
             "found": 0,
         }
-        return await self._opened(conversation, BEGIN_THOUGHT)
+        return await self._opened(conversation, self._next_tag)
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
         """Let the model think and then retrieve or rank."""
+        if self.guided and self._opens and (conversation["list_open"] or not allowance.phrases):
+            return await self.rank(conversation, conversation["numbers"], conversation["k"], allowance)
         room = await self._room(conversation) - conversation["rank_room"]
         stop = [END_PREFERENCE, END_LIST]
         if self._opens:  # a list before anything was found ends at once, and so does an item list of the model's own
             stop = [END_PREFERENCE, END_LIST if conversation.get("found") else BEGIN_LIST, BEGIN_ITEMS]
         regex = None
         if self.guided:
-            regex = tagged_regex(allowance)
+            regex = preference_regex(allowance) if self._opens else tagged_regex(allowance)
             stop = [END_PREFERENCE, BEGIN_LIST + "\n"]
         sampling = replace(self._sampling, max_tokens=min(room, allowance.max_tokens), seed=allowance.seed)
         async with self._events(conversation, sampling) as events:
@@ -141,7 +153,9 @@ class TaggedProtocol:
         extended = await self._append(conversation, text)
         if extended is None:
             return None
-        return await self._opened(extended | {"found": found}, f"{BEGIN_LIST}\n" if is_last else BEGIN_THOUGHT)
+        numbers = [*conversation.get("numbers", ()), *(number for number, _ in items)]
+        extended |= {"found": found, "numbers": list(dict.fromkeys(numbers))}
+        return await self._opened(extended, f"{BEGIN_LIST}\n" if is_last else self._next_tag)
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:
         """Append what is malformed as tool text."""
@@ -173,8 +187,8 @@ class TaggedProtocol:
         """Rebuild a turn from its record."""
         # `prompt_ids` is what the turn added; what of it is in the chain already is its `pending` tail.
         added = record.prompt_ids[len(conversation["pending"]) :]
-        is_list = record.node == "rank"
-        text = f"\n{BEGIN_LIST}\n" if is_list and added else ""
+        is_list = record.node == "rank" or bool(added)
+        text = f"\n{BEGIN_LIST}\n" if added else ""
         conversation = _extend(conversation, added, text) | {"list_open": conversation["list_open"] or is_list}
         return self._turn(conversation, completion_of(record))
 

@@ -28,11 +28,15 @@ def tagged_regex(allowance: Allowance) -> str:
     """
     ways = []
     if allowance.phrases:
-        tags = re.escape(BEGIN_PREFERENCE), re.escape(END_PREFERENCE)
-        ways.append(f"{tags[0]}{phrases_regex(allowance.phrases)}{tags[1]}")
+        ways.append(f"{re.escape(BEGIN_PREFERENCE)}{preference_regex(allowance)}")
     if allowance.may_rank or not ways:
         ways.append(f"{BEGIN_LIST}\n")
     return f"{BEGIN_THOUGHT}{thought_regex(allowance.phrases)}{END_THOUGHT}\n({'|'.join(ways)})"
+
+
+def preference_regex(allowance: Allowance) -> str:
+    """A regular expression for a guided preference whose opening tag the prompt has written, up to its closing tag."""
+    return f"{phrases_regex(allowance.phrases)}{re.escape(END_PREFERENCE)}"
 
 
 def read_tagged(text: str, *, cut: bool = False, guided: bool = False, lenient: bool = False) -> Decision:

@@ -37,6 +37,12 @@ class Briefing:
     """What was said in the conversation before the message, a line each, oldest first, already neutralised."""
     max_retrievals: int | None = None
     """Retrievals that the run may make, where the prompt is to say so."""
+    titles: Sequence[str] = ()
+    """The titles of the history, oldest first, neutralised, for prompts that show the history in one line."""
+    phrases: Sequence[str] = ()
+    """The phrases on offer, the likeliest first, neutralised, for prompts that show what can be asked for."""
+    numbers: Sequence[str] = ()
+    """The numbers that can be bounded, each with its range, such as `year 1922 to 1998`, for the same prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 
 from deeprec.agent import AgentConfig, CompletionPolicy, build_graph, make_recommend_tool
-from deeprec.trm_tool import Retriever, make_retrieve_items_tool
+from deeprec.trm_tool import Retriever, make_describe_catalogue_tool, make_retrieve_items_tool
 from tests.tiny_server import MODEL, TinyServer
 
 
@@ -26,6 +26,22 @@ class RetrieveItems:
     @property
     def tool_invoke_params_example(self) -> dict[str, Any]:
         return {"preference": "something lighter"}
+
+
+class DescribeCatalogue:
+    """`describe_catalogue(attribute, contains, limit)`."""
+
+    @pytest.fixture(autouse=True)
+    def _retriever(self, retriever: Retriever) -> None:
+        self._made = make_describe_catalogue_tool(retriever)
+
+    @property
+    def tool_constructor(self) -> BaseTool:
+        return self._made
+
+    @property
+    def tool_invoke_params_example(self) -> dict[str, Any]:
+        return {"attribute": "class", "limit": 3}
 
 
 class RecommendItems:
@@ -52,6 +68,14 @@ class TestRetrieveItems(RetrieveItems, ToolsUnitTests):
 
 
 class TestRetrieveItemsInvoked(RetrieveItems, ToolsIntegrationTests):
+    pass
+
+
+class TestDescribeCatalogue(DescribeCatalogue, ToolsUnitTests):
+    pass
+
+
+class TestDescribeCatalogueInvoked(DescribeCatalogue, ToolsIntegrationTests):
     pass
 
 

@@ -20,7 +20,7 @@ class PhraseSpotter:
     """
 
     def __init__(self, phrases: Iterable[str]) -> None:
-        self._phrases = {words: phrase for phrase in phrases if (words := _words(phrase))}
+        self._phrases = {words: phrase for phrase in phrases if (words := fold_words(phrase))}
         self._longest = max(map(len, self._phrases), default=0)
         self._decades: dict[str, str] = {}
         for phrase in self._phrases.values():
@@ -30,7 +30,7 @@ class PhraseSpotter:
 
     def spot(self, text: str) -> tuple[str, ...]:
         """Phrases that a text names, in its order, each once."""
-        words, found, start = _words(text), dict[str, None](), 0
+        words, found, start = fold_words(text), dict[str, None](), 0
         while start < len(words):
             for length in range(min(self._longest, len(words) - start), 0, -1):
                 phrase = self._phrases.get(words[start : start + length])
@@ -50,7 +50,7 @@ class PhraseSpotter:
         return self._decades.get(word if _SHORT_DECADE.fullmatch(word) else _SPELT_DECADES.get(word, ""))
 
 
-def _words(text: str) -> tuple[str, ...]:
+def fold_words(text: str) -> tuple[str, ...]:
     """Words of a text, folded so that "Comedies", "comedy" and "comedy's" are one."""
     return tuple(_fold(word.group().lower()) for word in _WORD.finditer(text))
 

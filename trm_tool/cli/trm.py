@@ -167,6 +167,32 @@ def search(
     console.print(table if found else Text("No item is left: the history and the constraints rule all of them out."))
 
 
+@app.command()
+def describe(
+    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    attribute: Annotated[str | None, typer.Option(help="Describe this attribute alone.", show_default="all")] = None,
+    contains: Annotated[str | None, typer.Option(help="List the values that contain this text.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Values of an attribute, at most.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the items can be asked for by: attributes, ranges, and the values that most items have."""
+    from deeprec.trm_tool.catalogue.card import describe_catalogue
+    from deeprec.trm_tool.catalogue.catalogue import Catalogue
+    from deeprec.trm_tool.trm.artifact_folder import ITEMS
+
+    card = describe_catalogue(Catalogue.from_parquet(artifact / ITEMS))
+    card = card.select(attribute=attribute, contains=contains, limit=limit)
+    if as_json:
+        print(json.dumps(asdict(card), indent=2))
+        return
+    console = Console()
+    console.print(Text(f"{card.items:,} items."))
+    for described in card.attributes:
+        console.print(Text(f"{described.line(max_chars=60 * limit)} ({described.items:,} items)"), soft_wrap=True)
+    if not card.attributes:
+        console.print(Text("No value contains this text." if contains else "The items have no attributes."))
+
+
 def _unenforced(recommender: "Recommender", found: "Retrieved") -> list[str]:
     notes = []
     if found.unenforced:

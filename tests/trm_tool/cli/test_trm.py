@@ -39,6 +39,16 @@ def test_search_lists_ids_scores_and_titles(artifact_folder: Path, retriever: Re
         assert retriever.catalogue.item(item.id).title in line
 
 
+def test_describe_shows_what_items_can_be_asked_for_by(artifact_folder: Path) -> None:
+    lines = run("describe", artifact_folder).output.splitlines()
+    assert lines[0] == "50 items."
+    assert "price: 5 to 29.5 (50 items)" in lines
+    answer = json.loads(run("describe", artifact_folder, "--json", "--contains", "fo", "--limit", "1").stdout)
+    assert answer["attributes"][0]["values"] == [["Fox", 13]]
+    assert "Did you mean 'studio'" in str(refusal("describe", artifact_folder, "--attribute", "studios"))
+    assert "items.parquet is missing" in str(refusal("describe", artifact_folder / "nowhere"))
+
+
 def test_search_writes_json_for_machines(artifact_folder: Path, retriever: Retriever) -> None:
     where = '{"studio": {"in": ["Fox"]}, "colour": {"in": ["red"]}}'
     result = run("search", artifact_folder, "--json", "--where", where, "--exclude", "893", "--k", "50")

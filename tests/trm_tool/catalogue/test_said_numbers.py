@@ -1,0 +1,45 @@
+"""Numbers in words and figures, and what bounds them."""
+
+import time
+from typing import Any
+
+import pytest
+
+from deeprec.trm_tool.catalogue.said_numbers import said_numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high", "bound", "about"),
+    [
+        ("It should cost 20 at the very least.", 20, 20, "min", None),
+        ("My budget ends at 20.", 20, 20, "max", "price"),
+        ("It must be from 1990 at the latest.", 1990, 1990, "max", "year"),
+        ("Not the bargain bin: 20 upwards", 20, 20, "min", None),
+        ("With page count no higher than 350", 350, 350, "max", None),
+        ("nothing over twenty-five bucks", 25, 25, "max", "price"),
+        ("two thousand", 2000, 2000, None, None),
+        ("nineteen ninety-five or later", 1995, 1995, "min", "year"),
+        ("a hundred and twenty max", 120, 120, "max", None),
+        ("something from the nineties", 90, 99, "min", "year"),
+        ("the 1980s", 1980, 1989, None, "year"),
+        ("1,500 to spend", 1500, 1500, None, None),
+        ("up to 2k", 2000, 2000, "max", None),
+        ("between the 80s and the 90s", 80, 99, "range", None),
+        ("temperature >= -5", -5, -5, "min", None),
+    ],
+)
+def test_a_number_has_the_bound_of_its_words(text: str, low: int, high: int, bound: Any, about: Any) -> None:
+    [number] = said_numbers(text)
+    assert (number.low, number.high, number.bound, number.about) == (low, high, bound, about)
+
+
+def test_a_pronoun_a_date_and_a_figure_beyond_measure_bound_nothing() -> None:
+    assert said_numbers("not one that is blue, " + "9" * 400) == ()
+    assert [number.bound for number in said_numbers("1995-08-19")] == [None, None, None]
+
+
+@pytest.mark.parametrize("text", ["1," * 1_000, "twenty " * 400, "1" * 1_999 + "x", "no " * 700])
+def test_a_long_message_takes_no_time(text: str) -> None:
+    started = time.perf_counter()
+    said_numbers(text)
+    assert time.perf_counter() - started < 0.5

@@ -1,0 +1,296 @@
+"""Numbers of a text in figures and in English words, with the bound that the words around each of them state.
+
+"Nothing over 20 bucks" bounds a price from above, "since the nineties" a year from below.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+NumberBound = Literal["min", "max", "range"]
+About = Literal["price", "year"]
+"""What a number is about, where the words around it say so."""
+
+MAX_DIGITS = 15
+"""Longer figures are no bounds."""
+_TOKEN = re.compile(
+    r"(?P<decade>\d{1,3}0)['’]?s(?!\w)|(?P<figure>\d+(?:[.,]\d+)*)(?P<thousands>k(?!\w))?(?![^\W_])"
+    r"|[<>]=?|[=≤≥+:]|[$€£]|[-–—]|\.\.|(?P<stop>[.,;!?\n()])|(?P<word>\w+(?:['’]\w+)*)"
+)
+_SMALL_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_DECADES = "twenties thirties forties fifties sixties seventies eighties nineties"
+_SMALL = {word: number for number, word in enumerate(_SMALL_WORDS.split())}
+_SMALL |= {word: 10 * number for number, word in enumerate(_TENS.split(), 2)}
+_LARGE = {"hundred": 100, "thousand": 1_000, "grand": 1_000, "million": 1_000_000}
+_SPELT_DECADES = {word: 10 * number for number, word in enumerate(_DECADES.split(), 2)}
+
+_Way = tuple[NumberBound, bool, About | None]  # the bound, whether the number itself fails, what the number is about
+_BEFORE: dict[str, _Way] = {
+    **dict.fromkeys(("<", "under", "below", "less", "lower", "smaller", "fewer", "shorter"), ("max", True, None)),
+    **dict.fromkeys(("before", "earlier", "older", "pre"), ("max", True, "year")),
+    "cheaper": ("max", True, "price"),
+    **dict.fromkeys(("<=", "≤", "most", "up", "max", "maximum", "within", "limit"), ("max", False, None)),
+    **dict.fromkeys(("until", "till"), ("max", False, "year")),
+    "budget": ("max", False, "price"),
+    **dict.fromkeys((">", "over", "above", "more", "higher", "greater", "larger", "longer"), ("min", True, None)),
+    **dict.fromkeys(("beyond", "exceed", "exceeding", "exceeds"), ("min", True, None)),
+    **dict.fromkeys(("after", "later", "newer", "younger", "post"), ("min", True, "year")),
+    **dict.fromkeys(("dearer", "pricier", "expensive"), ("min", True, "price")),
+    **dict.fromkeys((">=", "≥", "least", "min", "minimum", "from", "starting"), ("min", False, None)),
+    "since": ("min", False, "year"),
+}
+_AFTER: dict[str, _Way] = {
+    **dict.fromkeys(("most", "max", "maximum", "tops", "limit"), ("max", False, None)),
+    "latest": ("max", False, "year"),
+    **dict.fromkeys(("least", "min", "minimum", "upwards", "plus", "+"), ("min", False, None)),
+    **dict.fromkeys(("earliest", "onwards", "onward"), ("min", False, "year")),
+}
+_AFTER_OR: dict[str, _Way] = {  # behind "or" or "and": "20 or less", "1990 and later"
+    **dict.fromkeys(("less", "under", "below", "lower", "fewer", "smaller"), ("max", False, None)),
+    **dict.fromkeys(("earlier", "before", "older"), ("max", False, "year")),
+    "cheaper": ("max", False, "price"),
+    **dict.fromkeys(("more", "over", "above", "higher", "up", "greater", "larger"), ("min", False, None)),
+    **dict.fromkeys(("later", "after", "newer"), ("min", False, "year")),
+}
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_NOT = _words("no not nothing never none nor without isnt arent dont doesnt shouldnt cant cannot wont")
+_BEFORE_NOT = _words("a any be cost costing the")
+"""Words that may stand between these and the word that bounds a number."""
+_MONEY = _words("$ € £ dollar dollars buck bucks usd euro euros eur pound pounds gbp quid")
+_BETWEEN = _words("than to the a an of is be it at in or equal about around ends year years price priced cost")
+"""Words that may stand between a number and the word that bounds it."""
+_EXACT = frozenset(("=", ":", "exactly"))
+_DASHES = frozenset(("-", "–", "—", ".."))
+_JOIN = _DASHES | {"to", "and", "till", "until", "through"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidNumber:
+    """A number, or two of a range, and the bound that the text states with it."""
+
+    low: float
+    high: float
+    """The same as `low`, but for a range and a decade."""
+    bound: NumberBound | None
+    """None where the words state none."""
+    is_strict: bool = False
+    """Whether the number itself lies outside, as in "under 20"."""
+    is_decade: bool = False
+    is_short: bool = False
+    """Whether a decade lacks its century, so that the nineties are 90 to 99."""
+    is_exact: bool = False
+    """Whether "=", ":" or "exactly" stands before it."""
+    about: About | None = None
+    used: frozenset[int] = frozenset()
+    """Positions of the words that make up the number and its bound."""
+
+
+def split_words(text: str) -> list[str]:
+    """Words, figures and signs of a text in lower case, without apostrophes; marks that end a clause are "." tokens."""
+    return ["." if found["stop"] else _plain(found[0]) for found in _TOKEN.finditer(text)]
+
+
+def said_numbers(text: str) -> tuple[SaidNumber, ...]:
+    """Find the numbers of a text, in its order. Positions are those of `split_words`."""
+    tokens = list(_TOKEN.finditer(text))
+    words = ["." if found["stop"] else _plain(found[0]) for found in tokens]
+    numbers = list(_numbers(tokens, words))
+    said: list[SaidNumber] = []
+    at = 0
+    while at < len(numbers):
+        if at + 1 < len(numbers) and (joined := _range(numbers[at], numbers[at + 1], words)) is not None:
+            said.append(joined)
+            at += 2
+        else:
+            said.append(_bounded(numbers[at], words))
+            at += 1
+    return tuple(said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    low: float
+    high: float
+    start: int
+    stop: int
+    is_decade: bool = False
+    is_short: bool = False
+
+
+def _numbers(tokens: Sequence[re.Match[str]], words: Sequence[str]) -> Iterable[_Number]:
+    at = 0
+    while at < len(words):
+        found, word = tokens[at], words[at]
+        if found["decade"] and len(found["decade"]) in (2, 4):
+            tens = float(found["decade"])
+            yield _Number(tens, tens + 9, at, at + 1, is_decade=True, is_short=tens < 100)
+        elif word in _SPELT_DECADES:
+            tens = float(_SPELT_DECADES[word])
+            yield _Number(tens, tens + 9, at, at + 1, is_decade=True, is_short=True)
+        elif found["figure"]:
+            if len(word) <= MAX_DIGITS and (value := _figure(found["figure"])) is not None:
+                value *= 1_000 if found["thousands"] else 1
+                is_negative = words[max(0, at - 1)] == "-" and (at == 1 or words[at - 2] in _BEFORE.keys() | _EXACT)
+                value = -value if is_negative else value
+                yield _Number(value, value, at - is_negative, at + 1)
+        elif (spelt := _spelt(words, at)) is not None:
+            value, stop = spelt
+            yield _Number(value, value, at, stop)
+            at = stop
+            continue
+        at += 1
+
+
+def _figure(text: str) -> float | None:
+    groups = re.split(r"[.,]", text)
+    is_grouped = len(groups) > 1 and all(len(group) == 3 for group in groups[1:]) and ("," in text or len(groups) > 2)
+    if is_grouped:
+        return float("".join(groups))
+    return float(".".join(groups)) if len(groups) <= 2 else None
+
+
+def _spelt(words: Sequence[str], start: int) -> tuple[float, int] | None:
+    """A number in words that begins at a position, and the position behind it: "two thousand", "nineteen ninety"."""
+    total = current = 0
+    last, at = 0, start
+    parts: list[str] = []
+    while at < len(words):
+        word = words[at]
+        if word in ("-", "and") and parts and at + 1 < len(words) and words[at + 1] in _SMALL:
+            if word == "and" and parts[-1] not in _LARGE:
+                break
+            at += 1
+            continue
+        if word in _SMALL:
+            value = _SMALL[word]
+            if parts and parts[-1] in _SMALL:
+                if 10 <= last < 100 and value >= 10 and len(parts) == 1:  # nineteen ninety
+                    current = 100 * current
+                elif last < 20 or value >= 10:
+                    break
+            current += value
+            last = value
+        elif word in _LARGE and parts:
+            scaled = max(current, 1) * _LARGE[word]
+            current, total, last = (scaled, total, 100) if word == "hundred" else (0, total + scaled, 1000)
+        elif word in ("hundred", "thousand") and start and words[start - 1] == "a":
+            current, last = (100, 100) if word == "hundred" else (1_000, 1_000)
+        else:
+            break
+        parts.append(word)
+        at += 1
+    if not parts or parts in (["one"], ["zero"]):  # "not one that is blue" names no number
+        return None
+    return float(total + current), at
+
+
+def _range(first: _Number, second: _Number, words: Sequence[str]) -> SaidNumber | None:
+    """Two numbers as the ends of a range: "1990-1999", "from 10 to 20", "between the 80s and the 90s"."""
+    gap = [word for word in words[first.stop : second.start] if word not in _MONEY and word != "the"]
+    before = [at for at in range(max(0, first.start - 3), first.start) if words[at] in ("from", "between")]
+    if len(gap) != 1 or gap[0] not in _JOIN or (gap[0] not in _DASHES and not before):
+        return None
+    if gap[0] in _DASHES and gap[0] in (*words[first.start - 1 : first.start], *words[second.stop : second.stop + 1]):
+        return None  # a date
+    low, high = min(first.low, second.low), max(first.high, second.high)
+    around = range(before[-1] if before else first.start, second.stop)
+    used = {*around, *(at for at in (first.start - 1, second.stop) if 0 <= at < len(words) and words[at] in _MONEY)}
+    exact = _exact(first.start, words)
+    is_short = first.is_short and second.is_short
+    return SaidNumber(
+        low=low,
+        high=high,
+        bound="range",
+        is_decade=first.is_decade or second.is_decade,
+        is_short=is_short,
+        is_exact=exact is not None,
+        about="price" if any(words[at] in _MONEY for at in used) else None,
+        used=frozenset({*used, *([exact] if exact is not None else [])}),
+    )
+
+
+def _bounded(number: _Number, words: Sequence[str]) -> SaidNumber:
+    used = set(range(number.start, number.stop))
+    way: _Way | None = None
+    about: About | None = None
+    at, after_or = number.stop, False
+    while at < min(len(words), number.stop + 5) and words[at] != ".":
+        word = words[at]
+        if word in _MONEY:
+            about = "price"
+        elif word in ("or", "and"):
+            after_or = True
+        elif after_or and word in _AFTER_OR:
+            way = _AFTER_OR[word]
+        elif word in _AFTER:
+            way = _AFTER[word]
+        elif word not in ("at", "the", "very", "year", "years"):
+            break
+        if word in _MONEY or way is not None:
+            used.update(range(number.stop, at + 1))
+        if way is not None:
+            break
+        at += 1
+    exact = _exact(number.start, words)
+    used.update([] if exact is None else [exact])
+    at = number.start - 1
+    while at >= max(0, number.start - 5) and words[at] != ".":
+        word = words[at]
+        if word in _MONEY:
+            about = "price"
+            used.add(at)
+        elif word in _BEFORE:
+            found = _BEFORE[word]
+            if word == "up" and words[at + 1 : at + 2] != ["to"]:
+                break
+            begin = at
+            while begin and words[begin - 1] in _BEFORE_NOT:
+                begin -= 1
+            is_refused = begin > 0 and words[begin - 1] in _NOT
+            if way is None:
+                way = _flipped(found) if is_refused else found
+            used.update(range(begin - 1 if is_refused else at, number.start))
+            used.update([at - 1] if at and words[at - 1] == "at" else [])
+            about = about or found[2]
+            break
+        elif word not in _BETWEEN:
+            break
+        at -= 1
+    return SaidNumber(
+        low=number.low,
+        high=number.high,
+        bound=way[0] if way else None,
+        is_strict=bool(way and way[1]),
+        is_decade=number.is_decade,
+        is_short=number.is_short,
+        is_exact=exact is not None,
+        about=about or (way[2] if way else None) or ("year" if number.is_decade else None),
+        used=frozenset(used),
+    )
+
+
+def _exact(start: int, words: Sequence[str]) -> int | None:
+    """The position of a sign or a word before a number that makes it exact."""
+    at = start - 1
+    while at >= 0 and (words[at] in _MONEY or words[at] == "the"):
+        at -= 1
+    return at if at >= 0 and words[at] in _EXACT else None
+
+
+def _flipped(way: _Way) -> _Way:
+    bound, is_strict, about = way
+    return "max" if bound == "min" else "min", not is_strict, about
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("'", "").replace("’", "")
