@@ -21,7 +21,6 @@ from rich.text import Text
 from deeprec.agent import (
     AgentConfig,
     CompletionPolicy,
-    RunTrace,
     ServerProcess,
     SqlRecorder,
     TraceStore,
@@ -34,12 +33,14 @@ from deeprec.agent import (
     visible,
     wait_with_progress,
 )
+from deeprec.evals.cli.side_by_side import DEAF, HEARING, Answered, render_answered
 from deeprec.evals.metrics.ranking import ndcg_at_k, recall_at_k
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.evals.requests.cases import make_case
 from deeprec.trm_tool import (
     ArtifactError,
     Dataset,
+    Retrieved,
     Retriever,
     embedded_ml100k,
     make_encoder,
@@ -48,6 +49,7 @@ from deeprec.trm_tool import (
     training_bar,
 )
 from deeprec.trm_tool.cli.options import DEFAULT_CACHE
+from deeprec.trm_tool.data import MadeRequestConfig, Request, RequestMaker
 
 K = 10
 SUITE = "demo"
@@ -62,20 +64,20 @@ class _Row:
 
     name: str
     lists: Sequence[Sequence[str]]
-    calls: float
-    tokens: int
+    calls: float = 1
+    tokens: int = 0
     seconds: float
 
 
 @app.command()
 def demo(
-    users: Annotated[int, typer.Option(min=1, help="How many test users the agent runs for.")] = 8,
+    users: Annotated[int, typer.Option(min=1, help="How many test users say a sentence.")] = 8,
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the choice of users and of the sampling.")] = 0,
     home: Annotated[Path, typer.Option(help="The folder that keeps artifact, model, log and traces.")] = Path(
         ".deeprec"
     ),
 ) -> None:
-    """Train the recommender, serve the language model, run the agent for test users, and compare."""
+    """Train the recommender, serve the language model, run the agent for what test users say, and compare."""
     started = time.perf_counter()
     console.print(Rule("1. The recommender", align="left"))
     data = read_atomic_files(embedded_ml100k())
@@ -87,30 +89,60 @@ def demo(
     server = make_server(model, log=log)
     console.print(f"{server.engine} is starting with {model.name}; its log is {log}")
     config = AgentConfig(guided=True, k=K, max_history=10, min_retrievals=2, max_retrievals=3)
-    chosen = sorted(random.Random(seed).sample(data.users, min(users, len(data.users))), key=data.users.index)
+    requests = _requests(data, users, seed)
     with server:
         wait_with_progress(server, console)
         console.print(f"Healthy at {server.base_url}")
 
-        console.print(Rule(f"3. The agent, for {len(chosen)} test users at once", align="left"))
+        console.print(
+            Rule(f"3. The agent, for {len(requests)} test users at once, who each say a sentence", align="left")
+        )
         with TraceStore(home / "traces.db") as store:
             running = time.perf_counter()
-            runs = asyncio.run(_run(server, retriever, config, store, data, chosen, seed))
+            runs = asyncio.run(_run(server, retriever, config, store, data, requests, seed))
             seconds = time.perf_counter() - running
             traces = [store.run(run_id) for run_id in runs]
     console.print("The server is stopped.")
+    searching = time.perf_counter()
+    answered = [
+        Answered(
+            request=request,
+            trace=trace,
+            deaf=_ids(retriever.retrieve(request.history, k=K)),
+            hearing=_ids(retriever.retrieve(request.history, k=K, words=request.message)),
+        )
+        for request, trace in zip(requests, traces, strict=True)
+    ]
+    alone_seconds = (time.perf_counter() - searching) / 2
 
-    console.print(Rule("4. What happened", align="left"))
-    for trace in traces:
-        console.print(render_run(trace, retriever.catalogue))
-    console.print(Rule("5. Beside the recommender alone", align="left"))
-    _compare(traces, retriever, seconds)
+    console.print(Rule("4. What they said, and what each way found", align="left"))
+    console.print(
+        "No person wrote these sentences. Each is made from attributes of the item that was held out, such as its "
+        "genres and its decade, in words that no training uses. Words help here by their making: the demo compares who "
+        "understands them, and does not show how people speak."
+    )
+    for each in answered:
+        console.print(render_answered(each, retriever.catalogue))
+    console.print(Rule("5. One of these runs in full", align="left"))
+    console.print(render_run(traces[0], retriever.catalogue))
+    console.print(Rule("6. All of them together", align="left"))
+    _compare(answered, seconds, alone_seconds)
     console.print(f"\nThe whole demo took {time.perf_counter() - started:.0f} s. Next:")
     deeprec = sys.argv[0]
     console.print(f"  {deeprec} traces ls --store {home / 'traces.db'}")
     console.print(f"  {deeprec} traces show {str(traces[0].run.run_id)[:8]} --store {home / 'traces.db'}")
     console.print(f"  {deeprec} llm serve          then, in another terminal:")
     console.print(f'  {deeprec} recommend --user 1 --message "something lighter"')
+
+
+def _requests(data: Dataset, users: int, seed: int) -> list[Request]:
+    """Draw users, with a sentence for the item that each took last, in words that no training uses."""
+    made = list(RequestMaker(data, MadeRequestConfig(words="test", second_wishes=0.0, split="test")).make())
+    return random.Random(seed).sample(made, min(users, len(made)))
+
+
+def _ids(retrieved: Retrieved) -> list[str]:
+    return [item.id for item in retrieved]
 
 
 def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
@@ -134,53 +166,42 @@ async def _run(
     config: AgentConfig,
     store: TraceStore,
     data: Dataset,
-    users: Sequence[str],
+    requests: Sequence[Request],
     seed: int,
 ) -> list[UUID]:
     def report(index: int, node: str, wrote: Mapping[str, Any]) -> None:
         if line := step_text(node, wrote):
-            console.print(Text(visible(f"user {users[index]:>4} {line}"), style="dim"))
+            console.print(Text(visible(f"user {requests[index].person:>4} {line}"), style="dim"))
 
     policy = CompletionPolicy(server.base_url, server.model_name)
+    inputs = [
+        make_agent_request(
+            make_case(data, str(request.person)),
+            suite=SUITE,
+            split="test",
+            seed=run_seed(SUITE, str(request.person), seed),
+            message=request.message,
+        )
+        for request in requests
+    ]
     try:
         graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store))
-        outputs = await run_many(
-            graph,
-            [
-                make_agent_request(make_case(data, user), suite=SUITE, split="test", seed=run_seed(SUITE, user, seed))
-                for user in users
-            ],
-            on_update=report,
-            raise_errors=True,
-        )
+        outputs = await run_many(graph, inputs, on_update=report, raise_errors=True)
     finally:
         await policy.aclose()
     return [UUID(output["run_id"]) for output in outputs]
 
 
-def _compare(traces: Sequence[RunTrace], retriever: Retriever, seconds: float) -> None:
-    targets = [str(trace.run.target_id) for trace in traces]
+def _compare(answered: Sequence[Answered], seconds: float, alone_seconds: float) -> None:
+    targets, traces = [each.target for each in answered], [each.trace for each in answered]
     tokens = sum(turn.completion_tokens for trace in traces for turn in trace.turns)
-    started = time.perf_counter()
-    alone = [[item.id for item in retriever.retrieve(trace.run.history, k=K)] for trace in traces]
-    alone_seconds = time.perf_counter() - started
     calls = sum(len(trace.retrievals) for trace in traces) / len(traces)
+    written, filled = [each.written for each in answered], [each.filled for each in answered]
     rows = [
-        _Row(
-            name="agent, as written",
-            lists=[[p.item_id for p in t.written] for t in traces],
-            calls=calls,
-            tokens=tokens,
-            seconds=seconds,
-        ),
-        _Row(
-            name="agent, as filled",
-            lists=[[p.item_id for p in t.recommended] for t in traces],
-            calls=calls,
-            tokens=tokens,
-            seconds=seconds,
-        ),
-        _Row(name="recommender alone", lists=alone, calls=1, tokens=0, seconds=alone_seconds),
+        _Row(name=DEAF, lists=[each.deaf for each in answered], seconds=alone_seconds),
+        _Row(name=HEARING, lists=[each.hearing for each in answered], seconds=alone_seconds),
+        _Row(name="under the agent, as written", lists=written, calls=calls, tokens=tokens, seconds=seconds),
+        _Row(name="under the agent, as filled", lists=filled, calls=calls, tokens=tokens, seconds=seconds),
     ]
     table = Table("", f"Recall@{K}", f"NDCG@{K}", "calls a run", "tokens written", "seconds", box=None)
     for row in rows:
@@ -196,8 +217,8 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, seconds: float) -
         )
     console.print(table)
     found = sum(
-        any(item.id == target for r in t.retrievals for item in r.items)
-        for t, target in zip(traces, targets, strict=True)
+        any(item.id == each.target for retrieval in each.trace.retrievals for item in retrieval.items)
+        for each in answered
     )
     console.print(f"The held-out item was among what the agent retrieved for {found} of {len(traces)} users.")
     console.print(
@@ -209,7 +230,7 @@ def _compare(traces: Sequence[RunTrace], retriever: Retriever, seconds: float) -
     console.print(
         Text(
             f"{len(traces)} users prove nothing: one user more or less moves Recall@{K} by {1 / len(traces):.3f}. "
-            "The model is small and untrained; the demo shows that the parts work together.",
+            "The demo shows that the parts work together; `deeprec eval run` measures all users, with intervals.",
             style="yellow",
         )
     )
