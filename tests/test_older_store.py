@@ -65,7 +65,7 @@ def figures(report: dict[str, Any]) -> Any:
 
 def as_stored(case: CaseRecord) -> dict[str, float]:
     """A case as the earlier version had it among the rewards."""
-    facts = {name: float(value) for name, value in asdict(case).items() if name != "phrases"}
+    facts = {name: float(value) for name, value in asdict(case).items() if name != "phrases" and value is not None}
     return facts | {f"is: {phrase}": 1.0 for phrase in case.phrases}
 
 
