@@ -21,9 +21,9 @@ from deeprec.agent.graph.budgets import (
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
-from deeprec.agent.graph.guided_phrases import GuidedPhrases
 from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
 from deeprec.agent.graph.messages import answer_message
+from deeprec.agent.graph.offered_phrases import Offer, OfferedPhrases
 from deeprec.agent.graph.outages import cause_of, ended_by_outage, failure_of
 from deeprec.agent.graph.partial_results import PartialResults
 from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
@@ -36,6 +36,7 @@ from deeprec.agent.graph.state import AgentOutput, AgentState, Ending, Nearest, 
 from deeprec.agent.graph.step_inputs import check_retrieval, digest
 from deeprec.agent.protocols import AgentProtocol, Briefing
 from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
+from deeprec.agent.protocols.turn import CardProtocol
 from deeprec.agent.traces.records import Outcome, RecommendationRecord, RetrievalRecord, RunOutcome
 from deeprec.agent.traces.store.recorder import Recorder
 from deeprec.trm_tool import (
@@ -69,7 +70,12 @@ class Nodes:
         self._recommender_calls = RecommenderCalls(recommender, item_filter)
         self._runs = RunSettings(protocol, config, self._recorder)
         self._partial = PartialResults(recommender.catalogue)
-        self._guided = GuidedPhrases(recommender.catalogue, self._recommender_calls) if protocol.guided else None
+        self._offered = OfferedPhrases(
+            recommender,
+            self._recommender_calls,
+            is_guided=protocol.guided,
+            has_card=isinstance(protocol, CardProtocol) and protocol.has_card,
+        )
         self.forks = Forks(recommender, self._recorder, self.prepare, self._start_run)
 
     async def prepare(self, state: AgentState, task: str) -> AgentState:
@@ -92,13 +98,14 @@ class Nodes:
         nearest: Nearest | None = None
         try:
             own = await own_ranking(start, config, self._recommender_calls)
-            conversation, ending = dict[str, Any](), None
+            conversation, ending, offer = dict[str, Any](), None, Offer()
             if not own and (start.where or start.exclude or self._recommender_calls.filters_now()):
                 nearest, ending = await nearest_list(
                     start, config, started, self._recommender.catalogue, self._recommender_calls
                 )
             if ending is None:
                 latest = start.history[-config.max_history :]
+                offer = await self._offered.choose(start, config, started)
                 conversation, ending = await calls.open(
                     Briefing(
                         history=[self._summary(item_id) for item_id in latest],
@@ -107,11 +114,13 @@ class Nodes:
                         earlier=start.earlier,
                         max_retrievals=config.max_retrievals,
                         titles=[self._title(item_id) for item_id in latest],
+                        phrases=offer.phrases,
+                        numbers=offer.numbers,
+                        card=offer.card,
                     ),
                     run_id=start.run_id,
                     timeout_s=config.max_seconds - (run_clock() - started),
                 )
-            phrases = await self._guided.choose(start, config, started) if self._guided else []
         except (ConfigError, GraphBubbleUp, UnknownItemError):
             raise
         except (Exception, asyncio.CancelledError) as error:
@@ -149,7 +158,9 @@ class Nodes:
                 seed=start.lineage.get("seed"),
                 turn_seeds=start.lineage.get("turn_seeds", "hashed"),
                 lineage=start.kept_lineage,
-                phrases=phrases,
+                phrases=list(offer.phrases),
+                may_refuse=offer.may_refuse,
+                bounds=list(offer.bounds),
                 own_ranking=ranked(own),
                 spent_ms=(run_clock() - started) * 1000,
             ),

@@ -174,10 +174,14 @@ class PolicyCalls:
         config, request = self._config, state["request"]
         # A spent token budget ends the exploration; the list that follows may still be written.
         tokens_left = config.max_tokens - (0 if is_ranking else state["spent_tokens"])
-        used = {phrase for preference in state["preferences"] for phrase in preference.split("; ")}
+        may_refuse = request.get("may_refuse", False)
+        # What a message asks for stays on offer: the next retrieval may add to it.
+        used = {phrase for preference in state["preferences"] for phrase in preference.split("; ") if not may_refuse}
         retrievals_left = config.max_retrievals - state["retrieval_count"]
         return Allowance(
             phrases=[phrase for phrase in request["phrases"] if phrase not in used] if retrievals_left > 0 else [],
+            may_refuse=may_refuse,
+            bounds=request.get("bounds", []),
             may_rank=state["retrieval_count"] >= config.min_retrievals,
             max_tokens=max(1, min(config.max_turn_tokens, tokens_left)),
             timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
@@ -191,6 +195,8 @@ class PolicyCalls:
 def _inputs(node: Node, state: AgentState, allowance: Allowance, *ranked: int) -> str:
     """A digest of what the model's turn follows from. A fork of a logged run may go on with another seed."""
     allowed = asdict(replace(allowance, timeout_s=0.0, seed=None))
+    if not allowance.may_refuse:  # as turns were digested before there was a card
+        del allowed["may_refuse"], allowed["bounds"]
     return digest([node, state["conversation"], allowed, *ranked])
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, TypeAlias
+
+from langgraph.errors import GraphBubbleUp
 
 from deeprec.agent.daemon_threads import DaemonThreads
 from deeprec.agent.graph.request_settings import context_filters
@@ -16,6 +19,7 @@ from deeprec.agent.graph.retriever_events import retriever_events
 from deeprec.trm_tool import (
     AnyRecommender,
     ConfigError,
+    PhraseSimilarity,
     Query,
     RecommenderUnavailableError,
     Retrieved,
@@ -24,6 +28,8 @@ from deeprec.trm_tool import (
     is_async,
     split_known,
 )
+
+_log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 """Calls of the recommender before it counts as unavailable; the waits between them are 0.1 and 0.2 seconds."""
@@ -99,6 +105,20 @@ class RecommenderCalls:
             found = await self._repeated(partial(self._recommender.retrieve, *positional, **named), k, timeout_s)
             returned(found)
         return found
+
+    async def closest_phrases(self, text: str, n: int, *, timeout_s: float) -> list[str] | None:
+        """Ask which phrases are closest to a text; None where the recommender does not know, or cannot say now."""
+        if not isinstance(self._recommender, PhraseSimilarity):
+            return None
+        try:
+            async with asyncio.timeout(timeout_s):
+                found = await self._call(partial(self._recommender.closest_phrases, text, n))
+        except (ConfigError, GraphBubbleUp):
+            raise
+        except Exception as error:
+            _log.warning("The recommender does not say which phrases are closest to the message: %r", error)
+            return None
+        return [phrase for phrase in found if isinstance(phrase, str)] if isinstance(found, Sequence) else None
 
     async def _repeated(self, call: Callable[..., Any], k: int, timeout_s: float) -> Retrieved:
         filters = self.filters_now()

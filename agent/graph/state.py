@@ -89,6 +89,10 @@ class RunRequest(TypedDict):
     lineage: NotRequired[Lineage]
     """What a fork of the run keeps of its lineage."""
     phrases: list[str]
+    may_refuse: NotRequired[bool]
+    """Whether a guided preference may refuse phrases and bound numbers; checkpoints of earlier versions lack it."""
+    bounds: NotRequired[list[str]]
+    """Names of the numbers that it may bound."""
     """What a guided model may choose its preferences from; empty in a run that is not guided."""
     own_ranking: list[RankedItem]
     """The recommender's ranking by the history alone, best first."""

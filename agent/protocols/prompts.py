@@ -7,8 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from string import Formatter
+from typing import TYPE_CHECKING
 
 from deeprec.trm_tool import ConfigError, neutralise
+
+if TYPE_CHECKING:
+    from deeprec.agent.protocols.turn import Briefing
 
 PROMPT_VERSION = "1"
 """The version of `Prompts()`. It is raised with every change of one of its texts."""
@@ -133,6 +137,8 @@ class Prompts:
     """The answer to a malformed turn of the tagged protocol after that, where it is another one."""
     history_line: str = ""
     """The history in one line of titles, in place of the heading and its lines; `{items}` are the titles."""
+    card: str = ""
+    """The heading of the catalogue card: what can be asked for, a line an attribute."""
     phrases: str = ""
     """The line of what the catalogue can be asked for; `{phrases}` are the phrases on offer, the likeliest first."""
     numbers: str = ""
@@ -211,6 +217,24 @@ class Prompts:
         budget = self.budget.format(max_retrievals=max_retrievals) if max_retrievals else ""
         return "\n".join(filter(None, (self.role, instructions.format(k=k), budget)))
 
+    @property
+    def has_card(self) -> bool:
+        """Whether the opening prompt shows what the catalogue can be asked for."""
+        return bool(self.card or self.phrases or self.numbers)
+
+    def opening(self, briefing: Briefing) -> str:
+        """The opening prompt of a request."""
+        return self.person(
+            briefing.history,
+            briefing.message,
+            k=briefing.k,
+            earlier=briefing.earlier,
+            titles=briefing.titles,
+            phrases=briefing.phrases,
+            numbers=briefing.numbers,
+            card=briefing.card,
+        )
+
     def person(
         self,
         history: Sequence[str],
@@ -221,6 +245,7 @@ class Prompts:
         titles: Sequence[str] = (),
         phrases: Sequence[str] = (),
         numbers: Sequence[str] = (),
+        card: Sequence[str] = (),
     ) -> str:
         """The opening prompt: who the list is for.
 
@@ -232,6 +257,7 @@ class Prompts:
             titles: The titles of the history, for texts with a `history_line`, already neutralised.
             phrases: The phrases on offer, for texts with `phrases`, already neutralised.
             numbers: The numbers that can be bounded, such as `year 1922 to 1998`, for texts with `numbers`.
+            card: Lines of the catalogue card, for texts with `card`, already neutralised.
         """
         lines = [self.history, *(self.history_item.format(item=item) for item in history)]
         if not history:
@@ -240,6 +266,8 @@ class Prompts:
             lines = [self.history_line.format(items="; ".join(titles))]
         if earlier:
             lines += [self.earlier, *earlier]
+        if card and self.card:
+            lines += [self.card, *card]
         if phrases and self.phrases:
             lines.append(self.phrases.format(phrases="; ".join(phrases)))
         if numbers and self.numbers:

@@ -65,6 +65,7 @@ class TaggedProtocol:
         self._prompts = prompts or Prompts()
         self.guided = guided
         self.prompt_version = self._prompts.version
+        self.has_card = self._prompts.has_card
         # A guided thought's grammar begins with its tag.
         self._opens = self._prompts.leads and not (guided and self._prompts.thinks)
         self._next_tag = BEGIN_THOUGHT if self._prompts.thinks else BEGIN_PREFERENCE
@@ -93,15 +94,7 @@ class TaggedProtocol:
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation with the served model's own chat template."""
         await self._policy.connect()  # whether the server has the model
-        person = self._prompts.person(
-            briefing.history,
-            briefing.message,
-            k=briefing.k,
-            earlier=briefing.earlier,
-            titles=briefing.titles,
-            phrases=briefing.phrases,
-            numbers=briefing.numbers,
-        )
+        person = self._prompts.opening(briefing)
         messages = [
             {"role": "system", "content": self._prompts.tagged_system(briefing.k, briefing.max_retrievals)},
             {"role": "user", "content": person},

@@ -14,7 +14,7 @@ from deeprec.agent.protocols.prompts import (
     END_PREFERENCE,
     END_THOUGHT,
 )
-from deeprec.agent.protocols.turn import Allowance, Decision, phrases_regex, read_preference, thought_regex
+from deeprec.agent.protocols.turn import Allowance, Decision, read_preference, segments_regex, thought_regex
 
 LIST_LINE = re.compile(r"\s*#?(\d{1,6})(?!\d)")
 """The beginning of a line that names an item by its number."""
@@ -36,7 +36,7 @@ def tagged_regex(allowance: Allowance) -> str:
 
 def preference_regex(allowance: Allowance) -> str:
     """A regular expression for a guided preference whose opening tag the prompt has written, up to its closing tag."""
-    return f"{phrases_regex(allowance.phrases)}{re.escape(END_PREFERENCE)}"
+    return f"{segments_regex(allowance)}{re.escape(END_PREFERENCE)}"
 
 
 def read_tagged(text: str, *, cut: bool = False, guided: bool = False, lenient: bool = False) -> Decision:

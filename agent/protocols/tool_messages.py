@@ -21,7 +21,7 @@ from deeprec.agent.protocols.tool_arguments import (
     read_written_preference,
     thought_and_text,
 )
-from deeprec.agent.protocols.turn import Allowance, Decision, phrases_regex, read_preference, thought_regex
+from deeprec.agent.protocols.turn import Allowance, Decision, read_preference, segments_regex, thought_regex
 from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.text import neutralise
 
@@ -129,11 +129,20 @@ def _called_with(call: WrittenCall) -> str:
 def tools_regex(allowance: Allowance) -> str:
     """A regular expression for a guided turn: a JSON object with a thought, and a preference or `"rank": true`."""
     ways = []
+    allowance = replace(
+        allowance,
+        phrases=[_inside_json(phrase) for phrase in allowance.phrases],
+        bounds=[_inside_json(name) for name in allowance.bounds],
+    )
     if allowance.phrases:
-        ways.append(f'"preference": "{phrases_regex(allowance.phrases)}"')
+        ways.append(f'"preference": "{segments_regex(allowance)}"')
     if allowance.may_rank or not ways:
         ways.append('"rank": true')
     return rf'\{{"thought": "{thought_regex(allowance.phrases)}", ({"|".join(ways)})\}}'
+
+
+def _inside_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _guided_object(answer: AIMessage) -> dict[str, Any]:

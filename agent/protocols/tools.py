@@ -77,6 +77,7 @@ class ToolsProtocol:
         self._prompts = prompts or Prompts()
         self.guided = guided
         self.prompt_version = self._prompts.version
+        self.has_card = self._prompts.has_card
         self._use(as_chat_model(model))
 
     def _use(self, model: BaseChatModel | WrappedChatModel) -> None:
@@ -117,7 +118,7 @@ class ToolsProtocol:
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation."""
-        person = self._prompts.person(briefing.history, briefing.message, k=briefing.k, earlier=briefing.earlier)
+        person = self._prompts.opening(briefing)
         system = self._prompts.tools_system(briefing.k, briefing.max_retrievals)
         messages = [SystemMessage(system), HumanMessage(person)]
         return {

@@ -13,6 +13,9 @@ from deeprec.agent.traces.records import Node, TurnRecord
 Conversation = Mapping[str, Any]
 """What the model has seen and written so far, in the protocol's own form; plain data, never changed in place."""
 
+MAX_SEGMENTS = 6
+"""Segments of a guided preference that may refuse."""
+_NUMBER = r"-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,2})?"
 MAX_PREFERENCE_CHARS = 400
 """A preference is a few phrases; a longer one is malformed."""
 
@@ -43,6 +46,8 @@ class Briefing:
     """The phrases on offer, the likeliest first, neutralised, for prompts that show what can be asked for."""
     numbers: Sequence[str] = ()
     """The numbers that can be bounded, each with its range, such as `year 1922 to 1998`, for the same prompts."""
+    card: Sequence[str] = ()
+    """What the catalogue can be asked for, a line an attribute, neutralised, for prompts that show it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,10 @@ class Allowance:
 
     phrases: Sequence[str] = ()
     """Preference phrases on offer, without those already used; empty means that no retrieval is left."""
+    may_refuse: bool = False
+    """Whether a preference may be up to six segments, among them what must not be (`not horror`) and the bounds."""
+    bounds: Sequence[str] = ()
+    """Names of the numbers that such a preference may bound (`year >= 1990`)."""
     may_rank: bool = False
     max_tokens: int
     timeout_s: float
@@ -176,6 +185,15 @@ class AdjustableProtocol(AgentProtocol, Protocol):
         """
 
 
+@runtime_checkable
+class CardProtocol(AgentProtocol, Protocol):
+    """A protocol whose prompts can show what the catalogue can be asked for. Both built-in protocols are."""
+
+    @property
+    def has_card(self) -> bool:
+        """Whether its prompts do; the graph then fills `Briefing.phrases`, `numbers` and `card`."""
+
+
 def thought_regex(phrases: Sequence[str]) -> str:
     """A regular expression for a guided thought: a sentence about phrases that the catalogue knows.
 
@@ -186,9 +204,28 @@ def thought_regex(phrases: Sequence[str]) -> str:
     return rf"The person (likes|often chooses|may enjoy|seems to want) {phrases_regex(phrases)}\."
 
 
+def segments_regex(allowance: Allowance) -> str:
+    """A regular expression for a guided preference: two phrases on offer, or six segments where it may refuse.
+
+    Such a segment is a phrase on offer, `not` before one, or a bound of a number: `comedy; not horror; year >= 1990`.
+    """
+    if not allowance.may_refuse:
+        return phrases_regex(allowance.phrases)
+    ways = [f"(not )?({'|'.join(map(escaped_regex, allowance.phrases))})"]
+    if allowance.bounds:
+        ways.append(f"({'|'.join(map(escaped_regex, allowance.bounds))}) (<=|>=) {_NUMBER}")
+    segment = f"({'|'.join(ways)})"
+    return f"{segment}(; {segment}){{0,{MAX_SEGMENTS - 1}}}"
+
+
+def escaped_regex(text: str) -> str:
+    """A regular expression for exactly this text, which every engine of servers reads."""
+    return re.sub(r"[\\.^$*+?{}\[\]()|]", r"\\\g<0>", text)
+
+
 def phrases_regex(phrases: Sequence[str]) -> str:
     """A regular expression for one of the phrases, or two different ones joined by `; `."""
-    escaped = [re.escape(phrase).replace(r"\ ", " ").replace(r"\-", "-") for phrase in phrases]
+    escaped = [escaped_regex(phrase) for phrase in phrases]
     ways = []
     for phrase in escaped:
         others = "|".join(other for other in escaped if other != phrase)

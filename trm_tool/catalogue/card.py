@@ -39,11 +39,16 @@ class DescribedAttribute:
     values: Sequence[tuple[str, int]] = ()
     """Such values as the catalogue writes them, each with the number of items that have it, the commonest first."""
 
+    @property
+    def range(self) -> str:
+        """The smallest and the largest value of a number, such as `3 to 90`; empty for words."""
+        return "" if self.low is None or self.high is None else f"{self.low:.12g} to {self.high:.12g}"
+
     def line(self, max_chars: int) -> str:
         """One line that is safe for a prompt: `genre: drama (725), comedy (505) and 16 more`, `price: 3 to 90`."""
         name = neutralise(self.name, MAX_NAME_CHARS)
         if self.kind == "number":
-            return f"{name}: {_number(self.low)} to {_number(self.high)}"
+            return f"{name}: {self.range}"
         line, left = f"{name}:", self.distinct
         for value, count in self.values:
             part = f"{',' if left < self.distinct else ''} {neutralise(value, MAX_PHRASE_CHARS)} ({count})"
@@ -152,10 +157,6 @@ def _words(value: object) -> Iterator[str]:
     for word in dict.fromkeys((value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()):
         if phrase_of(word) not in _PLACEHOLDERS:
             yield word
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.12g}"
 
 
 def _can_be_spelt(name: str) -> bool:
