@@ -104,10 +104,8 @@ class Forks:
     async def _going_on(self, state: AgentState, update: AgentState) -> AgentState:
         """What of a newly prepared request changes a run that the model has begun."""
         old, new = state["request"], update["request"]
-        request: Any = {
-            **old,
-            **{name: new[name] for name in (*_ASKED, "phrases", "may_refuse", "bounds", "own_ranking")},
-        }  # type: ignore[literal-required]
+        offered = ("phrases", "may_refuse", "bounds", "own_ranking")
+        request: Any = {**old, **{name: new[name] for name in (*_ASKED, *offered)}}  # type: ignore[literal-required]
         request["spent_ms"] = old["spent_ms"] + new["spent_ms"]
         names = (*_ASKED, "earlier", "lineage", "run_id", "unenforced", "unknown_items", "nearest")
         changed: Any = {name: update[name] for name in names}  # type: ignore[literal-required]
