@@ -75,6 +75,11 @@ from .trm.training.preferences import (
     encode_preferences as encode_preferences,
     write_preferences as write_preferences,
 )
+from .trm.training.request_examples import (
+    RequestRefusal as RequestRefusal,
+    TrainingRequests as TrainingRequests,
+    collect_requests as collect_requests,
+)
 from .trm.training.train import (
     TrainingConfig as TrainingConfig,
     TrainingProgress as TrainingProgress,

@@ -63,6 +63,8 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
             score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
             if not math.isnan(progress.told_ndcg_at_10):
                 score += f", with exact preferences {progress.told_ndcg_at_10:.4f}"
+            if not math.isnan(progress.heard_ndcg_at_10):
+                score += f", of requests {progress.heard_ndcg_at_10:.4f}"
             stage = "Reading texts" if progress.stage == "encoding" else "Training"
             if progress.stage == "encoding":
                 done, total = progress.texts_done, progress.texts or None

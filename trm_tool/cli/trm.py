@@ -23,7 +23,7 @@ from deeprec.trm_tool.cli.options import (
     WhereOption,
     read_where,
 )
-from deeprec.trm_tool.errors import UnknownItemError
+from deeprec.trm_tool.errors import ConfigError, UnknownItemError
 from deeprec.trm_tool.progress import training_bar
 from deeprec.trm_tool.text import plain
 
@@ -56,6 +56,14 @@ def train(
     preferences: Annotated[
         Path | None, typer.Option(help="Train on preferences of logged runs too: a file from `deeprec traces export`.")
     ] = None,
+    requests: Annotated[
+        Path | None,
+        typer.Option(help="Train on what people asked and took too: a file from `deeprec data import-requests`."),
+    ] = None,
+    without_fold: Annotated[
+        str | None,
+        typer.Option(help="Leave out the conversations of this fold, such as 1/5: for `trm eval --requests`."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and preference texts.")] = 0,
     encoder: Annotated[
         str | None,
@@ -69,7 +77,10 @@ def train(
 ) -> None:
     """Train the recommender through RecBole and write its artifact."""
     from deeprec.trm_tool.data.preference_file import read_preference_file
+    from deeprec.trm_tool.data.requests.folds import read_fold
+    from deeprec.trm_tool.data.requests.request_file import read_requests
     from deeprec.trm_tool.encoders.text_encoder import make_encoder
+    from deeprec.trm_tool.trm.training.request_examples import collect_requests
     from deeprec.trm_tool.trm.training.train import DEFAULT_EPOCHS, train_trm
     from deeprec.trm_tool.trm.training.written_preferences import collect_training_texts
 
@@ -83,6 +94,17 @@ def train(
     if preferences is not None:
         used = collect_training_texts(dataset, holdout + without_last, read_preference_file(preferences))
         notes.print(Text(f"Training on {used}."), soft_wrap=True)
+    fold = None if without_fold is None else read_fold(without_fold)
+    if fold is not None and requests is None:
+        raise ConfigError(f"--without-fold {fold} leaves out conversations, and there are none. Give --requests FILE.")
+    if requests is not None:
+        asked = collect_requests(
+            dataset,
+            holdout + without_last,
+            read_requests(requests, catalogue=dataset.catalogue),
+            without_fold=fold,
+        )
+        notes.print(Text(f"Training on {asked}."), soft_wrap=True)
     with training_bar(notes) as show:
         metrics = train_trm(
             dataset,
@@ -93,6 +115,8 @@ def train(
             holdout=holdout,
             without_last=without_last,
             written=None if preferences is None else read_preference_file(preferences),
+            requests=None if requests is None else read_requests(requests, catalogue=dataset.catalogue),
+            without_fold=fold,
             seed=seed,
             on_progress=show,
         )
@@ -101,10 +125,11 @@ def train(
         return
     console = Console()
     table = Table("measure", "value", title="Validation", title_justify="left")
+    words = metrics.get("requests", {}).pop("trust", None)
     for name, value in _flat({name: value for name, value in metrics.items() if name != "trust"}):
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     console.print(table)
-    for line in _trust_lines(metrics["trust"]):
+    for line in (*_trust_lines(metrics["trust"]), *_words_lines(words)):
         console.print(Text(line), soft_wrap=True)
     command = f"deeprec trm search {quote(str(out))} {show_ids('--history', dataset.history(dataset.users[0])[-3:])}"
     console.print(Text(f"Wrote {out}. Search with it: {command}"), soft_wrap=True)
@@ -249,6 +274,22 @@ def _trust_lines(curve: dict[str, Any]) -> list[str]:
             "(--where) still hold; preferences need more people, or items with distinctive attributes."
         )
     return lines
+
+
+def _words_lines(found: dict[str, Any] | None) -> list[str]:
+    """The effect of words on held-out requests at the chosen trust."""
+    if found is None:
+        return []
+    if not found["recall_at_10"]:
+        return [
+            f"Trust in words: {found['chosen']:g}, as in a preference: only {found['requests']} held-out requests have "
+            "both a history and words."
+        ]
+    both = found["recall_at_10"][found["trusts"].index(found["chosen"])]
+    return [
+        f"Trust in words: {found['chosen']:g}. Recall@10 of {found['requests']} held-out requests: history alone "
+        f"{found['recall_at_10'][0]:.3f}, words alone {found['words_alone']:.3f}, both {both:.3f}."
+    ]
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, object]]:

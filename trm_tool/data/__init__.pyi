@@ -25,6 +25,11 @@ from .made_requests.words import Words as Words
 from .problems import Problem as Problem
 from .requests.catalogue_marks import CatalogueMarks as CatalogueMarks
 from .requests.check import RequestReport as RequestReport, check_requests as check_requests
+from .requests.folds import (
+    ConversationFold as ConversationFold,
+    read_fold as read_fold,
+    split_requests as split_requests,
+)
 from .requests.importers.importing import (
     DialogueOptions as DialogueOptions,
     RequestFormat as RequestFormat,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
+from deeprec.trm_tool.data.requests.folds import ConversationFold
 from deeprec.trm_tool.errors import ArtifactError, ConfigError, reason_of
 from deeprec.trm_tool.folders import let_others_read, one_writer, replace_folder, staging_folder
 from deeprec.trm_tool.recommender import RecommenderIdentity
@@ -109,6 +110,7 @@ def save_artifact(
     without_last: int = 0,
     trust: float,
     words_trust: float | None = None,
+    without_fold: ConversationFold | None = None,
     metrics: Mapping[str, Any],
     seed: int,
     dataset_name: str = "",
@@ -129,6 +131,7 @@ def save_artifact(
             target that chose the epoch and the trust.
         trust: How far a preference is trusted by default, from 0 (ignored) to 1 (as in training).
         words_trust: How far a person's own words are; None is as far as a preference.
+        without_fold: The conversations that training on requests left out; None where it left out none.
         metrics: What training measured; written as it is.
         seed: Seed of the training run.
         dataset_name: Stands in the model card.
@@ -149,7 +152,9 @@ def save_artifact(
         "trust": trust,
         "seed": seed,
         "versions": _versions(),
-    } | ({} if words_trust is None else {"words_trust": words_trust})
+    }
+    config |= {} if words_trust is None else {"words_trust": words_trust}
+    config |= {} if without_fold is None else {"without_fold": str(without_fold)}
     artifact = Artifact(
         model=model,
         catalogue=catalogue,

@@ -225,13 +225,15 @@ class PreferenceAwareTRM(nn.Module):
         shift: Tensor = self.preference_head(self.adapt_text(preference))
         return shift
 
-    def encode_histories(self, rows: Tensor) -> Tensor:
+    def encode_histories(self, rows: Tensor, *, item_texts: Tensor | None = None) -> Tensor:
         """Read whole histories (batch, length), padded as for `encode_sequence` -> (batch, width); empty ones are 0."""
         lengths = (rows != PADDING_ROW).sum(dim=1)  # (batch,)
         if not rows.shape[1] or not bool(lengths.any()):
             return torch.zeros(rows.shape[0], self.config.width, device=rows.device)
         last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, self.config.width)
-        return self.encode_sequence(rows).gather(1, last).squeeze(1) * (lengths > 0).unsqueeze(-1)
+        return self.encode_sequence(rows, item_texts=item_texts).gather(1, last).squeeze(1) * (lengths > 0).unsqueeze(
+            -1
+        )
 
     def combine(
         self,

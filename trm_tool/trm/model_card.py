@@ -34,8 +34,9 @@ so that its figures are too high; `deeprec trm eval` measures on the last items.
 Preferences in training were lists of phrases of catalogue attributes, some of them wrong. In a
 sentence, the phrases that it names in the catalogue's own words count most.
 The default trust in a preference is {config["trust"]:g} of its training weight: validation gains most at it over
-exact, partial and another person's preferences, and keeps most when the preference is wrong. The folder
-holds the catalogue's titles and texts: whatever terms the data came under hold for it too.
+exact, partial and another person's preferences, and keeps most when the preference is wrong.
+{_words(config, metrics)}
+The folder holds the catalogue's titles and texts: whatever terms the data came under hold for it too.
 
 ## Loading
 
@@ -47,6 +48,22 @@ retriever.retrieve(history=[], preference="comedy; 1990s", k=10)
 ```
 """,
         encoding="utf-8",
+    )
+
+
+def _words(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    trust = config.get("words_trust", config["trust"])
+    requests = metrics.get("requests")
+    if not isinstance(requests, Mapping):
+        return (
+            f"A person's own words are trusted {trust:g}, like a preference: training had no requests in words "
+            "(`deeprec trm train --requests`)."
+        )
+    training, left_out = requests.get("training"), config.get("without_fold")
+    fold = f", without the conversations of fold {left_out}" if left_out else ""
+    return (
+        f"A person's own words are trusted {trust:g}: training read {training} requests in words{fold}, and held-out "
+        "requests chose the trust. In another language, or for other tasks, words may say less."
     )
 
 

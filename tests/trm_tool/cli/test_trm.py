@@ -13,6 +13,7 @@ from deeprec.trm_tool import (
     UnknownItemError,
     write_preference_file,
 )
+from deeprec.trm_tool.data import Request, read_fold, split_requests, write_requests
 from tests.trm_tool.cli.trm_command import refusal, run
 from tests.written_rows import written
 
@@ -183,3 +184,24 @@ def test_the_command_says_what_it_trains_on(dataset: Dataset, atomic_folder: Pat
         error = refusal(*start, *options)
         assert isinstance(error, DataError)
         assert why in str(error)
+
+
+@pytest.mark.slow
+def test_train_reads_what_people_asked_and_leaves_a_fold_out(dataset: Dataset, atomic_folder: Path) -> None:
+    pytest.importorskip("recbole", reason="needs the extra [trm]")
+    ids = dataset.catalogue.ids
+    asked = [
+        Request(conversation=f"c{number}", message="a film about bees", history=ids[5:7], targets=ids[:2])
+        for number in range(30)
+    ]
+    write_requests(Path("asked.jsonl"), asked, catalogue=dataset.catalogue)
+    settings = ("--data", atomic_folder, "--out", "artifact", "--encoder", "hashing-32", "--epochs", "1")
+    result = run("train", *settings, "--requests", "asked.jsonl", "--without-fold", "1/3")
+    assert result.exit_code == 0, result.output
+    outside, inside = split_requests(asked, read_fold("1/3"))
+    training, chosen = split_requests(outside, read_fold("1/10"))
+    assert f"Training on {len(training)} of 30 requests, and {len(chosen)} that choose the epoch" in result.output
+    assert f"(left out: {len(inside)} with a conversation of the fold that is left out)" in result.output
+    assert f"only {2 * len(chosen)} held-out requests have both a history and words" in result.output  # two targets
+    assert "leaves out conversations, and there are none" in str(refusal("train", *settings, "--without-fold", "1/3"))
+    assert "such as 1/5" in str(refusal("train", *settings, "--requests", "asked.jsonl", "--without-fold", "4/3"))

@@ -25,12 +25,15 @@ from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.trm.model import PADDING_ROW, PreferenceAwareTRM
 from deeprec.trm_tool.trm.training.preferences import PreferencePool
 from deeprec.trm_tool.trm.training.recbole_support import QuietTrainer, make_config, seeded, write_for_recbole
+from deeprec.trm_tool.trm.training.request_examples import RequestExamples, request_ranks
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.trm.training.train import TrainingConfig
 
 TARGETS = "target_list"
 """Field of a window with the item that follows each of its items."""
+WORDLESS, HISTORYLESS = 0.1, 0.1
+"""Shares of the requests with both a history and words that are trained without the one or the other."""
 WRITTEN = "written_list"
 """Field of a window with the slot of the texts that logged runs wrote for each target (`PreferencePool.slots`)."""
 
@@ -130,21 +133,34 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
     """`PreferenceAwareTRM` as RecBole sees a model. RecBole's item numbers stay on this side of it."""
 
     def __init__(
-        self, config: Config, dataset: RecBoleDataset, trm: PreferenceAwareTRM, pool: PreferencePool, seed: int
+        self,
+        config: Config,
+        dataset: RecBoleDataset,
+        trm: PreferenceAwareTRM,
+        pool: PreferencePool,
+        seed: int,
+        requests: RequestExamples | None = None,
     ) -> None:
         super().__init__(config, dataset)
         self.trm = trm
         self.pool = pool
+        self.requests = requests
         self.pool_embeddings = pool.embeddings.to(self.device)
+        self.request_embeddings = requests.embeddings.to(self.device) if requests is not None else None
         self.with_exact_preferences = False
         self.sampled_softmax = int(config["sampled_softmax"])
+        self.request_batch, self.request_weight = int(config["request_batch"]), float(config["request_weight"])
         self.generator = torch.Generator().manual_seed(seed)
+        self.request_generator = torch.Generator().manual_seed(seed)
         tokens = dataset.id2token(self.ITEM_ID, np.arange(1, self.n_items))
         rows = torch.tensor([PADDING_ROW, *(int(token[1:]) for token in tokens)])
         self.row_of = rows.to(self.device)  # RecBole's item number -> catalogue row
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Cross-entropy over the catalogue at every position of every window, each with a preference or without."""
+        """Cross-entropy over the catalogue at every position of every window, each with a preference or without.
+
+        Where there are requests, that of a batch of them is added.
+        """
         rows, targets = self.row_of[interaction[self.ITEM_SEQ]], self.row_of[interaction[TARGETS]]
         trm = self.trm
         in_full = trm.item_count <= self.sampled_softmax
@@ -161,15 +177,38 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
             adapted = trm.adapt_preference(self.pool_embeddings[unique])
             preferences = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), adapted[index])
             hidden = hidden * ~cold.unsqueeze(-1)
-        query = trm.combine(hidden, preferences)
+        queries = trm.combine(hidden, preferences)
+        asked, taken = self._draw_requests(item_texts) if self.requests is not None else (queries[:0], targets[:0])
         if item_texts is not None:
             vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
         else:
             others = torch.randint(trm.item_count, (self.sampled_softmax,), generator=self.generator).to(self.device)
-            candidates, index = torch.unique(torch.cat((targets, others)), return_inverse=True)
-            vectors, targets = trm.item_vectors(candidates), index[: len(targets)]
-        logits = query @ vectors.T / trm.config.temperature
-        return F.cross_entropy(logits, targets)
+            candidates, index = torch.unique(torch.cat((targets, taken, others)), return_inverse=True)
+            vectors, targets, taken = (
+                trm.item_vectors(candidates),
+                *index[: len(targets) + len(taken)].split([len(targets), len(taken)]),
+            )
+        loss = F.cross_entropy(queries @ vectors.T / trm.config.temperature, targets)
+        if self.requests is not None:
+            loss = loss + self.request_weight * F.cross_entropy(asked @ vectors.T / trm.config.temperature, taken)
+        return loss
+
+    def _draw_requests(self, item_texts: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Query vectors of a batch of requests (batch, width), and the catalogue rows of their targets (batch,)."""
+        assert self.requests is not None
+        requests, generator = self.requests, self.request_generator
+        index = torch.randint(len(requests), (self.request_batch,), generator=generator)
+        chance = torch.rand(2, self.request_batch, generator=generator)
+        known = requests.rows[index, 0] != PADDING_ROW
+        heard = requests.has_words[index] & ((chance[0] >= WORDLESS) | ~known)
+        cold = heard & (chance[1] < HISTORYLESS)
+        targets = requests.targets[index].to(self.device)
+        rows = requests.rows[index]
+        rows = rows[:, : max(1, int((rows != PADDING_ROW).sum(dim=1).max()))]  # most histories are short
+        states = self.trm.encode_histories(rows.to(self.device), item_texts=item_texts)
+        words = self.trm.adapt_preference(self.request_embeddings[requests.messages[index].to(self.device)])
+        states = states * ~cold.unsqueeze(-1).to(self.device)
+        return self.trm.combine(states, words=words * heard.unsqueeze(-1).to(self.device)), targets
 
     @contextmanager
     def exact_preferences(self) -> Iterator[None]:
@@ -206,12 +245,15 @@ class EpochResult:
     ndcg_at_10: float
     told_ndcg_at_10: float
     """NDCG@10 with all phrases of each target as the preference; NaN where no item has any."""
+    heard_ndcg_at_10: float = float("nan")
+    """NDCG@10 of the held-out requests with their histories and words; NaN where there are none."""
 
 
 class TwofoldTrainer(QuietTrainer):
     """Keeps the epoch with the best mean of NDCG@10 without a preference and with all phrases of each target as one.
 
     The preference side still learns after the rest has converged: selection by the first figure alone ends too early.
+    Where there are held-out requests, their NDCG@10 is the third of the mean.
     """
 
     def __init__(
@@ -219,9 +261,10 @@ class TwofoldTrainer(QuietTrainer):
         config: Config,
         model: PreferenceAwareRecommender,
         on_epoch: Callable[[EpochResult], None] | None = None,
+        held_out: RequestExamples | None = None,
     ) -> None:
         super().__init__(config, model)
-        self.on_epoch = on_epoch
+        self.on_epoch, self.held_out = on_epoch, held_out
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
         score, result = super()._valid_epoch(valid_data, show_progress)
@@ -230,6 +273,13 @@ class TwofoldTrainer(QuietTrainer):
             with self.model.exact_preferences():
                 exact, _ = super()._valid_epoch(valid_data, show_progress)
             score = (score + exact) / 2
+        heard = float("nan")
+        if self.held_out is not None:
+            with self._averaged():
+                self.model.eval()
+                ranks = request_ranks(self.model.trm, self.held_out)
+            heard = float(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0.0).mean())
+            score = (2 * score + heard) / 3
         if self.on_epoch:
             self.on_epoch(
                 EpochResult(
@@ -238,6 +288,7 @@ class TwofoldTrainer(QuietTrainer):
                     recall_at_10=float(result["recall@10"]),
                     ndcg_at_10=float(result["ndcg@10"]),
                     told_ndcg_at_10=float(exact),
+                    heard_ndcg_at_10=heard,
                 )
             )
         return score, result
@@ -255,6 +306,8 @@ def run_recbole(
     seed: int,
     on_epoch: Callable[[EpochResult], None] | None = None,
     masked: bool = True,
+    requests: RequestExamples | None = None,
+    held_out: RequestExamples | None = None,
 ) -> tuple[PreferenceAwareTRM, dict[str, Any]]:
     """Train a model with RecBole and measure it on the validation targets.
 
@@ -269,6 +322,8 @@ def run_recbole(
         seed: Seeds everything that is drawn.
         on_epoch: Called after every epoch.
         masked: Whether the validation between epochs masks what a user has had, as a recommender does when it serves.
+        requests: Requests to train on beside the sequences.
+        held_out: Requests that choose the epoch beside the validation targets.
 
     Returns:
         The model with its best weights, and what was measured.
@@ -290,14 +345,16 @@ def run_recbole(
             clip_grad_norm={"max_norm": training.clip_norm},
             stopping_step=training.patience,
             sampled_softmax=training.sampled_softmax,
+            request_batch=training.request_batch,
+            request_weight=training.request_weight,
             epochs=epochs,
             seed=seed,
         )
         tokens = {user: f"u{number}" for number, user in enumerate(dataset.users)}  # as `write_for_recbole` names them
         whole = WholeSequenceDataset(config, {(tokens[user], at): slot for (user, at), slot in pool.slots.items()})
         windows, validation = whole.build()
-        model = PreferenceAwareRecommender(config, whole, trm, pool, seed).to(config["device"])
-        trainer = TwofoldTrainer(config, model, on_epoch)
+        model = PreferenceAwareRecommender(config, whole, trm, pool, seed, requests).to(config["device"])
+        trainer = TwofoldTrainer(config, model, on_epoch, held_out)
         seen_masked = SeenMaskedLoader(config, validation, None)
         plain = FullSortEvalDataLoader(config, validation, None)
         trainer.fit(

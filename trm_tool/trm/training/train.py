@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.data.preference_file import WrittenPreference
+from deeprec.trm_tool.data.requests.folds import ConversationFold
+from deeprec.trm_tool.data.requests.request import Request
 from deeprec.trm_tool.encoders.embedding_cache import CachedEncoder
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError, DataError
@@ -27,7 +29,12 @@ from deeprec.trm_tool.trm.training.preferences import (
     encode_preferences,
     write_preferences,
 )
-from deeprec.trm_tool.trm.training.trust_calibration import calibrate_trust, write_probes
+from deeprec.trm_tool.trm.training.request_examples import RequestExamples, collect_requests
+from deeprec.trm_tool.trm.training.trust_calibration import (
+    calibrate_trust,
+    calibrate_words_trust,
+    write_probes,
+)
 from deeprec.trm_tool.trm.training.written_preferences import collect_training_texts
 
 if TYPE_CHECKING:
@@ -59,9 +66,13 @@ class TrainingConfig:
     Smaller where six epochs have fewer steps than it looks back over."""
     clip_norm: float = 5.0
     """Gradients are scaled down to this norm."""
+    request_batch: int = 128
+    """Requests a step, beside the windows, where there are requests to train on."""
+    request_weight: float = 1.0
+    """Weight of their loss beside that of the windows."""
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "sampled_softmax", "clip_norm"):
+        for name in ("learning_rate", "batch_size", "sampled_softmax", "clip_norm", "request_batch", "request_weight"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"TrainingConfig.{name} is {getattr(self, name)}. Set it above 0.")
         if not 0 <= self.weight_average < 1:
@@ -89,6 +100,8 @@ class TrainingProgress:
     ndcg_at_10: float = float("nan")
     told_ndcg_at_10: float = float("nan")
     """NDCG@10 with all phrases of each target as the preference. The epoch with the best mean of the two is kept."""
+    heard_ndcg_at_10: float = float("nan")
+    """NDCG@10 of held-out requests with their histories and words, which then counts as well."""
     texts_done: int = 0
     """Texts that have a vector already, of `texts`."""
     texts: int = 0
@@ -112,6 +125,8 @@ def train_trm(
     preferences: PreferenceConfig | None = None,
     cache: Path | None = None,
     written: Iterable[WrittenPreference] | None = None,
+    requests: Iterable[Request] | None = None,
+    without_fold: ConversationFold | None = None,
 ) -> dict[str, Any]:
     """Train with RecBole's Trainer and Evaluator, stop early on validation, and write the artifact.
 
@@ -138,14 +153,19 @@ def train_trm(
         preferences: How often which preference is trained.
         written: Preferences that logged runs wrote, from `read_preference_file`: trained at the positions that they
             were written for, where that leaks nothing that is held out (`collect_training_texts`).
+        requests: What people asked in their own words and what they took, from `read_requests`: trained beside the
+            interactions, each target with its request's history and message, where that leaks nothing that is held out
+            (`collect_requests`). A tenth of the conversations chooses the epoch and the trust in words.
+        without_fold: The conversations of `requests` that are left out, to evaluate on them.
 
     Returns:
         What `metrics.json` holds: `validation` by protocol (masked or unmasked, and masked with all phrases of the
-        target as the preference), `users`, `best_epoch`, `epochs`, `seconds`, and the counts of `written`.
+        target as the preference), `users`, `best_epoch`, `epochs`, `seconds`, and the counts of `written` and of
+            `requests`.
 
     Raises:
         ConfigError: a setting that cannot work, or RecBole is not installed.
-        DataError: no person has two items left to train on, or no preference of `written` can be trained on.
+        DataError: no person has two items left to train on, or nothing of `written` or `requests` can be trained on.
     """
     started = perf_counter()
     config, training, preferences = (
@@ -156,6 +176,11 @@ def train_trm(
     learned = dataset.without_last(without_last)
     _check(learned, out, epochs, holdout, seed)
     own = None if written is None else collect_training_texts(dataset, holdout + without_last, written)
+    asked = (
+        None
+        if requests is None
+        else collect_requests(dataset, holdout + without_last, requests, without_fold=without_fold)
+    )
     report = on_progress or (lambda progress: None)
 
     report(TrainingProgress(stage="encoding", epoch=0, epochs=epochs))
@@ -173,6 +198,10 @@ def train_trm(
     popularity = count_interactions(learned, holdout)
     texts = write_preferences(catalogue, preferences, seed)
     pool = PreferencePool(texts, encoder, catalogue, preferences, own.texts if own else None)
+    examples, held_out = (
+        RequestExamples.of(part, encoder, catalogue, config.max_length) if part else None
+        for part in ((asked.training, asked.validation) if asked else (None, None))
+    )
     encoding_s = perf_counter() - started
     report(TrainingProgress(stage="training", epoch=0, epochs=epochs, seconds=encoding_s))
 
@@ -186,6 +215,7 @@ def train_trm(
                 recall_at_10=result.recall_at_10,
                 ndcg_at_10=result.ndcg_at_10,
                 told_ndcg_at_10=result.told_ndcg_at_10,
+                heard_ndcg_at_10=result.heard_ndcg_at_10,
                 seconds=perf_counter() - started,
             )
         )
@@ -203,12 +233,16 @@ def train_trm(
             holdout=holdout,
             seed=seed,
             on_epoch=report_epoch,
+            requests=examples,
+            held_out=held_out,
         )
     curve = _calibrate(model, learned, reading, seed)
+    words = asdict(calibrate_words_trust(model, held_out, curve["chosen"]))
     metrics = (
         found
         | {"trust": curve}
         | ({"written_preferences": own.to_dict()} if own else {})
+        | ({"requests": asked.to_dict() | {"trust": words}} if asked else {})
         | {"seconds": round(perf_counter() - started, 1), "encoding_seconds": round(encoding_s, 1)}
     )
     save_artifact(
@@ -223,6 +257,8 @@ def train_trm(
         holdout=holdout + without_last,
         without_last=without_last,
         trust=curve["chosen"],
+        words_trust=words["chosen"],
+        without_fold=without_fold,
         metrics=metrics,
         seed=seed,
     )

@@ -11,8 +11,11 @@ from torch import Tensor
 from deeprec.trm_tool.trm.model import PreferenceAwareTRM, pad_histories
 from deeprec.trm_tool.trm.ranking import ranks_with_ties
 from deeprec.trm_tool.trm.training.preferences import SEPARATOR
+from deeprec.trm_tool.trm.training.request_examples import RequestExamples, request_ranks
 
 TRUSTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+MIN_REQUESTS = 50
+"""Held-out requests that the trust in words is chosen on, at least."""
 EXACT, WRONG = "exact", "another person's"
 PART = 256
 """Cases that are scored at once."""
@@ -107,6 +110,42 @@ def calibrate_trust(
         trusts=TRUSTS,
         recall_at_10={kind: tuple(values) for kind, values in recall.items()},
         chosen=choose_trust(recall),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordsTrust:
+    """Recall@10 of held-out requests that have both a history and words, the history masked, by trust in the words."""
+
+    requests: int
+    trusts: tuple[float, ...]
+    recall_at_10: tuple[float, ...]
+    """One value for each trust; at trust 0 that of the history alone. Empty where there are too few requests."""
+    words_alone: float | None
+    """Recall@10 of the same requests without their histories; None where there are too few."""
+    chosen: float
+
+
+def calibrate_words_trust(model: PreferenceAwareTRM, requests: RequestExamples | None, otherwise: float) -> WordsTrust:
+    """Find how far to trust a person's own words: the trust with the highest Recall@10, the highest of equals.
+
+    Args:
+        model: Trained, in evaluation mode.
+        requests: Held-out requests; those without a history or without words are not read.
+        otherwise: The trust where fewer than `MIN_REQUESTS` of them are left.
+    """
+    both = None if requests is None else requests.with_both()
+    if both is None or len(both) < MIN_REQUESTS:
+        found = 0 if both is None else len(both)
+        return WordsTrust(requests=found, trusts=TRUSTS, recall_at_10=(), words_alone=None, chosen=otherwise)
+    recall = tuple(float((request_ranks(model, both, trust=trust) <= 10).mean()) for trust in TRUSTS)
+    alone = float((request_ranks(model, both, histories=False) <= 10).mean())
+    return WordsTrust(
+        requests=len(both),
+        trusts=TRUSTS,
+        recall_at_10=recall,
+        words_alone=alone,
+        chosen=max(zip(recall, TRUSTS, strict=True))[1],
     )
 
 
