@@ -71,6 +71,11 @@ from .recommenders.evaluation import (
     evaluate_systems as evaluate_systems,
     evaluate_trm as evaluate_trm,
 )
+from .recommenders.requests import (
+    RequestEvaluation as RequestEvaluation,
+    RequestScores as RequestScores,
+    evaluate_requests as evaluate_requests,
+)
 from .recommenders.written_preferences import (
     WrittenEvaluation as WrittenEvaluation,
     WrittenScores as WrittenScores,

@@ -14,6 +14,7 @@ from deeprec.evals.cli import suites as suite_cli
 from deeprec.evals.cli.diagnose import diagnose_runs
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOptions, DataOption, JsonOption
+from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +36,10 @@ def _eval() -> None:
 
 @option_groups
 def trm_eval(
-    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")],
+    artifact: Annotated[
+        list[Path],
+        typer.Argument(help="A folder from `deeprec trm train`; with --requests also several, each of another fold."),
+    ],
     data: DataOption = None,
     split: Annotated[
         str,
@@ -63,6 +67,12 @@ def trm_eval(
     preferences: Annotated[
         Path | None, typer.Option(help="Also evaluate preferences of logged runs: a file from `deeprec traces export`.")
     ] = None,
+    requests: Annotated[
+        Path | None,
+        typer.Option(
+            help="Evaluate on what people asked and took instead: a file from `deeprec data import-requests`."
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="Seed of the bootstrap and of what the conditions draw.")
     ] = 0,
@@ -76,8 +86,13 @@ def trm_eval(
     from deeprec.trm_tool.trm.artifact import load_artifact
 
     check_split(split)
+    if requests is not None:
+        _eval_requests(artifact, requests, seed, as_json)
+        return
+    if len(artifact) > 1:
+        raise ConfigError(f"{len(artifact)} artifacts are named, and --requests alone pools folds. Name one.")
     rows = None if preferences is None else read_preference_file(preferences)
-    loaded = load_artifact(artifact)
+    loaded = load_artifact(artifact[0])
     dataset = columns.read(data)
     started = time.perf_counter()
     written = None if rows is None else evaluate_written(loaded, dataset, rows, split=split, trust=trust, seed=seed)
@@ -103,6 +118,32 @@ def trm_eval(
         for line in (written.protocol, *(f"Note: {note}" for note in written.notes)):
             console.print(line, soft_wrap=True, markup=False)
     console.print(f"{evaluation.users} users in {seconds:.1f} s.", style="dim")
+
+
+def _eval_requests(artifacts: list[Path], path: Path, seed: int, as_json: bool) -> None:
+    from deeprec.evals.recommenders.requests import evaluate_requests
+    from deeprec.trm_tool.data import read_requests
+    from deeprec.trm_tool.trm.retriever import Retriever
+
+    retrievers = [Retriever.load(folder) for folder in artifacts]
+    asked = list(read_requests(path, catalogue=retrievers[0].catalogue))
+    evaluation = evaluate_requests(retrievers, asked, source=str(path), seed=seed)
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    names = list(evaluation.scores[0].metrics)
+    table = Table("asked with", *names, title="Seen items masked, with 95% intervals by conversation")
+    for row in evaluation.scores:
+        table.add_row(row.row, *(_shown(row.metrics[name]) for name in names))
+    for row in evaluation.scores[1:]:
+        table.add_row(f"{row.row} less history", *(_shown(row.above_history[name]) for name in names))
+    console = Console(highlight=False)
+    console.print(table)
+    for line in (evaluation.protocol, *(f"Note: {note}" for note in evaluation.notes)):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def make_table(evaluation: TRMEvaluation) -> Table:

@@ -194,7 +194,7 @@ def request_ranks(
     ranks = []
     with torch.no_grad():
         vectors, embeddings = model.item_vectors(), requests.embeddings.to(device)
-        for part in torch.arange(len(requests)).split(PART):
+        for part in torch.split(torch.arange(len(requests)), PART):
             states = model.encode_histories(requests.rows[part].to(device)) * histories
             words = model.adapt_preference(embeddings[requests.messages[part].to(device)])
             words = words * requests.has_words[part].unsqueeze(1).to(device)

@@ -146,7 +146,6 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         self.pool = pool
         self.requests = requests
         self.pool_embeddings = pool.embeddings.to(self.device)
-        self.request_embeddings = requests.embeddings.to(self.device) if requests is not None else None
         self.with_exact_preferences = False
         self.sampled_softmax = int(config["sampled_softmax"])
         self.request_batch, self.request_weight = int(config["request_batch"]), float(config["request_weight"])
@@ -178,25 +177,24 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
             preferences = torch.zeros_like(hidden).masked_scatter(has.unsqueeze(-1), adapted[index])
             hidden = hidden * ~cold.unsqueeze(-1)
         queries = trm.combine(hidden, preferences)
-        asked, taken = self._draw_requests(item_texts) if self.requests is not None else (queries[:0], targets[:0])
+        asked, taken = queries[:0], targets[:0]
+        if self.requests is not None:
+            asked, taken = self._draw_requests(self.requests, item_texts)
         if item_texts is not None:
             vectors = F.normalize(trm.id_embedding.weight + item_texts, dim=-1)
         else:
             others = torch.randint(trm.item_count, (self.sampled_softmax,), generator=self.generator).to(self.device)
             candidates, index = torch.unique(torch.cat((targets, taken, others)), return_inverse=True)
-            vectors, targets, taken = (
-                trm.item_vectors(candidates),
-                *index[: len(targets) + len(taken)].split([len(targets), len(taken)]),
-            )
+            vectors, index = trm.item_vectors(candidates), index[: len(targets) + len(taken)]
+            targets, taken = index[: len(targets)], index[len(targets) :]
         loss = F.cross_entropy(queries @ vectors.T / trm.config.temperature, targets)
         if self.requests is not None:
             loss = loss + self.request_weight * F.cross_entropy(asked @ vectors.T / trm.config.temperature, taken)
         return loss
 
-    def _draw_requests(self, item_texts: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _draw_requests(self, requests: RequestExamples, item_texts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Query vectors of a batch of requests (batch, width), and the catalogue rows of their targets (batch,)."""
-        assert self.requests is not None
-        requests, generator = self.requests, self.request_generator
+        generator = self.request_generator
         index = torch.randint(len(requests), (self.request_batch,), generator=generator)
         chance = torch.rand(2, self.request_batch, generator=generator)
         known = requests.rows[index, 0] != PADDING_ROW
@@ -206,7 +204,7 @@ class PreferenceAwareRecommender(SequentialRecommender):  # type: ignore[misc]
         rows = requests.rows[index]
         rows = rows[:, : max(1, int((rows != PADDING_ROW).sum(dim=1).max()))]  # most histories are short
         states = self.trm.encode_histories(rows.to(self.device), item_texts=item_texts)
-        words = self.trm.adapt_preference(self.request_embeddings[requests.messages[index].to(self.device)])
+        words = self.trm.adapt_preference(requests.embeddings[requests.messages[index]].to(self.device))
         states = states * ~cold.unsqueeze(-1).to(self.device)
         return self.trm.combine(states, words=words * heard.unsqueeze(-1).to(self.device)), targets
 
