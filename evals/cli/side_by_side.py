@@ -18,6 +18,8 @@ DEAF, HEARING, AGENT = "history alone", "with the words", "under the agent"
 SHOWN = 5
 """Positions of a list that are shown."""
 _LATEST = 3
+_CONSTRAINTS = {"hard": "held to", "guessed": "a guess that only weighed:", "unenforceable": "not in the catalogue:"}
+"""Part of a retrieval's constraints -> how it is introduced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def render_answered(answered: Answered, catalogue: CatalogueView) -> RenderableT
             Padding(part, (0, 0, 0, 2))
             for part in (
                 Text(visible(f"{len(request.history)} items before, lately {latest}; held out: {held_out}"), "dim"),
-                Text(visible(f"The agent asked for {_asked(answered.trace)}.")),
+                Text(visible(_asked(answered.trace))),
                 table,
             )
         ),
@@ -83,8 +85,15 @@ def render_answered(answered: Answered, catalogue: CatalogueView) -> RenderableT
 
 
 def _asked(trace: RunTrace) -> str:
+    """What the agent asked for, and what became of the constraints in it."""
     preferences = dict.fromkeys(each.preference for each in trace.retrievals if each.preference)
-    return ", then for ".join(f"“{preference}”" for preference in preferences) or "nothing"
+    parts = [f"The agent asked for {', then for '.join(f'“{each}”' for each in preferences) or 'nothing'}"]
+    for name, words in _CONSTRAINTS.items():
+        stated = [each for retrieval in trace.retrievals for each in (retrieval.constraints or {}).get(name, ())]
+        texts = dict.fromkeys(each if isinstance(each, str) else each["text"] for each in stated)
+        if texts:
+            parts.append(f"{words} {', '.join(texts)}")
+    return "; ".join(parts) + "."
 
 
 def _title(item_id: str | None, target: str, catalogue: CatalogueView) -> Text:

@@ -3,7 +3,7 @@
 from deeprec.evals.cli.side_by_side import AGENT, DEAF, HEARING, Answered, render_answered
 from deeprec.trm_tool import Catalogue
 from deeprec.trm_tool.data import Request
-from tests.made_runs import made_place, made_run
+from tests.made_runs import made_place, made_retrieval, made_run
 from tests.terminal import in_terminal
 
 
@@ -47,6 +47,21 @@ def test_what_was_said_and_asked_for_is_there_and_drives_no_terminal(catalogue: 
     assert "2 items before" in shown
     assert "held out: Toy Story 2" in shown
     assert "asked for “Comedy”, then for “Drama”." in shown
+
+
+def test_constraints_show_what_held_what_weighed_and_what_the_catalogue_lacks(catalogue: Catalogue) -> None:
+    stated = {
+        "hard": [{"text": "price <= 20", "where": {"price": {"max": 20}}, "source": "message"}],
+        "guessed": [{"text": "not horror", "where": {}, "why": "the person's words do not say so"}],
+        "unenforceable": ["gloomy"],
+    }
+    first, second = (made_retrieval(at, preference="not horror; price <= 20", constraints=stated) for at in (0, 1))
+    trace = made_run(["900"], target="893", retrievals=(first, second))
+    shown = " ".join(in_terminal(render_answered(answered(trace=trace), catalogue), 200).split())
+    assert (
+        "asked for “not horror; price <= 20”; held to price <= 20; a guess that only weighed: not horror; "
+        "not in the catalogue: gloomy."
+    ) in shown
 
 
 def test_an_agent_that_asked_for_nothing_and_found_nothing_is_shown(catalogue: Catalogue) -> None:
