@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from langgraph.errors import GraphBubbleUp
+
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S
 from deeprec.agent.graph.recommender_calls import RecommenderCalls
@@ -25,8 +27,6 @@ from deeprec.trm_tool import (
     CatalogueCard,
     CatalogueView,
     ConfigError,
-    RecommenderRefusedError,
-    RecommenderUnavailableError,
     describe_catalogue,
     neutralise,
 )
@@ -188,7 +188,9 @@ class OfferedPhrases:
                 exclude=start.exclude,
                 timeout_s=max(MIN_TIMEOUT_S, config.max_seconds - (run_clock() - started)),
             )
-        except (RecommenderUnavailableError, RecommenderRefusedError) as error:
+        except (ConfigError, GraphBubbleUp):
+            raise
+        except Exception as error:  # the run needs no phrases of the message
             _log.warning("Run %s: the phrases on offer are not those of the message: %s", start.run_id, error)
             return ()
         return [item.id for item in found]

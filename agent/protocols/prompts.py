@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROMPT_VERSION = "1"
 """The version of `Prompts()`. It is raised with every change of one of its texts."""
-INSTRUCT_VERSION = "instruct-1"
+INSTRUCT_VERSION = "instruct-2"
 """The version of `Prompts.instruct()`, likewise."""
 WORDS_VERSION = "words-1"
 """The version of `Prompts.words()`, likewise."""
@@ -170,12 +170,14 @@ class Prompts:
         """Make the texts for models that were not trained on these protocols, of some 1 to 8 billion parameters.
 
         Args:
-            texts: Texts of one's own, by name; the others are those for such models.
+            texts: Texts of one's own, by name; the others are those for such models. With `card=""` they are those of
+                version `instruct-1`, from before there was a catalogue card.
 
         Raises:
             ConfigError: as for `Prompts`.
         """
-        return cls(**{**_INSTRUCT, **texts})  # type: ignore[arg-type]
+        base = _INSTRUCT if texts.get("card", True) else _INSTRUCT_1
+        return cls(**{**base, **texts})  # type: ignore[arg-type]
 
     @classmethod
     def words(cls, **texts: str) -> Prompts:
@@ -195,12 +197,19 @@ class Prompts:
         base, known = (_INSTRUCT, INSTRUCT_VERSION) if self.leads else ({}, PROMPT_VERSION)
         if not self.thinks:
             base, known = _WORDS, WORDS_VERSION
+        elif self.leads and not self.card:
+            base, known = _INSTRUCT_1, _OLDER_INSTRUCT_VERSION
         defaults = {field.name: field.default for field in fields(self)} | base
         changed = {name: text for name, text in asdict(self).items() if text != defaults[name]}
         if not changed:
             return known
         content = json.dumps({"version": known, "changed": changed}, sort_keys=True)
         return f"custom-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    @classmethod
+    def of_version(cls, version: str) -> Prompts | None:
+        """The package's texts of an earlier version, with which runs of that version are repeated; else None."""
+        return cls.instruct(card="") if version == _OLDER_INSTRUCT_VERSION else None
 
     def _texts(self) -> dict[str, object]:
         return {name: text for name, text in asdict(self).items() if name not in ("leads", "thinks")}
@@ -314,7 +323,8 @@ class Prompts:
         return (self.tagged_correction if is_tagged else self.tools_correction).format(why=why)
 
 
-_INSTRUCT: dict[str, str | bool] = {
+_OLDER_INSTRUCT_VERSION = "instruct-1"
+_INSTRUCT_1: dict[str, str | bool] = {
     "role": (
         "You choose items for a person. You cannot see the catalogue, so you search it. A search takes a preference: "
         "two to four short phrases, separated by ';', that say what kind of item to look for. It returns numbered "
@@ -348,6 +358,22 @@ _INSTRUCT: dict[str, str | bool] = {
     "preference_argument": "What to look for: two to four short phrases separated by ';', no titles, no sentences.",
     "recommend_tool": "Hand in the final list. Its numbers are those of items that retrieve_items found.",
     "leads": True,
+}
+"""The texts of `Prompts.instruct(card="")` that differ from those of `Prompts()`."""
+_INSTRUCT: dict[str, str | bool] = _INSTRUCT_1 | {
+    "role": (
+        "You choose items for a person. You cannot see the catalogue, so you search it. A search takes a preference: "
+        "one to six short phrases, separated by ';', that say what kind of item to look for. It returns numbered "
+        "items that fit the preference and the person's history. What the person says counts most: turn their words "
+        "into phrases that the catalogue knows, and never use titles. Write 'not PHRASE' for what they refuse, and "
+        "'NAME <= NUMBER' or 'NAME >= NUMBER' for a limit that they set, but no limit of your own."
+    ),
+    "card": "What the catalogue can be asked for, with the number of items that have it:",
+    "phrases": "Phrases that may fit, the likeliest first: {phrases}",
+    "preference_argument": (
+        "What to look for: one to six short phrases separated by ';', such as 'PHRASE; not PHRASE; NAME <= NUMBER'; "
+        "no titles, no sentences."
+    ),
 }
 """The texts of `Prompts.instruct()` that differ from those of `Prompts()`."""
 

@@ -31,7 +31,7 @@ def tagged_regex(allowance: Allowance) -> str:
         ways.append(f"{re.escape(BEGIN_PREFERENCE)}{preference_regex(allowance)}")
     if allowance.may_rank or not ways:
         ways.append(f"{BEGIN_LIST}\n")
-    return f"{BEGIN_THOUGHT}{thought_regex(allowance.phrases)}{END_THOUGHT}\n({'|'.join(ways)})"
+    return f"{BEGIN_THOUGHT}{thought_regex(allowance)}{END_THOUGHT}\n({'|'.join(ways)})"
 
 
 def preference_regex(allowance: Allowance) -> str:

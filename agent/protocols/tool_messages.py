@@ -138,7 +138,7 @@ def tools_regex(allowance: Allowance) -> str:
         ways.append(f'"preference": "{segments_regex(allowance)}"')
     if allowance.may_rank or not ways:
         ways.append('"rank": true')
-    return rf'\{{"thought": "{thought_regex(allowance.phrases)}", ({"|".join(ways)})\}}'
+    return rf'\{{"thought": "{thought_regex(allowance)}", ({"|".join(ways)})\}}'
 
 
 def _inside_json(text: str) -> str:

@@ -194,14 +194,17 @@ class CardProtocol(AgentProtocol, Protocol):
         """Whether its prompts do; the graph then fills `Briefing.phrases`, `numbers` and `card`."""
 
 
-def thought_regex(phrases: Sequence[str]) -> str:
+def thought_regex(allowance: Allowance) -> str:
     """A regular expression for a guided thought: a sentence about phrases that the catalogue knows.
 
     Free text under a grammar turns to gibberish with a model of 135 million parameters; larger ones need no guidance.
     """
-    if not phrases:
+    if not allowance.phrases:
         return r"That is enough to rank\."
-    return rf"The person (likes|often chooses|may enjoy|seems to want) {phrases_regex(phrases)}\."
+    about = phrases_regex(allowance.phrases)
+    if allowance.may_refuse:  # of 24 phrases, all pairs of different ones would take a server a second to compile
+        about = f"({'|'.join(map(escaped_regex, allowance.phrases))})"
+    return rf"The person (likes|often chooses|may enjoy|seems to want) {about}\."
 
 
 def segments_regex(allowance: Allowance) -> str:

@@ -163,6 +163,8 @@ async def _live_protocol(
     if isinstance(policy, CompletionPolicy):
         policy = policy if model is None else policy.asking(model)
         await policy.connect()  # its lineage names the model only then
+    if protocol is None and prompts is None:
+        prompts = Prompts.of_version(trace.run.prompt_version)
     made = make_protocol(policy, protocol, config, prompts)
     sampling = {name: settings[name] for name in ("temperature", "top_p") if name in settings}
     if isinstance(policy, Runnable) and isinstance(made, AdjustableProtocol) and (model or sampling):

@@ -50,13 +50,12 @@ def offered(server: TinyServer) -> list[list[str]]:
     ]
 
 
-def test_the_texts_for_instruct_models_have_a_version_of_their_own() -> None:
-    """A change of one of them changes what models see: raise INSTRUCT_VERSION with it."""
-    prompts = Prompts.instruct()
+def fingerprint(prompts: Prompts) -> str:
+    shown: dict[str, Any] = {"phrases": ["a", "b"], "card": ["year: 1 to 2"]}
     texts = [
         prompts.tagged_system(10, 3),
         prompts.tools_system(10, 3),
-        prompts.person(["A"], "m", k=10),
+        prompts.person(["A"], "m", k=10, **shown),
         prompts.after_items("m", k=10, is_last=False),
         prompts.after_items(None, k=10, is_last=True),
         *(
@@ -66,15 +65,58 @@ def test_the_texts_for_instruct_models_have_a_version_of_their_own() -> None:
         ),
         prompts.tools_rank,
     ]
-    assert prompts.version == "instruct-1"
-    assert hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16] == "e9e7ddc4c847ec1e"
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def test_the_texts_for_instruct_models_have_a_version_of_their_own() -> None:
+    """A change of one of them changes what models see: raise INSTRUCT_VERSION with it, and keep the texts of before."""
+    prompts = Prompts.instruct()
+    assert prompts.version == "instruct-2"
+    assert fingerprint(prompts) == "356be30516bda7ae"
     own = Prompts.instruct(role="You advise the guests of a tea shop.")
     assert own.version.startswith("custom-")
     assert own.version != Prompts(role=own.role).version
     assert own.task == prompts.task
 
 
-@pytest.mark.parametrize(("kind", "version"), [("tagged", "1"), ("tools", "instruct-1")])
+def test_without_a_card_they_are_the_texts_of_before() -> None:
+    before = Prompts.instruct(card="")
+    assert before.version == "instruct-1"
+    assert fingerprint(before) == "e9e7ddc4c847ec1e"
+    assert Prompts.instruct(role="You advise the guests of a tea shop.", card="").version == "custom-7017cb712c91"
+    assert Prompts.of_version("instruct-1") == before
+    assert Prompts.of_version("instruct-2") is None
+
+
+async def test_both_protocols_show_what_the_catalogue_can_be_asked_for(
+    server: TinyServer, policy: CompletionPolicy, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
+) -> None:
+    server.script = [SEARCH.format("comedy"), SEARCH.format("drama"), "2\n1\n3\n</recommendation_list>"]
+    await run(policy, retriever, store)
+    tagged = completions(server)[0][0]
+    server.requests.clear()
+    server.script = [tool_call("retrieve_items", preference="comedy"), tool_call("recommend_items", numbers=[1])]
+    await run(chat, retriever, store)
+    tools = next(request["messages"] for request in server.requests if "tools" in request)[1]["content"]
+    for shown in (tagged, tools):
+        assert f"\n{Prompts.instruct().card}\nrelease_year: 1975 to 2004\nclass: " in shown
+        assert "\nPhrases that may fit, the likeliest first: comedy; " in shown
+
+
+async def test_a_run_with_the_texts_of_before_is_repeated_with_them(
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
+) -> None:
+    calls = [tool_call("retrieve_items", preference="comedy"), tool_call("recommend_items", numbers=[1])]
+    server.script = [*calls]
+    graph = build_graph(
+        chat, retriever, config=INSTRUCT, prompts=Prompts.instruct(card=""), recorder=SqlRecorder(store)
+    )
+    output = await graph.ainvoke({"history": [], "message": MESSAGE})
+    server.script = [*calls]
+    assert (await replay_run(store, output["run_id"], policy=chat, retriever=retriever)).is_same
+
+
+@pytest.mark.parametrize(("kind", "version"), [("tagged", "1"), ("tools", "instruct-2")])
 async def test_without_a_choice_tagged_has_the_trained_texts_and_tools_those_for_instruct_models(
     kind: str, version: str, server: TinyServer, policy: CompletionPolicy, chat: ChatOpenAI, retriever: Retriever
 ) -> None:
@@ -91,7 +133,7 @@ async def test_a_tagged_turn_is_opened_and_the_last_one_is_the_list(
 ) -> None:
     server.script = [SEARCH.format("comedy"), SEARCH.format("drama"), "2\n1\n3\n</recommendation_list>"]
     trace = await run(policy, retriever, store)
-    assert (trace.status, trace.run.prompt_version) == ("finished", "instruct-1")
+    assert (trace.status, trace.run.prompt_version) == ("finished", "instruct-2")
     assert [turn.preference for turn in trace.turns] == ["comedy", "drama", None]
     assert trace.turns[0].thought == "They ask for it."
     (first, stops), (second, _), (last, _) = completions(server)
