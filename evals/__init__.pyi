@@ -19,12 +19,19 @@ from .diagnosis.records import (
     Diagnosis as Diagnosis,
     Ending as Ending,
     ListFigures as ListFigures,
+    MisheardPhrase as MisheardPhrase,
     PositionFigures as PositionFigures,
     PreferenceFigures as PreferenceFigures,
     TargetFigures as TargetFigures,
+    WordFigures as WordFigures,
     WorthReading as WorthReading,
 )
 from .example_runs import make_example_runs as make_example_runs
+from .metrics.heard_words import (
+    HeardWords as HeardWords,
+    compare_with_words as compare_with_words,
+    make_support_reward as make_support_reward,
+)
 from .metrics.ranking import (
     Interval as Interval,
     clustered_interval as clustered_interval,

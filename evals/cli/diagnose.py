@@ -113,6 +113,17 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
     searched.add_row("commonest", "", "", _text(commonest))
     yield searched
 
+    if (words := diagnosis.words) is not None:
+        heard = terminal_table("What was heard of the words", *_SHARES)
+        _rows(heard, words, {"precision": "preference that the words support", "recall": "words that it holds"})
+        for title, phrases, other in (("misheard", words.misheard, "missed"), ("missed", words.missed, "written")):
+            for found in phrases[:5]:
+                others = "; ".join(f"{visible(text, 40)} ({count:,})" for text, count in found.others)
+                beside = f", {other}: {others}" if others else ""
+                text = f"{visible(found.phrase, 40)}{beside}, as in “{visible(found.words, 100)}”"
+                heard.add_row(title, "", f"{found.runs:,}", _text(text))
+        yield heard
+
     wrote = terminal_table("The list as the model wrote it", *_SHARES)
     _rows(wrote, lists, {"wrote": "runs that wrote one", "full": "as long as asked for"})
     _rows(

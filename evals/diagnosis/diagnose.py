@@ -11,9 +11,12 @@ from deeprec.evals.diagnosis.outcome_counters import CostCounter, EndingCounter,
 from deeprec.evals.diagnosis.preference_counters import PreferenceCounter
 from deeprec.evals.diagnosis.records import Diagnosis
 from deeprec.evals.diagnosis.run_facts import RunFacts
+from deeprec.evals.diagnosis.word_counters import WordCounter
 from deeprec.evals.diagnosis.worth_reading import WorthReadingRuns
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.errors import ConfigError
+
+_NOT_READ = tuple(part for part in PARTS if part != "scores")
 
 
 def diagnose(
@@ -37,10 +40,10 @@ def diagnose(
     store = source.store if isinstance(source, Traces) else source
     endings, reading = EndingCounter(), WorthReadingRuns(worth)
     target, preferences, copying = TargetCounter(), PreferenceCounter(encoder), CopyCounter()
-    lists, positions, cost = ListCounter(), PositionCounter(), CostCounter()
+    lists, positions, cost, words = ListCounter(), PositionCounter(), CostCounter(), WordCounter()
     left_out = Counter({"forks": 0, "running": 0, "incomplete": 0})
     runs, systems = 0, Counter[str | None]()
-    for run in store.traces(where, omit=PARTS, batch=256):
+    for run in store.traces(where, omit=_NOT_READ, batch=256):
         runs += 1
         if run.run.fork is not None:
             left_out["forks"] += 1
@@ -51,7 +54,7 @@ def diagnose(
             left_out[run.status if run.status in ("running", "aborted") else "incomplete"] += 1
             continue
         facts = RunFacts(run)
-        for counter in (target, preferences, copying, lists, positions, cost, reading):
+        for counter in (target, preferences, copying, lists, positions, cost, words, reading):
             counter.add(facts)
     return Diagnosis(
         runs=runs,
@@ -67,4 +70,5 @@ def diagnose(
         positions=positions.figures(),
         cost=cost.figures(),
         worth_reading=reading.chosen(),
+        words=words.figures(),
     )

@@ -77,6 +77,35 @@ class PreferenceFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MisheardPhrase:
+    """A phrase that preferences have wrongly, or that they miss, and what goes with it."""
+
+    phrase: str
+    """As it was written, or as the message expresses it: `comedy`, `not horror`, the attribute of a bound."""
+    runs: int
+    others: tuple[tuple[str, int], ...]
+    """In the same runs, with counts: of a wrong phrase, what was missed; of a missed one, what was written wrongly."""
+    words: str
+    """The message of the first such run, cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordFigures:
+    """How well preferences hold the messages, over the measured runs of suites that have a message and a preference."""
+
+    runs: int
+    precision: Interval
+    """The share of a preference that the words support; mean over runs."""
+    recall: Interval
+    """The share of what the words express that a preference has; mean over runs."""
+    misheard: tuple[MisheardPhrase, ...]
+    """Phrases that were written and that the words do not support, in the most runs first; where it is known what the
+    messages express."""
+    missed: tuple[MisheardPhrase, ...]
+    """What the words express and no preference of the run has, likewise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyFigures:
     """How far the written list is the recommender's own order, over runs that wrote two different found items or more.
 
@@ -179,11 +208,13 @@ class Diagnosis:
     positions: PositionFigures
     cost: CostFigures
     worth_reading: tuple[WorthReading, ...]
+    words: WordFigures | None = None
+    """None where no run has a message and was measured."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; a missing number is None."""
+        """Return JSON values; a missing number is None. `words` is there only where a run has a message."""
         plain: dict[str, Any] = _plain(self)
-        return plain
+        return {name: value for name, value in plain.items() if name != "words" or value is not None}
 
 
 def _plain(value: Any) -> Any:

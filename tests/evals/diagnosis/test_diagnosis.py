@@ -11,6 +11,7 @@ import pytest
 
 from deeprec.agent import Traces, TraceStore
 from deeprec.agent.traces import (
+    CaseRecord,
     RecommendationRecord,
     RetrievalRecord,
     RunFilter,
@@ -415,3 +416,36 @@ def test_the_command_prints_tables_json_and_figures(
 
 def test_a_missing_store_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refusal_of(capsys, "eval", "diagnose", "--store", tmp_path / "none.db")
+
+
+def test_what_was_misheard_is_named_with_its_words(
+    store: TraceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged = Logged(store)
+    said = {"wanted": ["comedy", "1990s"], "unwanted": ["horror"], "where": []}
+    measures = {"words_precision": 0.5, "words_recall": 1 / 3}
+    for preference, message in (("comedy; drama", "a funny one"), ("comedy; drama", "good for a laugh")):
+        run_id = logged.run((preference, ["a"]), message=message)
+        store.write_case(run_id, CaseRecord(history_length=1, conversation=f"c{run_id}", turn=0, words=3, said=said))
+        store.write_metrics(run_id, measures)
+    other_words = logged.run(("western", ["a"]), message="another person's words")
+    store.write_case(other_words, CaseRecord(history_length=1, conversation="c", turn=0, words=3, said=said))
+    store.write_metrics(other_words, {"words_precision": 1.0, "words_recall": 1.0})
+    unmeasured = logged.run(("western", ["a"]), message="something")
+    assert store.run(unmeasured).metrics == {}
+    words = diagnose(store).words
+    assert words is not None
+    assert (words.runs, words.precision.mean, words.recall.mean) == (3, pytest.approx(2 / 3), pytest.approx(5 / 9))
+    [misheard] = words.misheard
+    assert (misheard.phrase, misheard.runs, misheard.words) == ("drama", 2, "a funny one")
+    assert dict(misheard.others) == {"1990s": 2, "not horror": 2}
+    assert {(found.phrase, found.runs) for found in words.missed} == {("1990s", 2), ("not horror", 2)}
+    shown = answer_of(capsys, "eval", "diagnose", "--store", str(tmp_path / "traces.db"))
+    assert "drama" in shown
+    assert "a funny one" in shown
+
+
+def test_runs_without_a_message_have_no_figures_of_words(store: TraceStore) -> None:
+    Logged(store).run(("western", ["a"]))
+    assert diagnose(store).words is None
+    assert "words" not in diagnose(store).to_dict()
