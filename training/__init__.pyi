@@ -33,6 +33,7 @@ from .rollouts.logprob_gap import (
     load_current_policy as load_current_policy,
 )
 from .rollouts.page import rollout_fragment as rollout_fragment
+from .rollouts.request_instances import select_request_instances as select_request_instances
 from .rollouts.rollouts import (
     Rollout as Rollout,
     RolloutError as RolloutError,

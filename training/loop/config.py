@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.serving.server_process import Dtype
+from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
 from deeprec.evals.suites.suite import EMBEDDED, MAX_RUN_SECONDS, Name
 from deeprec.training.rewards.stages import Stage, StageReward, stage_reward
@@ -87,6 +88,13 @@ class LoopConfig(FileSettings):
     """`ml-100k`, the embedded data, or a folder of RecBole files."""
     artifact: str
     """The folder of a recommender that was trained with `--holdout 3`."""
+    requests: str | None = None
+    """A file of requests to train on, seen from the settings' file, or `made`: one request of each person, made in
+    training words. Without it people say nothing, and their third-last items are the targets."""
+    validation_requests: str | None = None
+    """A file of requests that the policy is validated on. With `requests: made` it may be left out: requests are then
+    made of the validation targets, in test words. No conversation of it, and no pair of person and target, is learned
+    from."""
     base: str | None = None
     """The language model: a folder or a Hugging Face id; None is the embedded one."""
     seed: int = 0
@@ -117,6 +125,7 @@ class LoopConfig(FileSettings):
         """List the folders of recommender, data, base model and first adapter, and the files of own rewards."""
         named = [self.artifact, *(name for name in self.rewards if ".py:" in name)]
         named += [] if self.data == EMBEDDED else [self.data]
+        named += [name for name in (self.requests, self.validation_requests) if name not in (None, MADE_TEST)]
         return named + [str(each) for each in (self.base, self.start) if each is not None]
 
     def path_of(self, named: str | Path) -> str:
@@ -179,6 +188,10 @@ class LoopConfig(FileSettings):
             raise ValueError(
                 "server_args: --dtype sets the server alone; write `dtype: …`, which the trainer and the server take"
             )
+        if self.validation_requests is not None and self.requests is None:
+            raise ValueError("validation_requests is given and requests is not; name requests to train on, or neither")
+        if self.requests not in (None, MADE_TEST) and self.validation_requests is None:
+            raise ValueError("requests names a file; name another one as validation_requests, to choose the best by")
         if not self.stages and self.warm_start is None:
             raise ValueError("there is nothing to train: give a warm start or a stage")
         named = {field.name for field in fields(GrpoConfig)} - _OWN_FIELDS

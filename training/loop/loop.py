@@ -12,14 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
 from deeprec.agent.traces import RunFilter
+from deeprec.evals.metrics.heard_words import SUPPORT, make_support_reward
 from deeprec.evals.metrics.rewards import Reward, make_rewards
 from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
+from deeprec.training.loop.loop_requests import read_loop_requests
 from deeprec.training.loop.messages import STEP_METRICS, measures_line, report_tenths
 from deeprec.training.loop.start_adapter import take_over
 from deeprec.training.loop.start_checks import check_no_versions, check_stages, loop_course
@@ -42,6 +45,7 @@ from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.fused_lists import with_fused_list
 from deeprec.training.rollouts.instances import Instance, Selection, select_instances
+from deeprec.training.rollouts.request_instances import select_request_instances
 from deeprec.training.rollouts.rollout_filter import policy_version, version_name
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
@@ -104,13 +108,21 @@ def run_loop(
     own = load_rewards(map(config.path_of, config.rewards), named_in=f"The loop {config.name}")
     recommender: Recommender = Retriever(artifact, encoder) if isinstance(artifact, Artifact) else artifact
     rewards = {**_components(recommender, encoder), **own}
-    selection = select_instances(
-        dataset,
-        recommender,
-        max_rank=config.max_rank,
-        interaction_share=config.interaction_share,
-        seed=config.seed,
-    )
+    requests = read_loop_requests(config, dataset, recommender)
+    dealt: dict[str, Any] = {
+        "max_rank": config.max_rank,
+        "interaction_share": config.interaction_share,
+        "seed": config.seed,
+    }
+    if requests is None:
+        selection = select_instances(dataset, recommender, **dealt)
+    else:
+        rewards = {SUPPORT: make_support_reward(recommender), **rewards}
+        selection = select_request_instances(
+            requests.training, dataset, recommender, held_out=requests.validation, **dealt
+        )
+        for note in requests.notes:
+            say(note)
     check_stages(config, selection, rewards, own=tuple(own))
     versions = PolicyVersions(
         out=out,
@@ -122,6 +134,8 @@ def run_loop(
         },
     )
     course = loop_course(config, versions)
+    if requests is not None:
+        course["requests_fingerprint"] = requests.fingerprint
     if base_url is not None and not (out / CONFIG_FILE).is_file():
         asyncio.run(check_no_versions(base_url))
     keep_course(course, out)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from deeprec.agent import TraceStore
 from deeprec.evals import load_results, run_suite
+from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.suites.suite import Entry, Suite
 from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.messages import measures_line, report_tenths
@@ -17,7 +18,7 @@ from deeprec.trm_tool import Dataset, Encoder, Recommender
 UNTRAINED = "untrained"
 """The name in validation of the policy without an adapter."""
 RECOMMENDER = "trm"
-"""The name in validation of the recommender alone, which a policy has to beat."""
+"""The name in validation of the recommender alone, which a policy has to beat; it gets the words of requests too."""
 
 Measures = dict[str, float | None]
 """Measure -> its mean over the validation targets; None where no run has a value."""
@@ -61,10 +62,11 @@ def validate_policy(
         split="valid",
         users=plan.users,
         k=k,
+        requests=None if config.requests is None else config.path_of(config.validation_requests or MADE_TEST),
         agent=agent | {"temperature": plan.temperature},
         baseline=RECOMMENDER,
         systems=(
-            Entry(system="trm", name=RECOMMENDER),
+            Entry(system="trm" if config.requests is None else "words-history", name=RECOMMENDER),
             Entry(system="deeprec-free", name=name, model=adapter),
         ),
     )

@@ -22,7 +22,8 @@ class Collection:
     """Groups of runs that are stored under one label."""
 
     label: str
-    """The suite under which the runs are stored. Label and user identify a group, and with the sample a run."""
+    """The suite under which the runs are stored. Label and user, or request and target, identify a group, and with the
+    sample a run."""
     system: str
     """The system under which the runs are stored."""
     group_size: int
@@ -92,10 +93,10 @@ async def collect_groups(
             instance,
             suite=collection.label,
             split=SPLIT,
-            seed=run_seed(collection.label, instance.user, collection.seed, sample),
+            seed=run_seed(collection.label, instance.key, collection.seed, sample),
             run_id=ids[position],
             system=collection.system,
-            group_id=f"{collection.label}/{instance.user}",
+            group_id=f"{collection.label}/{instance.key}",
         )
         for position in left
         for instance, sample in [pairs[position]]
@@ -105,7 +106,7 @@ async def collect_groups(
 
 
 def _run_id(collection: Collection, instance: Instance, sample: int) -> UUID:
-    parts = (collection.label, collection.system, str(collection.seed), instance.user, instance.target, str(sample))
+    parts = (collection.label, collection.system, str(collection.seed), instance.key, instance.target, str(sample))
     return uuid5(_NAMESPACE, "|".join(parts))
 
 

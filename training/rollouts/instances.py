@@ -1,4 +1,7 @@
-"""Instances: the people that a policy is trained on, each with a history and a target."""
+"""Instances: the people that a policy is trained on, each with a history and a target.
+
+Those of requests, with what the person said, are in `request_instances.py`.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,11 @@ TOO_HARD = "ranked too low"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance(Case):
-    """A case that a policy is trained on; its history is never empty."""
+    """A case that a policy is trained on; its history is never empty, but for one of a request."""
 
     trm_rank: int
-    """1-based rank of the target by the recommender from the history alone, seen items masked."""
+    """1-based rank of the target by the recommender from the history alone, of a request from history and words; seen
+    items are masked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,8 @@ class Selection:
     recommendation: tuple[Instance, ...]
     """Instances of the stage `recommendation`, in random order."""
     left_out: Mapping[str, int]
-    """Reason -> how many people were left out: `too few items`, `target held out`, `target seen before`, `target
-    removed`, `ranked too low`."""
+    """Reason -> how many people (or cases of requests) were left out: `too few items`, `target held out`, `target seen
+    before`, `target removed`, `ranked too low`, `conversation held out`."""
     max_rank: int
     """The lowest rank of a target that was accepted."""
 
@@ -133,7 +137,8 @@ def select_instances(
     )
 
 
-def _check_trained_for_this(recommender: Recommender, dataset: Dataset) -> None:
+def check_same_data(recommender: Recommender, dataset: Dataset) -> None:
+    """Raise ConfigError where a recommender was trained on other data, or does not report on which."""
     trained_on, needed = recommender.identity.dataset_fingerprint, SPLITS[SPLIT]
     remedy = f"Train one on this data with `deeprec trm train --holdout {needed}`"
     if trained_on is None:
@@ -146,6 +151,12 @@ def _check_trained_for_this(recommender: Recommender, dataset: Dataset) -> None:
             f"The recommender was trained on other data (fingerprint {trained_on[:12]}) than {dataset.name} "
             f"({dataset.fingerprint[:12]}), so it may have learned the targets. {remedy}."
         )
+
+
+def _check_trained_for_this(recommender: Recommender, dataset: Dataset) -> None:
+    check_same_data(recommender, dataset)
+    needed = SPLITS[SPLIT]
+    remedy = f"Train one on this data with `deeprec trm train --holdout {needed}`"
     holdout = check_holdout(recommender, dataset, SPLIT)
     if holdout > needed:
         raise ConfigError(

@@ -27,6 +27,12 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
     assert load_loop_config(name).name == name
 
 
+STAGED = (
+    "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
+    "validation: {users: 1, every: 1}\n"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -66,6 +72,8 @@ def test_the_loops_that_come_along_can_be_read(name: str) -> None:
             "validation: {users: 1, every: 1}\ngrpo: {loss_type: best}",
             "GrpoConfig.loss_type is 'best'",
         ),
+        (f"{STAGED}requests: asked.jsonl", "name another one as validation_requests"),
+        (f"{STAGED}validation_requests: asked.jsonl", "validation_requests is given and requests is not"),
     ],
 )
 def test_settings_that_cannot_work_name_the_field(tmp_path: Path, text: str, message: str) -> None:

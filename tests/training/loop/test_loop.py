@@ -166,6 +166,30 @@ def test_the_curves_of_a_loop_are_drawn_from_its_folder(
         plot_loop(tmp_path)
 
 
+def test_a_loop_on_requests_learns_from_groups_of_one_request_and_is_validated_on_others(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    stage = {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3, "weights": {"supported": 0.5}}
+    changes = {"requests": "made", "warm_start": None, "stages": [stage], "interaction_share": 0.0}
+    # The texts of version 1 know no card; those of words are longer than the tiny model reads.
+    result = run(tmp_path / "loop", server, base, dataset, artifact, config=make_config(**changes))
+    with TraceStore(tmp_path / "loop.db") as store:
+        trained = [trace for trace in store.traces() if str(trace.run.suite).endswith("/recommendation/0000")]
+        validated = [trace for trace in store.traces() if "-valid@" in str(trace.run.suite)]
+    groups: dict[str | None, set[str | None]] = {}
+    for trace in trained:
+        groups.setdefault(trace.run.group_id, set()).add(trace.run.message)
+    assert [len(messages) for messages in groups.values()] == [1, 1]
+    messages = {message for of_group in groups.values() for message in of_group}
+    assert None not in messages
+    assert messages.isdisjoint({trace.run.message for trace in validated})
+    assert {trace.case.conversation is None for trace in validated if trace.case} == {False}
+    assert {reward.component for trace in trained for reward in trace.rewards} >= {"supported", "reward"}
+    assert set(result.validation) == {"untrained", "trm", "rec-v1"}
+    before = load_file(tmp_path / "loop" / "adapters" / "rec-v1" / "adapter_model.safetensors")
+    assert any(weights.any() for name, weights in before.items() if "lora_B" in name)  # untrained, they are all zero
+
+
 class KilledError(Exception):
     pass
 

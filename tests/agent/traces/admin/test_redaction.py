@@ -29,7 +29,7 @@ KEPT = {
     "recommendations": {"run_id", "listing", "rank", "retrieval", "source"},
     "rewards": {"run_id", "scheme", "component", "value"},
     "metrics": {"run_id", "name", "value"},
-    "cases": {"run_id", "target_popularity", "history_length", "other_data", "chosen_on"},
+    "cases": {"run_id", "target_popularity", "history_length", "other_data", "chosen_on", "words"},
 }
 SECRET = "Zephyrine Quill of 12 Larch Road"
 
