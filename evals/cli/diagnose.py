@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from deeprec.evals.diagnosis.records import Diagnosis
+    from deeprec.evals.diagnosis.records import Diagnosis, WordFigures
     from deeprec.evals.metrics.ranking import Interval
     from deeprec.evals.metrics.streaming import Spread
 
@@ -113,16 +113,8 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
     searched.add_row("commonest", "", "", _text(commonest))
     yield searched
 
-    if (words := diagnosis.words) is not None:
-        heard = terminal_table("What was heard of the words", *_SHARES)
-        _rows(heard, words, {"precision": "preference that the words support", "recall": "words that it holds"})
-        for title, phrases, other in (("misheard", words.misheard, "missed"), ("missed", words.missed, "written")):
-            for found in phrases[:5]:
-                others = "; ".join(f"{visible(text, 40)} ({count:,})" for text, count in found.others)
-                beside = f", {other}: {others}" if others else ""
-                text = f"{visible(found.phrase, 40)}{beside}, as in “{visible(found.words, 100)}”"
-                heard.add_row(title, "", f"{found.runs:,}", _text(text))
-        yield heard
+    if diagnosis.words is not None:
+        yield _words_table(diagnosis.words)
 
     wrote = terminal_table("The list as the model wrote it", *_SHARES)
     _rows(wrote, lists, {"wrote": "runs that wrote one", "full": "as long as asked for"})
@@ -152,6 +144,20 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
         for run in diagnosis.worth_reading:
             worth.add_row(str(run.run_id)[:13], run.reason, _text(visible(run.why, 200)))
         yield worth
+
+
+def _words_table(figures: WordFigures) -> Table:
+    from deeprec.agent import visible
+
+    table = terminal_table("What was heard of the words", *_SHARES)
+    _rows(table, figures, {"precision": "preference that the words support", "recall": "words that it holds"})
+    for title, phrases, other in (("misheard", figures.misheard, "missed"), ("missed", figures.missed, "written")):
+        for each in phrases[:5]:
+            others = "; ".join(f"{visible(text, 40)} ({count:,})" for text, count in each.others)
+            beside = f", {other}: {others}" if others else ""
+            shown = f"{visible(each.phrase, 40)}{beside}, as in “{visible(each.words, 100)}”"
+            table.add_row(title, "", f"{each.runs:,}", _text(shown))
+    return table
 
 
 _LEFT_OUT = {"forks": "forks and replays", "running": "still running", "aborted": "aborted", "incomplete": "incomplete"}
