@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from deeprec.evals.requests.cases import Case, check_split
+from deeprec.trm_tool.data import read_fold
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import CatalogueView, RecommenderIdentity
 from deeprec.trm_tool.trm.artifact import Artifact
+from deeprec.trm_tool.trm.retriever import Retriever
 
 Pair = tuple[str, str]
 """A user and an item."""
@@ -104,8 +106,8 @@ def check_cases(cases: Iterable[Case], dataset: Dataset, split: str) -> None:
             )
 
 
-def check_request_cases(recommender: TrainedRecommender, dataset: Dataset, cases: Sequence[Case]) -> None:
-    """Refuse cases of requests whose pair of person and target a recommender has learned.
+def check_request_cases(recommender: TrainedRecommender, dataset: Dataset, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Refuse cases of requests whose pair of person and target, or whose conversation, a recommender has learned.
 
     A person whom the data does not know is allowed: the recommender has learned nothing of theirs, as far as it was
     trained on this data, which its `identity` reports (`weak_points` says where it was not).
@@ -115,11 +117,52 @@ def check_request_cases(recommender: TrainedRecommender, dataset: Dataset, cases
         dataset: What the recommender was trained on.
         cases: Of requests.
 
+    Returns:
+        What the guard relies on and cannot prove, a sentence each.
+
     Raises:
-        ConfigError: it has learned a pair, does not report its holdout, or lacks an item of the data.
+        ConfigError: it has learned a pair or a conversation, does not report its holdout, or lacks an item of the data.
     """
     check_catalogue(recommender.catalogue, dataset)
     check_disjoint(evaluated_pairs(cases), learned_pairs(recommender, dataset), by="the recommender")
+    notes = []
+    unknown = {case.user for case in cases} - set(dataset.users)
+    if unknown:
+        notes.append(
+            f"{len(unknown)} people of the requests are not in the data: that the recommender has learned nothing of "
+            "theirs rests on the data that it reports."
+        )
+    artifact = _artifact_of(recommender)
+    if artifact is not None and "requests" in artifact.metrics and "without_fold" not in artifact.config:
+        notes.append(
+            "The recommender was trained on requests and left no fold of them out: nothing proves that these requests "
+            "are others (`deeprec trm train --without-fold 1/5`)."
+        )
+    outside = {case.cluster for case in cases} - {case.cluster for case in held_out_cases(recommender, cases)}
+    if outside:
+        raise ConfigError(
+            f"The recommender may have learned {len(outside)} conversations of the requests, such as "
+            f"{min(outside)[:80]!r}: they lie outside the fold that its training left out. Take those inside it."
+        )
+    return tuple(notes)
+
+
+def held_out_cases(recommender: TrainedRecommender, cases: Sequence[Case]) -> list[Case]:
+    """Keep the cases of requests whose conversation a recommender's training on requests left out.
+
+    A recommender that reports no fold (`trm train --without-fold`) left out none: all cases stay.
+    """
+    artifact = _artifact_of(recommender)
+    if artifact is None or "without_fold" not in artifact.config:
+        return list(cases)
+    fold = read_fold(str(artifact.config["without_fold"]))
+    return [case for case in cases if case.cluster in fold]
+
+
+def _artifact_of(recommender: TrainedRecommender) -> Artifact | None:
+    """The artifact behind a recommender; None where it is not the TRM."""
+    found = recommender.artifact if isinstance(recommender, Retriever) else recommender
+    return found if isinstance(found, Artifact) else None
 
 
 def check_disjoint(evaluated: Iterable[Pair], learned: Iterable[Pair], *, by: str) -> None:

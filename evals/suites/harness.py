@@ -24,6 +24,7 @@ from deeprec.evals.requests.leaks import (
     check_holdout,
     check_request_cases,
     evaluated_pairs,
+    held_out_cases,
     learned_pairs,
 )
 from deeprec.evals.requests.request_cases import MADE_TEST, with_other_words
@@ -102,7 +103,7 @@ def run_suite(
         only: Names of entries to run; empty runs all.
         max_concurrency: Agents at once.
         on_progress: Called after each run, or batch of runs.
-        on_note: Called with a sentence about each kind of request that was left out.
+        on_note: Called with a sentence about what was left out of the requests, and about what the guards rely on.
         systems: What names in the suite mean.
 
     Returns:
@@ -117,13 +118,20 @@ def run_suite(
     if suite.requests in (None, MADE_TEST):  # a file's targets are of no split: its pairs alone decide
         check_holdout(recommender, dataset, suite.split)
     requests = suite_requests(suite, dataset, recommender.catalogue)
-    cases = draw_cases(suite, make_cases(dataset, suite.split) if requests is None else requests.cases)
+    answered = make_cases(dataset, suite.split) if requests is None else held_out_cases(recommender, requests.cases)
+    if not answered:
+        raise ConfigError(
+            f"No conversation of the requests of {suite.name} lies in the fold that the recommender's training left "
+            "out, so it may have learned them all. Name other requests, or train it without another fold."
+        )
+    cases = draw_cases(suite, answered)
     if requests is None:
         check_cases(cases, dataset, suite.split)
         check_disjoint(evaluated_pairs(cases), learned_pairs(recommender, dataset), by="the recommender")
     else:
-        check_request_cases(recommender, dataset, cases)
-        for note in requests.notes:
+        outside = len(requests.cases) - len(answered)
+        learned = [f"{outside} cases lie outside the fold that the recommender's training left out."] if outside else []
+        for note in (*check_request_cases(recommender, dataset, cases), *learned, *requests.notes):
             (on_note or (lambda _: None))(note)
     setting = Setting(suite=suite, dataset=dataset, recommender=recommender, cases=cases)
     label = suite_label(suite, dataset, recommender.identity.fingerprint, cases)

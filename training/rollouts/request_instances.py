@@ -9,7 +9,7 @@ from dataclasses import fields
 import numpy as np
 
 from deeprec.evals.requests.cases import SPLITS, Case
-from deeprec.evals.requests.leaks import Pair, check_request_cases, evaluated_pairs
+from deeprec.evals.requests.leaks import Pair, check_request_cases, evaluated_pairs, held_out_cases
 from deeprec.training.rollouts.instances import (
     HELD_OUT_TARGET,
     REMOVED_TARGET,
@@ -24,6 +24,7 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import Query, Recommender, ranks_of
 
 HELD_OUT_CONVERSATION = "conversation held out"
+LEARNED_CONVERSATION = "conversation learned by the recommender"
 
 
 def select_request_instances(
@@ -59,7 +60,8 @@ def select_request_instances(
     if not 0 <= interaction_share <= 1:
         raise ConfigError(f"interaction_share is {interaction_share}. Give a share of the people, from 0 to 1.")
     check_same_data(recommender, dataset)
-    kept, left_out = _without_held_out(cases, dataset, held_out)
+    kept, left_out = _without_held_out(held_out_cases(recommender, cases), dataset, held_out)
+    left_out[LEARNED_CONVERSATION] = len(cases) - len(held_out_cases(recommender, cases))
     removed = recommender.catalogue.removed
     left_out[REMOVED_TARGET] = sum(case.target in removed for case in kept)
     kept = [case for case in kept if case.target not in removed]

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from deeprec.evals import Case, check_request_cases, make_request_cases
+from deeprec.evals.requests.leaks import held_out_cases
 from deeprec.evals.requests.request_cases import made_request_cases, read_request_cases, with_other_words
 from deeprec.trm_tool import Artifact, Catalogue, ConfigError, DataError, Dataset
-from deeprec.trm_tool.data import Request, write_requests
+from deeprec.trm_tool.data import Request, read_fold, write_requests
 
 
 def request(conversation: str = "c1", **values: object) -> Request:
@@ -95,6 +96,24 @@ def test_a_learned_pair_is_refused_and_an_unknown_person_is_not(dataset: Dataset
     user = dataset.users[0]
     learned, held_out = dataset.history(user, 3)[-1], dataset.target(user, 1)
     stranger = Case(user="stranger", history=(), target=learned, conversation="c1", message="hello")
-    check_request_cases(artifact, dataset, [stranger, replace(stranger, user=user, target=held_out)])
+    notes = check_request_cases(artifact, dataset, [stranger, replace(stranger, user=user, target=held_out)])
+    assert "1 people of the requests are not in the data" in notes[0]
     with pytest.raises(ConfigError, match=r"1 pairs of user and target .* learned by the recommender"):
         check_request_cases(artifact, dataset, [stranger, replace(stranger, user=user)])
+
+
+def test_conversations_that_the_recommender_may_have_learned_are_refused(dataset: Dataset, artifact: Artifact) -> None:
+    inside, outside = (
+        next(name for name in map(str, range(99)) if (name in read_fold("1/2")) == is_inside)
+        for is_inside in (True, False)
+    )
+    learned = replace(artifact, metrics={"requests": {}}, config=artifact.config | {"without_fold": "1/2"})
+    case = Case(user="stranger", history=(), target="900", conversation=inside, message="hello")
+    check_request_cases(learned, dataset, [case])
+    both = [case, replace(case, conversation=outside)]
+    with pytest.raises(ConfigError, match=f"may have learned 1 conversations .* such as '{outside}'"):
+        check_request_cases(learned, dataset, both)
+    assert held_out_cases(learned, both) == [case]
+    assert held_out_cases(artifact, both) == both
+    unsure = replace(artifact, metrics={"requests": {}})
+    assert "left no fold of them out" in check_request_cases(unsure, dataset, both)[1]
