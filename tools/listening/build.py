@@ -1,0 +1,119 @@
+"""Build the shipped adapter from the made catalogues: `python -m tools.listening.build OUT`.
+
+OUT gets the adapter, `curve.jsonl` and the state; the same command continues what it holds. `settings.json` and the
+card beside the shipped adapter are written by hand from `tools/listening/figures.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from deeprec.agent import pull_embedded_model
+from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, EMBEDDED_MODEL_NAME
+from deeprec.trm_tool import make_encoder
+from tools.listening.catalogue_file import WrittenCatalogue, read_catalogue_file
+from tools.listening.examples import ExampleMaker
+from tools.listening.packed_training import Group, add_adapter, loss_of, save_adapter
+
+CATALOGUES = Path(__file__).parent / "catalogues"
+VALIDATION = ("animals", "drinks")
+"""Catalogues that are left out of training, for choosing settings; `held_out/` is for the figures alone."""
+_ROWS, _GROUP = 3, 7
+"""Groups of one optimizer step, and messages of a group."""
+_WHOLE_RUNS = 0.06
+"""Share of rows that are a whole run with its list."""
+_WARM_UP, _LEVEL = 8, 0.2
+"""Steps over which the learning rate rises, and the share of the steps after which it falls linearly to almost 0."""
+
+
+def main(
+    out: Path,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of some 21 examples; 7 s each on two cores.")] = 260,
+    rank: Annotated[int, typer.Option(help="Rank of the adapter; servers keep slots for 16.")] = 16,
+    layers: Annotated[int, typer.Option(help="Last blocks of the model that get an adapter.")] = 20,
+    learning_rate: Annotated[float, typer.Option(help="The highest learning rate of AdamW.")] = 1.5e-3,
+    seed: Annotated[int, typer.Option(help="Seeds weights and examples.")] = 0,
+    every: Annotated[int, typer.Option(help="Steps between two states on disk.")] = 25,
+    compiled: Annotated[bool, typer.Option(help="Compile the blocks, which needs a C++ compiler; 15% faster.")] = True,
+) -> None:
+    """Train the adapter on the made catalogues, or continue a training that was stopped."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = pull_embedded_model(EMBEDDED_MODEL)
+    torch.manual_seed(seed)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    added = add_adapter(model, rank=rank, layers=layers)
+    if compiled:
+        for block in model.model.layers:
+            block.compile(dynamic=True)
+    parameters = [part for layer in added.values() for part in (layer.down, layer.up)]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    catalogues = [read_catalogue_file(path) for path in sorted(CATALOGUES.glob("*.json"))]
+    tokenizer, encoder = AutoTokenizer.from_pretrained(base), make_encoder(None)
+
+    def maker(chosen: list[WrittenCatalogue], seed: int) -> ExampleMaker:
+        return ExampleMaker(chosen, tokenizer, encoder, np.random.default_rng(seed))
+
+    training = maker([each for each in catalogues if each.name not in VALIDATION], seed)
+    validation = maker([each for each in catalogues if each.name in VALIDATION], seed + 1)
+    held_out = [validation.group(6) for _ in range(6)]
+    out.mkdir(parents=True, exist_ok=True)
+    state, step, losses, started = out / "state.pt", 0, list[float](), time.monotonic()
+    if state.is_file():
+        kept = torch.load(state, weights_only=True)
+        for part, values in zip(parameters, kept["parameters"], strict=True):
+            part.data.copy_(values)
+        optimizer.load_state_dict(kept["optimizer"])
+        step, training.deck = kept["step"], [(at, each) for at, each in kept["deck"]]
+        training.rng.bit_generator.state = json.loads(kept["draws"])
+    while step < steps:
+        rate = (
+            learning_rate * min(1, (step + 1) / _WARM_UP) * max(0.02, 1 - max(0, step / steps - _LEVEL) / (1 - _LEVEL))
+        )
+        for part_of in optimizer.param_groups:
+            part_of["lr"] = rate
+        groups = [
+            training.whole_run() if training.rng.random() < _WHOLE_RUNS else training.group(_GROUP)
+            for _ in range(_ROWS)
+        ]
+        loss, tokens = loss_of(model, groups)
+        (loss / tokens).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()) / tokens)
+        step += 1
+        if step % every == 0 or step == steps:
+            save_adapter(added, out, base=EMBEDDED_MODEL_NAME)
+            kept = {
+                "parameters": [part.detach() for part in parameters],
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "deck": training.deck,
+                "draws": json.dumps(training.rng.bit_generator.state),
+            }
+            torch.save(kept, f"{state}.new")
+            os.replace(f"{state}.new", state)
+            line = {"step": step, "loss": round(float(np.mean(losses)), 4), "held_out_loss": _validate(model, held_out)}
+            with (out / "curve.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**line, "seconds": round(time.monotonic() - started)}) + "\n")
+            typer.echo(json.dumps(line))
+            losses.clear()
+
+
+@torch.no_grad()
+def _validate(model: Any, groups: list[Group]) -> float:
+    losses, tokens = zip(*(loss_of(model, [group]) for group in groups), strict=True)
+    return round(float(sum(map(float, losses))) / int(sum(tokens)), 4)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,324 @@
+"""Figures of the shipped adapter, one search each: `python -m tools.listening.measure OUT.json`.
+
+For each request the phrases on offer are those of the agent. What is compared are the phrases that are sent to the
+recommender beside the person's words: none, those nearest by the encoder, those of a logistic regression on the
+encoder's vectors that was trained on the adapter's examples, those of the adapter, and those that the message says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from deeprec.agent import Prompts
+from deeprec.agent.graph.offered_phrases import MAX_OFFERED, common_phrases, named_phrases, offered_phrases
+from deeprec.agent.protocols.prompts import BEGIN_PREFERENCE, END_PREFERENCE
+from deeprec.agent.serving.local_adapters import LoraSwitch, read_adapter
+from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER_FOLDER
+from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+from deeprec.trm_tool import (
+    Query,
+    Retriever,
+    describe_catalogue,
+    embedded_ml100k,
+    make_encoder,
+    neutralise,
+    read_atomic_files,
+)
+from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool.data import MadeRequestConfig, RequestMaker, Said
+from tools.listening.build import CATALOGUES, VALIDATION
+from tools.listening.catalogue_file import WrittenCatalogue, read_catalogue_file
+from tools.listening.examples import closeness, number_ranges, phrases_of
+
+HELD_OUT = Path(__file__).parent / "held_out"
+_TITLES, _BATCH, _MOST_TOKENS, _RESAMPLES = 5, 16, 48, 2_000
+
+
+class Case:
+    """One message, what is on offer for it, and what it says."""
+
+    def __init__(
+        self,
+        message: str,
+        offered: Sequence[str],
+        said: Said,
+        *,
+        titles: Sequence[str] = (),
+        numbers: Sequence[str] = (),
+        history: Sequence[str] = (),
+        target: str | None = None,
+    ) -> None:
+        self.message, self.offered, self.said, self.titles = message, list(offered), said, list(titles)
+        self.numbers, self.history, self.target = list(numbers), list(history), target
+
+    def meant(self) -> set[str]:
+        """The segments of the preference that the message means."""
+        bounds = {
+            f"{name} {'>=' if side == 'min' else '<='} {number:g}"
+            for name, bound in (self.said.where or {}).items()
+            if isinstance(bound, Mapping)
+            for side, number in bound.items()
+        }
+        return {*self.said.wanted, *(f"not {phrase}" for phrase in self.said.unwanted), *bounds}
+
+
+def ml100k_cases(retriever: Retriever) -> list[Case]:
+    """The requests of the test people of ml-100k, made in test words."""
+    data = read_atomic_files(embedded_ml100k())
+    made = RequestMaker(data, MadeRequestConfig(words="test", split="test", second_wishes=0.0)).make()
+    return [_case(retriever, r.message, r.said[0], r.history, r.targets[0]) for r in made if r.said]
+
+
+def blind_cases(retriever: Retriever, path: Path) -> list[Case]:
+    """Requests that were written blind, a JSON line each with `user`, `target`, `message` and `said`."""
+    data = read_atomic_files(embedded_ml100k())
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        _case(retriever, row["message"], Said(wanted=row["said"]), data.sequences[row["user"]][:-1], row["target"])
+        for row in rows
+    ]
+
+
+def held_out_cases(path: Path) -> list[Case]:
+    """The written requests of a catalogue that training never read."""
+    catalogue, encoder = read_catalogue_file(path), make_encoder(None)
+    phrases = phrases_of(catalogue)
+    close = closeness([each.message for each in catalogue.requests], phrases, encoder)
+    return [
+        Case(
+            request.message,
+            [phrases[at] for at in np.argsort(-row)[:MAX_OFFERED]],
+            Said(
+                wanted=request.wanted,  # type: ignore[arg-type]
+                unwanted=request.unwanted,  # type: ignore[arg-type]
+                where={name: bound.model_dump(exclude_none=True) for name, bound in request.where.items()} or None,
+            ),
+            numbers=number_ranges(catalogue),
+        )
+        for request, row in zip(catalogue.requests, close, strict=True)
+    ]
+
+
+_known: dict[int, tuple[Any, PhraseSpotter, list[str]]] = {}
+
+
+def _case(retriever: Retriever, message: str, said: Said, history: Sequence[str], target: str) -> Case:
+    catalogue = retriever.catalogue
+    if id(catalogue) not in _known:
+        common = common_phrases(catalogue)
+        ranges = [f"{number.name} {number.range}" for number in describe_catalogue(catalogue).numbers()]
+        _known[id(catalogue)] = common, PhraseSpotter(common), ranges
+    common, spotter, ranges = _known[id(catalogue)]
+    of_message = [*named_phrases(message, spotter), *retriever.closest_phrases(message, MAX_OFFERED)]
+    return Case(
+        message,
+        offered_phrases(of_message, history, catalogue, common),
+        said,
+        titles=[neutralise(catalogue.item(item_id).title, 80) for item_id in history[-_TITLES:]],
+        numbers=ranges,
+        history=history,
+        target=target,
+    )
+
+
+class Pairs:
+    """Judges pairs of a message and a phrase by the encoder's vectors."""
+
+    def __init__(self, catalogues: Sequence[WrittenCatalogue]) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self._encoder = make_encoder(None)
+        training = [each for each in catalogues if each.name not in VALIDATION]
+        features, labels = zip(*(self._pairs_of(each) for each in training), strict=True)
+        self._model = LogisticRegression(max_iter=300, C=0.1).fit(np.concatenate(features), np.concatenate(labels))
+        held = [self._pairs_of(each) for each in catalogues if each.name in VALIDATION]
+        x, y = np.concatenate([x for x, _ in held]), np.concatenate([y for _, y in held])
+        self.nearest_from = _best_threshold(x[:, 0], y)
+        self.regression_from = _best_threshold(self._model.predict_proba(x)[:, 1], y)
+
+    def nearest(self, case: Case) -> list[str]:
+        """The phrases on offer that are nearer to the message than a threshold, tuned on the validation catalogues."""
+        close = closeness([case.message], case.offered, self._encoder)[0]
+        return [phrase for phrase, value in zip(case.offered, close, strict=True) if value > self.nearest_from]
+
+    def regression(self, case: Case) -> list[str]:
+        """The phrases on offer that the logistic regression takes for wanted."""
+        likely = self._model.predict_proba(self._features([case.message], case.offered))[:, 1]
+        return [phrase for phrase, value in zip(case.offered, likely, strict=True) if value > self.regression_from]
+
+    def _pairs_of(self, catalogue: WrittenCatalogue) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        phrases = phrases_of(catalogue)
+        wanted = [[phrase in request.wanted for phrase in phrases] for request in catalogue.requests]
+        return self._features([request.message for request in catalogue.requests], phrases), np.array(wanted).ravel()
+
+    def _features(self, messages: Sequence[str], phrases: Sequence[str]) -> NDArray[np.float64]:
+        """(messages * phrases, 2 + width): closeness, its rank, and the product of both vectors."""
+        close = closeness(messages, phrases, self._encoder)
+        vectors = np.asarray(self._encoder.encode([*messages, *phrases]), np.float64)
+        products = vectors[: len(messages), None] * vectors[None, len(messages) :]
+        ranks = (-close).argsort(axis=1).argsort(axis=1) / len(phrases)
+        return np.concatenate([close[..., None], ranks[..., None], 10 * products], axis=2).reshape(close.size, -1)
+
+
+def _best_threshold(values: NDArray[np.float64], wanted: NDArray[np.bool_]) -> float:
+    """The value from which on pairs are taken for wanted so that F1 is highest."""
+    order = np.argsort(-values)
+    right = np.cumsum(wanted[order])
+    f1 = 2 * right / (np.arange(1, len(order) + 1) + wanted.sum())
+    return float(values[order][f1.argmax()]) - 1e-12
+
+
+def written_by_model(cases: Sequence[Case], adapter: Path | None) -> list[str]:
+    """What the embedded model writes for each case, with an adapter or without, taking the likeliest token."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
+    model: Any = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.bfloat16).eval()
+    if adapter is not None:
+        switch = LoraSwitch(model)
+        switch.put_on(read_adapter(adapter, model))
+    prompts = Prompts.words()
+    opening = tokenizer.encode(BEGIN_PREFERENCE, add_special_tokens=False)
+
+    def ids_of(case: Case) -> list[int]:
+        person = prompts.person(
+            case.titles, case.message, k=10, titles=case.titles, phrases=case.offered, numbers=case.numbers
+        )
+        messages = [
+            {"role": "system", "content": prompts.tagged_system(10, 1)},
+            {"role": "user", "content": person},
+        ]
+        chat = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        return [*chat["input_ids"], *opening]
+
+    asked = [ids_of(case) for case in cases]
+    texts = [""] * len(cases)
+    order = iter(sorted(range(len(cases)), key=lambda at: len(asked[at])))
+    while batch := list(islice(order, _BATCH)):
+        longest = max(len(asked[at]) for at in batch)
+        token_ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        attention = torch.zeros_like(token_ids)
+        for row, at in enumerate(batch):
+            token_ids[row, -len(asked[at]) :] = torch.tensor(asked[at])
+            attention[row, -len(asked[at]) :] = 1
+        with torch.no_grad():
+            out = model.generate(
+                input_ids=token_ids,
+                attention_mask=attention,
+                max_new_tokens=_MOST_TOKENS,
+                do_sample=False,
+                pad_token_id=0,
+                stop_strings=["<|"],
+                tokenizer=tokenizer,
+            )
+        for row, at in enumerate(batch):
+            texts[at] = tokenizer.decode(out[row, longest:]).split(END_PREFERENCE[:2])[0].strip()
+    return texts
+
+
+def heard(cases: Sequence[Case], texts: Sequence[str]) -> dict[str, float]:
+    """Precision and recall of the segments of preferences against what the messages mean, by kind of segment."""
+    kinds: Mapping[str, Callable[[str], bool]] = {
+        "wanted": lambda s: not s.startswith("not ") and "=" not in s,
+        "unwanted": lambda s: s.startswith("not "),
+        "bounds": lambda s: "=" in s,
+    }
+    figures: dict[str, float] = {"requests": len(cases)}
+    for kind, fits in kinds.items():
+        pairs = [
+            ({s for s in map(str.strip, text.split(";")) if s and fits(s)}, {s for s in case.meant() if fits(s)})
+            for case, text in zip(cases, texts, strict=True)
+        ]
+        both = sum(len(written & meant) for written, meant in pairs)
+        for name, total in (
+            ("precision", sum(len(written) for written, _ in pairs)),
+            ("recall", sum(len(meant) for _, meant in pairs)),
+        ):
+            figures[f"{kind}_{name}"] = round(both / total, 4) if total else float("nan")
+    return figures
+
+
+def ranks(retriever: Retriever, cases: Sequence[Case], preferences: Sequence[str | None]) -> NDArray[np.int64]:
+    """The rank of each target in one search with history, words and a preference; what was seen is masked."""
+    queries = [
+        Query(history=case.history, words=case.message, preference=preference or None)
+        for case, preference in zip(cases, preferences, strict=True)
+    ]
+    return retriever.ranks_of([str(case.target) for case in cases], queries)
+
+
+def soft(text: str, offered: Sequence[str]) -> str:
+    """The phrases on offer that a preference wants."""
+    return "; ".join(segment for segment in map(str.strip, text.split(";")) if segment in offered)
+
+
+def table(rows: Mapping[str, NDArray[np.int64]], baseline: str) -> Iterator[dict[str, Any]]:
+    """Recall@10 and NDCG@10 of each row, and its difference from a baseline with a paired 95% interval by person."""
+    rng = np.random.default_rng(0)
+    gain = {name: np.where(found <= 10, 1 / np.log2(found + 1), 0.0) for name, found in rows.items()}
+    hit = {name: (found <= 10).astype(float) for name, found in rows.items()}
+    count = len(gain[baseline])
+    draws = rng.integers(0, count, (_RESAMPLES, count))
+    for name in rows:
+        line: dict[str, Any] = {"row": name, "recall": round(hit[name].mean(), 4), "ndcg": round(gain[name].mean(), 4)}
+        for metric, values in (("recall", hit), ("ndcg", gain)):
+            difference = values[name] - values[baseline]
+            low, high = np.quantile(difference[draws].mean(axis=1), [0.025, 0.975])
+            line[f"{metric}_difference"] = [round(float(x), 4) for x in (difference.mean(), low, high)]
+        yield line
+
+
+def main(
+    out: Path,
+    artifact: Path = Path(".deeprec/trm/ml-100k"),
+    adapter: Path = SHIPPED_ADAPTER_FOLDER,
+    blind: Annotated[Path | None, typer.Option(help="A file of requests written blind.")] = None,
+    people: Annotated[int | None, typer.Option(help="So many test people alone.")] = None,
+    untrained: Annotated[bool, typer.Option(help="Also the model without the adapter.")] = False,
+) -> None:
+    """Measure, and write the figures as they come."""
+    retriever = Retriever.load(artifact)
+    figures: dict[str, Any] = {}
+
+    def keep(name: str, value: Any) -> None:
+        figures[name] = value
+        out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        typer.echo(f"{name}: {json.dumps(value)}")
+
+    pairs = Pairs([read_catalogue_file(path) for path in sorted(CATALOGUES.glob("*.json"))])
+    for path in [] if people else sorted(HELD_OUT.glob("*.json")):
+        cases = held_out_cases(path)
+        keep(f"{path.stem}: nearest", heard(cases, ["; ".join(pairs.nearest(case)) for case in cases]))
+        keep(f"{path.stem}: regression", heard(cases, ["; ".join(pairs.regression(case)) for case in cases]))
+        keep(f"{path.stem}: adapter", heard(cases, written_by_model(cases, adapter)))
+    sets = {"ml-100k in test words": ml100k_cases(retriever)[:people]}
+    if blind is not None:
+        sets["written blind"] = blind_cases(retriever, blind)[:people]
+    for name, cases in sets.items():
+        said = [[phrase for phrase in case.said.wanted if phrase in case.offered] for case in cases]
+        keep(f"{name}: said phrases on offer", sum(map(len, said)) / sum(len(case.said.wanted) for case in cases))
+        sent: dict[str, list[str | None]] = {
+            "words": [None for _ in cases],
+            "words + nearest phrases": ["; ".join(pairs.nearest(case)) for case in cases],
+            "words + logistic regression": ["; ".join(pairs.regression(case)) for case in cases],
+            "words + said phrases (oracle)": ["; ".join(case.said.wanted) for case in cases],
+        }
+        asked = [("adapter", adapter)] if adapter.is_dir() else []
+        for label, folder in (*asked, *([("untrained model", None)] if untrained else [])):
+            texts = written_by_model(cases, folder)
+            keep(f"{name}: {label}", heard(cases, texts))
+            sent[f"words + {label}"] = [soft(text, case.offered) for text, case in zip(texts, cases, strict=True)]
+        keep(name, list(table({row: ranks(retriever, cases, each) for row, each in sent.items()}, "words")))
+
+
+if __name__ == "__main__":
+    typer.run(main)
