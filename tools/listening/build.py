@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ import typer
 from deeprec.agent import pull_embedded_model
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, EMBEDDED_MODEL_NAME
 from deeprec.trm_tool import make_encoder
-from tools.listening.catalogue_file import WrittenCatalogue, read_catalogue_file
+from tools.listening.catalogue_file import read_catalogue_file
 from tools.listening.examples import ExampleMaker
 from tools.listening.packed_training import Group, add_adapter, loss_of, save_adapter
 
@@ -31,15 +32,34 @@ _ROWS, _GROUP = 3, 7
 _WHOLE_RUNS = 0.06
 """Share of rows that are a whole run with its list."""
 _WARM_UP, _LEVEL = 8, 0.2
-"""Steps over which the learning rate rises, and the share of the steps after which it falls linearly to almost 0."""
+"""Steps over which the learning rate rises, and the share of a stage after which it falls linearly to almost 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the training with an optimizer of its own."""
+
+    steps: int
+    """Optimizer steps of some 21 examples; 7 s each on two cores."""
+    planned: int
+    """Steps after which the learning rate would be 0."""
+    learning_rate: float
+    """The highest learning rate of AdamW."""
+    renames: bool
+    """As for `ExampleMaker`."""
+
+
+STAGES = (
+    Stage(steps=150, planned=260, learning_rate=1.5e-3, renames=False),
+    Stage(steps=105, planned=105, learning_rate=1.2e-3, renames=True),
+)
+"""The first stage learns the form and the catalogues; it was cut when its loss on others no longer fell."""
 
 
 def main(
     out: Path,
-    steps: Annotated[int, typer.Option(help="Optimizer steps of some 21 examples; 7 s each on two cores.")] = 260,
     rank: Annotated[int, typer.Option(help="Rank of the adapter; servers keep slots for 16.")] = 16,
     layers: Annotated[int, typer.Option(help="Last blocks of the model that get an adapter.")] = 20,
-    learning_rate: Annotated[float, typer.Option(help="The highest learning rate of AdamW.")] = 1.5e-3,
     seed: Annotated[int, typer.Option(help="Seeds weights and examples.")] = 0,
     every: Annotated[int, typer.Option(help="Steps between two states on disk.")] = 25,
     compiled: Annotated[bool, typer.Option(help="Compile the blocks, which needs a C++ compiler; 15% faster.")] = True,
@@ -55,58 +75,71 @@ def main(
         for block in model.model.layers:
             block.compile(dynamic=True)
     parameters = [part for layer in added.values() for part in (layer.down, layer.up)]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
     catalogues = [read_catalogue_file(path) for path in sorted(CATALOGUES.glob("*.json"))]
     tokenizer, encoder = AutoTokenizer.from_pretrained(base), make_encoder(None)
 
-    def maker(chosen: list[WrittenCatalogue], seed: int) -> ExampleMaker:
+    def maker(names: bool, seed: int) -> ExampleMaker:
+        chosen = [each for each in catalogues if (each.name in VALIDATION) is not names]
         return ExampleMaker(chosen, tokenizer, encoder, np.random.default_rng(seed))
 
-    training = maker([each for each in catalogues if each.name not in VALIDATION], seed)
-    validation = maker([each for each in catalogues if each.name in VALIDATION], seed + 1)
+    validation = maker(False, seed + 11)
     held_out = [validation.group(6) for _ in range(6)]
     out.mkdir(parents=True, exist_ok=True)
-    state, step, losses, started = out / "state.pt", 0, list[float](), time.monotonic()
-    if state.is_file():
-        kept = torch.load(state, weights_only=True)
-        for part, values in zip(parameters, kept["parameters"], strict=True):
-            part.data.copy_(values)
-        optimizer.load_state_dict(kept["optimizer"])
-        step, training.deck = kept["step"], [(at, each) for at, each in kept["deck"]]
-        training.rng.bit_generator.state = json.loads(kept["draws"])
-    while step < steps:
-        rate = (
-            learning_rate * min(1, (step + 1) / _WARM_UP) * max(0.02, 1 - max(0, step / steps - _LEVEL) / (1 - _LEVEL))
-        )
-        for part_of in optimizer.param_groups:
-            part_of["lr"] = rate
-        groups = [
-            training.whole_run() if training.rng.random() < _WHOLE_RUNS else training.group(_GROUP)
-            for _ in range(_ROWS)
-        ]
-        loss, tokens = loss_of(model, groups)
-        (loss / tokens).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()) / tokens)
-        step += 1
-        if step % every == 0 or step == steps:
+    state = out / "state.pt"
+    kept: dict[str, Any] = torch.load(state, weights_only=True) if state.is_file() else {"stage": 0, "step": 0}
+    for part, values in zip(parameters, kept.get("parameters", parameters), strict=True):
+        part.data.copy_(values)
+    for number in range(kept["stage"], len(STAGES)):
+        stage, training = STAGES[number], maker(True, seed + number)
+        training.renames = stage.renames
+        optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+        step, losses, started = 0, list[float](), time.monotonic()
+        if kept["stage"] == number and kept["step"]:
+            optimizer.load_state_dict(kept["optimizer"])
+            step, training.deck = kept["step"], [(at, each) for at, each in kept["deck"]]
+            training.rng.bit_generator.state = json.loads(kept["draws"])
+        while step < stage.steps:
+            rate = stage.learning_rate * _share_of_rate(step, stage.planned)
+            for group_of in optimizer.param_groups:
+                group_of["lr"] = rate
+            losses.append(_learn(model, [_row(training) for _ in range(_ROWS)], parameters, optimizer))
+            step += 1
+            if step % every and step < stage.steps:
+                continue
             save_adapter(added, out, base=EMBEDDED_MODEL_NAME)
-            kept = {
+            content = {
                 "parameters": [part.detach() for part in parameters],
                 "optimizer": optimizer.state_dict(),
+                "stage": number,
                 "step": step,
                 "deck": training.deck,
                 "draws": json.dumps(training.rng.bit_generator.state),
             }
-            torch.save(kept, f"{state}.new")
+            torch.save(content, f"{state}.new")
             os.replace(f"{state}.new", state)
-            line = {"step": step, "loss": round(float(np.mean(losses)), 4), "held_out_loss": _validate(model, held_out)}
+            line = {"stage": number, "step": step, "loss": round(float(np.mean(losses)), 4)}
+            line |= {"held_out_loss": _validate(model, held_out), "seconds": round(time.monotonic() - started)}
             with (out / "curve.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "seconds": round(time.monotonic() - started)}) + "\n")
+                file.write(json.dumps(line) + "\n")
             typer.echo(json.dumps(line))
             losses.clear()
+
+
+def _share_of_rate(step: int, planned: int) -> float:
+    return float(min(1, (step + 1) / _WARM_UP) * max(0.02, 1 - max(0, step / planned - _LEVEL) / (1 - _LEVEL)))
+
+
+def _row(training: ExampleMaker) -> Group:
+    return training.whole_run() if training.rng.random() < _WHOLE_RUNS else training.group(_GROUP)
+
+
+def _learn(model: Any, groups: list[Group], parameters: list[torch.nn.Parameter], optimizer: Any) -> float:
+    loss, tokens = loss_of(model, groups)
+    (loss / tokens).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.detach()) / tokens
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ K = 10
 """Items that the prompt asks for, and that a list names."""
 _NAMED = 0.5
 """What a phrase that stands in a message gains over those that only resemble it, as a cosine."""
+_LONGEST = 40
+"""Characters of other words that stand for a phrase on offer, at most."""
 _MESSAGE = "\N{REPLACEMENT CHARACTER}"
 """Stands for the message where a prompt is split."""
 
@@ -78,10 +80,15 @@ def closeness(messages: Sequence[str], phrases: Sequence[str], encoder: Encoder)
     return close
 
 
-def preference(request: WrittenRequest, offered: Sequence[str]) -> str:
-    """What a request means, of the phrases on offer and in their order: wanted, unwanted, bounds."""
-    segments = [phrase for phrase in offered if phrase in request.wanted]
-    segments += [f"not {phrase}" for phrase in offered if phrase in request.unwanted]
+def preference(request: WrittenRequest, offered: Mapping[str, str]) -> str:
+    """What a request means: wanted and unwanted phrases in the order on offer, then bounds.
+
+    Args:
+        request: The message with what it says.
+        offered: Phrase on offer -> as what the prompt shows it.
+    """
+    segments = [shown for phrase, shown in offered.items() if phrase in request.wanted]
+    segments += [f"not {shown}" for phrase, shown in offered.items() if phrase in request.unwanted]
     for name, bound in request.where.items():
         segments += [f"{name} >= {bound.min:g}"] if bound.min is not None else []
         segments += [f"{name} <= {bound.max:g}"] if bound.max is not None else []
@@ -132,6 +139,9 @@ class ExampleMaker:
         encoder: Ranks the phrases on offer, as a recommender does for the agent.
         rng: Draws everything.
         templates: Share of messages in the sentences of `TRAINING_WORDS`; the others are the written ones.
+        renames: Whether lists of phrases differ from the catalogue's: four in ten phrases bear other words for them, a
+            quarter of what is said is left out, and phrases of other catalogues stand among them. Without it a policy
+            learns the vocabulary of each catalogue by heart, and writes what is not on offer elsewhere.
     """
 
     def __init__(
@@ -142,9 +152,17 @@ class ExampleMaker:
         rng: Generator,
         *,
         templates: float = 0.3,
+        renames: bool = False,
     ) -> None:
+        self.renames = renames
         self._tokenizer, self._prompts, self.rng = tokenizer, Prompts.words(), rng
         self.pools = [self._pool(catalogue, encoder, templates) for catalogue in catalogues]
+        self._wordings = {
+            value: words
+            for each in catalogues
+            for attribute in each.attributes
+            for value, words in attribute.values.items()
+        }
         self.deck: list[tuple[int, int]] = []
         """What is left of this pass: pool and message."""
         messages = [
@@ -170,7 +188,8 @@ class ExampleMaker:
         rows = np.argsort(-near)[:size]
         requests = [pool.requests[row] for row in rows]
         mean = pool.closeness[rows].mean(axis=0) + 0.03 * rng.standard_normal(len(pool.phrases))
-        offered = _offered([pool.phrases[column] for column in np.argsort(-mean)], requests, int(rng.integers(12, 25)))
+        ranked = [pool.phrases[column] for column in np.argsort(-mean)]
+        offered = self._renamed(ranked, pool, requests) if self.renames else _offered(ranked, requests, rng)
         titles = [_title(pool.catalogue, rng) for _ in range(int(rng.integers(0, 6)))]
         bounded = any(request.where for request in requests) or rng.random() < 0.8
         shared = self._prompts.person(
@@ -178,18 +197,19 @@ class ExampleMaker:
             _MESSAGE,
             k=K,
             titles=titles,
-            phrases=offered,
+            phrases=list(offered.values()),
             numbers=number_ranges(pool.catalogue) if bounded else [],
         ).split(f": {_MESSAGE}")[0]
-        examples = [
-            Example(
-                [*self._ids(f": {_as_typed(each.message, rng)}"), *self._tail], self._closed(preference(each, offered))
-            )
-            for each in requests
-        ]
+        examples = []
+        for request in requests:
+            if meant := preference(request, offered):
+                rest = [*self._ids(f": {_as_typed(request.message, rng)}"), *self._tail]
+                examples.append(Example(rest, self._closed(meant)))
         if rng.random() < 0.12:  # without words: what is on offer first, which is what the history has most of
             nothing = self._ids(self._prompts.no_message.removeprefix("The person says"))
-            examples.append(Example([*nothing, *self._tail], self._closed("; ".join(offered[:2]))))
+            examples.append(Example([*nothing, *self._tail], self._closed("; ".join([*offered.values()][:2]))))
+        if not examples:
+            return self.group(size)
         return self._ids(self._head + shared), examples
 
     def whole_run(self) -> tuple[list[int], list[Example]]:
@@ -205,6 +225,26 @@ class ExampleMaker:
         found = self._ids("\n".join(["", BEGIN_ITEMS, *lines, END_ITEMS, ""]))
         listed = self._ids("\n".join([*map(str, range(1, K + 1)), END_LIST]))
         return shared, [Example([*first.rest, *first.written, *found, *self._ids(f"{BEGIN_LIST}\n")], listed)]
+
+    def _renamed(self, ranked: Sequence[str], pool: Pool, requests: Sequence[WrittenRequest]) -> dict[str, str]:
+        """Phrases on offer -> as what they are shown; see `renames`."""
+        rng = self.rng
+        said = {phrase for request in requests for phrase in (*request.wanted, *request.unwanted)}
+        kept = {phrase for phrase in sorted(said) if rng.random() < 0.75}
+        left = [phrase for phrase in ranked if phrase in kept or phrase not in said]
+        count = int(rng.integers(8, 21))
+        offered = [*left[:count], *(phrase for phrase in left[count:] if phrase in kept)]
+        for _ in range(int(rng.integers(0, 5))):
+            others = self.pools[int(rng.integers(len(self.pools)))].phrases
+            other = others[int(rng.integers(len(others)))]
+            if other not in pool.phrases and other not in offered:
+                offered.insert(int(rng.integers(len(offered) + 1)), other)
+        shown = dict.fromkeys(offered, "")
+        for phrase in offered:
+            words = [each for each in self._wordings.get(phrase, ()) if len(each) <= _LONGEST and ";" not in each]
+            drawn = str(rng.choice(words)).lower() if words and rng.random() < 0.4 else phrase
+            shown[phrase] = phrase if drawn in shown.values() else drawn
+        return shown
 
     def _pool(self, catalogue: WrittenCatalogue, encoder: Encoder, templates: float) -> Pool:
         drawn = int(len(catalogue.requests) * templates / (1 - templates))
@@ -224,9 +264,11 @@ def number_ranges(catalogue: WrittenCatalogue) -> list[str]:
     return [f"{number.name} {number.min:g} to {number.max:g}" for number in catalogue.numbers]
 
 
-def _offered(ranked: Sequence[str], requests: Sequence[WrittenRequest], count: int) -> list[str]:
+def _offered(ranked: Sequence[str], requests: Sequence[WrittenRequest], rng: Generator) -> dict[str, str]:
+    count = int(rng.integers(12, 25))
     said = {phrase for request in requests for phrase in (*request.wanted, *request.unwanted)}
-    return [*ranked[:count], *(phrase for phrase in ranked[count:] if phrase in said)]
+    offered = [*ranked[:count], *(phrase for phrase in ranked[count:] if phrase in said)]
+    return dict(zip(offered, offered, strict=True))
 
 
 def _as_typed(message: str, rng: Generator) -> str:

@@ -1,4 +1,4 @@
-"""Figures of the shipped adapter, one search each: `python -m tools.listening.measure OUT.json`.
+"""Figures of the shipped adapter, one search each: `python -m tools.listening.measure OUT.json ADAPTER`.
 
 For each request the phrases on offer are those of the agent. What is compared are the phrases that are sent to the
 recommender beside the person's words: none, those nearest by the encoder, those of a logistic regression on the
@@ -21,7 +21,6 @@ from deeprec.agent import Prompts
 from deeprec.agent.graph.offered_phrases import MAX_OFFERED, common_phrases, named_phrases, offered_phrases
 from deeprec.agent.protocols.prompts import BEGIN_PREFERENCE, END_PREFERENCE
 from deeprec.agent.serving.local_adapters import LoraSwitch, read_adapter
-from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER_FOLDER
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
 from deeprec.trm_tool import (
     Query,
@@ -279,8 +278,8 @@ def table(rows: Mapping[str, NDArray[np.int64]], baseline: str) -> Iterator[dict
 
 def main(
     out: Path,
+    adapter: Annotated[Path, typer.Argument(help="The adapter, such as OUT of the build.")],
     artifact: Path = Path(".deeprec/trm/ml-100k"),
-    adapter: Path = SHIPPED_ADAPTER_FOLDER,
     blind: Annotated[Path | None, typer.Option(help="A file of requests written blind.")] = None,
     people: Annotated[int | None, typer.Option(help="So many test people alone.")] = None,
     untrained: Annotated[bool, typer.Option(help="Also the model without the adapter.")] = False,

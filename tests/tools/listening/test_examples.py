@@ -38,8 +38,12 @@ def maker(catalogue: WrittenCatalogue) -> ExampleMaker:
     return ExampleMaker([catalogue], Bytes(), HashingEncoder(16), np.random.default_rng(0))
 
 
-def test_a_prompt_of_an_example_is_the_agents_and_holds_what_is_said(catalogue: WrittenCatalogue) -> None:
+@pytest.mark.parametrize("renames", [False, True])
+def test_a_prompt_of_an_example_is_the_agents_and_holds_what_is_said(
+    renames: bool, catalogue: WrittenCatalogue
+) -> None:
     making = maker(catalogue)
+    making.renames = renames
     for _ in range(12):
         shared, examples = making.group(3)
         for example in examples:
@@ -63,8 +67,9 @@ def test_a_whole_run_ends_with_the_list_in_the_order_of_what_was_found(catalogue
 
 def test_a_preference_keeps_the_order_on_offer_then_refusals_then_bounds(catalogue: WrittenCatalogue) -> None:
     [first, second, third] = catalogue.requests
-    offered = ["very thick", "1990s", "leek", "hot", "lentil", "cold"]
+    offered = {each: each for each in ("very thick", "1990s", "leek", "hot", "lentil", "cold")}
     assert preference(first, offered) == "hot; not leek; price <= 4"
+    assert preference(first, {**offered, "hot": "that burns"}) == "that burns; not leek; price <= 4"
     assert preference(second, offered) == "very thick; 1990s"
     assert preference(third, offered) == "lentil; cold; not 1990s"
 
