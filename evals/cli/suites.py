@@ -130,7 +130,12 @@ def report(
         Path, typer.Option("-o", "--out", help="The HTML file; the figures go to the same name with .json.")
     ],
     store: StoreOption = DEFAULT_STORE,
-    baseline: Annotated[str, typer.Option(help="The system that every other one is compared with.")] = "trm",
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="The system that every other one is compared with.", show_default="the suite's own, else trm"
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also write the main figure to this PNG file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -141,7 +146,7 @@ def report(
     from deeprec.evals.suites.results import load_results
 
     with TraceStore(store, create=False) as traces:
-        made = make_report(load_results(traces, _name_of(suite)), baseline=baseline)
+        made = make_report(load_results(traces, _name_of(suite)), baseline=baseline or _baseline_of(suite))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(render_html(made), encoding="utf-8")
@@ -160,6 +165,14 @@ def _name_of(suite: str) -> str:
     from deeprec.evals.suites.suite import load_suite
 
     return load_suite(suite).name if Path(suite).is_file() else suite
+
+
+def _baseline_of(suite: str) -> str:
+    """Look up the baseline of a suite, given its file, its name or a label; `trm` for a name that is not packaged."""
+    from deeprec.evals.suites.suite import load_suite, packaged_suites
+
+    name = suite if Path(suite).is_file() else suite.partition("@")[0]
+    return load_suite(name).baseline if Path(name).is_file() or name in packaged_suites() else "trm"
 
 
 def _show(made: SuiteReport, *, as_json: bool) -> None:

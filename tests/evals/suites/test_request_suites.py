@@ -24,6 +24,7 @@ from deeprec.evals import (
 )
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder
 from deeprec.trm_tool.data import Request, Said, write_requests
+from tests.tiny_server import TinyServer
 
 ROWS: tuple[Any, ...] = (
     "trm",
@@ -136,6 +137,25 @@ def test_intervals_and_tests_take_conversations_as_a_whole(
     assert width[0] > width[1]
 
 
+def test_the_share_of_the_way_to_the_oracle_is_the_ratio_of_both_differences(
+    store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    found = run(make_suite("words-history", "bm25", ROWS[-1]), store, dataset, artifact)
+    start, other, oracle = found.systems
+    size = len(start.users)
+    low, own, high = np.zeros(size), np.tile([0.2, 0.4], size)[:size], np.tile([0.6, 1.0], size)[:size]
+    changed = [
+        replace(system, measures={**system.measures, "ndcg@5 filled": values})
+        for system, values in ((start, low), (other, own), (oracle, high))
+    ]
+    share = make_report(replace(found, systems=tuple(changed)), baseline="words-history").oracle_shares["bm25"]
+    assert share.mean == pytest.approx(own.sum() / high.sum())
+    assert share.low < share.mean < share.high
+    worse = replace(oracle, measures={**oracle.measures, "ndcg@5 filled": low - 1})
+    report = make_report(replace(found, systems=(changed[0], changed[1], worse)), baseline="words-history")
+    assert math.isnan(report.oracle_shares["bm25"].mean)
+
+
 def test_one_conversation_has_means_and_no_interval(
     store: TraceStore, dataset: Dataset, artifact: Artifact, tmp_path: Path
 ) -> None:
@@ -211,3 +231,33 @@ def save(folder: Path, asked: list[Request]) -> str:
     path = folder / "asked.jsonl"
     write_requests(path, asked)
     return str(path)
+
+
+@pytest.mark.slow
+def test_agents_hear_their_request_or_the_words_that_their_entry_names(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer, tmp_path: Path
+) -> None:
+    said = (Said(wanted=("horror",)),)
+    asked = [
+        Request(
+            conversation=name, message=f"{name}: some horror", targets=("900",), said=said, where={"price": {"max": 9}}
+        )
+        for name in ("a", "b")
+    ]
+    rows = ("words-history", "deeprec-guided", "fused", {"system": "deeprec-guided", "name": "quiet", "words": "none"})
+    agent = {"retrieve_k": 4, "max_retrievals": 2, "max_turn_tokens": 200}
+    suite = make_suite(*rows, requests=save(tmp_path, asked), agent=agent)
+    settings: dict[str, Any] = {"dataset": dataset, "artifact": artifact, "encoder": HashingEncoder()}
+    label = run_suite(suite, store, base_url=server.base_url, **settings)
+    results = load_results(store, label)
+    heard = {trace.run.message for trace in store.traces(RunFilter(system="deeprec-guided"))}
+    assert heard == {"a: some horror", "b: some horror"}
+    assert {trace.run.message for trace in store.traces(RunFilter(system="quiet"))} == {None}
+    assert "words_precision" in results.system("deeprec-guided").measures
+    assert "words_precision" in results.system("fused").measures
+    assert "words_precision" not in results.system("quiet").measures
+    for trace in store.traces(RunFilter(suite=label)):
+        prices = {dataset.catalogue.item(place.item_id).attributes["price"] for place in trace.recommended}
+        assert max(map(float, prices)) <= 9  # type: ignore[arg-type]
+        assert trace.case is not None
+        assert trace.case.said == {"wanted": ["horror"], "unwanted": [], "where": []}
