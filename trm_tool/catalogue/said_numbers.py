@@ -257,7 +257,7 @@ def _bounded(number: _Number, words: Sequence[str]) -> SaidNumber:
             while begin and words[begin - 1] in _BEFORE_NOT:
                 begin -= 1
             is_refused = begin > 0 and words[begin - 1] in _NOT
-            if way is None:
+            if way is None and not (number.is_decade and word in ("from", "most")):  # from the nineties is in them
                 way = _flipped(found) if is_refused else found
             used.update(range(begin - 1 if is_refused else at, number.start))
             used.update([at - 1] if at and words[at - 1] == "at" else [])

@@ -1,0 +1,78 @@
+"""Which constraints a person's words support."""
+
+import pytest
+
+from deeprec.agent.graph.supported_constraints import PersonWords
+from deeprec.trm_tool import Catalogue, Item
+from deeprec.trm_tool.catalogue.stated_preference import PreferenceReader
+
+ROWS = [("Comedy", 1985, 10.5), ("Horror", 1992, 20.0), ("Drama", 1999, 19.99), ("Film-Noir", 1948, 30.0)]
+READER = PreferenceReader(
+    Catalogue(
+        [
+            Item(id=genre, title=genre, attributes={"genre": (genre,), "year": float(year), "price": price})
+            for genre, year, price in ROWS
+        ],
+        {"genre": "tags", "year": "number", "price": "number"},
+    )
+)
+
+
+def supported(message: str, preference: str, **options: object) -> list[str]:
+    words = PersonWords([message], **options)  # type: ignore[arg-type]
+    return [each.text for each in READER.read(preference).constraints if words.support(each) is not None]
+
+
+@pytest.mark.parametrize(
+    ("message", "preference", "hard"),
+    [
+        ("a comedy under 20 bucks", "price <= 20", ["price <= 20"]),
+        ("a comedy under twenty", "price < 20", ["price <= 19.99"]),
+        ("at least 20", "price <= 20; price >= 20", ["price >= 20"]),
+        ("two thousand or newer", "year >= 2000", ["year >= 2000"]),
+        ("something from the nineties", "year >= 1990; year <= 1999; only 1990s", ["year >= 1990", "year <= 1999", "only 1990s"]),
+        ("before the nineties", "year <= 1989; year >= 1990", ["year <= 1989"]),
+        ("It must be from 1990 at the latest.", "year <= 1990; year >= 1990", ["year <= 1990"]),
+        ("no films from the 90s", "not 1990s; only 1990s; year >= 1990; not 1980s", ["not 1990s"]),
+        ("No horror, drama or film noir please", "not horror; not drama; not film-noir; not comedy", ["not horror", "not drama", "not film-noir"]),
+        ("no horror, comedy please", "not horror; not comedy", ["not horror"]),
+        ("not a horror but a comedy", "not horror; not comedy", ["not horror"]),
+        ("I can't stand dramas. Comedies are fine", "not drama; not comedy", ["not drama"]),
+        ("nothing but comedies", "only comedy; not comedy", ["only comedy"]),
+        ("comedies only, no matter how old", "only comedy; only drama", ["only comedy"]),
+        ("not only comedies", "not comedy; only comedy", []),
+        ("I don't mind horror", "not horror", []),
+        ("a happy tragedy, no drama", "not drama; only drama", ["not drama"]),
+        ("", "not horror; only comedy; price <= 20", []),
+        ("😀😀", "not horror; only comedy; price <= 20", []),
+    ],
+)  # fmt: skip
+def test_what_the_words_support_is_hard(message: str, preference: str, hard: list[str]) -> None:
+    assert supported(message, preference) == hard
+
+
+def test_other_words_for_a_phrase_support_its_refusal_where_the_recommender_knows_them() -> None:
+    asked: list[str] = []
+
+    def closest(text: str, n: int) -> list[str]:
+        asked.append(text.strip())
+        return ["horror", "drama", "comedy"][:n] if "scary" in text else []
+
+    assert supported("A comedy, but nothing scary", "not horror; not film-noir", closest=closest) == ["not horror"]
+    assert set(asked) == {"scary"}
+    assert supported("A comedy, but nothing scary", "only horror", closest=closest) == []
+
+
+def test_the_support_shows_the_words_on_one_line() -> None:
+    [refusal] = READER.read("not horror").constraints
+    assert PersonWords(["A comedy.\nNo\u202e horror, please!"]).support(refusal) == "No horror"
+    assert len(PersonWords(["no horror " + "and more " * 50]).support(refusal) or "") <= 80
+
+
+@pytest.mark.parametrize("text", ["no " * 30_000, "not only, or " * 8_000, "x, or " * 16_000, "😀" * 100_000])
+def test_a_huge_message_is_looked_through_in_no_time(text: str) -> None:
+    import time
+
+    started = time.perf_counter()
+    supported(text, "not horror; only comedy; price <= 20")
+    assert time.perf_counter() - started < 1
