@@ -58,6 +58,9 @@ class AgentConfig:
     """Whether the recommender gets the person's message itself in every retrieval, beside the model's preference."""
     words_trust: Annotated[float, Field(ge=0, le=1)] | None = None
     """How far the recommender trusts the message, 0 to 1. Without it the recommender uses what its training found."""
+    reads_constraints: bool = True
+    """Whether a preference may say what must and must not be (`not horror`, `price <= 20`). What the person's words
+    support excludes items, and the rest weighs. Without it all of a preference is text for the recommender."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much the list shown avoids items that are similar to those above them, 0 to 1; 0 shows it as it was ranked.
     The trace keeps what the model wrote beside it. From 0.1 to 0.3 a list widens and stays relevant."""

@@ -14,6 +14,9 @@ from dataclasses import replace
 from typing import Any, cast
 from uuid import NAMESPACE_OID, UUID, uuid5
 
+import numpy as np
+
+from deeprec.agent.graph.constrained_retrieval import stated_hard
 from deeprec.agent.graph.request import read_lineage
 from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState, Candidate, Lineage, RunRequest
@@ -21,7 +24,7 @@ from deeprec.agent.graph.step_inputs import digest
 from deeprec.agent.protocols.turn import read_preference
 from deeprec.agent.traces.records import RunOutcome
 from deeprec.agent.traces.store.recorder import Recorder
-from deeprec.trm_tool import AnyRecommender, ConfigError
+from deeprec.trm_tool import AnyRecommender, ConfigError, Where
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
 
 _log = logging.getLogger(__name__)
@@ -109,7 +112,8 @@ class Forks:
         request["spent_ms"] = old["spent_ms"] + new["spent_ms"]
         names = (*_ASKED, "earlier", "lineage", "run_id", "unenforced", "unknown_items", "nearest")
         changed: Any = {name: update[name] for name in names}  # type: ignore[literal-required]
-        candidates = await self._allowed(state["candidates"], request)
+        hard = [each["where"] for each in stated_hard(state)]
+        candidates = await self._allowed(state["candidates"], request, hard)
         excluded = {candidate["item_id"] for candidate in candidates if candidate.get("excluded")}
         written = [listed for listed in state["written"] if listed["item_id"] not in excluded]
         changed |= {"request": request, "candidates": candidates, "written": written}
@@ -118,13 +122,16 @@ class Forks:
             changed["ending"] = update["ending"]
         return cast(AgentState, changed)
 
-    async def _allowed(self, candidates: Sequence[Candidate], request: RunRequest) -> list[Candidate]:
+    async def _allowed(
+        self, candidates: Sequence[Candidate], request: RunRequest, hard: Sequence[Where]
+    ) -> list[Candidate]:
         """The candidates under their old numbers, those marked that the request no longer allows."""
         catalogue = self._recommender.catalogue
         passing = set(catalogue.ids)
-        if request["where"]:
+        wheres = [where for where in (request["where"], *hard) if where]
+        if wheres:
             index = await asyncio.to_thread(AttributeIndex, catalogue)
-            mask = index.filter(request["where"]).mask
+            mask = np.logical_and.reduce([index.filter(where).mask for where in wheres])
             passing = {item_id for item_id, passes in zip(catalogue.ids, mask, strict=True) if passes}
         passing -= {*request["history"], *request.get("exclude", ())}
         return [{**candidate, "excluded": candidate["item_id"] not in passing} for candidate in candidates]
@@ -139,7 +146,7 @@ class Forks:
 
 
 def _parts(state: AgentState) -> dict[str, Any]:
-    outside = {"seal", "steps_left", *AgentInput.__annotations__, *AgentOutput.__annotations__}
+    outside = {"seal", "steps_left", *AgentInput.__annotations__, *AgentOutput.__annotations__} - {"constraints"}
     parts: dict[str, Any] = {"history": state.get("history")}
     for name in AgentState.__annotations__:
         part: Any = None if name in outside else state.get(name)

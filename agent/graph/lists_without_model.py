@@ -14,6 +14,7 @@ from langgraph.errors import GraphBubbleUp
 
 from deeprec.agent.graph.budgets import seconds_left
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.constrained_retrieval import Passes
 from deeprec.agent.graph.grounding import fill_list
 from deeprec.agent.graph.outages import cause_of
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S
@@ -29,6 +30,7 @@ from deeprec.trm_tool import (
     RecommenderUnavailableError,
     Retrieved,
     UnknownItemError,
+    Where,
     nearest_constraints,
 )
 from deeprec.trm_tool.text import plain, readable_words
@@ -73,21 +75,42 @@ async def own_ranking(start: RunStart, config: AgentConfig, calls: RecommenderCa
 
 
 async def ranking_without_model(
-    state: AgentState, config: AgentConfig, started: float, calls: RecommenderCalls
+    state: AgentState,
+    config: AgentConfig,
+    started: float,
+    calls: RecommenderCalls,
+    where: Where | None,
+    passes: Passes | None,
 ) -> list[RankedItem]:
-    """The recommender's ranking for the person's own message, else the one for the history alone."""
+    """The recommender's ranking for the person's own message, else the one for the history alone.
+
+    Args:
+        state: With the request.
+        config: The settings of the run.
+        started: `run_clock()` when the node began.
+        calls: Ask the recommender.
+        where: The request's constraints, and those that became hard in the run.
+        passes: Keeps the items that pass the latter; None where there are none.
+    """
     request = state["request"]
     message = plain(request.get("message") or "", MAX_MESSAGE_CHARS)
-    if not message or config.hears_words:
-        return request["own_ranking"]
+    own = request["own_ranking"]
+    if passes is not None:
+        allowed = set(passes([item["item_id"] for item in own]))
+        own = [item for item in own if item["item_id"] in allowed]
+    if passes is None and (not message or config.hears_words):
+        return own
     try:
         found = await calls.retrieve(
             request["history"],
-            message,
+            None if config.hears_words else message or None,
             k=pool_size(config.k, config.diversity),
             trust=None,  # the person's own words, whatever a model's guesses deserve
-            where=request["where"],
+            words=words_of(message, config),
+            words_trust=config.words_trust,
+            where=where,
             exclude=request.get("exclude", ()),
+            passes=passes,
             timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
         )
     except (ConfigError, GraphBubbleUp):
@@ -98,8 +121,8 @@ async def ranking_without_model(
             state["run_id"],
             cause_of(error),
         )
-        return request["own_ranking"]
-    return ranked(found) or request["own_ranking"]
+        return own
+    return ranked(found) or own
 
 
 async def nearest_list(

@@ -86,6 +86,7 @@ def _aborted(request: AgentInput, output: Mapping[str, Any], error: Exception) -
         "failure": None,
         "recommendations": [],
         "unenforced": [],
+        "constraints": {"hard": [], "guessed": [], "unenforceable": []},
         "unknown_items": [],
         "message_cut": False,
         "nearest": None,

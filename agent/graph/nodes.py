@@ -19,6 +19,15 @@ from deeprec.agent.graph.budgets import (
     with_time,
 )
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.constrained_retrieval import (
+    Asked,
+    Passes,
+    PreferenceConstraints,
+    mark_excluded,
+    request_constraints,
+    retrieve_asked,
+    with_stated,
+)
 from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
 from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
@@ -45,6 +54,7 @@ from deeprec.trm_tool import (
     RecommenderUnavailableError,
     Retrieved,
     UnknownItemError,
+    Where,
     neutralise,
 )
 
@@ -69,6 +79,7 @@ class Nodes:
         self._recommender, self._recorder = recommender, TimedRecorder(recorder)
         self._recommender_calls = RecommenderCalls(recommender, item_filter)
         self._runs = RunSettings(protocol, config, self._recorder)
+        self._constraints = PreferenceConstraints(recommender)
         self._partial = PartialResults(recommender.catalogue)
         self._offered = OfferedPhrases(
             recommender,
@@ -146,6 +157,7 @@ class Nodes:
             "failure": None,
             "recommendations": [],
             "unenforced": list(own.unenforced),
+            "constraints": request_constraints(start.where),
             "unknown_items": unknown,
             "nearest": nearest,
             "request": RunRequest(
@@ -200,17 +212,18 @@ class Nodes:
         started = run_clock()
         config, calls = self._runs.of(state["request"])
         run_id, position = UUID(state["run_id"]), state["retrieval_count"]
-        preference, inputs = state["decision"]["preference"], self._retrieval_inputs(state, config)
+        asked = await self._constraints.read(state, config)
+        preference, inputs = state["decision"]["preference"], self._retrieval_inputs(state, config, asked)
         stored = await self._recorder.load_retrieval(run_id, position)
         record = check_retrieval(stored, inputs, preference=preference, k=config.retrieve_k)
         failed: Exception | None = None
         if record is None:
-            record, failed = await self._retrieval(state, config, started)
+            record, failed = await self._retrieval(state, config, started, asked, inputs)
             if failed is not None and config.raise_outages and seconds_left(state, config, started) > 0:
                 ended_by_outage(failed, part="recommender", node="retrieve", run_id=run_id)
                 raise failed
             await self._recorder.record_retrieval(run_id, record)
-        candidates = merge_candidates(state["candidates"], record)
+        candidates = mark_excluded(merge_candidates(state["candidates"], record), asked.passes)
         self._partial.found(state["run_id"], record)
         listed = fill_list([], candidates, [], k=config.k, fallback=False)
         self._partial.listed(state["run_id"], listed, "running")
@@ -219,12 +232,13 @@ class Nodes:
             "retrieval_count": position + 1,
             "preferences": [*state["preferences"], preference],
             "unenforced": sorted({*state["unenforced"], *record.unenforced}),
+            "constraints": with_stated(state.get("constraints"), asked.stated),
         }
         ending: Ending | None
         if record.detail is None:
             numbers = {candidate["item_id"]: number for number, candidate in enumerate(candidates, start=1)}
             lines = [(numbers[item.id], self._summary(item.id)) for item in record.items]
-            ending = await calls.observe(state, update, started, lines)
+            ending = await calls.observe(state, update, started, lines, asked.remark)
             ending = ending or spent_budget({**state, **update}, config, started)
         elif seconds_left(state, config, started) <= 0:
             ending = ended_by_time(config, ", the last of them waiting for the recommender")
@@ -281,7 +295,8 @@ class Nodes:
         k, is_fallback, found = config.k, status == "fallback", state["candidates"]
         own: list[RankedItem] = []
         if status != "empty" and (not found or (is_fallback and len(found) < k)):
-            own = await ranking_without_model(state, config, started, self._recommender_calls)
+            where, passes = self._constraints.hard_where(state), await self._constraints.passes(state)
+            own = await ranking_without_model(state, config, started, self._recommender_calls, where, passes)
         ranked = fill_list(written, found, own, k=None, fallback=is_fallback)
         filled = await choose_shown(ranked, self._recommender, self._recommender_calls.filters_now(), config)
         if status == "finished" and not written:
@@ -321,32 +336,39 @@ class Nodes:
         config, calls = self._runs.with_values(start.settings)
         return await open_run(self._recorder, start, calls.protocol, self._recommender.identity, config)
 
-    def _retrieval_inputs(self, state: AgentState, config: AgentConfig) -> str:
+    def _retrieval_inputs(self, state: AgentState, config: AgentConfig, read: Asked) -> str:
         request = state["request"]
         asked = [request["history"], request["where"], request.get("exclude", []), state["decision"]["preference"]]
         asked += [config.retrieve_k, config.trust]
         words = words_of(request.get("message"), config)
-        return digest([self._recommender.identity.fingerprint, *asked, *([words, config.words_trust] if words else [])])
+        asked += [words, config.words_trust] if words else []
+        asked += [] if read.stated is None else [read.stated]
+        return digest([self._recommender.identity.fingerprint, *asked])
 
     async def _retrieval(
-        self, state: AgentState, config: AgentConfig, started: float
+        self, state: AgentState, config: AgentConfig, started: float, asked: Asked, inputs: str
     ) -> tuple[RetrievalRecord, Exception | None]:
         """Call the recommender; `detail` of the record says why nothing came back, and the error stands beside it."""
-        request, preference = state["request"], state["decision"]["preference"]
+        request, words = state["request"], words_of(state["request"].get("message"), config)
         found = Retrieved()
         failed: Exception | None = None
-        try:
-            found = await self._recommender_calls.retrieve(
+
+        async def retrieve(preference: str | None, where: Where | None, passes: Passes | None) -> Retrieved:
+            return await self._recommender_calls.retrieve(
                 request["history"],
                 preference,
                 k=config.retrieve_k,
                 trust=config.trust,
-                words=words_of(request.get("message"), config),
+                words=words,
                 words_trust=config.words_trust,
-                where=request["where"],
+                where=where,
                 exclude=request.get("exclude", ()),
+                passes=passes,
                 timeout_s=seconds_left(state, config, started),
             )
+
+        try:
+            found = await retrieve_asked(asked, config.retrieve_k, retrieve)
         except (ConfigError, GraphBubbleUp):
             raise
         except Exception as error:
@@ -354,13 +376,15 @@ class Nodes:
         record = RetrievalRecord(
             position=state["retrieval_count"],
             turn=state["turn_count"] - 1,
-            preference=preference,
+            preference=state["decision"]["preference"],
             k=config.retrieve_k,
             items=tuple(found),
             unenforced=found.unenforced,
             latency_ms=(run_clock() - started) * 1000,
             detail=None if failed is None else cause_of(failed),
-            inputs=self._retrieval_inputs(state, config),
+            inputs=inputs,
+            words=words is not None,
+            constraints=None if asked.stated is None else dict(asked.stated),
         )
         return record, failed
 

@@ -19,8 +19,9 @@ from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.agent.policy.completion import PolicyError, PolicyUnavailableError
 from deeprec.agent.policy.openai_endpoint import PolicyAccessError
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Turn
-from deeprec.agent.protocols.turn import ContextFullError, record_of
+from deeprec.agent.protocols.turn import ContextFullError, Remark, RemarkingProtocol, record_of
 from deeprec.agent.traces.records import Node, TurnRecord
+from deeprec.agent.traces.store.codec import storable
 from deeprec.agent.traces.store.recorder import Recorder
 
 MIN_TIMEOUT_S = 1.0
@@ -71,7 +72,7 @@ class PolicyCalls:
     async def rank(self, state: AgentState, started: float, on_number: Callable[[int], object]) -> AgentState:
         """Let the model rank the candidates; `on_number` as in `Allowance`, other arguments and result as `reason`."""
         allowance = replace(self._allowance(state, started, is_ranking=True), on_number=on_number)
-        numbers = range(1, len(state["candidates"]) + 1)
+        numbers = [at for at, each in enumerate(state["candidates"], start=1) if not each.get("excluded")]
         return await self._turn(
             state,
             started,
@@ -88,16 +89,26 @@ class PolicyCalls:
         )
 
     async def observe(
-        self, state: AgentState, update: AgentState, started: float, items: list[tuple[int, str]]
+        self,
+        state: AgentState,
+        update: AgentState,
+        started: float,
+        items: list[tuple[int, str]],
+        remark: Remark | None = None,
     ) -> Ending | None:
         """Append what a retrieval found, as numbers and summaries, and write the conversation into `update`.
+
+        A protocol of one's own that is no `RemarkingProtocol` leaves the remark out.
 
         Returns:
             What ends the run: no room in the context, no server or no time; None where the conversation goes on.
         """
-        return await self._append(
-            state, update, started, "retrieve", lambda: self.protocol.observe(state["conversation"], items)
-        )
+        conversation, protocol = state["conversation"], self.protocol
+        if remark is not None and isinstance(protocol, RemarkingProtocol):
+            return await self._append(
+                state, update, started, "retrieve", lambda: protocol.observe_remarked(conversation, items, remark)
+            )
+        return await self._append(state, update, started, "retrieve", lambda: protocol.observe(conversation, items))
 
     async def _append(
         self,
@@ -220,8 +231,18 @@ def _judged(turn: Turn, state: AgentState) -> Turn:
 
 def _as_recorded(turn: Turn, record: TurnRecord) -> Turn:
     """A run goes on from what was decided when it was logged, also where more could be read from the turn today."""
-    if turn.decision.action == record.action or record.action == "unavailable":
+    is_same = turn.decision.action == record.action
+    if is_same and record.action == "retrieve" and record.preference is not None:
+        is_same = storable(turn.decision.preference or "") == record.preference
+    if is_same or record.action == "unavailable":
         return turn
     numbers = turn.decision.numbers if record.action == "recommend" else ()
-    decision = replace(turn.decision, action=record.action, numbers=numbers, unread=0, detail=record.detail)
+    decision = replace(
+        turn.decision,
+        action=record.action,
+        preference=record.preference,
+        numbers=numbers,
+        unread=0,
+        detail=record.detail,
+    )
     return replace(turn, decision=decision)

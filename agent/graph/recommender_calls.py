@@ -64,6 +64,7 @@ class RecommenderCalls:
         words_trust: float | None = None,
         where: Mapping[str, Any] | None,
         exclude: Sequence[str] = (),
+        passes: ItemFilter | None = None,
         timeout_s: float,
     ) -> Retrieved:
         """Retrieve, with further attempts while the recommender is unavailable.
@@ -79,6 +80,7 @@ class RecommenderCalls:
             words_trust: How far the words are trusted.
             where: Constraints on attributes.
             exclude: Ids that must not come back; those that the catalogue lacks are left out of the call.
+            passes: One more filter of ids, for this retrieval alone.
             timeout_s: What all attempts and the waits between them may take together.
 
         Returns:
@@ -102,7 +104,8 @@ class RecommenderCalls:
         )
         positional, named = call_arguments(self._recommender, query)
         async with retriever_events(self._recommender, positional[1], {"k": k, **named}) as returned:
-            found = await self._repeated(partial(self._recommender.retrieve, *positional, **named), k, timeout_s)
+            call = partial(self._recommender.retrieve, *positional, **named)
+            found = await self._repeated(call, k, timeout_s, passes)
             returned(found)
         return found
 
@@ -120,8 +123,10 @@ class RecommenderCalls:
             return None
         return [phrase for phrase in found if isinstance(phrase, str)] if isinstance(found, Sequence) else None
 
-    async def _repeated(self, call: Callable[..., Any], k: int, timeout_s: float) -> Retrieved:
-        filters = self.filters_now()
+    async def _repeated(
+        self, call: Callable[..., Any], k: int, timeout_s: float, passes: ItemFilter | None
+    ) -> Retrieved:
+        filters = [*self.filters_now(), *([passes] if passes is not None else [])]
         failure: Exception | None = None
         try:
             async with asyncio.timeout(timeout_s):

@@ -153,6 +153,36 @@ class Nearest(TypedDict):
     """The recommender's own list under these conditions."""
 
 
+class HardConstraint(TypedDict):
+    """A constraint that holds for every item of the list."""
+
+    text: str
+    """As preferences spell it, such as `not horror` or `price <= 20`."""
+    where: Mapping[str, Any]
+    source: Literal["request", "message"]
+    """`request`: the `where` of the request. `message`: the model wrote it, and the person's words support it."""
+    words: NotRequired[str]
+    """The words that support it, at most 80 characters of them."""
+
+
+class GuessedConstraint(TypedDict):
+    """A constraint that the model wrote and that only weighs."""
+
+    text: str
+    where: Mapping[str, Any]
+    why: str
+    """Why it does not hold: the words do not say so, or no item passes it beside the hard ones."""
+
+
+class RunConstraints(TypedDict):
+    """What must and must not be by the request and by the preferences of a run."""
+
+    hard: list[HardConstraint]
+    guessed: list[GuessedConstraint]
+    unenforceable: list[str]
+    """What a preference says must or must not be, and the catalogue has no value or attribute for."""
+
+
 class AgentOutput(TypedDict, total=False):
     """The result of a run."""
 
@@ -171,6 +201,8 @@ class AgentOutput(TypedDict, total=False):
     recommendations: list[Recommended]
     unenforced: list[str]
     """Constraints that the catalogue cannot enforce."""
+    constraints: RunConstraints
+    """What the list obeys, what only weighed, and what could not be enforced."""
     unknown_items: list[str]
     """Ids of the history that the catalogue lacks; the run went on without them."""
     message_cut: bool

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from deeprec.trm_tool.catalogue.catalogue import is_year
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
 from deeprec.trm_tool.catalogue.stated_preference import Constraint
@@ -33,11 +34,13 @@ _REFUSING = re.compile(
     re.IGNORECASE,
 )
 _LIMITING = re.compile(
-    r"(?<!\bnot )\b(?:only|exclusively|strictly|solely|purely|(?:nothing|none) but|no other than|must (?:be|have)|insist on"
-    r"|(?:has|have|needs?) to (?:be|have))\b",
+    r"(?<!\bnot )\b(?:only|exclusively|strictly|solely|purely|(?:nothing|none) but|no other than|insist on"
+    r"|must (?:be|have)|(?:has|have|needs?) to (?:be|have))\b",
     re.IGNORECASE,
 )
-_CLAUSE_ENDS = re.compile(r"[.;:!?\n()]+|\bbut\b(?<!nothing but)(?<!none but)(?<!anything but)|\bthough\b", re.IGNORECASE)
+_CLAUSE_ENDS = re.compile(
+    r"[.;:!?\n()]+|\bbut\b(?<!nothing but)(?<!none but)(?<!anything but)|\bthough\b", re.IGNORECASE
+)
 _GOES_ON = re.compile(r"\s*(?:or|nor|and not?)\b|(?:\s*[\w'’-]+){1,3}\s+n?or\s", re.IGNORECASE)
 
 
@@ -156,8 +159,10 @@ def _states(said: SaidNumber, constraint: Constraint) -> bool:
     if said.bound in ("min", "max"):
         ends = [said.low, said.high]
         ends += [said.low - 1] if said.is_strict and bound == "max" else [said.high + 1] if said.is_strict else []
-    else:
+    elif said.bound or said.about or said.is_exact or is_year(number):
         ends = [said.low if bound == "min" else said.high]
+    else:
+        return False  # "item 900" bounds nothing
     return any(_same(end, number, said.is_short) for end in ends)
 
 

@@ -10,5 +10,7 @@ from .turn import (
     Conversation as Conversation,
     Decision as Decision,
     PolicyLineage as PolicyLineage,
+    Remark as Remark,
+    RemarkingProtocol as RemarkingProtocol,
     Turn as Turn,
 )

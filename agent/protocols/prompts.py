@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from string import Formatter
 from typing import TYPE_CHECKING
 
+from deeprec.agent.protocols.turn import Remark
 from deeprec.trm_tool import ConfigError, neutralise
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ MAX_MESSAGE_CHARS = 2_000
 """Characters of a person's message that a prompt shows."""
 MAX_REMINDER_CHARS = 300
 """Characters of it that are shown again after each retrieval."""
+MAX_REMARK_CHARS = 120
+"""Characters of each part of a remark on a preference."""
 
 BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
 BEGIN_PREFERENCE, END_PREFERENCE = "<|begin_of_preference|>", "<|end_of_preference|>"
@@ -42,6 +45,9 @@ _PLACEHOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "numbers": (set(), {"numbers"}),
     "task": (set(), {"k"}),
     "found_item": ({"number", "item"}, set()),
+    "not_in_catalogue": (set(), {"what"}),
+    "only_weighed": (set(), {"what"}),
+    "kept": (set(), {"what"}),
     "tools_rank": (set(), {"k"}),
     "budget": (set(), {"max_retrievals"}),
     "go_on": (set(), {"k"}),
@@ -111,6 +117,12 @@ class Prompts:
     """One line of what a retrieval found. The model names the item by its number."""
     nothing_found: str = "Nothing was found."
     """What stands in place of an empty retrieval."""
+    not_in_catalogue: str = "Not in this catalogue: {what}."
+    """What follows the items where the preference asks for what the catalogue has no value or attribute for."""
+    only_weighed: str = "The person did not ask for it, so it only weighs: {what}."
+    """What follows the items where the preference has constraints that the person's words do not support."""
+    kept: str = "Kept: {what}."
+    """What follows one of these two: the constraints that every item passes."""
     tools_rank: str = "Now rank: hand in the numbers of the {k} best items."
     """The request for the final list in the tools protocol."""
     tools_no_retrieval_left: str = "Not carried out: no search is left."
@@ -121,6 +133,9 @@ class Prompts:
     """The description of the tool retrieve_items."""
     preference_argument: str = "A few short phrases separated by ';'."
     """The description of its argument `preference`."""
+    where_argument: str = ""
+    """The description of its argument `where`, constraints by attribute; without one the argument is not offered, and
+    taken all the same."""
     recommend_tool: str = "Hand in the final list."
     """The description of the tool recommend_items."""
     numbers_argument: str = "Numbers of different items, the best first."
@@ -293,6 +308,14 @@ class Prompts:
         lines = [self.found_item.format(number=number, item=summary) for number, summary in numbered]
         return "\n".join(lines) or self.nothing_found
 
+    def remark(self, remark: Remark | None) -> str:
+        """One line about what of a preference was not enforced; empty without a remark."""
+        if remark is None:
+            return ""
+        parts = ((self.not_in_catalogue, remark.missing), (self.only_weighed, remark.weighed), (self.kept, remark.kept))
+        shown = [text.format(what=_cut(", ".join(what), MAX_REMARK_CHARS)) for text, what in parts if text and what]
+        return " ".join(shown)
+
     def after_items(self, message: str | None, *, k: int, is_last: bool) -> str:
         """What follows the items of a retrieval: the person's message again, and what comes next; empty in `Prompts()`.
 
@@ -393,6 +416,11 @@ _WORDS: dict[str, str | bool] = {
     "thinks": False,
 }
 """The texts of `Prompts.words()` that differ from those of `Prompts()`."""
+
+
+def _cut(text: str, max_chars: int) -> str:
+    """Text that is safe already, cut like `neutralise` does, which would change its signs of comparison."""
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1].rstrip()}…"
 
 
 def _check_placeholders(name: str, text: str, needed: set[str], allowed: set[str]) -> None:

@@ -26,7 +26,15 @@ from deeprec.agent.protocols.prompts import (
     Prompts,
 )
 from deeprec.agent.protocols.tagged_text import LIST_LINE, preference_regex, read_tagged, tagged_regex
-from deeprec.agent.protocols.turn import Allowance, Briefing, Conversation, PolicyLineage, Turn, completion_of
+from deeprec.agent.protocols.turn import (
+    Allowance,
+    Briefing,
+    Conversation,
+    PolicyLineage,
+    Remark,
+    Turn,
+    completion_of,
+)
 from deeprec.agent.protocols.turn_events import TurnEvents, turn_events
 from deeprec.agent.traces.records import TurnRecord
 
@@ -139,10 +147,17 @@ class TaggedProtocol:
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
         """Append the item list as tool text."""
+        return await self.observe_remarked(conversation, items, None)
+
+    async def observe_remarked(
+        self, conversation: Conversation, items: Sequence[tuple[int, str]], remark: Remark | None
+    ) -> Conversation | None:
+        """Append the item list as tool text, with a line about what of the preference was not enforced."""
         found = conversation.get("found", 0) + 1
         is_last = found == conversation.get("max_retrievals")
         after = self._prompts.after_items(conversation.get("message"), k=conversation.get("k", 0), is_last=is_last)
-        text = f"\n{BEGIN_ITEMS}\n{self._prompts.items(items)}\n{END_ITEMS}\n" + (f"{after}\n" if after else "")
+        lines = "".join(f"{line}\n" for line in (self._prompts.remark(remark), after) if line)
+        text = f"\n{BEGIN_ITEMS}\n{self._prompts.items(items)}\n{END_ITEMS}\n{lines}"
         extended = await self._append(conversation, text)
         if extended is None:
             return None

@@ -1,7 +1,7 @@
 """Calls of the two tools as models and providers really write them: odd arguments, odd names, and calls in the text.
 
-The tools are `retrieve_items(preference: str)` and `recommend_items(numbers: list[int])`. What is read stays what the
-model wrote: nothing is guessed that a person would not read from the same call.
+The tools are `retrieve_items(preference: str, where: object = {})` and `recommend_items(numbers: list[int])`. What is
+read stays what the model wrote: nothing is guessed that a person would not read from the same call.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from deeprec.trm_tool.bounded_json import json_objects, parse_json
+from deeprec.trm_tool.catalogue.where_text import preference_segments
 
 ARGUMENTS = {"retrieve_items": "preference", "recommend_items": "numbers"}
 """Tool -> its argument."""
@@ -65,8 +66,18 @@ def thought_and_text(answer: AIMessage) -> tuple[str | None, str]:
 
 
 def read_written_preference(arguments: Any) -> str | None:
-    """The preference that a call names; None where it names none. Several phrases are joined by `; `."""
-    return _phrases(_argument(arguments, "preference"))
+    """The preference that a call names; None where it names none. Several phrases are joined by `; `.
+
+    Constraints in an argument `where`, as `Where` has them, become segments before the phrases.
+    """
+    arguments = _unquoted(arguments)
+    where = _unquoted(arguments.get("where")) if isinstance(arguments, Mapping) else None
+    if not isinstance(where, Mapping):
+        return _phrases(_argument(arguments, "preference"))
+    segments = preference_segments(where)
+    others = {name: value for name, value in arguments.items() if name != "where"}
+    phrases = _phrases(_argument(others, "preference")) if others else None
+    return "; ".join([*segments, *([phrases] if phrases else [])]) or None
 
 
 def read_written_numbers(arguments: Any) -> tuple[tuple[int, ...], int] | None:

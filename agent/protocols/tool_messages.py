@@ -50,14 +50,16 @@ def make_tools(prompts: Prompts, *, k: int | None = None) -> tuple[dict[str, Any
     if k is not None:
         preference |= {"maxLength": _USUAL_PREFERENCE_CHARS}
         numbers |= {"minItems": 1, "maxItems": k}
+    where = {"where": {"type": "object", "description": prompts.where_argument}} if prompts.where_argument else {}
     return (
-        _tool("retrieve_items", prompts.retrieve_tool, preference=preference),
-        _tool("recommend_items", prompts.recommend_tool, numbers=numbers),
+        _tool("retrieve_items", prompts.retrieve_tool, {"preference": preference} | where),
+        _tool("recommend_items", prompts.recommend_tool, {"numbers": numbers}),
     )
 
 
-def _tool(name: str, description: str, **arguments: dict[str, Any]) -> dict[str, Any]:
-    parameters = {"type": "object", "properties": arguments, "required": list(arguments)}
+def _tool(name: str, description: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    required = [argument for argument in arguments if argument != "where"]
+    parameters = {"type": "object", "properties": arguments, "required": required}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
@@ -170,6 +172,7 @@ def with_preference(message: AIMessage, preference: str) -> AIMessage:
     message = with_readable_arguments(message)
     calls = list(message.tool_calls)
     others = calls[at]["args"] if "preference" in calls[at]["args"] else {}
+    others = {name: value for name, value in others.items() if name != "where"}  # the edited preference has it all
     calls[at] = {**calls[at], "name": "retrieve_items", "args": {**others, "preference": preference}}
     content: Any = message.content
     if not isinstance(content, str):  # some providers repeat the call among the blocks of the content

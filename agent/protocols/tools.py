@@ -47,7 +47,15 @@ from deeprec.agent.protocols.tool_messages import (
     with_readable_arguments,
 )
 from deeprec.agent.protocols.tool_offers import ToolOffers
-from deeprec.agent.protocols.turn import Allowance, Briefing, ContextFullError, Conversation, PolicyLineage, Turn
+from deeprec.agent.protocols.turn import (
+    Allowance,
+    Briefing,
+    ContextFullError,
+    Conversation,
+    PolicyLineage,
+    Remark,
+    Turn,
+)
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.agent.traces.store.codec import storable
 from deeprec.trm_tool import ConfigError
@@ -147,10 +155,16 @@ class ToolsProtocol:
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
         """Answer the tool call with the item list."""
+        return await self.observe_remarked(conversation, items, None)
+
+    async def observe_remarked(
+        self, conversation: Conversation, items: Sequence[tuple[int, str]], remark: Remark | None
+    ) -> Conversation | None:
+        """Answer the tool call with the item list, and with a line about what of the preference was not enforced."""
         found = conversation.get("found", 0) + 1
         is_last = found == conversation.get("max_retrievals")
         after = self._prompts.after_items(conversation.get("message"), k=conversation.get("k", 0), is_last=is_last)
-        text = "\n".join(filter(None, (self._prompts.items(items), after)))
+        text = "\n".join(filter(None, (self._prompts.items(items), self._prompts.remark(remark), after)))
         return self._answered(conversation, text) | {"found": found}
 
     async def correct(self, conversation: Conversation, why: str) -> Conversation | None:

@@ -51,6 +51,18 @@ class Briefing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a model is shown beside the items of a retrieval whose preference could not be enforced in full."""
+
+    kept: Sequence[str] = ()
+    """The constraints that every item passes, in short safe texts, as are the others."""
+    weighed: Sequence[str] = ()
+    """Those that only weigh."""
+    missing: Sequence[str] = ()
+    """Those that the catalogue has no value or attribute for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
     """What the next turn may do. A guided model is held to all of it, a free one to the tokens and the time only."""
 
@@ -192,6 +204,16 @@ class CardProtocol(AgentProtocol, Protocol):
     @property
     def has_card(self) -> bool:
         """Whether its prompts do; the graph then fills `Briefing.phrases`, `numbers` and `card`."""
+
+
+@runtime_checkable
+class RemarkingProtocol(AgentProtocol, Protocol):
+    """A protocol that shows the model what of its preference was not enforced. Both built-in protocols do."""
+
+    async def observe_remarked(
+        self, conversation: Conversation, items: Sequence[tuple[int, str]], remark: Remark
+    ) -> Conversation | None:
+        """Append what a retrieval found, as `observe` does, and the remark."""
 
 
 def thought_regex(allowance: Allowance) -> str:

@@ -55,6 +55,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any]]:
     if "guided_by_message" not in stored:  # a run from before there was a choice of phrases and of texts
         stored |= {"guided_by_message": False, "prompts": "trained"}
     stored.setdefault("hears_words", False)  # no retrieval of an older run had the message
+    stored.setdefault("reads_constraints", False)  # the preferences of an older run were text
     odd = sorted(set(stored) - {field.name for field in fields(AgentConfig)} | _FIRST_SETTINGS - set(stored))
     if odd:
         raise TraceStoreError(

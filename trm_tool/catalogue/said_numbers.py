@@ -100,6 +100,12 @@ def split_words(text: str) -> list[str]:
     return ["." if found["stop"] else _plain(found[0]) for found in _TOKEN.finditer(text)]
 
 
+def may_bound(words: Iterable[str]) -> bool:
+    """Whether words of `split_words` can hold a bound or a refusal at all: a figure, a sign, or a word for one."""
+    marks = _BEFORE.keys() | _AFTER.keys() | _NOT | _EXACT | _MONEY
+    return any(word in marks or (word[:1].isdigit() and not word.endswith("s")) for word in words)
+
+
 def said_numbers(text: str) -> tuple[SaidNumber, ...]:
     """Find the numbers of a text, in its order. Positions are those of `split_words`."""
     tokens = list(_TOKEN.finditer(text))

@@ -16,7 +16,7 @@ from deeprec.trm_tool.catalogue.catalogue import MAX_PHRASE_CHARS, decade_of, is
 from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.catalogue.merged_where import merge_where
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
-from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, split_words
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, may_bound, said_numbers, split_words
 from deeprec.trm_tool.text import neutralise
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ _LIMITING = re.compile(
     r"(?:it )?(?:only|nothing but|none but|exclusively|strictly|must (?:be|have)|has to (?:be|have))[\s:-]+",
     re.IGNORECASE,
 )
+_MARKS = frozenset(
+    split_words("non except excluding exclude avoid avoiding anything minus want only exclusively strictly must has")
+)
+"""One of these, or of the words of bounds, begins what `_REFUSING` and `_LIMITING` match."""
 _OTHERS = re.compile(r"\s*(?:,|/|&|\bor\b|\band\b|\bnor\b)\s*(?:(?:no|not|or|and)\s)?", re.IGNORECASE)
 _FILLERS = frozenset(
     fold_words(
@@ -97,6 +101,12 @@ class StatedPreference:
 def read_stated_preference(text: str, catalogue: "CatalogueView") -> StatedPreference:
     """Read one preference (`PreferenceReader.read`). For several, keep a reader: it lays out the catalogue once."""
     return PreferenceReader(catalogue).read(text)
+
+
+def may_state_constraints(text: str) -> bool:
+    """Whether a preference can state constraints at all, whatever the catalogue: one of phrases alone cannot."""
+    words = split_words(text[:MAX_CHARS])
+    return may_bound(words) or not _MARKS.isdisjoint(words)
 
 
 class PreferenceReader:
