@@ -27,10 +27,13 @@ from .graph.state import (
     Candidate as Candidate,
     Ending as Ending,
     Failure as Failure,
+    GuessedConstraint as GuessedConstraint,
+    HardConstraint as HardConstraint,
     Lineage as Lineage,
     Nearest as Nearest,
     RankedItem as RankedItem,
     Recommended as Recommended,
+    RunConstraints as RunConstraints,
     RunRequest as RunRequest,
 )
 from .graph.turn_seeds import SeedRule as SeedRule, derive_seed as derive_seed, turn_seed as turn_seed
@@ -60,6 +63,8 @@ from .protocols.turn import (
     Conversation as Conversation,
     Decision as Decision,
     PolicyLineage as PolicyLineage,
+    Remark as Remark,
+    RemarkingProtocol as RemarkingProtocol,
     Turn as Turn,
 )
 from .replay.replay import Replay as Replay, fork_run as fork_run, replay_run as replay_run

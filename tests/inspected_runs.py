@@ -50,6 +50,13 @@ class Named:
         return f"{self.title} {item_id[:5]}"
 
 
+CONSTRAINTS: dict[str, Any] = {
+    "hard": [{"text": "not horror", "where": {}, "source": "message", "words": "no horror"}],
+    "guessed": [{"text": "only 1980s", "where": {}, "why": "the person's words do not say so"}],
+    "unenforceable": ["not scary"],
+}
+
+
 def place(rank: int, item_id: str, retrieval: int | None, source: Any) -> RecommendationRecord:
     return made_runs.made_place(rank, item_id, retrieval, source, None if retrieval is None else 0.5)
 
@@ -106,7 +113,7 @@ def made_run(run: dict[str, Any] | None = None, **changes: Any) -> RunTrace:
             made_turn(1),
             made_turn(2, node="rank", action="recommend", preference=None, items=("872", "900")),
         ),
-        "retrievals": (made_retrieval(0), made_retrieval(1, unenforced=("runtime",))),
+        "retrievals": (made_retrieval(0), made_retrieval(1, unenforced=("runtime",), constraints=CONSTRAINTS)),
         "written": (
             place(1, "872", 0, "written"),
             place(2, "900", 0, "written"),
@@ -163,7 +170,12 @@ def hostile_run(text: str = HOSTILE) -> RunTrace:
             made_turn(2, action="recommend", node="rank", **texts),
         ),
         retrievals=(
-            made_retrieval(0, items=(ScoredItem(text, 1.0), ScoredItem(f"{text} 3", 0.5)), unenforced=(text,)),
+            made_retrieval(
+                0,
+                items=(ScoredItem(text, 1.0), ScoredItem(f"{text} 3", 0.5)),
+                unenforced=(text,),
+                constraints={"hard": [{"text": text, "words": text}], "guessed": text, "unenforceable": [text, 7]},
+            ),
             made_retrieval(1, items=(ScoredItem(text, 1.0),), detail=text, preference=text),
         ),
         written=(place(1, text, 0, "written"), place(2, text, None, "written")),

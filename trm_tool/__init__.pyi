@@ -9,6 +9,12 @@ from .catalogue.nearest_constraints import (
     NearestConstraints as NearestConstraints,
     nearest_constraints as nearest_constraints,
 )
+from .catalogue.stated_preference import (
+    Constraint as Constraint,
+    PreferenceReader as PreferenceReader,
+    StatedPreference as StatedPreference,
+    read_stated_preference as read_stated_preference,
+)
 from .catalogue_tool import make_describe_catalogue_tool as make_describe_catalogue_tool
 from .data.atomic_files import embedded_ml100k as embedded_ml100k, read_atomic_files as read_atomic_files
 from .data.columns import ColumnNames as ColumnNames

@@ -27,6 +27,7 @@ from deeprec.agent.traces.export.otel import OtelRecorder
 from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
 from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
+from deeprec.agent.views.run_facts import constraint_lines
 from deeprec.agent.views.visible_text import visible, visible_json
 from deeprec.trm_tool import ConfigError, Dataset, Retriever
 from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids
@@ -200,6 +201,8 @@ def _print(output: AgentOutput, k: int, artifact: Path) -> None:
         names = ", ".join(unknown[:10])
         items = "1 item" if len(unknown) == 1 else f"{len(unknown)} items"
         console.print(Text(visible(f"The catalogue lacks {items} of the history: {names}."), style="yellow"))
+    for stated in constraint_lines(output["constraints"]):
+        console.print(Text(visible(f"{stated[0].upper()}{stated[1:]}."), style="yellow"), soft_wrap=True)
     for name in output["unenforced"]:
         console.print(Text(visible(f"The catalogue cannot enforce the constraint on {name}."), style="yellow"))
     if len(output["recommendations"]) < k:

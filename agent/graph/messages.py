@@ -87,6 +87,11 @@ def answer_text(result: Mapping[str, Any]) -> str:
         lines.append(f"Status: {result['status']}{detail}. The list may fit less well than usual.")
     if result["unenforced"]:
         lines.append(unenforced_line(result["unenforced"]))
+    stated = result.get("constraints") or {}
+    if weighed := [each["text"] for each in stated.get("guessed", ())]:
+        lines.append(f"Only weighed: {neutralise(', '.join(weighed), REASON_CHARS)}.")
+    if missing := stated.get("unenforceable"):
+        lines.append(f"Not in this catalogue: {neutralise(', '.join(missing), REASON_CHARS)}.")
     if unknown := result.get("unknown_items"):
         named = neutralise(", ".join(unknown[:10]), REASON_CHARS)
         lines.append(f"Skipped, since the catalogue does not have them: {named}.")

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunRecord, RunTrace, TurnRecord
 
@@ -115,6 +115,28 @@ def retrieval_facts(retrieval: RetrievalRecord, items: Sequence[FoundItem], trac
         is_here = any(item.is_target for item in items)
         facts.append(f"the held-out item is {'' if is_here else 'not '}among them")
     return facts
+
+
+def constraint_lines(constraints: Mapping[str, Any] | None) -> list[str]:
+    """Return what became of the constraints of a retrieval or a run, a line a kind; none where there are none.
+
+    Args:
+        constraints: as `AgentOutput` and `RetrievalRecord` have them.
+    """
+    kinds = (("kept", "hard"), ("only weighed", "guessed"), ("not in this catalogue", "unenforceable"))
+    parts = [(name, [_constraint(each) for each in _listed((constraints or {}).get(kind))]) for name, kind in kinds]
+    return [f"{name}: {', '.join(found)}" for name, found in parts if found]
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []  # an imported run holds whatever was in its file
+
+
+def _constraint(constraint: object) -> str:
+    if not isinstance(constraint, Mapping):
+        return str(constraint)
+    because = constraint.get("words") or constraint.get("why")
+    return f"{constraint.get('text')}{f' ({because})' if because else ''}"
 
 
 def held_out_line(trace: RunTrace) -> str | None:

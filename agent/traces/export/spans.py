@@ -116,6 +116,8 @@ def retrieval_attributes(retrieval: RetrievalRecord, with_content: bool) -> Attr
         "deeprec.k": retrieval.k,
         "deeprec.found": len(retrieval.items),
         "deeprec.unenforced": len(retrieval.unenforced),
+        "deeprec.words": retrieval.words,
+        **{f"deeprec.constraints.{kind}": len(each) for kind, each in (retrieval.constraints or {}).items()},
     }
     if with_content:
         attributes["gen_ai.tool.call.arguments"] = _json({"preference": retrieval.preference, "k": retrieval.k})

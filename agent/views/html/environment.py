@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from deeprec.agent.views.comparison_words import difference_text, setting_text
 from deeprec.agent.views.html.style import PAGE_STYLE, STYLE, style_source
 from deeprec.agent.views.run_facts import (
+    constraint_lines,
     duration,
     fork_line,
     held_out_line,
@@ -53,7 +54,7 @@ def page_environment(folder: Path | None = None) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    facts = (duration, fork_line, held_out_line, model_name, reward_text, score_text, turn_cost)
+    facts = (constraint_lines, duration, fork_line, held_out_line, model_name, reward_text, score_text, turn_cost)
     others = (as_json, as_written, difference_text, isolated, setting_text, thousands, token_text)
     environment.filters |= {function.__name__: function for function in (*facts, *others)}
     environment.globals |= {

@@ -14,6 +14,7 @@ from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, 
 from deeprec.agent.views.run_facts import (
     FoundItem,
     Titles,
+    constraint_lines,
     duration,
     fork_line,
     found_items,
@@ -154,6 +155,8 @@ def _retrieval(
             note.append(_HELD_OUT, style="bold magenta")
         table.add_row(str(item.rank), _id(item.item_id), _title(item.item_id, titles), score_text(item.score), note)
     yield line(f"retrieval {retrieval.position + 1}: {', '.join(retrieval_facts(retrieval, items, trace))}")
+    for stated in constraint_lines(retrieval.constraints):
+        yield line(stated, style="yellow" if not stated.startswith("kept") else "green")
     if retrieval.unenforced:
         yield line(f"not enforceable: {', '.join(retrieval.unenforced)}", style="yellow")
     if retrieval.detail:

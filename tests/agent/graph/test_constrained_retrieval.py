@@ -150,17 +150,17 @@ async def test_no_item_of_many_lists_breaks_a_hard_constraint(own: CoOccurrence)
         output = await graph.ainvoke({"history": history, "message": words})
         for each in output["constraints"]["hard"]:
             hard += 1
-            index = set(passing(own.catalogue, each["where"]))
-            broken += sum(item_id not in index for item_id in listed(output))
+            [(name, condition)] = each["where"].items()
+            broken += sum(not passes(value, condition) for value in values(own.catalogue, listed(output), name))
     assert broken == 0
     assert hard > 100
 
 
-def passing(catalogue: Catalogue, where: Any) -> list[str]:
-    from deeprec.trm_tool.catalogue.filters import AttributeIndex
-
-    mask = AttributeIndex(catalogue).filter(where).mask
-    return [item_id for row, item_id in enumerate(catalogue.ids) if mask[row]]
+def passes(value: Any, condition: Any) -> bool:
+    values = set(value) if isinstance(value, tuple) else {value} - {None}
+    if "min" in condition or "max" in condition:
+        return value is not None and condition.get("min", value) <= value <= condition.get("max", value)
+    return bool(values & set(condition["in"])) if "in" in condition else not values & set(condition["not_in"])
 
 
 async def test_the_model_is_shown_what_was_not_enforced_and_the_trace_keeps_it(

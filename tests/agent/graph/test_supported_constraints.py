@@ -3,8 +3,7 @@
 import pytest
 
 from deeprec.agent.graph.supported_constraints import PersonWords
-from deeprec.trm_tool import Catalogue, Item
-from deeprec.trm_tool.catalogue.stated_preference import PreferenceReader
+from deeprec.trm_tool import Catalogue, Item, PreferenceReader
 
 ROWS = [("Comedy", 1985, 10.5), ("Horror", 1992, 20.0), ("Drama", 1999, 19.99), ("Film-Noir", 1948, 30.0)]
 READER = PreferenceReader(

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from deeprec.agent.traces import RunTrace, TraceStore
 from deeprec.agent.views import render_run, visible
 from deeprec.trm_tool import Catalogue, ScoredItem
-from tests.inspected_runs import Named
+from tests.inspected_runs import CONSTRAINTS, Named
 from tests.terminal import in_terminal
 
 EVIL = "[bold]x[/nope] \x1b[2J\x1b]0;owned\x07 \u202egnp.exe\u202c \x9b31m \u200b\ud800 :smile: [link=http://x]y[/link]"
@@ -50,6 +50,16 @@ def test_the_terminal_shows_the_run_in_order(store: TraceStore, make: Any) -> No
     for part in expected:
         assert part in page[position:], part
         position = page.index(part, position)
+
+
+def test_the_terminal_shows_what_became_of_the_constraints_of_a_preference(store: TraceStore, make: Any) -> None:
+    store.start_run(run := make.run())
+    store.record_turn(run.run_id, make.turn(0))
+    store.record_retrieval(run.run_id, make.retrieval(0, constraints=CONSTRAINTS))
+    page = shown(store.run(run.run_id))
+    assert "kept: not horror (no horror)" in page
+    assert "only weighed: only 1980s (the person's words do not say so)" in page
+    assert "not in this catalogue: not scary" in page
 
 
 def test_an_item_is_new_once_and_then_seen_before(store: TraceStore, make: Any) -> None:
@@ -99,7 +109,9 @@ def test_hostile_text_steers_no_terminal(store: TraceStore, make: Any) -> None:
     turn = make.turn(0, action="malformed", text=EVIL, thought=EVIL, preference=EVIL, detail=EVIL, finish_reason=EVIL)
     store.record_turn(run.run_id, turn)
     item = ScoredItem(EVIL, 0.5)
-    store.record_retrieval(run.run_id, make.retrieval(0, items=(item,), unenforced=(EVIL,), detail=EVIL))
+    stated = {"hard": [{"text": EVIL, "words": EVIL}], "guessed": EVIL, "unenforceable": [EVIL, 7, {}]}
+    found = make.retrieval(0, items=(item,), unenforced=(EVIL,), detail=EVIL, constraints=stated)
+    store.record_retrieval(run.run_id, found)
     store.finish_run(run.run_id, make.outcome(detail=EVIL, status=EVIL.replace("\ud800", "")))
     for titles in (None, Named(EVIL)):
         page = shown(store.run(run.run_id), titles, width=1000)
