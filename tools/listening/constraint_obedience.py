@@ -132,7 +132,7 @@ class Popularity:
 def said_preference(request: Request) -> str:
     """What a request says, as a trained policy would write it."""
     parts: list[str] = []
-    for said in request.said:
+    for said in request.said or ():
         parts += [*said.wanted, *(f"not {phrase}" for phrase in said.unwanted)]
         for name, condition in (said.where or {}).items():
             parts += [f"{name} {'>=' if key == 'min' else '<='} {bound:g}" for key, bound in condition.items()]
@@ -190,7 +190,7 @@ def main() -> None:
         made = [
             request
             for request in RequestMaker(dataset, config).make()
-            if any(said.unwanted or said.where for said in request.said)
+            if any(said.unwanted or said.where for said in request.said or ())
         ][: asked.requests]
         own = [request.message for request in made]
         others = [*own[len(own) // 2 :], *own[: len(own) // 2]]
