@@ -200,8 +200,8 @@ def _compare(answered: Sequence[Answered], seconds: float, alone_seconds: float)
     rows = [
         _Row(name=DEAF, lists=[each.deaf for each in answered], seconds=alone_seconds),
         _Row(name=HEARING, lists=[each.hearing for each in answered], seconds=alone_seconds),
-        _Row(name="under the agent, as written", lists=written, calls=calls, tokens=tokens, seconds=seconds),
-        _Row(name="under the agent, as filled", lists=filled, calls=calls, tokens=tokens, seconds=seconds),
+        _Row(name="agent, as written", lists=written, calls=calls, tokens=tokens, seconds=seconds),
+        _Row(name="agent, as filled", lists=filled, calls=calls, tokens=tokens, seconds=seconds),
     ]
     table = Table("", f"Recall@{K}", f"NDCG@{K}", "calls a run", "tokens written", "seconds", box=None)
     for row in rows:
