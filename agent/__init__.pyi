@@ -76,6 +76,10 @@ from .serving.model_server import (
 )
 from .serving.server_process import ServerError as ServerError, ServerProcess as ServerProcess
 from .serving.servers import VllmServer as VllmServer
+from .serving.shipped_adapter import (
+    load_shipped_adapter as load_shipped_adapter,
+    shipped_settings as shipped_settings,
+)
 from .serving.smollm2 import pull_embedded_model as pull_embedded_model
 from .traces.admin.redaction import redact_person as redact_person
 from .traces.admin.retention import PruneRules as PruneRules, pin_runs as pin_runs, prune_runs as prune_runs

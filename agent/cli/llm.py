@@ -17,6 +17,7 @@ from deeprec.agent.cli.policy_options import BaseUrlOption
 from deeprec.agent.serving.adapter_loading import load_adapter
 from deeprec.agent.serving.model_server import Engine, make_server
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL, DEFAULT_PORT, Dtype, ServerProcess
+from deeprec.agent.serving.shipped_adapter import load_shipped_adapter
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool.text import hide_passwords
@@ -81,7 +82,10 @@ def serve(
             f"Starting {server.engine} with {server.model_name}; a small model takes about a minute. Log: {log}"
         )
         wait_with_progress(server, console)
+        adapter = asyncio.run(load_shipped_adapter(server))
         console.print(f"Serving {server.model_name} at {server.base_url} . Ctrl-C stops it.")
+        if adapter:
+            console.print(f"It has the adapter {adapter}, which `deeprec recommend` uses unless --model names another.")
         try:
             server.wait()
         except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from deeprec.agent.graph.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.graph.turn_seeds import MAX_SEED
 from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
+from deeprec.agent.serving.shipped_adapter import find_shipped_adapter, shipped_settings
 from deeprec.agent.traces.export.otel import OtelRecorder
 from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
 from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
@@ -103,6 +104,10 @@ def recommend(
         )
     conditions = read_where(where)
     config = make_agent_config({"guided": protocol is ProtocolName.TAGGED} | agent)
+    adapter = None
+    if protocol is ProtocolName.TAGGED and agent.get("prompts") in (None, "words"):
+        adapter = asyncio.run(find_shipped_adapter(base_url, model))
+        config = make_agent_config(agent, **shipped_settings()) if adapter else config
     retriever = Retriever.load(artifact)
     if user is not None:
         dataset = columns.read(data)
@@ -118,7 +123,8 @@ def recommend(
         lineage=lineage,
     )
     with spans_to(otel_endpoint) as spans:
-        output = asyncio.run(_run(request, retriever, config, base_url, model, protocol, store, spans, quiet=as_json))
+        server = (base_url, None if adapter else model, adapter)
+        output = asyncio.run(_run(request, retriever, config, server, protocol, store, spans, quiet=as_json))
         if as_json:
             typer.echo(visible_json(output))
         else:
@@ -150,15 +156,22 @@ async def _run(
     request: AgentInput,
     retriever: Retriever,
     config: AgentConfig,
-    base_url: str,
-    model: str | None,
+    server: tuple[str, str | None, str | None],
     protocol: ProtocolName,
     store: str,
     spans: SpanOptions | None,
     *,
     quiet: bool,
 ) -> AgentOutput:
-    asked = open_policy(base_url, model, protocol=protocol.value, temperature=config.temperature, top_p=config.top_p)
+    base_url, model, adapter = server
+    asked = open_policy(
+        base_url,
+        model,
+        protocol=protocol.value,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        adapter=adapter,
+    )
     async with asked as (name, policy):
         with TraceStore(store) as traces, SqlRecorder(traces) as logged:
             recorder: Recorder = logged

@@ -12,6 +12,7 @@ from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.policy.completion import CompletionPolicy, PolicyUnavailableError, ServedModel
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL, Dtype, ServerProcess
 from deeprec.agent.serving.servers import TransformersServer, VllmServer, has_vllm
+from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER, load_shipped_adapter
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL_NAME, pull_embedded_model
 
 Engine = Literal["auto", "vllm", "transformers"]
@@ -25,6 +26,9 @@ class ModelServer:
     model_name: str
     started: ServerProcess | None = None
     """The server that was started for this; None where one ran already."""
+    adapter: str | None = None
+    """The adapter that ships with the package, where the server has it: `CompletionPolicy(…, adapter=server.adapter)`
+    with the settings of `shipped_settings()` turns a message into a preference."""
 
     def stop(self) -> None:
         """Stop the server if it was started here; one that ran already is left alone."""
@@ -89,7 +93,8 @@ def open_model_server(
     """
     url = base_url or os.environ.get("DEEPREC_BASE_URL") or DEFAULT_BASE_URL
     try:
-        return ModelServer(url, run_blocking(_served(url)).name)
+        served = run_blocking(_served(url))
+        return ModelServer(url, served.name, adapter=SHIPPED_ADAPTER if SHIPPED_ADAPTER in served.adapters else None)
     except PolicyUnavailableError:
         if base_url is not None:  # it was named, so another is not what was meant
             raise
@@ -97,7 +102,7 @@ def open_model_server(
     server = make_server(model, log=Path(home) / "logs" / "server-notebook.log")
     server.start(on_progress)
     server.wait_healthy(on_progress=on_progress)
-    return ModelServer(server.base_url, server.model_name, server)
+    return ModelServer(server.base_url, server.model_name, server, run_blocking(load_shipped_adapter(server)))
 
 
 async def _served(base_url: str) -> ServedModel:

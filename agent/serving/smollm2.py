@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ArtifactError, ConfigError
 from deeprec.trm_tool.folders import let_others_read, one_writer, staging_folder
 
@@ -76,6 +77,15 @@ def pull_embedded_model(folder: Path, *, on_progress: Callable[[str], None] | No
                     shutil.rmtree(folder)
                 building.rename(folder)
     return folder
+
+
+def is_embedded_model(model: Path | str) -> bool:
+    """Whether a folder holds the embedded model, as `pull_embedded_model` wrote it."""
+    try:
+        content = read_json(Path(model) / _COMPLETE)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("source") == _DISTRIBUTION
 
 
 def _is_whole(folder: Path) -> bool:

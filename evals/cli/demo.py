@@ -25,10 +25,13 @@ from deeprec.agent import (
     SqlRecorder,
     TraceStore,
     build_graph,
+    load_shipped_adapter,
+    make_agent_config,
     make_server,
     pull_embedded_model,
     render_run,
     run_many,
+    shipped_settings,
     step_text,
     visible,
     wait_with_progress,
@@ -88,18 +91,19 @@ def demo(
     log = home / "logs" / "server.log"
     server = make_server(model, log=log)
     console.print(f"{server.engine} is starting with {model.name}; its log is {log}")
-    config = AgentConfig(guided=True, k=K, max_history=10, min_retrievals=2, max_retrievals=3)
+    config = make_agent_config({"k": K}, **shipped_settings())
     requests = _requests(data, users, seed)
     with server:
         wait_with_progress(server, console)
-        console.print(f"Healthy at {server.base_url}")
+        adapter = asyncio.run(load_shipped_adapter(server))
+        console.print(f"Healthy at {server.base_url}, with the adapter {adapter}")
 
         console.print(
             Rule(f"3. The agent, for {len(requests)} test users at once, who each say a sentence", align="left")
         )
         with TraceStore(home / "traces.db") as store:
             running = time.perf_counter()
-            runs = asyncio.run(_run(server, retriever, config, store, data, requests, seed))
+            runs = asyncio.run(_run(server, adapter, retriever, config, store, data, requests, seed))
             seconds = time.perf_counter() - running
             traces = [store.run(run_id) for run_id in runs]
     console.print("The server is stopped.")
@@ -162,6 +166,7 @@ def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
 
 async def _run(
     server: ServerProcess,
+    adapter: str | None,
     retriever: Retriever,
     config: AgentConfig,
     store: TraceStore,
@@ -173,7 +178,7 @@ async def _run(
         if line := step_text(node, wrote):
             console.print(Text(visible(f"user {requests[index].person:>4} {line}"), style="dim"))
 
-    policy = CompletionPolicy(server.base_url, server.model_name)
+    policy = CompletionPolicy(server.base_url, server.model_name, adapter=adapter)
     inputs = [
         make_agent_request(
             make_case(data, str(request.person)),
