@@ -8,8 +8,7 @@ import pytest
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph, replay_run
 from deeprec.agent.graph.offered_phrases import message_phrases, named_phrases, offered_phrases, split_refused
-from deeprec.trm_tool import RecommenderUnavailableError, Retrieved, Retriever
-from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool import Catalogue, Item, RecommenderUnavailableError, Retrieved, Retriever
 from tests.tiny_server import TinyServer
 
 GUIDED = AgentConfig(k=3, retrieve_k=4, guided=True, min_retrievals=1, max_retrievals=3)
@@ -121,7 +120,8 @@ KNOWN = ("comedy", "film-noir", "1980s", "1990s", "2000s", "children's", "not ra
     ],
 )
 def test_phrases_that_stand_in_the_words_are_named_in_other_spellings_too(text: str, named: tuple[str, ...]) -> None:
-    assert named_phrases(text, PhraseSpotter(KNOWN)) == named
+    spotter: Any = Catalogue([Item(id="1", title="One", text="One", attributes={"tag": KNOWN})], {"tag": "tags"})
+    assert named_phrases(text, spotter) == named
 
 
 def test_the_message_comes_first_then_the_history_then_what_is_common() -> None:
