@@ -68,7 +68,7 @@ EVERYTHING = "new phrase, constraints, diversity"
 STEPS: tuple[tuple[Any, str, str], ...] = (
     (scoring, "encode_preferences", ENCODE),
     (scoring, "allowed_items", FILTER),
-    (PreferenceAwareTRM, "query", QUERY),
+    (PreferenceAwareTRM, "encode_histories", QUERY),
     (retriever_module, "score", SCORE),
     (retriever_module, "best", CUT),
     (retriever_module, "diversify", DIVERSIFY),

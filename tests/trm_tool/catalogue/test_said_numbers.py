@@ -20,7 +20,7 @@ from deeprec.trm_tool.catalogue.said_numbers import said_numbers
         ("two thousand", 2000, 2000, None, None),
         ("nineteen ninety-five or later", 1995, 1995, "min", "year"),
         ("a hundred and twenty max", 120, 120, "max", None),
-        ("something from the nineties", 90, 99, "min", "year"),
+        ("something from the nineties", 90, 99, None, "year"),
         ("the 1980s", 1980, 1989, None, "year"),
         ("1,500 to spend", 1500, 1500, None, None),
         ("up to 2k", 2000, 2000, "max", None),

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[4]
 ROOMS = [None, *(ROOT / room for room in ("evals/suites", "training/rollouts"))]
 # Filters that return no markup, or markup whose values they harden themselves.
 FILTERS = {
-    *("isolated", "as_written", "token_text", "as_json", "length", "string", "sum", "thousands"),
+    *("isolated", "as_written", "token_text", "as_json", "constraint_lines", "length", "string", "sum", "thousands"),
     *("difference_text", "duration", "fork_line", "held_out_line", "model_name", "reward_text", "score_text"),
     *("setting_text", "turn_cost"),
 }
