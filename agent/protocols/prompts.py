@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from string import Formatter
 from typing import TYPE_CHECKING
 
+from deeprec.agent.protocols.prompt_placeholders import check_placeholders
 from deeprec.agent.protocols.turn import Remark
 from deeprec.trm_tool import ConfigError, neutralise
 
@@ -33,29 +33,6 @@ BEGIN_PREFERENCE, END_PREFERENCE = "<|begin_of_preference|>", "<|end_of_preferen
 BEGIN_ITEMS, END_ITEMS = "<|begin_of_item_list|>", "<|end_of_item_list|>"
 BEGIN_LIST, END_LIST = "<recommendation_list>", "</recommendation_list>"
 
-_PLACEHOLDERS: dict[str, tuple[set[str], set[str]]] = {
-    "tagged_instructions": (set(), {"k"}),
-    "tools_instructions": (set(), {"k"}),
-    "tagged_correction": (set(), {"why"}),
-    "tools_correction": (set(), {"why"}),
-    "history_item": ({"item"}, set()),
-    "message": ({"message"}, set()),
-    "history_line": (set(), {"items"}),
-    "phrases": (set(), {"phrases"}),
-    "numbers": (set(), {"numbers"}),
-    "task": (set(), {"k"}),
-    "found_item": ({"number", "item"}, set()),
-    "not_in_catalogue": (set(), {"what"}),
-    "only_weighed": (set(), {"what"}),
-    "kept": (set(), {"what"}),
-    "tools_rank": (set(), {"k"}),
-    "budget": (set(), {"max_retrievals"}),
-    "go_on": (set(), {"k"}),
-    "stop_now": (set(), {"k"}),
-    "first_correction": (set(), {"why"}),
-    "tagged_list_correction": (set(), {"why", "k"}),
-}
-"""Template -> the placeholders that it needs, and those that it may have. The other texts are used as they are."""
 _NEEDED_TAGS = (BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_LIST, END_LIST)
 
 
@@ -170,9 +147,7 @@ class Prompts:
         for name, text in self._texts().items():
             if not isinstance(text, str):
                 raise ConfigError(f"Prompts.{name} is {str(text)[:80]}, which is not text. Pass a string.")
-            needed, allowed = _PLACEHOLDERS.get(name, (set(), None))
-            if allowed is not None:
-                _check_placeholders(name, text, needed, allowed)
+            check_placeholders(name, text)
         missing = [tag for tag in _NEEDED_TAGS if tag not in self.tagged_instructions]
         if missing:
             raise ConfigError(
@@ -421,18 +396,3 @@ _WORDS: dict[str, str | bool] = {
 def _cut(text: str, max_chars: int) -> str:
     """Text that is safe already, cut like `neutralise` does, which would change its signs of comparison."""
     return text if len(text) <= max_chars else f"{text[: max_chars - 1].rstrip()}…"
-
-
-def _check_placeholders(name: str, text: str, needed: set[str], allowed: set[str]) -> None:
-    try:
-        found = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
-    except ValueError as error:
-        raise ConfigError(f"Prompts.{name} cannot be filled in: {error}. Double the braces that are text.") from error
-    known = ", ".join(f"{{{field}}}" for field in sorted(needed | allowed))
-    if found - needed - allowed:
-        odd = sorted(found - needed - allowed)[0]
-        raise ConfigError(
-            f"Prompts.{name} has the placeholder {{{odd}}}, and {known} can be filled in. Double the braces of text."
-        )
-    if needed - found:
-        raise ConfigError(f"Prompts.{name} lacks the placeholder {{{sorted(needed - found)[0]}}}. It needs {known}.")
