@@ -212,8 +212,7 @@ def offered_phrases(
         of its items they are true of, and where these are fewer, more of the message, then the common ones.
     """
     ranked = [phrase for phrase in dict.fromkeys(of_message) if phrase in common]
-    counts = Counter(phrase for item_id in history for phrase in catalogue.phrases_of(item_id) if phrase in common)
-    own = [phrase for phrase, _ in counts.most_common()]
+    own = _of_history(history, catalogue, common)
     return list(dict.fromkeys([*ranked[:MAX_OF_MESSAGE], *own, *ranked, *common]))[:MAX_OFFERED]
 
 
@@ -236,10 +235,7 @@ def phrases_for(history: Sequence[str], catalogue: CatalogueView, common: Mappin
     """
     if not common:
         return []
-    known = set(common)
-    counts = Counter(phrase for item_id in history for phrase in catalogue.phrases_of(item_id) if phrase in known)
-    own = [phrase for phrase, _ in counts.most_common()]
-    return list(dict.fromkeys([*own, *common]))[:MAX_GUIDED_VOCABULARY]
+    return list(dict.fromkeys([*_of_history(history, catalogue, common), *common]))[:MAX_GUIDED_VOCABULARY]
 
 
 def split_refused(message: str) -> tuple[str, str]:
@@ -303,9 +299,19 @@ def _place(phrase: str, text: str) -> int:
     return found.start() if found else -1
 
 
+def _of_history(history: Sequence[str], catalogue: CatalogueView, common: Mapping[str, float]) -> list[str]:
+    """The phrases of a history by how many of its items they are true of."""
+    return [phrase for phrase, _ in _counted(history, catalogue, common).most_common()]
+
+
+def _counted(items: Sequence[str], catalogue: CatalogueView, common: Mapping[str, float]) -> Counter[str]:
+    """Phrase -> how many of some items it is true of."""
+    return Counter(phrase for item_id in items for phrase in catalogue.phrases_of(item_id) if phrase in common)
+
+
 def _excess(items: Sequence[str], catalogue: CatalogueView, common: Mapping[str, float]) -> dict[str, float]:
     """Phrase -> its share among some items less its share in the catalogue."""
-    counts = Counter(phrase for item_id in items for phrase in catalogue.phrases_of(item_id) if phrase in common)
+    counts = _counted(items, catalogue, common)
     return {phrase: count / len(items) - common[phrase] for phrase, count in counts.items()}
 
 

@@ -32,6 +32,7 @@ from deeprec.trm_tool import (
     read_atomic_files,
 )
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
+from deeprec.trm_tool.catalogue.where_text import preference_segments
 from deeprec.trm_tool.data import MadeRequestConfig, Request, RequestMaker, ShopConfig, generate_shop
 from deeprec.trm_tool.trm.closest_phrases import ClosestPhrases
 
@@ -133,9 +134,7 @@ def said_preference(request: Request) -> str:
     """What a request says, as a trained policy would write it."""
     parts: list[str] = []
     for said in request.said or ():
-        parts += [*said.wanted, *(f"not {phrase}" for phrase in said.unwanted)]
-        for name, condition in (said.where or {}).items():
-            parts += [f"{name} {'>=' if key == 'min' else '<='} {bound:g}" for key, bound in condition.items()]
+        parts += [*said.wanted, *(f"not {phrase}" for phrase in said.unwanted), *preference_segments(said.where or {})]
     return "; ".join(parts)
 
 

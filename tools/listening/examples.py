@@ -21,6 +21,7 @@ from deeprec.agent.protocols.prompts import (
     END_PREFERENCE,
 )
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool.catalogue.where_text import preference_segments
 from deeprec.trm_tool.data import TRAINING_WORDS
 from deeprec.trm_tool.data.made_requests.sentences import NumberBound, Value, Wish, write_message
 from deeprec.trm_tool.encoders.text_encoder import Encoder
@@ -89,10 +90,8 @@ def preference(request: WrittenRequest, offered: Mapping[str, str]) -> str:
     """
     segments = [shown for phrase, shown in offered.items() if phrase in request.wanted]
     segments += [f"not {shown}" for phrase, shown in offered.items() if phrase in request.unwanted]
-    for name, bound in request.where.items():
-        segments += [f"{name} >= {bound.min:g}"] if bound.min is not None else []
-        segments += [f"{name} <= {bound.max:g}"] if bound.max is not None else []
-    return "; ".join(segments)
+    bounds = {name: bound.model_dump(exclude_none=True) for name, bound in request.where.items()}
+    return "; ".join([*segments, *preference_segments(bounds)])
 
 
 def template_request(catalogue: WrittenCatalogue, rng: Generator) -> WrittenRequest:

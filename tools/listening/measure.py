@@ -32,6 +32,7 @@ from deeprec.trm_tool import (
     read_atomic_files,
 )
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool.catalogue.where_text import preference_segments
 from deeprec.trm_tool.data import MadeRequestConfig, RequestMaker, Said
 from tools.listening.build import CATALOGUES, VALIDATION
 from tools.listening.catalogue_file import WrittenCatalogue, read_catalogue_file
@@ -62,13 +63,11 @@ class Case:
 
     def meant(self) -> set[str]:
         """The segments of the preference that the message means."""
-        bounds = {
-            f"{name} {'>=' if side == 'min' else '<='} {number:g}"
-            for name, bound in (self.said.where or {}).items()
-            if isinstance(bound, Mapping)
-            for side, number in bound.items()
+        return {
+            *self.said.wanted,
+            *(f"not {phrase}" for phrase in self.said.unwanted),
+            *preference_segments(self.said.where or {}),
         }
-        return {*self.said.wanted, *(f"not {phrase}" for phrase in self.said.unwanted), *bounds}
 
 
 def ml100k_cases(retriever: Retriever) -> list[Case]:
