@@ -84,7 +84,7 @@ class MisheardPhrase:
     """As it was written, or as the message expresses it: `comedy`, `not horror`, the attribute of a bound."""
     runs: int
     others: tuple[tuple[str, int], ...]
-    """In the same runs, with counts: of a wrong phrase, what was missed; of a missed one, what was written wrongly."""
+    """Phrases of the same runs, with counts: those missed beside a wrong one, or wrong beside a missed one."""
     words: str
     """The message of the first such run, cut."""
 

@@ -54,7 +54,7 @@ class RequestEvaluation:
     """One for each request and target, in the order of the artifacts and of the requests."""
     conversations: int
     fingerprints: tuple[str, ...]
-    """Of the artifacts, in their order."""
+    """The fingerprints of the artifacts, in their order."""
     protocol: str
     """What every figure must be read with."""
     notes: tuple[str, ...]

@@ -28,7 +28,7 @@ class RequestCases:
     """The cases of some requests, and what was left out of them."""
 
     cases: tuple[Case, ...]
-    """In the order of the requests; those of one request stand together."""
+    """The cases in the order of the requests; those of one request stand together."""
     left_out: Mapping[str, int]
     """What was left out -> how many: `requests without a target`, `requests whose targets the catalogue lacks`,
     `targets that were removed from the catalogue`."""

@@ -66,7 +66,7 @@ class CatalogueCard:
 
     items: int
     attributes: Sequence[DescribedAttribute]
-    """In the order of the catalogue; attributes that no item has are left out."""
+    """The attributes in the order of the catalogue; those that no item has are left out."""
 
     def lines(self, max_chars: int = MAX_CARD_CHARS) -> list[str]:
         """Describe each attribute in a line that is safe for a prompt; empty where there is no attribute.

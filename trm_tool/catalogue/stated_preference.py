@@ -57,9 +57,9 @@ class Constraint:
 
     kind: Literal["refused", "only", "bound"]
     text: str
-    """In the canonical form: `not horror`, `only comedy or drama`, `year >= 1990`. Safe for a prompt."""
+    """The constraint in the canonical form: `not horror`, `only comedy or drama`, `year >= 1990`. Safe for a prompt."""
     where: Where
-    """On one attribute, or on several that share a value."""
+    """The condition on one attribute, or on several that share a value."""
     phrases: tuple[str, ...] = ()
     """What is refused or required, as the catalogue's phrases name it; empty for a bound."""
     number: float | None = None

@@ -27,7 +27,7 @@ class EncodedTexts(NamedTuple):
     """Preferences, or people's words, of some queries."""
 
     vectors: NDArray[np.float32]
-    """From `encode_preferences`, (queries, text width)."""
+    """The output of `encode_preferences`, (queries, text width)."""
     present: Sequence[bool]
     """Whether each query has one; where it is False, its row of `vectors` is ignored."""
     trusts: Sequence[float]

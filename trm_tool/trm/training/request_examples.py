@@ -143,7 +143,7 @@ class RequestExamples:
     targets: Tensor
     """Catalogue rows, int64 (examples,)."""
     embeddings: Tensor
-    """Of the distinct messages, from `encode_preferences`, (messages, text width)."""
+    """The vectors of the distinct messages, from `encode_preferences`, (messages, text width)."""
     messages: Tensor
     """Row of `embeddings` of each example, int64 (examples,)."""
     has_words: Tensor
