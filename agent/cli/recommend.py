@@ -104,10 +104,6 @@ def recommend(
         )
     conditions = read_where(where)
     config = make_agent_config({"guided": protocol is ProtocolName.TAGGED} | agent)
-    adapter = None
-    if protocol is ProtocolName.TAGGED and agent.get("prompts") in (None, "words"):
-        adapter = asyncio.run(find_shipped_adapter(base_url, model))
-        config = make_agent_config(agent, **shipped_settings()) if adapter else config
     retriever = Retriever.load(artifact)
     if user is not None:
         dataset = columns.read(data)
@@ -122,6 +118,10 @@ def recommend(
         exclude=read_ids(exclude, retriever.catalogue),
         lineage=lineage,
     )
+    adapter = None
+    if protocol is ProtocolName.TAGGED and agent.get("prompts") in (None, "words"):
+        adapter = asyncio.run(find_shipped_adapter(base_url, model))
+        config = make_agent_config(agent, **shipped_settings()) if adapter else config
     with spans_to(otel_endpoint) as spans:
         server = (base_url, None if adapter else model, adapter)
         output = asyncio.run(_run(request, retriever, config, server, protocol, store, spans, quiet=as_json))
