@@ -1,7 +1,7 @@
 """A recommender as a LangChain tool, for agents of other frameworks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
@@ -19,11 +19,12 @@ from deeprec.trm_tool.recommender import (
     AsyncRecommender,
     Query,
     Retrieved,
+    call_arguments,
     is_async,
     retrieve_batch,
 )
 from deeprec.trm_tool.score_ranking import check_k
-from deeprec.trm_tool.text import neutralise, plain
+from deeprec.trm_tool.text import neutralise, plain, readable_words
 from deeprec.trm_tool.tool_values import FromRun, value_for_call
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_PREFERENCE_CHARS = 500
 """Longer preferences are cut: no retrieval needs more, and a degenerate model writes without end."""
+MAX_WORDS_CHARS = 2_000
+"""Characters of a person's words that a retrieval gets."""
 SUMMARY_CHARS = 80
 ID_CHARS = 200
 REASON_CHARS = 300
@@ -84,13 +87,15 @@ def make_retrieve_items_tool(
     trust: float | None = None,
     where: FromRun[Where | None] = None,
     diversity: float = 0.0,
+    words: FromRun[str | None] = None,
+    words_trust: float | None = None,
 ) -> "StructuredTool":
     """Build the tool `retrieve_items(preference)`.
 
     The tool answers with a short numbered list of titles and item ids for the model, catalogue text neutralised; its
-    artifact is a `RetrieveItemsResult`. An empty preference asks by history alone; one above 500 characters is cut, and
-    the answer says so; a malformed call is answered with a line that shows the right form. An unavailable recommender
-    and an unknown item id of a history that a function returned are answers with `status="error"`.
+    artifact is a `RetrieveItemsResult`. An empty preference asks by history and words alone; one above 500 characters
+    is cut, and the answer says so; a malformed call is answered with a line that shows the right form. An unavailable
+    recommender and an unknown item id of a history that a function returned are answers with `status="error"`.
 
     Args:
         retriever: The recommender that is asked; the tool of an asynchronous one has `ainvoke` only.
@@ -102,12 +107,16 @@ def make_retrieve_items_tool(
             Those of a function that cannot be enforced are named in the answer.
         diversity: How much an answer avoids items that are like those above them, 0 to 1; 0 for a recommender that
             does not offer it.
+        words: What the person wrote, which the recommender gets in every call beside the model's preference; or a
+            function, as for `history`. The first 2,000 characters are read. A recommender whose `retrieve` names no
+            `words` gets them in front of the preference.
+        words_trust: How far the words are trusted beside the history, 0 to 1; None is the recommender's own.
 
     Raises:
         UnknownItemError: an id of `history` is not in the catalogue.
-        ConfigError: `k` is below 1, `trust` or `diversity` is not from 0 to 1, or `where` makes no sense or constrains
-            an attribute that the recommender cannot enforce; in a call, a function needs the `ToolRuntime`, and the
-            tool was not called through `ToolNode`.
+        ConfigError: `k` is below 1, `trust`, `words_trust` or `diversity` is not from 0 to 1, `words` is not text, or
+            `where` makes no sense or constrains an attribute that the recommender cannot enforce; in a call, a function
+            needs the `ToolRuntime`, and the tool was not called through `ToolNode`.
     """
     from langchain_core.tools import InjectedToolArg, StructuredTool
 
@@ -117,6 +126,8 @@ def make_retrieve_items_tool(
         history=() if callable(history) else history,
         trust=trust,
         where=None if callable(where) else where,
+        words=None if callable(words) else _cut_words(words),
+        words_trust=words_trust,
         diversity=diversity,
     )
     if is_async(retriever):
@@ -130,13 +141,15 @@ def make_retrieve_items_tool(
             preference=plain(preference, MAX_PREFERENCE_CHARS) or None,
             trust=trust,
             where=value_for_call("where", where, runtime),
+            words=_cut_words(value_for_call("words", words, runtime)),
+            words_trust=words_trust,
             diversity=diversity,
         )
 
     def answer(preference: str, asked: Query, found: Retrieved) -> tuple[str, RetrieveItemsResult]:
         if not callable(where):
             _check_enforced(retriever, found)
-        return _answer(retriever, preference, asked.preference or "", found)
+        return _answer(retriever, preference, asked, found)
 
     def retrieve_items(
         preference: str = "", runtime: Annotated[Any, InjectedToolArg] = None
@@ -154,9 +167,8 @@ def make_retrieve_items_tool(
         assert is_async(retriever)
         asked = query(preference, runtime)
         try:
-            found = await retriever.retrieve(
-                tuple(asked.history), asked.preference, k=k, trust=trust, where=asked.where
-            )
+            positional, named = call_arguments(retriever, replace(asked, history=tuple(asked.history)))
+            found = await retriever.retrieve(*positional, k=k, **named)
             return answer(preference, asked, found)
         except (UnknownItemError, RecommenderUnavailableError, RecommenderRefusedError) as error:
             raise _answerable(error) from error
@@ -174,6 +186,11 @@ def make_retrieve_items_tool(
         handle_tool_error=True,
         handle_validation_error='This call could not be read. Send {"preference": "short phrases; joined by ;"}.',
     )
+
+
+def _cut_words(words: str | None) -> str | None:
+    """What the person wrote, within bounds; None where it has no words. `Query` refuses what is not text."""
+    return (readable_words(words, MAX_WORDS_CHARS) or None) if isinstance(words, str) else words
 
 
 def _check_enforced(recommender: AnyRecommender, found: Retrieved) -> None:
@@ -200,10 +217,11 @@ def _check_query(recommender: AsyncRecommender, query: Query) -> None:
 
 
 def _answer(
-    recommender: AnyRecommender, preference: str, read: str, found: Retrieved
+    recommender: AnyRecommender, preference: str, asked: Query, found: Retrieved
 ) -> tuple[str, RetrieveItemsResult]:
-    catalogue = recommender.catalogue
-    head = f"{len(found)} items" + (" for this preference" if read else "; no preference given, by history alone")
+    catalogue, read = recommender.catalogue, asked.preference or ""
+    by = "by history and words alone" if asked.words else "by history alone"
+    head = f"{len(found)} items" + (" for this preference" if read else f"; no preference given, {by}")
     if len(preference) > 4 * MAX_PREFERENCE_CHARS or len(plain(preference, 4 * MAX_PREFERENCE_CHARS)) > len(read):
         head += f" (only its first {MAX_PREFERENCE_CHARS} characters were read; write short phrases)"
     lines = [

@@ -43,6 +43,7 @@ class Shop(TypedDict, total=False):
 
     messages: Annotated[list[AnyMessage], add_messages]
     purchases: list[str]
+    said: Any
 
 
 def in_a_graph(tool: BaseTool) -> Any:
@@ -223,6 +224,60 @@ async def test_a_run_of_the_outer_graph_gives_history_and_constraints(dataset: D
             assert ids(message) == [item.id for item in found]
         with pytest.raises(ConfigError, match=r"history is a function of the ToolRuntime"):
             await tool.ainvoke({"preference": "drama", "runtime": {"state": {"purchases": []}}})
+
+
+WORDS = "something scary from the eighties"
+
+
+async def test_the_recommender_gets_the_persons_words_beside_the_preference(
+    dataset: Dataset, retriever: Retriever
+) -> None:
+    fixed = make_retrieve_items_tool(retriever, history=HISTORY, k=5, words=WORDS, words_trust=0.9)
+    from_run = make_retrieve_items_tool(
+        retriever, history=HISTORY, k=5, words=lambda runtime: runtime.state["said"], words_trust=0.9
+    )
+    for preference in ("comedy", ""):
+        found = retriever.retrieve(HISTORY, preference, k=5, words=WORDS, words_trust=0.9)
+        deaf = retriever.retrieve(HISTORY, preference, k=5)
+        message = fixed.invoke({"name": "r", "args": {"preference": preference}, "id": "1", "type": "tool_call"})
+        outer = in_a_graph(from_run).invoke({"messages": asked(preference=preference), "said": WORDS})["messages"][-1]
+        assert ids(message) == ids(outer) == [item.id for item in found] != [item.id for item in deaf]
+        assert ("by history and words alone" in message.content) is (preference == "")
+    for tool in (fixed, from_run):
+        assert list(tool.args) == ["preference"]
+
+
+async def test_a_recommender_that_takes_no_words_gets_them_before_the_preference(dataset: Dataset) -> None:
+    got: list[tuple[Any, Any]] = []
+
+    class Listening(CoOccurrence):
+        def retrieve(self, history: Any, preference: Any = None, **options: Any) -> Retrieved:
+            got.append((preference, options["trust"]))
+            return super().retrieve(history, preference, **options)
+
+    own = Listening(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    for recommender in (own, RemoteCoOccurrence(own)):
+        tool = make_retrieve_items_tool(recommender, history=HISTORY, words=WORDS, trust=0.2, words_trust=0.7)
+        await tool.ainvoke({"preference": "drama"})
+        assert got[-1] == (f"{WORDS}; drama", 0.7)
+        silent = make_retrieve_items_tool(recommender, history=HISTORY, words="\N{SNOWMAN} …", trust=0.2)
+        await silent.ainvoke({"preference": "drama"})
+        assert got[-1] == ("drama", 0.2)
+        long = make_retrieve_items_tool(recommender, history=HISTORY, words="scary " * 100_000)
+        await long.ainvoke({"preference": "drama"})
+        assert len(got[-1][0]) <= 2_000 + len("; drama")
+
+
+def test_words_that_are_no_text_and_a_wrong_trust_are_refused(retriever: Retriever) -> None:
+    with pytest.raises(ConfigError, match="words is 7"):
+        make_retrieve_items_tool(retriever, history=HISTORY, words=7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="words_trust is 2"):
+        make_retrieve_items_tool(retriever, history=HISTORY, words_trust=2)
+    tool = make_retrieve_items_tool(retriever, history=HISTORY, words=lambda runtime: runtime.state["said"])
+    with pytest.raises(ConfigError, match=r"words is a function of the ToolRuntime"):
+        tool.invoke({"preference": "drama"})
+    with pytest.raises(ConfigError, match=r"words is \[\]"):
+        in_a_graph(tool).invoke({"messages": asked(preference="drama"), "said": []})
 
 
 def test_an_unknown_id_of_the_outer_run_is_an_answer(retriever: Retriever) -> None:
