@@ -71,7 +71,7 @@ async def test_an_asynchronous_recommender_is_checked_in_the_loop_that_it_is_bou
                 return await super().retrieve(*arguments, **options)
 
     await check_async_recommender(Bound(co_occurrence(dataset)))
-    with pytest.raises(AssertionError, match=r"breaks 1\d of 20 rules"):
+    with pytest.raises(AssertionError, match=r"breaks 1\d of 21 rules"):
         check_recommender(Bound(co_occurrence(dataset)))  # a loop of its own
 
 
@@ -272,6 +272,50 @@ class WrongRanks(WrongBatches):
         return np.arange(len(item_ids))  # from 0
 
 
+class KnowsPhrases(CoOccurrence):
+    """It finds the phrases whose letters a text has, the commonest first."""
+
+    def closest_phrases(self, text: str, n: int) -> Sequence[str]:
+        known = self.catalogue.phrases(1)
+        ranked = sorted(known, key=lambda phrase: (-len(set(phrase) & set(text)), phrase))
+        return self.answer(ranked, text, n) if any(map(str.isalnum, text)) else ()
+
+    def answer(self, ranked: list[str], text: str, n: int) -> Sequence[str]:
+        return ranked[:n]
+
+
+class InventsPhrases(KnowsPhrases):
+    def answer(self, ranked: list[str], text: str, n: int) -> Sequence[str]:
+        return [*ranked[: n - 1], "cosy"]
+
+
+class RepeatsPhrases(KnowsPhrases):
+    def answer(self, ranked: list[str], text: str, n: int) -> Sequence[str]:
+        return (ranked[:1] + ranked)[:n]
+
+
+class AllPhrases(KnowsPhrases):
+    def answer(self, ranked: list[str], text: str, n: int) -> Sequence[str]:
+        return ranked
+
+
+class ShufflesPhrases(KnowsPhrases):
+    calls = count()
+
+    def answer(self, ranked: list[str], text: str, n: int) -> Sequence[str]:
+        return ranked[::-1][:n] if next(self.calls) % 2 else ranked[:n]
+
+
+class JoinsPhrases(KnowsPhrases):
+    def answer(self, ranked: list[str], text: str, n: int) -> Sequence[str]:
+        return "; ".join(ranked[:n])
+
+
+class HearsEmoji(KnowsPhrases):
+    def closest_phrases(self, text: str, n: int) -> Sequence[str]:
+        return super().closest_phrases(text or "anything", n) if text.strip().isascii() else ["drama"]
+
+
 BROKEN: dict[type[CoOccurrence], tuple[str, str]] = {
     NoKeywords: ("has_the_interface", "unexpected keyword argument 'trust'"),
     NoPhrases: ("has_the_interface", "its catalogue has no phrases"),
@@ -303,6 +347,12 @@ BROKEN: dict[type[CoOccurrence], tuple[str, str]] = {
     SharedState: ("calls_at_the_same_time", "the query .* gave .*, alone"),
     WrongBatches: ("batches_agree", "in a batch"),
     WrongRanks: ("batches_agree", r"ranks_of gave \[0, 1"),
+    InventsPhrases: ("closest_phrases_are_known", r"gave \['cosy'\], which the catalogue lacks"),
+    RepeatsPhrases: ("closest_phrases_are_known", "repeats a phrase"),
+    AllPhrases: ("closest_phrases_are_known", r"1\) gave \d+ phrases"),
+    ShufflesPhrases: ("closest_phrases_are_known", "gave .*, then"),
+    JoinsPhrases: ("closest_phrases_are_known", "gave the text"),
+    HearsEmoji: ("closest_phrases_are_known", "closest_phrases.*gave \\['"),
 }
 
 
@@ -316,6 +366,18 @@ def test_a_broken_recommender_is_named_with_its_rule_and_what_was_seen(
         check_recommender(recommender, rules=[rule])
     with pytest.raises(AssertionError, match=rf"\n  {rule}: "):
         check_recommender(recommender)
+
+
+def test_phrases_that_keep_the_contract_do_so_in_a_coroutine_as_well(dataset: Dataset) -> None:
+    class Remote(RemoteCoOccurrence):
+        async def closest_phrases(self, text: str, n: int) -> Sequence[str]:
+            return cast("KnowsPhrases", self.local).closest_phrases(text, n)
+
+    own = co_occurrence(dataset, KnowsPhrases)
+    check_recommender(own)
+    check_recommender(Remote(own), rules=["closest_phrases_are_known"])
+    with pytest.raises(AssertionError, match="which the catalogue lacks"):
+        check_recommender(Remote(co_occurrence(dataset, InventsPhrases)), rules=["closest_phrases_are_known"])
 
 
 def test_every_rule_has_a_recommender_that_breaks_it() -> None:

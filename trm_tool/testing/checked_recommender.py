@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
-from deeprec.trm_tool.recommender import AnyRecommender, Retrieved
+from deeprec.trm_tool.recommender import AnyRecommender, PhraseSimilarity, Retrieved
 
 
 @dataclass(kw_only=True)
@@ -28,16 +29,24 @@ class CheckedRecommender:
         options = {"k": self.k, **options}
         shown = ", ".join(f"{name}={value!r}"[:120] for name, value in options.items())
         self.call = f"retrieve({few(history)}, {preference!r}, {shown})"
-        call: Callable[..., Any] = self.recommender.retrieve
+        found: Retrieved = self._answer(self.recommender.retrieve, history, preference, **options)
+        return found
 
-        async def answer() -> Any:
-            return await call(history, preference, **options)
+    def closest_phrases(self, text: str, n: int) -> Sequence[str]:
+        """Ask for the phrases closest to a text, as a plain method or a coroutine. Only for a `PhraseSimilarity`."""
+        assert isinstance(self.recommender, PhraseSimilarity)
+        self.call = f"closest_phrases({text[:60]!r}, {n})"
+        found: Sequence[str] = self._answer(self.recommender.closest_phrases, text, n)
+        return found
+
+    def _answer(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        async def awaited() -> Any:
+            answer = call(*arguments, **options)
+            return await answer if inspect.isawaitable(answer) else answer
 
         if self.loop is None:
-            found: Retrieved = call(history, preference, **options)
-        else:
-            found = asyncio.run_coroutine_threadsafe(answer(), self.loop).result()
-        return found
+            return call(*arguments, **options)
+        return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result()
 
     def ids(self, *arguments: Any, **options: Any) -> list[str]:
         """Ids of the items of `retrieve`."""

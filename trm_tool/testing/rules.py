@@ -12,6 +12,7 @@ from deeprec.trm_tool.catalogue.filters import Condition
 from deeprec.trm_tool.errors import ConfigError, UnknownItemError
 from deeprec.trm_tool.recommender import (
     BatchRecommender,
+    PhraseSimilarity,
     Query,
     RecommenderIdentity,
     Retrieved,
@@ -255,6 +256,28 @@ def batches_agree(subject: CheckedRecommender) -> None:
         assert ranks == list(range(1, len(single) + 1)), f"{subject.call}: ranks_of gave {ranks}"
 
 
+def closest_phrases_are_known(subject: CheckedRecommender) -> None:
+    """`closest_phrases`, if it has it, gives at most `n` distinct phrases of the catalogue, the same ones for the same
+    text, and none for a text without words."""
+    if not isinstance(subject.recommender, PhraseSimilarity):
+        return
+    known = subject.recommender.catalogue.phrases(1)
+    for text in (subject.words(), f"nothing like {subject.words()}, please", "something good " * 500):
+        for n in (1, subject.k, len(known) + 10):
+            found = subject.closest_phrases(text, n)
+            assert isinstance(found, Sequence), f"{subject.call} gave a {type(found).__name__}"
+            assert not isinstance(found, str), f"{subject.call} gave the text {found[:60]!r}"
+            assert len(found) <= n, f"{subject.call} gave {len(found)} phrases"
+            assert len(set(found)) == len(found), f"{subject.call} repeats a phrase: {few(found)}"
+            strange = [phrase for phrase in found if phrase not in known]
+            assert not strange, f"{subject.call} gave {few(strange)}, which the catalogue lacks"
+            again = subject.closest_phrases(text, n)
+            assert list(again) == list(found), f"{subject.call} gave {few(found)}, then {few(again)}"
+    for text in ("", " \n", "?!", "\N{POPCORN}\N{GHOST}"):
+        found = subject.closest_phrases(text, subject.k)
+        assert list(found) == [], f"{subject.call} gave {few(found)}"
+
+
 def _raises(wanted: type[Exception], what: str, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
     try:
         call(*arguments, **options)
@@ -324,6 +347,7 @@ CHECKS: tuple[Callable[[CheckedRecommender], None], ...] = (
     same_answer_twice,
     calls_at_the_same_time,
     batches_agree,
+    closest_phrases_are_known,
 )
 RULES: Mapping[str, str] = {check.__name__: str(check.__doc__) for check in CHECKS}
 """Name of a rule -> what it demands, in the order in which they are checked."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS, Encoder
-from deeprec.trm_tool.text import plain
+from deeprec.trm_tool.text import readable_words
 
 MAX_EMBEDDED_PHRASES = 3_000
 """Phrases that are compared, those of the most items first: more would keep the first request waiting."""
@@ -60,7 +60,7 @@ class ClosestPhrases:
         Returns:
             Distinct phrases, the closest first; none for a text without words.
         """
-        text = plain(text, MAX_TEXT_CHARS)
+        text = readable_words(text, MAX_TEXT_CHARS)
         clauses = [clause.strip() for clause in _CLAUSE_ENDS.split(text)]
         parts = list(dict.fromkeys([text, *(clause for clause in clauses if len(clause) > 2)]))[: 1 + MAX_CLAUSES]
         known = self._of(catalogue)
