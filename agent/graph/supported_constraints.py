@@ -8,12 +8,11 @@ names it, or a word of it; or where the recommender finds it among the phrases t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from deeprec.trm_tool.catalogue.catalogue import is_year
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
+from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
 from deeprec.trm_tool.catalogue.stated_preference import Constraint
 from deeprec.trm_tool.text import plain
@@ -26,29 +25,6 @@ MAX_CLOSE = 3
 MAX_WORDS_CHARS = 2_000
 MAX_CLAUSES = 20
 _SHOWN_CHARS = 80
-_REFUSING = re.compile(
-    r"\b(?:no|not|nothing|without|never|none|nor|neither|except|excluding|exclude|avoid|avoiding|skip|minus|spare"
-    r"|hates?|hated|dislikes?|detests?|loathes?|anything but|other than|rather than|instead of|leave out|fed up with"
-    r"|(?:sick|tired|bored|enough) of|(?:can['’]?t|cannot) (?:stand|bear)|(?:do|does|is|are|should|was|were)n['’]?t)\b"
-    r"(?!\s+(?:only|just|but|mind|care|matter)\b)",
-    re.IGNORECASE,
-)
-_LIMITING = re.compile(
-    r"(?<!\bnot )\b(?:only|exclusively|strictly|solely|purely|(?:nothing|none) but|no other than|insist on"
-    r"|must (?:be|have)|(?:has|have|needs?) to (?:be|have))\b",
-    re.IGNORECASE,
-)
-_CLAUSE_ENDS = re.compile(
-    r"[.;:!?\n()]+|\bbut\b(?<!nothing but)(?<!none but)(?<!anything but)|\bthough\b", re.IGNORECASE
-)
-_GOES_ON = re.compile(r"\s*(?:or|nor|and not?)\b|(?:\s*[\w'’-]+){1,3}\s+n?or\s", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Clause:
-    text: str
-    about: str
-    """Without the word that refuses."""
 
 
 class PersonWords:
@@ -61,9 +37,8 @@ class PersonWords:
 
     def __init__(self, texts: Sequence[str], closest: ClosestPhrases | None = None) -> None:
         kept = [plain(text, MAX_WORDS_CHARS) for text in texts]
-        clauses = [clause.strip() for text in kept for clause in _CLAUSE_ENDS.split(text) if clause.strip()]
-        self._refusing = [part for clause in clauses for part in _refusals(clause)][:MAX_CLAUSES]
-        self._limiting = [part for clause in clauses for part in _limits(clause)][:MAX_CLAUSES]
+        self._refusing = [clause for text in kept for clause in refusing_clauses(text)][:MAX_CLAUSES]
+        self._limiting = [clause for text in kept for clause in limiting_clauses(text)][:MAX_CLAUSES]
         refused = [(said.low, said.high) for part in self._refusing for said in said_numbers(part.about)]
         self._numbers = [
             (said, text)
@@ -83,7 +58,7 @@ class PersonWords:
             found = each[0] if None not in each else None
         return None if found is None else plain(found, _SHOWN_CHARS)
 
-    def _naming(self, phrase: str, clauses: Sequence[_Clause], is_refused: bool) -> str | None:
+    def _naming(self, phrase: str, clauses: Sequence[SaidClause], is_refused: bool) -> str | None:
         for clause in clauses:
             if _names(clause.about, phrase):
                 return clause.text
@@ -93,39 +68,6 @@ class PersonWords:
         if not is_refused and (years := _years_of(phrase)) is not None:  # "from the nineties" limits without "only"
             return next((text for said, text in self._numbers if said.bound is None and _overlap(said, years)), None)
         return None
-
-
-def _refusals(clause: str) -> list[_Clause]:
-    """The refusals of a clause, each from its mark to the next comma, and over commas in lists with "or"."""
-    found = []
-    marks = list(_REFUSING.finditer(clause))
-    for at, mark in enumerate(marks):
-        end = marks[at + 1].start() if at + 1 < len(marks) else len(clause)
-        about = _to_the_end(clause[mark.end() : end])
-        if about.strip():
-            found.append(_Clause(clause[mark.start() : mark.end() + len(about)].strip(), about))
-    return found
-
-
-def _limits(clause: str) -> list[_Clause]:
-    """The parts of a clause, between commas, that limit what is wanted."""
-    found, start = [], 0
-    for part in clause.split(","):
-        if _LIMITING.search(part):
-            about = _to_the_end(clause[start:])
-            found.append(_Clause(about.strip(), about))
-        start += len(part) + 1
-    return found
-
-
-def _to_the_end(text: str) -> str:
-    """A text to its first comma; where a list goes on behind that ("horror, drama or war"), to the end of the list."""
-    first, *parts = text.split(",")
-    for part in parts:
-        if not _GOES_ON.match(f"{part} "):
-            break
-        first = f"{first},{part}"
-    return first
 
 
 def _names(clause: str, phrase: str) -> bool:

@@ -1,7 +1,7 @@
 """A catalogue's phrases are found in free text: "a funny comedy from the 90s" names comedy and the 1990s."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _YEAR = re.compile(r"(1[89]\d|20\d)\d")
@@ -30,19 +30,23 @@ class PhraseSpotter:
 
     def spot(self, text: str) -> tuple[str, ...]:
         """Phrases that a text names, in its order, each once."""
-        words, found, start = fold_words(text), dict[str, None](), 0
+        return tuple(dict.fromkeys(phrase for phrase, _, _ in self.places(text)))
+
+    def places(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """Phrases that a text names, in its order, each with the positions of its start and its end."""
+        found = list(_WORD.finditer(text))
+        words, start = tuple(_fold(word.group().lower()) for word in found), 0
         while start < len(words):
             for length in range(min(self._longest, len(words) - start), 0, -1):
                 phrase = self._phrases.get(words[start : start + length])
                 if phrase is None and length == 1:
                     phrase = self._decade(words[start])
                 if phrase is not None:
-                    found[phrase] = None
+                    yield phrase, found[start].start(), found[start + length - 1].end()
                     start += length
                     break
             else:
                 start += 1
-        return tuple(found)
 
     def _decade(self, word: str) -> str | None:
         if _YEAR.fullmatch(word):

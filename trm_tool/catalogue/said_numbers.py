@@ -100,6 +100,11 @@ def split_words(text: str) -> list[str]:
     return ["." if found["stop"] else _plain(found[0]) for found in _TOKEN.finditer(text)]
 
 
+def word_places(text: str) -> list[tuple[int, int]]:
+    """Where each word of `split_words` stands: the positions of its first character and behind its last."""
+    return [found.span() for found in _TOKEN.finditer(text)]
+
+
 def may_bound(words: Iterable[str]) -> bool:
     """Whether words of `split_words` can hold a bound or a refusal at all: a figure, a sign, or a word for one."""
     marks = _BEFORE.keys() | _AFTER.keys() | _NOT | _EXACT | _MONEY

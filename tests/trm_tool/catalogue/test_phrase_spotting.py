@@ -47,3 +47,9 @@ def test_nothing_is_found_without_phrases() -> None:
 def test_a_long_text_takes_time_in_proportion() -> None:
     words = "comedy noir " * 50_000
     assert PhraseSpotter(PHRASES).spot(words) == ("comedy", "noir")
+
+
+def test_phrases_are_found_with_their_places() -> None:
+    text = "No Film Noir, a comedy's comedy"
+    found = [(phrase, text[start:end]) for phrase, start, end in PhraseSpotter(PHRASES).places(text)]
+    assert found == [("film-noir", "Film Noir"), ("comedy", "comedy's"), ("comedy", "comedy")]

@@ -1,0 +1,79 @@
+"""Clauses of a text that refuse or limit: "no horror, drama or war", "only comedies". English alone is read."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_REFUSING = re.compile(
+    r"\b(?:no|not|nothing|without|never|none|nor|neither|except|excluding|exclude|avoid|avoiding|skip|minus|spare"
+    r"|hates?|hated|dislikes?|detests?|loathes?|anything but|other than|rather than|instead of|leave out|fed up with"
+    r"|(?:sick|tired|bored|enough) of|(?:can['’]?t|cannot) (?:stand|bear)|(?:do|does|is|are|should|was|were)n['’]?t)\b"
+    r"(?!\s+(?:only|just|but|mind|care|matter)\b)",
+    re.IGNORECASE,
+)
+_LIMITING = re.compile(
+    r"(?<!\bnot )\b(?:only|exclusively|strictly|solely|purely|(?:nothing|none) but|no other than|insist on"
+    r"|must (?:be|have)|(?:has|have|needs?) to (?:be|have))\b",
+    re.IGNORECASE,
+)
+_CLAUSE_ENDS = re.compile(
+    r"[.;:!?\n()]+|\bbut\b(?<!nothing but)(?<!none but)(?<!anything but)|\bthough\b", re.IGNORECASE
+)
+_GOES_ON = re.compile(r"\s*(?:or|nor|and not?)\b|(?:\s*[\w'’-]+){1,3}\s+n?or\s", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SaidClause:
+    """A part of a text that refuses or limits what it names."""
+
+    text: str
+    """The clause, with the word that refuses."""
+    about: str
+    """What it names: the clause without the word that refuses."""
+    mark: int
+    """Position of the clause in the whole text, in characters."""
+    start: int
+    """Position of `about` in the whole text, in characters."""
+
+
+def refusing_clauses(text: str) -> Iterator[SaidClause]:
+    """Find the refusals of a text, each from its mark to the next comma, and over commas in lists with "or"."""
+    for offset, clause in _clauses(text):
+        marks = list(_REFUSING.finditer(clause))
+        for at, mark in enumerate(marks):
+            end = marks[at + 1].start() if at + 1 < len(marks) else len(clause)
+            about = _to_the_end(clause[mark.end() : end])
+            if about.strip():
+                whole = clause[mark.start() : mark.end() + len(about)].strip()
+                yield SaidClause(whole, about, offset + mark.start(), offset + mark.end())
+
+
+def limiting_clauses(text: str) -> Iterator[SaidClause]:
+    """Find the parts of a text, between commas, that limit what is wanted."""
+    for offset, clause in _clauses(text):
+        start = 0
+        for part in clause.split(","):
+            if _LIMITING.search(part):
+                about = _to_the_end(clause[start:])
+                yield SaidClause(about.strip(), about, offset + start, offset + start)
+            start += len(part) + 1
+
+
+def _clauses(text: str) -> Iterator[tuple[int, str]]:
+    """The clauses of a text, each with its position."""
+    start = 0
+    for end in (*_CLAUSE_ENDS.finditer(text), None):
+        clause = text[start : len(text) if end is None else end.start()]
+        if clause.strip():
+            yield start, clause
+        start = len(text) if end is None else end.end()
+
+
+def _to_the_end(text: str) -> str:
+    """A text to its first comma; where a list goes on behind that ("horror, drama or war"), to the end of the list."""
+    first, *parts = text.split(",")
+    for part in parts:
+        if not _GOES_ON.match(f"{part} "):
+            break
+        first = f"{first},{part}"
+    return first
