@@ -3,13 +3,24 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain_openai import ChatOpenAI
 
-from deeprec.agent import CompletionPolicy, RunTrace, TraceStore, import_jsonl, replay_run
+from deeprec.agent import (
+    AgentConfig,
+    CompletionPolicy,
+    RunTrace,
+    SqlRecorder,
+    TraceStore,
+    build_graph,
+    export_jsonl,
+    import_jsonl,
+    replay_run,
+)
 from deeprec.trm_tool import Retriever
-from tests.model_scripts import raw_tool_call
+from tests.model_scripts import LIST, SEARCH, raw_tool_call
 from tests.tiny_server import TinyServer
 
 EXPORT = Path(__file__).parents[2] / "fixtures" / "store_before_rooms.jsonl.gz"
@@ -45,3 +56,39 @@ async def test_it_writes_the_same_tokens_and_finds_the_same_items(
         replay = await replay_run(store, trace.run.run_id, policy=model, retriever=retriever)
         assert replay.is_same
         assert replay.child.run.prompt_version == trace.run.prompt_version == "1"
+
+
+@pytest.mark.parametrize("logged", [True, False, None], ids=["on", "off", "before the setting"])
+async def test_constraints_are_read_as_the_run_was_logged(
+    logged: bool | None,
+    server: TinyServer,
+    policy: CompletionPolicy,
+    retriever: Retriever,
+    store: TraceStore,
+    tmp_path: Path,
+) -> None:
+    script = [SEARCH.format("drama; not horror; price <= 20"), LIST.format("2\n1")]
+    config = AgentConfig(k=6, retrieve_k=8, reads_constraints=bool(logged))
+    graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store))
+    server.script = [*script]
+    request: Any = {"history": list(retriever.catalogue.ids[:3]), "message": "a drama, no horror"}
+    run_id = UUID((await graph.ainvoke(request))["run_id"])
+
+    file = tmp_path / "runs.jsonl"
+    export_jsonl(store, file)
+    if logged is None:  # as a version wrote it that did not know the setting
+        text = file.read_text()
+        assert '"reads_constraints":false,' in text.replace(" ", "")
+        file.write_text(text.replace('"reads_constraints": false, ', "").replace('"reads_constraints":false,', ""))
+    with TraceStore(tmp_path / "older.db") as older:
+        import_jsonl(older, file)
+        original = older.run(run_id)
+        assert original.run.config.get("reads_constraints") is logged
+        [retrieval] = original.retrievals
+        assert (retrieval.constraints is not None) is bool(logged)
+        server.script = [*script]
+        replay = await replay_run(older, run_id, policy=policy, retriever=retriever)
+        assert replay.is_same
+        assert replay.child.retrievals[0].items == retrieval.items
+        assert replay.child.retrievals[0].constraints == retrieval.constraints
+        assert replay.child.run.config["reads_constraints"] is bool(logged)
