@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from deeprec.trm_tool.catalogue.card import MAX_CARD_CHARS, CatalogueCard, describe_catalogue
 from deeprec.trm_tool.errors import ConfigError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MAX_VALUES = 50
 """Values of an attribute in one answer."""
+MAX_ANSWER_CHARS = 2 * MAX_CARD_CHARS
+"""Characters of the lines of one answer, some 500 tokens."""
+UNREADABLE = 'This call could not be read. Send {"attribute": "…", "contains": "…"} or {}.'
 
 
 class DescribeCatalogueInput(BaseModel):
@@ -32,6 +35,30 @@ class DescribeCatalogueInput(BaseModel):
             return min(MAX_VALUES, max(1, int(str(value))))
         except ValueError:
             return 20
+
+
+def answer_description(card: CatalogueCard, arguments: object) -> str:
+    """Answer one call of `describe_catalogue` whose arguments are as a model wrote them.
+
+    Returns:
+        The lines of the card that were asked for, `MAX_ANSWER_CHARS` at most, or one line that says why there are none;
+        safe for a prompt.
+    """
+    try:
+        asked = DescribeCatalogueInput.model_validate(arguments)
+        return _answer(card, **asked.model_dump())[0]
+    except ValidationError:
+        return UNREADABLE
+    except ConfigError as error:
+        return neutralise(str(error), REASON_CHARS)
+
+
+def _answer(
+    card: CatalogueCard, *, attribute: str | None, contains: str | None, limit: int
+) -> tuple[str, CatalogueCard]:
+    part = card.select(attribute=attribute or None, contains=contains or None, limit=limit)
+    nothing = "No value contains this text." if contains else "The items have no attributes."
+    return "\n".join([f"{part.items} items.", *(part.lines(MAX_ANSWER_CHARS) or [nothing])]), part
 
 
 def make_describe_catalogue_tool(recommender: AnyRecommender) -> "StructuredTool":
@@ -55,11 +82,10 @@ def make_describe_catalogue_tool(recommender: AnyRecommender) -> "StructuredTool
         if not made or made[0][0] is not catalogue:
             made[:] = [(catalogue, describe_catalogue(catalogue))]
         try:
-            card = made[0][1].select(attribute=attribute or None, contains=contains or None, limit=limit)
+            text, part = _answer(made[0][1], attribute=attribute, contains=contains, limit=limit)
         except ConfigError as error:
             raise ToolException(neutralise(str(error), REASON_CHARS)) from error
-        nothing = "No value contains this text." if contains else "The items have no attributes."
-        return "\n".join([f"{card.items} items.", *(card.lines(2 * MAX_CARD_CHARS) or [nothing])]), asdict(card)
+        return text, asdict(part)
 
     return StructuredTool.from_function(
         func=describe,
@@ -72,5 +98,5 @@ def make_describe_catalogue_tool(recommender: AnyRecommender) -> "StructuredTool
         args_schema=DescribeCatalogueInput,
         response_format="content_and_artifact",
         handle_tool_error=True,
-        handle_validation_error='This call could not be read. Send {"attribute": "…", "contains": "…"} or {}.',
+        handle_validation_error=UNREADABLE,
     )

@@ -61,6 +61,9 @@ class AgentConfig:
     reads_constraints: bool = True
     """Whether a preference may say what must and must not be (`not horror`, `price <= 20`). What the person's words
     support excludes items, and the rest weighs. Without it all of a preference is text for the recommender."""
+    describes_catalogue: bool = False
+    """Whether a model that calls tools may ask what the catalogue can be asked for (`describe_catalogue`), three times
+    a run, beside its retrievals. Guided models and the tagged protocol have no such tool."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much the list shown avoids items that are similar to those above them, 0 to 1; 0 shows it as it was ranked.
     The trace keeps what the model wrote beside it. From 0.1 to 0.3 a list widens and stays relevant."""

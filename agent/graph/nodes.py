@@ -78,7 +78,6 @@ class Nodes:
         """Raises ConfigError where the protocol is guided and the catalogue knows no phrase."""
         self._recommender, self._recorder = recommender, TimedRecorder(recorder)
         self._recommender_calls = RecommenderCalls(recommender, item_filter)
-        self._runs = RunSettings(protocol, config, self._recorder)
         self._constraints = PreferenceConstraints(recommender)
         self._partial = PartialResults(recommender.catalogue)
         self._offered = OfferedPhrases(
@@ -87,6 +86,7 @@ class Nodes:
             is_guided=protocol.guided,
             has_card=isinstance(protocol, CardProtocol) and protocol.has_card,
         )
+        self._runs = RunSettings(protocol, config, self._recorder, self._offered.describe)
         self.forks = Forks(recommender, self._recorder, self.prepare, self._start_run)
 
     async def prepare(self, state: AgentState, task: str) -> AgentState:

@@ -31,6 +31,7 @@ from deeprec.trm_tool import (
     neutralise,
 )
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool.catalogue_tool import answer_description
 from deeprec.trm_tool.text import plain
 
 _log = logging.getLogger(__name__)
@@ -134,6 +135,11 @@ class OfferedPhrases:
             numbers=[f"{number.name} {number.range}" for number in numbers],
             card=known.card.lines(),
         )
+
+    async def describe(self, arguments: object) -> str:
+        """Answer a call of `describe_catalogue` (`answer_description`) for the catalogue as it is now."""
+        known = await asyncio.to_thread(self._knows)
+        return answer_description(known.card, arguments)
 
     def _knows(self) -> _Known:
         catalogue = self._recommender.catalogue

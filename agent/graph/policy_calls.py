@@ -19,7 +19,7 @@ from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.agent.policy.completion import PolicyError, PolicyUnavailableError
 from deeprec.agent.policy.openai_endpoint import PolicyAccessError
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Turn
-from deeprec.agent.protocols.turn import ContextFullError, Remark, RemarkingProtocol, record_of
+from deeprec.agent.protocols.turn import ContextFullError, Describe, Remark, RemarkingProtocol, record_of
 from deeprec.agent.traces.records import Node, TurnRecord
 from deeprec.agent.traces.store.codec import storable
 from deeprec.agent.traces.store.recorder import Recorder
@@ -35,8 +35,8 @@ class PolicyCalls:
     PolicyAccessError where the server refuses the key. Errors of other kinds pass through, LangGraph's interrupts too.
     """
 
-    def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder) -> None:
-        self.protocol, self._config, self._recorder = protocol, config, recorder
+    def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder, describe: Describe) -> None:
+        self.protocol, self._config, self._recorder, self._describe = protocol, config, recorder, describe
 
     async def open(self, briefing: Briefing, *, run_id: UUID, timeout_s: float) -> tuple[dict[str, Any], Ending | None]:
         """Begin the conversation.
@@ -193,6 +193,7 @@ class PolicyCalls:
             phrases=[phrase for phrase in request["phrases"] if phrase not in used] if retrievals_left > 0 else [],
             may_refuse=may_refuse,
             bounds=request.get("bounds", []),
+            describe=self._describe if config.describes_catalogue else None,
             may_rank=state["retrieval_count"] >= config.min_retrievals,
             max_tokens=max(1, min(config.max_turn_tokens, tokens_left)),
             timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
@@ -205,7 +206,9 @@ class PolicyCalls:
 
 def _inputs(node: Node, state: AgentState, allowance: Allowance, *ranked: int) -> str:
     """A digest of what the model's turn follows from. A fork of a logged run may go on with another seed."""
-    allowed = asdict(replace(allowance, timeout_s=0.0, seed=None))
+    allowed = asdict(replace(allowance, timeout_s=0.0, seed=None, describe=None))
+    del allowed["describe"]
+    allowed |= {} if allowance.describe is None else {"describes": True}
     if not allowance.may_refuse:  # as turns were digested before there was a card
         del allowed["may_refuse"], allowed["bounds"]
     return digest([node, state["conversation"], allowed, *ranked])

@@ -113,6 +113,8 @@ class Prompts:
     where_argument: str = ""
     """The description of its argument `where`, constraints by attribute; without one the argument is not offered, and
     taken all the same."""
+    describe_tool: str = "Look up what the catalogue can be asked for, before a search."
+    """The description of the tool describe_catalogue, where `AgentConfig.describes_catalogue` offers it."""
     recommend_tool: str = "Hand in the final list."
     """The description of the tool recommend_items."""
     numbers_argument: str = "Numbers of different items, the best first."
@@ -374,7 +376,6 @@ _INSTRUCT: dict[str, str | bool] = _INSTRUCT_1 | {
     ),
 }
 """The texts of `Prompts.instruct()` that differ from those of `Prompts()`."""
-
 
 _WORDS: dict[str, str | bool] = {
     "role": "You turn words into a preference for a recommender, in phrases that the catalogue knows.",

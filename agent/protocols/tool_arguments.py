@@ -18,6 +18,9 @@ from deeprec.trm_tool.catalogue.where_text import preference_segments
 
 ARGUMENTS = {"retrieve_items": "preference", "recommend_items": "numbers"}
 """Tool -> its argument."""
+DESCRIBE_CATALOGUE = "describe_catalogue"
+"""The tool that a turn may call before it decides, where it is on offer."""
+_NAMES = (*ARGUMENTS, DESCRIBE_CATALOGUE)
 MAX_NUMBER = 999_999
 """The largest number that may name a candidate, six digits as in the tagged protocol."""
 _NAME_KEYS = ("name", "tool", "tool_name", "function")
@@ -113,7 +116,7 @@ def _calls_in_text(text: str) -> list[WrittenCall]:
             else:
                 tool = next((tool for tool, argument in ARGUMENTS.items() if argument in call or tool in call), "")
                 arguments = call.get(tool, call)
-            if tool in ARGUMENTS:
+            if tool in _NAMES:
                 calls.append(WrittenCall(name=tool, arguments=arguments, start=_beginning(text, start)))
     return calls
 
@@ -133,7 +136,7 @@ def _tool(name: str | None, arguments: Any) -> str:
     """The tool that is meant: some providers put a namespace before the name, and LangChain loses it with arguments."""
     if name:
         bare = re.split(r"[.:/]", name.strip())[-1].lower()
-        return bare if bare in ARGUMENTS else name
+        return bare if bare in _NAMES else name
     if isinstance(arguments, dict):
         return next((tool for tool, argument in ARGUMENTS.items() if argument in arguments), "")
     entries = _entries(arguments)

@@ -15,6 +15,7 @@ from deeprec.agent.protocols.finish_reasons import stop_of
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_arguments import (
     ARGUMENTS,
+    DESCRIBE_CATALOGUE,
     WrittenCall,
     calls_in,
     read_written_numbers,
@@ -23,6 +24,7 @@ from deeprec.agent.protocols.tool_arguments import (
 )
 from deeprec.agent.protocols.turn import Allowance, Decision, read_preference, segments_regex, thought_regex
 from deeprec.trm_tool.bounded_json import parse_json
+from deeprec.trm_tool.catalogue_tool import DescribeCatalogueInput
 from deeprec.trm_tool.text import neutralise
 
 UNREADABLE = "unreadable"
@@ -57,8 +59,17 @@ def make_tools(prompts: Prompts, *, k: int | None = None) -> tuple[dict[str, Any
     )
 
 
+def make_describe_tool(prompts: Prompts) -> dict[str, Any]:
+    """Describe the tool describe_catalogue, likewise."""
+    fields = DescribeCatalogueInput.model_fields
+    arguments = {
+        name: {"type": "string", "description": fields[name].description} for name in ("attribute", "contains")
+    }
+    return _tool(DESCRIBE_CATALOGUE, prompts.describe_tool, arguments)
+
+
 def _tool(name: str, description: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    required = [argument for argument in arguments if argument != "where"]
+    required = [argument for argument in arguments if argument in ARGUMENTS.values()]
     parameters = {"type": "object", "properties": arguments, "required": required}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
@@ -88,6 +99,19 @@ def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
         numbers = tuple(number for other in lists for number in other.numbers)
         decision = replace(decision, numbers=numbers, unread=sum(other.unread for other in lists))
     return replace(decision, thought=thought)
+
+
+def asked_description(answer: AIMessage) -> tuple[int, Any] | None:
+    """The call of describe_catalogue that a message makes where none of its calls retrieves or recommends.
+
+    Returns:
+        Its position among the calls, and its arguments as the model wrote them, `{}` where they cannot be read.
+    """
+    calls = calls_in(answer)
+    if any(_decision(call).action != "malformed" for call in calls):
+        return None
+    asked = (at for at, call in enumerate(calls) if call.name == DESCRIBE_CATALOGUE)
+    return next(((at, calls[at].arguments or {}) for at in asked), None)
 
 
 def carried_out(answer: AIMessage) -> int:

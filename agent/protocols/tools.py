@@ -38,7 +38,9 @@ from deeprec.agent.protocols.finish_reasons import finish_reason_of
 from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_messages import (
     as_tool_call,
+    asked_description,
     carried_out,
+    make_describe_tool,
     make_tools,
     read_tool_calls,
     tools_regex,
@@ -59,6 +61,9 @@ from deeprec.agent.protocols.turn import (
 from deeprec.agent.traces.records import TurnRecord
 from deeprec.agent.traces.store.codec import storable
 from deeprec.trm_tool import ConfigError
+
+MAX_DESCRIPTIONS = 3
+"""Calls of describe_catalogue in one run that are answered; the tool is not offered after them."""
 
 
 class ToolsProtocol:
@@ -145,13 +150,32 @@ class ToolsProtocol:
                 self._model, conversation["messages"], allowance, regex=tools_regex(allowance)
             )
             return self._turn(conversation, as_tool_call(answer), ms)
+        spent = 0.0
+        while True:
+            may_describe = allowance.describe is not None and _descriptions(conversation) < MAX_DESCRIPTIONS
+            answer, ms = await self._free_answer(conversation, allowance, may_describe)
+            spent += ms
+            asked = asked_description(answer) if may_describe else None
+            if asked is None or allowance.describe is None:
+                return self._turn(conversation, answer, spent)
+            at, arguments = asked
+            text = await allowance.describe(arguments)
+            conversation = self._answered(_extend(conversation, answer), text, at)
+            allowance = replace(allowance, max_tokens=max(1, allowance.max_tokens - _usage(answer)[1]))
+
+    async def _free_answer(
+        self, conversation: Conversation, allowance: Allowance, may_describe: bool
+    ) -> tuple[AIMessage, float]:
+        """What the model answers to the tools that are due, and the milliseconds that it took."""
+        more = [make_describe_tool(self._prompts)] if may_describe else []
         if not self._prompts.leads:
-            answer, ms = await self._call(self._both, conversation["messages"], allowance)
-            return self._turn(conversation, answer, ms)
+            model = self._model.bind_tools([*make_tools(self._prompts), *more]) if more else self._both
+            return await self._call(model, conversation["messages"], allowance)
         found, most = conversation.get("found", 0), conversation.get("max_retrievals")
         retrieve, recommend = make_tools(self._prompts, k=conversation.get("k"))
-        offered = [retrieve] if not found else [recommend] if found == most else [retrieve, recommend]
-        return await self._ask(conversation, allowance, offered)
+        if found and found == most:
+            return await self._ask(conversation, allowance, [recommend])
+        return await self._ask(conversation, allowance, [retrieve, *([recommend] if found else []), *more])
 
     async def observe(self, conversation: Conversation, items: Sequence[tuple[int, str]]) -> Conversation | None:
         """Answer the tool call with the item list."""
@@ -180,7 +204,8 @@ class ToolsProtocol:
             conversation = self._answered(conversation, self._prompts.tools_no_retrieval_left)
         conversation = _extend(conversation, HumanMessage(self._prompts.tools_rank.format(k=k)))
         if not self.guided and self._prompts.leads:
-            return await self._ask(conversation, allowance, make_tools(self._prompts, k=k)[1:])
+            answer, ms = await self._ask(conversation, allowance, make_tools(self._prompts, k=k)[1:])
+            return self._turn(conversation, answer, ms)
         if not self.guided:
             answer, ms = await self._call(self._list_only, conversation["messages"], allowance)
             return self._turn(conversation, answer, ms)
@@ -228,46 +253,52 @@ class ToolsProtocol:
         return replace(record, preference=preference, messages=messages, latency_ms=0.0)
 
     def agrees(self, conversation: Conversation, records: Sequence[TurnRecord]) -> bool:
-        """Whether the messages are those that the turns added, the last turn's own answer left out."""
+        """Whether the messages are those that the turns added, without what the last turn wrote and looked up."""
         stored = [message for record in records for message in messages_from_dict(record.messages or [])][:-1]
-        return _texts(stored) == _texts(conversation["messages"])
+        here = conversation["messages"]
+        looked_up = stored[len(here) :]
+        is_own = not looked_up or (isinstance(looked_up[0], AIMessage) and asked_description(looked_up[0]) is not None)
+        return is_own and _texts(stored[: len(here)]) == _texts(here)
 
     def _turn(self, conversation: Conversation, answer: AIMessage, latency_ms: float) -> Turn:
         messages: list[BaseMessage] = [*conversation["messages"], answer]
         added = messages[len(conversation["messages"]) - conversation["new"] :]
-        prompt_tokens, completion_tokens = _usage(answer)
+        usages = [_usage(message) for message in added if isinstance(message, AIMessage)]  # the last is the answer's
         return Turn(
             conversation={**conversation, "messages": messages, "new": 0},
             decision=read_tool_calls(answer, guided=self.guided),
             completion=Completion(
                 text=str(answer.text),
                 finish_reason=finish_reason_of(answer),
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
+                prompt_tokens=usages[-1][0],
+                completion_tokens=sum(completion_tokens for _, completion_tokens in usages),
                 latency_ms=latency_ms,
             ),
             messages=[message_to_dict(message) for message in added],
         )
 
-    def _answered(self, conversation: Conversation, text: str) -> dict[str, Any]:
+    def _answered(self, conversation: Conversation, text: str, followed: int | None = None) -> dict[str, Any]:
         """Every call of the last message gets an answer, as the API demands: the one that is followed `text`, the
         others a refusal. A call in the text is answered by a person's message.
+
+        `followed` is its position, where it is not the one that `read_tool_calls` follows.
         """
         last = conversation["messages"][-1]
         if not isinstance(last, AIMessage) or not (last.tool_calls or last.invalid_tool_calls):
             return _extend(conversation, HumanMessage(text))
-        followed = carried_out(last)
+        followed = carried_out(last) if followed is None else followed
         answers = [
             ToolMessage(text if at == followed else self._prompts.tools_one_call, tool_call_id=str(call["id"]))
             for at, call in enumerate(with_readable_arguments(last).tool_calls)
         ]
         return _extend(conversation, *answers)
 
-    async def _ask(self, conversation: Conversation, allowance: Allowance, tools: Sequence[dict[str, Any]]) -> Turn:
+    async def _ask(
+        self, conversation: Conversation, allowance: Allowance, tools: Sequence[dict[str, Any]]
+    ) -> tuple[AIMessage, float]:
         """Let the model call one of these tools."""
         messages = conversation["messages"]
-        answer, ms = await self._offers.ask(tools, lambda model: self._call(model, messages, allowance))
-        return self._turn(conversation, answer, ms)
+        return await self._offers.ask(tools, lambda model: self._call(model, messages, allowance))
 
     async def _call(
         self,
@@ -303,6 +334,12 @@ class ToolsProtocol:
         if not isinstance(answer, AIMessage):
             raise PolicyUnavailableError(f"The chat model answered with {type(answer).__name__}, not an AIMessage.")
         return answer, _ms_since(started)
+
+
+def _descriptions(conversation: Conversation) -> int:
+    """How often the model has looked the catalogue up."""
+    said = conversation["messages"]
+    return sum(isinstance(message, AIMessage) and asked_description(message) is not None for message in said)
 
 
 def _name_of(model: Any) -> str:

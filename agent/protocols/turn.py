@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -23,6 +23,9 @@ MAX_PREFERENCE_CHARS = 400
 class ContextFullError(PolicyError):
     """The conversation has outgrown the model's context: a budget that is spent, not a model that is unavailable."""
 
+
+Describe = Callable[[object], Awaitable[str]]
+"""Answers a call of `describe_catalogue`: from the arguments as the model wrote them to a text that is safe to show."""
 
 Stop = Literal["truncated", "refused", "filtered"]
 """What stops a model before its answer is whole: the token limit, the model itself, or a content filter."""
@@ -72,6 +75,8 @@ class Allowance:
     """Whether a preference may be up to six segments, among them what must not be (`not horror`) and the bounds."""
     bounds: Sequence[str] = ()
     """Names of the numbers that such a preference may bound (`year >= 1990`)."""
+    describe: Describe | None = None
+    """What answers the model's questions about the catalogue; None where it may ask none."""
     may_rank: bool = False
     max_tokens: int
     timeout_s: float
