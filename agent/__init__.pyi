@@ -50,6 +50,7 @@ from .policy.openai_endpoint import (
     PolicyRejectedError as PolicyRejectedError,
     PolicyUnavailableError as PolicyUnavailableError,
 )
+from .policy.token_policy import TokenPolicy as TokenPolicy
 from .protocols.prompts import Prompts as Prompts
 from .protocols.tagged import TaggedProtocol as TaggedProtocol
 from .protocols.tagged_text import read_tagged as read_tagged

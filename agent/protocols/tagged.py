@@ -14,7 +14,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
-from deeprec.agent.policy.completion import Completion, CompletionPolicy, PolicyRejectedError, SamplingConfig
+from deeprec.agent.policy.completion import Completion, PolicyRejectedError, SamplingConfig
+from deeprec.agent.policy.token_policy import TokenPolicy
 from deeprec.agent.protocols.prompts import (
     BEGIN_ITEMS,
     BEGIN_LIST,
@@ -54,7 +55,7 @@ class TaggedProtocol:
 
     def __init__(
         self,
-        policy: CompletionPolicy,
+        policy: TokenPolicy,
         *,
         sampling: SamplingConfig | None = None,
         guided: bool = False,
@@ -63,7 +64,7 @@ class TaggedProtocol:
         """Make the protocol of a policy.
 
         Args:
-            policy: The client of the served model.
+            policy: The client of the served model, or another policy that continues token ids.
             sampling: Temperature and top-p; the defaults of `SamplingConfig` without it.
             guided: Whether the server holds the model to the format.
             prompts: The texts that the model is shown; the default ones without it.
