@@ -1,3 +1,8 @@
+from .demonstrations.collection import (
+    DemonstrationConfig as DemonstrationConfig,
+    Demonstrations as Demonstrations,
+    collect_demonstrations as collect_demonstrations,
+)
 from .loop.config import (
     LoopConfig as LoopConfig,
     StagePlan as StagePlan,

@@ -45,6 +45,7 @@ _ADDED = {
         ("replay", "deeprec.agent.cli.replay", "replay"),
     ],
     "train": [
+        ("demonstrations", "deeprec.training.cli.demonstrations", "demonstrations"),
         ("grpo", "deeprec.training.cli.trainers", "grpo"),
         ("loop", "deeprec.training.cli.loop", "loop"),
         ("curves", "deeprec.training.cli.loop", "curves"),

@@ -72,9 +72,9 @@ def make_request_cases(requests: Iterable[Request], catalogue: CatalogueView, *,
 
     for request in with_known_items(with_examples(), catalogue, unknown):
         left_out[NO_TARGET] += not request.targets
-        kept = [target for target in request.targets if target not in catalogue.removed]
+        kept = [case for case in request_cases(request) if case.target not in catalogue.removed]
         left_out[REMOVED_TARGET] += len(request.targets) - len(kept)
-        found += [_case(request, target) for target in kept]
+        found += kept
     left_out[UNKNOWN_TARGETS] = unknown.pop("requests", 0)
     made = RequestCases(
         cases=tuple(found),
@@ -93,6 +93,23 @@ def make_request_cases(requests: Iterable[Request], catalogue: CatalogueView, *,
             "`requests` out to evaluate histories alone, or name requests with messages."
         )
     return made
+
+
+def request_cases(request: Request) -> list[Case]:
+    """Make the cases of one request as it is: one for each of its targets."""
+    return [
+        Case(
+            user=request.conversation if request.person is None else request.person,
+            history=request.history,
+            target=target,
+            message=request.message or None,
+            where=request.where,
+            conversation=request.conversation,
+            turn=request.turn,
+            said=request.said,
+        )
+        for target in request.targets
+    ]
 
 
 def read_request_cases(path: Path, catalogue: CatalogueView) -> RequestCases:
@@ -151,19 +168,6 @@ def with_other_words(cases: Sequence[Case]) -> list[Case]:
         changed.append(replace(case, message=theirs[position[case.cluster] % len(theirs)]))
         position[case.cluster] += 1
     return changed
-
-
-def _case(request: Request, target: str) -> Case:
-    return Case(
-        user=request.conversation if request.person is None else request.person,
-        history=request.history,
-        target=target,
-        message=request.message or None,
-        where=request.where,
-        conversation=request.conversation,
-        turn=request.turn,
-        said=request.said,
-    )
 
 
 _EXAMPLES = 5

@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM
 from transformers.utils import logging
 
 from deeprec.trm_tool import Artifact, load_artifact
-from tests.training.tiny_policy import write_tiny_base
+from tests.training.tiny_policy import write_tiny_base, write_tiny_chat_base
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +23,12 @@ def no_bars() -> Iterator[None]:
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model's folder: the tiny server's random Llama."""
     return write_tiny_base(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def chat_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model's folder whose tokenizer has a chat template."""
+    return write_tiny_chat_base(tmp_path_factory.mktemp("models") / "tiny-chat")
 
 
 @pytest.fixture(scope="session")

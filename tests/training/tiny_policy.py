@@ -8,8 +8,8 @@ from uuid import UUID
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from deeprec.training import RewardedRollout, Rollout, ScoredRollout, score_groups
@@ -23,6 +23,23 @@ def write_tiny_base(folder: Path, seed: int = 0) -> Path:
     words = {f"b{number}": number for number in range(BOS)} | {"<s>": BOS, "</s>": EOS}
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel(words, unk_token="b0")), bos_token="<s>", eos_token="</s>"
+    )
+    tokenizer.save_pretrained(folder)
+    with torch.random.fork_rng():
+        tiny_llama(seed).save_pretrained(folder)
+    return folder
+
+
+def write_tiny_chat_base(folder: Path, seed: int = 0) -> Path:
+    """The same Llama with a tokenizer that writes any text in bytes, and a chat template."""
+    tokens = {char: number for number, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    model = Tokenizer(BPE(vocab=tokens | {"<s>": BOS, "</s>": EOS}, merges=[]))
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    model.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
     )
     tokenizer.save_pretrained(folder)
     with torch.random.fork_rng():

@@ -48,14 +48,25 @@ OutOption = Annotated[
 ]
 
 
+BaseOption = Annotated[
+    str | None,
+    typer.Option(help="The base model: a folder or a Hugging Face id.", show_default="the embedded model"),
+]
+
+
+def base_model(named: str | None) -> Path | str:
+    """The folder or the id of the base model that was named; None is the embedded one, which is written first."""
+    from deeprec.agent import pull_embedded_model
+    from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+
+    return pull_embedded_model(EMBEDDED_MODEL) if named is None else named
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerOptions:
     """What a training begins with and how its optimizer steps are made, for every trainer alike."""
 
-    base: Annotated[
-        str | None,
-        typer.Option(help="The base model: a folder or a Hugging Face id.", show_default="the embedded model"),
-    ] = None
+    base: BaseOption = None
     start: Annotated[Path | None, typer.Option(help="Continue from this adapter's folder.")] = None
     learning_rate: Annotated[
         float | None,
@@ -98,10 +109,7 @@ class TrainerOptions:
 
     def base_model(self) -> Path | str:
         """The folder or the id of the base model; the embedded one is written to its folder first."""
-        from deeprec.agent import pull_embedded_model
-        from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
-
-        return pull_embedded_model(EMBEDDED_MODEL) if self.base is None else self.base
+        return base_model(self.base)
 
     def check_leaks(self, store: TraceStore, where: RunFilter) -> None:
         """Raise ConfigError for runs that a policy which is evaluated must not learn from, unless they are allowed."""

@@ -171,7 +171,7 @@ def test_a_loop_on_requests_learns_from_groups_of_one_request_and_is_validated_o
 ) -> None:
     stage = {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3, "weights": {"supported": 0.5}}
     changes = {"requests": "made", "warm_start": None, "stages": [stage], "interaction_share": 0.0}
-    # The texts of version 1 know no card; those of words are longer than the tiny model reads.
+    # The texts of version 1 know no card; those of words are in the next test.
     result = run(tmp_path / "loop", server, base, dataset, artifact, config=make_config(**changes))
     with TraceStore(tmp_path / "loop.db") as store:
         trained = [trace for trace in store.traces() if str(trace.run.suite).endswith("/recommendation/0000")]
@@ -188,6 +188,37 @@ def test_a_loop_on_requests_learns_from_groups_of_one_request_and_is_validated_o
     assert set(result.validation) == {"untrained", "trm", "rec-v1"}
     before = load_file(tmp_path / "loop" / "adapters" / "rec-v1" / "adapter_model.safetensors")
     assert any(weights.any() for name, weights in before.items() if "lora_B" in name)  # untrained, they are all zero
+
+
+def hear(prompt: str, rng: random.Random) -> str:
+    """What a policy with the prompts `words` writes behind the tag that the prompt has opened."""
+    if prompt.endswith("<recommendation_list>\n"):
+        return "\n".join(map(str, rng.sample(range(1, 21), 10))) + "\n</recommendation_list>"
+    return rng.choice(["drama", "comedy", "not horror"]) + "<|end_of_preference|>"
+
+
+def test_a_loop_on_requests_with_the_prompts_of_words_rewards_the_rank_of_the_target(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    server.writer = hear
+    stage = {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3}
+    agent = {"retrieve_k": 20, "max_history": 3, "max_retrievals": 1, "prompts": "words"}
+    changes = {"requests": "made", "warm_start": None, "stages": [stage], "interaction_share": 0.0, "agent": agent}
+    changes["max_rank"] = 6  # so that some of the targets are found
+    run(tmp_path / "loop", server, base, dataset, artifact, config=make_config(**changes))
+    with TraceStore(tmp_path / "loop.db") as store:
+        trained = [trace for trace in store.traces() if str(trace.run.suite).endswith("/recommendation/0000")]
+        rewards = store.rewards([trace.run.run_id for trace in trained], REWARD_SCHEME)
+    assert len(trained) == 6
+    assert {rewards[trace.run.run_id]["hit"] for trace in trained} == {0.0, 1.0}
+    for trace in trained:
+        assert [turn.action for turn in trace.turns] == ["retrieve", "recommend"]
+        listed = [entry.item_id for entry in trace.written]
+        target = str(trace.run.target_id)
+        at = listed.index(target) if target in listed else 10
+        assert rewards[trace.run.run_id]["rank"] == pytest.approx(0.2 * (10 - at))
+        assert rewards[trace.run.run_id]["hit"] == (target in listed)
+        assert trace.run.prompt_version == "words-1"
 
 
 class KilledError(Exception):

@@ -21,6 +21,7 @@ from deeprec.trm_tool.errors import DataError
 
 _WORD_SETS: Mapping[str, Words] = {"training": TRAINING_WORDS, "test": TEST_WORDS}
 _TARGETS: Mapping[str, int] = {"test": 1, "valid": 2, "train": 3}
+_SOURCE = "made in {words} words"
 _ATTEMPTS = 12
 _EXAMPLES = 5
 
@@ -107,10 +108,15 @@ class RequestMaker:
                 message=message,
                 targets=tuple(targets),
                 said=tuple(map(_said, said)),
-                source=f"made in {self.config.words} words",
+                source=_SOURCE.format(words=self.config.words),
                 made=True,
             )
         return reason
+
+
+def is_in_test_words(request: Request) -> bool:
+    """Whether a request was made in test words, which no training may learn from."""
+    return request.made and request.source == _SOURCE.format(words="test")
 
 
 def _said(wish: Wish) -> Said:
