@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -225,8 +225,19 @@ def takes_words(recommender: AnyRecommender) -> bool:
 
     Keywords that are passed on unseen do not count: what they end in may take none.
     """
+    return _names(recommender.retrieve, "words")
+
+
+def takes_min_cosine(recommender: AnyRecommender) -> bool:
+    """Whether `closest_phrases` is there, is no coroutine, and names a parameter `min_cosine`."""
+    if not isinstance(recommender, PhraseSimilarity) or inspect.iscoroutinefunction(recommender.closest_phrases):
+        return False
+    return _names(recommender.closest_phrases, "min_cosine")
+
+
+def _names(call: Callable[..., object], parameter: str) -> bool:
     try:
-        return "words" in inspect.signature(recommender.retrieve).parameters
+        return parameter in inspect.signature(call).parameters
     except (TypeError, ValueError):  # a compiled method may show no parameters
         return False
 
@@ -277,7 +288,11 @@ class ItemVectors(Protocol):
 
 @runtime_checkable
 class PhraseSimilarity(Protocol):
-    """A recommender that knows which phrases of its catalogue mean much the same as a text; the agent offers them."""
+    """A recommender that knows which phrases of its catalogue mean much the same as a text; the agent offers them.
+
+    `closest_phrases` may also take `min_cosine`, by name: what a phrase has to reach to count as close at all. The
+    agent then weighs what the catalogue lacks ("not scary") as the closest phrase that it has.
+    """
 
     def closest_phrases(self, text: str, n: int) -> Sequence[str]:
         """Rank the phrases of the catalogue by how close they are to a text: at most `n` of them, the closest first."""

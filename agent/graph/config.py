@@ -64,6 +64,9 @@ class AgentConfig:
     describes_catalogue: bool = False
     """Whether a model that calls tools may ask what the catalogue can be asked for (`describe_catalogue`), three times
     a run, beside its retrievals. Guided models and the tagged protocol have no such tool."""
+    weighs_missing: bool = True
+    """Whether what a preference refuses or demands and the catalogue has no value for ("not scary") weighs as the
+    closest phrase that it has; the model sees both. Without it such a constraint is only named."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much the list shown avoids items that are similar to those above them, 0 to 1; 0 shows it as it was ranked.
     The trace keeps what the model wrote beside it. From 0.1 to 0.3 a list widens and stays relevant."""

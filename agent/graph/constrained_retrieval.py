@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.missing_values import MIN_COSINE, closest_constraints, demanded_values
 from deeprec.agent.graph.rank_fusion import fuse_rankings, reciprocal_rank
 from deeprec.agent.graph.state import (
     AgentState,
@@ -31,8 +32,14 @@ from deeprec.agent.protocols.turn import Remark
 from deeprec.trm_tool import AnyRecommender, PhraseSimilarity, Retrieved, ScoredItem, Where
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
 from deeprec.trm_tool.catalogue.merged_where import merge_where
-from deeprec.trm_tool.catalogue.stated_preference import Constraint, PreferenceReader, may_state_constraints
+from deeprec.trm_tool.catalogue.stated_preference import (
+    Constraint,
+    PreferenceReader,
+    StatedPreference,
+    may_state_constraints,
+)
 from deeprec.trm_tool.catalogue.where_text import preference_segments
+from deeprec.trm_tool.recommender import takes_min_cosine
 
 _log = logging.getLogger(__name__)
 
@@ -63,10 +70,12 @@ class Asked:
         """What the model is shown of its constraints; None where all of them are kept."""
         if self.stated is None or not (self.stated["guessed"] or self.stated["unenforceable"]):
             return None
+        guessed = self.stated["guessed"]
+        closest = {each["stands_for"]: f" (closest: {each['text']})" for each in guessed if "stands_for" in each}
         return Remark(
             kept=tuple(each["text"] for each in self.stated["hard"]),
-            weighed=tuple(each["text"] for each in self.stated["guessed"]),
-            missing=tuple(self.stated["unenforceable"]),
+            weighed=tuple(each["text"] for each in guessed if "stands_for" not in each),
+            missing=tuple(f"{each}{closest.get(each, '')}" for each in self.stated["unenforceable"]),
         )
 
 
@@ -112,7 +121,7 @@ class PreferenceConstraints:
         plain = Asked(preference=preference, where=where)
         if not config.reads_constraints or not (may_state_constraints(preference) or stated_hard(state)):
             return plain
-        return await asyncio.to_thread(self._read, state, plain)
+        return await asyncio.to_thread(self._read, state, plain, config.weighs_missing)
 
     async def passes(self, state: AgentState) -> Passes | None:
         """A filter of item ids that keeps those that pass the hard constraints of a run; None where it has none."""
@@ -126,7 +135,7 @@ class PreferenceConstraints:
         hard = [each["where"] for each in stated_hard(state)]
         return (merge_where(own, *hard) or own) if hard else own
 
-    def _read(self, state: AgentState, plain: Asked) -> Asked:
+    def _read(self, state: AgentState, plain: Asked, weighs_missing: bool) -> Asked:
         now, request, before = self._now(), state["request"], stated_hard(state)
         stated = now.reader.read(plain.preference or "")
         if not (stated.constraints or stated.unenforceable or before):
@@ -149,14 +158,23 @@ class PreferenceConstraints:
                 why = NOT_SAID if support is None else NOTHING_PASSES
                 guessed.append(GuessedConstraint(text=constraint.text, where=constraint.where, why=why))
                 guesses.append(constraint)
+        held = {each["text"] for each in hard}
+        for missing, constraint in self._closest_constraints(now, stated).items() if weighs_missing else ():
+            if constraint.text in held or not (passing & now.mask([constraint.where])).any():
+                continue
+            why = f"closest to {missing!r}, which the catalogue lacks"
+            guess = GuessedConstraint(text=constraint.text, where=constraint.where, why=why, stands_for=missing)
+            guessed.append(guess)
+            guesses.append(constraint)
         kept, weighed = passing, list[Where]()
         for constraint in guesses:
             if (both := kept & now.mask([constraint.where])).any():
                 kept = both
                 weighed.append(constraint.where)
         where = merge_where(request["where"], *(each["where"] for each in hard)) or request["where"]
+        demanded = demanded_values(stated) if weighs_missing else []
         return Asked(
-            preference=stated.text or None,
+            preference="; ".join([*stated.phrases, *demanded]) or None,
             where=where,
             passes=now.passing(passing) if hard else None,
             guessed_where=(merge_where(where, *weighed) or where) if weighed else None,
@@ -179,6 +197,19 @@ class PreferenceConstraints:
         except Exception as error:
             _log.warning("The recommender does not say which phrases are closest to a refusal: %r", error)
             return ()
+
+    def _closest_constraints(self, now: _LaidOut, stated: StatedPreference) -> Mapping[str, Constraint]:
+        """What stands for the constraints that the catalogue lacks; nothing where the recommender cannot say."""
+        similar: Any = self._recommender
+        if not takes_min_cosine(self._recommender):
+            return {}
+        try:
+            return closest_constraints(
+                stated, now.reader, lambda text: tuple(similar.closest_phrases(text, 1, min_cosine=MIN_COSINE))
+            )
+        except Exception as error:
+            _log.warning("The recommender does not say what is closest to what the catalogue lacks: %r", error)
+            return {}
 
     def _now(self) -> _LaidOut:
         """The catalogue as it is now; it is laid out again where it has changed."""

@@ -171,7 +171,10 @@ class GuessedConstraint(TypedDict):
     text: str
     where: Mapping[str, Any]
     why: str
-    """Why it does not hold: the words do not say so, or no item passes it beside the hard ones."""
+    """Why it does not hold: the words do not say so, no item passes it beside the hard ones, or it stands for what the
+    catalogue lacks."""
+    stands_for: NotRequired[str]
+    """What the model wrote, where the catalogue has no value for it and this constraint is on the closest phrase."""
 
 
 class RunConstraints(TypedDict):

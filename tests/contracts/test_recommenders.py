@@ -316,6 +316,12 @@ class HearsEmoji(KnowsPhrases):
         return super().closest_phrases(text or "anything", n) if text.strip().isascii() else ["drama"]
 
 
+class OtherPhrases(KnowsPhrases):
+    def closest_phrases(self, text: str, n: int, *, min_cosine: float = -1.0) -> Sequence[str]:
+        found = super().closest_phrases(text, n)
+        return found[::-1] if min_cosine > 0 else found
+
+
 BROKEN: dict[type[CoOccurrence], tuple[str, str]] = {
     NoKeywords: ("has_the_interface", "unexpected keyword argument 'trust'"),
     NoPhrases: ("has_the_interface", "its catalogue has no phrases"),
@@ -352,6 +358,7 @@ BROKEN: dict[type[CoOccurrence], tuple[str, str]] = {
     AllPhrases: ("closest_phrases_are_known", r"1\) gave \d+ phrases"),
     ShufflesPhrases: ("closest_phrases_are_known", "gave .*, then"),
     JoinsPhrases: ("closest_phrases_are_known", "gave the text"),
+    OtherPhrases: ("closest_phrases_are_known", "min_cosine=0.3.* gave .*, without min_cosine"),
     HearsEmoji: ("closest_phrases_are_known", "closest_phrases.*gave \\['"),
 }
 

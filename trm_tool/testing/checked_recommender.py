@@ -32,11 +32,12 @@ class CheckedRecommender:
         found: Retrieved = self._answer(self.recommender.retrieve, history, preference, **options)
         return found
 
-    def closest_phrases(self, text: str, n: int) -> Sequence[str]:
+    def closest_phrases(self, text: str, n: int, **options: float) -> Sequence[str]:
         """Ask for the phrases closest to a text, as a plain method or a coroutine. Only for a `PhraseSimilarity`."""
         assert isinstance(self.recommender, PhraseSimilarity)
-        self.call = f"closest_phrases({text[:60]!r}, {n})"
-        found: Sequence[str] = self._answer(self.recommender.closest_phrases, text, n)
+        shown = "".join(f", {name}={value!r}" for name, value in options.items())
+        self.call = f"closest_phrases({text[:60]!r}, {n}{shown})"
+        found: Sequence[str] = self._answer(self.recommender.closest_phrases, text, n, **options)
         return found
 
     def _answer(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -17,6 +17,7 @@ from deeprec.trm_tool.recommender import (
     RecommenderIdentity,
     Retrieved,
     ScoredItem,
+    takes_min_cosine,
     takes_words,
 )
 from deeprec.trm_tool.testing.checked_recommender import CheckedRecommender, few
@@ -258,7 +259,7 @@ def batches_agree(subject: CheckedRecommender) -> None:
 
 def closest_phrases_are_known(subject: CheckedRecommender) -> None:
     """`closest_phrases`, if it has it, gives at most `n` distinct phrases of the catalogue, the same ones for the same
-    text, and none for a text without words."""
+    text, and none for a text without words. A `min_cosine` that it takes only leaves phrases out."""
     if not isinstance(subject.recommender, PhraseSimilarity):
         return
     known = subject.recommender.catalogue.phrases(1)
@@ -273,6 +274,14 @@ def closest_phrases_are_known(subject: CheckedRecommender) -> None:
             assert not strange, f"{subject.call} gave {few(strange)}, which the catalogue lacks"
             again = subject.closest_phrases(text, n)
             assert list(again) == list(found), f"{subject.call} gave {few(found)}, then {few(again)}"
+    if takes_min_cosine(subject.recommender):
+        every = list(subject.closest_phrases(subject.words(), len(known)))
+        for cosine in (-1.0, 0.3, 0.9):
+            found = subject.closest_phrases(subject.words(), len(known), min_cosine=cosine)
+            close = set(found)
+            assert list(found) == [phrase for phrase in every if phrase in close], (
+                f"{subject.call} gave {few(found)}, without min_cosine {few(every)}"
+            )
     for text in ("", " \n", "?!", "\N{POPCORN}\N{GHOST}"):
         found = subject.closest_phrases(text, subject.k)
         assert list(found) == [], f"{subject.call} gave {few(found)}"

@@ -45,7 +45,7 @@ class ClosestPhrases:
         self._embedded: _Embedded | None = None
         self._embedding = Lock()
 
-    def find(self, catalogue: Catalogue, item_texts: Tensor, text: str, n: int) -> list[str]:
+    def find(self, catalogue: Catalogue, item_texts: Tensor, text: str, n: int, min_cosine: float = -1.0) -> list[str]:
         """Rank the phrases of a catalogue by how close they are to a text, as a whole or in one of its clauses.
 
         A phrase is close where its embedding is, and where it is more frequent among the items whose texts are closest
@@ -56,6 +56,7 @@ class ClosestPhrases:
             item_texts: Embeddings of their texts, float (n_items, text_width), in catalogue order.
             text: A person's words; the first 2,000 characters are read.
             n: Phrases to return, at most.
+            min_cosine: What the cosine of a phrase itself has to reach, -1 to 1, whatever the items say.
 
         Returns:
             Distinct phrases, the closest first; none for a text without words.
@@ -68,9 +69,10 @@ class ClosestPhrases:
             return []
         vectors = self._encoder.encode(parts, role="preference")
         scores = dict(zip(known.phrases, (vectors @ known.vectors.T).max(axis=0).tolist(), strict=True))
+        close = [phrase for phrase in known.phrases if scores[phrase] >= min_cosine]
         for phrase, lift in self._lifts(known, item_texts, vectors).items():
             scores[phrase] += ITEM_WEIGHT * lift
-        return sorted(known.phrases, key=lambda phrase: -scores[phrase])[:n]
+        return sorted(close, key=lambda phrase: -scores[phrase])[:n]
 
     def _of(self, catalogue: Catalogue) -> _Embedded:
         with self._embedding:

@@ -180,13 +180,13 @@ class Retriever:
         vectors: NDArray[np.float32] = snapshot.item_vectors[rows].cpu().numpy()
         return vectors
 
-    def closest_phrases(self, text: str, n: int) -> list[str]:
+    def closest_phrases(self, text: str, n: int, *, min_cosine: float = -1.0) -> list[str]:
         """Rank the catalogue's phrases by how close they are to a text; see `ClosestPhrases.find`.
 
         The first call encodes the phrases of the catalogue, 3,000 at most.
         """
         artifact = self._snapshot.artifact
-        return self._closest.find(artifact.catalogue, artifact.text_embeddings, text, n)
+        return self._closest.find(artifact.catalogue, artifact.text_embeddings, text, n, min_cosine)
 
     def rank_of(self, item_id: str, query: Query) -> int:
         """1-based rank of an item by its score; one that the query masks comes after all that it allows."""

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -105,6 +106,69 @@ async def test_what_leaves_nothing_only_weighs_and_says_so(own: CoOccurrence) ->
     assert (guess["text"], guess["why"]) == ("release_year >= 2030", "no item that is left passes it")
     assert len(listed(output)) == 6
     assert shown[0][1].weighed == ("release_year >= 2030",)
+
+
+class Hearing(CoOccurrence):
+    """It knows which phrase is closest to some words, from 0 to 1."""
+
+    def closest_phrases(self, text: str, n: int, *, min_cosine: float = 0.0) -> list[str]:
+        known = {"scary": ("horror", 0.8), "dinosaurs": ("sci-fi", 0.1), "cosy": ("comedy", 0.7)}
+        return [phrase for phrase, cosine in [known.get(text, ("drama", 0.0))] if cosine >= min_cosine][:n]
+
+
+async def test_what_the_catalogue_lacks_weighs_as_the_closest_phrase_that_it_has(dataset: Dataset) -> None:
+    hearing = Hearing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    preference = "drama; not scary; not dinosaurs; only cosy; price <= 20"
+    output, [(_, remark)] = await run(hearing, [preference], "nothing scary, under 20")
+    stated = output["constraints"]
+    assert [each["text"] for each in stated["hard"]] == ["price <= 20"]  # never what only stands for something
+    assert [(each["text"], each["stands_for"], each["why"]) for each in stated["guessed"]] == [
+        ("not horror", "not scary", "closest to 'not scary', which the catalogue lacks"),
+        ("only comedy", "only cosy", "closest to 'only cosy', which the catalogue lacks"),
+    ]
+    assert stated["unenforceable"] == ["not scary", "not dinosaurs", "only cosy"]
+    assert remark.missing == (
+        "not scary (closest: not horror)",
+        "not dinosaurs",
+        "only cosy (closest: only comedy)",
+    )
+    assert (remark.weighed, remark.kept) == ((), ("price <= 20",))
+
+    named, [(_, before)] = await run(
+        hearing, [preference], "nothing scary, under 20", config=replace(CONFIG, weighs_missing=False)
+    )
+    assert (named["constraints"]["guessed"], before.missing) == ([], tuple(stated["unenforceable"]))
+    assert listed(output) != listed(named)
+    for each in (output, named):
+        assert all(price <= 20 for price in values(hearing.catalogue, listed(each), "price"))
+
+
+@pytest.mark.parametrize(
+    "preference", ["horror; not scary", "not horror; not scary", "only horror; not scary", "not scary 1990 or so"]
+)
+async def test_a_phrase_that_the_preference_names_stands_for_nothing_else(dataset: Dataset, preference: str) -> None:
+    hearing = Hearing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    output, _ = await run(hearing, [preference], "something")
+    assert not any("stands_for" in each for each in output["constraints"]["guessed"])
+
+
+async def test_the_catalogues_own_text_of_a_demand_still_weighs(retriever: Retriever) -> None:
+    history = list(retriever.catalogue.ids[:3])
+    output, _ = await run(cast("CoOccurrence", retriever), ["drama; only about trains"], None)
+    assert output["constraints"]["unenforceable"] == ["only about trains"]
+    wanted = [item.id for item in retriever.retrieve(history, "drama; about trains", k=8)]
+    assert set(listed(output)) <= set(wanted)
+
+
+async def test_a_recommender_that_fails_at_closest_phrases_costs_only_them(dataset: Dataset) -> None:
+    class Failing(Hearing):
+        def closest_phrases(self, text: str, n: int, *, min_cosine: float = 0.0) -> list[str]:
+            raise RuntimeError("no")
+
+    own = Failing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    output, _ = await run(own, ["not scary"], "nothing scary")
+    assert (output["status"], output["constraints"]["unenforceable"]) == ("finished", ["not scary"])
+    assert output["constraints"]["guessed"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Runs logged at revision 83b6652, before prompts and protocols could be replaced, are run again as they were."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -58,17 +60,27 @@ async def test_it_writes_the_same_tokens_and_finds_the_same_items(
         assert replay.child.run.prompt_version == trace.run.prompt_version == "1"
 
 
-@pytest.mark.parametrize("logged", [True, False, None], ids=["on", "off", "before the setting"])
+@pytest.mark.parametrize(
+    ("logged", "unknown"),
+    [
+        ({"reads_constraints": True}, ()),
+        ({"reads_constraints": False}, ()),
+        ({"reads_constraints": False, "weighs_missing": False}, ("reads_constraints", "weighs_missing")),
+        ({"reads_constraints": True, "weighs_missing": False}, ("weighs_missing",)),
+    ],
+    ids=["on", "off", "before constraints", "before what is missing weighed"],
+)
 async def test_constraints_are_read_as_the_run_was_logged(
-    logged: bool | None,
+    logged: dict[str, bool],
+    unknown: Sequence[str],
     server: TinyServer,
     policy: CompletionPolicy,
     retriever: Retriever,
     store: TraceStore,
     tmp_path: Path,
 ) -> None:
-    script = [SEARCH.format("drama; not horror; price <= 20"), LIST.format("2\n1")]
-    config = AgentConfig(k=6, retrieve_k=8, reads_constraints=bool(logged))
+    script = [SEARCH.format("drama; not horror; price <= 20; not animated"), LIST.format("2\n1")]
+    config = AgentConfig(k=6, retrieve_k=8, **logged)
     graph = build_graph(policy, retriever, config=config, recorder=SqlRecorder(store))
     server.script = [*script]
     request: Any = {"history": list(retriever.catalogue.ids[:3]), "message": "a drama, no horror"}
@@ -76,19 +88,19 @@ async def test_constraints_are_read_as_the_run_was_logged(
 
     file = tmp_path / "runs.jsonl"
     export_jsonl(store, file)
-    if logged is None:  # as a version wrote it that did not know the setting
-        text = file.read_text()
-        assert '"reads_constraints":false,' in text.replace(" ", "")
-        file.write_text(text.replace('"reads_constraints": false, ', "").replace('"reads_constraints":false,', ""))
+    for name in unknown:  # as a version wrote it that did not know the setting
+        text, replaced = re.subn(rf'"{name}": ?(true|false), ?', "", file.read_text())
+        assert replaced == 1
+        file.write_text(text)
     with TraceStore(tmp_path / "older.db") as older:
         import_jsonl(older, file)
         original = older.run(run_id)
-        assert original.run.config.get("reads_constraints") is logged
+        assert not {*unknown} & {*original.run.config}
         [retrieval] = original.retrievals
-        assert (retrieval.constraints is not None) is bool(logged)
+        assert (retrieval.constraints is not None) is logged["reads_constraints"]
         server.script = [*script]
         replay = await replay_run(older, run_id, policy=policy, retriever=retriever)
         assert replay.is_same
         assert replay.child.retrievals[0].items == retrieval.items
         assert replay.child.retrievals[0].constraints == retrieval.constraints
-        assert replay.child.run.config["reads_constraints"] is bool(logged)
+        assert replay.child.run.config.items() >= logged.items()
