@@ -24,6 +24,8 @@ def other_value(name: str) -> Any:
     default = getattr(AgentConfig(), name)
     if name == "prompts":
         return "instruct"
+    if name == "guided_positions":
+        return 3
     if isinstance(default, bool):
         return not default
     if isinstance(default, int):

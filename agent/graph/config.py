@@ -39,6 +39,9 @@ class AgentConfig:
     guided_by_message: bool = True
     """Whether a guided model chooses among the phrases of the person's message, where there is one: those that it
     names, and those of the items that are found for it. Else it chooses among those of the history."""
+    guided_positions: _Count | None = None
+    """Positions of the list that a guided model writes, the first ones: each takes a call of the server. What the
+    retrievals found fills the others, in the order of their ranks. Without it the model writes all of them."""
     prompts: Annotated[Literal["trained", "instruct", "words"] | None, FIXED_AT_BUILD] = None
     """The texts that the model is shown: `trained` for policies trained on them, and for the embedded model; `instruct`
     for instruct models without training; `words` for policies that were trained to turn a message into a preference.

@@ -195,6 +195,7 @@ class PolicyCalls:
             bounds=request.get("bounds", []),
             describe=self._describe if config.describes_catalogue else None,
             may_rank=state["retrieval_count"] >= config.min_retrievals,
+            most_numbers=config.guided_positions,
             max_tokens=max(1, min(config.max_turn_tokens, tokens_left)),
             timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
             # A checkpoint written before the rule was named goes on with the seeds that its run began with.
@@ -209,6 +210,8 @@ def _inputs(node: Node, state: AgentState, allowance: Allowance, *ranked: int) -
     allowed = asdict(replace(allowance, timeout_s=0.0, seed=None, describe=None))
     del allowed["describe"]
     allowed |= {} if allowance.describe is None else {"describes": True}
+    if allowance.most_numbers is None:
+        del allowed["most_numbers"]
     if not allowance.may_refuse:  # as turns were digested before there was a card
         del allowed["may_refuse"], allowed["bounds"]
     return digest([node, state["conversation"], allowed, *ranked])

@@ -183,7 +183,8 @@ class TaggedProtocol:
         sampling = replace(self._sampling, max_tokens=room, seed=allowance.seed)
         async with self._events(conversation, sampling) as events:
             if self.guided:
-                completion = await self._rank_guided(conversation, numbers, k, allowance, sampling, events)
+                most = min(k, allowance.most_numbers or k)
+                completion = await self._rank_guided(conversation, numbers, most, allowance, sampling, events)
             else:
                 completion = await self._policy.complete(
                     conversation["chain"], sampling=sampling, stop=[END_LIST], timeout_s=allowance.timeout_s

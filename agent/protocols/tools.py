@@ -210,7 +210,7 @@ class ToolsProtocol:
             answer, ms = await self._call(self._list_only, conversation["messages"], allowance)
             return self._turn(conversation, answer, ms)
         left, named, spent, tokens = list(numbers), list[int](), 0.0, 0
-        while left and len(named) < k:
+        while left and len(named) < min(k, allowance.most_numbers or k):
             so_far = AIMessage('{"numbers": [' + "".join(f"{number}, " for number in named))
             answer, ms = await self._call(
                 self._model,

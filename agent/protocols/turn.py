@@ -78,6 +78,8 @@ class Allowance:
     describe: Describe | None = None
     """What answers the model's questions about the catalogue; None where it may ask none."""
     may_rank: bool = False
+    most_numbers: int | None = None
+    """Numbers that the list of a guided model has, at most, where that is less than the list is to have."""
     max_tokens: int
     timeout_s: float
     seed: int | None = None

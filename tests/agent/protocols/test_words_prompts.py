@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from langchain_openai import ChatOpenAI
 
 from deeprec.agent import (
     AgentConfig,
@@ -87,6 +88,43 @@ async def test_a_guided_run_is_held_to_its_phrases_and_to_the_numbers_that_were_
     assert prompts_of(server)[0].endswith("<|begin_of_preference|>")
     replay = await replay_run(store, trace.run.run_id, policy=policy, retriever=retriever)
     assert replay.is_same
+
+
+def completions(server: TinyServer) -> int:
+    return sum("completions" in request["path"] for request in server.requests)
+
+
+@pytest.mark.parametrize(("protocol", "others"), [("tagged", 1), ("tools", 2)])
+async def test_a_guided_list_takes_one_call_where_one_position_is_written(
+    protocol: str,
+    others: int,
+    server: TinyServer,
+    policy: CompletionPolicy,
+    chat: ChatOpenAI,
+    retriever: Retriever,
+    store: TraceStore,
+) -> None:
+    model: Any = policy if protocol == "tagged" else chat
+    calls, traces = [], []
+    for positions in (None, 1):
+        server.requests.clear()
+        settings: dict[str, Any] = {"k": 4, "guided": True, "guided_positions": positions}
+        traces.append(await run(model, retriever, store, **settings))
+        calls.append(completions(server))
+    whole, short = traces
+    assert calls == [others + 4, others + 1]
+    assert [(trace.status, len(trace.written)) for trace in traces] == [("finished", 4), ("finished", 1)]
+    found = [item.id for item in short.retrievals[0].items]
+    first = short.written[0].item_id
+    assert [each.item_id for each in short.recommended] == [first, *(item for item in found if item != first)]
+    assert [each.source for each in short.recommended] == ["written", *["filled"] * 3]
+    assert whole.written[0].item_id == first
+    if protocol == "tagged":
+        assert short.turns[-1].text.endswith("\n</recommendation_list>")
+        assert all(turn.chained for turn in short.turns)
+    replay = await replay_run(store, short.run.run_id, policy=model, retriever=retriever)
+    assert replay.is_same
+    assert len(replay.child.written) == 1
 
 
 def test_the_grammar_of_a_preference_ends_with_its_tag() -> None:
