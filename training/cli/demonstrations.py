@@ -113,5 +113,7 @@ def _lines(made: Demonstrations, store: str) -> list[str]:
     skipped = ", ".join(f"{count:,} in {name}" for name, count in made.unknown_ids.items() if count)
     if skipped:
         lines.append(f"Skipped: ids that the catalogue lacks ({skipped}).")
-    named = quote(hide_passwords(store))
-    return [*lines, f"Train on them: deeprec train sft --suite {made.suite} --store {named} --out OUT"]
+    if made.runs:
+        named = quote(hide_passwords(store))
+        lines.append(f"Train on them: deeprec train sft --suite {made.suite} --store {named} --out OUT")
+    return lines

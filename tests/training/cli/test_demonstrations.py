@@ -84,6 +84,7 @@ def test_requests_that_give_nothing_are_counted_before_the_error(
     assert call("demonstrations", *flags, "--store", str(tmp_path / "traces.db")) == 2
     said = capsys.readouterr()
     assert "Left out: 12 (a target that is held out)." in said.out
+    assert "Train on them" not in said.out
     assert "No demonstration could be made of 12 requests" in said.err
     assert call("demonstrations", *flags, "--artifact", str(tmp_path / "none"), "--store", str(tmp_path / "x.db")) == 2
     assert not (tmp_path / "x.db").exists()
