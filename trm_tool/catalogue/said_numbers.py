@@ -64,11 +64,13 @@ def _words(text: str) -> frozenset[str]:
 
 
 _NOT = _words("no not nothing never none nor without isnt arent dont doesnt shouldnt cant cannot wont")
-_BEFORE_NOT = _words("a any be cost costing the")
+_BEFORE_NOT = _words("a any be cost costing from the")
 """Words that may stand between these and the word that bounds a number."""
 _MONEY = _words("$ € £ dollar dollars buck bucks usd euro euros eur pound pounds gbp quid")
 _BETWEEN = _words("than to the a an of is be it at in or equal about around ends year years price priced cost")
 """Words that may stand between a number and the word that bounds it."""
+_NEXT = _MONEY | {"than", "to"}
+"""Words that may stand between a word that bounds and the number that it belongs to."""
 _EXACT = frozenset(("=", ":", "exactly"))
 _DASHES = frozenset(("-", "–", "—", ".."))
 _JOIN = _DASHES | {"to", "and", "till", "until", "through"}
@@ -123,7 +125,8 @@ def said_numbers(text: str) -> tuple[SaidNumber, ...]:
             said.append(joined)
             at += 2
         else:
-            said.append(_bounded(numbers[at], words))
+            behind = numbers[at + 1].start if at + 1 < len(numbers) else len(words)
+            said.append(_bounded(numbers[at], words, behind))
             at += 1
     return tuple(said)
 
@@ -230,13 +233,20 @@ def _range(first: _Number, second: _Number, words: Sequence[str]) -> SaidNumber 
     )
 
 
-def _bounded(number: _Number, words: Sequence[str]) -> SaidNumber:
+def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
+    """A number with the bound around it; `behind` is where the next number begins."""
     used = set(range(number.start, number.stop))
     way: _Way | None = None
     about: About | None = None
     at, after_or = number.stop, False
     while at < min(len(words), number.stop + 5) and words[at] != ".":
         word = words[at]
+        if (
+            word in _AFTER.keys() | _AFTER_OR.keys()
+            and _NEXT.issuperset(words[at + 1 : behind])
+            and behind < len(words)
+        ):
+            break  # "under 60 and over 20"
         if word in _MONEY:
             about = "price"
         elif word in ("or", "and"):

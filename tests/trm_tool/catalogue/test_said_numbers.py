@@ -43,3 +43,8 @@ def test_a_long_message_takes_no_time(text: str) -> None:
     started = time.perf_counter()
     said_numbers(text)
     assert time.perf_counter() - started < 0.5
+
+
+@pytest.mark.parametrize("text", ["under 60 and over 20", "below 60 and more than $20", "at most 60 and at least 20"])
+def test_the_bound_of_the_next_number_is_its_own(text: str) -> None:
+    assert [(said.bound, said.low) for said in said_numbers(text)] == [("max", 60), ("min", 20)]

@@ -1,0 +1,90 @@
+"""A message is read into a delta without a model, in the forms that people use most. English alone is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from deeprec.agent.conversation.critiques import (
+    find_comparatives,
+    find_similar,
+    find_superlatives,
+    find_vague_numbers,
+)
+from deeprec.agent.conversation.delta import StateDelta
+from deeprec.agent.conversation.message_reading import REFERENCE, TAKEN, MessageReading
+from deeprec.agent.conversation.references import find_references
+from deeprec.agent.conversation.said_bounds import find_bounds
+from deeprec.agent.conversation.said_feedback import find_feedback
+from deeprec.agent.conversation.said_text import left_over
+from deeprec.agent.conversation.said_values import find_values
+from deeprec.agent.conversation.state import ConversationState
+from deeprec.agent.conversation.vocabulary import ConversationCatalogue
+from deeprec.agent.conversation.withdrawals import find_withdrawals
+
+_CORRECTING = re.compile(
+    r"\b(?:actually|i mean(?:t)?|instead(?! of)|make (?:it|that)|correction|sorry|no wait|wait|on second thoughts?"
+    r"|(?:change|switch|set)(?: it| that| the [\w ]{2,20}?)? to|rather(?! (?:not|than)))\b|^no,|^no (?=\w+,? not\b)",
+    re.IGNORECASE,
+)
+_CONTRASTING = re.compile(r"\b(?:instead of|rather than)\b", re.IGNORECASE)
+_ASKING = (
+    "is|are|was|were|does|do|did|has|have|can|could|will|would|which|what|what's|how|who|when|where|why|tell me|compare"
+)
+_QUESTION = re.compile(
+    rf"(?:^|(?<=[.;!?] ))(?:{_ASKING})\b(?! (?:i|you|we|there)\b)[^.;!?]*{REFERENCE}[^.;!?]*[.;!?]?", re.IGNORECASE
+)
+
+
+def delta_of_message(message: str, state: ConversationState, catalogue: ConversationCatalogue) -> StateDelta:
+    """Read a message into the changes that it states.
+
+    Found are bounds and ranges, values that are wanted, required and refused, references to shown items, feedback,
+    comparisons with them, superlatives, withdrawals and corrections. A constraint is hard where the words say so, and
+    weighs otherwise. What does not decide (a reference that several items fit) is in `unresolved`, and what the
+    catalogue lacks in `missing`; neither keeps the rest from being found.
+
+    Args:
+        message: What the person wrote; the first 2,000 characters are read.
+        state: The state before the message.
+        catalogue: The catalogue, laid out.
+    """
+    reading = MessageReading(message=message, state=state, vocabulary=catalogue)
+    find_withdrawals(reading)
+    reading.corrects = _CONTRASTING.search(reading.text) is not None
+    for found in reading.find(_CORRECTING):
+        reading.corrects = True
+        reading.take(*found.span())
+    find_references(reading)
+    find_bounds(reading)
+    find_similar(reading)
+    find_feedback(reading)
+    for found in reading.find(_QUESTION):
+        reading.take(*found.span())
+    find_comparatives(reading)
+    find_superlatives(reading)
+    find_vague_numbers(reading)
+    find_values(reading)
+    turn, references = reading.turn, sorted(reading.references, key=lambda each: each.start)
+    return StateDelta(
+        turn=turn,
+        changes=reading.changes,
+        order=reading.order,
+        feedback=tuple(reading.feedback),
+        actions=tuple(reading.actions),
+        similar_to=tuple(dict.fromkeys(reading.similar_to)),
+        references=tuple(dict.fromkeys(item_id for each in references for item_id in each.item_ids)),
+        focus=next((each.item_ids for each in reversed(references) if each.item_ids), ()),
+        set_aside=tuple(dict.fromkeys(reading.set_aside)),
+        unresolved=tuple(each.unresolved for each in references if each.unresolved is not None),
+        missing=tuple(replace(each, turn=turn) for each in reading.missing),
+        said=_left(reading),
+    )
+
+
+def _left(reading: MessageReading) -> str:
+    """What is left of a message for retrievals: what was not taken, and the values that are wanted."""
+    kept = re.sub(rf"{REFERENCE}|{TAKEN}+", lambda found: TAKEN * len(found[0]), reading.text)
+    for start, end in reading.quiet:
+        kept = kept[:start] + reading.message[start:end] + kept[end:]
+    return left_over(kept.replace(TAKEN, " "))

@@ -1,0 +1,166 @@
+"""Numbers of a message as bounds on attributes: "under 50", "between 20 and 40", "late eighties", "around 30 euros"."""
+
+from __future__ import annotations
+
+import re
+
+from deeprec.agent.conversation.delta import Change
+from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
+from deeprec.trm_tool.catalogue.catalogue import is_year
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
+from deeprec.trm_tool.catalogue.where_text import preference_segments
+
+_ABOUT = re.compile(r"\b(?:around|about|roughly|approximately|approx\.?|circa|ish|near|some)\s*$", re.IGNORECASE)
+_PART = re.compile(r"\b(early|mid|late)(?:er)?[\s-](?:the\s)?$", re.IGNORECASE)
+_PARTS = {"early": (0, 3), "mid": (3, 6), "late": (6, 9)}
+_SPENDS = re.compile(r"\b(?:budget|have|got|spend|spending|afford|for|pay|with)\b[^.,;!?]{0,20}$", re.IGNORECASE)
+_UNIT = re.compile(
+    r"\s?-?(?P<unit>min(?:ute)?s?|hours?|hrs?|days?|weeks?|months?|pages?|people|persons?|players?|cm|mm|m|km|inch(?:es)?"
+    r"|kg|g|grams?|lit(?:re|er)s?|l|watts?|w|stars?|pieces?|percent|%|years? old|seasons?|episodes?)\b(?!\w)",
+    re.IGNORECASE,
+)
+_CONTRAST = re.compile(r"\b(?:not|instead of|rather than|no longer)\s*$", re.IGNORECASE)
+_NEAR_CHARS = 16
+_ABOUT_SHARE = 0.2
+"""How far "around 50" reaches to both sides, as a share of the number."""
+_ABOUT_YEARS = 3
+
+
+def find_bounds(reading: MessageReading) -> None:
+    """Find the bounds that a message states on numbers, and take the words for them.
+
+    What the words bound is hard. A number that is only named nearly, or a bare price, weighs.
+    """
+    places = word_places(reading.text)
+    text = reading.text
+    for said in said_numbers(text):
+        start, end = places[min(said.used)][0], places[max(said.used)][1]
+        if TAKEN in text[start:end] or not (text[start:end].strip()):
+            continue
+        name = _attribute_beside(reading, text, start, end)
+        unit = _UNIT.match(text, end)
+        if unit is not None and name is None and said.about is None:
+            if said.bound is not None:
+                reading.lacks(reading.take(start, unit.end()))
+            continue
+        changes = _changes(reading, said, text, start, end, name)
+        if changes is not None:
+            reading.take(start, end)
+            reading.sets += changes
+
+
+def _changes(
+    reading: MessageReading, said: SaidNumber, text: str, start: int, end: int, name: str | None
+) -> list[Change] | None:
+    """The bounds of one number; None where it bounds nothing."""
+    vocabulary, words, used = reading.vocabulary, reading.words(start, end), text[start:end]
+    nearly = _ABOUT.search(text[:start]) or _ABOUT.search(used.rsplit(" ", 1)[0])
+    whole_years = is_year(said.low) and is_year(said.high)
+    if name is None and said.about == "price":
+        name = vocabulary.price
+        if name is None:
+            reading.lacks("price")
+            return []
+    if said.is_decade or (name is None and said.bound is None and whole_years and vocabulary.year):
+        return _years(reading, said, text[:start], used, words, bool(nearly))
+    if said.bound is not None:
+        return _read(reading, f"{_spelt(name)} {used}", words)
+    if nearly and name is not None:
+        return _around(name, said.low, words)
+    if name is not None and name == vocabulary.price:
+        is_hard = bool(_SPENDS.search(text[:start])) or vocabulary.price in (
+            each.attribute for each in vocabulary.attributes_in(text)
+        )
+        return [Change(kind="set", attribute=name, maximum=said.low, hard=is_hard, words=words)]
+    if name is not None:
+        return [Change(kind="set", attribute=name, minimum=said.low, maximum=said.high, words=words)]
+    return _answered(reading, said, words) or _corrected(reading, said, text[:start], words)
+
+
+def _years(
+    reading: MessageReading, said: SaidNumber, before: str, used: str, words: str, nearly: bool
+) -> list[Change] | None:
+    """A year or a decade, and the early or late part of it."""
+    name = reading.vocabulary.year
+    if name is None:
+        reading.lacks(words)
+        return []
+    if said.bound is not None:
+        return _read(reading, f"{_spelt(name)} {used}", words)
+    number = f"{said.low:02.0f}s" if said.is_decade else f"{said.low:.0f}"
+    found = _read(reading, f"{_spelt(name)}: {number}", words)
+    ends = {change.minimum if change.maximum is None else change.maximum for change in found}
+    if len(found) != 2 or None in ends:
+        return found
+    low, high = min(end for end in ends if end is not None), max(end for end in ends if end is not None)
+    if nearly:
+        low, high = low - _ABOUT_YEARS, high + _ABOUT_YEARS
+    elif (part := _PART.search(before)) is not None:
+        first, last = _PARTS[part[1].lower()]
+        low, high = low + first, low + last
+    return [Change(kind="set", attribute=name, minimum=low, maximum=high, hard=not nearly, words=words)]
+
+
+def _read(reading: MessageReading, segment: str, words: str) -> list[Change]:
+    """The bounds of a segment as the reader of preferences finds them; what it cannot enforce is noted."""
+    stated = reading.vocabulary.reader.read(segment)
+    if stated.unenforceable:
+        reading.lacks(words)
+    return [
+        Change(
+            kind="set",
+            attribute=name,
+            minimum=condition.get("min"),
+            maximum=condition.get("max"),
+            words=words,
+        )
+        for constraint in stated.constraints
+        if constraint.kind == "bound"
+        for name, condition in constraint.where.items()
+    ]
+
+
+def _around(name: str, number: float, words: str) -> list[Change]:
+    reach = _ABOUT_SHARE * abs(number)
+    low, high = round(number - reach, 2), round(number + reach, 2)
+    return [Change(kind="set", attribute=name, minimum=low, maximum=high, hard=False, words=words)]
+
+
+def _answered(reading: MessageReading, said: SaidNumber, words: str) -> list[Change] | None:
+    """A bare number that answers the question of the last turn."""
+    name = reading.state.open_question
+    if name is None or reading.vocabulary.kinds.get(name) != "number":
+        return None
+    least = None if name == reading.vocabulary.price else said.low
+    return [Change(kind="set", attribute=name, minimum=least, maximum=said.low, words=words)]
+
+
+def _corrected(reading: MessageReading, said: SaidNumber, before: str, words: str) -> list[Change] | None:
+    """A bare number that corrects the bound that was stated last: "sorry, 60" behind "under 50"."""
+    held = [each for each in (*reading.state.preferred, *reading.state.required) if not each.values]
+    if not reading.corrects or not held:
+        return None
+    last = max(held, key=lambda each: each.turn)
+    if _CONTRAST.search(before):
+        return []  # "60, not 50"
+    change = Change(kind="set", attribute=last.attribute, words=words)
+    return [change.with_end(said.low, is_minimum=last.minimum is not None)]
+
+
+def _attribute_beside(reading: MessageReading, text: str, start: int, end: int) -> str | None:
+    """The number attribute that is named in or beside some words, in the same clause."""
+    for named in reading.vocabulary.attributes_in(text):
+        if reading.vocabulary.kinds[named.attribute] != "number":
+            continue
+        gap = text[named.end : start] if named.end <= start else text[end : named.start]
+        is_inside = start <= named.start and named.end <= end
+        if is_inside or (len(gap) <= _NEAR_CHARS and not re.search(r"[.,;!?\x00]", gap)):
+            return named.attribute
+    return None
+
+
+def _spelt(name: str | None) -> str:
+    """The name of an attribute as the reader of preferences reads it back."""
+    if name is None:
+        return ""
+    return preference_segments({name: {"min": 0}})[0].removesuffix(" >= 0")

@@ -1,0 +1,52 @@
+"""What a message says of items that were shown, and what it asks to be done with them. English alone is read."""
+
+from __future__ import annotations
+
+import re
+
+from deeprec.agent.conversation.delta import ActionKind, RequestedAction, SaidFeedback
+from deeprec.agent.conversation.message_reading import REFERENCE, MessageReading
+from deeprec.agent.conversation.state import FeedbackKind
+
+_ADVERBS = r"(?:really|very|quite|so|just|already|actually|definitely|rather|pretty|absolutely|only|not) "
+_CART = r"(?:(?:the|my) )?(?:shopping )?(?:cart|basket|bag|trolley)"
+_ITEMS = rf"(?P<items>{REFERENCE})"
+_ACTIONS: tuple[tuple[ActionKind, str], ...] = (
+    ("remove_from_cart", rf"(?:remove|take|drop|delete) {_ITEMS} (?:out of|from|off) {_CART}"),
+    ("add_to_cart", rf"(?:add|put|place|drop) {_ITEMS} (?:to|in|into) {_CART}"),
+    ("buy", rf"(?:(?:i'?ll|i will|i'?d like to|let me|let'?s|can i|i want to|please) )"
+            rf"(?:just )?(?:take|buy|order|purchase|get|have) {_ITEMS}"),
+    ("buy", rf"(?:^|[.,;!]\s*)(?:buy|order|purchase) (?:me )?{_ITEMS}"),
+)  # fmt: skip
+_IS = r"(?:'s|is|are|was|looks?|seems?)"
+_TASTE = r"my (?:thing|taste|style|cup of tea)"
+_FEEDBACK: tuple[tuple[FeedbackKind, str], ...] = (
+    ("bought", rf"(?:own|got|bought|seen|watched|read|ordered|have) (?:{_ADVERBS})*{_ITEMS}(?: already)?(?! in)"),
+    ("disliked", rf"(?:do|did|does|would|can)(?: not|n'?t) (?:{_ADVERBS})*(?:like|love|want|care for|stand) {_ITEMS}"),
+    ("disliked", rf"(?:hated?|disliked?|detest|loathe|not (?:a fan of|into|keen on)|anything but) {_ITEMS}"),
+    ("disliked", rf"(?:nothing like|less like|not|no to|skip) {_ITEMS}"),
+    ("disliked", rf"{_ITEMS} ?{_IS} (?:{_ADVERBS}|a bit |too )*(?:ugly|awful|terrible|bad|boring|dull|no good)"),
+    ("disliked", rf"{_ITEMS} ?(?:{_IS} not|isn't|aren't|wasn't) (?:{_ADVERBS})*(?:good|great|nice|for me|{_TASTE}|it)"),
+    ("liked", rf"(?:liked?|loved?|prefer|enjoy|enjoyed|adore|fancy|into|yes to) {_ITEMS}"),
+    ("liked", rf"{_ITEMS} ?{_IS} (?:{_ADVERBS})*(?:nice|good|great|perfect|lovely|beautiful|fine|better)\b"),
+    ("liked", rf"{_ITEMS} ?{_IS} (?:{_ADVERBS})*(?:brilliant|wonderful|my favou?rite|the best|exactly|ideal)\b"),
+)  # fmt: skip
+
+
+def find_feedback(reading: MessageReading) -> None:
+    """Find what a message says of the items that it refers to, and what it asks to be done with them.
+
+    What is asked for is no feedback: an item is in the cart, or bought, once a tool has confirmed it.
+    """
+    for action, pattern in _ACTIONS:
+        for found in reading.find(re.compile(rf"(?:\b|(?<=^)){pattern}", re.IGNORECASE)):
+            ids = reading.referred_ids(found["items"])
+            words = reading.take(*found.span())
+            if ids:
+                reading.actions.append(RequestedAction(kind=action, item_ids=ids, words=words))
+    for kind, pattern in _FEEDBACK:
+        for found in reading.find(re.compile(rf"(?<![\w']){pattern}", re.IGNORECASE)):
+            ids = reading.referred_ids(found["items"])
+            words = reading.take(*found.span())
+            if ids:
+                reading.feedback.append(SaidFeedback(kind=kind, item_ids=ids, words=words))

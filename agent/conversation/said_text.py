@@ -1,0 +1,39 @@
+"""What is left of a message once its constraints are taken out: the text that retrievals get."""
+
+import re
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+FUNCTION_WORDS = word_set(
+    "a about again ah all already also always am an and another any anyone anything are as at back be because "
+    "been before being both but by can could did do does doing don't done down each either else enough even ever "
+    "every far few for from had has have having he her here hers him his how i i'd i'll i'm i've if in instead "
+    "into is isn't it it's its just know least less let let's like made make many may maybe me might mine more "
+    "most much must my need needed needs never next no none nor not nothing now of off oh on once one ones only "
+    "or other others ought our out over own quite rather really s same say see shall she should so some someone "
+    "something somewhat soon still such t than that that's the their them then there these they this those though "
+    "through to too two under until up upon us use used using very was we well were what when where whether which "
+    "while who whose why will with within without would yes yet you your"
+)
+"""Words that carry no wish by themselves."""
+_REQUEST_WORDS = word_set(
+    "actually after find fine get give got hello hey hi look looking love ok okay please prefer recommend right "
+    "search searching show sorry suggest sure tell thank thanks thing things try want wanted wants"
+)
+
+
+def left_over(text: str) -> str:
+    """Text without the gaps and marks that cut words leave behind; empty where no word of it carries a wish."""
+    text = " ".join(text.split())
+    text = re.sub(r"\s+([.,;:!?])", r"\1", text)
+    text = re.sub(r"(?:[.,;:!?]\s*){2,}", ", ", text).strip(" ,.;:!?-/&")
+    text = re.sub(
+        r"(?:\s+\b(?:a|an|the|and|or|but|by|from|in|of|with|not|is|it)\b)+(?=[.,;:!?]|$)", "", text, flags=re.IGNORECASE
+    )
+    words = re.findall(r"[\w'-]+", text.lower().replace("’", "'"))
+    carries = any(word not in FUNCTION_WORDS and word not in _REQUEST_WORDS for word in words)
+    return text.strip(" ,.;:!?-/&") if carries else ""

@@ -1,0 +1,206 @@
+"""Values of the catalogue in a message: what is wanted, what must be, what must not, and what nothing is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from deeprec.agent.conversation.delta import Change
+from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
+from deeprec.agent.conversation.said_text import FUNCTION_WORDS, word_set
+from deeprec.agent.conversation.vocabulary import NamedValue
+from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
+
+_ADDS = re.compile(r"(?:\b(?:also|or|and|plus|maybe|alternatively)\b|&)[\w ']{0,12}$", re.IGNORECASE)
+_ADDS_ANYWHERE = re.compile(r"\b(?:also|too|as well|either|in addition|on top)\b", re.IGNORECASE)
+_OR = re.compile(r"[\s,]*(?:or|nor)\b[\s\w']{0,12}$|\s*/\s*$", re.IGNORECASE)
+_CARRIES = re.compile(
+    r"\b(?:do|does) (?:you|the shop|this shop)(?: also)? (?:have|carry|sell|stock|offer|do)(?: any| some| a| an)? "
+    r"(?P<what>[\w' -]{2,40})|\b(?:have you got|got any|any chance of)(?: any| some| a| an)? (?P<that>[\w' -]{2,40})",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(r"(?:\s*[:=]\s*|\s+(?:(?:is|of|must be|should be|to)\s+)?)(?P<value>[^\W_][\w'-]*)")
+_MADE_BY = re.compile(r"\b(?:by|from)\s+(?P<maker>[A-Z][\w'-]+)(?!')")
+_ONLY = re.compile(
+    r"\b(?:only|nothing but|none but|strictly|exclusively|must be|has to be|insist on)(?: in| a| an| the| real)* "
+    r"(?P<what>[^\W\d_][\w'-]*)|(?P<before>[^\W\d_][\w'-]*) only(?=\s*(?:$|[.,;:!?]))",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"\b(?:no|nothing|not|without|except|avoid|hate|anything but|can't stand)"
+    r"(?: too| very| so| any| a| an| the| that's| that is| really| made of| from| by)* (?P<what>[^\W\d_][\w'-]*)",
+    re.IGNORECASE,
+)
+_PLAIN_WORDS = FUNCTION_WORDS | word_set(
+    "anymore ask asking bad best better big bit buy care case cheap cost day exactly expensive feel film films "
+    "find fine first fun fussed fussy get getting gift give go going good got great hope idea important "
+    "interested item items keen kids kind large later limit long look looking lot love matter mean mind movie "
+    "movies new nice old people person picky point possible preference present pretty price prices problem "
+    "product products question ready simple small sort strict stuff sure take thank thanks thing things think "
+    "time today together tomorrow tonight try want wants watch way weekend wish work worry wrong year"
+)
+"""Words that never name a value that the catalogue lacks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    value: NamedValue
+    is_hard: bool
+
+
+def find_values(reading: MessageReading) -> None:
+    """Find the values that a message names.
+
+    A value in a clause that refuses is excluded; one in a clause that limits, behind the name of its attribute, or in
+    answer to a question must be; every other one weighs. Of an attribute of which an item has one value, a later
+    message replaces the value of an earlier one, unless its words add to it ("or blue", "also blue").
+    """
+    refusing, limiting = list(refusing_clauses(reading.text)), list(limiting_clauses(reading.text))
+    wanted: dict[str, list[_Found]] = {}
+    relaxed: set[str] = set()
+    named = _behind_names(reading)
+    values = list(reading.vocabulary.values_in(reading.text))
+    beside_missing = _find_missing(reading, values, refusing, limiting)
+    for value in values:
+        name = next(iter(value.attributes))
+        if _inside(value.start, refusing):
+            if value.start not in beside_missing:  # "no teal blankets" refuses no blanket
+                relaxed |= _refuse(reading, value)
+            continue
+        answered = reading.state.open_question
+        name = answered if answered in value.attributes else name  # type: ignore[assignment]
+        if value.start < reading.withdrawn.get(name, -1):
+            continue
+        limits = bool(_inside(value.start, limiting)) and value.start not in beside_missing
+        is_hard = limits or name == answered or (name, value.start) in named
+        wanted.setdefault(name, []).append(_Found(value=value, is_hard=is_hard))
+        reading.quiet.append((value.start, value.end))
+    for name, found in wanted.items():
+        _want(reading, name, found, replaces=name not in relaxed)
+    for clause in refusing:  # what is refused would weigh for it
+        if any(clause.start <= value.start < clause.start + len(clause.about) for value in values):
+            reading.take(clause.mark, clause.start + len(clause.about))
+
+
+def _inside(position: int, clauses: Sequence[SaidClause]) -> SaidClause | None:
+    return next((each for each in clauses if each.start <= position < each.start + len(each.about)), None)
+
+
+def _refuse(reading: MessageReading, value: NamedValue) -> set[str]:
+    """Exclude a value; in a correction, one that was asked for is only withdrawn. The attributes of the withdrawn."""
+    withdrawn = set[str]()
+    words = reading.words(value.start, value.end)
+    for name, values in value.attributes.items():
+        wanted = (*reading.state.required, *reading.state.preferred)
+        held = [each for each in wanted if each.attribute == name and set(each.values) & set(values)]
+        if held and reading.corrects:
+            reading.relaxes.append(Change(kind="relax", attribute=name, values=values, words=words))
+            withdrawn.add(name)
+        else:
+            reading.excludes.append(Change(kind="exclude", attribute=name, values=values, words=words))
+    return withdrawn
+
+
+def _want(reading: MessageReading, name: str, found: Sequence[_Found], replaces: bool) -> None:
+    """Ask for the values of one attribute."""
+    is_single = reading.vocabulary.kinds[name] == "category"
+    earlier = [each for each in (*reading.state.required, *reading.state.preferred) if each.attribute == name]
+    first = found[0].value
+    adds = bool(_ADDS.search(reading.text[: first.start]) and reading.text[: first.start].strip().count(" ") < 3)
+    adds = adds or bool(_ADDS_ANYWHERE.search(reading.text))
+    replaces = replaces and not adds and (is_single or reading.corrects)
+    was_hard = any(each in reading.state.required and each.values for each in earlier)
+    for group in [list(found)] if is_single else _alternatives(reading.text, found):
+        values = tuple(dict.fromkeys(value for each in group for value in each.value.attributes[name]))
+        if adds and is_single and earlier:
+            values = tuple(dict.fromkeys((*(value for each in earlier for value in each.values), *values)))
+        is_hard = any(each.is_hard for each in group) or (was_hard and (replaces or is_single))
+        words = reading.words(group[0].value.start, group[-1].value.end)
+        reading.sets.append(
+            Change(kind="set", attribute=name, values=values, hard=is_hard, replaces=replaces or is_single, words=words)
+        )
+        replaces = False
+
+
+def _alternatives(text: str, found: Sequence[_Found]) -> list[list[_Found]]:
+    """Values of tags by what joins them: "drama, war or crime" is one wish, "drama and war" are two."""
+    groups, joins = [[found[-1]]], False
+    for each, behind in reversed(list(pairwise(found))):
+        between = text[each.value.end : behind.value.start]
+        joins = _OR.match(between) is not None or (joins and between.strip() == ",")
+        if joins:
+            groups[0].insert(0, each)
+        else:
+            groups.insert(0, [each])
+    return groups
+
+
+def _behind_names(reading: MessageReading) -> set[tuple[str, int]]:
+    """The attributes that a message names with a value behind, and where the value stands; unknown values are noted."""
+    found = set[tuple[str, int]]()
+    for named in reading.vocabulary.attributes_in(reading.text):
+        name = named.attribute
+        behind = _NAMED.match(reading.text, named.end)
+        if behind is None or reading.vocabulary.kinds[name] == "number":
+            continue
+        start, word = behind.start("value"), behind["value"]
+        known = next((v for v in reading.vocabulary.values_in(reading.text) if v.start == start), None)
+        if known is not None and name in known.attributes:
+            found.add((name, start))
+        elif known is None and (word[0].isupper() or word[0].isdigit() or behind[0].strip()[:1] in ":="):
+            written = reading.vocabulary.written(name, word)
+            words = reading.take(*behind.span("value"))
+            if written is None:
+                reading.lacks(words, name)
+            else:
+                is_single = reading.vocabulary.kinds[name] == "category"
+                change = Change(kind="set", attribute=name, values=(written,), replaces=is_single, words=words)
+                reading.sets.append(change)
+    return found
+
+
+def _find_missing(
+    reading: MessageReading,
+    values: Sequence[NamedValue],
+    refusing: Sequence[SaidClause],
+    limiting: Sequence[SaidClause],
+) -> set[int]:
+    """Note what a message limits itself to, refuses or asks the shop for, and what no item is called.
+
+    Returns:
+        Where the values stand that follow such a word directly, as the blankets of "only teal blankets".
+    """
+    beside = set[int]()
+    for clauses, pattern, kind in ((limiting, _ONLY, "required"), (refusing, _REFUSED, "refused")):
+        for clause in clauses:
+            for found in pattern.finditer(reading.text, clause.mark, clause.start + len(clause.about)):
+                group = next(name for name, word in found.groupdict().items() if word)
+                what, (start, end) = found[group], found.span(group)
+                is_known = any(value.start <= start < value.end for value in values)
+                if is_known or what.lower() in _PLAIN_WORDS or what.lower().endswith("n't"):
+                    continue
+                reading.lacks(what, kind=kind)
+                behind = [
+                    value for value in values if not reading.text[end : value.start].strip() and value.start >= end
+                ]
+                beside |= {value.start for value in behind}
+                reading.take(start if behind else found.start(), end)
+    maker = reading.vocabulary.attribute_named("brand")
+    for found in _MADE_BY.finditer(reading.text) if maker is not None else ():
+        if all(not value.start <= found.start("maker") < value.end for value in values):
+            reading.lacks(reading.take(*found.span("maker")), maker)
+    for found in _CARRIES.finditer(reading.text):
+        what = (found["what"] or found["that"]).split(TAKEN)[0]
+        what = re.split(r"\b(?:in|for|under|with|that|which|from|at|please|here)\b", what)[0].strip()
+        at = found.start("what" if found["what"] else "that")
+        known = [value for value in values if at <= value.start < at + len(what)]
+        rest = "".join(
+            " " if any(each.start <= at + place < each.end for each in known) else letter
+            for place, letter in enumerate(what)
+        )
+        words = [word for word in re.findall(r"[\w'-]+", rest) if word.lower() not in _PLAIN_WORDS]
+        if words:
+            reading.lacks(" ".join(words), kind="asked")
+    return beside

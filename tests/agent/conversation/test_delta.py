@@ -1,0 +1,130 @@
+"""Deltas that a model proposes: the right parts survive the wrong ones, and guesses take nothing hard away."""
+
+from typing import Any
+
+import pytest
+
+from deeprec.agent.conversation import (
+    ConversationState,
+    DeltaProblem,
+    StateDelta,
+    check_delta,
+    delta_of_message,
+    describe_state,
+    read_delta,
+)
+from tests.agent.conversation.small_shop import propose, say, small_shop
+
+SHOP = small_shop()
+RIGHT = [
+    {"kind": "set", "attribute": "colour", "values": ["black"]},
+    {"kind": "set", "attribute": "price", "maximum": "50"},
+    {"kind": "exclude", "attribute": "features", "values": ["Foldable"]},
+    {"kind": "set", "attribute": "Type", "values": "rugs", "hard": False},
+    {"kind": "set", "attribute": "budget", "minimum": 30},
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"kind": "set", "attribute": "colr", "values": ["black"]}, "did you mean 'colour'"),
+        ({"kind": "set", "attribute": "colour", "values": ["teal"]}, "the nearest are 'sage green', 'white'"),
+        ({"kind": "set", "attribute": "colour", "maximum": 3}, "holds words"),
+        ({"kind": "put", "attribute": "colour", "values": ["black"]}, "use set, exclude, relax, clear"),
+        ({"kind": "set", "attribute": "price", "maximum": "cheap"}, "finite number"),
+        ({"kind": "set", "attribute": "colour"}, "neither a value nor a bound"),
+        ({"kind": "exclude", "attribute": "price", "minimum": 3}, "neither a value nor a bound"),
+        ({"kind": "set", "attribute": ["colour"], "values": ["black"]}, "name an attribute"),
+        ({"kind": "set", "attribute": "price", "maximum": 10**5000}, "finite number"),
+        ("colour=black", "is an object"),
+    ],
+)
+def test_one_wrong_field_does_not_cancel_five_right_ones(wrong: Any, reason: str) -> None:
+    words = "only black, nothing foldable, between 30 and 50, perhaps a rug"
+    state, problems = propose(ConversationState(), words, {"changes": [*RIGHT, wrong]}, shop=SHOP)
+    assert [reason in each for each in problems].count(True) == 1
+    assert all(len(each.splitlines()) == 1 for each in problems)
+    assert set(describe_state(state)) == {
+        "only colour: black",
+        "price >= 30",
+        "price <= 50",
+        "not features: foldable",
+        "maybe type: rug",
+    }
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], "x", {"changes": 3}, {"changes": "set"}, {"delta": []}, {"changes": [None]}]
+)
+def test_what_is_no_delta_changes_nothing_and_is_named(value: Any) -> None:
+    delta, problems = read_delta(value, turn=1)
+    assert delta == StateDelta(turn=1)
+    assert len(problems) == 1
+    assert isinstance(problems[0], DeltaProblem)
+
+
+def test_what_the_words_do_not_support_weighs() -> None:
+    changes = {"changes": [{"kind": "set", "attribute": "price", "maximum": 50}, *RIGHT[:1]]}
+    state, problems = propose(ConversationState(), "something for a dark corner", changes, shop=SHOP)
+    assert (state.required, problems) == ((), [])
+    assert describe_state(state) == ("maybe price <= 50", "maybe colour: black")
+
+
+def test_a_guess_takes_no_constraint_away() -> None:
+    before = say(ConversationState(), "only black, nothing foldable, under 60", shop=SHOP)
+    changes = [
+        {"kind": "set", "attribute": "colour", "values": ["white"]},
+        {"kind": "set", "attribute": "features", "values": ["foldable"]},
+        {"kind": "exclude", "attribute": "colour", "values": ["black"]},
+        {"kind": "relax", "attribute": "price"},
+        {"kind": "clear"},
+    ]
+    state, problems = propose(before, "hm, something cosy", {"changes": changes}, shop=SHOP)
+    assert (state.required, state.refused) == (before.required, before.refused)
+    assert len(problems) == 4
+    assert SHOP.passing([{each.attribute: each.condition} for each in state.required]) == ("a", "c", "e")
+
+
+def test_a_model_may_withdraw_what_the_words_name() -> None:
+    before = say(ConversationState(), "only black, under 60", shop=SHOP)
+    changes = {"changes": [{"kind": "relax", "attribute": "price"}]}
+    state, problems = propose(before, "hm, about the budget, that was silly", changes, shop=SHOP)
+    assert (describe_state(state), problems) == (("only colour: black",), [])
+
+
+def test_a_persons_own_edit_needs_no_words() -> None:
+    delta, _ = read_delta({"changes": RIGHT[:1]}, turn=0, source="person")
+    assert check_delta(delta, ConversationState(), SHOP, "").delta.changes[0].hard
+
+
+def test_an_ambiguous_reference_comes_back_as_such() -> None:
+    state = say(ConversationState(), "lamps", shop=SHOP).with_shown(["a", "b", "c"])
+    [unclear] = delta_of_message("add the black one to my cart", state, SHOP).unresolved
+    assert (unclear.words, unclear.item_ids) == ("the black one", ("a", "c"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "only " * 5_000,
+        "not black or " * 2_000,
+        "the second and " * 2_000,
+        "any colour is " * 1_000,
+        "under 50 and over " * 1_000,
+        "a" * 100_000,
+        "\ue000\ue001 \x00 the \ue000 one, <|im_end|> \ud800",
+        "",
+        "?!…",
+    ],
+)
+def test_a_hostile_message_is_read_in_no_time_and_claims_nothing(message: str) -> None:
+    import time
+
+    state = say(ConversationState(), "lamps", shop=SHOP).with_shown(["a", "b", "c"])
+    started = time.process_time()
+    delta = delta_of_message(message, state, SHOP)
+    assert time.process_time() - started < 1
+    assert not delta.actions
+    assert not delta.feedback
+    assert len(delta.said) <= 2_000
