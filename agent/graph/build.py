@@ -23,6 +23,7 @@ from langgraph.types import All, RetryPolicy
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.edited_state import edited_parts, seal
 from deeprec.agent.graph.event_loop import run_blocking
+from deeprec.agent.graph.grounding import not_excluded
 from deeprec.agent.graph.nodes import Nodes
 from deeprec.agent.graph.outages import cause_of
 from deeprec.agent.graph.recommender_calls import ItemFilter
@@ -172,7 +173,7 @@ def _exit(state: AgentState) -> str | None:
     ending = state["ending"]
     if ending is None:
         return None
-    return "finish" if ending["status"] in ("fallback", "empty") or not state["candidates"] else "rank"
+    return "finish" if ending["status"] in ("fallback", "empty") or not not_excluded(state["candidates"]) else "rank"
 
 
 def make_protocol(

@@ -19,6 +19,11 @@ def merge_candidates(candidates: Sequence[Candidate], record: RetrievalRecord) -
     return list(merged.values())
 
 
+def not_excluded(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that a list may name: no constraint that came after they were found excludes them."""
+    return [candidate for candidate in candidates if not candidate.get("excluded")]
+
+
 def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[list[RecommendationRecord], int]:
     """Turn the numbers that the model wrote into items.
 
@@ -27,7 +32,7 @@ def ground(numbers: Sequence[int], candidates: Sequence[Candidate]) -> tuple[lis
         excluded one.
     """
     named = [candidates[number - 1] for number in numbers if 1 <= number <= len(candidates)]
-    named = [candidate for candidate in named if not candidate.get("excluded")]
+    named = not_excluded(named)
     listed = [_listed(rank, candidate, "written") for rank, candidate in enumerate(named, start=1)]
     return listed, len(numbers) - len(named)
 
@@ -43,13 +48,13 @@ def fill_list(
     """Make the list that a person gets.
 
     The items that the model wrote come first, without repeats; the other candidates follow by fused retrieval rank, but
-    for excluded ones. The
-    recommender's own ranking takes over where the run found nothing at all, and goes on where it fell back.
+    for excluded ones. The recommender's own ranking takes over where the run found nothing that is allowed, and goes on
+    where it fell back.
 
     Returns:
         At most `k` different items, ranks from 1; all of them without `k`.
     """
-    candidates = [candidate for candidate in candidates if not candidate.get("excluded")]
+    candidates = not_excluded(candidates)
     chosen = {listed.item_id: listed for listed in reversed(written)}  # the first of a repeat stays
     kept = sorted(chosen.values(), key=lambda listed: listed.rank)[:k]
     others = [candidate for candidate in candidates if candidate["item_id"] not in chosen]

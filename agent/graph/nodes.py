@@ -29,7 +29,7 @@ from deeprec.agent.graph.constrained_retrieval import (
     with_stated,
 )
 from deeprec.agent.graph.edited_state import Forks
-from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates
+from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates, not_excluded
 from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
 from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.offered_phrases import Offer, OfferedPhrases
@@ -262,7 +262,8 @@ class Nodes:
             listed = fill_list(so_far, state["candidates"], [], k=config.k, fallback=False)
             self._partial.listed(state["run_id"], listed, "running")
 
-        while not is_written and seconds_left(state, config, started) > 0:
+        can_rank = bool(not_excluded(state["candidates"]))
+        while not is_written and can_rank and seconds_left(state, config, started) > 0:
             named.clear()
             update |= await calls.rank(state, started, show)
             decision = update["decision"]
@@ -292,7 +293,7 @@ class Nodes:
         status: Outcome = ending["status"] if ending else "finished"
         detail = ending["detail"] if ending else None
         written = [RecommendationRecord(**listed) for listed in state["written"]]
-        k, is_fallback, found = config.k, status == "fallback", state["candidates"]
+        k, is_fallback, found = config.k, status == "fallback", not_excluded(state["candidates"])
         own: list[RankedItem] = []
         if status != "empty" and (not found or (is_fallback and len(found) < k)):
             where, passes = self._constraints.hard_where(state), await self._constraints.passes(state)

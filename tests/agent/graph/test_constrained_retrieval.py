@@ -10,7 +10,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
-from deeprec.trm_tool import Catalogue, Dataset, Retriever
+from deeprec.trm_tool import Catalogue, Dataset, Retrieved, Retriever
 from tests.model_scripts import LIST, SEARCH, tool_call
 from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer, decode
@@ -85,6 +85,32 @@ async def test_a_constraint_holds_for_what_was_found_before_it_and_after(own: Co
     assert any("horror" in line for line in found)
     assert not any("Horror" in classes for classes in values(own.catalogue, listed(output), "class"))
     assert [each["text"] for each in output["constraints"]["hard"]] == ["not horror"]
+
+
+class FindsOnlyHorrorOnce(CoOccurrence):
+    """Its second retrieval finds horror alone, and the third one nothing, or nothing but an error."""
+
+    calls, then = 0, "finds nothing"
+
+    def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+        self.calls += 1
+        if self.calls == 2:
+            options["where"] = {"class": {"in": ["Horror"]}}
+        if self.calls == 3 and self.then == "fails":
+            raise RuntimeError("no")
+        return Retrieved() if self.calls == 3 else super().retrieve(*arguments, **options)
+
+
+@pytest.mark.parametrize(("then", "status"), [("finds nothing", "ungrounded"), ("fails", "fallback")])
+async def test_a_list_is_full_where_a_constraint_excludes_all_that_was_found(
+    dataset: Dataset, then: str, status: str
+) -> None:
+    own = FindsOnlyHorrorOnce(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    own.then = then
+    output, shown = await run(own, ["horror", "not horror"], "no horror", config=AgentConfig(k=3, retrieve_k=8))
+    assert len(shown[0][0]) >= 3
+    assert (output["status"], len(listed(output))) == (status, 3)
+    assert not any("Horror" in classes for classes in values(own.catalogue, listed(output), "class"))
 
 
 async def test_the_own_constraints_of_a_request_hold_beside_them(own: CoOccurrence) -> None:
