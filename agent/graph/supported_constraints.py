@@ -8,13 +8,14 @@ names it, or a word of it; or where the recommender finds it among the phrases t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from deeprec.trm_tool.catalogue.catalogue import is_year
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
-from deeprec.trm_tool.catalogue.stated_preference import Constraint
+from deeprec.trm_tool.catalogue.stated_preference import FILLERS, Constraint
 from deeprec.trm_tool.text import plain
 
 ClosestPhrases = Callable[[str, int], Sequence[str]]
@@ -25,6 +26,8 @@ MAX_CLOSE = 3
 MAX_WORDS_CHARS = 2_000
 MAX_CLAUSES = 20
 _SHOWN_CHARS = 80
+_YEAR_OF_TITLE = re.compile(r"\(\s*(?:1[89]|20)\d\d\s*\)")
+"""The year behind a title, as in "like Heat (1995)", which limits nothing."""
 
 
 class PersonWords:
@@ -36,7 +39,7 @@ class PersonWords:
     """
 
     def __init__(self, texts: Sequence[str], closest: ClosestPhrases | None = None) -> None:
-        kept = [plain(text, MAX_WORDS_CHARS) for text in texts]
+        kept = [_YEAR_OF_TITLE.sub("", plain(text, MAX_WORDS_CHARS)) for text in texts]
         self._refusing = [clause for text in kept for clause in refusing_clauses(text)][:MAX_CLAUSES]
         self._limiting = [clause for text in kept for clause in limiting_clauses(text)][:MAX_CLAUSES]
         refused = [(said.low, said.high) for part in self._refusing for said in said_numbers(part.about)]
@@ -71,11 +74,11 @@ class PersonWords:
 
 
 def _names(clause: str, phrase: str) -> bool:
-    """Whether a clause names a phrase: all of it, a word of it of four letters and more, or its years."""
+    """Whether a clause names a phrase: all of it, its years, or a word of four letters and more that is no filler."""
     words, wanted = fold_words(clause), fold_words(phrase)
     if any(words[at : at + len(wanted)] == wanted for at in range(len(words))):
         return True
-    if any(len(word) > 3 and word.isalpha() and word in words for word in wanted):
+    if any(len(word) > 3 and word.isalpha() and word in words and word not in FILLERS for word in wanted):
         return True
     years = _years_of(phrase)
     return years is not None and any(_overlap(said, years) for said in said_numbers(clause))

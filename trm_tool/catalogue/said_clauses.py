@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _REFUSING = re.compile(
-    r"\b(?:no|not|nothing|without|never|none|nor|neither|except|excluding|exclude|avoid|avoiding|skip|minus|spare"
+    r"\b(?:no(?! (?:problem|worries)\b)|(?<!\bwhy )not(?! bad\b)|nothing(?! beats\b)|without|never|none|nor|neither"
+    r"|except|excluding|exclude|avoid|avoiding|skip|minus|spare"
     r"|hates?|hated|dislikes?|detests?|loathes?|anything but|other than|rather than|instead of|leave out|fed up with"
-    r"|(?:sick|tired|bored|enough) of|(?:can['’]?t|cannot) (?:stand|bear)|(?:do|does|is|are|should|was|were)n['’]?t)\b"
+    r"|(?:sick|tired|bored|(?<!\bget )enough) of|(?:can['’]?t|cannot) (?:stand|bear)"
+    r"|(?:do|does|is|are|should|was|were)n['’]?t)\b"
     r"(?!\s+(?:only|just|but|mind|care|matter)\b)",
     re.IGNORECASE,
 )

@@ -42,13 +42,14 @@ _MARKS = frozenset(
 )
 """One of these, or of the words of bounds, begins what `_REFUSING` and `_LIMITING` match."""
 _OTHERS = re.compile(r"\s*(?:,|/|&|\bor\b|\band\b|\bnor\b)\s*(?:(?:no|not|or|and)\s)?", re.IGNORECASE)
-_FILLERS = frozenset(
+FILLERS = frozenset(
     fold_words(
         "a an the any anything something some all everything item thing stuff one kind type film movie movies book "
         "game product song album please too at be is are it that which from of in with by made released category genre"
     )
 )
-_NUMBER_FILLERS = _FILLERS | frozenset(fold_words("cost costing priced price budget i we my our should must have"))
+"""Folded words that name no value, whatever stands beside them."""
+_NUMBER_FILLERS = FILLERS | frozenset(fold_words("cost costing priced price budget i we my our should must have"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +304,7 @@ class PreferenceReader:
     def _value(self, text: str, name: str | None = None) -> "_Value | None":
         """The value of the catalogue that a text names, fillers aside; of one attribute where one is named."""
         words = fold_words(text)
-        bare = tuple(word for word in words if word not in _FILLERS)
+        bare = tuple(word for word in words if word not in FILLERS)
         for candidate in (words, bare):
             value = self._values.get(candidate)
             if value is not None and name is not None:
