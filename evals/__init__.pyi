@@ -99,6 +99,45 @@ from .requests.leaks import (
     check_request_cases as check_request_cases,
 )
 from .requests.request_cases import RequestCases as RequestCases, make_request_cases as make_request_cases
+from .simulation.conversations import (
+    AgentReply as AgentReply,
+    ConversingAgent as ConversingAgent,
+    run_conversations as run_conversations,
+)
+from .simulation.drawn_needs import (
+    DrawnNeed as DrawnNeed,
+    NeedConfig as NeedConfig,
+    make_need_cards as make_need_cards,
+)
+from .simulation.environment import (
+    SimulationEnvironment as SimulationEnvironment,
+    simulation_rows as simulation_rows,
+)
+from .simulation.model_voice import ModelVoice as ModelVoice, make_model_voice as make_model_voice
+from .simulation.need_card import Need as Need, NeedCard as NeedCard
+from .simulation.outcomes import (
+    ConversationOutcome as ConversationOutcome,
+    compare_conversations as compare_conversations,
+    measure_conversations as measure_conversations,
+)
+from .simulation.person import (
+    PersonConfig as PersonConfig,
+    Reply as Reply,
+    ShownItem as ShownItem,
+    SimulatedPerson as SimulatedPerson,
+    Utterance as Utterance,
+)
+from .simulation.person_words import (
+    TEST_PERSON_WORDS as TEST_PERSON_WORDS,
+    TRAINING_PERSON_WORDS as TRAINING_PERSON_WORDS,
+    PersonWords as PersonWords,
+)
+from .simulation.plain_agents import (
+    make_all_messages_agent as make_all_messages_agent,
+    make_last_message_agent as make_last_message_agent,
+    make_model_agent as make_model_agent,
+)
+from .simulation.target_leaks import find_target_leaks as find_target_leaks
 from .suites.comparison import (
     Difference as Difference,
     compare_all as compare_all,

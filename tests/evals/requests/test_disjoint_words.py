@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deeprec.evals import TEST_PERSON_WORDS, TRAINING_PERSON_WORDS, PersonWords
 from deeprec.evals.requests.wordings import REGISTERS, WORDS
 from deeprec.trm_tool.data import TEST_WORDS, TRAINING_WORDS, Words
 
@@ -66,6 +67,16 @@ def test_training_words_and_test_words_are_disjoint() -> None:
     training = written(TRAINING_WORDS)
     assert len(training) > 150
     assert training & written(TEST_WORDS) == set()
+
+
+def test_simulated_people_of_training_and_of_measurements_share_no_words() -> None:
+    def said(people: PersonWords) -> set[str]:
+        groups = (people.wants, people.indifferent, people.nothing_shown, people.accepts, people.gives_up)
+        later = [text for group in (*groups, *people.relative.values()) for text in group]
+        return content(later) | written(people.requests)
+
+    assert len(said(TRAINING_PERSON_WORDS)) > len(written(TRAINING_WORDS))
+    assert said(TRAINING_PERSON_WORDS) & said(TEST_PERSON_WORDS) == set()
 
 
 def test_training_words_and_the_held_out_wordings_are_disjoint() -> None:

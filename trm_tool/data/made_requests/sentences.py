@@ -53,15 +53,16 @@ def write_message(words: Words, voice: str, wishes: Sequence[Wish], rng: Generat
     sentences: list[str] = []
     for number, wish in enumerate(wishes):
         opening = _draw(words.seconds if number else words.voices[voice], rng)
-        sentences.append(opening.format(wish=_listed([_say(words, value, rng) for value in wish.wanted])))
-        sentences += [_draw(words.refusals, rng).format(wish=_say(words, value, rng)) for value in wish.unwanted]
-        sentences += [_say_bound(words, bound, rng) for bound in wish.bounds]
+        sentences.append(opening.format(wish=_listed([say_value(words, value, rng) for value in wish.wanted])))
+        sentences += [_draw(words.refusals, rng).format(wish=say_value(words, value, rng)) for value in wish.unwanted]
+        sentences += [say_bound(words, bound, rng) for bound in wish.bounds]
     if len(sentences) == 1:
         return sentences[0]
     return " ".join(text if text[-1] in ".?!" else f"{text}." for text in sentences)
 
 
-def _say(words: Words, value: Value, rng: Generator) -> str:
+def say_value(words: Words, value: Value, rng: Generator) -> str:
+    """Say one value in words that fit behind "something"."""
     if value.role == "year":
         short = value.phrase.removeprefix("19")
         nickname = words.nicknames.get(short, "")
@@ -74,7 +75,8 @@ def _say(words: Words, value: Value, rng: Generator) -> str:
     return _draw(said, rng)
 
 
-def _say_bound(words: Words, bound: NumberBound, rng: Generator) -> str:
+def say_bound(words: Words, bound: NumberBound, rng: Generator) -> str:
+    """Say a bound in a clause of its own."""
     way = _draw(words.bounds[bound.role, bound.bound], rng)
     return way.replace("{name}", bound.attribute.replace("_", " ")).replace("{number}", f"{bound.number:.12g}")
 
