@@ -103,10 +103,10 @@ async def _converse(
             break
         replies += 1
         shown = shown_items(ids, catalogue)
-        hard = [said for said in person.said if said.is_hard]
+        hard = [stated for stated in person.stated if stated.is_hard]
         n_shown += len(ids)
         ungrounded += len(ids) - len(shown)
-        violations += sum(not all(said.is_met_by(item.attributes) for said in hard) for item in shown)
+        violations += sum(not all(stated.is_met_by(item.attributes) for stated in hard) for item in shown)
         found_target = found_target or need.target in ids
         questions += reply.asks is not None
         non_empty += bool(reply.text.strip() or ids)

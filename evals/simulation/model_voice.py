@@ -29,7 +29,7 @@ class ModelVoice:
     """Says a sentence in a model's words, as far as these add nothing and keep its content.
 
     A rewrite is not usable where it names a value of the catalogue or a number that the sentence does not hold, names a
-    title, accepts what the sentence refuses, holds no word of what the sentence asks for, or is empty or over 400
+    title, refuses nothing where the sentence does, holds no word of what the sentence asks for, or is empty or over 400
     characters long; nor is there one while the model is unavailable.
 
     Args:
@@ -77,6 +77,8 @@ class ModelVoice:
             return False
         refused = {need.value for need in needs if need.asks == "is_not"}
         clauses = list(refusing_clauses(said))
+        if refused and not clauses:
+            return False
         for phrase, start, _ in self._spotter.places(said):
             is_refused = any(clause.start <= start < clause.start + len(clause.about) for clause in clauses)
             if phrase in refused and not is_refused:

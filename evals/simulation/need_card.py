@@ -21,13 +21,13 @@ class Need:
     value: str | float
     """A phrase of the catalogue in lower case, a decade such as "1990s", or the number of a bound."""
     role: Role
-    """What the attribute is about, which decides how it is said."""
+    """What the attribute is about, which decides how people name it."""
     written: str = ""
     """A phrase as the catalogue writes it."""
 
     @property
     def is_hard(self) -> bool:
-        """Whether an item that breaks the need, once the person has said it, violates a constraint."""
+        """Whether an item that breaks the need, once the person has stated it, violates a constraint."""
         return self.asks != "is"
 
     def is_met_by(self, attributes: Mapping[str, AttributeValue]) -> bool:

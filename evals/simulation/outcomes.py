@@ -30,7 +30,7 @@ class ConversationOutcome:
     shown: int
     """Items shown, repetitions included."""
     violations: int
-    """Items shown that break a refusal or a bound which the person had said exactly, by the catalogue."""
+    """Items shown that break a refusal or a bound which the person had stated exactly, by the catalogue."""
     ungrounded: int
     """Ids shown that the catalogue lacks or that were removed."""
     satisfaction: float
@@ -38,7 +38,7 @@ class ConversationOutcome:
     error: str | None = None
     """What the agent raised, which ended the conversation."""
     voice_errors: int = 0
-    """The simulator's own: sentences that the model's voice did not say usably."""
+    """The simulator's own: sentences for which the model had no usable words."""
     leaks: tuple[str, ...] = ()
     """The simulator's own: what the person's words gave away of the target."""
 

@@ -72,10 +72,10 @@ class PersonConfig:
 class SimulatedPerson:
     """Someone who needs what a card says, and knows of no item.
 
-    The same card, voice, seed and replies make the same words. The first need is said in the opening, the others one a
-    turn: as the answer to a question about them, or as what is wrong with the items shown. Where all items lie on one
-    side of a decade or a bound, it is first said as "older than those". A shown item is accepted if it fits the whole
-    card.
+    The same card, voice, seed and replies make the same words. The opening states the first need, and each turn one
+    more: as the answer to a question about it, or as what is wrong with the items shown. Where all items lie on one
+    side of a decade or a bound, the person compares first ("older than those"). A shown item is accepted if
+    it fits the whole card.
 
     Args:
         card: What they need.
@@ -96,20 +96,20 @@ class SimulatedPerson:
     ) -> None:
         self.card = card
         self.voice_errors = 0
-        """Sentences that the voice did not say usably, so that they were said as they are."""
+        """Sentences for which the voice had no usable words, so that they stayed as they are."""
         self._voice, self._words, self._config = voice, words, config or PersonConfig()
         self._key = f"{card!r}\0{seed}"
-        self._said: list[Need] = []
+        self._stated: list[Need] = []
         self._hinted: set[Need] = set()
         self._replies = 0
 
     @property
-    def said(self) -> tuple[Need, ...]:
-        """The needs that they have said so far, exactly and not by comparison."""
-        return tuple(self._said)
+    def stated(self) -> tuple[Need, ...]:
+        """The needs that they have stated so far, exactly and not by comparison."""
+        return tuple(self._stated)
 
     def opening(self) -> str:
-        """The first message; it says the first need."""
+        """The first message, which states the first need."""
         rng, need = self._generator(), self.card.needs[0]
         requests = self._words.requests
         if need.asks == "is":
@@ -139,7 +139,7 @@ class SimulatedPerson:
             return Utterance(text=text, move="gives_up", satisfaction=satisfaction)
         asked = [need for need in self.card.needs if reply.asks == need.attribute]
         if asked:
-            need = next((need for need in asked if need not in self._said), asked[0])
+            need = next((need for need in asked if need not in self._stated), asked[0])
             self._note(need)
             return self._utterance([self._say(need, rng)], [need], "answers", satisfaction)
         sentences = [_draw(self._words.indifferent, rng)] if reply.asks else []
@@ -148,7 +148,7 @@ class SimulatedPerson:
             return self._utterance([*sentences, sentence], [need], "criticises", satisfaction)
         if sentences:
             return self._utterance(sentences, [], "answers", satisfaction)
-        need = next((need for need in self.card.needs if need not in self._said), self.card.needs[0])
+        need = next((need for need in self.card.needs if need not in self._stated), self.card.needs[0])
         self._note(need)
         parts = [self._say(need, rng)]
         if not reply.text.strip():
@@ -156,13 +156,13 @@ class SimulatedPerson:
         return self._utterance(parts, [need], "answers", satisfaction)
 
     def _criticism(self, items: Sequence[ShownItem], rng: Generator) -> tuple[Need, str]:
-        """What is wrong with the items: the need not said yet that the most of them miss, else a said one."""
+        """What is wrong with the items: the unstated need that the most of them miss, else a stated one."""
         misses = {need: sum(not need.is_met_by(item.attributes) for item in items) for need in self.card.needs}
         missed = [need for need in self.card.needs if misses[need]]
-        need = max(missed, key=lambda need: (need not in self._said, misses[need]))  # the first of equals
+        need = max(missed, key=lambda need: (need not in self._stated, misses[need]))  # the first of equals
         direction = _direction(need, items)
         relative = self._words.relative.get((need.role, direction)) if direction else None
-        if relative and need not in self._said and need not in self._hinted:
+        if relative and need not in self._stated and need not in self._hinted:
             self._hinted.add(need)
             return need, _draw(relative, rng).replace("{name}", need.attribute.replace("_", " "))
         self._note(need)
@@ -188,8 +188,8 @@ class SimulatedPerson:
         return sentence if said is None else said
 
     def _note(self, need: Need) -> None:
-        if need not in self._said:
-            self._said.append(need)
+        if need not in self._stated:
+            self._stated.append(need)
 
     def _generator(self) -> Generator:
         digest = hashlib.sha256(f"{self._key}\0{self._replies}".encode()).digest()

@@ -31,7 +31,7 @@ class PersonWords:
     requests: Words
     """Openings, values, refusals and bounds."""
     wants: tuple[str, ...]
-    """A value that was not met or not said yet, with the slot `{wish}`."""
+    """A value that was not met or not stated yet, with the slot `{wish}`."""
     relative: Mapping[tuple[Role, Direction], tuple[str, ...]]
     """All items shown lie on the wrong side of a decade or a bound; `{name}` is the attribute."""
     indifferent: tuple[str, ...]

@@ -25,7 +25,7 @@ def make_last_message_agent(recommender: AnyRecommender, *, k: int = 5) -> Conve
 
 
 def make_all_messages_agent(recommender: AnyRecommender, *, k: int = 5) -> ConversingAgent:
-    """Build an agent that retrieves for all that the person has said, in their order, and their history."""
+    """Build an agent that retrieves for all messages of the person, in their order, and their history."""
     return _make_retrieving_agent(recommender, k=k, last=None)
 
 

@@ -42,11 +42,11 @@ def test_needs_are_said_one_a_turn(words: PersonWords) -> None:
     person = SimulatedPerson(CARD, words=words, config=PersonConfig(patience=9))
     opening = person.opening()
     assert any(way in opening for way in words.requests.values["comedy"])
-    assert person.said == (COMEDY,)
+    assert person.stated == (COMEDY,)
     for known in (2, 3, 4, 4):
         person.answer(Reply(text="Tell me more"))
-        assert len(person.said) == known
-    assert person.said == CARD.needs
+        assert len(person.stated) == known
+    assert person.stated == CARD.needs
 
 
 def test_a_fitting_item_is_accepted_by_its_id_whatever_else_is_shown() -> None:
@@ -65,7 +65,7 @@ def test_a_refused_value_is_said_to_be_wrong() -> None:
     said = person.answer(shown({"genre": ("Comedy", "Horror")}))
     assert said.move == "criticises"
     assert any(way in said.text for way in ("scary", "terrifying, with monsters or ghosts"))
-    assert NO_HORROR in person.said
+    assert NO_HORROR in person.stated
 
 
 @pytest.mark.parametrize(
@@ -81,17 +81,17 @@ def test_what_is_wrong_is_a_comparison_first_and_exact_if_it_did_not_help(
 ) -> None:
     person = opened()
     assert person.answer(shown(change, change)).text in ways
-    assert later not in person.said
+    assert later not in person.stated
     exact = person.answer(shown(change, change)).text
     assert exact not in ways
-    assert later in person.said
+    assert later in person.stated
     assert any(sign in exact for sign in ("1970s", "seventies", "20"))
 
 
 def test_items_on_both_sides_of_a_decade_are_no_reason_for_a_comparison() -> None:
     person = opened()
     person.answer(shown({"release_year": 1994.0}, {"release_year": 1950.0}))
-    assert SEVENTIES in person.said
+    assert SEVENTIES in person.stated
 
 
 def test_a_question_is_answered_from_the_card_or_with_indifference() -> None:
@@ -99,7 +99,7 @@ def test_a_question_is_answered_from_the_card_or_with_indifference() -> None:
     said = person.answer(Reply(text="What may it cost?", asks="price"))
     assert said.move == "answers"
     assert "20" in said.text
-    assert CHEAP in person.said
+    assert CHEAP in person.stated
     assert person.answer(Reply(text="Who made it?", asks="studio")).text in TEST_PERSON_WORDS.indifferent
     both = person.answer(Reply(text="Which?", asks="studio", items=shown({"genre": ("War",)}).items))
     assert both.text.startswith(tuple(TEST_PERSON_WORDS.indifferent))
