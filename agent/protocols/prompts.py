@@ -19,7 +19,7 @@ PROMPT_VERSION = "1"
 """The version of `Prompts()`. It is raised with every change of one of its texts."""
 INSTRUCT_VERSION = "instruct-2"
 """The version of `Prompts.instruct()`, likewise."""
-WORDS_VERSION = "words-1"
+WORDS_VERSION = "words-2"
 """The version of `Prompts.words()`, likewise."""
 MAX_MESSAGE_CHARS = 2_000
 """Characters of a person's message that a prompt shows."""
@@ -141,6 +141,8 @@ class Prompts:
     """What stands in place of a message where there is none."""
     thinks: bool = True
     """Whether a turn of the tagged protocol begins with a thought. Else it is the preference alone."""
+    message_first: bool = False
+    """Whether the message stands before the phrases on offer, so that a model reads them with the message in mind."""
     leads: bool = False
     """Whether the tagged protocol writes the opening tag of the block that is due, so that the model only goes on; and
     whether a turn is read leniently: what is too long is cut, and a list or a preference need not be closed."""
@@ -204,7 +206,7 @@ class Prompts:
         return cls.instruct(card="") if version == _OLDER_INSTRUCT_VERSION else None
 
     def _texts(self) -> dict[str, object]:
-        return {name: text for name, text in asdict(self).items() if name not in ("leads", "thinks")}
+        return {name: text for name, text in asdict(self).items() if name not in _SWITCHES}
 
     def tagged_system(self, k: int, max_retrievals: int | None = None) -> str:
         """The system prompt of the tagged protocol, for a list of `k` items."""
@@ -267,17 +269,16 @@ class Prompts:
             lines = [self.history_line.format(items="; ".join(titles))]
         if earlier:
             lines += [self.earlier, *earlier]
-        if card and self.card:
-            lines += [self.card, *card]
+        offered = [self.card, *card] if card and self.card else []
         if phrases and self.phrases:
-            lines.append(self.phrases.format(phrases="; ".join(phrases)))
+            offered.append(self.phrases.format(phrases="; ".join(phrases)))
         if numbers and self.numbers:
-            lines.append(self.numbers.format(numbers="; ".join(numbers)))
+            offered.append(self.numbers.format(numbers="; ".join(numbers)))
         said = neutralise(message, MAX_MESSAGE_CHARS) if message else ""
+        asked = [self.message.format(message=said)] if message else []
         if self.no_message and not said:
-            lines.append(self.no_message)
-        elif message:
-            lines.append(self.message.format(message=said))
+            asked = [self.no_message]
+        lines += [*asked, *offered] if self.message_first else [*offered, *asked]
         return "\n".join([*lines, self.task.format(k=k)] if self.task else lines)
 
     def items(self, numbered: Sequence[tuple[int, str]]) -> str:
@@ -323,6 +324,7 @@ class Prompts:
         return (self.tagged_correction if is_tagged else self.tools_correction).format(why=why)
 
 
+_SWITCHES = ("message_first", "leads", "thinks")
 _OLDER_INSTRUCT_VERSION = "instruct-1"
 _INSTRUCT_1: dict[str, str | bool] = {
     "role": (
@@ -388,6 +390,7 @@ _WORDS: dict[str, str | bool] = {
     "numbers": "Numbers: {numbers}",
     "no_message": "The person says nothing.",
     "task": "",
+    "message_first": True,
     "leads": True,
     "thinks": False,
 }

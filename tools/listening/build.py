@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +19,6 @@ import typer
 from deeprec.agent import pull_embedded_model
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, EMBEDDED_MODEL_NAME
 from deeprec.trm_tool import make_encoder
-from tools.listening.catalogue_file import read_catalogue_file
 from tools.listening.examples import ExampleMaker
 from tools.listening.packed_training import Group, add_adapter, loss_of, save_adapter
 
@@ -31,34 +29,18 @@ _ROWS, _GROUP = 3, 7
 """Groups of one optimizer step, and messages of a group."""
 _WHOLE_RUNS = 0.06
 """Share of rows that are a whole run with its list."""
-_WARM_UP, _LEVEL = 8, 0.2
-"""Steps over which the learning rate rises, and the share of a stage after which it falls linearly to almost 0."""
+_WARM_UP, _LEVEL = 10, 0.3
+"""Steps over which the learning rate rises, and the share of the steps after which it falls linearly to almost 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A part of the training with an optimizer of its own."""
-
-    steps: int
-    """Optimizer steps of some 21 examples; 7 s each on two cores."""
-    planned: int
-    """Steps after which the learning rate would be 0."""
-    learning_rate: float
-    """The highest learning rate of AdamW."""
-    renames: bool
-    """As for `ExampleMaker`."""
-
-
-STAGES = (
-    Stage(steps=150, planned=260, learning_rate=1.5e-3, renames=False),
-    Stage(steps=105, planned=105, learning_rate=1.2e-3, renames=True),
-)
-"""The first stage learns the form and the catalogues; it was cut when its loss on others no longer fell."""
+STEPS, LEARNING_RATE = 560, 1.5e-3
+"""Optimizer steps of 21 examples, and the highest learning rate of AdamW."""
 
 
 def main(
     out: Path,
     rank: Annotated[int, typer.Option(help="Rank of the adapter; servers keep slots for 16.")] = 16,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 21 examples.")] = STEPS,
     layers: Annotated[int, typer.Option(help="Last blocks of the model that get an adapter.")] = 20,
     seed: Annotated[int, typer.Option(help="Seeds weights and examples.")] = 0,
     every: Annotated[int, typer.Option(help="Steps between two states on disk.")] = 25,
@@ -75,58 +57,57 @@ def main(
         for block in model.model.layers:
             block.compile(dynamic=True)
     parameters = [part for layer in added.values() for part in (layer.down, layer.up)]
-    catalogues = [read_catalogue_file(path) for path in sorted(CATALOGUES.glob("*.json"))]
+    paths = sorted(CATALOGUES.glob("*.json"))
+    left_out = [path for path in paths if path.stem in VALIDATION]
     tokenizer, encoder = AutoTokenizer.from_pretrained(base), make_encoder(None)
-
-    def maker(names: bool, seed: int) -> ExampleMaker:
-        chosen = [each for each in catalogues if (each.name in VALIDATION) is not names]
-        return ExampleMaker(chosen, tokenizer, encoder, np.random.default_rng(seed))
-
-    validation = maker(False, seed + 11)
-    held_out = [validation.group(6) for _ in range(6)]
+    validation = ExampleMaker(left_out, tokenizer, encoder, _rng(seed + 11), templates=0, renames=0)
+    held_out = [validation.group(_GROUP) for _ in range(12)]
+    training = ExampleMaker([path for path in paths if path not in left_out], tokenizer, encoder, _rng(seed))
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
+    step, losses, seconds = 0, list[float](), 0.0
     out.mkdir(parents=True, exist_ok=True)
     state = out / "state.pt"
-    kept: dict[str, Any] = torch.load(state, weights_only=True) if state.is_file() else {"stage": 0, "step": 0}
-    for part, values in zip(parameters, kept.get("parameters", parameters), strict=True):
-        part.data.copy_(values)
-    for number in range(kept["stage"], len(STAGES)):
-        stage, training = STAGES[number], maker(True, seed + number)
-        training.renames = stage.renames
-        optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
-        step, losses, started = 0, list[float](), time.monotonic()
-        if kept["stage"] == number and kept["step"]:
-            optimizer.load_state_dict(kept["optimizer"])
-            step, training.deck = kept["step"], [(at, each) for at, each in kept["deck"]]
-            training.rng.bit_generator.state = json.loads(kept["draws"])
-        while step < stage.steps:
-            rate = stage.learning_rate * _share_of_rate(step, stage.planned)
-            for group_of in optimizer.param_groups:
-                group_of["lr"] = rate
-            losses.append(_learn(model, [_row(training) for _ in range(_ROWS)], parameters, optimizer))
-            step += 1
-            if step % every and step < stage.steps:
-                continue
-            save_adapter(added, out, base=EMBEDDED_MODEL_NAME)
-            content = {
-                "parameters": [part.detach() for part in parameters],
-                "optimizer": optimizer.state_dict(),
-                "stage": number,
-                "step": step,
-                "deck": training.deck,
-                "draws": json.dumps(training.rng.bit_generator.state),
-            }
-            torch.save(content, f"{state}.new")
-            os.replace(f"{state}.new", state)
-            line = {"stage": number, "step": step, "loss": round(float(np.mean(losses)), 4)}
-            line |= {"held_out_loss": _validate(model, held_out), "seconds": round(time.monotonic() - started)}
-            with (out / "curve.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            typer.echo(json.dumps(line))
-            losses.clear()
+    if state.is_file():
+        kept: dict[str, Any] = torch.load(state, weights_only=True)
+        for part, values in zip(parameters, kept["parameters"], strict=True):
+            part.data.copy_(values)
+        optimizer.load_state_dict(kept["optimizer"])
+        step, seconds, training.deck = kept["step"], kept["seconds"], [(at, each) for at, each in kept["deck"]]
+        training.rng.bit_generator.state = json.loads(kept["draws"])
+    started = time.monotonic() - seconds
+    while step < steps:
+        for group_of in optimizer.param_groups:
+            group_of["lr"] = LEARNING_RATE * _share_of_rate(step, steps)
+        losses.append(_learn(model, [_row(training) for _ in range(_ROWS)], parameters, optimizer))
+        step += 1
+        if step % every and step < steps:
+            continue
+        seconds = round(time.monotonic() - started)
+        save_adapter(added, out, base=EMBEDDED_MODEL_NAME)
+        content = {
+            "parameters": [part.detach() for part in parameters],
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "seconds": seconds,
+            "deck": training.deck,
+            "draws": json.dumps(training.rng.bit_generator.state),
+        }
+        torch.save(content, f"{state}.new")
+        os.replace(f"{state}.new", state)
+        line = {"step": step, "loss": round(float(np.mean(losses)), 4)}
+        line |= {"held_out_loss": _validate(model, held_out), "seconds": seconds}
+        with (out / "curve.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        typer.echo(json.dumps(line))
+        losses.clear()
 
 
-def _share_of_rate(step: int, planned: int) -> float:
-    return float(min(1, (step + 1) / _WARM_UP) * max(0.02, 1 - max(0, step / planned - _LEVEL) / (1 - _LEVEL)))
+def _rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def _share_of_rate(step: int, steps: int) -> float:
+    return float(min(1, (step + 1) / _WARM_UP) * max(0.02, 1 - max(0, step / steps - _LEVEL) / (1 - _LEVEL)))
 
 
 def _row(training: ExampleMaker) -> Group:

@@ -1,17 +1,18 @@
-"""Examples for the shipped policy: messages over one list of phrases on offer, and the preference that each means."""
+"""Examples for the shipped policy: messages over phrases on offer, and the preference that each means."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from deeprec.agent import Prompts
+from deeprec.agent.graph.offered_phrases import MAX_OFFERED, named_phrases
 from deeprec.agent.protocols.prompts import (
     BEGIN_ITEMS,
     BEGIN_LIST,
@@ -25,16 +26,21 @@ from deeprec.trm_tool.catalogue.where_text import preference_segments
 from deeprec.trm_tool.data import TRAINING_WORDS
 from deeprec.trm_tool.data.made_requests.sentences import NumberBound, Value, Wish, write_message
 from deeprec.trm_tool.encoders.text_encoder import Encoder
-from tools.listening.catalogue_file import WrittenBound, WrittenCatalogue, WrittenRequest
+from deeprec.trm_tool.trm.closest_phrases import ClosestPhrases
+from tools.listening.catalogue_file import WrittenBound, WrittenCatalogue, WrittenRequest, read_catalogue_file
+from tools.listening.made_catalogues import MadeCatalogue, read_made_catalogue
 
 K = 10
 """Items that the prompt asks for, and that a list names."""
-_NAMED = 0.5
-"""What a phrase that stands in a message gains over those that only resemble it, as a cosine."""
+_FEWEST = 8
+"""Phrases on offer, at least, where the catalogue has so many."""
+_SILENT, _HISTORIES, _NUMBERS = 0.03, 0.7, 0.7
+"""Shares of the examples without words, of those with a history, and of those with the numbers that nobody bounds.
+Without words, what is on offer first is written, which is what a history has most of."""
 _LONGEST = 40
 """Characters of other words that stand for a phrase on offer, at most."""
-_MESSAGE = "\N{REPLACEMENT CHARACTER}"
-"""Stands for the message where a prompt is split."""
+_PERSON = "\N{REPLACEMENT CHARACTER}"
+"""Stands for the text about the person where a prompt is split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,8 @@ class Pool:
 
     catalogue: WrittenCatalogue
     requests: list[WrittenRequest]
-    phrases: list[str]
-    closeness: NDArray[np.float64]
-    """How close each phrase is to each message, (messages, phrases)."""
+    ranked: list[list[str]]
+    """The phrases of the catalogue for each message, in the order in which an agent offers them."""
 
 
 def phrases_of(catalogue: WrittenCatalogue) -> list[str]:
@@ -65,20 +70,16 @@ def phrases_of(catalogue: WrittenCatalogue) -> list[str]:
     return [*phrases, *(f"{decade}s" for decade in decades)]
 
 
-def closeness(messages: Sequence[str], phrases: Sequence[str], encoder: Encoder) -> NDArray[np.float64]:
-    """The cosine of each phrase and the nearest clause of each message, more where it is named: (messages, phrases)."""
-    clauses = [[message, *(c.strip() for c in _CLAUSE.split(message) if len(c.strip()) > 2)] for message in messages]
-    texts = list(dict.fromkeys([*phrases, *(clause for each in clauses for clause in each)]))
-    vectors = np.asarray(encoder.encode(texts), np.float64)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    row = {text: at for at, text in enumerate(texts)}
-    of_phrases = vectors[[row[phrase] for phrase in phrases]]
-    close = np.stack([(of_phrases @ vectors[[row[c] for c in each]].T).max(axis=1) for each in clauses])
+def ranked_phrases(made: MadeCatalogue, messages: Sequence[str], encoder: Encoder) -> list[list[str]]:
+    """The phrases of a catalogue for each message as an agent ranks them: those that it names, then the closest."""
+    catalogue = made.dataset.catalogue
+    texts = torch.from_numpy(encoder.encode([item.text for item in catalogue]))
+    closest, phrases = ClosestPhrases(encoder), list(catalogue.phrases())
     spotter = PhraseSpotter(phrases)
-    for at, message in enumerate(messages):
-        named = set(spotter.spot(message))
-        close[at] += [_NAMED * (phrase in named) for phrase in phrases]
-    return close
+    return [
+        list(dict.fromkeys([*named_phrases(each, spotter), *closest.find(catalogue, texts, each, len(phrases))]))
+        for each in messages
+    ]
 
 
 def preference(request: WrittenRequest, offered: Mapping[str, str]) -> str:
@@ -133,88 +134,61 @@ class ExampleMaker:
     """Makes groups of examples that share the first part of their prompt, so that a trainer computes it once.
 
     Args:
-        catalogues: Where the messages come from.
+        catalogues: Files of catalogues, where the messages come from.
         tokenizer: The embedded model's.
         encoder: Ranks the phrases on offer, as a recommender does for the agent.
         rng: Draws everything.
         templates: Share of messages in the sentences of `TRAINING_WORDS`; the others are the written ones.
-        renames: Whether lists of phrases differ from the catalogue's: four in ten phrases bear other words for them, a
-            quarter of what is said is left out, and phrases of other catalogues stand among them. Without it a policy
-            learns the vocabulary of each catalogue by heart, and writes what is not on offer elsewhere.
+        renames: Share of the examples whose list of phrases differs from the catalogue's: four in ten phrases bear
+            other words for them, a quarter of what is said is left out, and phrases of other catalogues stand among
+            them. Without it a policy learns the vocabulary of each catalogue by heart, and writes elsewhere what is not
+            on offer.
     """
 
     def __init__(
         self,
-        catalogues: Sequence[WrittenCatalogue],
+        catalogues: Sequence[Path],
         tokenizer: Any,
         encoder: Encoder,
         rng: Generator,
         *,
-        templates: float = 0.3,
-        renames: bool = False,
+        templates: float = 0.25,
+        renames: float = 0.4,
     ) -> None:
-        self.renames = renames
-        self._tokenizer, self._prompts, self.rng = tokenizer, Prompts.words(), rng
-        self.pools = [self._pool(catalogue, encoder, templates) for catalogue in catalogues]
+        self._tokenizer, self._prompts, self._renames, self.rng = tokenizer, Prompts.words(), renames, rng
+        self.pools = [self._pool(path, encoder, templates) for path in catalogues]
         self._wordings = {
             value: words
-            for each in catalogues
-            for attribute in each.attributes
+            for pool in self.pools
+            for attribute in pool.catalogue.attributes
             for value, words in attribute.values.items()
         }
         self.deck: list[tuple[int, int]] = []
         """What is left of this pass: pool and message."""
         messages = [
             {"role": "system", "content": self._prompts.tagged_system(K, 1)},
-            {"role": "user", "content": _MESSAGE},
+            {"role": "user", "content": _PERSON},
         ]
         chat = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        self._head, tail = chat.split(_MESSAGE)
-        self._tail = [*self._ids(tail), *self._ids(BEGIN_PREFERENCE)]
+        head, tail = chat.split(_PERSON)
+        self._shared, self._tail = self._ids(head), [*self._ids(tail), *self._ids(BEGIN_PREFERENCE)]
 
     def group(self, size: int) -> tuple[list[int], list[Example]]:
-        """The shared part of a prompt, and messages that are close to much the same phrases."""
-        rng = self.rng
-        if not self.deck:
-            self.deck = [(at, each) for at, pool in enumerate(self.pools) for each in range(len(pool.requests))]
-            rng.shuffle(self.deck)
-        at, first = self.deck.pop()
-        pool = self.pools[at]
-        centred = pool.closeness - pool.closeness.mean(axis=0)
-        centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-        near = centred @ centred[first] + 0.25 * rng.standard_normal(len(centred))
-        near[first] = np.inf
-        rows = np.argsort(-near)[:size]
-        requests = [pool.requests[row] for row in rows]
-        mean = pool.closeness[rows].mean(axis=0) + 0.03 * rng.standard_normal(len(pool.phrases))
-        ranked = [pool.phrases[column] for column in np.argsort(-mean)]
-        offered = self._renamed(ranked, pool, requests) if self.renames else _offered(ranked, requests, rng)
-        titles = [_title(pool.catalogue, rng) for _ in range(int(rng.integers(0, 6)))]
-        bounded = any(request.where for request in requests) or rng.random() < 0.8
-        shared = self._prompts.person(
-            titles,
-            _MESSAGE,
-            k=K,
-            titles=titles,
-            phrases=list(offered.values()),
-            numbers=number_ranges(pool.catalogue) if bounded else [],
-        ).split(f": {_MESSAGE}")[0]
-        examples = []
-        for request in requests:
-            if meant := preference(request, offered):
-                rest = [*self._ids(f": {_as_typed(request.message, rng)}"), *self._tail]
-                examples.append(Example(rest, self._closed(meant)))
-        if rng.random() < 0.12:  # without words: what is on offer first, which is what the history has most of
-            nothing = self._ids(self._prompts.no_message.removeprefix("The person says"))
-            examples.append(Example([*nothing, *self._tail], self._closed("; ".join([*offered.values()][:2]))))
-        if not examples:
-            return self.group(size)
-        return self._ids(self._head + shared), examples
+        """The shared part of a prompt, and what follows it for `size` messages of any catalogues."""
+        examples: list[Example] = []
+        while len(examples) < size:
+            if not self.deck:
+                self.deck = [(at, each) for at, pool in enumerate(self.pools) for each in range(len(pool.requests))]
+                self.rng.shuffle(self.deck)
+            at, message = self.deck.pop()
+            if example := self._example(self.pools[at], message):
+                examples.append(example)
+        return self._shared, examples
 
     def whole_run(self) -> tuple[list[int], list[Example]]:
         """A run with the items that were found and the list, in the recommender's order."""
         rng = self.rng
-        shared, [first, *_] = self.group(1)
+        shared, [first] = self.group(1)
         catalogue = self.pools[int(rng.integers(len(self.pools)))].catalogue
         values = [value for each in catalogue.attributes for value in each.values]
         lines = []
@@ -225,18 +199,36 @@ class ExampleMaker:
         listed = self._ids("\n".join([*map(str, range(1, K + 1)), END_LIST]))
         return shared, [Example([*first.rest, *first.written, *found, *self._ids(f"{BEGIN_LIST}\n")], listed)]
 
-    def _renamed(self, ranked: Sequence[str], pool: Pool, requests: Sequence[WrittenRequest]) -> dict[str, str]:
+    def _example(self, pool: Pool, message: int) -> Example | None:
+        """One message with the phrases on offer for it; None where nothing of what it says can be written."""
+        rng, request, ranked = self.rng, pool.requests[message], pool.ranked[message]
+        renamed = rng.random() < self._renames
+        offered = self._renamed(pool, request, ranked) if renamed else _offered(ranked, rng)
+        silent = rng.random() < _SILENT
+        meant = "; ".join([*offered.values()][:2]) if silent else preference(request, offered)
+        if not meant:
+            return None
+        titles = [_title(pool.catalogue, rng)] if rng.random() < _HISTORIES else []
+        text = self._prompts.person(
+            titles,
+            None if silent else _as_typed(request.message, rng),
+            k=K,
+            titles=titles,
+            phrases=list(offered.values()),
+            numbers=number_ranges(pool.catalogue) if request.where or rng.random() < _NUMBERS else [],
+        )
+        return Example([*self._ids(text), *self._tail], self._ids(meant + END_PREFERENCE))
+
+    def _renamed(self, pool: Pool, request: WrittenRequest, ranked: Sequence[str]) -> dict[str, str]:
         """Phrases on offer -> as what they are shown; see `renames`."""
         rng = self.rng
-        said = {phrase for request in requests for phrase in (*request.wanted, *request.unwanted)}
-        kept = {phrase for phrase in sorted(said) if rng.random() < 0.75}
-        left = [phrase for phrase in ranked if phrase in kept or phrase not in said]
-        count = int(rng.integers(8, 21))
-        offered = [*left[:count], *(phrase for phrase in left[count:] if phrase in kept)]
+        said = {*request.wanted, *request.unwanted}
+        left = [phrase for phrase in ranked if phrase not in said or rng.random() < 0.75]
+        offered = left[: int(rng.integers(_FEWEST, MAX_OFFERED))]
         for _ in range(int(rng.integers(0, 5))):
-            others = self.pools[int(rng.integers(len(self.pools)))].phrases
+            others = self.pools[int(rng.integers(len(self.pools)))].ranked[0]
             other = others[int(rng.integers(len(others)))]
-            if other not in pool.phrases and other not in offered:
+            if other not in ranked and other not in offered:
                 offered.insert(int(rng.integers(len(offered) + 1)), other)
         shown = dict.fromkeys(offered, "")
         for phrase in offered:
@@ -245,14 +237,12 @@ class ExampleMaker:
             shown[phrase] = phrase if drawn in shown.values() else drawn
         return shown
 
-    def _pool(self, catalogue: WrittenCatalogue, encoder: Encoder, templates: float) -> Pool:
+    def _pool(self, path: Path, encoder: Encoder, templates: float) -> Pool:
+        catalogue = read_catalogue_file(path)
         drawn = int(len(catalogue.requests) * templates / (1 - templates))
         requests = [*catalogue.requests, *(template_request(catalogue, self.rng) for _ in range(drawn))]
-        phrases = phrases_of(catalogue)
-        return Pool(catalogue, requests, phrases, closeness([each.message for each in requests], phrases, encoder))
-
-    def _closed(self, text: str) -> list[int]:
-        return self._ids(text + END_PREFERENCE)
+        ranked = ranked_phrases(read_made_catalogue(path), [each.message for each in requests], encoder)
+        return Pool(catalogue, requests, ranked)
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
@@ -263,10 +253,11 @@ def number_ranges(catalogue: WrittenCatalogue) -> list[str]:
     return [f"{number.name} {number.min:g} to {number.max:g}" for number in catalogue.numbers]
 
 
-def _offered(ranked: Sequence[str], requests: Sequence[WrittenRequest], rng: Generator) -> dict[str, str]:
-    count = int(rng.integers(12, 25))
-    said = {phrase for request in requests for phrase in (*request.wanted, *request.unwanted)}
-    offered = [*ranked[:count], *(phrase for phrase in ranked[count:] if phrase in said)]
+def _offered(ranked: Sequence[str], rng: Generator) -> dict[str, str]:
+    """So many phrases as a prompt may show, now and then without some of them."""
+    skipped = rng.random(len(ranked)) < rng.choice([0.0, 0.15])
+    kept = [phrase for phrase, is_skipped in zip(ranked, skipped, strict=True) if not is_skipped]
+    offered = kept[: int(rng.integers(_FEWEST, MAX_OFFERED + 1))]
     return dict(zip(offered, offered, strict=True))
 
 
@@ -277,6 +268,3 @@ def _as_typed(message: str, rng: Generator) -> str:
 
 def _title(catalogue: WrittenCatalogue, rng: Generator) -> str:
     return " ".join(str(rng.choice(parts)) for parts in catalogue.titles)
-
-
-_CLAUSE = re.compile(r"[.,;:!?\n]| but | and ")

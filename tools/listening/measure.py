@@ -34,9 +34,11 @@ from deeprec.trm_tool import (
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.catalogue.where_text import preference_segments
 from deeprec.trm_tool.data import MadeRequestConfig, RequestMaker, Said
+from deeprec.trm_tool.encoders.text_encoder import Encoder
 from tools.listening.build import CATALOGUES, VALIDATION
-from tools.listening.catalogue_file import WrittenCatalogue, read_catalogue_file
-from tools.listening.examples import closeness, number_ranges, phrases_of
+from tools.listening.catalogue_file import read_catalogue_file
+from tools.listening.examples import number_ranges, ranked_phrases
+from tools.listening.made_catalogues import read_made_catalogue
 
 HELD_OUT = Path(__file__).parent / "held_out"
 _TITLES, _BATCH, _MOST_TOKENS, _RESAMPLES = 5, 16, 48, 2_000
@@ -87,15 +89,14 @@ def blind_cases(retriever: Retriever, path: Path) -> list[Case]:
     ]
 
 
-def held_out_cases(path: Path) -> list[Case]:
+def held_out_cases(path: Path, encoder: Encoder) -> list[Case]:
     """The written requests of a catalogue that training never read."""
-    catalogue, encoder = read_catalogue_file(path), make_encoder(None)
-    phrases = phrases_of(catalogue)
-    close = closeness([each.message for each in catalogue.requests], phrases, encoder)
+    catalogue = read_catalogue_file(path)
+    messages = [request.message for request in catalogue.requests]
     return [
         Case(
             request.message,
-            [phrases[at] for at in np.argsort(-row)[:MAX_OFFERED]],
+            ranked[:MAX_OFFERED],
             Said(
                 wanted=request.wanted,  # type: ignore[arg-type]
                 unwanted=request.unwanted,  # type: ignore[arg-type]
@@ -103,7 +104,9 @@ def held_out_cases(path: Path) -> list[Case]:
             ),
             numbers=number_ranges(catalogue),
         )
-        for request, row in zip(catalogue.requests, close, strict=True)
+        for request, ranked in zip(
+            catalogue.requests, ranked_phrases(read_made_catalogue(path), messages, encoder), strict=True
+        )
     ]
 
 
@@ -130,44 +133,46 @@ def _case(retriever: Retriever, message: str, said: Said, history: Sequence[str]
 
 
 class Pairs:
-    """Judges pairs of a message and a phrase by the encoder's vectors."""
+    """Judges pairs of a message and a phrase on offer: a logistic regression over the encoder's vectors.
 
-    def __init__(self, catalogues: Sequence[WrittenCatalogue]) -> None:
+    Args:
+        paths: Files of catalogues; those of `VALIDATION` choose the threshold, the others train.
+        encoder: Gives the vectors.
+    """
+
+    def __init__(self, paths: Sequence[Path], encoder: Encoder) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self._encoder = make_encoder(None)
-        training = [each for each in catalogues if each.name not in VALIDATION]
-        features, labels = zip(*(self._pairs_of(each) for each in training), strict=True)
-        x, y = np.concatenate(features), np.concatenate(labels)
+        self._encoder = encoder
+        x, y = self._pairs_of([path for path in paths if path.stem not in VALIDATION])
         kept = y | (np.random.default_rng(0).random(len(y)) < _NEGATIVES)
         self._model = LogisticRegression(max_iter=200, C=0.1).fit(x[kept], y[kept])
-        held = [self._pairs_of(each) for each in catalogues if each.name in VALIDATION]
-        x, y = np.concatenate([x for x, _ in held]), np.concatenate([y for _, y in held])
-        self.nearest_from = _best_threshold(x[:, 0], y)
-        self.regression_from = _best_threshold(self._model.predict_proba(x)[:, 1], y)
+        x, y = self._pairs_of([path for path in paths if path.stem in VALIDATION])
+        self._from = _best_threshold(self._model.predict_proba(x)[:, 1], y)
 
-    def nearest(self, case: Case) -> list[str]:
-        """The phrases on offer that are nearer to the message than a threshold, tuned on the validation catalogues."""
-        close = closeness([case.message], case.offered, self._encoder)[0]
-        return [phrase for phrase, value in zip(case.offered, close, strict=True) if value > self.nearest_from]
+    def choose(self, case: Case) -> list[str]:
+        """The phrases on offer that the regression takes for wanted."""
+        likely = self._model.predict_proba(self._features(case.message, case.offered))[:, 1]
+        return [phrase for phrase, value in zip(case.offered, likely, strict=True) if value > self._from]
 
-    def regression(self, case: Case) -> list[str]:
-        """The phrases on offer that the logistic regression takes for wanted."""
-        likely = self._model.predict_proba(self._features([case.message], case.offered))[:, 1]
-        return [phrase for phrase, value in zip(case.offered, likely, strict=True) if value > self.regression_from]
+    def _pairs_of(self, paths: Sequence[Path]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        features, labels = list[NDArray[np.float64]](), list[bool]()
+        for path in paths:
+            catalogue = read_catalogue_file(path)
+            messages = [request.message for request in catalogue.requests]
+            ranked = ranked_phrases(read_made_catalogue(path), messages, self._encoder)
+            for request, phrases in zip(catalogue.requests, ranked, strict=True):
+                offered = phrases[:MAX_OFFERED]
+                features.append(self._features(request.message, offered))
+                labels += [phrase in request.wanted for phrase in offered]
+        return np.concatenate(features), np.array(labels)
 
-    def _pairs_of(self, catalogue: WrittenCatalogue) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        phrases = phrases_of(catalogue)
-        wanted = [[phrase in request.wanted for phrase in phrases] for request in catalogue.requests]
-        return self._features([request.message for request in catalogue.requests], phrases), np.array(wanted).ravel()
-
-    def _features(self, messages: Sequence[str], phrases: Sequence[str]) -> NDArray[np.float64]:
-        """(messages * phrases, 2 + width): closeness, its rank, and the product of both vectors."""
-        close = closeness(messages, phrases, self._encoder)
-        vectors = np.asarray(self._encoder.encode([*messages, *phrases]), np.float64)
-        products = vectors[: len(messages), None] * vectors[None, len(messages) :]
-        ranks = (-close).argsort(axis=1).argsort(axis=1) / len(phrases)
-        return np.concatenate([close[..., None], ranks[..., None], 10 * products], axis=2).reshape(close.size, -1)
+    def _features(self, message: str, offered: Sequence[str]) -> NDArray[np.float64]:
+        """(phrases, 2 + width): the cosine, the logarithm of the position on offer, and the product of both vectors."""
+        vectors = np.asarray(self._encoder.encode([message, *offered]), np.float64)
+        products = vectors[1:] * vectors[0]
+        positions = np.log1p(np.arange(len(offered)))
+        return np.column_stack([products.sum(axis=1), positions, 10 * products])
 
 
 def _best_threshold(values: NDArray[np.float64], wanted: NDArray[np.bool_]) -> float:
@@ -296,11 +301,12 @@ def main(
         out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         typer.echo(f"{name}: {json.dumps(value)}")
 
-    pairs = Pairs([read_catalogue_file(path) for path in sorted(CATALOGUES.glob("*.json"))])
+    encoder = make_encoder(None)
+    pairs = Pairs(sorted(CATALOGUES.glob("*.json")), encoder)
     for path in [] if people else sorted(HELD_OUT.glob("*.json")):
-        cases = held_out_cases(path)
-        keep(f"{path.stem}: nearest", heard(cases, ["; ".join(pairs.nearest(case)) for case in cases]))
-        keep(f"{path.stem}: regression", heard(cases, ["; ".join(pairs.regression(case)) for case in cases]))
+        cases = held_out_cases(path, encoder)
+        keep(f"{path.stem}: first two on offer", heard(cases, ["; ".join(case.offered[:2]) for case in cases]))
+        keep(f"{path.stem}: regression", heard(cases, ["; ".join(pairs.choose(case)) for case in cases]))
         keep(f"{path.stem}: adapter", heard(cases, written_by_model(cases, adapter)))
     sets = {"ml-100k in test words": ml100k_cases(retriever)[:people]}
     if blind is not None:
@@ -310,8 +316,8 @@ def main(
         keep(f"{name}: said phrases on offer", sum(map(len, said)) / sum(len(case.said.wanted) for case in cases))
         sent: dict[str, list[str | None]] = {
             "words": [None for _ in cases],
-            "words + nearest phrases": ["; ".join(pairs.nearest(case)) for case in cases],
-            "words + logistic regression": ["; ".join(pairs.regression(case)) for case in cases],
+            "words + first two on offer": ["; ".join(case.offered[:2]) for case in cases],
+            "words + logistic regression": ["; ".join(pairs.choose(case)) for case in cases],
             "words + said phrases (oracle)": ["; ".join(case.said.wanted) for case in cases],
         }
         asked = [("adapter", adapter)] if adapter.is_dir() else []

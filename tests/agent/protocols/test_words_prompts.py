@@ -49,12 +49,12 @@ def test_the_texts_of_the_shipped_adapter_have_a_version_of_their_own() -> None:
         prompts.person([], None, k=10),
         prompts.person([], "\N{ZERO WIDTH SPACE}", k=10),
     ]
-    assert prompts.version == "words-1"
+    assert prompts.version == "words-2"
     assert texts[1] == (
-        "They chose: A; B\nThe catalogue knows: comedy; 1990s\nNumbers: year 1922 to 1998\nThe person says: m"
+        "They chose: A; B\nThe person says: m\nThe catalogue knows: comedy; 1990s\nNumbers: year 1922 to 1998"
     )
     assert texts[2] == texts[3] == "They chose nothing yet.\nThe person says nothing."
-    assert hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16] == "83efaf34fa7057fe"
+    assert hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16] == "dada60d51bc1f4ff"
     assert Prompts.words(role="You advise the guests of a tea shop.").version.startswith("custom-")
 
 
@@ -63,7 +63,7 @@ async def test_a_free_run_is_a_preference_and_the_list(
 ) -> None:
     server.script = ["comedy; not drama<|end_of_preference|>", "2\n1\n3\n</recommendation_list>"]
     trace = await run(policy, retriever, store)
-    assert (trace.status, trace.run.prompt_version) == ("finished", "words-1")
+    assert (trace.status, trace.run.prompt_version) == ("finished", "words-2")
     assert [(turn.action, turn.preference, turn.thought) for turn in trace.turns] == [
         ("retrieve", "comedy; not drama", None),
         ("recommend", None, None),

@@ -1,6 +1,7 @@
 """Examples for the shipped policy: what is on offer holds what is said, and what is written is what is meant."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,19 @@ def catalogue(tmp_path: Path) -> WrittenCatalogue:
     return read_catalogue_file(tmp_path / "soups.json")
 
 
-def maker(catalogue: WrittenCatalogue) -> ExampleMaker:
-    return ExampleMaker([catalogue], Bytes(), HashingEncoder(16), np.random.default_rng(0))
+@pytest.fixture
+def maker(tmp_path: Path, catalogue: WrittenCatalogue) -> Callable[..., ExampleMaker]:
+    def make(**options: Any) -> ExampleMaker:
+        return ExampleMaker([tmp_path / "soups.json"], Bytes(), HashingEncoder(16), np.random.default_rng(0), **options)
+
+    return make
 
 
-@pytest.mark.parametrize("renames", [False, True])
+@pytest.mark.parametrize("renames", [0, 1])
 def test_a_prompt_of_an_example_is_the_agents_and_holds_what_is_said(
-    renames: bool, catalogue: WrittenCatalogue
+    renames: float, maker: Callable[..., ExampleMaker]
 ) -> None:
-    making = maker(catalogue)
-    making.renames = renames
+    making = maker(renames=renames)
     for _ in range(12):
         shared, examples = making.group(3)
         for example in examples:
@@ -58,8 +62,8 @@ def test_a_prompt_of_an_example_is_the_agents_and_holds_what_is_said(
                 assert written == f"{'; '.join(offered[:2])}<|end_of_preference|>"
 
 
-def test_a_whole_run_ends_with_the_list_in_the_order_of_what_was_found(catalogue: WrittenCatalogue) -> None:
-    _, [example] = maker(catalogue).whole_run()
+def test_a_whole_run_ends_with_the_list_in_the_order_of_what_was_found(maker: Callable[..., ExampleMaker]) -> None:
+    _, [example] = maker().whole_run()
     assert text(example.rest).count("<|end_of_preference|>\n<|begin_of_item_list|>\n1. ") == 1
     assert text(example.rest).endswith("<|end_of_item_list|>\n<recommendation_list>\n")
     assert text(example.written).split("\n") == [*map(str, range(1, 11)), "</recommendation_list>"]
