@@ -9,17 +9,20 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.agent.graph.offered_phrases import named_phrases
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.systems.setting import Setting
 from deeprec.evals.systems.system import System
+from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.encoders.text_encoder import MAX_TEXT_CHARS
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.recommender import Query, retrieve_batch
+from deeprec.trm_tool.recommender import PhraseSimilarity, Query, retrieve_batch
 from deeprec.trm_tool.text import plain
 from deeprec.trm_tool.trm.scoring import score
 from deeprec.trm_tool.trm.snapshot import Snapshot
 
 _STOP_WORDS = "en"
+_PHRASES = 2
 
 
 def words(setting: Setting) -> System:
@@ -34,6 +37,31 @@ def words_history(setting: Setting) -> System:
     return make_query_system(
         "words-history", setting, lambda case: Query(history=case.history, words=case.message, where=case.where)
     )
+
+
+def closest_phrases(setting: Setting) -> System:
+    """The recommender with history, words and the two phrases of the catalogue that are closest to the words.
+
+    What an agent does whose model writes the first two phrases on offer: a model has to choose better.
+
+    Raises:
+        ConfigError: the recommender does not rank phrases by a text.
+    """
+    recommender = setting.recommender
+    if not isinstance(recommender, PhraseSimilarity):
+        raise ConfigError(
+            "The system closest-phrases needs a recommender with `closest_phrases`, which this one lacks. "
+            "Leave that system out."
+        )
+    spotter = PhraseSpotter(recommender.catalogue.phrases())
+
+    def query_of(case: Case) -> Query:
+        named = named_phrases(case.message or "", spotter)
+        ranked = dict.fromkeys([*named, *recommender.closest_phrases(case.message or "", _PHRASES)])
+        preference = "; ".join(list(ranked)[:_PHRASES]) or None
+        return Query(history=case.history, words=case.message, preference=preference, where=case.where)
+
+    return make_query_system("closest-phrases", setting, query_of)
 
 
 def bm25(setting: Setting) -> System:

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 
 from deeprec.agent import AgentConfig, RunTrace, fuse_rankings
 from deeprec.evals.systems.baselines import make_cooccurrence_scorer, make_popularity_scorer
-from deeprec.evals.systems.request_systems import bm25, dense, requests_popularity, words, words_history
+from deeprec.evals.systems.request_systems import (
+    bm25,
+    closest_phrases,
+    dense,
+    requests_popularity,
+    words,
+    words_history,
+)
 from deeprec.evals.systems.setting import Setting
 from deeprec.evals.systems.system import (
     System,
@@ -125,6 +132,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "fused": fused,
     "words": words,
     "words-history": words_history,
+    "closest-phrases": closest_phrases,
     "bm25": bm25,
     "dense": dense,
     "requests-popularity": requests_popularity,

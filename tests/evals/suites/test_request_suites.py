@@ -30,6 +30,7 @@ ROWS: tuple[Any, ...] = (
     "trm",
     "words",
     "words-history",
+    "closest-phrases",
     "bm25",
     "dense",
     "requests-popularity",
@@ -62,7 +63,8 @@ def test_every_row_answers_made_requests(store: TraceStore, dataset: Dataset, ar
     assert lists_of(store, "silent") == lists_of(store, "trm")
     assert lists_of(store, "words-history") != lists_of(store, "trm") != lists_of(store, "words")
     assert lists_of(store, "other-words") != lists_of(store, "words-history")
-    for row in ("words", "bm25", "dense", "requests-popularity"):
+    assert lists_of(store, "closest-phrases") != lists_of(store, "words-history")
+    for row in ("words", "closest-phrases", "bm25", "dense", "requests-popularity"):
         assert not any(set(found) & set(dataset.history(user, 1)) for user, found in lists_of(store, row).items())
     messages = {trace.run.message for trace in store.traces(RunFilter(system="silent"))}
     assert messages == {None}
