@@ -25,7 +25,7 @@ from tools.listening.packed_training import Group, add_adapter, loss_of, save_ad
 CATALOGUES = Path(__file__).parent / "catalogues"
 VALIDATION = ("animals", "drinks")
 """Catalogues that are left out of training, for choosing settings; `held_out/` is for the figures alone."""
-_ROWS, _GROUP = 3, 7
+_ROWS, _GROUP = 7, 3
 """Groups of one optimizer step, and messages of a group."""
 _WHOLE_RUNS = 0.06
 """Share of rows that are a whole run with its list."""

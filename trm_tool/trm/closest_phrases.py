@@ -33,6 +33,14 @@ class _Embedded:
     vectors: NDArray[np.float32]
 
 
+def text_parts(text: str) -> list[str]:
+    """A text as it is read, and its clauses; none for a text without words."""
+    text = readable_words(text, MAX_TEXT_CHARS)
+    clauses = [clause.strip() for clause in _CLAUSE_ENDS.split(text)]
+    parts = list(dict.fromkeys([text, *(clause for clause in clauses if len(clause) > 2)]))[: 1 + MAX_CLAUSES]
+    return parts if text else []
+
+
 class ClosestPhrases:
     """Finds the phrases that are closest to a text. Safe to share between threads.
 
@@ -61,11 +69,8 @@ class ClosestPhrases:
         Returns:
             Distinct phrases, the closest first; none for a text without words.
         """
-        text = readable_words(text, MAX_TEXT_CHARS)
-        clauses = [clause.strip() for clause in _CLAUSE_ENDS.split(text)]
-        parts = list(dict.fromkeys([text, *(clause for clause in clauses if len(clause) > 2)]))[: 1 + MAX_CLAUSES]
-        known = self._of(catalogue)
-        if not text or not known.phrases:
+        parts, known = text_parts(text), self._of(catalogue)
+        if not parts or not known.phrases:
             return []
         vectors = self._encoder.encode(parts, role="preference")
         scores = dict(zip(known.phrases, (vectors @ known.vectors.T).max(axis=0).tolist(), strict=True))
