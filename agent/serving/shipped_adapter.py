@@ -11,7 +11,7 @@ from deeprec.agent.serving.adapter_loading import load_adapter
 from deeprec.agent.serving.server_process import ServerProcess
 from deeprec.agent.serving.smollm2 import is_embedded_model
 
-SHIPPED_ADAPTER = "smollm2-135m-words-v1"
+SHIPPED_ADAPTER = "smollm2-135m-words-v2"
 """The name of the adapter in requests and traces; it stands for one set of weights."""
 SHIPPED_ADAPTER_FOLDER = Path(__file__).parent / "words_adapter"
 """The adapter as PEFT saves it, with its card (`README.md`) and the settings that it is used with."""

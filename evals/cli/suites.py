@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run what the store lacks of a suite. After an interruption the same command continues where it was."""
-    from deeprec.agent import TraceStore, make_server, pull_embedded_model, wait_with_progress
+    from deeprec.agent import TraceStore, load_shipped_adapter, make_server, pull_embedded_model, wait_with_progress
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
     from deeprec.evals.suites.harness import run_suite
     from deeprec.evals.suites.report import make_report
@@ -68,6 +69,7 @@ def run(
         if server is not None:
             wait_with_progress(server, console)
             base_url = server.base_url
+            asyncio.run(load_shipped_adapter(server))
         with TraceStore(store) as traces, _Bars(console) as bars:
             label = run_suite(
                 chosen,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.agent import CompletionPolicy, RunTrace, SqlRecorder, TraceStore, build_graph, make_chat_model
+from deeprec.agent.serving.shipped_adapter import find_shipped_adapter
 from deeprec.evals.requests.agent_requests import make_agent_request, make_test_messages, run_seed
 from deeprec.evals.requests.cases import Case, make_cases
 from deeprec.evals.requests.leaks import (
@@ -238,9 +239,10 @@ class _Harness:
     ) -> None:
         """The graph, for many users at once."""
         for entry, system in agents:
-            async with _policy_of(base_url, entry.model) as policy:
+            config = system.config
+            name = entry.model or (await find_shipped_adapter(base_url, None) if config.prompts == "words" else None)
+            async with _policy_of(base_url, name) as policy:
                 self._check_model(entry, policy)
-                config = system.config
                 if entry.protocol == "tagged":
                     await self._run_agent(entry, system, policy, policy, max_concurrency)
                     continue
