@@ -57,8 +57,8 @@ async def test_it_is_found_by_who_names_no_other_model(server: TinyServer) -> No
 @pytest.mark.parametrize(
     ("options", "adapter", "version"),
     [
-        ([], SHIPPED_ADAPTER, "words-1"),
-        (["--free", "--k", "3"], SHIPPED_ADAPTER, "words-1"),
+        ([], SHIPPED_ADAPTER, "words-2"),
+        (["--free", "--k", "3"], SHIPPED_ADAPTER, "words-2"),
         (["--model", "tiny"], None, "1"),
         (["--prompts", "trained"], None, "1"),
     ],
