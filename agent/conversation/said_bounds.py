@@ -7,6 +7,7 @@ import re
 from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
 from deeprec.trm_tool.catalogue.catalogue import is_year
+from deeprec.trm_tool.catalogue.number_names import UNIT
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
 from deeprec.trm_tool.catalogue.where_text import preference_segments
 
@@ -14,11 +15,6 @@ _ABOUT = re.compile(r"\b(?:around|about|roughly|approximately|approx\.?|circa|is
 _PART = re.compile(r"\b(early|mid|late)(?:er)?[\s-](?:the\s)?$", re.IGNORECASE)
 _PARTS = {"early": (0, 3), "mid": (3, 6), "late": (6, 9)}
 _SPENDS = re.compile(r"\b(?:budget|have|got|spend|spending|afford|for|pay|with)\b[^.,;!?]{0,20}$", re.IGNORECASE)
-_UNIT = re.compile(
-    r"\s?-?(?P<unit>min(?:ute)?s?|hours?|hrs?|days?|weeks?|months?|pages?|people|persons?|players?|cm|mm|m|km|inch(?:es)?"
-    r"|kg|g|grams?|lit(?:re|er)s?|l|watts?|w|stars?|pieces?|percent|%|years? old|seasons?|episodes?)\b(?!\w)",
-    re.IGNORECASE,
-)
 _CONTRAST = re.compile(r"\b(?:not|instead of|rather than|no longer)\s*$", re.IGNORECASE)
 _NEAR_CHARS = 16
 _ABOUT_SHARE = 0.2
@@ -38,7 +34,7 @@ def find_bounds(reading: MessageReading) -> None:
         if TAKEN in text[start:end] or not (text[start:end].strip()):
             continue
         name = _attribute_beside(reading, text, start, end)
-        unit = _UNIT.match(text, end)
+        unit = UNIT.match(text, end)
         if unit is not None and name is None and said.about is None:
             if said.bound is not None:
                 reading.lacks(reading.take(start, unit.end()))

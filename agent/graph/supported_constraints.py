@@ -1,9 +1,10 @@
 """Which constraints of a preference a person's words support: only those exclude items, the others weigh.
 
-A bound is supported where its number stands in the words ("under 20", "two thousand", "the nineties") and the words
-around it do not say the opposite. What must not be, or must be, is supported where a clause that refuses or limits
-names it, or a word of it; or where the recommender finds it among the phrases that are closest to a refusing clause
-("nothing scary" and `not horror`). English alone is read.
+A bound is supported where its number stands in the words ("under 20", "two thousand", "the nineties"), the words around
+it do not say the opposite, and their unit is in keeping with the attribute: "under 90 minutes" bounds no price. A bare
+year bounds nothing ("I was born in 1990"). What must not be, or must be, is supported where a clause that refuses or
+limits names it, or a word of it; or where the recommender finds it among the phrases that are closest to a refusing
+clause ("nothing scary" and `not horror`). English alone is read.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from deeprec.trm_tool.catalogue.catalogue import is_year
+from deeprec.trm_tool.catalogue.number_names import is_in_keeping, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
-from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS, Constraint
 from deeprec.trm_tool.text import plain
 
@@ -44,8 +45,8 @@ class PersonWords:
         self._limiting = [clause for text in kept for clause in limiting_clauses(text)][:MAX_CLAUSES]
         refused = [(said.low, said.high) for part in self._refusing for said in said_numbers(part.about)]
         self._numbers = [
-            (said, text)
-            for text in kept
+            (said, unit_of(said, text, places), text)
+            for text, places in ((text, word_places(text)) for text in kept)
             for said in said_numbers(text)
             if said.bound is not None or (said.low, said.high) not in refused
         ]
@@ -54,7 +55,7 @@ class PersonWords:
     def support(self, constraint: Constraint) -> str | None:
         """The words that support a constraint, at most 80 characters on one line; None where none do."""
         if constraint.kind == "bound":
-            found = next((text for said, text in self._numbers if _states(said, constraint)), None)
+            found = next((text for said, unit, text in self._numbers if _states(said, unit, constraint)), None)
         else:
             clauses = self._refusing if constraint.kind == "refused" else self._limiting
             each = [self._naming(phrase, clauses, constraint.kind == "refused") for phrase in constraint.phrases]
@@ -69,7 +70,7 @@ class PersonWords:
             if self._closest is not None and phrase in self._closest(clause.about, MAX_CLOSE):
                 return clause.text
         if not is_refused and (years := _years_of(phrase)) is not None:  # "from the nineties" limits without "only"
-            return next((text for said, text in self._numbers if said.bound is None and _overlap(said, years)), None)
+            return next((text for said, _, text in self._numbers if said.bound is None and _overlap(said, years)), None)
         return None
 
 
@@ -95,19 +96,21 @@ def _overlap(said: SaidNumber, years: SaidNumber) -> bool:
     return _same(said.low, years.low, said.is_short) and said.high - said.low == years.high - years.low
 
 
-def _states(said: SaidNumber, constraint: Constraint) -> bool:
-    [condition] = constraint.where.values()
+def _states(said: SaidNumber, unit: str | None, constraint: Constraint) -> bool:
+    [(name, condition)] = constraint.where.items()
     [bound] = condition
     number = constraint.number
-    if number is None or (said.bound in ("min", "max") and said.bound != bound):
+    if number is None or not is_in_keeping(said, unit, name):
+        return False
+    if said.bound in ("min", "max") and said.bound != bound:
         return False
     if said.bound in ("min", "max"):
         ends = [said.low, said.high]
         ends += [said.low - 1] if said.is_strict and bound == "max" else [said.high + 1] if said.is_strict else []
-    elif said.bound or said.about or said.is_exact or is_year(number):
+    elif said.bound or said.about or said.is_exact:
         ends = [said.low if bound == "min" else said.high]
     else:
-        return False  # "item 900" bounds nothing
+        return False  # "item 900" and "in 1990" bound nothing
     return any(_same(end, number, said.is_short) for end in ends)
 
 

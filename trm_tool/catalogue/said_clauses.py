@@ -4,13 +4,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_HAD = r"(?:seen|watched|heard|played|tried|owned|bought|been)\b"  # "I have never seen one" does not refuse it
 _REFUSING = re.compile(
-    r"\b(?:no(?! (?:problem|worries)\b)|(?<!\bwhy )not(?! bad\b)|nothing(?! beats\b)|without|never|none|nor|neither"
+    r"\b(?:no(?! (?:problem|worries|doubt|wonder)\b)|nothing(?! (?:beats|better|wrong)\b)|without|none|nor|neither"
+    rf"|(?<!\bwhy )not(?! (?:bad|to mention)\b)(?! {_HAD})(?!(?<=ve not) read\b)"
+    rf"|never(?! (?:a (?:dull|dry)|tires?|fails?|disappoints?)\b)(?! {_HAD})(?!(?<=ve never) read\b)"
     r"|except|excluding|exclude|avoid|avoiding|skip|minus|spare"
     r"|hates?|hated|dislikes?|detests?|loathes?|anything but|other than|rather than|instead of|leave out|fed up with"
-    r"|(?:sick|tired|bored|(?<!\bget )enough) of|(?:can['’]?t|cannot) (?:stand|bear)"
+    r"|(?<!\bnot )(?<!\bnever )(?<!\bnever get )(?<!n['’]t get )(?:sick|tired|bored|(?<!\bget )enough) of"
+    r"|(?:can['’]?t|cannot) (?:stand|bear)"
     r"|(?:do|does|is|are|should|was|were)n['’]?t)\b"
-    r"(?!\s+(?:only|just|but|mind|care|matter)\b)",
+    r"(?!\s+(?:only|just|but|mind|care|matter|(?:get )?(?:sick|tired|bored) of)\b)",
     re.IGNORECASE,
 )
 _LIMITING = re.compile(
@@ -18,8 +22,17 @@ _LIMITING = re.compile(
     r"|must (?:be|have)|(?:has|have|needs?) to (?:be|have))\b",
     re.IGNORECASE,
 )
+_PAST = re.compile(
+    rf"\bso far\b|\b(?:until|till|up to) now\b|(?<!up )\bto date\b"
+    rf"|\bonly (?:ever )?(?:{_HAD}|saw\b|knew\b|(?<=ve only )read\b)"
+    rf"|\b(?:{_HAD}|saw\b) only\b",
+    re.IGNORECASE,
+)
+"""What somebody knows so far limits nothing."""
 _CLAUSE_ENDS = re.compile(
-    r"[.;:!?\n()]+|\bbut\b(?<!nothing but)(?<!none but)(?<!anything but)|\bthough\b", re.IGNORECASE
+    r"[.;:!?\n()]+|\bbut\b(?<!nothing but)(?<!none but)(?<!anything but)|\bthough\b"
+    r"|\band (?:(?:i|we)(?:['’]d)? )?(?:(?:would|do|really|also|just|still) )*(?:love|like|want|enjoy|prefer|need)\b",
+    re.IGNORECASE,
 )
 _GOES_ON = re.compile(r"\s*(?:or|nor|and not?)\b|(?:\s*[\w'’-]+){1,3}\s+n?or\s", re.IGNORECASE)
 
@@ -55,7 +68,7 @@ def limiting_clauses(text: str) -> Iterator[SaidClause]:
     for offset, clause in _clauses(text):
         start = 0
         for part in clause.split(","):
-            if _LIMITING.search(part):
+            if _LIMITING.search(part) and not _PAST.search(part):
                 about = _to_the_end(clause[start:])
                 yield SaidClause(about.strip(), about, offset + start, offset + start)
             start += len(part) + 1

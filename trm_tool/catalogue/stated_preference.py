@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deeprec.trm_tool.catalogue.catalogue import MAX_PHRASE_CHARS, decade_of, is_year, phrase_of
 from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.catalogue.merged_where import merge_where
+from deeprec.trm_tool.catalogue.number_names import is_price
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, may_bound, said_numbers, split_words
 from deeprec.trm_tool.text import neutralise
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 MAX_CHARS = 400
 """Characters of a preference that are read; the agent refuses or cuts longer ones."""
 _SHOWN_CHARS = 60
-_PRICES = ("price", "cost", "msrp")
 _REFUSING = re.compile(
     r"(?:is |are |be |has |have )?"
     r"(?:not|no|non|nothing|none|never|without|except(?: for)?|excluding|exclude|avoid(?:ing)?|anything but"
@@ -131,7 +131,7 @@ class PreferenceReader:
             self._learn(name, written)
         self._numbers = {name: sorted(found) for name, found in numbers.items() if self._kinds.get(name) == "number"}
         self._years = tuple(name for name, found in self._numbers.items() if _are_years(name, found))
-        self._prices = tuple(name for name in self._numbers if any(part in name.lower() for part in _PRICES))
+        self._prices = tuple(name for name in self._numbers if is_price(name))
         self._decades = sorted({int(year) // 10 * 10 for name in self._years for year in self._numbers[name]})
         self._names = {name: fold_words(name.replace("_", " ")) for name in self._kinds}
 

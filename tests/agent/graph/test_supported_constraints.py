@@ -6,13 +6,18 @@ from deeprec.agent.graph.supported_constraints import PersonWords
 from deeprec.trm_tool import Catalogue, Item, PreferenceReader
 
 ROWS = [("Comedy", 1985, 10.5), ("Horror", 1992, 20.0), ("Drama", 1999, 19.99), ("Film-Noir", 1948, 30.0)]
+ROWS += [("Action", 1995, 90.0)]
 READER = PreferenceReader(
     Catalogue(
         [
-            Item(id=genre, title=genre, attributes={"genre": (genre,), "year": float(year), "price": price})
+            Item(
+                id=genre,
+                title=genre,
+                attributes={"genre": (genre,), "year": float(year), "price": price, "runtime": price + 1},
+            )
             for genre, year, price in ROWS
         ],
-        {"genre": "tags", "year": "number", "price": "number"},
+        {"genre": "tags", "year": "number", "price": "number", "runtime": "number"},
     )
 )
 
@@ -51,6 +56,34 @@ def supported(message: str, preference: str, **options: object) -> list[str]:
         ("no sad films", "not film-noir", []),
         ("like Heat (1995), and nothing from before 1980", "year >= 1995; year >= 1980", ["year >= 1980"]),
         ("a happy tragedy, no drama", "not drama; only drama", ["not drama"]),
+        ("a comedy under 90 minutes", "price <= 90; runtime <= 90", ["runtime <= 90"]),
+        ("a comedy of 90 minutes at most", "price <= 90; runtime <= 90", []),
+        ("between 20 and 90 min", "price <= 90; runtime <= 90", ["runtime <= 90"]),
+        ("at least 20 pages", "price >= 20; runtime >= 20", []),
+        ("for 20 or more players", "price >= 20; runtime >= 20", []),
+        ("under 20 bucks", "runtime <= 20; price <= 20", ["price <= 20"]),
+        ("newer than 1990", "price >= 1990; year >= 1990", ["year >= 1990"]),
+        ("before the nineties", "runtime <= 1989; year <= 1989", ["year <= 1989"]),
+        ("I was born in 1992", "year >= 1992; year <= 1992", []),
+        ("Blade Runner 2049", "year <= 2049", []),
+        ("something out of 1995", "only 1995; year >= 1995", ["only 1995"]),
+        ("I have only seen horror so far", "only horror", []),
+        ("So far I've seen only horror", "only horror", []),
+        ("I only ever watched horror", "only horror", []),
+        ("I only watch horror", "only horror", ["only horror"]),
+        ("I've never seen a drama and haven't read one", "not drama", []),
+        ("I have not watched horror yet", "not horror", []),
+        ("I don't watch horror", "not horror", ["not horror"]),
+        ("I never watch horror", "not horror", ["not horror"]),
+        ("don't want to think and love horror", "not horror; only horror", []),
+        ("I hate dramas and I'd really like horror", "not drama; not horror", ["not drama"]),
+        ("no horror and drama", "not horror; not drama", ["not horror", "not drama"]),
+        ("never a dull moment in a good action film", "not action", []),
+        ("I never get tired of horror", "not horror", []),
+        ("I am not tired of horror", "not horror", []),
+        ("I don't get tired of horror", "not horror", []),
+        ("I get bored of dramas", "not drama", ["not drama"]),
+        ("nothing wrong with horror, no doubt", "not horror", []),
         ("", "not horror; only comedy; price <= 20", []),
         ("😀😀", "not horror; only comedy; price <= 20", []),
     ],

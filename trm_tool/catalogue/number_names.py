@@ -1,0 +1,56 @@
+"""What an attribute of numbers holds, by its English name, and which units of a text are in keeping with it."""
+
+import re
+
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber
+
+PRICES = ("price", "cost", "msrp")
+"""One of these is part of the name of a price."""
+_AGE = r"(?<![a-z])age(?![a-z])"
+_YEARS = re.compile(rf"year|date|decade|releas|publish|vintage|{_AGE}")
+_UNITS = {  # a unit -> what the name of an attribute holds that is counted in it
+    r"min(?:ute)?s?|hours?|hrs?|days?|weeks?|months?": rf"time|duration|length|min(?:ute)?s|hour|day|week|month|{_AGE}",
+    r"pages?": r"page|length",
+    r"people|persons?|players?": r"people|person|player|guest|group|size|capacity|seat|serving",
+    r"cm|mm|m|km|inch(?:es)?": (
+        r"size|height|width|length|depth|diameter|diagonal|distance|screen|range|cm|mm|km|inch|met(?:re|er)"
+    ),
+    r"kg|g|grams?": r"weight|mass|load|kg|gram",
+    r"lit(?:re|er)s?|l": r"volume|capacity|lit(?:re|er)|size",
+    r"watts?|w": r"watt|power",
+    r"stars?": r"star|rating|score|review",
+    r"pieces?": r"piece|part|count|size|number",
+    r"percent|%": r"percent|pct|share|rat(?:e|ing)|score|discount|content|alcohol|abv",
+    r"years? old": rf"year|{_AGE}",
+    r"seasons?": r"season",
+    r"episodes?": r"episode",
+}
+UNIT = re.compile(rf"\s?-?(?P<unit>{'|'.join(_UNITS)})(?:(?<=%)|\b)(?!\w)", re.IGNORECASE)
+"""A unit behind a number."""
+
+
+def is_price(name: str) -> bool:
+    """Whether an attribute of numbers holds prices, by its name."""
+    return any(part in name.lower() for part in PRICES)
+
+
+def unit_of(said: SaidNumber, text: str, places: list[tuple[int, int]]) -> str | None:
+    """The unit that stands behind a number and its bound, in lower case; None where none is known.
+
+    Args:
+        said: One of `said_numbers(text)`.
+        text: What was said.
+        places: `word_places(text)`.
+    """
+    found = UNIT.match(text, places[max(said.used)][1])
+    return None if found is None else found["unit"].lower()
+
+
+def is_in_keeping(said: SaidNumber, unit: str | None, name: str) -> bool:
+    """Whether a number can be about an attribute: "under 20 bucks" about prices alone, "90 minutes" about times."""
+    if said.about == "price":
+        return is_price(name)
+    if unit is not None:
+        names = next(names for each, names in _UNITS.items() if re.fullmatch(each, unit))
+        return re.search(names, name.lower()) is not None
+    return said.about is None or _YEARS.search(name.lower()) is not None
