@@ -31,6 +31,15 @@ turns; sampling, config and versions of runs; rewards, metrics and cases."""
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
+def listed(value: object, name: str) -> list[Any]:
+    """A list of a stored JSON object, such as `constraints["hard"]`; empty where there is none.
+
+    An imported run holds whatever was in its file, so that the object, or what stands in it, can be something else.
+    """
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
 class TraceStoreError(DeepRecError):
     """A trace store that cannot be opened, read, or written as asked."""
 

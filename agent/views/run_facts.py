@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunRecord, RunTrace, TurnRecord
+from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunRecord, RunTrace, TurnRecord, listed
 
 
 class Titles(Protocol):
@@ -124,12 +124,8 @@ def constraint_lines(constraints: Mapping[str, Any] | None) -> list[str]:
         constraints: as `AgentOutput` and `RetrievalRecord` have them.
     """
     kinds = (("kept", "hard"), ("only weighed", "guessed"), ("not in this catalogue", "unenforceable"))
-    parts = [(name, [_constraint(each) for each in _listed((constraints or {}).get(kind))]) for name, kind in kinds]
+    parts = [(name, [_constraint(each) for each in listed(constraints, kind)]) for name, kind in kinds]
     return [f"{name}: {', '.join(found)}" for name, found in parts if found]
-
-
-def _listed(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []  # an imported run holds whatever was in its file
 
 
 def _constraint(constraint: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deeprec.agent import RunTrace, visible
+from deeprec.agent.traces.records import listed
 from deeprec.trm_tool import CatalogueView
 from deeprec.trm_tool.data import Request
 
@@ -89,8 +90,8 @@ def _asked(trace: RunTrace) -> str:
     preferences = dict.fromkeys(each.preference for each in trace.retrievals if each.preference)
     parts = [f"The agent asked for {', then for '.join(f'“{each}”' for each in preferences) or 'nothing'}"]
     for name, words in _CONSTRAINTS.items():
-        stated = [each for retrieval in trace.retrievals for each in (retrieval.constraints or {}).get(name, ())]
-        texts = dict.fromkeys(each if isinstance(each, str) else each["text"] for each in stated)
+        stated = [each for retrieval in trace.retrievals for each in listed(retrieval.constraints, name)]
+        texts = dict.fromkeys(str(each.get("text") if isinstance(each, Mapping) else each) for each in stated)
         if texts:
             parts.append(f"{words} {', '.join(texts)}")
     return "; ".join(parts) + "."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from deeprec.agent.traces.records import listed
 from deeprec.evals.diagnosis.records import MisheardPhrase, WordFigures
 from deeprec.evals.diagnosis.run_facts import RunFacts
 from deeprec.evals.metrics.heard_words import HeardWords, compare_with_words, written_preferences
@@ -59,7 +60,8 @@ def _heard(facts: RunFacts) -> HeardWords | None:
     case, measures = facts.run.case, facts.run.metrics
     if case is None or case.said is None:
         return None
-    heard = compare_with_words(written_preferences(facts.run), case.said)
+    said = {name: list(map(str, listed(case.said, name))) for name in ("wanted", "unwanted", "where")}
+    heard = compare_with_words(written_preferences(facts.run), said)
     is_measured = _same(heard.precision, measures["words_precision"]) and _same(heard.recall, measures["words_recall"])
     return heard if is_measured else None
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.agent.traces import CaseRecord
+from deeprec.agent.traces.records import listed
 from deeprec.evals.metrics.ranking import Interval, paired_interval
 from deeprec.evals.metrics.statistics import FEW_USERS, holm, randomisation_test, smallest_difference
 from deeprec.evals.suites.results import SuiteResults, SystemResults
@@ -141,10 +142,10 @@ def _word_slices(cases: Mapping[str, CaseRecord]) -> dict[str, set[str]]:
     """Group the cases of requests by what their messages express."""
     said = {key: case.said for key, case in cases.items() if case.said is not None and case.words}
     groups = (
-        {key for key, each in said.items() if len(each["wanted"]) == 1},
-        {key for key, each in said.items() if len(each["wanted"]) > 1},
-        {key for key, each in said.items() if each["unwanted"]},
-        {key for key, each in said.items() if each["where"]},
+        {key for key, each in said.items() if len(listed(each, "wanted")) == 1},
+        {key for key, each in said.items() if len(listed(each, "wanted")) > 1},
+        {key for key, each in said.items() if listed(each, "unwanted")},
+        {key for key, each in said.items() if listed(each, "where")},
         {key for key, case in cases.items() if case.words == 0},
     )
     return dict(zip(WORD_SLICES, groups, strict=True))

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from deeprec.agent.traces.records import RecommendationRecord, RetrievalRecord, RunOutcome, RunRecord, TurnRecord
+from deeprec.agent.traces.records import (
+    RecommendationRecord,
+    RetrievalRecord,
+    RunOutcome,
+    RunRecord,
+    TurnRecord,
+    listed,
+)
 from deeprec.agent.traces.store.codec import storable
 
 AGENT = "invoke_agent deeprec"
@@ -19,6 +26,7 @@ MAX_CHARS = 30_000
 Attributes = dict[str, Any]
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
+_STATED = ("hard", "guessed", "unenforceable")
 _SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 
 
@@ -106,6 +114,7 @@ def turn_attributes(record: RunRecord, turn: TurnRecord, with_content: bool) -> 
 
 def retrieval_attributes(retrieval: RetrievalRecord, with_content: bool) -> Attributes:
     """The attributes of the span of one retrieval."""
+    stated = retrieval.constraints
     attributes: Attributes = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": TOOL_NAME,
@@ -117,7 +126,7 @@ def retrieval_attributes(retrieval: RetrievalRecord, with_content: bool) -> Attr
         "deeprec.found": len(retrieval.items),
         "deeprec.unenforced": len(retrieval.unenforced),
         "deeprec.words": retrieval.words,
-        **{f"deeprec.constraints.{kind}": len(each) for kind, each in (retrieval.constraints or {}).items()},
+        **{f"deeprec.constraints.{kind}": len(listed(stated, kind)) for kind in _STATED if stated is not None},
     }
     if with_content:
         attributes["gen_ai.tool.call.arguments"] = _json({"preference": retrieval.preference, "k": retrieval.k})

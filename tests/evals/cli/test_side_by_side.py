@@ -1,5 +1,9 @@
 """One person of the demo in a terminal: what was said, asked for and found, with the held-out item marked."""
 
+from typing import Any
+
+import pytest
+
 from deeprec.evals.cli.side_by_side import AGENT, DEAF, HEARING, Answered, render_answered
 from deeprec.trm_tool import Catalogue
 from deeprec.trm_tool.data import Request
@@ -62,6 +66,12 @@ def test_constraints_show_what_held_what_weighed_and_what_the_catalogue_lacks(ca
         "asked for “not horror; price <= 20”; held to price <= 20; a guess that only weighed: not horror; "
         "not in the catalogue: gloomy."
     ) in shown
+
+
+@pytest.mark.parametrize("stated", [{"hard": 5, "guessed": [7, {"words": "no"}], "unenforceable": {"a": 1}}, [1], 5])
+def test_constraints_of_an_odd_imported_run_are_shown_as_far_as_they_can_be(stated: Any, catalogue: Catalogue) -> None:
+    trace = made_run(["900"], target="893", retrievals=(made_retrieval(0, preference="drama", constraints=stated),))
+    assert "asked for “drama”" in in_terminal(render_answered(answered(trace=trace), catalogue), 200)
 
 
 def test_an_agent_that_asked_for_nothing_and_found_nothing_is_shown(catalogue: Catalogue) -> None:

@@ -445,6 +445,16 @@ def test_what_was_misheard_is_named_with_its_words(
     assert "a funny one" in shown
 
 
+@pytest.mark.parametrize("said", [{"wanted": 5, "unwanted": {"a": 1}}, [1]])
+def test_an_imported_case_of_an_odd_shape_has_nothing_misheard(store: TraceStore, said: Any) -> None:
+    run_id = Logged(store).run(("comedy", ["a"]), message="a funny one")
+    store.write_case(run_id, CaseRecord(history_length=1, conversation="c", turn=0, words=3, said=said))
+    store.write_metrics(run_id, {"words_precision": 0.5, "words_recall": 0.5})
+    words = diagnose(store).words
+    assert words is not None
+    assert (words.misheard, words.missed) == ((), ())
+
+
 def test_runs_without_a_message_have_no_figures_of_words(store: TraceStore) -> None:
     Logged(store).run(("western", ["a"]))
     assert diagnose(store).words is None

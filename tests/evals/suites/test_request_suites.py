@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deeprec.agent import TraceStore
-from deeprec.agent.traces import RunFilter
+from deeprec.agent.traces import CaseRecord, RunFilter
 from deeprec.evals import (
     Suite,
     SuiteResults,
@@ -22,6 +22,7 @@ from deeprec.evals import (
     render_html,
     run_suite,
 )
+from deeprec.evals.suites.comparison import slices
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder
 from deeprec.trm_tool.data import Request, Said, write_requests
 from tests.tiny_server import TinyServer
@@ -168,6 +169,13 @@ def test_one_conversation_has_means_and_no_interval(
     assert any("one conversation" in warning for warning in make_report(results).warnings)
     with pytest.raises(ConfigError, match="one conversation only"):
         run(make_suite(requests=save(tmp_path, asked)), store, dataset, artifact)
+
+
+@pytest.mark.parametrize("said", [{"wanted": 5, "unwanted": {"a": 1}}, {}, [1], 5])
+def test_an_imported_case_of_an_odd_shape_is_in_no_slice_of_its_words(said: Any) -> None:
+    case = CaseRecord(history_length=1, conversation="c", turn=0, words=3, said=said)
+    found = slices(SuiteResults(label="s", split="test", k=5, systems=(), cases={"c": case}))
+    assert {name: users for name, users in found.items() if "words" in name and users} == {}
 
 
 def test_slices_follow_what_the_words_express(

@@ -31,9 +31,11 @@ from deeprec.agent import (
 from deeprec.agent.cli.main import main
 from deeprec.agent.traces import RunNotFoundError, StepConflictError, export_spans
 from deeprec.agent.traces.export.otlp import SpanSender, make_provider, without_password
+from deeprec.agent.traces.export.spans import retrieval_attributes
 from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TurnRecord
 from deeprec.agent.traces.store.schema import Retrieval, Run, Turn
 from deeprec.trm_tool import ConfigError, Retriever
+from tests.made_runs import made_retrieval
 from tests.model_scripts import LIST, SEARCH
 from tests.otlp_receiver import Receiver, attributes, receive_otlp
 from tests.tiny_server import MODEL, TinyServer
@@ -72,6 +74,17 @@ def run_record(**changes: Any) -> RunRecord:
 async def run_agent(graph: Any, retriever: Retriever, **lineage: Any) -> Any:
     history = list(retriever.catalogue.ids[:4])
     return await graph.ainvoke({"history": history, "message": PROMPT, "lineage": {"user_id": "SECRET-u", **lineage}})
+
+
+@pytest.mark.parametrize(("stated", "hard"), [({"hard": 5, "odd": [1]}, 0), ({"hard": [{}, 3]}, 2), ([1], 0), (5, 0)])
+def test_odd_constraints_of_an_imported_run_break_no_span(stated: Any, hard: int) -> None:
+    found = retrieval_attributes(made_retrieval(0, constraints=stated), with_content=True)
+    counts = {name: value for name, value in found.items() if name.startswith("deeprec.constraints.")}
+    assert counts == {f"deeprec.constraints.{kind}": 0 for kind in ("hard", "guessed", "unenforceable")} | {
+        "deeprec.constraints.hard": hard
+    }
+    absent = retrieval_attributes(made_retrieval(0), with_content=True)
+    assert not any(name.startswith("deeprec.constraints.") for name in absent)
 
 
 async def test_a_run_is_a_tree_of_spans_with_times_tokens_and_names(
