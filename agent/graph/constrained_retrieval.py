@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.messages import PERSON
 from deeprec.agent.graph.missing_values import MIN_COSINE, closest_constraints, demanded_values
 from deeprec.agent.graph.rank_fusion import fuse_rankings, reciprocal_rank
 from deeprec.agent.graph.state import (
@@ -29,7 +30,7 @@ from deeprec.agent.graph.state import (
 )
 from deeprec.agent.graph.supported_constraints import PersonWords
 from deeprec.agent.protocols.turn import Remark
-from deeprec.trm_tool import AnyRecommender, PhraseSimilarity, Retrieved, ScoredItem, Where
+from deeprec.trm_tool import AnyRecommender, PhraseSimilarity, RecommenderUnavailableError, Retrieved, ScoredItem, Where
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
 from deeprec.trm_tool.catalogue.merged_where import merge_where
 from deeprec.trm_tool.catalogue.stated_preference import (
@@ -47,8 +48,6 @@ Passes = Callable[[Sequence[str]], list[str]]
 """Keeps those of some item ids that pass constraints, in their order."""
 NOTHING_PASSES = "no item that is left passes it"
 NOT_SAID = "the person's words do not say so"
-PERSON = "Person: "
-"""What a line of the conversation begins with that the person said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +126,17 @@ class PreferenceConstraints:
         """A filter of item ids that keeps those that pass the hard constraints of a run; None where it has none."""
         if not (hard := stated_hard(state)):
             return None
-        return await asyncio.to_thread(lambda: self._now().passing(self._now().mask([each["where"] for each in hard])))
+        return await asyncio.to_thread(self._passing, [each["where"] for each in hard])
 
     def hard_where(self, state: AgentState) -> Where | None:
         """The request's constraints and the hard ones of the run, as far as one condition an attribute can say them."""
         own = state["request"]["where"]
         hard = [each["where"] for each in stated_hard(state)]
         return (merge_where(own, *hard) or own) if hard else own
+
+    def _passing(self, wheres: Sequence[Where]) -> Passes:
+        now = self._now()
+        return now.passing(now.mask(wheres))
 
     def _read(self, state: AgentState, plain: Asked, weighs_missing: bool) -> Asked:
         now, request, before = self._now(), state["request"], stated_hard(state)
@@ -232,12 +235,17 @@ async def retrieve_asked(asked: Asked, k: int, retrieve: Callable[..., Awaitable
     Args:
         asked: From `PreferenceConstraints.read`.
         k: Items to return, at most.
-        retrieve: Takes `preference`, `where` and `passes`.
+        retrieve: Takes `preference`, `where` and `passes`. Where the recommender is unavailable for the retrieval under
+            the guesses, what the one without them found is kept.
     """
     found = await retrieve(preference=asked.preference, where=asked.where, passes=asked.passes)
     if asked.guessed_where is None:
         return found
-    under = await retrieve(preference=asked.preference, where=asked.guessed_where, passes=asked.guessed_passes)
+    try:
+        under = await retrieve(preference=asked.preference, where=asked.guessed_where, passes=asked.guessed_passes)
+    except RecommenderUnavailableError as error:
+        _log.warning("The model's guesses do not weigh in this retrieval: %s", error)
+        return found
     scores: dict[str, float] = {}
     rankings = [[item.id for item in ranking] for ranking in (under, found)]
     for ranking in rankings:

@@ -15,6 +15,8 @@ from deeprec.trm_tool.tool import REASON_CHARS, item_line, unenforced_line
 
 DATA_KEY = "deeprec"
 """The key of an answer's `additional_kwargs` under which its result stands."""
+PERSON = "Person: "
+"""What a line of the conversation begins with that the person said."""
 MAX_EARLIER = 6
 """Messages before the request that a prompt shows, the latest ones."""
 MAX_EARLIER_CHARS = 300
@@ -67,7 +69,7 @@ def read_messages(messages: Sequence[BaseMessage]) -> tuple[str | None, list[str
         raise ConfigError("The last human message holds no text. Write in words what is asked for.")
     said = [message for message in messages[:asked] if isinstance(message, HumanMessage | AIMessage)]
     earlier = [
-        neutralise(f"{'Person' if message.type == 'human' else 'Assistant'}: {message.text}", MAX_EARLIER_CHARS)
+        neutralise(f"{PERSON if message.type == 'human' else 'Assistant: '}{message.text}", MAX_EARLIER_CHARS)
         for message in said
         if str(message.text).strip()
     ]

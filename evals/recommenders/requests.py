@@ -95,7 +95,7 @@ def evaluate_requests(
         seed: Of the bootstrap.
 
     Raises:
-        ConfigError: no request is left, or two artifacts answer for the same fold.
+        ConfigError: no request is left, or two artifacts answer for the same conversations.
     """
     cases: list[Case] = []
     ranks: dict[str, list[NDArray[np.int64]]] = {name: [] for name in QUERIES}
@@ -108,6 +108,13 @@ def evaluate_requests(
                 f"Two artifacts answer for {f'fold {fold}' if fold else 'all conversations'}. Give one, or one for "
                 "each fold (`deeprec trm train --requests FILE --without-fold 1/5`)."
             )
+        for other in folds:
+            if fold is None or other is None or read_fold(fold).of != read_fold(other).of:
+                one, two = (f"without fold {each}" if each else "without a fold" for each in (other, fold))
+                raise ConfigError(
+                    f"An artifact {one} and one {two} would answer for the same conversations twice. Give artifacts of "
+                    "one division into folds (`deeprec trm train --requests FILE --without-fold 1/5`, 2/5 and so on)."
+                )
         folds.append(fold)
         if fold is None and "requests" in retriever.artifact.metrics:
             notes.append(

@@ -113,6 +113,19 @@ async def test_a_list_is_full_where_a_constraint_excludes_all_that_was_found(
     assert not any("Horror" in classes for classes in values(own.catalogue, listed(output), "class"))
 
 
+async def test_a_retrieval_under_guesses_that_fails_costs_only_their_weight(dataset: Dataset) -> None:
+    class FailsUnderGuesses(CoOccurrence):
+        def retrieve(self, *arguments: Any, **options: Any) -> Retrieved:
+            if options.get("where"):
+                raise ConnectionError("no")
+            return super().retrieve(*arguments, **options)
+
+    own = FailsUnderGuesses(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    output, shown = await run(own, ["only horror"], "something for tonight")
+    assert (output["status"], output["failure"], len(listed(output))) == ("finished", None, 6)
+    assert len(shown[0][0]) == CONFIG.retrieve_k
+
+
 async def test_the_own_constraints_of_a_request_hold_beside_them(own: CoOccurrence) -> None:
     where = {"class": {"in": ["Comedy", "Drama"]}, "price": {"min": 10}}
     output, _ = await run(own, ["only action; price <= 20"], "only action, at most 20", where=where)

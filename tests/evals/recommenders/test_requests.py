@@ -74,6 +74,16 @@ def test_artifacts_answer_for_their_folds_and_are_pooled(artifact: Artifact, req
         evaluate_requests([folds[0], folds[0]], requests)
 
 
+@pytest.mark.parametrize("others", [("1/5", "1/4"), ("1/5", None), (None, "1/5")])
+def test_folds_that_overlap_are_not_pooled(
+    artifact: Artifact, requests: list[Request], others: tuple[str | None, str | None]
+) -> None:
+    configs = [artifact.config | ({"without_fold": fold} if fold else {}) for fold in others]
+    retrievers = [Retriever(replace(artifact, config=config)) for config in configs]
+    with pytest.raises(ConfigError, match=r"An artifact without .* would answer for the same conversations twice"):
+        evaluate_requests(retrievers, requests)
+
+
 def test_an_artifact_that_may_have_read_the_requests_is_noted(artifact: Artifact, requests: list[Request]) -> None:
     trained = Retriever(replace(artifact, metrics={"requests": {"read": 3}}))
     [note] = evaluate_requests([trained], requests).notes

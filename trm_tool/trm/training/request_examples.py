@@ -1,7 +1,8 @@
 """Requests as training examples: a history, a person's words, and what the person took.
 
-Held out are the pairs of a person and one of the last items of that person's sequence. A request that has such an item
-of its own person as a target, or in its history, would teach what is tested, and is left out.
+Held out are the pairs of a person and one of the last items of that person's sequence, and of a person and a target in
+the fold that is left out. A request that has such an item of its own person as a target, or in its history, would teach
+what is tested, and is left out.
 """
 
 from collections import Counter
@@ -42,6 +43,7 @@ class RequestRefusal(StrEnum):
     HELD_OUT_TARGET = "a held-out item of the person as a target"
     HELD_OUT_HISTORY = "a held-out item of the person in the history"
     OTHER_FOLD = "a conversation of the fold that is left out"
+    TARGET_OF_FOLD = "an item that the person takes in the fold that is left out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +100,13 @@ def collect_requests(
             yield request
 
     kept = []
-    for request in with_known_items(counted(), dataset.catalogue, unknown):
-        reason = _refusal(dataset, holdout, request, without_fold)
+    known = list(with_known_items(counted(), dataset.catalogue, unknown))
+    tested: dict[str, set[str]] = {}  # person -> their targets in the fold that is left out
+    for request in known:
+        if without_fold is not None and request.person is not None and request.conversation in without_fold:
+            tested.setdefault(request.person, set()).update(request.targets)
+    for request in known:
+        reason = _refusal(dataset, holdout, request, without_fold, tested.get(request.person or "", set()))
         if reason is None:
             kept.append(request)
         else:
@@ -116,7 +123,11 @@ def collect_requests(
 
 
 def _refusal(
-    dataset: Dataset, holdout: int, request: Request, without_fold: ConversationFold | None
+    dataset: Dataset,
+    holdout: int,
+    request: Request,
+    without_fold: ConversationFold | None,
+    tested: frozenset[str] | set[str],
 ) -> RequestRefusal | None:
     if without_fold is not None and request.conversation in without_fold:
         return RequestRefusal.OTHER_FOLD
@@ -127,7 +138,9 @@ def _refusal(
     held_out = set(dataset.sequences.get(request.person or "", ())[-holdout:])
     if held_out.intersection(request.targets):
         return RequestRefusal.HELD_OUT_TARGET
-    return RequestRefusal.HELD_OUT_HISTORY if held_out.intersection(request.history) else None
+    if held_out.intersection(request.history):
+        return RequestRefusal.HELD_OUT_HISTORY
+    return RequestRefusal.TARGET_OF_FOLD if tested.intersection((*request.targets, *request.history)) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,25 @@ def test_a_fold_and_a_tenth_of_the_conversations_are_kept_out_of_training(datase
     assert json.loads(json.dumps(found.to_dict()))["read"] == 200
 
 
+def test_what_a_person_takes_in_the_fold_that_is_left_out_is_not_trained_on(dataset: Dataset) -> None:
+    fold = ConversationFold(number=1, of=5)
+    inside = next(name for name in map(str, range(100)) if name in fold)
+    outside = [name for name in map(str, range(100)) if name not in fold]
+    item, other = dataset.catalogue.ids[:2]
+    assert reasons(
+        dataset,
+        request(outside[0], person="ann", targets=(item,)),
+        request(outside[1], person="ann", targets=(other,), history=(item,)),
+        request(outside[2], person="ann", targets=(other,)),
+        request(outside[3], person="bob", targets=(item,)),
+        request(outside[4], targets=(item,)),
+        request(inside, person="ann", targets=(item,)),
+        without_fold=fold,
+    ) == {RequestRefusal.TARGET_OF_FOLD: 2, RequestRefusal.OTHER_FOLD: 1} | (
+        {RequestRefusal.OTHER_FOLD: 2} if "fine" in fold else {}
+    )
+
+
 @pytest.fixture(scope="module")
 def requests(dataset: Dataset) -> list[Request]:
     """Words that no item has, each for one item, by people with and without a history."""
