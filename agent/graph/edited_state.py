@@ -16,10 +16,18 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
-from deeprec.agent.graph.constrained_retrieval import stated_hard
+from deeprec.agent.graph.constrained_retrieval import request_constraints, stated_hard, with_stated
 from deeprec.agent.graph.request import read_lineage
 from deeprec.agent.graph.run_start import RunStart
-from deeprec.agent.graph.state import AgentInput, AgentOutput, AgentState, Candidate, Lineage, RunRequest
+from deeprec.agent.graph.state import (
+    AgentInput,
+    AgentOutput,
+    AgentState,
+    Candidate,
+    Lineage,
+    RunConstraints,
+    RunRequest,
+)
 from deeprec.agent.graph.step_inputs import digest
 from deeprec.agent.protocols.turn import read_preference
 from deeprec.agent.traces.records import RunOutcome
@@ -112,6 +120,9 @@ class Forks:
         request["spent_ms"] = old["spent_ms"] + new["spent_ms"]
         names = (*_ASKED, "earlier", "lineage", "run_id", "unenforced", "unknown_items", "nearest")
         changed: Any = {name: update[name] for name in names}  # type: ignore[literal-required]
+        if stated := state.get("constraints"):  # the request's own are those of the edited request
+            beside: RunConstraints = {**stated, "hard": stated_hard(state)}
+            changed["constraints"] = with_stated(request_constraints(request["where"]), beside)
         hard = [each["where"] for each in stated_hard(state)]
         candidates = await self._allowed(state["candidates"], request, hard)
         excluded = {candidate["item_id"] for candidate in candidates if candidate.get("excluded")}

@@ -120,6 +120,7 @@ async def test_edited_constraints_hold_from_there_on(agent: Agent, node: str, wa
     if node in ("reason", "retrieve"):
         found = agent.retriever.retrieve(agent.history, "horror", k=4, where=WHERE)
         assert ids(fork.retrievals[1].items) == ids(found)
+    assert [each["where"] for each in output["constraints"]["hard"]] == [WHERE]
     assert (fork.run.config["where"], fork.run.fork) == (WHERE, {"turn": fork.run.fork["turn"], "edited": ["where"]})  # type: ignore[index]
     assert agent.store.run(run.run.run_id) == run
 
