@@ -33,7 +33,7 @@ _WARM_UP, _LEVEL = 10, 0.3
 """Steps over which the learning rate rises, and the share of the steps after which it falls linearly to almost 0."""
 
 
-STEPS, LEARNING_RATE = 560, 1.5e-3
+STEPS, LEARNING_RATE = 300, 1.5e-3
 """Optimizer steps of 21 examples, and the highest learning rate of AdamW."""
 
 
