@@ -43,7 +43,7 @@ OTHER_ENDING = "the run ended without the list that was to be shown"
 
 
 def _default_agent() -> AgentConfig:
-    return make_agent_config({}, **shipped_settings())
+    return make_agent_config({"guided_positions": None}, **shipped_settings())  # the whole list is shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +158,9 @@ class _Collector:
         self._chooser = PreferenceChooser(
             recommender, config.agent, max_phrases=config.max_phrases, closest=config.closest
         )
+        defaults = asdict(AgentConfig())  # a setting that comes later counts where it is not the default
         made_with = {
-            "agent": asdict(config.agent),
+            "agent": {name: value for name, value in asdict(config.agent).items() if value != defaults[name]},
             "max_phrases": config.max_phrases,
             "closest": config.closest,
             "recommender": recommender.identity.fingerprint,

@@ -311,6 +311,25 @@ def test_words_alone_give_what_they_name_refuse_and_bound(
     assert all(hard)  # the run itself holds the items to them
 
 
+def test_other_settings_and_another_recommender_have_a_suite_of_their_own(
+    retriever: Retriever, artifact: Artifact, dataset: Dataset, chat_base: Path, store: TraceStore
+) -> None:
+    other = Retriever(replace(artifact, fingerprint="another"), HashingEncoder())
+    suites = [
+        collect_demonstrations([], asked, store, base=chat_base, dataset=dataset, config=config).suite
+        for asked, config in (
+            (retriever, None),
+            (retriever, DemonstrationConfig()),
+            (retriever, DemonstrationConfig(closest=5)),
+            (retriever, DemonstrationConfig(agent=replace(DemonstrationConfig().agent, k=5))),
+            (other, None),
+        )
+    ]
+    assert suites[0] == suites[1]
+    assert len(set(suites)) == 4
+    assert all(suite.startswith("demonstrations@") for suite in suites)
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
