@@ -253,7 +253,7 @@ def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
             after_or = True
         elif after_or and word in _AFTER_OR:
             way = _AFTER_OR[word]
-        elif word in _AFTER:
+        elif word in _AFTER and (word != "min" or about == "price"):  # else minutes: "under 90 min"
             way = _AFTER[word]
         elif word not in ("at", "the", "very", "year", "years"):
             break

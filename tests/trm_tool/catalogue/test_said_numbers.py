@@ -15,6 +15,8 @@ from deeprec.trm_tool.catalogue.said_numbers import said_numbers
         ("My budget ends at 20.", 20, 20, "max", "price"),
         ("It must be from 1990 at the latest.", 1990, 1990, "max", "year"),
         ("Not the bargain bin: 20 upwards", 20, 20, "min", None),
+        ("under 90 min", 90, 90, "max", None),
+        ("20 euros min", 20, 20, "min", "price"),
         ("With page count no higher than 350", 350, 350, "max", None),
         ("nothing over twenty-five bucks", 25, 25, "max", "price"),
         ("two thousand", 2000, 2000, None, None),
