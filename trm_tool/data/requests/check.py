@@ -157,19 +157,18 @@ class _Sums:
         if request.time is not None:
             self.first_time = request.time if self.first_time is None else min(self.first_time, request.time)
             self.last_time = request.time if self.last_time is None else max(self.last_time, request.time)
-        self.counts.update(
-            {
-                "requests": 1,
-                "made": request.made,
-                "message": length > 0,
-                "cut": length >= MAX_MESSAGE_CHARS,
-                "where": request.where is not None,
-                "shown": request.shown is not None,
-                "chosen": request.chosen is not None,
-                "no history": not request.history,
-                "named": self.catalogue is not None and _names_a_target(request, self.catalogue),
-            }
-        )
+        found = {
+            "requests": True,
+            "made": request.made,
+            "message": length > 0,
+            "cut": length >= MAX_MESSAGE_CHARS,
+            "where": request.where is not None,
+            "shown": request.shown is not None,
+            "chosen": request.chosen is not None,
+            "no history": not request.history,
+            "named": self.catalogue is not None and _names_a_target(request, self.catalogue),
+        }
+        self.counts.update(name for name, is_so in found.items() if is_so)
 
 
 def _warnings(found: _Sums, unknown: Counter[str] | None, *, has_marks: bool) -> Iterator[str]:

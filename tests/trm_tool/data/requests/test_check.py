@@ -53,6 +53,17 @@ def test_the_check_reports_what_a_file_holds_and_what_weakens_it(tmp_path: Path)
     json.dumps(report.to_dict(), allow_nan=False)
 
 
+def test_the_counts_of_one_request_are_numbers(tmp_path: Path) -> None:
+    write_requests(tmp_path / "one.jsonl", [KNOWN])
+    counted = check_requests(tmp_path / "one.jsonl").to_dict()
+    assert [repr(counted[name]) for name in ("requests", "with_message", "made", "cut_messages")] == [
+        "1",
+        "1",
+        "0",
+        "0",
+    ]
+
+
 def test_a_message_that_names_a_target_is_counted(tmp_path: Path) -> None:
     catalogue = Catalogue(
         [Item(id="1", title="Long Winter, The"), Item(id="2", title="It"), Item(id="3", title="A")], {}
