@@ -218,7 +218,7 @@ def test_a_loop_on_requests_with_the_prompts_of_words_rewards_the_rank_of_the_ta
         at = listed.index(target) if target in listed else 10
         assert rewards[trace.run.run_id]["rank"] == pytest.approx(0.2 * (10 - at))
         assert rewards[trace.run.run_id]["hit"] == (target in listed)
-        assert trace.run.prompt_version == "words-1"
+        assert trace.run.prompt_version == "words-2"
 
 
 class KilledError(Exception):
