@@ -201,12 +201,11 @@ def _compare(answered: Sequence[Answered], seconds: float, alone_seconds: float)
     targets, traces = [each.target for each in answered], [each.trace for each in answered]
     tokens = sum(turn.completion_tokens for trace in traces for turn in trace.turns)
     calls = sum(len(trace.retrievals) for trace in traces) / len(traces)
-    written, filled = [each.written for each in answered], [each.filled for each in answered]
+    listed = [each.filled for each in answered]  # the model writes the first position alone
     rows = [
         _Row(name=DEAF, lists=[each.deaf for each in answered], seconds=alone_seconds),
         _Row(name=HEARING, lists=[each.hearing for each in answered], seconds=alone_seconds),
-        _Row(name="agent, as written", lists=written, calls=calls, tokens=tokens, seconds=seconds),
-        _Row(name="agent, as filled", lists=filled, calls=calls, tokens=tokens, seconds=seconds),
+        _Row(name="agent", lists=listed, calls=calls, tokens=tokens, seconds=seconds),
     ]
     table = Table("", f"Recall@{K}", f"NDCG@{K}", "calls a run", "tokens written", "seconds", box=None)
     for row in rows:

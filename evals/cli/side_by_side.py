@@ -41,11 +41,6 @@ class Answered:
         return self.request.targets[0]
 
     @property
-    def written(self) -> list[str]:
-        """The agent's list as the model wrote it."""
-        return [item.item_id for item in self.trace.written]
-
-    @property
     def filled(self) -> list[str]:
         """The agent's list as it was handed out."""
         return [item.item_id for item in self.trace.recommended]
