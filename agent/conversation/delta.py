@@ -89,7 +89,7 @@ class StateDelta:
     turn: int = 0
     """The turn that it belongs to, from 1."""
     changes: tuple[Change, ...] = ()
-    """In the order in which they are applied."""
+    """The changes, in the order in which they are applied."""
     order: ItemOrder | None = None
     feedback: tuple[SaidFeedback, ...] = ()
     actions: tuple[RequestedAction, ...] = ()

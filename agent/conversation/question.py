@@ -15,7 +15,7 @@ from deeprec.agent.conversation.vocabulary import ConversationCatalogue
 MAX_OPTIONS = 5
 """Values that a question offers, the commonest among the candidates."""
 RANGES = 4
-"""Ranges that a number is parted into, by its quantiles among the candidates."""
+"""Ranges that a number is divided into, by its quantiles among the candidates."""
 MIN_BITS = 0.8
 """Information of an answer below which a question is not worth a turn; one between two halves has 1 bit."""
 MIN_CHANGE = 0.3

@@ -38,7 +38,7 @@ class PersonWords:
     """The agent asked about an attribute that the person has no need on."""
     nothing_shown: tuple[str, ...]
     accepts: tuple[str, ...]
-    """With the slot `{position}`."""
+    """A sentence with the slot `{position}`."""
     gives_up: tuple[str, ...]
 
     def templates(self) -> Iterator[str]:

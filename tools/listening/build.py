@@ -31,8 +31,6 @@ _WHOLE_RUNS = 0.06
 """Share of rows that are a whole run with its list."""
 _WARM_UP, _LEVEL = 10, 0.3
 """Steps over which the learning rate rises, and the share of the steps after which it falls linearly to almost 0."""
-
-
 STEPS, LEARNING_RATE = 300, 1.5e-3
 """Optimizer steps of 21 examples, and the highest learning rate of AdamW."""
 
@@ -60,9 +58,11 @@ def main(
     paths = sorted(CATALOGUES.glob("*.json"))
     left_out = [path for path in paths if path.stem in VALIDATION]
     tokenizer, encoder = AutoTokenizer.from_pretrained(base), make_encoder(None)
-    validation = ExampleMaker(left_out, tokenizer, encoder, _rng(seed + 11), templates=0, renames=0)
+    rng = np.random.default_rng(seed + 11)
+    validation = ExampleMaker(left_out, tokenizer, encoder, rng, templates=0, renames=0)
     held_out = [validation.group(_GROUP) for _ in range(12)]
-    training = ExampleMaker([path for path in paths if path not in left_out], tokenizer, encoder, _rng(seed))
+    learned = [path for path in paths if path not in left_out]
+    training = ExampleMaker(learned, tokenizer, encoder, np.random.default_rng(seed))
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.98))
     step, losses, seconds = 0, list[float](), 0.0
     out.mkdir(parents=True, exist_ok=True)
@@ -100,10 +100,6 @@ def main(
             file.write(json.dumps(line) + "\n")
         typer.echo(json.dumps(line))
         losses.clear()
-
-
-def _rng(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 def _share_of_rate(step: int, steps: int) -> float:

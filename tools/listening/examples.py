@@ -76,12 +76,8 @@ class _Remembering:
     """An encoder that has encoded some preferences at once, which is ten times as fast as one after another."""
 
     def __init__(self, encoder: Encoder, texts: Sequence[str]) -> None:
-        self.id, self.fingerprint, self.width, self._encode = (
-            encoder.id,
-            encoder.fingerprint,
-            encoder.width,
-            encoder.encode,
-        )
+        self.id, self.fingerprint, self.width = encoder.id, encoder.fingerprint, encoder.width
+        self._encode = encoder.encode
         self._known = dict(zip(texts, encoder.encode(texts, role="preference"), strict=True))
 
     def encode(self, texts: Sequence[str], *, role: TextRole = "item") -> NDArray[np.float32]:

@@ -152,7 +152,8 @@ class Pairs:
 
     def choose(self, case: Case) -> list[str]:
         """The phrases on offer that the regression takes for wanted."""
-        likely = self._model.predict_proba(self._features(case.message, case.offered))[:, 1]
+        vectors = self._vectors([case.message, *case.offered])
+        likely = self._model.predict_proba(_features(case.message, case.offered, vectors))[:, 1]
         return [phrase for phrase, value in zip(case.offered, likely, strict=True) if value > self._from]
 
     def _pairs_of(self, paths: Sequence[Path]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -161,18 +162,23 @@ class Pairs:
             catalogue = read_catalogue_file(path)
             messages = [request.message for request in catalogue.requests]
             ranked = ranked_phrases(read_made_catalogue(path), messages, self._encoder)
+            vectors = self._vectors([*messages, *ranked[0]])
             for request, phrases in zip(catalogue.requests, ranked, strict=True):
                 offered = phrases[:MAX_OFFERED]
-                features.append(self._features(request.message, offered))
+                features.append(_features(request.message, offered, vectors))
                 labels += [phrase in request.wanted for phrase in offered]
         return np.concatenate(features), np.array(labels)
 
-    def _features(self, message: str, offered: Sequence[str]) -> NDArray[np.float64]:
-        """(phrases, 2 + width): the cosine, the logarithm of the position on offer, and the product of both vectors."""
-        vectors = np.asarray(self._encoder.encode([message, *offered]), np.float64)
-        products = vectors[1:] * vectors[0]
-        positions = np.log1p(np.arange(len(offered)))
-        return np.column_stack([products.sum(axis=1), positions, 10 * products])
+    def _vectors(self, texts: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        distinct = list(dict.fromkeys(texts))
+        return dict(zip(distinct, np.asarray(self._encoder.encode(distinct), np.float64), strict=True))
+
+
+def _features(message: str, offered: Sequence[str], vectors: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """(phrases, 2 + width): the cosine, the logarithm of the position on offer, and the product of both vectors."""
+    products = np.stack([vectors[phrase] for phrase in offered]) * vectors[message]
+    positions = np.log1p(np.arange(len(offered)))
+    return np.column_stack([products.sum(axis=1), positions, 10 * products])
 
 
 def _best_threshold(values: NDArray[np.float64], wanted: NDArray[np.bool_]) -> float:
