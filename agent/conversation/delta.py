@@ -22,6 +22,8 @@ MAX_CHANGES = 20
 MAX_VALUES = 20
 MAX_VALUE_CHARS = 80
 _SHOWN_CHARS = 80
+_FEEDBACK: tuple[FeedbackKind, ...] = ("liked", "disliked", "bought")
+"""What a person may state of an item by themselves; `in_cart` is the cart's to confirm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,28 +122,56 @@ def read_delta(value: object, *, turn: int, source: Source = "model") -> tuple[S
 
     Args:
         value: A mapping with `changes`, each with `kind`, `attribute`, `values` (a list, or one value), `minimum`,
-            `maximum` and `hard`. A number may also be a text of digits.
+            `maximum` and `hard`. A number may also be a text of digits. A person's own edit may also have `feedback`
+            and `actions`, each with `kind` and `item_ids` (a list, or one id): what the buttons beside an item do.
         turn: The turn that it belongs to.
         source: Who proposes it.
     """
     if not isinstance(value, Mapping):
         return StateDelta(turn=turn), (_problem("", value, "a delta is an object with a list of changes"),)
-    problems = [
-        _problem(str(key), value[key], "there is no such field; use changes") for key in value if key != "changes"
-    ]
-    listed = value.get("changes", [])
+    fields = ("changes", "feedback", "actions") if source == "person" else ("changes",)
+    reason = f"there is no such field; use {', '.join(fields)}"
+    problems = [_problem(str(key), value[key], reason) for key in value if key not in fields]
+    changes, feedback, actions = [], [], []
+    for name in fields:
+        for place, each in _listed(name, value.get(name, []), problems):
+            parts = _change(place, each, source) if name == "changes" else [_about_items(place, each, name)]
+            problems += [part for part in parts if isinstance(part, DeltaProblem)]
+            changes += [part for part in parts if isinstance(part, Change)]
+            feedback += [part for part in parts if isinstance(part, SaidFeedback)]
+            actions += [part for part in parts if isinstance(part, RequestedAction)]
+    delta = StateDelta(turn=turn, changes=tuple(changes), feedback=tuple(feedback), actions=tuple(actions))
+    return delta, tuple(problems)
+
+
+def _listed(name: str, listed: object, problems: list[DeltaProblem]) -> list[tuple[str, object]]:
+    """The parts of a field of a delta with their places; what is wrong is added to the problems."""
     if isinstance(listed, Mapping):
         listed = [listed]
     if not isinstance(listed, Sequence) or isinstance(listed, str | bytes):
-        return StateDelta(turn=turn), (*problems, _problem("changes", listed, "give a list of changes"))
-    changes = []
-    for at, each in enumerate(listed[:MAX_CHANGES]):
-        found = _change(f"changes.{at}", each, source)
-        problems += [part for part in found if isinstance(part, DeltaProblem)]
-        changes += [part for part in found if isinstance(part, Change)]
+        problems.append(_problem(name, listed, f"give a list of {name}"))
+        return []
     if len(listed) > MAX_CHANGES:
-        problems.append(_problem(f"changes.{MAX_CHANGES}", len(listed), f"{MAX_CHANGES} changes are read"))
-    return StateDelta(turn=turn, changes=tuple(changes)), tuple(problems)
+        problems.append(_problem(f"{name}.{MAX_CHANGES}", len(listed), f"{MAX_CHANGES} {name} are read"))
+    return [(f"{name}.{at}", each) for at, each in enumerate(listed[:MAX_CHANGES])]
+
+
+def _about_items(place: str, value: object, name: str) -> SaidFeedback | RequestedAction | DeltaProblem:
+    """One feedback or one requested action of a person's edit."""
+    if not isinstance(value, Mapping):
+        return _problem(place, value, "it is an object with kind and item_ids")
+    kind: Any = value.get("kind")
+    ids: Any = value.get("item_ids")
+    kinds = _FEEDBACK if name == "feedback" else get_args(ActionKind)
+    if kind not in kinds:
+        return _problem(f"{place}.kind", kind, f"use {', '.join(kinds)}")
+    ids = [ids] if isinstance(ids, str) else ids
+    if not isinstance(ids, Sequence) or not ids or not all(isinstance(each, str) and each for each in ids):
+        return _problem(f"{place}.item_ids", ids, "name items by their ids")
+    named = tuple(dict.fromkeys(ids[:MAX_VALUES]))
+    if name == "feedback":
+        return SaidFeedback(kind=kind, item_ids=named)
+    return RequestedAction(kind=kind, item_ids=named)
 
 
 def _change(place: str, value: object, source: Source) -> list[Change | DeltaProblem]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import TypeVar
 
-from deeprec.agent.conversation.delta import Change, DeltaProblem, StateDelta
+from deeprec.agent.conversation.delta import Change, DeltaProblem, RequestedAction, SaidFeedback, StateDelta
 from deeprec.agent.conversation.state import ConversationState, Missing
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
 from deeprec.agent.graph.supported_constraints import PersonWords
 from deeprec.trm_tool import Constraint
 from deeprec.trm_tool.catalogue.catalogue import phrase_of
 from deeprec.trm_tool.text import plain
+
+_AboutItems = TypeVar("_AboutItems", SaidFeedback, RequestedAction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ def check_delta(
 
     An attribute or a value that the catalogue lacks is named with the nearest. A constraint that the words do not
     support weighs (decision 20), and so never takes the place of a hard one. What is withdrawn has to be named by the
-    words. A person's own edit (`source="person"`) needs no words.
+    words. A person's own edit (`source="person"`) needs no words; its feedback and actions are about shown items.
 
     Args:
         delta: From `read_delta`.
@@ -44,9 +47,11 @@ def check_delta(
     """
     check = _Check(state, catalogue, words)
     changes = tuple(change for at, each in enumerate(delta.changes) for change in check.change(f"changes.{at}", each))
+    feedback = tuple(kept for at, each in enumerate(delta.feedback) for kept in check.shown(f"feedback.{at}", each))
+    actions = tuple(kept for at, each in enumerate(delta.actions) for kept in check.shown(f"actions.{at}", each))
     missing = tuple(replace(each, turn=delta.turn) for each in check.missing)
     return CheckedDelta(
-        delta=replace(delta, changes=changes, missing=(*delta.missing, *missing)),
+        delta=replace(delta, changes=changes, feedback=feedback, actions=actions, missing=(*delta.missing, *missing)),
         problems=tuple(check.problems),
         weakened=tuple(check.weakened),
     )
@@ -59,6 +64,15 @@ class _Check:
         self.problems: list[DeltaProblem] = []
         self.weakened: list[Change] = []
         self.missing: list[Missing] = []
+
+    def shown(self, place: str, part: _AboutItems) -> Iterator[_AboutItems]:
+        """A feedback or an action with those of its items that were shown in this conversation."""
+        seen = {item.item_id for item in self._state.shown}
+        known = tuple(item_id for item_id in part.item_ids if item_id in seen)
+        if len(known) < len(part.item_ids):
+            self._problem(place, "it names an item that was not shown in this conversation")
+        if known:
+            yield replace(part, item_ids=known)
 
     def change(self, place: str, change: Change) -> Iterator[Change]:
         """What is left of one change: it may become a hard part and one that weighs."""

@@ -128,3 +128,25 @@ def test_a_hostile_message_is_read_in_no_time_and_claims_nothing(message: str) -
     assert not delta.actions
     assert not delta.feedback
     assert len(delta.said) <= 2_000
+
+
+def test_a_person_says_by_buttons_what_they_think_of_shown_items_and_a_model_does_not() -> None:
+    state = ConversationState(turn=1).with_shown(["a", "b"])
+    edit = {
+        "feedback": [{"kind": "liked", "item_ids": ["b", "h"]}, {"kind": "in_cart", "item_ids": "a"}],
+        "actions": {"kind": "add_to_cart", "item_ids": "a"},
+    }
+    read, problems = read_delta(edit, turn=2, source="person")
+    checked = check_delta(read, state, SHOP, "")
+    assert [(each.kind, each.item_ids) for each in checked.delta.feedback] == [("liked", ("b",))]
+    assert [(each.kind, each.item_ids) for each in checked.delta.actions] == [("add_to_cart", ("a",))]
+    assert [each.place for each in (*problems, *checked.problems)] == ["feedback.1.kind", "feedback.0"]
+    proposed, refused = read_delta(edit, turn=2)
+    assert proposed == StateDelta(turn=2)
+    assert [each.place for each in refused] == ["feedback", "actions"]
+
+
+@pytest.mark.parametrize("wrong", ["like", {"kind": "liked"}, {"kind": "liked", "item_ids": [3]}, {"kind": ["liked"]}])
+def test_feedback_without_items_is_named(wrong: Any) -> None:
+    read, problems = read_delta({"feedback": [wrong]}, turn=1, source="person")
+    assert (read, len(problems)) == (StateDelta(turn=1), 1)
