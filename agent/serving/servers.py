@@ -15,6 +15,7 @@ from deeprec.trm_tool.errors import ConfigError
 MAX_LORA_RANK = 16
 """The highest rank of an adapter that a vLLM server keeps slots for."""
 _DEVICE_TIMEOUT_S = 60.0
+_CPU_ENTRY = Path(__file__).parent / "vllm_on_cpu.py"
 _OWN_FOLDER = Path(__file__).resolve().parents[2]
 """The folder that holds this package: the repository, or `site-packages/deeprec`."""
 
@@ -94,7 +95,8 @@ class VllmServer(ServerProcess):
         return _device(self._interpreter()) == "cpu"
 
     def _flags(self) -> list[str]:
-        flags = ["-m", "vllm.entrypoints.launchers.api_server.entry"]
+        entry = "vllm.entrypoints.launchers.api_server.entry"
+        flags = [str(_CPU_ENTRY)] if self._lora and self._on_cpu() else ["-m", entry]
         flags += ["--model", str(self.model), "--served-model-name", self.model_name]
         flags += ["--host", self.host, "--port", str(self.port), "--max-num-seqs", str(self._max_num_seqs)]
         flags += ["--enable-prefix-caching", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
