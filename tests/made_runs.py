@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from deeprec.agent.traces import (
+    ConversationTurn,
     RecommendationRecord,
     RetrievalRecord,
     RunOutcome,
@@ -210,3 +211,33 @@ def store_runs(store: TraceStore, *traces: RunTrace) -> list[RunTrace]:
     """Write whole runs and give them back."""
     store.write_runs(traces)
     return list(traces)
+
+
+def made_conversation_turn(turn: int = 1, **changes: Any) -> ConversationTurn:
+    """A turn with every field filled: of a person who asked for red tents, was shown "9" and "1", and liked "9"."""
+    red = {"attribute": "colour", "values": ["red"], "turn": 1, "words": "red"}
+    values: dict[str, Any] = {
+        "thread_id": "thread-1",
+        "turn": turn,
+        "message_id": f"message-{turn}",
+        "tenant": "camping",
+        "user_id": "12",
+        "history": ("50", "181"),
+        "message": "a red tent",
+        "delta": {"changes": [{"kind": "set", "attribute": "colour", "values": ["red"]}]},
+        "state_before": {"turn": turn - 1},
+        "state_after": {
+            "turn": turn,
+            "required": [red],
+            "feedback": [{"item_id": "9", "kind": "liked", "turn": turn}] if turn > 1 else [],
+        },
+        "kind": "list",
+        "reply": "Two red tents.",
+        "problems": ("No prices are known here.",),
+        "shown": ("9", "1"),
+        "question": {"attribute": "size", "text": "Which size?", "options": ["2", "4"]},
+        "actions": ({"kind": "add_to_cart", "item_id": "9"},),
+        "run_id": UUID(int=turn),
+        "created_at": START + timedelta(minutes=turn),
+    }
+    return ConversationTurn(**values | changes)

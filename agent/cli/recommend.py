@@ -176,7 +176,7 @@ async def _run(
         with TraceStore(store) as traces, SqlRecorder(traces) as logged:
             recorder: Recorder = logged
             if spans is not None:
-                recorder = OtelRecorder(recorder, spans.provider, with_content=spans.with_content)
+                recorder = OtelRecorder(logged, spans.provider, with_content=spans.with_content)
             graph = build_graph(policy, retriever, protocol=protocol.value, config=config, recorder=recorder)
             progress = Console(stderr=True)
             with nullcontext() if quiet else progress.status(f"{name} is reasoning…"):

@@ -181,12 +181,13 @@ def redact(
     which = _runs(report.runs) + (f" ({report.children} of them forks that name nobody)" if report.children else "")
     if report.tenants:
         which += f" (tenants: {', '.join(map(visible, report.tenants))})"
+    which += f" with {report.turns} turns"
+    if report.conversation_turns:
+        which += f", and {report.conversation_turns} turns of conversations"
     if report.dry_run:
-        text = (
-            f"Would redact {which} with {report.turns} turns. Nothing was changed: give --yes to redact them for good."
-        )
+        text = f"Would redact {which}. Nothing was changed: give --yes to redact them for good."
     else:
-        text = f"Redacted {which} with {report.turns} turns."
+        text = f"Redacted {which}."
     if report.tenants and tenant is None:
         text += " Without --tenant this covers the runs of every tenant."
     remains = report.reclaimed is not None and not report.reclaimed.done

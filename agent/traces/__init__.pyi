@@ -7,6 +7,12 @@ from .admin.retention import (
     pin_runs as pin_runs,
     prune_runs as prune_runs,
 )
+from .conversation_records import (
+    ConversationSummary as ConversationSummary,
+    ConversationTrace as ConversationTrace,
+    ConversationTurn as ConversationTurn,
+    Reaction as Reaction,
+)
 from .export.json_lines import (
     TraceExport as TraceExport,
     TraceImport as TraceImport,
@@ -44,8 +50,17 @@ from .store.codec import (
     encode_logprobs as encode_logprobs,
     encode_tokens as encode_tokens,
 )
+from .store.conversations import (
+    ConversationFilter as ConversationFilter,
+    ConversationNotFoundError as ConversationNotFoundError,
+)
 from .store.filters import RunFilter as RunFilter, RunNotFoundError as RunNotFoundError
-from .store.recorder import NullRecorder as NullRecorder, Recorder as Recorder, SqlRecorder as SqlRecorder
+from .store.recorder import (
+    ConversationRecorder as ConversationRecorder,
+    NullRecorder as NullRecorder,
+    Recorder as Recorder,
+    SqlRecorder as SqlRecorder,
+)
 from .store.snapshot import RunCount as RunCount, Snapshot as Snapshot
 from .store.store import (
     TraceStore as TraceStore,

@@ -7,7 +7,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from deeprec.agent import CompletionPolicy, TraceStore, make_chat_model
-from tests.made_runs import made_outcome, made_record, made_retrieval, made_turn, write_run
+from tests.made_runs import made_conversation_turn, made_outcome, made_record, made_retrieval, made_turn, write_run
 from tests.postgres_server import NoPostgresError, PostgresServer, serve_postgres
 from tests.tiny_server import MODEL, TinyServer
 
@@ -19,6 +19,7 @@ class Make:
     turn = staticmethod(made_turn)
     retrieval = staticmethod(made_retrieval)
     outcome = staticmethod(made_outcome)
+    conversation_turn = staticmethod(made_conversation_turn)
     write = staticmethod(write_run)
 
 

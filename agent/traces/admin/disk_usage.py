@@ -44,7 +44,7 @@ class Reclaimed:
 
 def run_tables() -> list[Table]:
     """The table of runs and every table of their parts."""
-    return [table for table in Base.metadata.sorted_tables if "run_id" in table.c]
+    return [table for table in Base.metadata.sorted_tables if "run_id" in table.primary_key.columns]
 
 
 def run_bytes() -> ColumnElement[int]:

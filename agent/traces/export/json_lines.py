@@ -1,4 +1,7 @@
-"""Export of runs to a file of JSON lines, and import without loss: a header, a line a run, and a line that ends it."""
+"""Export of runs to a file of JSON lines, and import without loss.
+
+A header, a line for each run, a line for each turn of a conversation, and a line that ends the file.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,20 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select
 
 from deeprec.agent.traces.admin.disk_usage import run_tables
-from deeprec.agent.traces.export.run_json import FORMAT, RunLineError, rows_of, run_lines, same_run
-from deeprec.agent.traces.export.table_rows import Rows, load_rows, read_rows, staged
-from deeprec.agent.traces.store.schema import Run
+from deeprec.agent.traces.conversation_records import ConversationTurn
+from deeprec.agent.traces.export.run_json import (
+    FORMAT,
+    TURN,
+    RunLineError,
+    rows_of,
+    run_lines,
+    same_run,
+    turn_line,
+    turn_of,
+)
+from deeprec.agent.traces.export.table_rows import Rows, load_rows, read_rows, staged, turns_beside
+from deeprec.agent.traces.store.rows import conversation_turn_values
+from deeprec.agent.traces.store.schema import ConversationTurn as TurnRow, Run
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.trm_tool.errors import ConfigError, DataError
 
@@ -32,6 +46,7 @@ class TraceExport:
     """The result of an export."""
 
     runs: int
+    conversation_turns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +58,15 @@ class TraceImport:
     """Runs that were there already, the same (a pin apart)."""
     conflicts: tuple[UUID, ...]
     """Runs that are there with other content; they were left as they are."""
+    conversation_turns: int = 0
+    """Turns of conversations that were not there; those that are there were left as they are."""
 
 
 def export_jsonl(store: TraceStore, path: str | Path, where: RunFilter | None = None) -> TraceExport:
-    """Write runs to a file that `import_jsonl` reads back without loss, oldest first, in constant memory.
+    """Write runs, and then turns of conversations, to a file that `import_jsonl` reads back without loss.
+
+    Oldest first, in constant memory. Turns are written where the filter asks only for what they have: tenant, person,
+    thread, suite and time.
 
     Args:
         store: where to read.
@@ -59,19 +79,22 @@ def export_jsonl(store: TraceStore, path: str | Path, where: RunFilter | None = 
     """
     path = Path(path)
     _check_target(path)
-    count = 0
+    count = turns = 0
     with staged(path) as staging, _open(staging, "wb") as file:
         _put(file, {"deeprec": KIND, "format": FORMAT})
         for rows in read_rows(store, where):
             for line in run_lines(rows):
                 _put(file, line)
                 count += 1
-        _put(file, {"end": True, "runs": count})
-    return TraceExport(runs=count)
+        for turn in turns_beside(store, where):
+            _put(file, turn_line(turn))
+            turns += 1
+        _put(file, {"end": True, "runs": count, "conversation_turns": turns})
+    return TraceExport(runs=count, conversation_turns=turns)
 
 
 def import_jsonl(store: TraceStore, path: str | Path) -> TraceImport:
-    """Read the runs of an exported file into a store. Calling it again changes nothing.
+    """Read the runs and the turns of conversations of an exported file into a store. Calling it again changes nothing.
 
     Runs are written whole, some at a time. A run id that is taken by other content is reported and left as it is.
 
@@ -87,34 +110,40 @@ def import_jsonl(store: TraceStore, path: str | Path) -> TraceImport:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name an exported file.")
-    imported = known = 0
+    imported = known = turns = 0
     conflicts: list[UUID] = []
     waiting: list[tuple[UUID, Rows]] = []
+    waiting_turns: list[ConversationTurn] = []
 
     def write() -> None:
-        nonlocal imported, known
+        nonlocal imported, known, turns
         new, same, other = _write(store, waiting)
         imported, known = imported + new, known + same
         conflicts.extend(other)
         waiting.clear()
+        turns += _write_turns(store, waiting_turns)
+        waiting_turns.clear()
 
     size = 0
     try:
         with _open(path, "rb") as file:
             for line in _lines(file):
                 try:
-                    waiting.append(rows_of(line.value, line.format))
+                    if isinstance(line.value, dict) and TURN in line.value:
+                        waiting_turns.append(turn_of(line.value))
+                    else:
+                        waiting.append(rows_of(line.value, line.format))
                 except RunLineError as error:
                     raise _DamagedError(line.number, str(error)) from None
                 size += line.bytes
-                if len(waiting) >= _BATCH_RUNS or size >= _BATCH_BYTES:
+                if len(waiting) + len(waiting_turns) >= _BATCH_RUNS or size >= _BATCH_BYTES:
                     write()
                     size = 0
             write()
     except _DamagedError as error:
         write()  # the runs before it are whole
         raise DataError(f"{path}, line {error.line}: {error.why}. {_taken(imported, known, len(conflicts))}") from None
-    return TraceImport(imported=imported, known=known, conflicts=tuple(conflicts))
+    return TraceImport(imported=imported, known=known, conflicts=tuple(conflicts), conversation_turns=turns)
 
 
 class _FileLine(NamedTuple):
@@ -141,8 +170,8 @@ def _taken(imported: int, known: int, conflicts: int) -> str:
 
 
 def _lines(file: IO[bytes]) -> Iterator[_FileLine]:
-    """The lines of runs; the first and the last line of the file are checked on the way."""
-    number = runs = line_format = 0
+    """The lines of runs and turns; the first and the last line of the file are checked on the way."""
+    number = runs = turns = line_format = 0
     ended = False
     while True:
         number += 1
@@ -161,9 +190,13 @@ def _lines(file: IO[bytes]) -> Iterator[_FileLine]:
         elif isinstance(value, dict) and "end" in value:
             if value.get("runs") != runs:
                 raise _DamagedError(number, f"the file had {value.get('runs')!r} runs and has {runs} now")
+            if value.get("conversation_turns", 0) != turns:
+                had = repr(value.get("conversation_turns"))
+                raise _DamagedError(number, f"the file had {had} turns of conversations and has {turns} now")
             ended = True
         else:
-            runs += 1
+            is_turn = isinstance(value, dict) and TURN in value
+            runs, turns = runs + (not is_turn), turns + is_turn
             yield _FileLine(number, len(raw), value, line_format)
     if number == 1:
         raise _DamagedError(1, "the file is empty")
@@ -222,6 +255,19 @@ def _write(store: TraceStore, batch: list[tuple[UUID, Rows]]) -> tuple[int, int,
             if rows[table.name]:
                 connection.execute(insert(table), rows[table.name])
     return new, known, conflicts
+
+
+def _write_turns(store: TraceStore, turns: list[ConversationTurn]) -> int:
+    """Write the turns that the store lacks; how many they are."""
+    if not turns:
+        return 0
+    with store.writing() as connection:
+        key = TurnRow.turn_id
+        there = set(connection.scalars(select(key).where(key.in_([turn.turn_id for turn in turns]))))
+        new = {turn.turn_id: conversation_turn_values(turn) for turn in turns if turn.turn_id not in there}
+        if new:
+            connection.execute(insert(TurnRow), list(new.values()))
+    return len(new)
 
 
 def _stored(connection: Connection, run_ids: list[UUID]) -> dict[UUID, dict[str, Any]]:

@@ -21,6 +21,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from deeprec.agent.traces.conversation_records import ConversationTurn
 from deeprec.agent.traces.export.spans import (
     AGENT,
     TOOL,
@@ -31,7 +32,7 @@ from deeprec.agent.traces.export.spans import (
     turn_operation,
 )
 from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TurnRecord
-from deeprec.agent.traces.store.recorder import Recorder
+from deeprec.agent.traces.store.recorder import ConversationRecorder
 from deeprec.agent.traces.store.schema import Retrieval, Turn
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.trm_tool.errors import ConfigError
@@ -85,7 +86,7 @@ class OtelRecorder:
     them from the store.
     """
 
-    def __init__(self, inner: Recorder, tracer_provider: Any = None, *, with_content: bool = False) -> None:
+    def __init__(self, inner: ConversationRecorder, tracer_provider: Any = None, *, with_content: bool = False) -> None:
         """Wrap a recorder.
 
         Args:
@@ -164,6 +165,10 @@ class OtelRecorder:
                 _end_run(run.span, outcome, run.totals, run.at(now), self._with_content)
             except Exception as error:
                 self._fail(error)
+
+    async def record_conversation_turn(self, turn: ConversationTurn) -> None:
+        """Log one turn of a conversation. It makes no span: the run of its search has one."""
+        await self._inner.record_conversation_turn(turn)
 
     def _fail(self, error: Exception) -> None:
         if not self._has_failed:

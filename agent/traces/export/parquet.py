@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from sqlalchemy.types import TypeDecorator
 
 from deeprec.agent.traces.admin.disk_usage import run_tables
 from deeprec.agent.traces.export.json_lines import TraceExport
-from deeprec.agent.traces.export.table_rows import read_rows, staged
+from deeprec.agent.traces.export.table_rows import read_rows, staged, table_of, turns_beside
 from deeprec.agent.traces.store.codec import decode_logprobs, decode_tokens
+from deeprec.agent.traces.store.rows import conversation_turn_values
 from deeprec.agent.traces.store.schema import RunId, UtcDateTime
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
 from deeprec.trm_tool.errors import ConfigError
@@ -24,15 +26,16 @@ from deeprec.trm_tool.folders import check_not_current
 FORMAT = 1
 """Number in the metadata field `deeprec` of each file."""
 _ROW_GROUP_RUNS = 500
-_TEXT_LISTS = {"history", "items", "phrases", "tags", "unenforced"}
+_TEXT_LISTS = {"history", "items", "phrases", "problems", "shown", "tags", "unenforced"}
 
 
 def export_parquet(store: TraceStore, folder: str | Path, where: RunFilter | None = None) -> TraceExport:
     """Write runs to a folder of Parquet files, oldest first, a row group for every 500 runs, in constant memory.
 
     The files are runs, turns, retrievals, retrieved_items, recommendations, rewards, metrics and cases; `run_id` joins
-    them. Columns are those of the store: text, numbers, booleans, times in UTC, lists of text, `list<uint32>` for token
-    ids, `list<float>` for logprobs, and JSON text for the rest (sampling, config, versions, fork, messages).
+    them. The turns of conversations are one more, conversation_turns, as `export_jsonl` chooses them. Columns are those
+    of the store: text, numbers, booleans, times in UTC, lists of text, `list<uint32>` for token ids, `list<float>` for
+    logprobs, and JSON text for the rest (sampling, config, versions, fork, messages, states).
 
     Args:
         store: where to read.
@@ -46,9 +49,10 @@ def export_parquet(store: TraceStore, folder: str | Path, where: RunFilter | Non
     import pyarrow.parquet as pq
 
     folder = Path(folder)
-    tables = run_tables()
+    turns_table = table_of("conversation_turns")
+    tables = [*run_tables(), turns_table]
     _check_target(folder, {f"{table.name}.parquet" for table in tables})
-    count = 0
+    count = turns = 0
     with staged(folder, folder=True) as staging, ExitStack() as open_files:
         schemas = {table.name: _schema(pa, table) for table in tables}
         files = {
@@ -56,11 +60,15 @@ def export_parquet(store: TraceStore, folder: str | Path, where: RunFilter | Non
             for name, schema in schemas.items()
         }
         for rows in read_rows(store, where, batch=_ROW_GROUP_RUNS):
-            for table in tables:
+            for table in run_tables():
                 if rows[table.name]:
                     files[table.name].write_batch(_batch(pa, table, schemas[table.name], rows[table.name]))
             count += len(rows["runs"])
-    return TraceExport(runs=count)
+        said_rows = map(conversation_turn_values, turns_beside(store, where))
+        while said := list(islice(said_rows, _ROW_GROUP_RUNS)):
+            files[turns_table.name].write_batch(_batch(pa, turns_table, schemas[turns_table.name], said))
+            turns += len(said)
+    return TraceExport(runs=count, conversation_turns=turns)
 
 
 def _schema(pa: Any, table: Table) -> Any:

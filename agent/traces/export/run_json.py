@@ -1,4 +1,4 @@
-"""A run as one JSON object and back, without loss: one line of an exported file.
+"""A run, or a turn of a conversation, as one JSON object and back, without loss: one line of an exported file.
 
 The fields of a line and their types follow from the tables, so that a new column is exported and imported as it is.
 """
@@ -28,8 +28,9 @@ from pydantic import (
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, LargeBinary, String
 from sqlalchemy.types import TypeDecorator
 
+from deeprec.agent.traces.conversation_records import ConversationTurn
 from deeprec.agent.traces.export.table_rows import Rows, table_of
-from deeprec.agent.traces.records import Action, Kind, Node, Source, Status
+from deeprec.agent.traces.records import Action, Kind, Node, Source, Status, TraceStoreError
 from deeprec.agent.traces.store.codec import (
     MAX_TOKEN_ID,
     decode_logprobs,
@@ -39,13 +40,19 @@ from deeprec.agent.traces.store.codec import (
     storable,
     storable_json,
 )
+from deeprec.agent.traces.store.rows import conversation_turn_values
 from deeprec.agent.traces.store.schema import RunId, UtcDateTime
+from deeprec.trm_tool.errors import ConfigError
 
-FORMAT = 2
-"""Format of files that are written; files of format 1 are read as well."""
+FORMAT = 3
+"""Format of files that are written; older ones are read as well. Format 3 has turns of conversations."""
+TURN = "conversation_turn"
+"""The one field of a line that holds a turn of a conversation."""
 PARTS = ("turns", "retrievals", "retrieved_items", "recommendations", "rewards", "metrics", "cases")
 """Fields of the line, named as the tables are; the run's own columns stand under "run"."""
-_TEXT_LISTS = {"history", "items", "phrases", "tags", "unenforced"}
+_TEXT_LISTS = {"history", "items", "phrases", "problems", "shown", "tags", "unenforced"}
+_LISTS = {"actions", "messages"}
+_TURNS = "conversation_turns"
 _WORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("runs", "status"): get_args(Status),
     ("runs", "kind"): get_args(Kind),
@@ -102,6 +109,30 @@ def rows_of(line: Any, line_format: int = FORMAT) -> tuple[UUID, Rows]:
     return run_id, _with_columns_of_facts(rows) if line_format == 1 else rows
 
 
+def turn_line(turn: ConversationTurn) -> dict[str, Any]:
+    """A turn of a conversation as an object of plain JSON values."""
+    row = _MODELS[_TURNS].model_construct(**conversation_turn_values(turn))
+    return {TURN: row.model_dump(mode="json", warnings=False)}
+
+
+def turn_of(line: Mapping[str, Any]) -> ConversationTurn:
+    """The turn that an object of `turn_line` stands for; every value is checked.
+
+    Raises:
+        RunLineError: something is missing, unknown, of another type or out of range.
+    """
+    try:
+        row = vars(_TurnLine.model_validate(line).conversation_turn)
+        lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+        turn = ConversationTurn(**row | lists)
+        conversation_turn_values(turn)
+    except ValidationError as error:
+        raise RunLineError(_why(error)) from None
+    except (ConfigError, TraceStoreError) as error:
+        raise RunLineError(str(error).rstrip(".")) from None
+    return turn
+
+
 def same_run(line: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
     """Whether two objects of `run_lines` are the same run with the same content; a pin is not content."""
 
@@ -148,8 +179,9 @@ _FACTS = frozenset({"target_popularity", "history_length", "other_data", "chosen
 
 
 def _model_of(table: str) -> type[BaseModel]:
-    """The model of a table's rows; without the run id, which the line's run has."""
-    columns = [column for column in table_of(table).c if table == "runs" or column.name != "run_id"]
+    """The model of a table's rows; without the run id of a part, which the line's run has, and without derived ids."""
+    left_out = {"runs": (), _TURNS: ("turn_id", "conversation_id")}.get(table, ("run_id",))
+    columns = [column for column in table_of(table).c if column.name not in left_out]
     return create_model(table, __config__=ConfigDict(extra="forbid"), **{c.name: _field(table, c) for c in columns})
 
 
@@ -182,7 +214,7 @@ def _kind(table: str, column: Column[Any]) -> tuple[Any, str]:
     if isinstance(kind, JSON):
         if column.name in _TEXT_LISTS:
             return Annotated[Any, PlainValidator(_texts)], "a list of text"
-        if column.name == "messages":
+        if column.name in _LISTS:
             return Annotated[Any, PlainValidator(_json_of(list))], "a list"
         return Annotated[Any, PlainValidator(_json_of(dict))], "an object"
     if isinstance(kind, String):
@@ -282,7 +314,9 @@ def _why(error: ValidationError) -> str:
     where = [part for part in fault["loc"] if isinstance(part, str)]
     if not where or where == ["run"]:
         return "it is not a run"
-    table = "runs" if where[0] == "run" else where[0]
+    table = {"run": "runs", TURN: _TURNS}.get(where[0], where[0])
+    if where == [TURN]:
+        return "it is not a turn of a conversation"
     if len(where) == 1 and table not in PARTS:
         return f"a run has no part {table!r} in this version; a newer one wrote it"
     if len(where) == 1:
@@ -305,9 +339,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-_MODELS = {table: _model_of(table) for table in ("runs", *PARTS)}
+_MODELS = {table: _model_of(table) for table in ("runs", *PARTS, _TURNS)}
 _LINE_FIELDS: dict[str, Any] = {
     "run": (_MODELS["runs"], Field()),
     **{name: (list[_MODELS[name]], Field(default=[])) for name in PARTS},  # type: ignore[valid-type]
 }
 _Line: Any = create_model("_Line", __config__=ConfigDict(extra="forbid"), **_LINE_FIELDS)
+_TURN_FIELDS: dict[str, Any] = {TURN: (_MODELS[_TURNS], Field())}
+_TurnLine: Any = create_model("_TurnLine", __config__=ConfigDict(extra="forbid"), **_TURN_FIELDS)

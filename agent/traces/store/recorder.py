@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from deeprec.agent.traces.conversation_records import ConversationTurn
 from deeprec.agent.traces.records import (
     RetrievalRecord,
     RunOutcome,
@@ -19,6 +20,7 @@ from deeprec.agent.traces.records import (
 )
 from deeprec.agent.traces.store.bounded_calls import BoundedCalls
 from deeprec.agent.traces.store.database import first_line
+from deeprec.agent.traces.store.rows import TooLongError
 from deeprec.agent.traces.store.store import StepConflictError, TraceStore
 
 MAX_OPEN_RUNS = 1024
@@ -61,6 +63,13 @@ class Recorder(Protocol):
         """Close a run with its lists."""
 
 
+class ConversationRecorder(Recorder, Protocol):
+    """The log that a conversation writes to, beside the runs of its searches."""
+
+    async def record_conversation_turn(self, turn: ConversationTurn) -> None:
+        """Log one turn of a conversation. A turn that is logged again replaces what was logged."""
+
+
 class NullRecorder:
     """A recorder that keeps nothing."""
 
@@ -84,6 +93,9 @@ class NullRecorder:
     async def finish_run(self, run_id: UUID, outcome: RunOutcome) -> None:
         """Do nothing."""
 
+    async def record_conversation_turn(self, turn: ConversationTurn) -> None:
+        """Do nothing."""
+
 
 class SqlRecorder:
     """Writes each step to a `TraceStore`, committed before the call returns.
@@ -91,7 +103,7 @@ class SqlRecorder:
     A failing store never stops a run: the first failure of a run is logged as one warning, later steps are still tried,
     though for a short time, and whatever is written from then on marks the run incomplete, so that nobody trains on it.
     A store that hangs is waited for once. The ending of a run that could not be written is written, with the mark, when
-    the store works again, as long as this recorder lives.
+    the store works again, as long as this recorder lives; so is a turn of a conversation.
 
     Of a run that this recorder opened as a new one, it reads only the steps that it wrote: there can be no others. (A
     second process that resumes the run meanwhile is a second writer, and their conflict marks the run.)
@@ -104,11 +116,13 @@ class SqlRecorder:
         # Its own, so that a write does not queue behind slow calls of the recommender. SQLite has one writer at a time.
         self._calls = BoundedCalls(store.max_writers)
         self._is_closed = False
-        self._tasks: set[asyncio.Task[bool]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         # Runs that the store failed, the oldest first; a record where the start itself is not stored yet.
         self._failed: dict[UUID, RunRecord | None] = {}
         # Endings of failed runs that are not stored yet, with the record as above.
         self._owed: dict[UUID, tuple[RunRecord | None, RunOutcome]] = {}
+        # Turns of conversations that are not stored yet, by their keys.
+        self._owed_turns: dict[UUID, ConversationTurn] = {}
         # The steps of runs that are new: those that may be stored.
         self._new: dict[UUID, set[tuple[str, int]]] = {}
 
@@ -168,6 +182,36 @@ class SqlRecorder:
             self._failed.pop(run_id, None)
         self._new.pop(run_id, None)
 
+    async def record_conversation_turn(self, turn: ConversationTurn) -> None:
+        """Log one turn of a conversation; it is committed when this returns, or when a failing store works again."""
+        task = asyncio.ensure_future(self._write_turn(turn))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        await asyncio.shield(task)
+
+    async def _write_turn(self, turn: ConversationTurn) -> None:
+        def write() -> None:
+            self._store.record_conversation_turn(turn)
+            self._owed_turns.pop(turn.turn_id, None)
+            self._write_owed(OWED_AT_ONCE)
+
+        limit = FAILED_TIMEOUT_S if self._owed_turns else WRITE_TIMEOUT_S
+        try:
+            if self._is_closed:
+                raise TraceStoreError("its recorder is closed")
+            await self._calls.run(write, limit)
+        except (StepConflictError, TooLongError) as error:
+            _log.warning("Turn %s of a conversation is not kept: %s", turn.turn, first_line(error))
+        except (SQLAlchemyError, OSError, TraceStoreError) as error:
+            if not self._owed_turns:
+                _log.warning(
+                    "Turn %s of a conversation is not stored yet: %s. The conversation goes on.",
+                    turn.turn,
+                    first_line(error),
+                )
+            self._owed_turns[turn.turn_id] = turn
+            _forget_oldest(self._owed_turns)
+
     async def _load(self, run_id: UUID, kind: str, position: int, load: Callable[[UUID, int], _T | None]) -> _T | None:
         if (kind, position) not in self._new.get(run_id, {(kind, position)}):
             return None
@@ -192,7 +236,7 @@ class SqlRecorder:
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
 
-    def _forget(self, task: asyncio.Task[bool]) -> None:
+    def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # else asyncio reports it where nobody waited for the task any more
@@ -226,7 +270,19 @@ class SqlRecorder:
         self._write_owed(OWED_AT_ONCE)
 
     def _write_owed(self, most: int = MAX_OPEN_RUNS) -> None:
-        """Write endings that an unavailable store has missed; the first that fails again ends the attempt."""
+        """Write what an unavailable store has missed; the first that fails again ends the attempt."""
+        for _ in range(min(most, len(self._owed_turns))):
+            try:
+                turn_id, turn = self._owed_turns.popitem()
+            except KeyError:
+                break
+            try:
+                self._store.record_conversation_turn(turn)
+            except StepConflictError:
+                continue
+            except (SQLAlchemyError, OSError, TraceStoreError):
+                self._owed_turns.setdefault(turn_id, turn)
+                return
         for _ in range(most):
             try:
                 run_id, (start, outcome) = self._owed.popitem()

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, func, select, type_coerce
 from sqlalchemy.types import NullType
 
+from deeprec.agent.traces.conversation_records import ConversationTurn
 from deeprec.agent.traces.records import (
     CaseRecord,
     ChainTurn,
@@ -44,6 +45,7 @@ _PACKED = frozenset({"prompt_ids", "completion_ids", "logprobs"})
 _RETRIEVAL = tuple(field.name for field in fields(RetrievalRecord) if field.name != "items")
 _PLACE = tuple(field.name for field in fields(RecommendationRecord))
 _CASE = tuple(field.name for field in fields(CaseRecord))
+CONVERSATION_TURN = tuple(field.name for field in fields(ConversationTurn))
 _ENDING = (
     *("status", "incomplete", "detail", "started_at", "finished_at", "latency_ms", "ungrounded", "pinned"),
     "redacted_at",
@@ -61,22 +63,31 @@ _MOST_IDS = 500
 MAX_LABEL = 512
 """Characters of what runs are found by: longer values do not fit into a server's index."""
 _LABELS = ("tenant", "user_id", "group_id", "split", "suite", "policy_model", "adapter_version")
+_CONVERSATION_LABELS = ("thread_id", "tenant", "user_id", "suite", "message_id")
+
+
+class TooLongError(TraceStoreError):
+    """A record that no attempt can store: something that it is found by is too long."""
 
 
 def run_values(record: RunRecord, now: datetime) -> dict[str, Any]:
     """The row of a run that starts now.
 
     Raises:
-        TraceStoreError: something that runs are found by is too long.
+        TooLongError: something that runs are found by is too long.
     """
     values = {name: _plain(getattr(record, name)) for name in _RUN}
-    for name in _LABELS:
-        if len(values[name] or "") > MAX_LABEL:
-            raise TraceStoreError(
-                f"The {name} of run {record.run_id} has {len(values[name]):,} characters, of which the trace store "
-                f"keeps at most {MAX_LABEL}, because runs are found by it. Pass a shorter one."
-            )
+    _check_labels(values, _LABELS, f"run {record.run_id}")
     return {**values, "status": "running", "incomplete": False, "ungrounded": 0, "started_at": now}
+
+
+def _check_labels(values: Mapping[str, Any], names: Iterable[str], of: str) -> None:
+    for name in names:
+        if len(values[name] or "") > MAX_LABEL:
+            raise TooLongError(
+                f"The {name} of {of} has {len(values[name]):,} characters, of which the trace store "
+                f"keeps at most {MAX_LABEL}, because records are found by it. Pass a shorter one."
+            )
 
 
 def turn_values(run_id: UUID, turn: TurnRecord, now: datetime) -> dict[str, Any]:
@@ -135,6 +146,18 @@ def metric_values(run_id: UUID, metrics: Mapping[str, float]) -> list[dict[str, 
 def case_values(run_id: UUID, case: CaseRecord) -> dict[str, Any]:
     """The row of a run's case."""
     return {"run_id": run_id, **{name: _plain(getattr(case, name)) for name in _CASE}}
+
+
+def conversation_turn_values(turn: ConversationTurn) -> dict[str, Any]:
+    """The row of a turn of a conversation.
+
+    Raises:
+        TooLongError: something that conversations are found by is too long.
+    """
+    times = {"created_at": turn.created_at, "redacted_at": turn.redacted_at}
+    values = {name: _plain(getattr(turn, name)) for name in CONVERSATION_TURN if name not in times}
+    _check_labels(values, _CONVERSATION_LABELS, f"turn {turn.turn} of a conversation")
+    return {"turn_id": turn.turn_id, "conversation_id": turn.conversation_id, **values, **times}
 
 
 def reward_values(run_id: UUID, rewards: Iterable[RewardRecord]) -> list[dict[str, Any]]:

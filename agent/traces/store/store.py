@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import Pool
 
 from deeprec.agent.forks import renew_in_forks
+from deeprec.agent.traces.conversation_records import ConversationSummary, ConversationTrace, ConversationTurn
 from deeprec.agent.traces.records import (
     CaseRecord,
     Part,
@@ -28,13 +29,21 @@ from deeprec.agent.traces.records import (
     TraceStoreError,
     TurnRecord,
 )
-from deeprec.agent.traces.store import rows, schema, writes
+from deeprec.agent.traces.store import conversations, rows, schema, writes
+from deeprec.agent.traces.store.conversations import ConversationFilter, ConversationNotFoundError
 from deeprec.agent.traces.store.database import first_line, open_database
 from deeprec.agent.traces.store.filters import RunFilter, RunNotFoundError, filtered, find_run, started_after
 from deeprec.agent.traces.store.snapshot import Snapshot
 from deeprec.agent.traces.store.writes import StepConflictError
 
-__all__ = ["RunFilter", "RunNotFoundError", "StepConflictError", "TraceStore"]
+__all__ = [
+    "ConversationFilter",
+    "ConversationNotFoundError",
+    "RunFilter",
+    "RunNotFoundError",
+    "StepConflictError",
+    "TraceStore",
+]
 
 SERVER_WRITERS = 4
 """Threads of one recorder that write to a server at once; its pool of connections has room for more."""
@@ -170,8 +179,18 @@ class TraceStore:
         with self.writing() as connection:
             writes.write_runs(connection, list(traces), datetime.now(UTC))
 
+    def record_conversation_turn(self, turn: ConversationTurn) -> None:
+        """Write one turn of a conversation; one that is written again replaces its row.
+
+        Raises:
+            StepConflictError: the run of its search was redacted.
+            TraceStoreError: an id of the turn is too long.
+        """
+        with self.writing() as connection:
+            writes.write_conversation_turn(connection, turn)
+
     def delete_run(self, run_id: UUID) -> None:
-        """Delete a run with its steps, lists and scores.
+        """Delete a run with its steps, lists and scores, and with the turns of a conversation that it is the search of.
 
         Raises:
             RunNotFoundError: no such run.
@@ -255,6 +274,51 @@ class TraceStore:
         """Read the rewards of one scheme: run -> component -> value. Runs that have none are missing."""
         with self.reading() as connection:
             return rows.load_rewards(connection, run_ids, scheme)
+
+    def conversation(
+        self, thread_id: str, *, tenant: str | None = None, user_id: str | None = None
+    ) -> ConversationTrace:
+        """One conversation with its turns.
+
+        Args:
+            thread_id: the whole id of its thread.
+            tenant: whose thread it is; None is enough where one tenant has it.
+            user_id: read only the turns of this person; a service that shows people their own conversations gives it.
+        Raises:
+            ConversationNotFoundError: there is none, or several tenants have the thread.
+        """
+        where = ConversationFilter(thread_id=thread_id, tenant=tenant, user_id=user_id)
+        with self.reading() as connection:
+            return conversations.load_conversation(connection, where)
+
+    def conversations(
+        self,
+        limit: int | None = 50,
+        where: ConversationFilter | None = None,
+        *,
+        before: ConversationSummary | None = None,
+    ) -> list[ConversationSummary]:
+        """Summaries of conversations, by their first turn, newest first.
+
+        Args:
+            limit: most conversations to return; None for all.
+            where: which conversations; None for all.
+            before: the last one of the page before this one.
+        """
+        with self.reading() as connection:
+            return conversations.load_summaries(connection, where or ConversationFilter(), limit, before)
+
+    def conversation_traces(
+        self, where: ConversationFilter | None = None, *, batch: int = 64
+    ) -> Iterator[ConversationTrace]:
+        """Every conversation that matches, oldest first, read `batch` at a time as `traces` reads runs."""
+        after = None
+        while True:
+            with self.reading() as connection:
+                found, after = conversations.load_page(connection, where or ConversationFilter(), batch, after)
+            yield from found
+            if after is None:
+                return
 
     # For the rooms of `deeprec.agent.traces`, which hold the SQL.
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from deeprec.agent.traces.conversation_records import ConversationTurn
 from deeprec.agent.traces.records import (
     OPEN_STATUSES,
     CaseRecord,
@@ -41,7 +42,7 @@ from deeprec.agent.traces.records import (
     TraceStoreError,
     TurnRecord,
 )
-from deeprec.agent.traces.store import rows
+from deeprec.agent.traces.store import rows, schema
 from deeprec.agent.traces.store.codec import decode_logprobs, decode_tokens, storable
 from deeprec.agent.traces.store.filters import RunNotFoundError
 from deeprec.agent.traces.store.schema import (
@@ -186,6 +187,18 @@ def mark_incomplete(connection: Connection, run_id: UUID) -> bool:
     return bool(_count(connection.execute(update(_table(Run)).where(Run.run_id == run_id).values(incomplete=True))))
 
 
+def write_conversation_turn(connection: Connection, turn: ConversationTurn) -> None:
+    """Write one turn of a conversation, in place of what is stored under its key, at the time that is stored."""
+    if turn.run_id is not None:
+        _refuse_redacted(connection, turn.run_id)
+    values = rows.conversation_turn_values(turn)
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insertion = make(_table(schema.ConversationTurn)).values(values)
+    kept = ("turn_id", "conversation_id", "created_at")
+    replaced = {name: insertion.excluded[name] for name in values if name not in kept}
+    connection.execute(insertion.on_conflict_do_update(index_elements=["turn_id"], set_=replaced))
+
+
 def write_rewards(connection: Connection, run_id: UUID, scheme: str, components: Mapping[str, float]) -> None:
     """Replace the components of one reward scheme."""
     rewards = (RewardRecord(scheme=scheme, component=name, value=value) for name, value in components.items())
@@ -275,7 +288,9 @@ def _outcome(trace: RunTrace) -> RunOutcome:
 
 
 def delete_run(connection: Connection, run_id: UUID) -> None:
-    """Delete a run with all its parts."""
+    """Delete a run with all its parts, and the turns of a conversation that it is the search of."""
+    of_turn = schema.ConversationTurn.run_id
+    connection.execute(delete(_table(schema.ConversationTurn)).where(of_turn == run_id))
     if not _count(connection.execute(delete(_table(Run)).where(Run.run_id == run_id))):
         raise RunNotFoundError(f"There is no run {run_id} to delete.")
 

@@ -30,6 +30,7 @@ KEPT = {
     "rewards": {"run_id", "scheme", "component", "value"},
     "metrics": {"run_id", "name", "value"},
     "cases": {"run_id", "target_popularity", "history_length", "other_data", "chosen_on", "words"},
+    "conversation_turns": {"turn", "tenant", "suite", "kind", "run_id", "created_at", "redacted_at"},
 }
 SECRET = "Zephyrine Quill of 12 Larch Road"
 
@@ -279,3 +280,49 @@ def test_a_reader_that_holds_the_old_file_is_told_of(
         again = redact_person(store, "zq", dry_run=False)
         assert (again.runs, again.reclaimed and again.reclaimed.done) == (0, True)
         assert SECRET.encode() not in file_bytes(path)
+
+
+def test_a_conversation_of_the_person_stays_one_and_says_nothing_of_them(
+    any_store: TraceStore, tmp_path: Path, make: Any
+) -> None:
+    secret: dict[str, Any] = {
+        "user_id": "zq",
+        "thread_id": "zq-thread",
+        "message": SECRET,
+        "reply": SECRET,
+        "problems": (SECRET,),
+        "history": ("secret-50",),
+        "shown": ("secret-9", "secret-1"),
+        "actions": ({"item_id": "secret-9"},),
+        **{name: {"said": SECRET} for name in ("delta", "state_before", "state_after", "question")},
+    }
+    run_id = write_secret(any_store, make, user_id=None, tenant=None)
+    write = any_store.record_conversation_turn
+    write(make.conversation_turn(1, **secret, run_id=run_id, message_id=SECRET))
+    write(make.conversation_turn(2, **secret | {"user_id": None, "message": "", "shown": ("secret-1",)}))
+    write(make.conversation_turn(3, **secret | {"user_id": "13"}))
+    write(make.conversation_turn(1, **secret | {"tenant": "books"}))
+    report = redact_person(any_store, "zq", tenant="camping")
+    assert (report.runs, report.conversation_turns, report.tenants) == (1, 2, ("camping",))
+    assert redact_person(any_store, "zq", tenant="camping", dry_run=False).conversation_turns == 2
+    assert [turn.turn for turn in any_store.conversation("zq-thread", tenant="camping").turns] == [3]
+    assert any_store.conversation("zq-thread", tenant="books").turns[0].message == SECRET
+    [redacted] = [trace for trace in any_store.conversation_traces() if trace.turns[0].redacted_at is not None]
+    assert SECRET not in repr(redacted)
+    assert "secret-" not in repr(redacted)
+    first, second = redacted.turns
+    assert (first.turn, first.kind, first.message, first.user_id) == (1, "list", "redacted", None)
+    assert (first.shown, second.shown) == (("redacted:1", "redacted:2"), ("redacted:2",))
+    assert (first.run_id, second.message) == (run_id, "")
+    assert any_store.run(run_id).redacted_at is not None
+    assert redact_person(any_store, "zq", tenant="camping", dry_run=False).conversation_turns == 0
+    other = redact_person(any_store, "zq", dry_run=False)
+    assert (other.runs, other.conversation_turns, other.tenants) == (0, 1, ("books",))
+
+
+def test_no_byte_of_a_redacted_conversation_stays_in_the_file(store: TraceStore, tmp_path: Path, make: Any) -> None:
+    store.record_conversation_turn(make.conversation_turn(user_id="zq", message=SECRET, reply=SECRET))
+    redact_person(store, "zq", dry_run=False)
+    store.close()
+    [file] = tmp_path.glob("*.db")
+    assert SECRET.encode() not in file_bytes(file)

@@ -194,8 +194,8 @@ def put(path: Path, lines: list[Any]) -> Path:
         (b'{"run": {}}\n', "line 1: this is not a file of exported runs"),
         (b"PAR1\x00\xff\n", "line 1: this is not a file of exported runs"),
         (
-            b'{"deeprec": "traces", "format": 3}\n',
-            "line 1: the file has format 3, and this version .* reads up to 2; upgrade",
+            b'{"deeprec": "traces", "format": 4}\n',
+            "line 1: the file has format 4, and this version .* reads up to 3; upgrade",
         ),
         (b'{"deeprec": "traces", "format": 1}\n', "line 2: the file is cut off"),
         (
@@ -362,3 +362,44 @@ def test_times_keep_their_microseconds(store: TraceStore, tmp_path: Path, make: 
     line = lines_of(store, tmp_path / "x.jsonl")[1]
     assert datetime.fromisoformat(line["run"]["started_at"]) == store.runs()[0].started_at
     assert datetime.fromisoformat(line["run"]["started_at"]).tzinfo == UTC
+
+
+def test_turns_of_conversations_come_along(store: TraceStore, tmp_path: Path, make: Any) -> None:
+    odd = make.conversation_turn(2, thread_id="NUL \x00 \udc80", tenant=None, user_id=None, run_id=None, question=None)
+    for turn in (make.conversation_turn(), odd, make.conversation_turn(1, user_id="gone", thread_id="gone")):
+        store.record_conversation_turn(turn)
+    redact_person(store, "gone", dry_run=False)
+    path = tmp_path / "x.jsonl"
+    assert export_jsonl(store, path).conversation_turns == 3
+    with TraceStore(tmp_path / "other.db") as other:
+        assert import_jsonl(other, path).conversation_turns == 3
+        assert list(other.conversation_traces()) == list(store.conversation_traces())
+        assert import_jsonl(other, path).conversation_turns == 0
+    assert export_jsonl(store, path, RunFilter(tenant="camping", user_id="12")).conversation_turns == 1
+    assert export_jsonl(store, path, RunFilter(status="finished")).conversation_turns == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"kind": None}, "column 'kind' of conversation_turns is None, not there to be left out"),
+        ({"shown": [1]}, r"column 'shown' of conversation_turns is \[1\], not a list of text"),
+        ({"extra": 1}, "conversation_turns has no column 'extra' in this version"),
+        ({"turn": -1}, "A turn of a conversation has the thread 'thread-1' and the number -1"),
+        ({"thread_id": "t" * 600}, "The thread_id of turn 1 of a conversation has 600 characters"),
+    ],
+)
+def test_a_turn_that_makes_no_sense_is_refused(
+    store: TraceStore, tmp_path: Path, make: Any, change: dict[str, Any], why: str
+) -> None:
+    store.record_conversation_turn(make.conversation_turn())
+    lines = lines_of(store, tmp_path / "x.jsonl")
+    lines[1]["conversation_turn"] |= change
+    with TraceStore(tmp_path / "other.db") as other:
+        with pytest.raises(DataError, match=f"line 2: {why}"):
+            import_jsonl(other, put(tmp_path / "y.jsonl", lines))
+        with pytest.raises(DataError, match=r"line 2: the file had 1 turns of conversations and has 0 now"):
+            import_jsonl(other, put(tmp_path / "y.jsonl", [lines[0], lines[2]]))
+        with pytest.raises(DataError, match="line 2: it is not a turn of a conversation"):
+            import_jsonl(other, put(tmp_path / "y.jsonl", [lines[0], {"conversation_turn": [1]}, lines[2]]))
+        assert other.conversations() == []

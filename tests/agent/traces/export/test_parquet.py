@@ -12,7 +12,10 @@ from deeprec.agent.traces import RunFilter, TraceStore, export_jsonl, export_par
 from deeprec.agent.traces.store.schema import Base
 from deeprec.trm_tool import ConfigError, ScoredItem
 
-NAMES = ("cases", "metrics", "recommendations", "retrievals", "retrieved_items", "rewards", "runs", "turns")
+NAMES = (
+    *("cases", "conversation_turns", "metrics", "recommendations", "retrievals", "retrieved_items", "rewards", "runs"),
+    "turns",
+)
 
 
 def read(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -33,6 +36,16 @@ def test_every_table_is_a_file_and_every_column_is_typed(store: TraceStore, tmp_
     assert turns.field("logprobs").type == pa.list_(pa.float32())
     assert turns.field("recorded_at").type == pa.timestamp("us", tz="UTC")
     assert turns.field("latency_ms").type == pa.float64()
+
+
+def test_turns_of_conversations_are_a_table_beside_the_runs(store: TraceStore, tmp_path: Path, make: Any) -> None:
+    turn = make.conversation_turn()
+    store.record_conversation_turn(turn)
+    assert export_parquet(store, tmp_path / "out").conversation_turns == 1
+    [row] = read(tmp_path / "out")["conversation_turns"]
+    assert (row["thread_id"], row["run_id"], row["shown"]) == ("thread-1", str(turn.run_id), ["9", "1"])
+    assert json.loads(row["state_after"]) == turn.state_after
+    assert export_parquet(store, tmp_path / "out", RunFilter(status="finished")).conversation_turns == 0
 
 
 def test_the_values_are_the_store_s(store: TraceStore, tmp_path: Path, make: Any) -> None:
