@@ -64,6 +64,9 @@ class AgentConfig:
     reads_constraints: bool = True
     """Whether a preference may say what must and must not be (`not horror`, `price <= 20`). What the person's words
     support excludes items, and the rest weighs. Without it all of a preference is text for the recommender."""
+    enforces_words: bool = True
+    """Whether what the message plainly refuses, limits itself to or bounds ("nothing red", "only comedies", "under
+    20") excludes items though the model does not write it. It needs `reads_constraints`."""
     describes_catalogue: bool = False
     """Whether a model that calls tools may ask what the catalogue can be asked for (`describe_catalogue`), three times
     a run, beside its retrievals. Guided models and the tagged protocol have no such tool."""

@@ -2,7 +2,8 @@
 
 What the person's words support is hard: it holds in this retrieval, in all that follow, and in the list. What they do
 not support is the model's guess: the retrieval under it and the one without it are fused, so that it weighs. The
-constraints of the request itself hold in any case.
+constraints of the request itself hold in any case, and so does what its message plainly states, whatever the model
+writes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.messages import PERSON
 from deeprec.agent.graph.missing_values import MIN_COSINE, closest_constraints, demanded_values
 from deeprec.agent.graph.rank_fusion import fuse_rankings, reciprocal_rank
+from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import (
     AgentState,
     Candidate,
@@ -33,6 +35,7 @@ from deeprec.agent.protocols.turn import Remark
 from deeprec.trm_tool import AnyRecommender, PhraseSimilarity, RecommenderUnavailableError, Retrieved, ScoredItem, Where
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
 from deeprec.trm_tool.catalogue.merged_where import merge_where
+from deeprec.trm_tool.catalogue.plain_constraints import PlainConstraints, could_state
 from deeprec.trm_tool.catalogue.stated_preference import (
     Constraint,
     PreferenceReader,
@@ -114,6 +117,16 @@ class PreferenceConstraints:
         self._recommender = recommender
         self._laid_out: _LaidOut | None = None
 
+    async def of_request(self, start: RunStart, config: AgentConfig) -> RunConstraints:
+        """The constraints that hold before the model has written any: the request's own, and what its message states.
+
+        What no item passes beside the others is a guess, and names why.
+        """
+        own = request_constraints(start.where)
+        if not (config.reads_constraints and config.enforces_words and could_state(start.message or "")):
+            return own
+        return await asyncio.to_thread(self._of_message, start, own)
+
     async def read(self, state: AgentState, config: AgentConfig) -> Asked:
         """Read the preference of the model's last turn."""
         preference, where = state["decision"]["preference"], state["request"]["where"]
@@ -138,29 +151,29 @@ class PreferenceConstraints:
         now = self._now()
         return now.passing(now.mask(wheres))
 
+    def _of_message(self, start: RunStart, own: RunConstraints) -> RunConstraints:
+        now = self._now()
+        stated = now.plain.read(start.message or "")
+        passing = now.left([start.where], [*start.history, *start.exclude])
+        _, hard, guessed = now.judge(passing, stated.constraints)
+        return with_stated(
+            own, RunConstraints(hard=hard, guessed=guessed, unenforceable=list(dict.fromkeys(stated.unenforceable)))
+        )
+
     def _read(self, state: AgentState, plain: Asked, weighs_missing: bool) -> Asked:
         now, request, before = self._now(), state["request"], stated_hard(state)
         stated = now.reader.read(plain.preference or "")
         if not (stated.constraints or stated.unenforceable or before):
             return plain
-        passing = now.mask([request["where"], *(each["where"] for each in before)])
-        passing &= ~now.mask_of([*request["history"], *request.get("exclude", ()), *now.removed])
-        hard, guessed, guesses = [*before], list[GuessedConstraint](), list[Constraint]()
-        words = self._words_of(state)
-        for constraint in stated.constraints:
-            if any(each["text"] == constraint.text for each in before):
-                continue
-            both = passing & now.mask([constraint.where])
-            support = words.support(constraint)
-            if support is not None and both.any():
-                passing = both
-                hard.append(
-                    HardConstraint(text=constraint.text, where=constraint.where, source="message", words=support)
-                )
-            else:
-                why = NOT_SAID if support is None else NOTHING_PASSES
-                guessed.append(GuessedConstraint(text=constraint.text, where=constraint.where, why=why))
-                guesses.append(constraint)
+        passing = now.left(
+            [request["where"], *(each["where"] for each in before)], [*request["history"], *request.get("exclude", ())]
+        )
+        words, held_before = self._words_of(state), {each["text"] for each in before}
+        written = [each for each in stated.constraints if each.text not in held_before]
+        passing, hard, guessed = now.judge(passing, [(each, words.support(each)) for each in written])
+        hard = [*before, *hard]
+        weak = {each["text"] for each in guessed}
+        guesses = [each for each in written if each.text in weak]
         held = {each["text"] for each in hard}
         for missing, constraint in self._closest_constraints(now, stated).items() if weighs_missing else ():
             if constraint.text in held or not (passing & now.mask([constraint.where])).any():
@@ -222,7 +235,8 @@ class PreferenceConstraints:
             laid_out = self._laid_out = _LaidOut(
                 catalogue=catalogue,
                 version=version,
-                reader=PreferenceReader(catalogue),
+                reader=(reader := PreferenceReader(catalogue)),
+                plain=PlainConstraints(catalogue, reader),
                 index=AttributeIndex(catalogue),
                 rows={item_id: row for row, item_id in enumerate(catalogue.ids)},
             )
@@ -268,6 +282,7 @@ class _LaidOut:
     catalogue: Any
     version: str
     reader: PreferenceReader
+    plain: PlainConstraints
     index: AttributeIndex
     rows: dict[str, int]
 
@@ -282,6 +297,34 @@ class _LaidOut:
         for where in wheres:
             mask &= self.index.filter(where).mask if where else True
         return mask
+
+    def left(self, wheres: Sequence[Where | None], gone: Sequence[str]) -> NDArray[np.bool_]:
+        """Which items pass all of these and are neither gone nor removed, bool (items,)."""
+        return self.mask(wheres) & ~self.mask_of([*gone, *self.removed])
+
+    def judge(
+        self, passing: NDArray[np.bool_], stated: Iterable[tuple[Constraint, str | None]]
+    ) -> tuple[NDArray[np.bool_], list[HardConstraint], list[GuessedConstraint]]:
+        """Decide which constraints are hard, in their order: those that words support and some item passes.
+
+        Args:
+            passing: Which items pass what is hard already.
+            stated: Each constraint, with the words that support it; None where none do.
+
+        Returns:
+            Which items pass what is hard now, what became hard, and what is a guess.
+        """
+        hard, guessed = list[HardConstraint](), list[GuessedConstraint]()
+        for constraint, words in stated:
+            text, where = constraint.text, constraint.where
+            both = passing & self.mask([where])
+            if words is not None and both.any():
+                passing = both
+                hard.append(HardConstraint(text=text, where=where, source="message", words=words))
+            else:
+                why = NOT_SAID if words is None else NOTHING_PASSES
+                guessed.append(GuessedConstraint(text=text, where=where, why=why))
+        return passing, hard, guessed
 
     def mask_of(self, item_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Which items these are, bool (items,)."""

@@ -24,7 +24,6 @@ from deeprec.agent.graph.constrained_retrieval import (
     Passes,
     PreferenceConstraints,
     mark_excluded,
-    request_constraints,
     retrieve_asked,
     with_stated,
 )
@@ -109,6 +108,7 @@ class Nodes:
         nearest: Nearest | None = None
         try:
             own = await own_ranking(start, config, self._recommender_calls)
+            constraints = await self._constraints.of_request(start, config)
             conversation, ending, offer = dict[str, Any](), None, Offer()
             if not own and (start.where or start.exclude or self._recommender_calls.filters_now()):
                 nearest, ending = await nearest_list(
@@ -157,7 +157,7 @@ class Nodes:
             "failure": None,
             "recommendations": [],
             "unenforced": list(own.unenforced),
-            "constraints": request_constraints(start.where),
+            "constraints": constraints,
             "unknown_items": unknown,
             "nearest": nearest,
             "request": RunRequest(

@@ -160,7 +160,8 @@ class HardConstraint(TypedDict):
     """As preferences spell it, such as `not horror` or `price <= 20`."""
     where: Mapping[str, Any]
     source: Literal["request", "message"]
-    """`request`: the `where` of the request. `message`: the model wrote it, and the person's words support it."""
+    """`request`: the `where` of the request. `message`: the person's words state it plainly, or the model wrote it and
+    they support it."""
     words: NotRequired[str]
     """The words that support it, at most 80 characters of them."""
 

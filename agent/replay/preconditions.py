@@ -56,6 +56,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any]]:
         stored |= {"guided_by_message": False, "prompts": "trained"}
     stored.setdefault("hears_words", False)  # no retrieval of an older run had the message
     stored.setdefault("reads_constraints", False)  # the preferences of an older run were text
+    stored.setdefault("enforces_words", False)  # only what the model wrote excluded items
     stored.setdefault("weighs_missing", False)  # what the catalogue lacks was only named
     odd = sorted(set(stored) - {field.name for field in fields(AgentConfig)} | _FIRST_SETTINGS - set(stored))
     if odd:

@@ -140,6 +140,16 @@ class PreferenceReader:
         """Number attribute, as preferences spell it -> its least and its greatest number."""
         return {_spelt(name): (found[0], found[-1]) for name, found in self._numbers.items()}
 
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The number attributes that some item has, as the catalogue names them."""
+        return tuple(self._numbers)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The phrases that preferences may name: values, and decades of the years."""
+        return (*(value.phrase for value in self._values.values()), *(f"{decade}s" for decade in self._decades))
+
     def read(self, text: str) -> StatedPreference:
         """Read a preference.
 

@@ -16,7 +16,7 @@ from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer, decode
 from tools.listening.constraint_obedience import ScriptedProtocol
 
-CONFIG = AgentConfig(k=6, retrieve_k=8)
+CONFIG = AgentConfig(k=6, retrieve_k=8, enforces_words=False)  # what the model writes decides
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ async def test_what_they_do_not_support_weighs_and_excludes_nothing(own: CoOccur
 
 async def test_a_constraint_holds_for_what_was_found_before_it_and_after(own: CoOccurrence) -> None:
     preferences = ["horror", "not horror", "horror; comedy"]
-    output, shown = await run(own, preferences, "no horror", config=AgentConfig(k=30, retrieve_k=30))
+    output, shown = await run(own, preferences, "no horror", config=replace(CONFIG, k=30, retrieve_k=30))
     found = {item for items, _ in shown for _, item in items}
     assert any("horror" in line for line in found)
     assert not any("Horror" in classes for classes in values(own.catalogue, listed(output), "class"))
@@ -107,7 +107,7 @@ async def test_a_list_is_full_where_a_constraint_excludes_all_that_was_found(
 ) -> None:
     own = FindsOnlyHorrorOnce(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
     own.then = then
-    output, shown = await run(own, ["horror", "not horror"], "no horror", config=AgentConfig(k=3, retrieve_k=8))
+    output, shown = await run(own, ["horror", "not horror"], "no horror", config=replace(CONFIG, k=3))
     assert len(shown[0][0]) >= 3
     assert (output["status"], len(listed(output))) == (status, 3)
     assert not any("Horror" in classes for classes in values(own.catalogue, listed(output), "class"))

@@ -67,8 +67,9 @@ async def test_it_writes_the_same_tokens_and_finds_the_same_items(
         ({"reads_constraints": False}, ()),
         ({"reads_constraints": False, "weighs_missing": False}, ("reads_constraints", "weighs_missing")),
         ({"reads_constraints": True, "weighs_missing": False}, ("weighs_missing",)),
+        ({"reads_constraints": True, "enforces_words": False}, ("enforces_words",)),
     ],
-    ids=["on", "off", "before constraints", "before what is missing weighed"],
+    ids=["on", "off", "before constraints", "before what is missing weighed", "before plain words were enforced"],
 )
 async def test_constraints_are_read_as_the_run_was_logged(
     logged: dict[str, bool],

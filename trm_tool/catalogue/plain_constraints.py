@@ -1,0 +1,365 @@
+"""What a sentence plainly refuses, limits itself to and bounds: constraints that nobody has to interpret.
+
+A clause is plain where the word that refuses or limits stands right before a value of the catalogue ("nothing red",
+"no horror or war", "only comedies"), fillers aside, and the words around both leave no doubt: no condition ("if there
+is no horror"), no second negation ("not without comedy"), nobody else's taste ("my sister hates horror"), nothing that
+narrows it ("no horror with zombies"). A bound is plain where a number stands with a word that bounds it. What stands in
+quotation marks, in titles of the catalogue or before "(1995)" is left out. English alone is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from deeprec.trm_tool.catalogue.number_names import is_in_keeping, unit_of
+from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
+from deeprec.trm_tool.catalogue.stated_preference import FILLERS, Constraint, PreferenceReader
+from deeprec.trm_tool.text import plain
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool.recommender import CatalogueView
+
+MAX_CHARS = 2_000
+"""Characters of a text that are read."""
+MAX_STATED = 20
+"""Constraints that are found, at most."""
+_NEAR_CHARS = 16
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_QUOTED = re.compile(r"[\"“”«„][^\"“”«»„\n]{1,120}[\"“”»]|(?<![\w'])['‘][^'‘’\n]{2,120}['’](?!\w)")
+_TITLE_WITH_YEAR = re.compile(
+    r"(?:\b[A-Z0-9][\w'’-]*[:,]?\s+(?:(?:of|for|the|and|in|a|to|on)\s+){0,2})+\(\d{4}\)|\(\d{4}\)"
+)
+_CAPITALISED = re.compile(
+    r"\b(?:No|Not|Nothing|Never|Only|Without|None|Neither|Skip|Avoid|Hate|Anything But|Under|Over|Before|After)"
+    r"(?:\s+(?:(?:of|for|the|and|in|a|to|on|but)\s+){0,2}[A-Z][\w'’-]*){2,}"
+)
+"""A title that begins like a refusal: the words that carry it begin with capitals."""
+_FEELING = re.compile(r"(?:hated?|dislike|detest|loathe|never|\w+ of|fed up with|can.*)$|don['’]?t$", re.IGNORECASE)
+"""Marks of somebody's taste, which count for the speaker alone."""
+_THIRD = re.compile(
+    r"(?:hates|dislikes|detests|loathes|hated|doesn['’]?t|rather than|instead of|weren['’]?t|wasn['’]?t)$", re.I
+)
+"""Marks that refuse for somebody else, of the past, or only compare."""
+_COPULA = re.compile(r"(?:isn|aren|shouldn)['’]?t$", re.IGNORECASE)
+_BREAKS = re.compile(r"[,.;:!?()\n]|\b(?:and|or|nor|but|so|yet)\b", re.IGNORECASE)
+_SPEAKER = _words(
+    "i we i'd we'd i've we've i'm im we're am are have had really absolutely honestly personally just please also "
+    "still simply definitely do would kindly that's"
+)
+_ODD_BEFORE = _words(
+    "if unless whether when imagine suppose supposing said says say saying told asked thinks think claims wonder "
+    "wondering why who how he she they people everyone everybody someone somebody nobody friend friends not never no "
+    "nothing without cannot used refuse refuses refused"
+)
+"""Words before a mark that make it a condition, somebody else's words, or a second negation."""
+_STATES = _words("is are was were there there's theres it's its have has had got know see saw found find i've we've")
+"""A last word before "no" or "nothing" that makes it a statement: "there is no horror here"."""
+_DEMANDS = _words("must should that which to may shall can")
+_THIN = FILLERS | _words("an any anyone that's who want whatever whichever another really all us me being something's")
+"""Words that may stand between a mark and what it names."""
+_TASTES = _words(
+    "want like need watch read play enjoy care show give recommend suggest bring buy wear eat drink listen after into "
+    "mood fancy do even ever feel"
+)
+_ONES = _words(
+    "film films movie movies one ones item items thing things stuff book books song songs album albums game games "
+    "product products series shows show story stories novel novels title titles model models"
+)
+_TAIL = _ONES | _words(
+    "please pls thanks thank thx cheers either though tho tonight today tomorrow now again anymore at all whatsoever "
+    "ever for and or nor but because so it lol kind type colour color genre not no nothing without only ok okay"
+)
+"""Words that may follow what is refused."""
+_PERSON = _words(
+    "am i'm im we're he's she's they're is are was were aged age ages read have has had own people kids children "
+    "anyone everyone someone those waited took spent"
+)
+"""A last word before a bound that makes it one on the speaker, or on what they know."""
+_KNEW = _words("seen watched saw owned bought born lived played")
+_TAIL_OF_NUMBER = _words(
+    "please pls thanks thank thx cheers for and or nor but because so not no nothing without only ok okay in with each "
+    "total altogether overall tonight today this either though tho at all"
+)
+_IN_TITLES = _words(
+    "no not nothing never none neither without only except avoid skip minus hate hated anything don't can't isn't must "
+    "under over below above before after less more since until between up at max"
+)
+"""Words of titles that can state something."""
+_ONLY = re.compile(
+    r"\b(?:only|exclusively|strictly|solely|nothing but|none but|insist on|(?:must|has to|have to|needs? to) be)\b",
+    re.IGNORECASE,
+)
+_ASKING = re.compile(
+    r"^\W*(?:why|how|who|where|when|isn['’]?t|aren['’]?t|wasn['’]?t|don['’]?t|doesn['’]?t|what(?:['’]?s| is| are| was)|"
+    r"(?:is|are|was|were|did|does|has|have)(?! there| you))\b",
+    re.IGNORECASE,
+)
+"""How a sentence begins that asks about the world, and for nothing."""
+
+
+def could_state(text: str) -> bool:
+    """Whether a text refuses, limits or bounds anything at all, whatever the catalogue."""
+    read = plain(text, MAX_CHARS)
+    return (
+        next(refusing_clauses(read), None) is not None
+        or next(limiting_clauses(read), None) is not None
+        or any(said.bound is not None for said in said_numbers(read))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainStatements:
+    """What a text plainly states."""
+
+    constraints: tuple[tuple[Constraint, str], ...] = ()
+    """Each constraint with the words that state it."""
+    unenforceable: tuple[str, ...] = ()
+    """Bounds on what the catalogue has no number for, safe for a prompt."""
+
+
+class PlainConstraints:
+    """Finds what texts plainly refuse, limit themselves to and bound. It takes a pass over the titles to make.
+
+    Args:
+        catalogue: Its titles are read past.
+        reader: Reads what is found against the same catalogue.
+    """
+
+    def __init__(self, catalogue: CatalogueView, reader: PreferenceReader) -> None:
+        self._reader = reader
+        self._spotter = PhraseSpotter(phrase for phrase in reader.phrases if not FILLERS.issuperset(phrase.split()))
+        titles = {_bare_title(catalogue.item(item_id).title) for item_id in catalogue.ids}
+        marked = (title for title in titles if " " in title and not _IN_TITLES.isdisjoint(title.split()))
+        self._titles = sorted(title for title in marked if could_state(title))
+
+    def read(self, text: str) -> PlainStatements:
+        """Read a text; its first 2,000 characters count."""
+        text = self._without_titles(plain(text, MAX_CHARS)).replace("’", "'")
+        stated: dict[str, tuple[Constraint, str]] = {}
+        missing: list[str] = []
+        values = [(start, end) for _, start, end in self._spotter.places(text)]
+        refusing = list(refusing_clauses(text))
+        for segment, words in [*self._refused(text, values, refusing), *self._limited(text, values)]:
+            for each in self._reader.read(segment).constraints:
+                stated.setdefault(each.text, (each, words))
+        for segment, words, said, unit in self._bounds(text):
+            read = self._reader.read(segment)
+            missing += read.unenforceable
+            for each in read.constraints:
+                if each.kind == "bound" and all(is_in_keeping(said, unit, name) for name in each.where):
+                    stated.setdefault(each.text, (each, words))
+        return PlainStatements(
+            constraints=tuple(stated.values())[:MAX_STATED], unenforceable=tuple(missing)[:MAX_STATED]
+        )
+
+    def _without_titles(self, text: str) -> str:
+        """The text with blanks in place of quotations and titles."""
+        lower = text.lower()
+        for title in self._titles:
+            at = lower.find(title)
+            while at >= 0:
+                if title.count(" ") > 1 or text[at].isupper():
+                    text = f"{text[:at]}{' ' * len(title)}{text[at + len(title) :]}"
+                at = lower.find(title, at + len(title))
+        for pattern in (_QUOTED, _TITLE_WITH_YEAR, _CAPITALISED):
+            text = pattern.sub(lambda found: f"{' ' * (len(found[0]) - 1)}|", text)
+        return text
+
+    def _refused(
+        self, text: str, values: Sequence[tuple[int, int]], clauses: Sequence[SaidClause]
+    ) -> Iterator[tuple[str, str]]:
+        for clause in clauses:
+            stop = clause.start + len(clause.about)
+            inside = [place for place in values if clause.start <= place[0] < stop]
+            if not inside or any(start < clause.start and end > clause.mark for start, end in values):
+                continue
+            if not _refuses_plainly(text, clause, inside[0][0]):
+                continue
+            listed, end = _listed(text, inside)
+            if len(listed) < len(inside) and text[end : inside[len(listed)][0]].isspace():
+                if not self._is_wanted_elsewhere(text, inside[len(listed)], values, clauses):
+                    continue  # "no red tents" refuses neither by itself
+                end = inside[len(listed)][1]
+                listed = listed[-1:] if len(listed) == 1 else []
+            if _ends_plainly(text, end, [place for place in inside if place[0] >= end]):
+                for start, behind in listed:
+                    yield f"not {text[start:behind]}", clause.text
+
+    def _is_wanted_elsewhere(
+        self, text: str, place: tuple[int, int], values: Sequence[tuple[int, int]], clauses: Sequence[SaidClause]
+    ) -> bool:
+        same = set(self._spotter.spot(text[slice(*place)]))
+        others = (other for other in values if other != place and same & set(self._spotter.spot(text[slice(*other)])))
+        return any(
+            not any(each.start <= other[0] < each.start + len(each.about) for each in clauses) for other in others
+        )
+
+    def _limited(self, text: str, values: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+        for clause in limiting_clauses(text):
+            stop = clause.start + len(clause.about)
+            inside = [place for place in values if clause.start <= place[0] < stop]
+            for mark in _ONLY.finditer(text, clause.start, stop):
+                before = _before(text, mark.start())
+                if _is_doubtful(text, mark.start(), before):
+                    continue
+                behind = [place for place in inside if place[0] >= mark.end()]
+                if behind and _is_thin(text[mark.end() : behind[0][0]], _TASTES):
+                    listed, end = _listed(text, behind, r"\s*(?:,|/|&|\band\b|\bor\b|,\s*or\b)?\s*(?:an? )?")
+                    if _ends_plainly(text, end, [place for place in behind if place[0] >= end]):
+                        yield from self._limits(text, listed, clause.text)
+                elif (ends := [place for place in inside if text[place[1] : mark.start()].isspace()]) and re.match(
+                    r"\s*(?:$|[,.;:!?)]|please\b|thanks\b|for\b)", text[mark.end() :]
+                ):
+                    yield from self._limits(text, ends[-1:], clause.text)
+
+    def _limits(self, text: str, listed: Sequence[tuple[int, int]], words: str) -> Iterator[tuple[str, str]]:
+        """One limit for alternatives, and one each for values side by side ("only red tents")."""
+        groups = [[listed[0]]] if listed else []
+        for before, behind in pairwise(listed):
+            if text[before[1] : behind[0]].isspace():
+                groups.append([behind])
+            else:
+                groups[-1].append(behind)
+        for group in groups:
+            yield f"only {' or '.join(text[start:end] for start, end in group)}", words
+
+    def _bounds(self, text: str) -> Iterator[tuple[str, str, SaidNumber, str | None]]:
+        places = word_places(text)
+        for said in said_numbers(text):
+            start, end = places[min(said.used)][0], places[max(said.used)][1]
+            before = _before(text, start)
+            if said.bound is None or _ODD_BEFORE.intersection(before) or _is_of_a_person(before):
+                continue
+            unit = unit_of(said, text, places)
+            behind = end if unit is None else text.lower().index(unit, end) + len(unit)
+            name = self._named_beside(text, start, behind)
+            rest = text[behind:].lstrip()
+            if name is not None and rest.lower().startswith(name.replace("_", " ").lower()):
+                rest = rest[len(name) :].lstrip()
+            word = _WORD.match(rest)
+            if word is not None and word[0].lower() not in _TAIL_OF_NUMBER:
+                continue
+            if name is None and unit is not None:
+                fitting = [known for known in self._reader.numbers if is_in_keeping(said, unit, known)]
+                if len(fitting) != 1:
+                    continue
+                name = fitting[0]
+            segment = f"{name or ''} {text[start:end]}".replace("_", " ").strip()
+            yield segment, text[start:behind].strip(), said, unit
+
+    def _named_beside(self, text: str, start: int, end: int) -> str | None:
+        """The number attribute whose name stands in or beside some words of the same clause."""
+        low, high = max(0, start - _NEAR_CHARS), min(len(text), end + _NEAR_CHARS)
+        before = re.split(r"[.,;!?|]", text[low:start])[-1]
+        behind = re.split(r"[.,;!?|]", text[end:high])[0]
+        near = f"{before} {text[start:end]} {behind}".lower()
+        found = [
+            name
+            for name in self._reader.numbers
+            if re.search(rf"\b{re.escape(name.replace('_', ' ').lower())}\b", near)
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+def _refuses_plainly(text: str, clause: SaidClause, first: int) -> bool:
+    """Whether the mark of a clause refuses the value that begins at `first`, and nothing makes that doubtful."""
+    mark = " ".join(text[clause.mark : clause.start].lower().split())
+    before = _before(text, clause.mark)
+    last = before[-1] if before else ""
+    lead = text[clause.start : first]
+    if _THIRD.search(mark) or _is_doubtful(text, clause.mark, before):
+        return False
+    if mark == "not":
+        if re.search(r"\bor\s*$", text[: clause.mark], re.IGNORECASE) or last in {"need", "needs", "was", "were"}:
+            return False
+        is_taste = last == "do"
+        return _is_thin(lead, _TASTES) and (not is_taste or _SPEAKER.issuperset(before))
+    if _FEELING.search(mark):
+        return _is_thin(lead, _TASTES) and _SPEAKER.issuperset(before)
+    if _COPULA.search(mark):
+        return last in {"it", "that", "which", "this"} and _is_thin(lead)
+    if mark == "other than":
+        return last in {"anything", "something", "everything", *_ONES} and _is_thin(lead)
+    if mark in ("no", "nothing", "none") and last in _STATES:
+        is_demand = last in ("have", "has") and bool(_DEMANDS.intersection(before[-2:-1]))
+        return is_demand and _is_thin(lead)
+    if mark == "without" and last in ("do", "live", "go", "be", "survive", "manage"):
+        return False
+    return _is_thin(lead, frozenset(("more",)) if mark == "no" else frozenset())
+
+
+def _is_doubtful(text: str, at: int, before: Sequence[str]) -> bool:
+    """Whether the words before a mark make it a condition, a second negation, a name, or somebody else's words."""
+    is_name = bool(before) and before[-1] in ("a", "an", "the", "my", "your")
+    is_negated = any(word.endswith("n't") for word in before)
+    return is_name or is_negated or not _ODD_BEFORE.isdisjoint(before) or _asks(text, at)
+
+
+def _is_of_a_person(before: Sequence[str]) -> bool:
+    """Whether a bound behind some words is one on a person, or on what they have seen: "I am over 50"."""
+    if before[-1:] in (["is"], ["are"]) and before[-2:-1] in (["that"], ["which"], ["it"], ["price"], ["cost"]):
+        return False
+    return bool(before) and (before[-1] in _PERSON or not _KNEW.isdisjoint(before))
+
+
+def _before(text: str, at: int) -> list[str]:
+    """The words before a place, back to the last break of the sentence."""
+    start = max((found.end() for found in _BREAKS.finditer(text, 0, at)), default=0)
+    return [word.lower() for word in _WORD.findall(text[start:at])]
+
+
+def _is_thin(lead: str, more: frozenset[str] = frozenset()) -> bool:
+    """Whether nothing stands between a mark and what it names but fillers."""
+    words = [word.lower() for word in _WORD.findall(lead)]
+    return not re.search(r"[,|/]", lead) and all(word in _THIN or word in more for word in words)
+
+
+def _listed(
+    text: str, places: Sequence[tuple[int, int]], joint: str = r"\s*(?:,|/|&|,?\s*\b(?:or|nor|and)\b)\s*(?:an? )?"
+) -> tuple[list[tuple[int, int]], int]:
+    """The values that are listed from the first one on, and where the list ends."""
+    listed = [places[0]]
+    for place in places[1:]:
+        if not re.fullmatch(joint, text[listed[-1][1] : place[0]], re.IGNORECASE):
+            break
+        listed.append(place)
+    return listed, listed[-1][1]
+
+
+def _ends_plainly(text: str, end: int, further: Sequence[tuple[int, int]]) -> bool:
+    """Whether nothing behind a place narrows what stands before it."""
+    rest = text[end:]
+    if re.match(r"\s*(?:$|[,.;:!?)(—–\n\"'])", rest):
+        return True
+    found = _WORD.match(rest.lstrip()) if rest[:1].isspace() else None
+    if found is None or found[0].lower() not in _TAIL:
+        return False
+    behind = rest.lstrip()[found.end() :]
+    if found[0].lower() in _ONES:  # "no horror films with zombies"
+        return _ends_plainly(text, len(text) - len(behind), further)
+    joins = found[0].lower() in ("and", "or", "but", "so", "because", "nor")
+    return joins or not further
+
+
+def _asks(text: str, at: int) -> bool:
+    """Whether a place stands in a question about the world, such as "why is there no horror?"."""
+    start = max((found.end() for found in re.finditer(r"[.;!?\n]", text[:at])), default=0)
+    return _ASKING.match(text[start : at + 20]) is not None
+
+
+def _bare_title(title: str) -> str:
+    title = re.sub(r"\s*\(\d{4}\)\s*$", "", title).strip()
+    body, comma, article = title.rpartition(", ")
+    return (f"{article} {body}" if comma and article in ("The", "A", "An") else title).lower()
