@@ -1,0 +1,109 @@
+"""The shopping graph: hear, act, search, answer.
+
+    hear -> act -> search -> answer
+
+`hear` reads the message, `act` uses the cart, `search` calls the DeepRec loop (`deeprec.agent.build_graph`), and
+`answer` composes the reply. A turn passes those that it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
+from typing import Any, Literal
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from deeprec.agent.conversation import ConversationCatalogue
+from deeprec.agent.graph.build import build_graph
+from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.event_loop import run_blocking
+from deeprec.agent.graph.recommender_calls import ItemFilter
+from deeprec.agent.graph.request_settings import AgentContext
+from deeprec.agent.policy.completion import CompletionPolicy
+from deeprec.agent.protocols import AgentProtocol, Prompts
+from deeprec.agent.shopping.cart import Cart, MemoryCart
+from deeprec.agent.shopping.config import ShoppingConfig
+from deeprec.agent.shopping.nodes import Nodes, after_acting, after_hearing
+from deeprec.agent.shopping.search import Search
+from deeprec.agent.shopping.state import ShoppingInput, ShoppingOutput, ShoppingState
+from deeprec.agent.traces.store.recorder import Recorder
+from deeprec.trm_tool import AnyRecommender, PhraseSimilarity
+
+LIST_LENGTH = 5
+"""Items of a list, unless `config` says otherwise."""
+
+
+def build_shopping_agent(
+    policy: CompletionPolicy | Runnable[Any, Any] | None,
+    recommender: AnyRecommender,
+    *,
+    config: AgentConfig | None = None,
+    shopping: ShoppingConfig | None = None,
+    cart: Cart | None = None,
+    recorder: Recorder | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    protocol: Literal["tagged", "tools"] | AgentProtocol | None = None,
+    prompts: Prompts | None = None,
+    item_filter: ItemFilter | None = None,
+    name: str = "shopping",
+) -> CompiledStateGraph[ShoppingState, Any, ShoppingInput, ShoppingOutput]:
+    """Build an agent that holds a conversation: a graph from `ShoppingInput` to `ShoppingOutput` on `messages`.
+
+    Each turn answers the last human message with a `Reply`: as text in an `AIMessage`, as data in its
+    `additional_kwargs["deeprec"]` and in `reply`. What is known stands in `conversation` and goes on with the thread of
+    a checkpointer; without one the messages before are read again. The catalogue is laid out once, here.
+
+    Args:
+        policy: As `build_graph` takes it. Without one, rules and the recommender alone answer.
+        recommender: What finds the items, synchronous or not.
+        config: Budgets and sizes of the searches; a list has five items by default.
+        shopping: How a conversation goes.
+        cart: The shop's cart; one in memory by default.
+        recorder: Where the runs of the searches are logged; nowhere by default.
+        checkpointer: LangGraph's persistence of the threads.
+        protocol: As `build_graph` takes it.
+        prompts: As `build_graph` takes it.
+        item_filter: As `build_graph` takes it: which items may be recommended at this moment.
+        name: Name of the graph, as its users see it.
+
+    Raises:
+        ConfigError: policy, protocol, prompts and config do not go together.
+    """
+    config = config or AgentConfig(k=LIST_LENGTH)
+    shopping = shopping or ShoppingConfig()
+    closest = recommender.closest_phrases if isinstance(recommender, PhraseSimilarity) else None
+    catalogue = ConversationCatalogue(recommender.catalogue, None if iscoroutinefunction(closest) else closest)
+    loop = None
+    if policy is not None or protocol is not None:
+        loop = build_graph(policy, recommender, protocol=protocol, prompts=prompts, config=config, recorder=recorder)
+    search = Search(recommender, catalogue, loop, shopping.candidates, item_filter)
+    nodes = Nodes(catalogue, search, cart or MemoryCart(), config, shopping)
+    graph = StateGraph(ShoppingState, AgentContext, input_schema=ShoppingInput, output_schema=ShoppingOutput)
+    graph.add_node("hear", _node(nodes.hear))
+    graph.add_node("act", _node(nodes.act))
+    graph.add_node("search", _node(nodes.search))
+    graph.add_node("answer", _node(nodes.answer))
+    graph.add_edge(START, "hear")
+    graph.add_conditional_edges("hear", after_hearing, ["act", "search", "answer"])
+    graph.add_conditional_edges("act", after_acting, ["search", "answer"])
+    graph.add_edge("search", "answer")
+    graph.add_edge("answer", END)
+    return graph.compile(checkpointer=checkpointer, name=name)
+
+
+def _node(
+    step: Callable[[ShoppingState, RunnableConfig], Awaitable[ShoppingState]],
+) -> RunnableLambda[ShoppingState, ShoppingState]:
+    """A node for synchronous and asynchronous calls."""
+
+    async def run(state: ShoppingState, config: RunnableConfig) -> ShoppingState:
+        return await step(state, config)
+
+    def run_sync(state: ShoppingState, config: RunnableConfig) -> ShoppingState:
+        return run_blocking(run(state, config))
+
+    return RunnableLambda(run_sync, afunc=run, name=step.__name__)

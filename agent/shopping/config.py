@@ -1,0 +1,33 @@
+"""Settings of a shopping conversation; those of its searches are `AgentConfig`'s."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from deeprec.trm_tool import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShoppingConfig:
+    """How a conversation goes.
+
+    Raises:
+        ConfigError: a number is no whole number, or below its least.
+    """
+
+    candidates: int = 60
+    """Items that each retrieval of the ranking returns; among them a question is chosen. 10 or more."""
+    max_questions: int = 3
+    """Questions that a conversation asks at most; 0 asks none. References that are not clear are asked back anyway."""
+    max_messages: int = 100
+    """Messages that a thread keeps; older ones leave it, and what is known stays. 2 or more."""
+
+    def __post_init__(self) -> None:
+        least = {"candidates": 10, "max_questions": 0, "max_messages": 2}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least[each.name]:
+                raise ConfigError(
+                    f"ShoppingConfig.{each.name} is {str(value)[:80]!r}. Set it to a whole number of "
+                    f"{least[each.name]} or more."
+                )

@@ -1,0 +1,166 @@
+"""The search of a turn: the DeepRec loop where there is a model, the recommender beside it, and one order of both.
+
+Items that fulfil more of what only weighs come first, a rare value ("kettle") counting more than a common one
+("black"). Among equals the list of the model decides, then the fused retrievals.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from langgraph.graph.state import CompiledStateGraph
+
+from deeprec.agent.conversation import ConversationCatalogue, ConversationState, items_in_order
+from deeprec.agent.graph.rank_fusion import fuse_rankings
+from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls, keep_allowed
+from deeprec.agent.shopping.nearest_items import nearest_items
+from deeprec.agent.shopping.search_request import SearchRequest
+from deeprec.agent.shopping.turn_plan import Found
+from deeprec.trm_tool import AnyRecommender, RecommenderUnavailableError, Where
+from deeprec.trm_tool.catalogue.merged_where import merge_where
+
+_log = logging.getLogger(__name__)
+
+MAX_WEIGHED = 12
+"""Conditions that weigh and get a retrieval of their own, the latest ones."""
+MAX_TIED = 20
+"""Items that share the first place of a superlative and are all shown."""
+MODEL_UNAVAILABLE = "The language model is unavailable at the moment; this is the recommender's own list."
+RECOMMENDER_UNAVAILABLE = "The recommender is unavailable at the moment. What you asked for is kept; please try again."
+
+
+class Search:
+    """Searches for one agent; any number of them run at the same time."""
+
+    def __init__(
+        self,
+        recommender: AnyRecommender,
+        catalogue: ConversationCatalogue,
+        loop: CompiledStateGraph[Any, Any, Any, Any] | None,
+        candidates: int,
+        item_filter: ItemFilter | None = None,
+    ) -> None:
+        self._calls = RecommenderCalls(recommender, item_filter)
+        self._catalogue, self._loop, self._candidates = catalogue, loop, candidates
+
+    async def find(self, request: SearchRequest, conversation: ConversationState) -> Found:
+        """Find the list for a request.
+
+        Raises:
+            RecommenderUnavailableError: only with `AgentConfig.raise_outages`.
+        """
+        passing = self._catalogue.passing(request.hard, {*request.exclude, *request.history})
+        filters = self._calls.filters_now()
+        if not passing:
+            nearest = nearest_items(request, self._catalogue)
+            allowed = await keep_allowed(nearest.item_ids, filters)
+            kept = tuple(item_id for item_id in nearest.item_ids if item_id in allowed)
+            return Found(nearest=kept[: request.config.k], problems=(nearest.reason,))
+        if conversation.order is not None:
+            ordered = items_in_order(conversation, self._catalogue)
+            return await self._superlative(request, conversation, [i for i in ordered if i in set(passing)], filters)
+        try:
+            return await self._ranked(request, passing)
+        except RecommenderUnavailableError as error:
+            if request.config.raise_outages:
+                raise
+            _log.warning("A conversation's search got no list: %s", error)
+            return Found(problems=(RECOMMENDER_UNAVAILABLE,))
+
+    async def _superlative(
+        self, request: SearchRequest, conversation: ConversationState, ordered: Sequence[str], filters: Sequence[Any]
+    ) -> Found:
+        """The items of a superlative, all of those that share the first place."""
+        head = list(ordered[: self._candidates])
+        allowed = await keep_allowed(head, filters)
+        head = [item_id for item_id in head if item_id in allowed]
+        assert conversation.order is not None
+        numbers = [self._catalogue.number(item_id, conversation.order.attribute) for item_id in head]
+        tied = sum(number == numbers[0] for number in numbers)
+        return Found(item_ids=tuple(head[: max(request.config.k, min(tied, MAX_TIED))]))
+
+    async def _ranked(self, request: SearchRequest, passing: Sequence[str]) -> Found:
+        listed, problems, run_id = await self._loop_list(request, passing)
+        rankings = await self._retrievals(request, passing)
+        fused = list(fuse_rankings(rankings))
+        places = {item_id: at for at, item_id in enumerate(dict.fromkeys([*listed, *fused]))}
+        weights = self._weights(request, passing)
+        fulfilled = {item_id: round(sum(w for w, having in weights if item_id in having), 9) for item_id in places}
+        order = sorted(places, key=lambda item_id: (-fulfilled[item_id], places[item_id]))
+        return Found(
+            item_ids=tuple(order[: request.config.k]),
+            candidates=tuple(item_id for item_id in order if fulfilled[item_id] == fulfilled[order[0]]),
+            problems=tuple(problems),
+            run_id=run_id,
+        )
+
+    async def _loop_list(
+        self, request: SearchRequest, passing: Sequence[str]
+    ) -> tuple[list[str], list[str], str | None]:
+        """The list of the model's run, what is not as it should be, and the run's id."""
+        if self._loop is None:
+            return [], [], None
+        allowed, filters = frozenset(passing), self._calls.filters_now()
+
+        async def passes(item_ids: Sequence[str]) -> list[str]:
+            kept = [item_id for item_id in item_ids if item_id in allowed]
+            now = await keep_allowed(kept, filters) if filters else allowed
+            return [item_id for item_id in kept if item_id in now]
+
+        asked = {
+            "history": list(request.history),
+            "message": request.message,
+            "where": request.where,
+            "exclude": list(request.exclude),
+            "settings": dict(request.settings),
+            "lineage": dict(request.lineage),
+        }
+        output = await self._loop.ainvoke(asked, context={"deeprec": {"item_filter": passes}})
+        problems = [MODEL_UNAVAILABLE] if output["status"] == "fallback" else []
+        listed = [each["item_id"] for each in output["recommendations"] if each["item_id"] in allowed]
+        return listed, problems, output["run_id"]
+
+    async def _retrievals(self, request: SearchRequest, passing: Sequence[str]) -> list[list[str]]:
+        """What the recommender finds: for all that is asked for, and once more with each condition that weighs."""
+        wheres: list[Where | None] = [request.where]
+        if len(passing) > self._candidates:
+            wheres += [merge_where(*request.hard, each) for each in request.weighed[-MAX_WEIGHED:]]
+            wheres.append(merge_where(*request.hard, *self._narrowing(request, passing)))
+        allowed = frozenset(passing)
+        found = []
+        for where in {str(where): where for where in wheres if where is not None or where is wheres[0]}.values():
+            items = await self._calls.retrieve(
+                list(request.history),
+                request.terms.preference,
+                k=min(self._candidates, len(passing)),
+                trust=request.config.trust,
+                words=request.terms.words if request.config.hears_words else None,
+                words_trust=request.config.words_trust,
+                where=where,
+                exclude=request.exclude,
+                passes=lambda ids: [item_id for item_id in ids if item_id in allowed],
+                timeout_s=request.config.max_seconds,
+            )
+            found.append([item.id for item in items])
+        return found
+
+    def _narrowing(self, request: SearchRequest, passing: Sequence[str]) -> list[Where]:
+        """The conditions that weigh, the rarest first, as far as an item is left that fulfils all of them."""
+        left, kept = frozenset(passing), list[Where]()
+        for where, having in sorted(self._having(request, passing), key=lambda each: len(each[1])):
+            if left & having:
+                left, kept = left & having, [*kept, where]
+        return kept
+
+    def _weights(self, request: SearchRequest, passing: Sequence[str]) -> list[tuple[float, frozenset[str]]]:
+        """For each condition that weighs: how much, by the logarithm of its rarity, and the items that fulfil it."""
+        return [
+            (math.log(len(passing) / len(having)), having) for _, having in self._having(request, passing) if having
+        ]
+
+    def _having(self, request: SearchRequest, passing: Sequence[str]) -> list[tuple[Where, frozenset[str]]]:
+        allowed = frozenset(passing)
+        return [(where, allowed.intersection(self._catalogue.passing([where]))) for where in request.weighed]

@@ -1,0 +1,188 @@
+"""The graph of a conversation: threads, checkpointers, the answer as message and stream, and a model's search."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore
+from deeprec.agent.shopping import build_shopping_agent
+from deeprec.trm_tool import ConfigError, RecommenderUnavailableError, Retriever
+from tests.agent.shopping.lamp_shop import Talk, WordCounts, catalogue
+from tests.model_scripts import LIST, SEARCH
+from tests.tiny_server import TinyServer
+
+
+@pytest.fixture
+def recommender() -> WordCounts:
+    return WordCounts(catalogue())
+
+
+@pytest.fixture
+def agent(recommender: WordCounts) -> Any:
+    return build_shopping_agent(None, recommender, checkpointer=InMemorySaver())
+
+
+async def test_a_conversation_keeps_the_first_turn_and_obeys_its_limits(agent: Any) -> None:
+    talk = Talk(agent)
+    reply = await talk.says("a rug under 70")
+    assert reply["kind"] == "list"
+    assert set(talk.ids[:3]) == {"e", "f", "h"}
+    assert {card["facts"]["price"] for card in reply["items"]} <= {"20.00", "30.00", "40.00", "55.00", "60.00"}
+    await talk.says("only white")
+    assert set(talk.ids) == {"h", "f", "b"}
+    assert all(card["facts"]["colour"] == "white" for card in talk.reply["items"])
+    await talk.says("actually not white, black")
+    assert talk.ids[0] == "e"
+
+
+async def test_the_answer_is_a_message_with_the_reply_as_data(agent: Any) -> None:
+    output = await agent.ainvoke({"messages": [HumanMessage("a black lamp")]}, {"configurable": {"thread_id": "1"}})
+    answer = output["messages"][-1]
+    assert isinstance(answer, AIMessage)
+    assert answer.additional_kwargs["deeprec"] == output["reply"]
+    assert answer.text == output["reply"]["text"]
+    for card in output["reply"]["items"]:
+        assert f"{card['position']}. {card['title']}" in answer.text
+
+
+def test_it_is_called_synchronously_too(agent: Any) -> None:
+    config: Any = {"configurable": {"thread_id": "1"}}
+    agent.invoke({"messages": [("user", "a rug")]}, config)
+    reply = agent.invoke({"messages": [("user", "under 30")]}, config)["reply"]
+    assert reply["items"][0]["item_id"] == "h"
+
+
+async def test_threads_do_not_leak_into_one_another(agent: Any) -> None:
+    one, two = Talk(agent, "one"), Talk(agent, "two")
+    await one.says("only white rugs")
+    await two.says("only black lamps")
+    await one.says("add the first to my cart")
+    assert (await two.says("what's in my cart?"))["items"] == []
+    await two.says("under 30")
+    assert talk_colours(two) == {"black"}
+
+
+def talk_colours(talk: Talk) -> set[str]:
+    return {card["facts"]["colour"] for card in talk.reply["items"]}
+
+
+async def test_a_thread_goes_on_in_another_process(recommender: WordCounts, tmp_path: Path) -> None:
+    for said, shown in (("only white rugs", {"f", "h"}), ("under 30", {"h"})):
+        async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "threads.db")) as saver:
+            talk = Talk(build_shopping_agent(None, recommender, checkpointer=saver))
+            await talk.says(said)
+            assert {i for i in talk.ids if i in "efgh"} == shown
+
+
+async def test_a_client_without_a_state_sends_all_messages(recommender: WordCounts) -> None:
+    agent = build_shopping_agent(None, recommender)
+    first = await agent.ainvoke({"messages": [HumanMessage("only white rugs")]})
+    messages = [*first["messages"], HumanMessage("how much is the first?")]
+    reply = (await agent.ainvoke({"messages": messages}))["reply"]
+    assert (reply["kind"], reply["items"][0]["item_id"]) == ("facts", first["reply"]["items"][0]["item_id"])
+
+
+async def test_an_edit_changes_the_state_with_or_without_a_message(agent: Any) -> None:
+    talk = Talk(agent)
+    await talk.says("only white rugs")
+    edit = {"changes": [{"kind": "relax", "attribute": "colour"}, {"kind": "set", "attribute": "price", "maximum": 50}]}
+    reply = await talk.says(None, edit=edit)
+    assert reply["kind"] == "list"
+    assert set(talk.ids[:2]) == {"e", "h"}
+    assert reply["difference"] == {"added": ["price <= 50"], "removed": ["only colour: white"]}
+    assert (await talk.says("thanks"))["difference"] == {"added": [], "removed": []}
+    reply = await talk.says(None, edit={"changes": [{"kind": "set", "attribute": "siz", "values": ["L"]}]})
+    assert "no attribute 'siz'" in reply["problems"][0]
+
+
+async def test_the_stream_has_the_delta_and_the_reply(agent: Any) -> None:
+    parts = [
+        part
+        async for part in agent.astream(
+            {"messages": [HumanMessage("a rug under 70")]}, {"configurable": {"thread_id": "1"}}, stream_mode="custom"
+        )
+    ]
+    assert [part["deeprec"] for part in parts] == ["delta", "reply"]
+    assert parts[0]["changes"] == ["+ price <= 69", "+ maybe type: rug"]
+    assert parts[1]["reply"]["kind"] == "list"
+
+
+async def test_the_history_of_the_caller_is_heard_and_unknown_ids_are_skipped(
+    agent: Any, recommender: WordCounts
+) -> None:
+    talk = Talk(agent, history=["a", "gone"])
+    await talk.says("something nice")
+    assert "a" not in talk.ids
+    assert recommender.calls[0][0] == ("a",)
+    await talk.says("I like the first")
+    assert recommender.calls[-1][0] == ("a", "b")
+    with pytest.raises(ConfigError, match="history"):
+        await Talk(agent, "other", history="a").says("a rug")
+
+
+async def test_the_program_around_it_narrows_every_search(agent: Any) -> None:
+    own = {"deeprec": {"where": {"price": {"max": 50}}, "exclude": ["a"], "k": 2}}
+    config = {"configurable": {"thread_id": "1", **own}}
+    for said in ("a lamp", "never mind the price", "the cheapest"):
+        output = await agent.ainvoke({"messages": [HumanMessage(said)]}, config)
+        ids = {card["item_id"] for card in output["reply"]["items"]}
+        assert ids
+        assert ids <= {"b", "e", "h"}
+        assert len(ids) <= 2
+
+
+async def test_an_unavailable_recommender_is_said_and_nothing_is_lost(
+    recommender: WordCounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(build_shopping_agent(None, recommender, checkpointer=InMemorySaver()))
+    works = recommender.retrieve
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RecommenderUnavailableError("no connection")
+
+    monkeypatch.setattr(recommender, "retrieve", fails)
+    reply = await talk.says("only white rugs")
+    assert (reply["kind"], reply["items"]) == ("cannot", [])
+    assert "unavailable" in reply["text"]
+    monkeypatch.setattr(recommender, "retrieve", works)
+    await talk.says("under 30")
+    assert talk_colours(talk) == {"white"}
+
+
+async def test_a_model_searches_and_its_run_is_logged(
+    policy: CompletionPolicy, retriever: Retriever, store: TraceStore, server: TinyServer
+) -> None:
+    server.script = [SEARCH.format("comedy"), LIST.format("2\n1")] * 2
+    agent = build_shopping_agent(
+        policy,
+        retriever,
+        config=AgentConfig(k=3, retrieve_k=4),
+        recorder=SqlRecorder(store),
+        checkpointer=InMemorySaver(),
+    )
+    talk = Talk(agent, person="ann", history=["900"])
+    reply = await talk.says("a comedy, not horror")
+    trace = store.run(reply["run_id"])
+    assert (trace.run.user_id, trace.run.thread_id, trace.status) == ("ann", "t1", "finished")
+    assert trace.run.config["where"] == {"class": {"not_in": ["Horror"]}}
+    assert len(reply["items"]) == 3
+    assert all("Horror" not in card["facts"]["class"] for card in reply["items"])
+    await talk.says("forget the comedy")
+    [second] = [run for run in store.runs() if str(run.run_id) != reply["run_id"]]
+    assert "comedy" not in (second.message or "").lower()
+
+
+async def test_an_unavailable_model_is_said_and_the_recommender_answers(
+    policy: CompletionPolicy, retriever: Retriever, server: TinyServer
+) -> None:
+    server.close()
+    agent = build_shopping_agent(
+        policy, retriever, config=AgentConfig(k=3, max_seconds=5), checkpointer=InMemorySaver()
+    )
+    reply = await Talk(agent).says("a comedy")
+    assert (reply["kind"], len(reply["items"])) == ("list", 3)
+    assert any("model is unavailable" in problem for problem in reply["problems"])
