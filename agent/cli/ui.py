@@ -1,0 +1,103 @@
+"""`deeprec ui`: the page where people talk with the shopping agent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.text import Text
+
+from deeprec.agent.cli.policy_options import ModelOption
+from deeprec.agent.cli.shopping_agent import (
+    NamedBaseUrlOption,
+    ServeOption,
+    ThreadsOption,
+    open_shopping_agent,
+    served_model,
+)
+from deeprec.agent.cli.trace_options import DEFAULT_STORE
+from deeprec.agent.policy.server_address import is_loopback
+from deeprec.agent.traces import TraceStore
+from deeprec.agent.ui import make_ui_app
+from deeprec.agent.views.visible_text import visible
+from deeprec.trm_tool import Retriever
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.errors import ConfigError
+
+app = typer.Typer(add_completion=False)
+
+DEFAULT_PORT = 8600
+_STOP_S = 3
+"""Seconds that open connections get at the end."""
+
+
+@app.command()
+def ui(
+    artifact: Annotated[
+        Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
+    ] = DEFAULT_ARTIFACT,
+    base_url: NamedBaseUrlOption = None,
+    model: ModelOption = None,
+    serve: ServeOption = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes a free one.")
+    ] = DEFAULT_PORT,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. Beyond this machine it needs DEEPREC_API_KEY.")
+    ] = "127.0.0.1",
+    threads: ThreadsOption = None,
+    store: Annotated[
+        str, typer.Option(envvar="DEEPREC_STORE", help="The trace store that the searches are logged to.")
+    ] = DEFAULT_STORE,
+) -> None:
+    """Talk with the shopping agent on a web page, until Ctrl-C. Without a model, rules and the recommender answer."""
+    key = os.environ.get("DEEPREC_API_KEY") or None
+    if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
+        raise ConfigError(
+            f"The page would listen on {host!r} without a key: whoever reaches it could use the agent. "
+            "Set DEEPREC_API_KEY to a key (an empty one counts as none), or listen on 127.0.0.1."
+        )
+    console = Console(soft_wrap=True)
+    with _listen(host, port) as listening:
+        retriever = Retriever.load(artifact)
+        with served_model(base_url, serve, console) as found, TraceStore(store) as traces:
+            asyncio.run(_serve(retriever, traces, found, model, threads, key, listening, console))
+
+
+async def _serve(
+    retriever: Retriever,
+    traces: TraceStore,
+    base_url: str | None,
+    model: str | None,
+    threads: Path | None,
+    key: str | None,
+    listening: socket.socket,
+    console: Console,
+) -> None:
+    async with open_shopping_agent(retriever, traces, base_url=base_url, model=model, threads=threads) as agent:
+        searches = f"{agent.model} searches" if agent.model else "no language model: rules and the recommender answer"
+        about = f"{len(retriever.catalogue):,} items; {searches}."
+        page = make_ui_app(agent.graph, retriever.catalogue, store=traces, key=key, about=about)
+        settings = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=_STOP_S)
+        host, port = listening.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        console.print(Text(visible(about)))
+        console.print(f"The page is at http://{name}:{port}/ . Ctrl-C stops it.")
+        if agent.model is None:
+            console.print("A model comes with --serve (the embedded one) or --base-url.")
+        await uvicorn.Server(settings).serve(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            f"The page cannot listen on {host}:{port} ({error.strerror}). Choose another --port, or another --host."
+        ) from None

@@ -1,0 +1,102 @@
+"""One turn of the shopping agent as parts of the page: what it does, as it does it, and the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+
+from deeprec.agent.ui.steps import Step, step_of
+from deeprec.agent.ui.thread_view import Entry, ThreadView, thread_view
+from deeprec.agent.ui.turns import Part
+from deeprec.agent.views import page_environment
+from deeprec.trm_tool import CatalogueView
+from deeprec.trm_tool.errors import DeepRecError
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_STEPS = 200
+"""Steps of one turn that are shown as they happen."""
+_READY = "The answer is ready."
+
+_log = logging.getLogger(__name__)
+
+
+async def read_thread(
+    agent: CompiledStateGraph[Any, Any, Any, Any], thread: str, catalogue: CatalogueView
+) -> ThreadView:
+    """Read the state of a thread from the agent's checkpointer."""
+    snapshot = await agent.aget_state({"configurable": {"thread_id": thread}})
+    return thread_view(snapshot.values, catalogue)
+
+
+async def answer(
+    agent: CompiledStateGraph[Any, Any, Any, Any],
+    catalogue: CatalogueView,
+    address: str,
+    asked: Mapping[str, Any],
+    thread: str,
+    add: Callable[[Part], None],
+) -> None:
+    """Run one turn and add its parts. It ends with a part `end` in any case: answered, stopped or failed.
+
+    Args:
+        agent: The shopping agent, with a checkpointer.
+        catalogue: What it recommends from.
+        address: The address of the conversation, without a closing slash.
+        asked: The input of the turn: `messages`, `edit`, `person`.
+        thread: The thread to go on.
+        add: Gets each part.
+    """
+    said = [message for message in asked["messages"] if isinstance(message, HumanMessage)]
+    for message in said:
+        add(_append("log", "entry", Entry(said=str(message.text)), {}, address))
+    add({"place": "steps", "how": "replace", "html": ""})
+    try:
+        async with aclosing(_steps(agent, asked, thread)) as steps:
+            async for step in steps:
+                add(_append("steps", "step", step))
+        end = _READY
+    except asyncio.CancelledError:
+        end = "Stopped. What was understood by then is kept."
+        add(_append("log", "note", end))
+    except Exception as error:
+        _log.exception("A turn failed.")
+        reason = str(error) if isinstance(error, DeepRecError) else "An unexpected error; the server's log has it."
+        end = f"The answer failed: {reason}"
+        add(_append("log", "note", end))
+    view = await read_thread(agent, thread, catalogue)
+    if end == _READY and view.entries:
+        add(_append("log", "entry", view.entries[-1], view.feedback, address))
+    add({"place": "known", "how": "replace", "html": _rendered("known", view)})
+    add({"end": end, "feedback": view.feedback})
+
+
+async def _steps(
+    agent: CompiledStateGraph[Any, Any, Any, Any], asked: Mapping[str, Any], thread: str
+) -> AsyncGenerator[Step]:
+    """The steps of a turn as they happen, those of the search included, which is a graph within the agent."""
+    config: RunnableConfig = {"configurable": {"thread_id": thread}}
+    stream = agent.astream(dict(asked), config, stream_mode=["custom"], subgraphs=True)
+    left = MAX_STEPS
+    async for _, _, part in stream:
+        step = step_of(part)
+        if step is not None and left:
+            left -= 1
+            yield step
+
+
+def _append(place: str, macro: str, *values: object) -> Part:
+    return {"place": place, "how": "append", "html": _rendered(macro, *values)}
+
+
+def _rendered(macro: str, *values: object) -> str:
+    """One part of the page, by the macro that the whole page renders it with."""
+    parts = page_environment(TEMPLATES).get_template("conversation_parts.html.j2").module
+    return str(getattr(parts, macro)(*values))
