@@ -51,6 +51,7 @@ class Answers:
             "unclear": self._unclear,
             "cart": self._cart,
             "state": self._state,
+            "feedback": self._feedback,
             "greeting": self._greeting,
             "facts": lambda plan, state, k: self._items.facts(plan, state),
             "catalogue": lambda plan, state, k: self._items.catalogue(plan, state),
@@ -130,6 +131,12 @@ class Answers:
         lines = state_lines(state)
         text = "\n".join(["So far you asked for:", *(f"- {line}" for line in lines)])
         return Reply(kind="state", text=text if lines else "You have not asked for anything yet.")
+
+    def _feedback(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
+        kinds = {each.item_id: each.kind for each in state.feedback if each.turn == state.turn}
+        verbs = {"liked": "you like", "disliked": "you do not like", "bought": "you have"}
+        noted = [f"{verbs[kinds[each]]} {self._records.title(each)}" for each in plan.item_ids if kinds[each] in verbs]
+        return Reply(kind="state", text=f"Noted: {joined(noted)}.")
 
     def _greeting(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
         text = f"What are you looking for? You can ask for {askable(self._catalogue, self._records)}."

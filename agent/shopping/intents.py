@@ -100,6 +100,18 @@ def intent_of(
     return "search", ()
 
 
+def intent_of_edit(delta: StateDelta) -> tuple[Intent, tuple[str, ...]]:
+    """Decide what a person's own edit without a message is to be answered with, and the items that it is about.
+
+    Feedback alone is noted: a click on a card is no request for another list.
+    """
+    if not delta.changes and delta.actions:
+        return "cart", ()
+    if not delta.changes and delta.feedback:
+        return "feedback", tuple(item_id for each in delta.feedback for item_id in each.item_ids)
+    return "search", ()
+
+
 def attributes_asked(message: str, catalogue: ConversationCatalogue) -> tuple[str, ...]:
     """The attributes that a question names, in its words or in others: "how much" names the price."""
     named = [each.attribute for each in catalogue.attributes_in(message)]

@@ -30,7 +30,7 @@ from deeprec.agent.graph.messages import DATA_KEY
 from deeprec.agent.shopping.answers import Answers
 from deeprec.agent.shopping.cart import Cart
 from deeprec.agent.shopping.config import ShoppingConfig
-from deeprec.agent.shopping.intents import intent_of, wants_more
+from deeprec.agent.shopping.intents import intent_of, intent_of_edit, wants_more
 from deeprec.agent.shopping.reply import ConfirmedAction
 from deeprec.agent.shopping.search import Search
 from deeprec.agent.shopping.search_request import SearchRequest, search_request
@@ -69,19 +69,23 @@ class Nodes:
             problems.append(NO_TEXT)
         delta = delta_of_message(text, before, self._catalogue)
         after = apply_delta(before, delta)
+        intent, item_ids = intent_of(text, delta, after, self._catalogue)
+        actions = delta.actions
         if state.get("edit") is not None:
             edited, unread = read_delta(state.get("edit"), turn=after.turn, source="person")
             checked = check_delta(edited, after, self._catalogue, "")
             after = apply_delta(after, checked.delta)
+            actions += checked.delta.actions
             problems += [each.reason for each in (*unread, *checked.problems)]
-        intent, item_ids = intent_of(text, delta, after, self._catalogue)
+            if not text:
+                intent, item_ids = intent_of_edit(checked.delta)
         plan = TurnPlan(
-            intent="search" if state.get("edit") is not None and not text else intent,
+            intent=intent,
             message=text[:2_000],
             before=before,
             item_ids=item_ids,
             unresolved=delta.unresolved,
-            actions=delta.actions,
+            actions=actions,
             problems=tuple(problems),
             wants_more=wants_more(text),
         )

@@ -12,9 +12,12 @@ from pydantic import TypeAdapter
 from deeprec.agent.conversation import ConversationState, RequestedAction, Unresolved
 from deeprec.agent.shopping.reply import ConfirmedAction
 
-Intent = Literal["search", "facts", "catalogue", "comparison", "explanation", "cart", "state", "unclear", "greeting"]
+Intent = Literal[
+    "search", "facts", "catalogue", "comparison", "explanation", "cart", "state", "feedback", "unclear", "greeting"
+]
 """What a turn answers: with a search; about items; about the catalogue's values; by comparing items; why items are
-shown; what is in the cart; what is known; by asking which item is meant; with what can be asked for."""
+shown; what is in the cart; what is known; what somebody thinks of items; by asking which item is meant; with what can
+be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,15 +171,30 @@ def answer_of(message: BaseMessage) -> Answer:
     if not isinstance(reply, Mapping):
         return Answer(text=str(message.text))
     question = reply.get("question") or {}
+    items = [_card(item) for item in reply.get("items", ())]
+    nearest = [_card(item) for item in reply.get("nearest", ())]
+    problems = reply.get("problems", ())
     return Answer(
-        text=reply["text"],
-        problems=reply.get("problems", ()),
-        items=[_card(item) for item in reply.get("items", ())],
-        nearest=[_card(item) for item in reply.get("nearest", ())],
+        text=_beside_cards(reply["text"], [*items, *nearest], [*problems, question.get("text", "")]),
+        problems=problems,
+        items=items,
+        nearest=nearest,
         question=question.get("text", ""),
         options=question.get("options", ()),
         run_id=reply.get("run_id"),
     )
+
+
+def _beside_cards(text: str, cards: Sequence[Card], sentences: Sequence[str]) -> str:
+    """The text of an answer without what the page shows in a form of its own: cards, problems and the question."""
+    titles = tuple(f"{card.position}. {card.title}" for card in cards)
+    kept: list[str] = []
+    is_card = False
+    for line in text.split("\n"):
+        is_card = line.startswith(titles) or (is_card and line.startswith(" "))
+        if not is_card and line not in sentences:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _card(item: Mapping[str, Any]) -> Card:

@@ -186,3 +186,16 @@ async def test_an_unavailable_model_is_said_and_the_recommender_answers(
     reply = await Talk(agent).says("a comedy")
     assert (reply["kind"], len(reply["items"])) == ("list", 3)
     assert any("model is unavailable" in problem for problem in reply["problems"])
+
+
+async def test_a_click_on_a_card_is_noted_and_a_click_for_the_cart_uses_it(agent: Any) -> None:
+    talk = Talk(agent)
+    await talk.says("a rug, not over 50")
+    shown, titles = talk.ids, [card["title"] for card in talk.reply["items"]]
+    reply = await talk.says(None, edit={"feedback": [{"kind": "liked", "item_ids": [shown[0]]}]})
+    assert (reply["kind"], reply["text"]) == ("state", f"Noted: you like {titles[0]}.")
+    reply = await talk.says(None, edit={"actions": [{"kind": "add_to_cart", "item_ids": [shown[1]]}]})
+    assert (reply["kind"], reply["action"]["item_ids"]) == ("cart", [shown[1]])
+    assert reply["text"] == f"{titles[1]} is in your cart."
+    await talk.says("show me more")
+    assert shown[1] not in talk.ids

@@ -162,9 +162,7 @@ def test_an_edit_that_makes_no_sense_changes_nothing(person: TestClient, odd: An
 def test_hostile_text_is_text(person: TestClient) -> None:
     hostile = "<img src=x onerror=alert(1)>\u202e\ud800 {{7*7}} a lamp"
     body = json.dumps({"message": hostile})
-    assert person.post(
-        "/c/talk/turns", content=body, headers={"Content-Type": "application/json"}
-    ).status_code == 202
+    assert person.post("/c/talk/turns", content=body, headers={"Content-Type": "application/json"}).status_code == 202
     came = parts(person)
     page = person.get("/c/talk").text
     for html in (came[0]["html"], page):
