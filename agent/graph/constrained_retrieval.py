@@ -51,6 +51,7 @@ Passes = Callable[[Sequence[str]], list[str]]
 """Keeps those of some item ids that pass constraints, in their order."""
 NOTHING_PASSES = "no item that is left passes it"
 NOT_SAID = "the person's words do not say so"
+_CONTRADICTS = "no item passes both it and {other!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +75,14 @@ class Asked:
             return None
         guessed = self.stated["guessed"]
         closest = {each["stands_for"]: f" (closest: {each['text']})" for each in guessed if "stands_for" in each}
+        against = {each["text"]: each["contradicts"] for each in guessed if "contradicts" in each}
         return Remark(
             kept=tuple(each["text"] for each in self.stated["hard"]),
-            weighed=tuple(each["text"] for each in guessed if "stands_for" not in each),
-            missing=tuple(f"{each}{closest.get(each, '')}" for each in self.stated["unenforceable"]),
+            weighed=tuple(each["text"] for each in guessed if not {"stands_for", "contradicts"} & each.keys()),
+            missing=(
+                *(f"{each}{closest.get(each, '')}" for each in self.stated["unenforceable"]),
+                *(f"{text} together with {other}" for text, other in against.items()),
+            ),
         )
 
 
@@ -101,7 +106,28 @@ def with_stated(constraints: RunConstraints | None, stated: RunConstraints | Non
     hard = {each["text"]: each for each in (*constraints["hard"], *stated["hard"])}
     guessed = {each["text"]: each for each in (*constraints["guessed"], *stated["guessed"]) if each["text"] not in hard}
     missing = dict.fromkeys([*constraints["unenforceable"], *stated["unenforceable"]])
-    return RunConstraints(hard=list(hard.values()), guessed=list(guessed.values()), unenforceable=list(missing))
+    against = dict.fromkeys([*constraints.get("contradictions", ()), *stated.get("contradictions", ())])
+    both = RunConstraints(hard=list(hard.values()), guessed=list(guessed.values()), unenforceable=list(missing))
+    return {**both, "contradictions": list(against)} if against else both
+
+
+def _with_contradictions(
+    constraints: RunConstraints, guessed: Sequence[GuessedConstraint], asked: Sequence[str] = ()
+) -> RunConstraints:
+    """The constraints with a sentence for each contradiction of the person's words, and none where there are none.
+
+    Args:
+        constraints: What holds, and what does not.
+        guessed: Some of them may contradict what holds.
+        asked: Phrases that are asked for and refused.
+    """
+    named = [
+        f"No item passes both {each['contradicts']!r} and {each['text']!r}; the first one holds."
+        for each in guessed
+        if "contradicts" in each
+    ]
+    named += [f"{phrase!r} is asked for and refused; the refusal holds." for phrase in asked]
+    return {**constraints, "contradictions": named} if named else constraints
 
 
 def stated_hard(state: AgentState) -> list[HardConstraint]:
@@ -155,10 +181,14 @@ class PreferenceConstraints:
         now = self._now()
         stated = now.plain.read(start.message or "")
         passing = now.left([start.where], [*start.history, *start.exclude])
-        _, hard, guessed = now.judge(passing, stated.constraints)
-        return with_stated(
-            own, RunConstraints(hard=hard, guessed=guessed, unenforceable=list(dict.fromkeys(stated.unenforceable)))
-        )
+        _, hard, guessed = now.judge(passing, stated.constraints, own["hard"])
+        missing = list(dict.fromkeys(stated.unenforceable))
+        found = with_stated(own, RunConstraints(hard=hard, guessed=guessed, unenforceable=missing))
+        refused = [each.phrases[0] for each, _ in stated.constraints if each.kind == "refused"]
+        asked_for = stated.asked_for or self._meant(stated.rest, refused)
+        named = " ".join(each["contradicts"] for each in guessed if "contradicts" in each)
+        asked = [phrase for phrase in refused if phrase in asked_for and f"not {phrase}" not in named]
+        return _with_contradictions(found, guessed, asked)
 
     def _read(self, state: AgentState, plain: Asked, weighs_missing: bool) -> Asked:
         now, request, before = self._now(), state["request"], stated_hard(state)
@@ -170,13 +200,14 @@ class PreferenceConstraints:
         )
         words, held_before = self._words_of(state), {each["text"] for each in before}
         written = [each for each in stated.constraints if each.text not in held_before]
-        passing, hard, guessed = now.judge(passing, [(each, words.support(each)) for each in written])
+        held = (state.get("constraints") or request_constraints(request["where"]))["hard"]
+        passing, hard, guessed = now.judge(passing, [(each, words.support(each)) for each in written], held)
         hard = [*before, *hard]
         weak = {each["text"] for each in guessed}
         guesses = [each for each in written if each.text in weak]
-        held = {each["text"] for each in hard}
+        texts = {each["text"] for each in hard}
         for missing, constraint in self._closest_constraints(now, stated).items() if weighs_missing else ():
-            if constraint.text in held or not (passing & now.mask([constraint.where])).any():
+            if constraint.text in texts or not (passing & now.mask([constraint.where])).any():
                 continue
             why = f"closest to {missing!r}, which the catalogue lacks"
             guess = GuessedConstraint(text=constraint.text, where=constraint.where, why=why, stands_for=missing)
@@ -195,8 +226,21 @@ class PreferenceConstraints:
             passes=now.passing(passing) if hard else None,
             guessed_where=(merge_where(where, *weighed) or where) if weighed else None,
             guessed_passes=now.passing(kept) if weighed else None,
-            stated=RunConstraints(hard=hard, guessed=guessed, unenforceable=list(stated.unenforceable)),
+            stated=_with_contradictions(
+                RunConstraints(hard=hard, guessed=guessed, unenforceable=list(stated.unenforceable)), guessed
+            ),
         )
+
+    def _meant(self, rest: str, refused: Sequence[str]) -> Collection[str]:
+        """The phrase that the rest of a message means, where it names none and something is refused."""
+        similar: Any = self._recommender
+        if not (rest and refused and takes_min_cosine(self._recommender)):
+            return ()
+        try:
+            return tuple(similar.closest_phrases(rest, 1, min_cosine=MIN_COSINE))
+        except Exception as error:
+            _log.warning("The recommender does not say what a message means: %r", error)
+            return ()
 
     def _words_of(self, state: AgentState) -> PersonWords:
         request = state["request"]
@@ -303,13 +347,17 @@ class _LaidOut:
         return self.mask(wheres) & ~self.mask_of([*gone, *self.removed])
 
     def judge(
-        self, passing: NDArray[np.bool_], stated: Iterable[tuple[Constraint, str | None]]
+        self,
+        passing: NDArray[np.bool_],
+        stated: Iterable[tuple[Constraint, str | None]],
+        held: Sequence[HardConstraint],
     ) -> tuple[NDArray[np.bool_], list[HardConstraint], list[GuessedConstraint]]:
         """Decide which constraints are hard, in their order: those that words support and some item passes.
 
         Args:
             passing: Which items pass what is hard already.
             stated: Each constraint, with the words that support it; None where none do.
+            held: What is hard already.
 
         Returns:
             Which items pass what is hard now, what became hard, and what is a guess.
@@ -322,8 +370,11 @@ class _LaidOut:
                 passing = both
                 hard.append(HardConstraint(text=text, where=where, source="message", words=words))
             else:
-                why = NOT_SAID if words is None else NOTHING_PASSES
-                guessed.append(GuessedConstraint(text=text, where=where, why=why))
+                guess = GuessedConstraint(text=text, where=where, why=NOT_SAID if words is None else NOTHING_PASSES)
+                others = [each["text"] for each in (*held, *hard) if not self.left([where, each["where"]], ()).any()]
+                if words is not None and others and self.left([where], ()).any():
+                    guess["why"], guess["contradicts"] = _CONTRADICTS.format(other=others[0]), others[0]
+                guessed.append(guess)
         return passing, hard, guessed
 
     def mask_of(self, item_ids: Sequence[str]) -> NDArray[np.bool_]:

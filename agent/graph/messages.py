@@ -94,6 +94,8 @@ def answer_text(result: Mapping[str, Any]) -> str:
         lines.append(f"Only weighed: {neutralise(', '.join(weighed), REASON_CHARS)}.")
     if missing := stated.get("unenforceable"):
         lines.append(f"Not in this catalogue: {neutralise(', '.join(missing), REASON_CHARS)}.")
+    for named in stated.get("contradictions", ()):
+        lines.append(neutralise(named, REASON_CHARS))
     if unknown := result.get("unknown_items"):
         named = neutralise(", ".join(unknown[:10]), REASON_CHARS)
         lines.append(f"Skipped, since the catalogue does not have them: {named}.")

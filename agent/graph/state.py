@@ -176,6 +176,8 @@ class GuessedConstraint(TypedDict):
     catalogue lacks."""
     stands_for: NotRequired[str]
     """What the model wrote, where the catalogue has no value for it and this constraint is on the closest phrase."""
+    contradicts: NotRequired[str]
+    """The hard constraint that no item passes together with this one, where the person's words say both."""
 
 
 class RunConstraints(TypedDict):
@@ -185,6 +187,8 @@ class RunConstraints(TypedDict):
     guessed: list[GuessedConstraint]
     unenforceable: list[str]
     """What a preference says must or must not be, and the catalogue has no value or attribute for."""
+    contradictions: NotRequired[list[str]]
+    """What the person's words ask for and exclude at once, in a sentence each; missing where there is nothing."""
 
 
 class AgentOutput(TypedDict, total=False):

@@ -123,7 +123,12 @@ def constraint_lines(constraints: Mapping[str, Any] | None) -> list[str]:
     Args:
         constraints: as `AgentOutput` and `RetrievalRecord` have them.
     """
-    kinds = (("kept", "hard"), ("only weighed", "guessed"), ("not in this catalogue", "unenforceable"))
+    kinds = (
+        ("kept", "hard"),
+        ("only weighed", "guessed"),
+        ("not in this catalogue", "unenforceable"),
+        ("contradictory", "contradictions"),
+    )
     parts = [(name, [_constraint(each) for each in listed(constraints, kind)]) for name, kind in kinds]
     return [f"{name}: {', '.join(found)}" for name, found in parts if found]
 

@@ -127,6 +127,10 @@ class PlainStatements:
     """Each constraint with the words that state it."""
     unenforceable: tuple[str, ...] = ()
     """Bounds on what the catalogue has no number for, safe for a prompt."""
+    rest: str = ""
+    """The text without its refusals, titles and quotations."""
+    asked_for: frozenset[str] = frozenset()
+    """Phrases of the catalogue that stand in the rest."""
 
 
 class PlainConstraints:
@@ -160,8 +164,16 @@ class PlainConstraints:
             for each in read.constraints:
                 if each.kind == "bound" and all(is_in_keeping(said, unit, name) for name in each.where):
                     stated.setdefault(each.text, (each, words))
+        rest = text
+        for clause in refusing:
+            end = clause.start + len(clause.about)
+            rest = f"{rest[: clause.mark]}{' ' * (end - clause.mark)}{rest[end:]}"
+        rest = " ".join(rest.replace("|", " ").split()).strip(" ,.;:!?")
         return PlainStatements(
-            constraints=tuple(stated.values())[:MAX_STATED], unenforceable=tuple(missing)[:MAX_STATED]
+            rest=rest,
+            asked_for=frozenset(self._spotter.spot(rest)),
+            constraints=tuple(stated.values())[:MAX_STATED],
+            unenforceable=tuple(missing)[:MAX_STATED],
         )
 
     def _without_titles(self, text: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
-from deeprec.trm_tool import Catalogue, Dataset, Retriever
+from deeprec.agent.graph.messages import answer_text
+from deeprec.trm_tool import Catalogue, Dataset, Retriever, neutralise
 from tests.model_scripts import LIST, SEARCH
 from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer
@@ -61,6 +62,52 @@ async def test_what_leaves_nothing_only_weighs_and_is_named(own: CoOccurrence) -
     [guess] = output["constraints"]["guessed"]
     assert (guess["text"], guess["why"]) == ("release_year >= 2501", "no item that is left passes it")
     assert len(output["recommendations"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("message", "hard", "named"),
+    [
+        (
+            "a drama over 20 dollars, under 10 dollars",
+            ["price >= 20.5"],
+            ["No item passes both 'price >= 20.5' and 'price <= 9.5'; the first one holds."],
+        ),
+        (
+            "only comedies, and no comedy",
+            ["not comedy"],
+            ["No item passes both 'not comedy' and 'only comedy'; the first one holds."],
+        ),
+        ("a comedy, no comedy please", ["not comedy"], ["'comedy' is asked for and refused; the refusal holds."]),
+        ("a happy tragedy, no drama", ["not drama"], ["'drama' is asked for and refused; the refusal holds."]),
+        ("a comedy, no drama", ["not drama"], None),
+    ],
+)
+async def test_contradictions_are_named_and_get_a_full_list(
+    dataset: Dataset, message: str, hard: list[str], named: list[str] | None
+) -> None:
+    class Hearing(CoOccurrence):
+        def closest_phrases(self, text: str, n: int, *, min_cosine: float = 0.0) -> list[str]:
+            return ["drama"][:n] if text == "a happy tragedy" else []
+
+    own = Hearing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    output = await run(own, message)
+    assert [each["text"] for each in output["constraints"]["hard"]] == hard
+    assert output["constraints"].get("contradictions") == named
+    assert (output["status"], len(output["recommendations"])) == ("finished", 10)
+    assert all(neutralise(line, 200) in answer_text(output) for line in named or ())
+
+
+async def test_the_model_is_shown_that_its_constraint_contradicts_what_holds(own: CoOccurrence) -> None:
+    protocol = ScriptedProtocol(["drama; price <= 10; price >= 20"])
+    config = AgentConfig(k=10, retrieve_k=20, enforces_words=False)
+    graph = build_graph(None, own, protocol=protocol, config=config)
+    request = {"history": list(own.catalogue.ids[:3]), "message": "at most 10 dollars, and at least 20 dollars"}
+    output = await graph.ainvoke(request)
+    [(_, remark)] = protocol.shown
+    assert remark.missing == ("price >= 20 together with price <= 10",)
+    assert (remark.kept, remark.weighed) == (("price <= 10",), ())
+    named = ["No item passes both 'price <= 10' and 'price >= 20'; the first one holds."]
+    assert output["constraints"]["contradictions"] == named
 
 
 async def test_the_requests_own_constraints_come_first(own: CoOccurrence) -> None:

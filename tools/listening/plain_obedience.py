@@ -1,0 +1,85 @@
+"""How often lists break what words plainly say: `python -m tools.listening.plain_obedience ARTIFACT --data FOLDER`.
+
+Requests are made in test words, each with a refusal or a bound. No model writes anything: the list is the recommender's
+own for the history and the words, under what the message plainly states, and without it. Each list is checked against
+the catalogue and what the request means, not against what was read of its words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeprec.agent import AgentConfig, build_graph
+from deeprec.trm_tool import PreferenceReader, Retriever, read_atomic_files
+from deeprec.trm_tool.catalogue.filters import AttributeIndex
+from deeprec.trm_tool.data import MadeRequestConfig, Request, RequestMaker
+from deeprec.trm_tool.data.atomic_files import embedded_ml100k
+from tools.listening.constraint_obedience import ScriptedProtocol
+
+
+async def measure(requests: Sequence[Request], retriever: Retriever) -> dict[str, Any]:
+    """Count the lists that break what their request refuses or bounds, without plain words and with them.
+
+    Returns:
+        `before` and `after`: lists with an item that breaks something; `stated`: constraints that were found in the
+        messages, `true` and `false` by whether the target passes them.
+    """
+    catalogue, reader = retriever.catalogue, PreferenceReader(retriever.catalogue)
+    index, counts = AttributeIndex(catalogue), Counter[str]()
+    wrong: list[list[str]] = []
+    graph = build_graph(None, retriever, protocol=ScriptedProtocol([]), config=AgentConfig(k=10))
+    for request in requests:
+        kept = np.ones(len(catalogue.ids), dtype=np.bool_)
+        for said in request.said or ():
+            refused = "; ".join(f"not {phrase}" for phrase in said.unwanted)
+            for where in (*(each.where for each in reader.read(refused).constraints), said.where):
+                kept &= index.filter(where).mask if where else True
+        for name, enforces in (("before", False), ("after", True)):
+            output: Mapping[str, Any] = await graph.ainvoke(
+                {"history": list(request.history), "message": request.message, "settings": {"enforces_words": enforces}}
+            )
+            rows = [catalogue.row(item["item_id"]) for item in output["recommendations"]]
+            counts[f"{name}: lists that break something"] += int(not kept[rows].all())
+            counts[f"{name}: items that break something"] += int((~kept[rows]).sum())
+            counts[f"{name}: items"] += len(rows)
+            counts[f"{name}: targets listed"] += int(catalogue.row(request.targets[0]) in rows)
+        targets = [catalogue.row(target) for target in request.targets]
+        for each in output["constraints"]["hard"]:
+            is_true = index.filter(each["where"]).mask[targets].any()
+            counts["stated and true" if is_true else "stated and false"] += 1
+            if not is_true:
+                wrong.append([request.message, each["text"]])
+    return {"requests": len(requests), **counts, "false": wrong[:20]}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--data", type=Path, help="Folder of atomic files; the embedded ml-100k without it.")
+    parser.add_argument("--requests", type=int, default=1000)
+    asked = parser.parse_args()
+    dataset = read_atomic_files(asked.data or embedded_ml100k())
+    for negations, bounds in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        config = MadeRequestConfig(
+            words="test", split="test", negations=negations, bounds=bounds, second_wishes=0.0, per_person=4
+        )
+        made = [
+            request
+            for request in RequestMaker(dataset, config).make()
+            if any(said.unwanted or said.where for said in request.said or ())
+        ][: asked.requests]
+        found = asyncio.run(measure(made, Retriever.load(asked.artifact)))
+        print(f"refusals {negations}, bounds {bounds}", json.dumps(found, indent=1, ensure_ascii=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()
