@@ -91,12 +91,13 @@ def export(
             return
         assert out is not None
         if how is ExportFormat.JSONL:
-            count = export_jsonl(traces, out, where).runs
+            wrote = export_jsonl(traces, out, where)
         else:
             from deeprec.agent.traces.export.parquet import export_parquet
 
-            count = export_parquet(traces, out, where).runs
-    echo(as_json, {"output": str(out), "format": how, "runs": count}, f"Wrote {_runs(count)} to {visible(str(out))}.")
+            wrote = export_parquet(traces, out, where)
+    text = f"Wrote {_with_turns(wrote.runs, wrote.conversation_turns)} to {visible(str(out))}."
+    echo(as_json, {"output": str(out), "format": how, **to_json(wrote)}, text)
 
 
 def import_runs(
@@ -109,7 +110,7 @@ def import_runs(
         raise ConfigError(f"{file} is not a file. Name one from `deeprec traces export --format jsonl`.")
     with TraceStore(store) as traces:
         done = import_jsonl(traces, file)
-    text = f"Imported {_runs(done.imported)}"
+    text = f"Imported {_with_turns(done.imported, done.conversation_turns)}"
     text += f"; the store had {done.known} already." if done.known else "."
     if done.conflicts:
         some = ", ".join(map(str, done.conflicts[:3])) + (", …" if len(done.conflicts) > 3 else "")
@@ -309,8 +310,12 @@ def _pin(runs: list[str], store: str, as_json: bool, *, pinned: bool) -> None:
 
 
 def _pruned(report: PruneReport) -> str:
-    lines = [f"{'Would delete' if report.dry_run else 'Deleted'} {_runs(report.runs)}, about {_size(report.bytes)}."]
-    lines += [f"  {part.reason}: {_runs(part.runs)}, about {_size(part.bytes)}" for part in report.reasons]
+    what = _runs_and_turns(report.runs, report.conversation_turns)
+    lines = [f"{'Would delete' if report.dry_run else 'Deleted'} {what}, about {_size(report.bytes)}."]
+    lines += [
+        f"  {part.reason}: {_runs_and_turns(part.runs, part.conversation_turns)}, about {_size(part.bytes)}"
+        for part in report.reasons
+    ]
     if report.oldest is not None and report.newest is not None:
         lines.append(f"  started {report.oldest:%d %b %Y %H:%M} to {report.newest:%d %b %Y %H:%M} UTC")
     kept = [f"{count} {why}" for count, why in ((report.pinned, "pinned"), (report.running, "maybe running")) if count]
@@ -318,7 +323,7 @@ def _pruned(report: PruneReport) -> str:
         lines.append(f"Kept although the rules match them: {', '.join(kept)}.")
     if report.reclaimed is not None:
         lines.append(f"Space freed: {_size(report.reclaimed.bytes)} ({report.reclaimed.how}).")
-    if report.dry_run and report.runs:
+    if report.dry_run and report.reasons:
         lines.append("Nothing was deleted: give --yes to delete them.")
     return "\n".join(lines)
 
@@ -338,6 +343,14 @@ def _size(count: int) -> str:
         if count >= _UNITS[unit]:
             return f"{count / _UNITS[unit]:.1f} {unit}"
     return f"{count} bytes"
+
+
+def _with_turns(runs: int, turns: int) -> str:
+    return _runs(runs) + (f" and {turns} turns of conversations" if turns else "")
+
+
+def _runs_and_turns(runs: int, turns: int) -> str:
+    return _with_turns(runs, turns) + (" without a run" if turns else "")
 
 
 def _runs(count: int) -> str:

@@ -48,7 +48,7 @@ class ConversationTurn:
     history: tuple[str, ...] = ()
     """Ids of the items that the person had before the conversation, oldest first."""
     message: str = ""
-    """What the person wrote; empty where they edited the state and wrote nothing."""
+    """What the person wrote; empty where they edited the state by hand alone."""
     delta: dict[str, Any] = field(default_factory=dict)
     """The change of the state that was applied, as JSON values."""
     state_before: dict[str, Any] = field(default_factory=dict)
@@ -128,12 +128,10 @@ class ConversationTrace:
 
     @property
     def current(self) -> tuple[ConversationTurn, ...]:
-        """The turns that count: a message undoes the turns before it whose numbers are not lower than its own."""
+        """The turns that count: a turn undoes those before it whose numbers are not lower than its own."""
         kept: list[ConversationTurn] = []
         for turn in self.turns:
-            if not turn.is_edit:
-                kept = [earlier for earlier in kept if earlier.turn < turn.turn]
-            kept.append(turn)
+            kept = [*(earlier for earlier in kept if earlier.turn < turn.turn), turn]
         return tuple(kept)
 
     @property

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from deeprec.agent.traces.store.database import first_line
-from deeprec.agent.traces.store.schema import Base, Run
+from deeprec.agent.traces.store.schema import Base, ConversationTurn, Run
 from deeprec.agent.traces.store.store import TraceStore
 
 _ROW_BYTES = 60  # keys, numbers and times of a row, roughly; what is counted is scaled to the real size anyway
@@ -47,19 +47,24 @@ def run_tables() -> list[Table]:
     return [table for table in Base.metadata.sorted_tables if "run_id" in table.primary_key.columns]
 
 
+def stored_tables() -> list[Table]:
+    """Every table: those of runs, and that of the turns of conversations."""
+    return [*run_tables(), Base.metadata.tables[ConversationTurn.__tablename__]]
+
+
 def run_bytes() -> ColumnElement[int]:
-    """The rough size of a run's rows in bytes, as an expression over `runs`."""
-    total = _row_bytes(Run.__table__)  # type: ignore[arg-type]
-    for table in run_tables():
+    """The rough size of a run's rows in bytes, with its turn of a conversation, as an expression over `runs`."""
+    total = row_bytes(Run.__table__)  # type: ignore[arg-type]
+    for table in stored_tables():
         if table is not Run.__table__:
-            part = select(func.sum(_row_bytes(table))).where(table.c.run_id == Run.run_id).correlate(Run)
+            part = select(func.sum(row_bytes(table))).where(table.c.run_id == Run.run_id).correlate(Run)
             total = total + func.coalesce(part.scalar_subquery(), 0)
     return total
 
 
 def bytes_scale(connection: Connection) -> float:
     """The bytes in the database, indexes included, for one byte of `run_bytes`."""
-    counted = sum(connection.scalar(select(func.sum(_row_bytes(table)))) or 0 for table in run_tables())
+    counted = sum(connection.scalar(select(func.sum(row_bytes(table)))) or 0 for table in stored_tables())
     return database_bytes(connection) / counted if counted else 1.0
 
 
@@ -71,7 +76,7 @@ def database_bytes(connection: Connection) -> int:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
-    sizes = (connection.scalar(select(func.pg_total_relation_size(table.name))) for table in run_tables())
+    sizes = (connection.scalar(select(func.pg_total_relation_size(table.name))) for table in stored_tables())
     return sum(int(size or 0) for size in sizes)
 
 
@@ -117,14 +122,15 @@ def _vacuum_server(store: TraceStore) -> Reclaimed:
     try:
         with store.database.writers.connect() as connection:
             free = connection.execution_options(isolation_level="AUTOCOMMIT")
-            for table in run_tables():
+            for table in stored_tables():
                 free.exec_driver_sql(f"VACUUM {table.name}")
     except SQLAlchemyError as error:  # the runs are gone all the same, and the caller has to report it
         return Reclaimed(how=f"not now: {first_line(error)}", bytes=0, done=False)
     return Reclaimed(how="a vacuum, which keeps the room for new runs", bytes=0, done=True)
 
 
-def _row_bytes(table: Table) -> ColumnElement[int]:
+def row_bytes(table: Table) -> ColumnElement[int]:
+    """The rough size of a row in bytes."""
     total: ColumnElement[Any] = literal(_ROW_BYTES)
     for column in table.c:
         if isinstance(column.type, LargeBinary):

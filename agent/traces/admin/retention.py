@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, not_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, not_, select, update
 
-from deeprec.agent.traces.admin.disk_usage import Reclaimed, bytes_scale, give_back, run_bytes
+from deeprec.agent.traces.admin.disk_usage import Reclaimed, bytes_scale, give_back, row_bytes, run_bytes
+from deeprec.agent.traces.store.conversations import ConversationFilter, matching
 from deeprec.agent.traces.store.filters import RunFilter, filtered, find_run
-from deeprec.agent.traces.store.schema import Run
+from deeprec.agent.traces.store.schema import ConversationTurn, Run
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.trm_tool.errors import ConfigError
 
@@ -30,6 +31,9 @@ class PruneRules:
     """Which runs are deleted. The first five fields select runs, the last three those of the selected that are deleted.
 
     Where none of the last three is given, every selected run is deleted. The first that applies is a run's reason.
+
+    A turn of a conversation is deleted with the run of its search. One without a stored run has a tenant, a suite, an
+    age and a size of its own; it stays where a rule asks for a policy, an adapter version or a status.
     """
 
     policy_model: str | None = None
@@ -67,6 +71,8 @@ class PruneReason:
     reason: str
     runs: int
     bytes: int
+    conversation_turns: int = 0
+    """Turns without a stored run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +93,14 @@ class PruneReport:
     """Runs that would go by the rules, but may still be running."""
     reclaimed: Reclaimed | None = None
     """None in a dry run, and where nothing was deleted."""
+    conversation_turns: int = 0
+    """Turns of conversations without a stored run; those with one go with it, and are not counted."""
 
 
 class _Candidate(NamedTuple):
-    run_id: UUID
+    key: UUID
+    """The id of a run, or of a turn without a stored run."""
+    is_run: bool
     started_at: datetime
     pinned: bool
     running: bool
@@ -98,7 +108,7 @@ class _Candidate(NamedTuple):
 
 
 def prune_runs(store: TraceStore, rules: PruneRules, *, dry_run: bool = True) -> PruneReport:
-    """Delete the runs that the rules name, with their steps, lists and rewards.
+    """Delete the runs that the rules name, with their steps, lists and rewards, and turns of conversations.
 
     Pinned runs stay, and runs that may still be running: those with status "running" that started less than an hour
     ago. Children of a deleted run stay, and keep its id. Runs go in small transactions, oldest first, so that writers
@@ -116,27 +126,30 @@ def prune_runs(store: TraceStore, rules: PruneRules, *, dry_run: bool = True) ->
     free = [(run, reason) for run, reason in going if not run.pinned and not run.running]
     reclaimed = None
     if not dry_run:
-        deleted = _delete(store, [run.run_id for run, _ in free], now)
-        free = [(run, reason) for run, reason in free if run.run_id in deleted]
+        deleted = _delete(store, [run.key for run, _ in free if run.is_run], now)
+        deleted |= _delete_turns(store, [turn.key for turn, _ in free if not turn.is_run])
+        free = [(each, reason) for each, reason in free if each.key in deleted]
         reclaimed = give_back(store) if deleted else None
-    runs, sizes = Counter(reason for _, reason in free), Counter[str]()
-    for run, reason in free:
-        sizes[reason] += run.bytes
-    starts = [run.started_at for run, _ in free]
+    runs, turns, sizes = Counter[str](), Counter[str](), Counter[str]()
+    for each, reason in free:
+        (runs if each.is_run else turns)[reason] += 1
+        sizes[reason] += each.bytes
+    starts = [each.started_at for each, _ in free]
     return PruneReport(
         dry_run=dry_run,
-        runs=len(free),
+        runs=runs.total(),
         bytes=sizes.total(),
         reasons=tuple(
-            PruneReason(reason=reason, runs=runs[reason], bytes=sizes[reason])
+            PruneReason(reason=reason, runs=runs[reason], bytes=sizes[reason], conversation_turns=turns[reason])
             for reason in (_AGE, _RUNS, _BYTES, _ALL)
-            if runs[reason]
+            if runs[reason] or turns[reason]
         ),
         oldest=min(starts, default=None),
         newest=max(starts, default=None),
         pinned=sum(run.pinned for run, _ in going),
         running=sum(run.running and not run.pinned for run, _ in going),
         reclaimed=reclaimed,
+        conversation_turns=turns.total(),
     )
 
 
@@ -164,7 +177,7 @@ def may_be_running(now: datetime) -> ColumnElement[bool]:
 
 
 def _chosen(store: TraceStore, rules: PruneRules, now: datetime) -> list[tuple[_Candidate, str]]:
-    """The runs beyond the rules, protected ones included, oldest first, each with its reason."""
+    """The runs and turns beyond the rules, protected ones included, oldest first, each with its reason."""
     where = RunFilter(
         status=rules.status,
         suite=rules.suite,
@@ -180,24 +193,38 @@ def _chosen(store: TraceStore, rules: PruneRules, now: datetime) -> list[tuple[_
     with store.reading() as connection:
         scale = bytes_scale(connection)
         found = [
-            _Candidate(run_id, started_at, pinned, bool(running), int(size * scale))
+            _Candidate(run_id, True, started_at, pinned, bool(running), int(size * scale))
             for run_id, started_at, pinned, running, size in connection.execute(query)
         ]
+        if rules.status is None and rules.policy_model is None and rules.adapter_version is None:
+            found += [
+                _Candidate(turn_id, False, created_at, False, False, int(size * scale))
+                for turn_id, created_at, size in connection.execute(_turns_without_run(rules))
+            ]
+            found.sort(key=lambda each: (each.started_at, each.key))
     reasons: dict[UUID, str] = {}
     if cutoff is not None:
-        reasons |= {run.run_id: _AGE for run in found if run.started_at < cutoff}
+        reasons |= {each.key: _AGE for each in found if each.started_at < cutoff}
     if rules.max_runs is not None:
-        _keep_newest(found, reasons, _RUNS, rules.max_runs, lambda _: 1)
+        _keep_newest([each for each in found if each.is_run], reasons, _RUNS, rules.max_runs, lambda _: 1)
     if rules.max_bytes is not None:
         _keep_newest(found, reasons, _BYTES, rules.max_bytes, lambda run: run.bytes)
     if cutoff is None and rules.max_runs is None and rules.max_bytes is None:
-        reasons = dict.fromkeys((run.run_id for run in found), _ALL)
-    return [(run, reasons[run.run_id]) for run in found if run.run_id in reasons]
+        reasons = dict.fromkeys((each.key for each in found), _ALL)
+    return [(each, reasons[each.key]) for each in found if each.key in reasons]
+
+
+def _turns_without_run(rules: PruneRules) -> Select[Any]:
+    """The turns of conversations that go by their own age: (turn_id, created_at, size)."""
+    run_is_stored = select(Run.run_id).where(Run.run_id == ConversationTurn.run_id).exists()
+    size = row_bytes(ConversationTurn.__table__)  # type: ignore[arg-type]
+    query: Any = select(ConversationTurn.turn_id, ConversationTurn.created_at, size).where(not_(run_is_stored))
+    return matching(query, ConversationFilter(tenant=rules.tenant, suite=rules.suite))
 
 
 def _keep_newest(found: Iterable[_Candidate], reasons: dict[UUID, str], reason: str, room: float, size: Any) -> None:
     """Give `reason` to the runs that do not fit into the room. Protected runs take theirs first: they stay anyway."""
-    left = [run for run in found if run.run_id not in reasons]
+    left = [run for run in found if run.key not in reasons]
     room -= sum(size(run) for run in found if run.pinned or run.running)
     full = False
     for run in reversed(left):
@@ -206,7 +233,7 @@ def _keep_newest(found: Iterable[_Candidate], reasons: dict[UUID, str], reason: 
         room -= size(run)
         full = full or room < 0
         if full:
-            reasons[run.run_id] = reason
+            reasons[run.key] = reason
 
 
 def _delete(store: TraceStore, run_ids: Sequence[UUID], now: datetime) -> set[UUID]:
@@ -218,6 +245,16 @@ def _delete(store: TraceStore, run_ids: Sequence[UUID], now: datetime) -> set[UU
         with store.writing() as connection:
             # The lock (a server's): nobody pins one of them between the two statements.
             ids = connection.scalars(select(Run.run_id).where(free).with_for_update()).all()
+            connection.execute(delete(ConversationTurn).where(ConversationTurn.run_id.in_(ids)))
             connection.execute(delete(Run).where(Run.run_id.in_(ids)))
         deleted.update(ids)
     return deleted
+
+
+def _delete_turns(store: TraceStore, turn_ids: Sequence[UUID]) -> set[UUID]:
+    """Delete turns of conversations in batches."""
+    for start in range(0, len(turn_ids), BATCH):
+        with store.writing() as connection:
+            batch = ConversationTurn.turn_id.in_(turn_ids[start : start + BATCH])
+            connection.execute(delete(ConversationTurn).where(batch))
+    return set(turn_ids)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, func, literal, select, tuple_
 from deeprec.agent.traces.conversation_records import ConversationSummary, ConversationTrace, ConversationTurn
 from deeprec.agent.traces.records import TraceStoreError
 from deeprec.agent.traces.store.codec import storable
+from deeprec.agent.traces.store.filters import is_of_suite
 from deeprec.agent.traces.store.rows import CONVERSATION_TURN
 from deeprec.agent.traces.store.schema import ConversationTurn as TurnRow
 
@@ -30,6 +31,7 @@ class ConversationFilter:
     tenant: str | None = None
     user_id: str | None = None
     suite: str | None = None
+    """As in `RunFilter`."""
     since: datetime | None = None
     """The first turn was at that time or later. A time without a zone is the machine's."""
     until: datetime | None = None
@@ -38,11 +40,11 @@ class ConversationFilter:
 
 def matching(query: Select[Any], where: ConversationFilter) -> Select[Any]:
     """`query`, which reads conversation turns, with the conditions of a filter on single turns: all but the times."""
-    for name in ("thread_id", "tenant", "user_id", "suite"):
+    for name in ("thread_id", "tenant", "user_id"):
         value = getattr(where, name)
         if value is not None:
             query = query.where(getattr(TurnRow, name) == storable(value))
-    return query
+    return query if where.suite is None else query.where(is_of_suite(TurnRow.suite, where.suite))
 
 
 def starts(where: ConversationFilter) -> Select[Any]:

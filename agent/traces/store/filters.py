@@ -75,9 +75,8 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
             query = query.where(run.started_at >= value)
         elif field.name == "until":
             query = query.where(run.started_at < value)
-        elif field.name == "suite" and "@" not in value:
-            versions = f"{storable(value)}@"
-            query = query.where(or_(run.suite == storable(value), func.substr(run.suite, 1, len(versions)) == versions))
+        elif field.name == "suite":
+            query = query.where(is_of_suite(run.suite, value))
         elif field.name == "status" and value == "incomplete":
             query = query.where(run.incomplete)
         elif field.name == "ended":
@@ -97,6 +96,13 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
         else:
             query = query.where(getattr(run, field.name) == (storable(value) if isinstance(value, str) else value))
     return query
+
+
+def is_of_suite(column: InstrumentedAttribute[Any], suite: str) -> ColumnElement[bool]:
+    """Whether a column of labels names a suite; a bare name means all that the suite was run as (`NAME@…`)."""
+    name = storable(suite)
+    versions = f"{name}@"
+    return column == name if "@" in name else or_(column == name, func.substr(column, 1, len(versions)) == versions)
 
 
 def _holds(column: InstrumentedAttribute[Any], part: str) -> ColumnElement[bool]:

@@ -222,3 +222,36 @@ def test_a_file_of_an_earlier_version_is_vacuumed_whole(tmp_path: Path, make: An
 def test_rules_that_cannot_be_meant(rules: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PruneRules(**rules)
+
+
+def test_a_turn_goes_with_its_run_and_one_without_a_run_by_its_own_age(any_store: TraceStore, make: Any) -> None:
+    def turn(number: int, days: float, **changes: Any) -> None:
+        created = datetime.now(UTC) - timedelta(days=days)
+        any_store.record_conversation_turn(make.conversation_turn(number, created_at=created, **changes))
+
+    def turns_left() -> list[int]:
+        return sorted(turn.turn for trace in any_store.conversation_traces() for turn in trace.turns)
+
+    old, new, pinned = (make.write(any_store) for _ in range(3))
+    age(any_store, old, 31)
+    age(any_store, pinned, 31)
+    pin_runs(any_store, [pinned])
+    turn(1, 31, run_id=old)
+    turn(2, 31, run_id=new)
+    turn(3, 31, run_id=pinned)
+    turn(4, 31, run_id=uuid4())
+    turn(5, 31, run_id=None)
+    turn(6, 29, run_id=None)
+    assert prune_runs(any_store, PruneRules(older_than_days=30, status="fallback"), dry_run=False).runs == 0
+    assert turns_left() == [1, 2, 3, 4, 5, 6]
+    dry = prune_runs(any_store, PruneRules(older_than_days=30))
+    report = prune_runs(any_store, PruneRules(older_than_days=30), dry_run=False)
+    assert (report.runs, report.conversation_turns, report.pinned) == (1, 2, 1)
+    assert (dry.runs, dry.conversation_turns, dry.reasons[0].conversation_turns) == (1, 2, 2)
+    assert turns_left() == [2, 3, 6]
+    assert prune_runs(any_store, PruneRules(tenant="books"), dry_run=False).conversation_turns == 0
+    assert prune_runs(any_store, PruneRules(max_runs=0), dry_run=False).runs == 1
+    assert turns_left() == [3, 6]
+    report = prune_runs(any_store, PruneRules(max_bytes=0), dry_run=False)
+    assert (report.runs, report.conversation_turns) == (0, 1)
+    assert turns_left() == [3]

@@ -49,7 +49,7 @@ def test_a_turn_that_is_written_again_replaces_its_row_and_keeps_its_time(store:
 def test_an_undone_turn_stays_in_the_log_and_counts_no_more(store: TraceStore, make: Any) -> None:
     turns = [make.conversation_turn(number) for number in (1, 2, 3)]
     again = make.conversation_turn(2, message_id="other", created_at=turns[2].created_at + timedelta(minutes=1))
-    edit = make.conversation_turn(2, message_id="", message="", created_at=again.created_at + timedelta(minutes=1))
+    edit = make.conversation_turn(3, message_id="", message="", created_at=again.created_at + timedelta(minutes=1))
     for turn in (*turns, again, edit):
         store.record_conversation_turn(turn)
     trace = store.conversation("thread-1")
