@@ -48,14 +48,14 @@ def write_html(
     as_json: JsonOption = False,
 ) -> None:
     """Write runs as one self-contained page: thoughts, preferences and items found, with the tokens folded away."""
-    _check_out(out)
+    check_out(out)
     with TraceStore(store, create=False) as traces:
         found = {trace.run.run_id: trace for trace in map(traces.run, runs)}
     views = [
         RunView(trace=trace, titles=titles_for(artifact, trace), tokens=tokens_for(tokenizer, trace))
         for trace in found.values()
     ]
-    _write(out, runs_html(views))
+    write_page(out, runs_html(views))
     if as_json:
         typer.echo(json.dumps({"file": str(out), "runs": [str(run_id) for run_id in found]}, indent=2))
     else:
@@ -74,14 +74,14 @@ def compare(
 ) -> None:
     """Compare two runs turn by turn: where they first differ, and what each found that the other did not."""
     if out is not None:
-        _check_out(out)
+        check_out(out)
     with TraceStore(store, create=False) as traces:
         one, other = traces.run(left), traces.run(right)
     if one.run.run_id == other.run.run_id:
         raise ConfigError(f"Both are run {one.run.run_id}. Name two different ones; `deeprec traces ls` lists them.")
     titles = titles_for(artifact, one, other)
     if out is not None:
-        _write(out, compare_html(one, other, titles))
+        write_page(out, compare_html(one, other, titles))
     if as_json:
         typer.echo(json.dumps(to_json(compare_runs(one, other)), indent=2))
     elif out is not None:
@@ -98,7 +98,7 @@ def tokens_for(folder: Path | None, trace: RunTrace) -> TokenTexts | None:
     return read_tokenizer(EMBEDDED_MODEL) if is_embedded else None
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Refuse to overwrite a file that is not a page, such as a trace store that was named by mistake."""
     if out.is_dir():
         raise ConfigError(f"{out} is a folder. Name a file to write the page to.")
@@ -109,7 +109,7 @@ def _check_out(out: Path) -> None:
             raise ConfigError(f"{out} exists and is not an HTML page; nothing was overwritten. Name another file.")
 
 
-def _write(out: Path, page: str) -> None:
+def write_page(out: Path, page: str) -> None:
     """Write a file whole or not at all."""
     with staged(out) as staging:
         staging.write_text(page, encoding="utf-8")

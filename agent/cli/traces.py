@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deeprec.agent.cli.conversations import list_conversations, show_conversation
 from deeprec.agent.cli.trace_admin import COMMANDS
 from deeprec.agent.cli.trace_options import (
     DEFAULT_STORE,
@@ -74,6 +75,8 @@ def show_run(
 
 app.command("html")(write_html)
 app.command("compare")(compare)
+app.command("conversations")(list_conversations)
+app.command("conversation")(show_conversation)
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 

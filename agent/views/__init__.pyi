@@ -8,6 +8,7 @@ from .comparison import (
     compare_runs as compare_runs,
 )
 from .html.comparison_page import compare_fragment as compare_fragment, compare_html as compare_html
+from .html.conversation_page import conversation_html as conversation_html
 from .html.environment import page_environment as page_environment, render_page as render_page
 from .html.run_page import (
     ItemRow as ItemRow,
@@ -22,6 +23,7 @@ from .html.run_page import (
 from .notebook import ComparisonDisplay as ComparisonDisplay, RunDisplay as RunDisplay
 from .run_facts import Titles as Titles
 from .text.comparison import render_comparison as render_comparison
+from .text.conversation import render_conversation as render_conversation
 from .text.run import render_run as render_run
 from .tokens import (
     TokenTexts as TokenTexts,

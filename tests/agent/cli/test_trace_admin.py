@@ -140,12 +140,14 @@ def test_runs_travel_through_a_file(call: Call, path: Path, tmp_path: Path) -> N
     assert code == 1
     assert f"the store has them with other content: 1 ({RUN})." in out
     code, out, _ = call("import", tmp_path / "runs.jsonl.gz", "--store", other, "--json")
-    assert (code, json.loads(out)) == (1, {"imported": 0, "known": 2, "conflicts": [str(RUN)]})
+    printed = {"imported": 0, "known": 2, "conflicts": [str(RUN)], "conversation_turns": 0}
+    assert (code, json.loads(out)) == (1, printed)
 
 
 def test_runs_become_tables(call: Call, tmp_path: Path) -> None:
     code, out, _ = call("export", "--format", "parquet", "-o", tmp_path / "out", "--status", "finished", "--json")
-    assert (code, json.loads(out)) == (0, {"output": str(tmp_path / "out"), "format": "parquet", "runs": 1})
+    printed = {"output": str(tmp_path / "out"), "format": "parquet", "runs": 1, "conversation_turns": 0}
+    assert (code, json.loads(out)) == (0, printed)
     assert pq.read_table(tmp_path / "out" / "runs.parquet").column("run_id").to_pylist() == [str(RUN)]
 
 
