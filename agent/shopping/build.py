@@ -1,9 +1,9 @@
 """The shopping graph: hear, act, search, answer.
 
-    hear -> act -> search -> answer
+    hear -> act -> search -> answer -> log
 
-`hear` reads the message, `act` uses the cart, `search` calls the DeepRec loop (`deeprec.agent.build_graph`), and
-`answer` composes the reply. A turn passes those that it needs.
+`hear` reads the message, `act` uses the cart, `search` calls the DeepRec loop (`deeprec.agent.build_graph`),
+`answer` composes the reply, and `log`, where a recorder is given, logs the turn. A turn passes those that it needs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.nodes import Nodes, after_acting, after_hearing
 from deeprec.agent.shopping.search import Search
 from deeprec.agent.shopping.state import ShoppingInput, ShoppingOutput, ShoppingState
-from deeprec.agent.traces.store.recorder import Recorder
+from deeprec.agent.shopping.turn_log import TurnLog
+from deeprec.agent.traces.store.recorder import ConversationRecorder
 from deeprec.trm_tool import AnyRecommender, PhraseSimilarity
 
 LIST_LENGTH = 5
@@ -44,7 +45,7 @@ def build_shopping_agent(
     config: AgentConfig | None = None,
     shopping: ShoppingConfig | None = None,
     cart: Cart | None = None,
-    recorder: Recorder | None = None,
+    recorder: ConversationRecorder | None = None,
     checkpointer: BaseCheckpointSaver[Any] | None = None,
     protocol: Literal["tagged", "tools"] | AgentProtocol | None = None,
     prompts: Prompts | None = None,
@@ -63,7 +64,7 @@ def build_shopping_agent(
         config: Budgets and sizes of the searches; a list has five items by default.
         shopping: How a conversation goes.
         cart: The shop's cart; one in memory by default.
-        recorder: Where the runs of the searches are logged; nowhere by default.
+        recorder: Where the turns and the runs of their searches are logged; nowhere by default.
         checkpointer: LangGraph's persistence of the threads.
         protocol: As `build_graph` takes it.
         prompts: As `build_graph` takes it.
@@ -91,7 +92,12 @@ def build_shopping_agent(
     graph.add_conditional_edges("hear", after_hearing, ["act", "search", "answer"])
     graph.add_conditional_edges("act", after_acting, ["search", "answer"])
     graph.add_edge("search", "answer")
-    graph.add_edge("answer", END)
+    if recorder is None:
+        graph.add_edge("answer", END)
+    else:
+        graph.add_node("log", _node(TurnLog(recorder).log))
+        graph.add_edge("answer", "log")
+        graph.add_edge("log", END)
     return graph.compile(checkpointer=checkpointer, name=name)
 
 

@@ -88,7 +88,7 @@ def test_a_page_links_the_searches_to_their_runs(trace: ConversationTrace) -> No
 
 
 def hostile(turn: ConversationTurn) -> ConversationTurn:
-    texts = {name: HOSTILE for name in ("thread_id", "user_id", "tenant", "message", "kind", "reply")}
+    texts = dict.fromkeys(("thread_id", "user_id", "tenant", "message", "kind", "reply"), HOSTILE)
     odd: dict[str, Any] = {
         "problems": (HOSTILE,),
         "shown": (HOSTILE,),
