@@ -1,8 +1,9 @@
-"""Starts vLLM's OpenAI server on a CPU, with quicker products of LoRA adapters: `python vllm_on_cpu.py [FLAGS]`.
+"""Starts vLLM's OpenAI server on a CPU, without two things that make it slow there: `python vllm_on_cpu.py [FLAGS]`.
 
-The functions of vLLM 0.32 copy an adapter's matrices once for each token of a batch, so that a request with an adapter
-takes seven times as long as one without; they also give a token without an adapter the product of the last slot. Here
-each adapter is multiplied once, with all of its tokens.
+The LoRA functions of vLLM 0.32 copy an adapter's matrices once for each token of a batch, so that a request with an
+adapter takes seven times as long as one without; they also give a token without an adapter the product of the last
+slot. Here each adapter is multiplied once, with all of its tokens. And its scheduler keeps a core busy for as long as
+the worker computes, which is the half of two cores; here it waits.
 
 It runs under the server's interpreter, by its path: nothing of deeprec can be imported there. vLLM's worker processes
 run it once more as their main module, which is how they get the functions too.
@@ -14,6 +15,9 @@ import runpy
 from typing import Any
 
 import torch
+
+_SPINS_S = 0.002
+"""Seconds that a process looks for an answer without a pause."""
 
 
 def multiply_by_adapters(inputs: torch.Tensor, matrices: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
@@ -73,6 +77,16 @@ def expand_slice(
         columns[:] = product
 
 
+def wait_without_spinning() -> None:
+    """Let a process that waits for another one sleep after some milliseconds, not after a second."""
+    try:
+        from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+    except ImportError:
+        return
+    if SpinCondition.__init__.__defaults__ == (1,):
+        SpinCondition.__init__.__defaults__ = (_SPINS_S,)
+
+
 def replace_functions() -> None:
     """Put the functions of this module in the place of vLLM's, before vLLM's wrapper for CPUs imports them.
 
@@ -92,6 +106,7 @@ def replace_functions() -> None:
 
 if __name__ in ("__main__", "__mp_main__"):
     replace_functions()
+    wait_without_spinning()
 if __name__ == "__main__":
     # Without `alter_sys` this file stays the main module, which the worker processes run.
     runpy.run_module("vllm.entrypoints.launchers.api_server.entry", run_name="__main__")
