@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deeprec.evals.cli import suites as suite_cli
+from deeprec.evals.cli.conversations import converse
 from deeprec.evals.cli.diagnose import diagnose_runs
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOptions, DataOption, JsonOption
@@ -27,6 +28,7 @@ app.command("run")(suite_cli.run)
 app.command("compare")(suite_cli.compare)
 app.command("report")(suite_cli.report)
 app.command("diagnose")(diagnose_runs)
+app.command("converse")(converse)
 
 
 @app.callback()

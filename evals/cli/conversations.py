@@ -1,0 +1,160 @@
+"""`deeprec eval converse`: the shopping agent and plain systems in conversations with the same simulated people."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from deeprec.evals.cli.terminal_table import terminal_table
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, MAX_SEED, JsonOption
+from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deeprec.evals.metrics.ranking import Interval
+    from deeprec.evals.simulation.conversations import ConversingAgent
+
+_SHOWN = ("success", "turns_to_success", "questions", "satisfaction", "found_target", "violations", "ungrounded")
+
+
+def converse(
+    data: Annotated[
+        str, typer.Option(help="Whose people talk: ml-100k, or a folder of RecBole files.")
+    ] = "ml-100k",
+    artifact: Annotated[Path, typer.Option(help="The recommender of all systems.")] = DEFAULT_ARTIFACT,
+    people: Annotated[int, typer.Option(min=2, help="So many people talk with each system.")] = 100,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DEEPREC_BASE_URL",
+            help="The model's server. Without one, and without --serve, the agent goes by rules and the recommender.",
+        ),
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the embedded model for as long as people talk.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Draws the people, their needs and sentences.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write each conversation into this file of JSON lines.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let simulated people talk with the shopping agent and with plain systems, and compare them.
+
+    The people know what they need and no item. Differences are paired by person, with 95% intervals.
+    """
+    import random
+
+    from deeprec.agent import load_shipped_adapter, make_server, pull_embedded_model, wait_with_progress
+    from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+    from deeprec.evals.simulation.drawn_needs import NeedConfig, make_need_cards
+    from deeprec.evals.suites.suite import read_named_data
+    from deeprec.trm_tool import Retriever
+
+    if serve and base_url is not None:
+        raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
+    console = Console(stderr=True)
+    dataset = read_named_data(data)
+    retriever = Retriever.load(artifact)
+    needs = make_need_cards(dataset, NeedConfig(seed=seed))
+    drawn = random.Random(seed).sample(needs, min(people, len(needs)))
+    server = None
+    if serve:
+        server = make_server(pull_embedded_model(EMBEDDED_MODEL), log=Path(".deeprec/logs/server.log"))
+    with server or nullcontext():
+        if server is not None:
+            wait_with_progress(server, console)
+            base_url = server.base_url
+            asyncio.run(load_shipped_adapter(server))
+        outcomes = asyncio.run(_run(retriever, drawn, base_url, seed, console))
+    if out is not None:
+        _write(out, outcomes)
+    _show(outcomes, as_json=as_json)
+
+
+async def _run(retriever: Any, needs: list[Any], base_url: str | None, seed: int, console: Console) -> dict[str, Any]:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    from deeprec.agent import CompletionPolicy, make_agent_config, shipped_settings
+    from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER
+    from deeprec.agent.shopping import build_shopping_agent
+    from deeprec.evals.simulation.conversations import run_conversations
+    from deeprec.evals.simulation.graph_agent import make_graph_agent
+    from deeprec.evals.simulation.plain_agents import make_all_messages_agent, make_last_message_agent
+
+    systems: dict[str, ConversingAgent] = {
+        "shopping-rules": make_graph_agent(build_shopping_agent(None, retriever, checkpointer=InMemorySaver())),
+        "all-messages": make_all_messages_agent(retriever),
+        "last-message": make_last_message_agent(retriever),
+    }
+    policy = None
+    if base_url is not None:
+        policy = CompletionPolicy(base_url, adapter=SHIPPED_ADAPTER)
+        config = make_agent_config({"k": 5}, **shipped_settings())
+        graph = build_shopping_agent(policy, retriever, config=config, checkpointer=InMemorySaver())
+        systems = {"shopping": make_graph_agent(graph), **systems}
+    outcomes = {}
+    async with policy or nullcontext():
+        for name, agent in systems.items():
+            console.print(f"{len(needs)} conversations with {name} …", highlight=False)
+            outcomes[name] = await run_conversations(agent, needs, retriever.catalogue, seed=seed)
+    return outcomes
+
+
+def _write(out: Path, outcomes: Mapping[str, Any]) -> None:
+    from dataclasses import asdict
+
+    lines = [
+        json.dumps({"system": name, **asdict(outcome)}, allow_nan=True)
+        for name, listed in outcomes.items()
+        for outcome in listed
+    ]
+    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _show(outcomes: Mapping[str, Any], *, as_json: bool) -> None:
+    from deeprec.evals.simulation.outcomes import compare_conversations, measure_conversations
+
+    first = next(iter(outcomes))
+    measured = {name: measure_conversations(listed) for name, listed in outcomes.items()}
+    compared = {
+        name: compare_conversations(outcomes[first], listed) for name, listed in outcomes.items() if name != first
+    }
+    if as_json:
+        result = {
+            "conversations": len(outcomes[first]),
+            "measures": _dicts(measured),
+            f"{first} less": _dicts(compared),
+        }
+        typer.echo(json.dumps(result, indent=2, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    table = terminal_table(f"{len(outcomes[first])} simulated conversations each", "system", *_SHOWN)
+    for name, values in measured.items():
+        table.add_row(name, *(_short(values[measure].mean) for measure in _SHOWN))
+    console.print(table)
+    table = terminal_table(f"{first} less the others, paired, 95%", "system", "success", "turns to success")
+    for name, values in compared.items():
+        table.add_row(name, _interval(values["success"]), _interval(values["turns_to_success"]))
+    console.print()
+    console.print(table)
+    own = {name: values[name] for values in [measured[first]] for name in ("agent_errors", "voice_errors", "leaks")}
+    console.print("\n" + ", ".join(f"{name.replace('_', ' ')} {each.mean:.3f}" for name, each in own.items()))
+
+
+def _dicts(values: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
+    return {name: {measure: each.to_dict() for measure, each in of.items()} for name, of in values.items()}
+
+
+def _short(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}".lstrip("0") if 0 < value < 1 else f"{value:.2f}"
+
+
+def _interval(value: Interval) -> str:
+    return f"{value.mean:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
