@@ -113,6 +113,7 @@ from .simulation.environment import (
     SimulationEnvironment as SimulationEnvironment,
     simulation_rows as simulation_rows,
 )
+from .simulation.graph_agent import make_graph_agent as make_graph_agent
 from .simulation.model_voice import ModelVoice as ModelVoice, make_model_voice as make_model_voice
 from .simulation.need_card import Need as Need, NeedCard as NeedCard
 from .simulation.outcomes import (

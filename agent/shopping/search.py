@@ -1,7 +1,8 @@
 """The search of a turn: the DeepRec loop where there is a model, the recommender beside it, and one order of both.
 
 Items that fulfil more of what only weighs come first, a rare value ("kettle") counting more than a common one
-("black"). Among equals the list of the model decides, then the fused retrievals.
+("black"). Among equals those come first that were not shown yet, for the person saw the others and asked again; then
+the list of the model decides, then the fused retrievals.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MAX_WEIGHED = 12
 """Conditions that weigh and get a retrieval of their own, the latest ones."""
 MAX_TIED = 20
 """Items that share the first place of a superlative and are all shown."""
+HEARD_TEXTS, CLOSEST_PHRASES = 4, 2
+"""The latest texts without a constraint whose closest phrases are retrieved for, and how many of each."""
 MODEL_UNAVAILABLE = "The language model is unavailable at the moment; this is the recommender's own list."
 RECOMMENDER_UNAVAILABLE = "The recommender is unavailable at the moment. What you asked for is kept; please try again."
 
@@ -63,7 +66,7 @@ class Search:
             ordered = items_in_order(conversation, self._catalogue)
             return await self._superlative(request, conversation, [i for i in ordered if i in set(passing)], filters)
         try:
-            return await self._ranked(request, passing)
+            return await self._ranked(request, conversation, passing)
         except RecommenderUnavailableError as error:
             if request.config.raise_outages:
                 raise
@@ -82,14 +85,15 @@ class Search:
         tied = sum(number == numbers[0] for number in numbers)
         return Found(item_ids=tuple(head[: max(request.config.k, min(tied, MAX_TIED))]))
 
-    async def _ranked(self, request: SearchRequest, passing: Sequence[str]) -> Found:
+    async def _ranked(self, request: SearchRequest, conversation: ConversationState, passing: Sequence[str]) -> Found:
         listed, problems, run_id = await self._loop_list(request, passing)
-        rankings = await self._retrievals(request, passing)
+        rankings = await self._retrievals(request, conversation, passing)
         fused = list(fuse_rankings(rankings))
         places = {item_id: at for at, item_id in enumerate(dict.fromkeys([*listed, *fused]))}
         weights = self._weights(request, passing)
         fulfilled = {item_id: round(sum(w for w, having in weights if item_id in having), 9) for item_id in places}
-        order = sorted(places, key=lambda item_id: (-fulfilled[item_id], places[item_id]))
+        shown = {each.item_id for each in conversation.shown}
+        order = sorted(places, key=lambda item_id: (-fulfilled[item_id], item_id in shown, places[item_id]))
         return Found(
             item_ids=tuple(order[: request.config.k]),
             candidates=tuple(item_id for item_id in order if fulfilled[item_id] == fulfilled[order[0]]),
@@ -123,7 +127,17 @@ class Search:
         listed = [each["item_id"] for each in output["recommendations"] if each["item_id"] in allowed]
         return listed, problems, output["run_id"]
 
-    async def _retrievals(self, request: SearchRequest, passing: Sequence[str]) -> list[list[str]]:
+    def _preference(self, request: SearchRequest, conversation: ConversationState) -> str | None:
+        """The phrases that are asked for, and those that are closest to what else was said lately."""
+        phrases = (request.terms.preference or "").split("; ")
+        if self._catalogue.closest is not None:
+            for said in conversation.said[-HEARD_TEXTS:]:
+                phrases += self._catalogue.closest(said.text, CLOSEST_PHRASES)
+        return "; ".join(dict.fromkeys(filter(None, phrases))) or None
+
+    async def _retrievals(
+        self, request: SearchRequest, conversation: ConversationState, passing: Sequence[str]
+    ) -> list[list[str]]:
         """What the recommender finds: for all that is asked for, and once more with each condition that weighs."""
         wheres: list[Where | None] = [request.where]
         if len(passing) > self._candidates:
@@ -134,7 +148,7 @@ class Search:
         for where in {str(where): where for where in wheres if where is not None or where is wheres[0]}.values():
             items = await self._calls.retrieve(
                 list(request.history),
-                request.terms.preference,
+                self._preference(request, conversation),
                 k=min(self._candidates, len(passing)),
                 trust=request.config.trust,
                 words=request.terms.words if request.config.hears_words else None,

@@ -22,13 +22,20 @@ if TYPE_CHECKING:
     from deeprec.evals.metrics.ranking import Interval
     from deeprec.evals.simulation.conversations import ConversingAgent
 
-_SHOWN = ("success", "turns_to_success", "questions", "satisfaction", "found_target", "violations", "ungrounded")
+_SHOWN = (
+    "success",
+    "turns_to_success",
+    "questions",
+    "satisfaction",
+    "found_target",
+    "violations",
+    "broken",
+    "ungrounded",
+)
 
 
 def converse(
-    data: Annotated[
-        str, typer.Option(help="Whose people talk: ml-100k, or a folder of RecBole files.")
-    ] = "ml-100k",
+    data: Annotated[str, typer.Option(help="Whose people talk: ml-100k, or a folder of RecBole files.")] = "ml-100k",
     artifact: Annotated[Path, typer.Option(help="The recommender of all systems.")] = DEFAULT_ARTIFACT,
     people: Annotated[int, typer.Option(min=2, help="So many people talk with each system.")] = 100,
     base_url: Annotated[
@@ -91,6 +98,7 @@ async def _run(retriever: Any, needs: list[Any], base_url: str | None, seed: int
     systems: dict[str, ConversingAgent] = {
         "shopping-rules": make_graph_agent(build_shopping_agent(None, retriever, checkpointer=InMemorySaver())),
         "all-messages": make_all_messages_agent(retriever),
+        "no-repeats": make_all_messages_agent(retriever, repeats=False),
         "last-message": make_last_message_agent(retriever),
     }
     policy = None
@@ -135,9 +143,9 @@ def _show(outcomes: Mapping[str, Any], *, as_json: bool) -> None:
         typer.echo(json.dumps(result, indent=2, allow_nan=False))
         return
     console = Console(highlight=False)
-    table = terminal_table(f"{len(outcomes[first])} simulated conversations each", "system", *_SHOWN)
-    for name, values in measured.items():
-        table.add_row(name, *(_short(values[measure].mean) for measure in _SHOWN))
+    table = terminal_table(f"{len(outcomes[first])} simulated conversations each", "measure", *measured)
+    for measure in _SHOWN:
+        table.add_row(measure, *(_short(values[measure].mean) for values in measured.values()))
     console.print(table)
     table = terminal_table(f"{first} less the others, paired, 95%", "system", "success", "turns to success")
     for name, values in compared.items():

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,8 @@ from deeprec.evals.simulation.outcomes import ConversationOutcome, Message
 from deeprec.evals.simulation.person import PersonConfig, Reply, ShownItem, SimulatedPerson
 from deeprec.evals.simulation.person_words import TEST_PERSON_WORDS, PersonWords
 from deeprec.evals.simulation.target_leaks import find_target_leaks
+from deeprec.trm_tool.catalogue.catalogue import AttributeValue, phrase_of
+from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import CatalogueView
 from deeprec.trm_tool.text import plain
@@ -28,6 +30,8 @@ class AgentReply:
     """Item ids that are shown with the text, best first."""
     asks: str | None = None
     """The attribute that the text asks about."""
+    held: Sequence[Where] = ()
+    """The hard constraints that the agent took from the conversation, where it keeps any."""
 
 
 class ConversingAgent(Protocol):
@@ -91,7 +95,7 @@ async def _converse(
 ) -> ConversationOutcome:
     messages: list[Message] = [{"role": "user", "content": await asyncio.to_thread(person.opening)}]
     accepted, error, ended = None, None, False
-    questions = non_empty = replies = violations = ungrounded = n_shown = 0
+    questions = non_empty = replies = violations = broken = ungrounded = n_shown = 0
     satisfied: list[float] = []
     found_target = False
     while not ended:
@@ -107,6 +111,7 @@ async def _converse(
         n_shown += len(ids)
         ungrounded += len(ids) - len(shown)
         violations += sum(not all(stated.is_met_by(item.attributes) for stated in hard) for item in shown)
+        broken += count_broken(shown, reply.held)
         found_target = found_target or need.target in ids
         questions += reply.asks is not None
         non_empty += bool(reply.text.strip() or ids)
@@ -127,6 +132,7 @@ async def _converse(
         non_empty=non_empty,
         shown=n_shown,
         violations=violations,
+        broken=broken,
         ungrounded=ungrounded,
         satisfaction=sum(satisfied) / len(satisfied) if satisfied else math.nan,
         error=error,
@@ -142,3 +148,23 @@ def shown_items(item_ids: Iterable[str], catalogue: CatalogueView) -> tuple[Show
         for item_id in item_ids
         if item_id in catalogue and item_id not in catalogue.removed
     )
+
+
+def count_broken(items: Iterable[ShownItem], held: Sequence[Where]) -> int:
+    """Count items that break a hard constraint, read from the catalogue here and not by the agent's own filter."""
+    return sum(any(_breaks(item.attributes, where) for where in held) for item in items)
+
+
+def _breaks(attributes: Mapping[str, AttributeValue], where: Where) -> bool:
+    for name, condition in where.items():
+        found = attributes.get(name)
+        if isinstance(found, float):
+            if not condition.get("min", -math.inf) <= found <= condition.get("max", math.inf):
+                return True
+            continue
+        has = {phrase_of(value) for value in ((found,) if isinstance(found, str) else found or ())}
+        allowed = {phrase_of(str(value)) for value in condition.get("in", ())}
+        refused = {phrase_of(str(value)) for value in condition.get("not_in", ())}
+        if has & refused or (allowed and not has & allowed) or (not has and condition.keys() & {"min", "max"}):
+            return True
+    return False

@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import Runnable
 
+from deeprec.agent.conversation import read_state, retrieval_terms
 from deeprec.evals.simulation.conversations import AgentReply, ConversingAgent
 from deeprec.evals.simulation.outcomes import Message
 
@@ -30,6 +31,7 @@ def make_graph_agent(graph: Runnable[Any, Any]) -> ConversingAgent:
             text=reply["text"],
             items=[item["item_id"] for item in reply["items"]],
             asks=question.get("attribute") or None,
+            held=retrieval_terms(read_state(output["conversation"])).hard,
         )
 
     return answer

@@ -31,6 +31,8 @@ class ConversationOutcome:
     """Items shown, repetitions included."""
     violations: int
     """Items shown that break a refusal or a bound which the person had stated exactly, by the catalogue."""
+    broken: int
+    """Items shown that break a constraint which the agent itself had understood as hard, by the catalogue."""
     ungrounded: int
     """Ids shown that the catalogue lacks or that were removed."""
     satisfaction: float
@@ -50,6 +52,7 @@ class ConversationOutcome:
             "questions": float(self.questions),
             "non_empty": self.non_empty / self.replies if self.replies else math.nan,
             "violations": float(self.violations),
+            "broken": float(self.broken),
             "ungrounded": float(self.ungrounded),
             "satisfaction": self.satisfaction,
             "found_target": float(self.found_target),
@@ -64,7 +67,7 @@ def measure_conversations(outcomes: Sequence[ConversationOutcome]) -> dict[str, 
 
     Returns:
         `success` (share that ended in an accepted item), `turns_to_success` (replies, of those), `questions`,
-        `violations` and `ungrounded` (of a conversation), `non_empty` (share of replies), `satisfaction` and
+        `violations`, `broken` and `ungrounded` (of a conversation), `non_empty` (share of replies), `satisfaction` and
         `found_target` (0 to 1), `agent_errors`, and the simulator's own `voice_errors` and `leaks`.
     """
     return {

@@ -24,22 +24,34 @@ def make_last_message_agent(recommender: AnyRecommender, *, k: int = 5) -> Conve
     return _make_retrieving_agent(recommender, k=k, last=1)
 
 
-def make_all_messages_agent(recommender: AnyRecommender, *, k: int = 5) -> ConversingAgent:
-    """Build an agent that retrieves for all messages of the person, in their order, and their history."""
-    return _make_retrieving_agent(recommender, k=k, last=None)
+def make_all_messages_agent(recommender: AnyRecommender, *, k: int = 5, repeats: bool = True) -> ConversingAgent:
+    """Build an agent that retrieves for all messages of the person, in their order, and their history.
+
+    Args:
+        recommender: What retrieves.
+        k: Items of a list.
+        repeats: Whether an item may stand in several lists of a conversation.
+    """
+    return _make_retrieving_agent(recommender, k=k, last=None, repeats=repeats)
 
 
-def _make_retrieving_agent(recommender: AnyRecommender, *, k: int, last: int | None) -> ConversingAgent:
+def _make_retrieving_agent(
+    recommender: AnyRecommender, *, k: int, last: int | None, repeats: bool = True
+) -> ConversingAgent:
+    shown: dict[str, list[str]] = {}
+
     async def answer(messages: Sequence[Message], *, thread: str, history: Sequence[str]) -> AgentReply:
         said = [message["content"] for message in messages if message["role"] == "user"]
         words = " ".join(said if last is None else said[-last:])[-_MAX_WORDS_CHARS:]
         known, _ = split_known(recommender.catalogue, history)
-        positional, named = call_arguments(recommender, Query(history=known, words=words))
+        before = () if repeats or len(messages) == 1 else shown.get(thread, ())
+        positional, named = call_arguments(recommender, Query(history=known, words=words, exclude=before))
         if is_async(recommender):
             found = await recommender.retrieve(*positional, k=k, **named)
         else:
             found = await asyncio.to_thread(recommender.retrieve, *positional, k=k, **named)
         ids = [item.id for item in found]
+        shown[thread] = [*before, *ids]
         return AgentReply(text="\n".join(recommender.catalogue.summary(item_id) for item_id in ids), items=ids)
 
     return answer

@@ -199,3 +199,23 @@ async def test_a_click_on_a_card_is_noted_and_a_click_for_the_cart_uses_it(agent
     assert reply["text"] == f"{titles[1]} is in your cart."
     await talk.says("show me more")
     assert shown[1] not in talk.ids
+
+
+async def test_what_was_not_shown_yet_comes_first_among_equals(recommender: WordCounts) -> None:
+    agent = build_shopping_agent(None, recommender, config=AgentConfig(k=2), checkpointer=InMemorySaver())
+    talk = Talk(agent)
+    await talk.says("a rug")
+    first = list(talk.ids)
+    await talk.says("something friendlier")
+    assert set(talk.ids) == {"e", "f", "g", "h"} - set(first)
+
+
+async def test_the_closest_phrases_of_what_was_said_are_retrieved_for() -> None:
+    class Closest(WordCounts):
+        def closest_phrases(self, text: str, n: int, *, min_cosine: float = -1.0) -> list[str]:
+            return ["washable", "white"][:n] if "kids spill" in text else []
+
+    recommender = Closest(catalogue())
+    talk = Talk(build_shopping_agent(None, recommender, checkpointer=InMemorySaver()))
+    await talk.says("a rug, the kids spill things")
+    assert {preference for _, preference, _ in recommender.calls} == {"rug; washable; white"}

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langgraph.checkpoint.memory import InMemorySaver
 
+from deeprec.agent.shopping import build_shopping_agent
 from deeprec.evals import (
     TRAINING_PERSON_WORDS,
     AgentReply,
@@ -21,6 +23,7 @@ from deeprec.evals import (
     compare_conversations,
     find_target_leaks,
     make_all_messages_agent,
+    make_graph_agent,
     make_last_message_agent,
     make_model_agent,
     measure_conversations,
@@ -224,6 +227,23 @@ async def test_an_agent_that_fails_loses_one_conversation() -> None:
     assert measure_conversations(outcomes)["agent_errors"].mean == 0.5
 
 
+@pytest.mark.parametrize(
+    ("held", "broken"),
+    [
+        ({"genre": {"in": ["Comedy"]}}, 1),
+        ({"genre": {"not_in": ["horror"]}}, 1),
+        ({"price": {"max": 10.0}}, 1),
+        ({"price": {"min": 5.0, "max": 50.0}}, 0),
+        ({"weight": {"max": 1.0}}, 3),
+        ({"weight": {"not_in": ["heavy"]}}, 0),
+    ],
+)
+async def test_items_that_break_what_the_agent_had_understood_are_counted(held: Where, broken: int) -> None:
+    agent = Scripted(AgentReply(items=["a", "b", "c"], held=[held]))
+    [outcome] = await run_conversations(agent, [CHEAP_COMEDY], FILMS, config=PersonConfig(patience=1))
+    assert outcome.broken == broken
+
+
 async def test_a_leak_is_counted_as_the_simulators_own_error() -> None:
     named = Need("genre", "is", "alpha", "tag", "Alpha")  # a card that no drawing makes: it names its target
     agent = Scripted(AgentReply(text="Hm"))
@@ -266,6 +286,25 @@ async def test_plain_retrieval_reads_the_last_message_or_all_of_them() -> None:
     assert list(last.items) == ["comedy"]
     assert set(every.items) == {"drama", "comedy"}
     assert last.text == "comedy"
+
+
+async def test_plain_retrieval_may_show_each_item_once_a_conversation() -> None:
+    items = [Item(id=word, title=word, text=word) for word in ("drama", "comedy", "war", "horror")]
+    agent = make_all_messages_agent(WordSearch(Catalogue(items, {})), k=2, repeats=False)
+    texts = [said("drama"), said("drama", "comedy")]
+    lists = [list((await agent(messages, thread="t", history=())).items) for messages in texts]
+    assert set(lists[0] + lists[1]) == {"drama", "comedy", "war", "horror"}
+    again = await agent(said("drama"), thread="t", history=())  # a conversation that begins anew
+    assert list(again.items) == lists[0]
+
+
+async def test_a_shopping_agent_talks_with_simulated_people() -> None:
+    agent = make_graph_agent(build_shopping_agent(None, WordSearch(FILMS), checkpointer=InMemorySaver()))
+    first, second = await run_conversations(agent, [CHEAP_COMEDY, replace(CHEAP_COMEDY, person="u2")], FILMS)
+    assert first.accepted is not None
+    assert first.error is None
+    assert first.ungrounded == 0
+    assert (first.accepted, first.messages) == (second.accepted, second.messages)
 
 
 async def test_a_model_without_a_recommender_names_titles() -> None:
