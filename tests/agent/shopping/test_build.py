@@ -218,4 +218,4 @@ async def test_the_closest_phrases_of_what_was_said_are_retrieved_for() -> None:
     recommender = Closest(catalogue())
     talk = Talk(build_shopping_agent(None, recommender, checkpointer=InMemorySaver()))
     await talk.says("a rug, the kids spill things")
-    assert {preference for _, preference, _ in recommender.calls} == {"rug; washable; white"}
+    assert all((preference or "").endswith("rug; washable; white") for _, preference, _ in recommender.calls)
