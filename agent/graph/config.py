@@ -66,7 +66,8 @@ class AgentConfig:
     support excludes items, and the rest weighs. Without it all of a preference is text for the recommender."""
     enforces_words: bool = True
     """Whether what the message plainly refuses, limits itself to or bounds ("nothing red", "only comedies", "under
-    20") excludes items though the model does not write it. It needs `reads_constraints`."""
+    20") excludes items though the model does not write it, and whether a refusal of what the catalogue lacks weighs as
+    the closest phrase. It needs `reads_constraints`."""
     describes_catalogue: bool = False
     """Whether a model that calls tools may ask what the catalogue can be asked for (`describe_catalogue`), three times
     a run, beside its retrievals. Guided models and the tagged protocol have no such tool."""

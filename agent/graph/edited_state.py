@@ -16,8 +16,8 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import numpy as np
 
-from deeprec.agent.graph.constrained_retrieval import request_constraints, stated_hard, with_stated
 from deeprec.agent.graph.request import read_lineage
+from deeprec.agent.graph.run_constraints import request_constraints, stated_hard, with_stated
 from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import (
     AgentInput,

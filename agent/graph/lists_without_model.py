@@ -14,8 +14,8 @@ from langgraph.errors import GraphBubbleUp
 
 from deeprec.agent.graph.budgets import seconds_left
 from deeprec.agent.graph.config import AgentConfig
-from deeprec.agent.graph.constrained_retrieval import Passes
 from deeprec.agent.graph.grounding import fill_list
+from deeprec.agent.graph.laid_out_catalogue import Passes
 from deeprec.agent.graph.outages import cause_of
 from deeprec.agent.graph.policy_calls import MIN_TIMEOUT_S
 from deeprec.agent.graph.recommender_calls import RecommenderCalls

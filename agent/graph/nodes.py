@@ -21,14 +21,13 @@ from deeprec.agent.graph.budgets import (
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.constrained_retrieval import (
     Asked,
-    Passes,
     PreferenceConstraints,
     mark_excluded,
     retrieve_asked,
-    with_stated,
 )
 from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates, not_excluded
+from deeprec.agent.graph.laid_out_catalogue import Passes
 from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
 from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.offered_phrases import Offer, OfferedPhrases
@@ -37,6 +36,7 @@ from deeprec.agent.graph.partial_results import PartialResults
 from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
 from deeprec.agent.graph.request_settings import request_sources
 from deeprec.agent.graph.run_clock import TimedRecorder, run_clock
+from deeprec.agent.graph.run_constraints import with_stated
 from deeprec.agent.graph.run_settings import RunSettings, set_values
 from deeprec.agent.graph.run_start import RunStart, open_run
 from deeprec.agent.graph.shown_list import as_recommended, choose_shown

@@ -176,6 +176,8 @@ class GuessedConstraint(TypedDict):
     catalogue lacks."""
     stands_for: NotRequired[str]
     """What the model wrote, where the catalogue has no value for it and this constraint is on the closest phrase."""
+    words: NotRequired[str]
+    """The words that refuse it, where the message itself does; it then weighs in every retrieval."""
     contradicts: NotRequired[str]
     """The hard constraint that no item passes together with this one, where the person's words say both."""
 

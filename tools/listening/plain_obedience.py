@@ -12,13 +12,14 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deeprec.agent import AgentConfig, build_graph
-from deeprec.trm_tool import PreferenceReader, Retriever, read_atomic_files
+from deeprec.trm_tool import PreferenceReader, Retriever, Where, read_atomic_files
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
 from deeprec.trm_tool.data import MadeRequestConfig, Request, RequestMaker
 from deeprec.trm_tool.data.atomic_files import embedded_ml100k
@@ -35,23 +36,29 @@ async def measure(requests: Sequence[Request], retriever: Retriever) -> dict[str
     catalogue, reader = retriever.catalogue, PreferenceReader(retriever.catalogue)
     index, counts = AttributeIndex(catalogue), Counter[str]()
     wrong: list[list[str]] = []
-    graph = build_graph(None, retriever, protocol=ScriptedProtocol([]), config=AgentConfig(k=10))
+    # What no catalogue has leaves the preference empty: the recommender has the history and the words.
+    graph = build_graph(None, retriever, protocol=ScriptedProtocol(["not zzzz"]), config=AgentConfig(k=10))
     for request in requests:
-        kept = np.ones(len(catalogue.ids), dtype=np.bool_)
+        meant: dict[str, list[Where]] = {"refusal": [], "bound": []}
         for said in request.said or ():
             refused = "; ".join(f"not {phrase}" for phrase in said.unwanted)
-            for where in (*(each.where for each in reader.read(refused).constraints), said.where):
-                kept &= index.filter(where).mask if where else True
+            meant["refusal"] += [each.where for each in reader.read(refused).constraints]
+            meant["bound"] += [said.where] if said.where else []
+        kept = {kind: np.logical_and.reduce([index.filter(w).mask for w in ws]) for kind, ws in meant.items() if ws}
+        for kind in kept:
+            counts[f"requests with a {kind}"] += 1
         for name, enforces in (("before", False), ("after", True)):
             output: Mapping[str, Any] = await graph.ainvoke(
                 {"history": list(request.history), "message": request.message, "settings": {"enforces_words": enforces}}
             )
             rows = [catalogue.row(item["item_id"]) for item in output["recommendations"]]
-            counts[f"{name}: lists that break something"] += int(not kept[rows].all())
-            counts[f"{name}: items that break something"] += int((~kept[rows]).sum())
+            for kind, mask in kept.items():
+                counts[f"{name}: lists that break a {kind}"] += int(not mask[rows].all())
+                counts[f"{name}: items that break a {kind}"] += int((~mask[rows]).sum())
             counts[f"{name}: items"] += len(rows)
             counts[f"{name}: targets listed"] += int(catalogue.row(request.targets[0]) in rows)
         targets = [catalogue.row(target) for target in request.targets]
+        counts["weighed as the closest phrase"] += sum("words" in each for each in output["constraints"]["guessed"])
         for each in output["constraints"]["hard"]:
             is_true = index.filter(each["where"]).mask[targets].any()
             counts["stated and true" if is_true else "stated and false"] += 1
@@ -65,20 +72,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--data", type=Path, help="Folder of atomic files; the embedded ml-100k without it.")
+    parser.add_argument("--words", choices=("training", "test"), default="test")
     parser.add_argument("--requests", type=int, default=1000)
     asked = parser.parse_args()
     dataset = read_atomic_files(asked.data or embedded_ml100k())
-    for negations, bounds in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
-        config = MadeRequestConfig(
-            words="test", split="test", negations=negations, bounds=bounds, second_wishes=0.0, per_person=4
-        )
-        made = [
-            request
-            for request in RequestMaker(dataset, config).make()
-            if any(said.unwanted or said.where for said in request.said or ())
-        ][: asked.requests]
-        found = asyncio.run(measure(made, Retriever.load(asked.artifact)))
-        print(f"refusals {negations}, bounds {bounds}", json.dumps(found, indent=1, ensure_ascii=False), flush=True)
+    config = MadeRequestConfig(
+        words=asked.words, split="test", negations=0.8, bounds=0.8, second_wishes=0.0, per_person=4
+    )
+    made = (
+        each for each in RequestMaker(dataset, config).make() if any(s.unwanted or s.where for s in each.said or ())
+    )
+    found = asyncio.run(measure(list(islice(made, asked.requests)), Retriever.load(asked.artifact)))
+    print(json.dumps(found, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

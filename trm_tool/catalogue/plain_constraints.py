@@ -30,6 +30,8 @@ MAX_CHARS = 2_000
 MAX_STATED = 20
 """Constraints that are found, at most."""
 _NEAR_CHARS = 16
+_MAX_LACKING = 8
+"""Words of a refusal that the catalogue has no value for, at most."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -127,6 +129,8 @@ class PlainStatements:
     """Each constraint with the words that state it."""
     unenforceable: tuple[str, ...] = ()
     """Bounds on what the catalogue has no number for, safe for a prompt."""
+    lacking: tuple[tuple[str, str], ...] = ()
+    """What is plainly refused and no value of the catalogue ("not scary"), each with the words that refuse it."""
     rest: str = ""
     """The text without its refusals, titles and quotations."""
     asked_for: frozenset[str] = frozenset()
@@ -170,6 +174,7 @@ class PlainConstraints:
             rest = f"{rest[: clause.mark]}{' ' * (end - clause.mark)}{rest[end:]}"
         rest = " ".join(rest.replace("|", " ").split()).strip(" ,.;:!?")
         return PlainStatements(
+            lacking=tuple(self._lacking(text, values, refusing))[:MAX_STATED],
             rest=rest,
             asked_for=frozenset(self._spotter.spot(rest)),
             constraints=tuple(stated.values())[:MAX_STATED],
@@ -208,6 +213,22 @@ class PlainConstraints:
             if _ends_plainly(text, end, [place for place in inside if place[0] >= end]):
                 for start, behind in listed:
                     yield f"not {text[start:behind]}", clause.text
+
+    def _lacking(
+        self, text: str, values: Sequence[tuple[int, int]], clauses: Sequence[SaidClause]
+    ) -> Iterator[tuple[str, str]]:
+        """Refusals in whose clause no value of the catalogue stands."""
+        for clause in clauses:
+            stop = clause.start + len(clause.about)
+            words = list(_WORD.finditer(text, clause.start, stop))
+            while words and words[0][0].lower() in _THIN | _TASTES:
+                words.pop(0)
+            while words and words[-1][0].lower() in _TAIL:
+                words.pop()
+            if any(start < stop and end > clause.mark for start, end in values) or not 0 < len(words) <= _MAX_LACKING:
+                continue
+            if _refuses_plainly(text, clause, words[0].start()):
+                yield f"not {text[words[0].start() : words[-1].end()]}", clause.text
 
     def _is_wanted_elsewhere(
         self, text: str, place: tuple[int, int], values: Sequence[tuple[int, int]], clauses: Sequence[SaidClause]

@@ -97,6 +97,39 @@ async def test_contradictions_are_named_and_get_a_full_list(
     assert all(neutralise(line, 200) in answer_text(output) for line in named or ())
 
 
+@pytest.mark.parametrize("settings", [{}, {"weighs_missing": False}])
+async def test_a_refusal_in_words_that_the_catalogue_lacks_weighs_as_the_closest_phrase(
+    dataset: Dataset, settings: dict[str, bool]
+) -> None:
+    class Hearing(CoOccurrence):
+        def closest_phrases(self, text: str, n: int, *, min_cosine: float = 0.0) -> list[str]:
+            known = {"scary": ("horror", 0.7), "long": ("drama", 0.2)}
+            return [phrase for phrase, cosine in [known.get(text, ("war", 0.0))] if cosine >= min_cosine][:n]
+
+    own = Hearing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    output = await run(own, "an adventure, but nothing scary, and nothing long", "drama", settings=settings)
+    deaf = await run(own, "an adventure, but nothing scary", "drama", settings={"enforces_words": False})
+    horror = [sum("Horror" in each for each in shown(run_, own.catalogue, "class")) for run_ in (output, deaf)]
+    stated = output["constraints"]
+    if settings:
+        assert (stated, horror[0]) == ({"hard": [], "guessed": [], "unenforceable": []}, horror[1])
+        return
+    assert horror[0] < horror[1]
+    [guess] = stated["guessed"]
+    assert (guess["text"], guess["stands_for"], guess["words"]) == ("not horror", "not scary", "nothing scary")
+    assert (stated["hard"], stated["unenforceable"]) == ([], ["not scary"])
+
+
+async def test_what_is_asked_for_is_not_what_a_refusal_means(dataset: Dataset) -> None:
+    class Hearing(CoOccurrence):
+        def closest_phrases(self, text: str, n: int, *, min_cosine: float = 0.0) -> list[str]:
+            return ["horror"][:n]
+
+    own = Hearing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    output = await run(own, "horror, but nothing bloody", "horror")
+    assert output["constraints"] == {"hard": [], "guessed": [], "unenforceable": []}
+
+
 async def test_the_model_is_shown_that_its_constraint_contradicts_what_holds(own: CoOccurrence) -> None:
     protocol = ScriptedProtocol(["drama; price <= 10; price >= 20"])
     config = AgentConfig(k=10, retrieve_k=20, enforces_words=False)
