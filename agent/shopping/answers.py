@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from deeprec.agent.conversation import (
     ConversationCatalogue,
     ConversationState,
+    Missing,
     Question,
     question_for,
     state_difference,
@@ -26,6 +27,7 @@ from deeprec.agent.shopping.wording import (
     state_lines,
     with_text,
 )
+from deeprec.trm_tool.text import plain
 
 
 class Answers:
@@ -65,10 +67,11 @@ class Answers:
             difference=state_difference(plan.before, state),
             action=next(iter(plan.confirmed), None),
         )
-        lines = [*self._action_lines(plan, state), *reply.text.split("\n")]
+        lines = [*self._done_lines(plan, state), *reply.text.split("\n")]
         reply = replace(reply, text=with_text(reply, lines))
-        if reply.kind == "list":
-            state = state.with_shown([card.item_id for card in reply.items])
+        seen = reply.nearest or (reply.items if reply.kind in ("list", "cart") else ())
+        if seen:  # "the second" means one of these from now on
+            state = state.with_shown([card.item_id for card in seen])
         if reply.question is not None and reply.question.attribute:
             state = state.with_question(reply.question.attribute)
         return reply, state
@@ -76,29 +79,60 @@ class Answers:
     def _list(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
         found = plan.found
         missing = [each for each in state.missing if each.turn == state.turn]
-        problems = [*found.problems, *(missing_sentence(each, self._records) for each in missing)]
-        if not found.item_ids:
+        unclear = [f"{each.words}: {each.reason}" for each in plan.unresolved if not each.item_ids]
+        problems = [*found.problems, *(missing_sentence(each, self._records) for each in missing), *unclear]
+        demanded = [each for each in missing if each.kind == "required"]
+        if not found.item_ids or demanded:
             nearest = self._records.cards(found.nearest, state)
             lines = problems or ["Nothing else fits what you asked for."]
             if nearest:
                 lines = [*lines, "The nearest:", *(card_line(card, self._catalogue) for card in nearest)]
-            return Reply(kind="cannot", text="\n".join(lines), nearest=nearest, problems=tuple(problems))
+            return Reply(
+                kind="cannot",
+                text="\n".join(lines),
+                nearest=nearest,
+                question=self._offer(demanded),
+                problems=tuple(problems),
+            )
         cards = self._records.cards(found.item_ids, state)
-        question = self._question(plan, state, k)
+        wanted = [each for each in state.preferred if each.values and each.source != "model"]
+        for each in wanted if state.order is None or not state.order.everywhere else ():
+            if not any(self._records.fulfils(item_id, each) for item_id in found.item_ids):
+                problems.append(f"None of these has {self._records.condition_text({each.attribute: each.condition})}.")
+        lines = [self._heading(plan, state), *(card_line(card, self._catalogue) for card in cards)]
         return Reply(
             kind="list",
-            text="\n".join([self._heading(state), *(card_line(card, self._catalogue) for card in cards)]),
+            text="\n".join(lines),
             items=cards,
-            question=question,
+            question=self._which_one(plan, state) or self._offer(missing) or self._question(plan, state, k),
             problems=tuple(problems),
             run_id=found.run_id,
         )
 
-    def _heading(self, state: ConversationState) -> str:
+    def _offer(self, missing: Sequence[Missing]) -> ReplyQuestion | None:
+        """The question whether something near would do in the place of what the catalogue lacks."""
+        for each in missing:
+            if each.attribute is not None and each.nearest and each.kind != "refused":
+                labels = tuple(plain(value, 80) for value in each.nearest)
+                text = f"Would {joined(labels, 'or')} do?"
+                return ReplyQuestion(attribute=each.attribute, text=text, options=labels)
+        return None
+
+    def _heading(self, plan: TurnPlan, state: ConversationState) -> str:
+        if plan.wants_more:
+            return "Others that fit:"
         if state.order is not None:
             end = "highest" if state.order.descending else "lowest"
             return f"By {self._records.label(state.order.attribute)}, the {end} first:"
         return "These fit best:" if state_lines(state) or state.said else "You may like these:"
+
+    def _which_one(self, plan: TurnPlan, state: ConversationState) -> ReplyQuestion | None:
+        """The question which item was meant; None where that is clear."""
+        unclear = next((each for each in plan.unresolved if each.item_ids), None)
+        if unclear is None:
+            return None
+        options = tuple(self._records.title(item_id) for item_id in unclear.item_ids)
+        return ReplyQuestion(attribute="", text=f"Which one do you mean by {unclear.words!r}?", options=options)
 
     def _question(self, plan: TurnPlan, state: ConversationState, k: int) -> ReplyQuestion | None:
         if len(state.asked) >= self._shopping.max_questions or state.order is not None:
@@ -110,13 +144,13 @@ class Answers:
         return ReplyQuestion(attribute=question.attribute, text=question_text(question, self._records), options=options)
 
     def _unclear(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
-        unresolved = plan.unresolved[0]
-        if not unresolved.item_ids:
-            return Reply(kind="cannot", text=unresolved.reason, problems=(unresolved.reason,))
-        cards = self._records.shown_cards(unresolved.item_ids, state)
-        text = f"Which one do you mean by {unresolved.words!r}?"
+        question = self._which_one(plan, state)
+        if question is None:
+            reasons = tuple(f"{each.words}: {each.reason}" for each in plan.unresolved)
+            return Reply(kind="cannot", text="\n".join(reasons), problems=reasons)
+        ids = next(each.item_ids for each in plan.unresolved if each.item_ids)
+        cards = self._records.shown_cards(ids, state)
         lines = [card_line(card, self._catalogue) for card in cards]
-        question = ReplyQuestion(attribute="", text=text, options=tuple(card.title for card in cards))
         return Reply(kind="question", text="\n".join(lines), items=cards, question=question)
 
     def _cart(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
@@ -142,12 +176,19 @@ class Answers:
         text = f"What are you looking for? You can ask for {askable(self._catalogue, self._records)}."
         return Reply(kind="question", text="", question=ReplyQuestion(attribute="", text=text, options=()))
 
-    def _action_lines(self, plan: TurnPlan, state: ConversationState) -> list[str]:
+    def _done_lines(self, plan: TurnPlan, state: ConversationState) -> list[str]:
+        """What the cart confirmed, and what was heard of items."""
         lines = []
         for action in plan.confirmed:
-            titles = joined([self._records.title(item_id) for item_id in action.item_ids])
-            if titles:
-                into = "is in your cart" if action.kind == "add_to_cart" else "is no longer in your cart"
-                into = into.replace("is", "are", 1) if len(action.item_ids) > 1 else into
-                lines.append(f"{titles} {into}.")
+            if titles := self._titles(action.item_ids):
+                is_are = "are" if len(action.item_ids) > 1 else "is"
+                lines.append(f"{titles} {is_are} {'in' if action.kind == 'add_to_cart' else 'no longer in'} your cart.")
+        if plan.intent == "feedback":
+            return lines
+        for kind, text in (("liked", "You like {}."), ("disliked", "You do not like {}."), ("bought", "You have {}.")):
+            new = [each.item_id for each in state.feedback if each.kind == kind and each.turn == state.turn]
+            lines += [text.format(self._titles(new))] if new else []
         return lines
+
+    def _titles(self, item_ids: Sequence[str]) -> str:
+        return joined([self._records.title(item_id) for item_id in item_ids])

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -17,22 +16,21 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from deeprec.agent.conversation import ConversationCatalogue
 from deeprec.agent.graph.build import build_graph
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.event_loop import run_blocking
-from deeprec.agent.graph.recommender_calls import ItemFilter
+from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
 from deeprec.agent.graph.request_settings import AgentContext
 from deeprec.agent.policy.completion import CompletionPolicy
 from deeprec.agent.protocols import AgentProtocol, Prompts
 from deeprec.agent.shopping.cart import Cart, MemoryCart
 from deeprec.agent.shopping.config import ShoppingConfig
+from deeprec.agent.shopping.current_catalogue import CurrentCatalogue
 from deeprec.agent.shopping.nodes import Nodes, after_acting, after_hearing
-from deeprec.agent.shopping.search import Search
 from deeprec.agent.shopping.state import ShoppingInput, ShoppingOutput, ShoppingState
 from deeprec.agent.shopping.turn_log import TurnLog
 from deeprec.agent.traces.store.recorder import ConversationRecorder
-from deeprec.trm_tool import AnyRecommender, PhraseSimilarity
+from deeprec.trm_tool import AnyRecommender
 
 LIST_LENGTH = 5
 """Items of a list, unless `config` says otherwise."""
@@ -56,7 +54,8 @@ def build_shopping_agent(
 
     Each turn answers the last human message with a `Reply`: as text in an `AIMessage`, as data in its
     `additional_kwargs["deeprec"]` and in `reply`. What is known stands in `conversation` and goes on with the thread of
-    a checkpointer; without one the messages before are read again. The catalogue is laid out once, here.
+    a checkpointer; without one the messages before are read again. The catalogue is laid out here, and again when the
+    recommender has another one.
 
     Args:
         policy: As `build_graph` takes it. Without one, rules and the recommender alone answer.
@@ -76,13 +75,11 @@ def build_shopping_agent(
     """
     config = config or AgentConfig(k=LIST_LENGTH)
     shopping = shopping or ShoppingConfig()
-    closest = recommender.closest_phrases if isinstance(recommender, PhraseSimilarity) else None
-    catalogue = ConversationCatalogue(recommender.catalogue, None if iscoroutinefunction(closest) else closest)
     loop = None
     if policy is not None or protocol is not None:
         loop = build_graph(policy, recommender, protocol=protocol, prompts=prompts, config=config, recorder=recorder)
-    search = Search(recommender, catalogue, loop, shopping.candidates, item_filter)
-    nodes = Nodes(catalogue, search, cart or MemoryCart(), config, shopping)
+    calls = RecommenderCalls(recommender, item_filter)
+    nodes = Nodes(CurrentCatalogue(recommender), calls, loop, cart or MemoryCart(), config, shopping)
     graph = StateGraph(ShoppingState, AgentContext, input_schema=ShoppingInput, output_schema=ShoppingOutput)
     graph.add_node("hear", _node(nodes.hear))
     graph.add_node("act", _node(nodes.act))

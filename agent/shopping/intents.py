@@ -9,6 +9,7 @@ import re
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, StateDelta
 from deeprec.agent.shopping.turn_plan import Intent
+from deeprec.trm_tool.text import has_words
 
 _CART = re.compile(
     r"\b(?:what(?:'s| is| do i have)|show|see|view|list|open|anything)\b[^.!?]{0,30}\b(?:cart|basket|bag|trolley)\b",
@@ -34,9 +35,15 @@ _ASKS = re.compile(
 )
 _CATALOGUE = re.compile(
     r"\b(?:what|which|any)\b[^.!?]*\b(?:do you (?:have|carry|sell|stock|offer)|are there|have you got|is there|exist"
-    r"|available|can i (?:ask|choose|pick|search|filter))\b|\bwhat can (?:i|you)\b",
+    r"|available|can i (?:ask|choose|pick|search|filter))\b",
     re.IGNORECASE,
 )
+_ASKABLE = re.compile(
+    r"\bwhat (?:all )?can (?:i|you)\b|\bwhat (?:else )?do you (?:have|sell|carry|offer)\W*$|\bwhat(?:'s| is) there\W*$"
+    r"|\bhow does (?:this|it) work\b",
+    re.IGNORECASE,
+)
+_ALL = re.compile(r"\b(?:these|those|them|all)\b", re.IGNORECASE)
 _MORE = re.compile(
     r"^\W*(?:(?:can|could) (?:you|i) )?(?:please )?(?:(?:show|give|see|get|find)(?: me)? )?(?:some |any |a few )?"
     r"(?:more|others?|other ones|the next|next)"
@@ -57,6 +64,11 @@ _HOW_OLD = re.compile(r"\bhow (?:old|new|recent)\b|\bwhen\b|\bwhat year\b", re.I
 def wants_more(message: str) -> bool:
     """Whether a message asks for further items of the same kind: "show me more", "what else?"."""
     return _MORE.search(message) is not None
+
+
+def asks(message: str) -> bool:
+    """Whether a message has the form of a question."""
+    return _ASKS.search(message) is not None
 
 
 def intent_of(
@@ -85,17 +97,15 @@ def intent_of(
         return "cart", ()
     about = delta.references or (state.focus if not changes else ())
     if _WHY.search(message) and shown and not changes:
-        return "explanation", about or shown
+        return "explanation", (() if _ALL.search(message) else about) or shown
     if shown and _COMPARE.search(message) and (len(about) > 1 or not changes):
         return "comparison", about if len(about) > 1 else shown
-    if delta.references and not changes and not delta.feedback and not delta.said and _ASKS.search(message):
+    if delta.references and not changes and not delta.feedback and (not delta.said or asks(message)):
         return "facts", delta.references
-    if delta.references and not changes and not delta.feedback and _ASKS.match(message):
-        return "facts", delta.references
-    is_open = not delta.references and not changes and not delta.missing
-    if is_open and _CATALOGUE.search(message) and (attributes_asked(message, catalogue) or not delta.said):
+    is_open = not (delta.references or changes or delta.feedback or delta.missing)
+    if is_open and (_ASKABLE.search(message) or (_CATALOGUE.search(message) and attributes_asked(message, catalogue))):
         return "catalogue", ()
-    if _GREETING.search(message) and not changes and not delta.feedback:
+    if is_open and (_GREETING.search(message) or not has_words(message)):
         return "greeting", ()
     return "search", ()
 

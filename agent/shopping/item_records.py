@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, StatedCondition
 from deeprec.agent.shopping.reply import ShownCard
+from deeprec.trm_tool import Where
 from deeprec.trm_tool.text import plain
 
 MAX_TITLE_CHARS = 200
@@ -42,6 +43,17 @@ class ItemRecords:
         """The name of an attribute in a sentence."""
         return plain(attribute.replace("_", " "), 80)
 
+    def condition_text(self, where: Where) -> str:
+        """Conditions as a person reads them: `colour black or white`, `price at most 59.95`, `colour not red`."""
+        parts = []
+        for name, condition in where.items():
+            for key, sign in (("in", ""), ("not_in", "not "), ("min", "at least "), ("max", "at most ")):
+                if key in condition:
+                    listed = condition[key] if key in ("in", "not_in") else [condition[key]]
+                    values = " or ".join(self.value_text(name, value) for value in listed)
+                    parts.append(f"{self.label(name)} {sign}{values}")
+        return ", ".join(parts)
+
     def fulfils(self, item_id: str, condition: StatedCondition) -> bool:
         """Whether an item has one of the values of a condition, or a number within its bound."""
         if condition.values:
@@ -60,7 +72,7 @@ class ItemRecords:
                 found.append(self._reason(item_id, each))
         for each in state.refused:
             if not self.fulfils(item_id, each):
-                found.append(f"not {' or '.join(each.values)}")
+                found.append(self.condition_text({each.attribute: {"not_in": each.values}}))
         return tuple(dict.fromkeys(found))
 
     def card(self, item_id: str, position: int, state: ConversationState) -> ShownCard:

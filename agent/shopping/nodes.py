@@ -14,33 +14,34 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
+from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.conversation import (
     ConversationCatalogue,
     ConversationState,
-    apply_delta,
-    check_delta,
-    delta_of_message,
     describe_state,
-    read_delta,
     state_difference,
 )
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.messages import DATA_KEY
+from deeprec.agent.graph.recommender_calls import RecommenderCalls
 from deeprec.agent.shopping.answers import Answers
 from deeprec.agent.shopping.cart import Cart
 from deeprec.agent.shopping.config import ShoppingConfig
-from deeprec.agent.shopping.intents import intent_of, intent_of_edit, wants_more
+from deeprec.agent.shopping.current_catalogue import CurrentCatalogue
+from deeprec.agent.shopping.hearing import plan_turn
+from deeprec.agent.shopping.item_records import ItemRecords
 from deeprec.agent.shopping.reply import ConfirmedAction
 from deeprec.agent.shopping.search import Search
 from deeprec.agent.shopping.search_request import SearchRequest, search_request
 from deeprec.agent.shopping.state import ShoppingState
 from deeprec.agent.shopping.thread_memory import conversation_of, last_heard
-from deeprec.agent.shopping.turn_plan import Found, TurnPlan, read_plan
+from deeprec.agent.shopping.turn_plan import Found, read_plan
 
 _log = logging.getLogger(__name__)
 
 NO_TEXT = "Only text can be read here; please write in words what you are looking for."
+NO_MORE = "These were all the items that fit. Change or drop a wish to see others."
 CART_UNAVAILABLE = "The cart is unavailable at the moment; nothing was changed in it."
 
 
@@ -49,60 +50,45 @@ class Nodes:
 
     def __init__(
         self,
-        catalogue: ConversationCatalogue,
-        search: Search,
+        catalogue: CurrentCatalogue,
+        calls: RecommenderCalls,
+        loop: CompiledStateGraph[Any, Any, Any, Any] | None,
         cart: Cart,
         config: AgentConfig,
         shopping: ShoppingConfig,
     ) -> None:
-        self._catalogue, self._search, self._cart = catalogue, search, cart
-        self._config, self._shopping = config, shopping
-        self._answers = Answers(catalogue, shopping)
+        self._catalogue, self._calls, self._loop = catalogue, calls, loop
+        self._cart, self._config, self._shopping = cart, config, shopping
 
     async def hear(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
         """Read the message and the person's own edit into the state, and decide what to answer."""
-        before = conversation_of(state, self._catalogue)
-        before, problems = await self._with_cart(before, state, config)
+        catalogue = await self._catalogue.refreshed()
+        before = await self._with_cart(conversation_of(state, catalogue), catalogue, _person(state, config))
         message, heard = last_heard(state)
         text = "" if message is None else str(message.text)
+        last = read_plan(state["turn"]) if state.get("turn") else None
+        plan, after = plan_turn(text, before, catalogue, edit=state.get("edit"), last=last)
         if message is not None and not text.strip() and message.content:
-            problems.append(NO_TEXT)
-        delta = delta_of_message(text, before, self._catalogue)
-        after = apply_delta(before, delta)
-        intent, item_ids = intent_of(text, delta, after, self._catalogue)
-        actions = delta.actions
-        if state.get("edit") is not None:
-            edited, unread = read_delta(state.get("edit"), turn=after.turn, source="person")
-            checked = check_delta(edited, after, self._catalogue, "")
-            after = apply_delta(after, checked.delta)
-            actions += checked.delta.actions
-            problems += [each.reason for each in (*unread, *checked.problems)]
-            if not text:
-                intent, item_ids = intent_of_edit(checked.delta)
-        plan = TurnPlan(
-            intent=intent,
-            message=text[:2_000],
-            before=before,
-            item_ids=item_ids,
-            unresolved=delta.unresolved,
-            actions=actions,
-            problems=tuple(problems),
-            wants_more=wants_more(text),
-        )
+            plan = replace(plan, problems=(*plan.problems, NO_TEXT))
         changed = state_difference(before, after)
         lines = [*(f"+ {line}" for line in changed.added), *(f"- {line}" for line in changed.removed)]
-        get_stream_writer()({DATA_KEY: "delta", "changes": lines, "problems": problems})
+        get_stream_writer()({DATA_KEY: "delta", "changes": lines, "problems": list(plan.problems)})
         return {"conversation": after.to_dict(), "turn": plan.to_dict(), "heard": heard, "edit": None}
 
     async def act(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
         """Do what the message asks to be done with items, by the cart's own receipts."""
-        plan, conversation = read_plan(state["turn"]), conversation_of(state, self._catalogue)
+        catalogue = self._catalogue.now
+        plan, conversation = read_plan(state["turn"]), conversation_of(state, catalogue)
         person, problems = _person(state, config), list(plan.problems)
         confirmed = []
         for asked in plan.actions:
             adds = asked.kind != "remove_from_cart"
             done, failed = list[str](), list[str]()
             for item_id in asked.item_ids:
+                if not adds and item_id not in conversation.items_with("in_cart"):
+                    problems.append(f"{ItemRecords(catalogue).title(item_id)} is not in your cart.")
+                    failed.append(item_id)
+                    continue
                 try:
                     call = self._cart.add if adds else self._cart.remove
                     receipt = await asyncio.to_thread(call, person, item_id)
@@ -126,29 +112,42 @@ class Nodes:
         return {"conversation": conversation.to_dict(), "turn": plan.to_dict()}
 
     async def search(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
-        """Search for what is known. A list that was shown already is not repeated: further items take its place."""
-        plan, conversation = read_plan(state["turn"]), conversation_of(state, self._catalogue)
-        request = search_request(state, conversation, self._catalogue, self._config)
-        asked = _digest(request, conversation)
-        repeated = state.get("repeated") or {}
-        seen: list[str] = []
-        if plan.wants_more or repeated.get("digest") == asked:
-            seen = list(repeated.get("item_ids", []) or conversation.last_list)
-            request = search_request(state, conversation, self._catalogue, self._config, seen)
-        found = await self._search.find(request, conversation)
+        """Search for what is known. A list that was shown is not repeated: further items take its place.
+
+        Once there are none, the list is shown a second time, and not a third time.
+        """
+        catalogue = self._catalogue.now
+        plan, conversation = read_plan(state["turn"]), conversation_of(state, catalogue)
+        request = search_request(state, conversation, catalogue, self._config)
+        search = Search(self._calls, self._loop, catalogue, self._shopping.candidates)
+        last, asked = state.get("repeated") or {}, _digest(request, conversation)
+        is_same = last.get("digest") == asked
+        seen = list(last.get("item_ids", ()) if is_same else conversation.last_list if plan.wants_more else ())
+        was_repeated = is_same and last.get("was_repeated", False)
+        found = Found()
+        if seen:
+            found = await search.find(replace(request, exclude=(*request.exclude, *seen)), conversation)
         if seen and not found.item_ids:
-            found = Found(problems=("These were all the items that fit. Change or drop a wish to see others.",))
-        plan = replace(plan, found=found)
+            shows_again = not was_repeated and not plan.wants_more
+            found = await search.find(request, conversation) if shows_again else Found()
+            found = replace(found, problems=(*found.problems, NO_MORE))
+            was_repeated = True
+        elif seen:
+            plan = replace(plan, wants_more=True)
+        else:
+            found = await search.find(request, conversation)
+        item_ids = list(dict.fromkeys([*seen, *found.item_ids]))
         return {
-            "turn": plan.to_dict(),
-            "repeated": {"digest": asked, "item_ids": list(dict.fromkeys([*seen, *found.item_ids]))},
+            "turn": replace(plan, found=found).to_dict(),
+            "repeated": {"digest": asked, "item_ids": item_ids, "was_repeated": was_repeated},
         }
 
     async def answer(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
         """Compose the reply and append it to the conversation."""
-        plan, conversation = read_plan(state["turn"]), conversation_of(state, self._catalogue)
-        k = search_request(state, conversation, self._catalogue, self._config).config.k
-        reply, conversation = self._answers.reply(plan, conversation, k)
+        catalogue = self._catalogue.now
+        plan, conversation = read_plan(state["turn"]), conversation_of(state, catalogue)
+        k = search_request(state, conversation, catalogue, self._config).config.k
+        reply, conversation = Answers(catalogue, self._shopping).reply(plan, conversation, k)
         written = reply.to_dict()
         get_stream_writer()({DATA_KEY: "reply", "reply": written})
         message = AIMessage(reply.text, id=f"deeprec-{uuid4()}", additional_kwargs={DATA_KEY: written})
@@ -160,18 +159,18 @@ class Nodes:
         }
 
     async def _with_cart(
-        self, conversation: ConversationState, state: ShoppingState, config: RunnableConfig
-    ) -> tuple[ConversationState, list[str]]:
+        self, conversation: ConversationState, catalogue: ConversationCatalogue, person: str
+    ) -> ConversationState:
         """The state with what is in the cart at this moment; people also use it elsewhere."""
         try:
-            items = await asyncio.to_thread(self._cart.items, _person(state, config))
+            items = await asyncio.to_thread(self._cart.items, person)
         except Exception as error:  # a shop's own cart may raise anything
             _log.warning("The cart failed: %r", error)
-            return conversation, []
-        there = [item_id for item_id in items if item_id in self._catalogue.catalogue]
+            return conversation
+        there = [item_id for item_id in items if item_id in catalogue.catalogue]
         known = conversation.items_with("in_cart")
         conversation = conversation.without_feedback("in_cart", [each for each in known if each not in there])
-        return conversation.with_feedback("in_cart", [each for each in there if each not in known]), []
+        return conversation.with_feedback("in_cart", [each for each in there if each not in known])
 
 
 def after_hearing(state: ShoppingState) -> str:
@@ -194,14 +193,8 @@ def _person(state: ShoppingState, config: RunnableConfig) -> str:
 
 
 def _digest(request: SearchRequest, conversation: ConversationState) -> str:
-    asked = [
-        request.hard,
-        request.weighed,
-        request.exclude,
-        request.history,
-        request.message,
-        describe_state(conversation),
-    ]
+    """What is asked for, whatever the person thinks of items."""
+    asked = [request.hard, request.weighed, request.message, conversation.set_aside, describe_state(conversation)]
     return hashlib.sha256(json.dumps(asked, default=str, sort_keys=True).encode()).hexdigest()
 
 

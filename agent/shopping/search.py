@@ -16,11 +16,11 @@ from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, items_in_order
 from deeprec.agent.graph.rank_fusion import fuse_rankings
-from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls, keep_allowed
+from deeprec.agent.graph.recommender_calls import RecommenderCalls, keep_allowed
 from deeprec.agent.shopping.nearest_items import nearest_items
 from deeprec.agent.shopping.search_request import SearchRequest
 from deeprec.agent.shopping.turn_plan import Found
-from deeprec.trm_tool import AnyRecommender, RecommenderUnavailableError, Where
+from deeprec.trm_tool import RecommenderUnavailableError, Where
 from deeprec.trm_tool.catalogue.merged_where import merge_where
 
 _log = logging.getLogger(__name__)
@@ -31,23 +31,25 @@ MAX_TIED = 20
 """Items that share the first place of a superlative and are all shown."""
 HEARD_TEXTS, CLOSEST_PHRASES = 4, 2
 """The latest texts without a constraint whose closest phrases are retrieved for, and how many of each."""
+KIND_WEIGHT = 2.0
+"""How much more the kind of an item weighs: of a black kettle, a white kettle comes before a black lamp."""
+_KINDS = frozenset(("type", "kind", "category", "genre", "genres", "class", "department"))
 MODEL_UNAVAILABLE = "The language model is unavailable at the moment; this is the recommender's own list."
 RECOMMENDER_UNAVAILABLE = "The recommender is unavailable at the moment. What you asked for is kept; please try again."
 
 
 class Search:
-    """Searches for one agent; any number of them run at the same time."""
+    """The search of one turn."""
 
     def __init__(
         self,
-        recommender: AnyRecommender,
-        catalogue: ConversationCatalogue,
+        calls: RecommenderCalls,
         loop: CompiledStateGraph[Any, Any, Any, Any] | None,
+        catalogue: ConversationCatalogue,
         candidates: int,
-        item_filter: ItemFilter | None = None,
     ) -> None:
-        self._calls = RecommenderCalls(recommender, item_filter)
-        self._catalogue, self._loop, self._candidates = catalogue, loop, candidates
+        """Take what calls the recommender, the loop where there is a model, and how many items a retrieval returns."""
+        self._calls, self._loop, self._catalogue, self._candidates = calls, loop, catalogue, candidates
 
     async def find(self, request: SearchRequest, conversation: ConversationState) -> Found:
         """Find the list for a request.
@@ -57,8 +59,9 @@ class Search:
         """
         passing = self._catalogue.passing(request.hard, {*request.exclude, *request.history})
         filters = self._calls.filters_now()
-        if not passing:
-            nearest = nearest_items(request, self._catalogue)
+        kinds = self._kinds_of_item(conversation)
+        if not passing or (kinds and not any(having for _, having in self._having(kinds, passing))):
+            nearest = nearest_items(request, self._catalogue, kinds)
             allowed = await keep_allowed(nearest.item_ids, filters)
             kept = tuple(item_id for item_id in nearest.item_ids if item_id in allowed)
             return Found(nearest=kept[: request.config.k], problems=(nearest.reason,))
@@ -66,7 +69,7 @@ class Search:
             ordered = items_in_order(conversation, self._catalogue)
             return await self._superlative(request, conversation, [i for i in ordered if i in set(passing)], filters)
         try:
-            return await self._ranked(request, conversation, passing)
+            return await self._ranked(request, conversation, passing, kinds)
         except RecommenderUnavailableError as error:
             if request.config.raise_outages:
                 raise
@@ -85,7 +88,13 @@ class Search:
         tied = sum(number == numbers[0] for number in numbers)
         return Found(item_ids=tuple(head[: max(request.config.k, min(tied, MAX_TIED))]))
 
-    async def _ranked(self, request: SearchRequest, conversation: ConversationState, passing: Sequence[str]) -> Found:
+    async def _ranked(
+        self,
+        request: SearchRequest,
+        conversation: ConversationState,
+        passing: Sequence[str],
+        kinds: Sequence[Where],
+    ) -> Found:
         listed, problems, run_id = await self._loop_list(request, passing)
         rankings = await self._retrievals(request, conversation, passing)
         fused = list(fuse_rankings(rankings))
@@ -93,7 +102,9 @@ class Search:
         weights = self._weights(request, passing)
         fulfilled = {item_id: round(sum(w for w, having in weights if item_id in having), 9) for item_id in places}
         shown = {each.item_id for each in conversation.shown}
+        of_kind = frozenset[str]().union(*(having for _, having in self._having(kinds, passing)))
         order = sorted(places, key=lambda item_id: (-fulfilled[item_id], item_id in shown, places[item_id]))
+        order = [item_id for item_id in order if not kinds or item_id in of_kind]
         return Found(
             item_ids=tuple(order[: request.config.k]),
             candidates=tuple(item_id for item_id in order if fulfilled[item_id] == fulfilled[order[0]]),
@@ -164,17 +175,38 @@ class Search:
     def _narrowing(self, request: SearchRequest, passing: Sequence[str]) -> list[Where]:
         """The conditions that weigh, the rarest first, as far as an item is left that fulfils all of them."""
         left, kept = frozenset(passing), list[Where]()
-        for where, having in sorted(self._having(request, passing), key=lambda each: len(each[1])):
+        for where, having in sorted(self._having(request.weighed, passing), key=lambda each: len(each[1])):
             if left & having:
                 left, kept = left & having, [*kept, where]
         return kept
 
-    def _weights(self, request: SearchRequest, passing: Sequence[str]) -> list[tuple[float, frozenset[str]]]:
-        """For each condition that weighs: how much, by the logarithm of its rarity, and the items that fulfil it."""
+    def _kinds_of_item(self, conversation: ConversationState) -> list[Where]:
+        """The kinds of item that the person asks for, such as a kettle; one of another kind does not answer that."""
         return [
-            (math.log(len(passing) / len(having)), having) for _, having in self._having(request, passing) if having
+            {each.attribute: each.condition}
+            for each in conversation.preferred
+            if each.values and each.source != "model" and self._is_kind(each.attribute)
         ]
 
-    def _having(self, request: SearchRequest, passing: Sequence[str]) -> list[tuple[Where, frozenset[str]]]:
+    def _is_kind(self, attribute: str) -> bool:
+        """Whether an attribute says what kind of thing an item is, by its name and by one value an item."""
+        return self._catalogue.kinds.get(attribute) == "category" and is_kind(attribute)
+
+    def _weights(self, request: SearchRequest, passing: Sequence[str]) -> list[tuple[float, frozenset[str]]]:
+        """For each condition that weighs: how much, by the logarithm of its rarity, and the items that fulfil it."""
+        weights = []
+        for where, having in self._having(request.weighed, passing):
+            more = KIND_WEIGHT if any(map(is_kind, where)) else 1.0
+            if having:
+                weights.append((more * math.log(len(passing) / len(having)), having))
+        return weights
+
+    def _having(self, wheres: Sequence[Where], passing: Sequence[str]) -> list[tuple[Where, frozenset[str]]]:
+        """Each condition with the items that fulfil it."""
         allowed = frozenset(passing)
-        return [(where, allowed.intersection(self._catalogue.passing([where]))) for where in request.weighed]
+        return [(where, allowed.intersection(self._catalogue.passing([where]))) for where in wheres]
+
+
+def is_kind(attribute: str) -> bool:
+    """Whether an attribute says by its name what kind of thing an item is."""
+    return not _KINDS.isdisjoint(attribute.lower().replace("_", " ").split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,6 @@ def search_request(
     conversation: ConversationState,
     catalogue: ConversationCatalogue,
     config: AgentConfig,
-    exclude: Sequence[str] = (),
 ) -> SearchRequest:
     """Join what the conversation asks for with the running graph's context, which can only narrow it.
 
@@ -59,7 +58,6 @@ def search_request(
         conversation: What is known.
         catalogue: The catalogue, laid out.
         config: The settings that the graph was built with.
-        exclude: Further items that are not to come back, such as those shown already.
 
     Raises:
         ConfigError: a part of the request or of the context has a wrong type, or a setting is unknown.
@@ -81,7 +79,7 @@ def search_request(
         hard=hard,
         weighed=(*terms.weighed, *_resembling(conversation, catalogue)),
         where=merge_where(*hard) or None,
-        exclude=tuple(dict.fromkeys([*terms.exclude, *read_exclude(sources.get("exclude")), *exclude])),
+        exclude=tuple(dict.fromkeys([*terms.exclude, *read_exclude(sources.get("exclude"))])),
         settings=settings,
         config=adjust_agent_config(config, named),
         lineage=lineage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
@@ -13,6 +14,7 @@ from deeprec.agent.conversation import (
     delta_of_message,
     read_state,
 )
+from deeprec.agent.conversation.state import MAX_SHOWN
 from deeprec.agent.graph.messages import DATA_KEY
 from deeprec.agent.shopping.state import ShoppingState
 
@@ -30,7 +32,7 @@ def conversation_of(state: ShoppingState, catalogue: ConversationCatalogue) -> C
         ConfigError: `conversation` holds something else than a state.
     """
     if state.get("conversation") is not None:
-        return read_state(state["conversation"])
+        return _known(read_state(state["conversation"]), catalogue)
     messages = state.get("messages") or []
     last = max((at for at, each in enumerate(messages) if isinstance(each, HumanMessage)), default=0)
     return _read_again(messages[:last][-MAX_READ_AGAIN:], catalogue)
@@ -43,6 +45,19 @@ def last_heard(state: ShoppingState) -> tuple[HumanMessage | None, str | None]:
         return None, state.get("heard")
     message = said[-1]
     return (None if message.id is not None and message.id == state.get("heard") else message), message.id
+
+
+def _known(state: ConversationState, catalogue: ConversationCatalogue) -> ConversationState:
+    """The state without items that the catalogue does not have, since it was made with another one."""
+    here = catalogue.catalogue
+    return replace(
+        state,
+        shown=tuple(each for each in state.shown if each.item_id in here),
+        feedback=tuple(each for each in state.feedback if each.item_id in here),
+        similar_to=tuple(each for each in state.similar_to if each in here),
+        focus=tuple(each for each in state.focus if each in here),
+        set_aside=tuple(each for each in state.set_aside if each in here)[-MAX_SHOWN:],
+    )
 
 
 def _read_again(messages: Sequence[AnyMessage], catalogue: ConversationCatalogue) -> ConversationState:

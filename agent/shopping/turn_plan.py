@@ -15,9 +15,9 @@ from deeprec.agent.shopping.reply import ConfirmedAction
 Intent = Literal[
     "search", "facts", "catalogue", "comparison", "explanation", "cart", "state", "feedback", "unclear", "greeting"
 ]
-"""What a turn answers: with a search; about items; about the catalogue's values; by comparing items; why items are
-shown; what is in the cart; what is known; what somebody thinks of items; by asking which item is meant; with what can
-be asked for."""
+"""What a turn answers: with a search; about items; about what the catalogue can be asked for; by comparing items; why
+items are shown; what is in the cart; what is known; what somebody thinks of items; by asking which item is meant, or
+what is looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

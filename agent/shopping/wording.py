@@ -21,12 +21,11 @@ def joined(parts: Sequence[str], last: str = "and") -> str:
 def missing_sentence(missing: Missing, records: ItemRecords) -> str:
     """What the catalogue lacks, with the nearest that it has."""
     words = plain(missing.words, 80)
-    nearest = f" The nearest: {joined([plain(each, 80) for each in missing.nearest], 'or')}." if missing.nearest else ""
-    if missing.attribute is None and not missing.nearest:
-        return f"This catalogue knows nothing of {words!r}, so that it cannot be taken into account."
+    if words in ("price", "year"):
+        return f"There is no {words} in this catalogue, so that a limit on it cannot be held."
     at = f" as {records.label(missing.attribute)}" if missing.attribute else ""
-    verb = "Nothing here could be left out for" if missing.kind == "refused" else "Nothing here has"
-    return f"{verb} {words!r}{at}.{nearest}"
+    nearest = f" The nearest: {joined([plain(each, 80) for each in missing.nearest], 'or')}." if missing.nearest else ""
+    return f"Nothing in this catalogue has {words!r}{at}.{nearest}"
 
 
 def question_text(question: Question, records: ItemRecords) -> str:

@@ -63,7 +63,7 @@ class Talk:
 
     def __init__(self, agent: Any, thread: str = "t1", **parts: Any) -> None:
         self.agent, self.parts = agent, parts
-        self.config: dict[str, Any] = {"configurable": {"thread_id": thread}}
+        self.config: Any = {"configurable": {"thread_id": thread}}
         self.reply: dict[str, Any] = {}
 
     async def says(self, text: str | None, **parts: Any) -> dict[str, Any]:

@@ -30,10 +30,10 @@ async def test_a_conversation_keeps_the_first_turn_and_obeys_its_limits(agent: A
     talk = Talk(agent)
     reply = await talk.says("a rug under 70")
     assert reply["kind"] == "list"
-    assert set(talk.ids[:3]) == {"e", "f", "h"}
-    assert {card["facts"]["price"] for card in reply["items"]} <= {"20.00", "30.00", "40.00", "55.00", "60.00"}
+    assert set(talk.ids) == {"e", "f", "h"}
+    assert {card["facts"]["price"] for card in reply["items"]} == {"20.00", "40.00", "60.00"}
     await talk.says("only white")
-    assert set(talk.ids) == {"h", "f", "b"}
+    assert set(talk.ids) == {"h", "f"}
     assert all(card["facts"]["colour"] == "white" for card in talk.reply["items"])
     await talk.says("actually not white, black")
     assert talk.ids[0] == "e"
@@ -127,7 +127,7 @@ async def test_the_history_of_the_caller_is_heard_and_unknown_ids_are_skipped(
 async def test_the_program_around_it_narrows_every_search(agent: Any) -> None:
     own = {"deeprec": {"where": {"price": {"max": 50}}, "exclude": ["a"], "k": 2}}
     config = {"configurable": {"thread_id": "1", **own}}
-    for said in ("a lamp", "never mind the price", "the cheapest"):
+    for said in ("a lamp", "never mind the price", "the cheapest", "a rug"):
         output = await agent.ainvoke({"messages": [HumanMessage(said)]}, config)
         ids = {card["item_id"] for card in output["reply"]["items"]}
         assert ids

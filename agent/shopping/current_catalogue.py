@@ -1,0 +1,34 @@
+"""The catalogue of a recommender, laid out for conversations, and again once items were added to it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from inspect import iscoroutinefunction
+
+from deeprec.agent.conversation import ConversationCatalogue
+from deeprec.trm_tool import AnyRecommender, PhraseSimilarity
+
+
+class CurrentCatalogue:
+    """Lays a recommender's catalogue out when it is first needed, and whenever the recommender has another one."""
+
+    def __init__(self, recommender: AnyRecommender) -> None:
+        self._recommender, self._lock = recommender, threading.Lock()
+        self.now = self._lay_out()
+
+    async def refreshed(self) -> ConversationCatalogue:
+        """The catalogue as it is at this moment; other work goes on while it is laid out."""
+        if self._recommender.catalogue is not self.now.catalogue:
+            await asyncio.to_thread(self._refresh)
+        return self.now
+
+    def _refresh(self) -> None:
+        with self._lock:  # of many turns at once one lays it out
+            if self._recommender.catalogue is not self.now.catalogue:
+                self.now = self._lay_out()
+
+    def _lay_out(self) -> ConversationCatalogue:
+        recommender = self._recommender
+        closest = recommender.closest_phrases if isinstance(recommender, PhraseSimilarity) else None
+        return ConversationCatalogue(recommender.catalogue, None if iscoroutinefunction(closest) else closest)

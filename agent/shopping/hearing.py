@@ -1,0 +1,86 @@
+"""A message and a person's own edit are read into the state, and what the turn answers is decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from deeprec.agent.conversation import (
+    ConversationCatalogue,
+    ConversationState,
+    StateDelta,
+    apply_delta,
+    check_delta,
+    delta_of_message,
+    read_delta,
+)
+from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, wants_more
+from deeprec.agent.shopping.turn_plan import TurnPlan
+
+MAX_CHARS = 2_000
+"""Characters of a message that are read."""
+CUT = f"Only the first {MAX_CHARS:,} characters of the message were read."
+
+
+def plan_turn(
+    text: str,
+    before: ConversationState,
+    catalogue: ConversationCatalogue,
+    *,
+    edit: Mapping[str, Any] | None = None,
+    last: TurnPlan | None = None,
+) -> tuple[TurnPlan, ConversationState]:
+    """Read what a person wrote and changed by hand, and decide what to answer.
+
+    Args:
+        text: The message; empty where there is none.
+        before: What is known before it.
+        catalogue: The catalogue, laid out.
+        edit: A change by hand, as `read_delta` reads it.
+        last: The turn before. Where it asked which item was meant, and the message names one, its message is read
+            again with that item.
+
+    Returns:
+        The turn, and what is known behind the message and the edit.
+    """
+    problems = [CUT] if len(text) > MAX_CHARS else []
+    delta = delta_of_message(text, before, catalogue)
+    if not asks(text) and (resolved := _resolved(delta, before, last)) is not None:
+        text, delta = resolved, delta_of_message(resolved, before, catalogue)
+    after, actions = apply_delta(before, delta), delta.actions
+    intent, item_ids = intent_of(text, delta, after, catalogue)
+    if edit is not None:
+        edited, unread = read_delta(edit, turn=after.turn, source="person")
+        checked = check_delta(edited, after, catalogue, "")
+        after = apply_delta(after, checked.delta)
+        actions += checked.delta.actions
+        problems += [each.reason for each in (*unread, *checked.problems)]
+        if not text:
+            intent, item_ids = intent_of_edit(checked.delta)
+    if intent != "search":  # a question is no wish, so that no retrieval hears its words
+        after = replace(after, said=tuple(each for each in after.said if each.turn != after.turn))
+    plan = TurnPlan(
+        intent=intent,
+        message=text[:MAX_CHARS],
+        before=before,
+        item_ids=item_ids,
+        unresolved=delta.unresolved,
+        actions=actions,
+        problems=tuple(problems),
+        wants_more=wants_more(text),
+    )
+    return plan, after
+
+
+def _resolved(delta: StateDelta, state: ConversationState, last: TurnPlan | None) -> str | None:
+    """The message of the turn before with the item that this one names; None where it answers no such question."""
+    unclear = next((each for each in last.unresolved if each.item_ids), None) if last is not None else None
+    if last is None or unclear is None or len(delta.references) != 1 or delta.references[0] not in state.last_list:
+        return None
+    if delta.changes or delta.actions or delta.feedback or delta.said or delta.unresolved:
+        return None
+    meant = f"number {state.last_list.index(delta.references[0]) + 1}"
+    again, count = re.subn(rf"(?<!\w){re.escape(unclear.words)}(?!\w)", meant, last.message, count=1)
+    return again if count else None
