@@ -294,9 +294,11 @@ def _export_requests(
         choices=None if choices is None else read_choices(choices),
         catalogue=None if catalogue is None else read_catalogue(catalogue),
     )
-    text = f"Wrote {wrote.requests} requests to {visible(str(path))}."
-    if wrote.left_out:
-        text += "\nRuns left out: " + ", ".join(f"{count} {why}" for why, count in wrote.left_out.items()) + "."
+    of_turns = f", {wrote.of_conversations} of them turns of conversations," if wrote.of_conversations else ""
+    text = f"Wrote {wrote.requests} requests{of_turns} to {visible(str(path))}."
+    for what, left_out in (("Runs", wrote.left_out), ("Turns", wrote.turns_left_out)):
+        if left_out:
+            text += f"\n{what} left out: " + ", ".join(f"{count} {why}" for why, count in left_out.items()) + "."
     if wrote.unknown_runs:
         text += f"\nChoices of {_runs(wrote.unknown_runs)} are of runs that this store lacks, or that do not match."
     echo(as_json, {"file": str(path), **to_json(wrote)}, text)

@@ -44,7 +44,11 @@ class TurnFacts(NamedTuple):
     @property
     def actions(self) -> list[str]:
         """What tools confirmed, a line each."""
-        return [", ".join(f"{name}: {_value(value)}" for name, value in each.items()) for each in self.turn.actions]
+        lines = [
+            ", ".join(f"{name}: {_value(value)}" for name, value in each.items() if value not in (None, "", []))
+            for each in self.turn.actions
+        ]
+        return list(filter(None, lines))
 
     @property
     def question(self) -> tuple[str, list[str]] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from sqlalchemy import Connection, Select, Table, select
 
 from deeprec.agent.traces.admin.disk_usage import run_tables
 from deeprec.agent.traces.conversation_records import ConversationTurn
-from deeprec.agent.traces.store.conversations import ConversationFilter
+from deeprec.agent.traces.store.conversations import conversations_like
 from deeprec.agent.traces.store.filters import RunFilter
 from deeprec.agent.traces.store.schema import Base, Run
 from deeprec.agent.traces.store.store import TraceStore
@@ -50,14 +49,10 @@ def load_rows(connection: Connection, page: Select[Any]) -> list[Rows]:
 
 
 def turns_beside(store: TraceStore, where: RunFilter | None = None) -> Iterator[ConversationTurn]:
-    """The turns of conversations that are exported beside the runs that match, the oldest conversation first.
-
-    A turn has a tenant, a person, a thread, a suite and a time; there are none where the filter asks for anything else.
-    """
-    asked = {} if where is None else {f.name: v for f in fields(where) if (v := getattr(where, f.name)) is not None}
-    if asked.keys() <= {each.name for each in fields(ConversationFilter)}:
-        for trace in store.conversation_traces(ConversationFilter(**asked)):
-            yield from trace.turns
+    """The turns of conversations that are exported beside the runs that match, the oldest conversation first."""
+    chosen = conversations_like(where)
+    for trace in () if chosen is None else store.conversation_traces(chosen):
+        yield from trace.turns
 
 
 def _dicts(result: Any) -> list[Mapping[str, Any]]:

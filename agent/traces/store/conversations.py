@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, func, literal, select, tuple_
 from deeprec.agent.traces.conversation_records import ConversationSummary, ConversationTrace, ConversationTurn
 from deeprec.agent.traces.records import TraceStoreError
 from deeprec.agent.traces.store.codec import storable
-from deeprec.agent.traces.store.filters import is_of_suite
+from deeprec.agent.traces.store.filters import RunFilter, is_of_suite
 from deeprec.agent.traces.store.rows import CONVERSATION_TURN
 from deeprec.agent.traces.store.schema import ConversationTurn as TurnRow
 
@@ -36,6 +36,16 @@ class ConversationFilter:
     """The first turn was at that time or later. A time without a zone is the machine's."""
     until: datetime | None = None
     """The first turn was before that time."""
+
+
+def conversations_like(where: RunFilter | None) -> ConversationFilter | None:
+    """The choice of conversations that a filter of runs makes.
+
+    A turn has a tenant, a person, a thread, a suite and a time; None where the filter asks for anything else.
+    """
+    asked = {} if where is None else {f.name: v for f in fields(where) if (v := getattr(where, f.name)) is not None}
+    known = {each.name for each in fields(ConversationFilter)}
+    return ConversationFilter(**asked) if asked.keys() <= known else None
 
 
 def matching(query: Select[Any], where: ConversationFilter) -> Select[Any]:

@@ -33,6 +33,8 @@ class RunFilter:
     measured: bool | None = None
     """Whether an evaluation has measured the run."""
     redacted: bool | None = None
+    in_conversation: bool | None = None
+    """Whether the run is the search of a turn of a conversation."""
     tenant: str | None = None
     user_id: str | None = None
     thread_id: str | None = None
@@ -84,6 +86,10 @@ def filtered(query: Select[Any], where: RunFilter | None) -> Select[Any]:
         elif field.name == "measured":
             is_measured = select(schema.Metric.run_id).where(schema.Metric.run_id == run.run_id).exists()
             query = query.where(is_measured if value else ~is_measured)
+        elif field.name == "in_conversation":
+            turn = schema.ConversationTurn
+            is_search = select(turn.turn_id).where(turn.run_id == run.run_id).exists()
+            query = query.where(is_search if value else ~is_search)
         elif field.name == "redacted":
             query = query.where(run.redacted_at.is_not(None) == value)
         elif field.name == "tag":

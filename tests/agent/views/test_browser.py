@@ -9,10 +9,20 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from deeprec.agent.views import RunView, TokenTexts, compare_html, run_fragment, run_html, runs_html
+from deeprec.agent.traces import ConversationTrace, RunTrace
+from deeprec.agent.views import (
+    RunView,
+    TokenTexts,
+    compare_html,
+    conversation_html,
+    run_fragment,
+    run_html,
+    runs_html,
+)
 from deeprec.training import Rollout, rollout_fragment
 from tests.browser import FAINT, OPEN_ALL, PLANTED, STICKING_OUT, Browser, chromium
 from tests.inspected_runs import HOSTILE, MARKUP, Named, hostile_run, made_run
+from tests.made_runs import made_conversation_turn
 
 pytestmark = pytest.mark.browser
 
@@ -35,10 +45,35 @@ def rollouts(tokens: TokenTexts) -> str:
     return "".join([*parts, *(rollout_fragment(rollout, tokens, advantage=each, max_given=1) for each in (-1, 0, 1))])
 
 
+def made_conversation(trace: RunTrace) -> ConversationTrace:
+    """A conversation that says what the message of a run says, with one turn undone."""
+    words = trace.run.message or ""
+    turns = [
+        made_conversation_turn(
+            number,
+            message_id=str(at),
+            run_id=trace.run.run_id,
+            message=words,
+            reply=f"{words}\n{words}",
+            problems=(words,),
+            thread_id=words,
+            question={"text": words, "options": [words, words]},
+            actions=({"item_ids": [words]},),
+            shown=("9", "1", words),
+        )
+        for at, number in enumerate((1, 2, 2))
+    ]
+    first = turns[0]
+    return ConversationTrace(conversation_id=first.conversation_id, thread_id=words, tenant=words, turns=tuple(turns))
+
+
 PAGES: dict[str, Any] = {
     "run": lambda trace, titles: run_html(trace, titles, lambda ids: ["a token <b> \n"] * len(ids)),
     "runs": lambda trace, titles: runs_html(
         [RunView(trace=trace, titles=titles), RunView(trace=made_run({"run_id": UUID(int=9)}))]
+    ),
+    "conversation": lambda trace, titles: conversation_html(
+        made_conversation(trace), titles, runs=[RunView(trace=trace, titles=titles)]
     ),
     "compare": lambda trace, titles: compare_html(made_run({"run_id": UUID(int=9)}), trace, titles),
     # A notebook: no policy of the page's own stands between the text and the browser.

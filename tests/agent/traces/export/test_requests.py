@@ -102,3 +102,65 @@ def test_choices_are_read_from_a_small_table(tmp_path: Path) -> None:
         table.write_text(content)
         with pytest.raises(DataError, match=why):
             read_choices(table)
+
+
+def conversation(make: Any, **changes: Any) -> list[Any]:
+    """Three turns: two lists, and the first item of the first and the second of the second are taken in the end."""
+    red = {"required": [{"attribute": "colour", "values": ["red"], "turn": 1, "words": "red"}]}
+    taken = {"feedback": [{"item_id": "9", "kind": "liked", "turn": 2}, {"item_id": "7", "kind": "in_cart", "turn": 3}]}
+    states = ({"turn": 1} | red, {"turn": 2, "feedback": taken["feedback"][:1]}, {"turn": 3} | taken)
+    return [
+        make.conversation_turn(
+            number, message=words, shown=shown, state_before={}, state_after=state, run_id=UUID(int=number), **changes
+        )
+        for number, words, shown, state in zip(
+            (1, 2, 3),
+            ("a red tent", "the first is nice, but not red after all", "I take the second"),
+            (("9", "1"), ("8", "7"), ()),
+            states,
+            strict=True,
+        )
+    ]
+
+
+def test_a_turn_whose_list_had_what_the_person_took_is_a_request(store: TraceStore, path: Path, make: Any) -> None:
+    first, second, third = conversation(make)
+    make.write(store, make.run(UUID(int=1), **OWN | {"target_id": "3"}))  # the search of the first, which counts once
+    for turn in (first, second, third):
+        store.record_conversation_turn(turn)
+    wrote = export_requests(store, path)
+    assert (wrote.requests, wrote.of_conversations, wrote.left_out) == (2, 2, {})
+    assert wrote.turns_left_out == {"that show no list": 1}
+    one, two = read_requests(path)
+    assert (one.conversation, one.turn, one.person) == (str(first.conversation_id), 0, "12")
+    assert (one.message, one.where, one.history) == ("a red tent", {"colour": {"in": ["red"]}}, ("50", "181"))
+    assert (one.shown, one.targets, one.chosen, one.made) == (("9", "1"), ("9",), ("9",), False)
+    assert (two.turn, two.history, two.targets, two.where) == (1, ("50", "181", "9"), ("7",), None)
+    assert two.message == "a red tent the first is nice, but not red after all"
+
+
+def test_turns_that_are_no_persons_choice_are_left_out_and_counted(store: TraceStore, path: Path, make: Any) -> None:
+    write = store.record_conversation_turn
+    for turn in (*conversation(make), *conversation(make, thread_id="simulated", suite="people@1")):
+        write(turn)
+    write(make.conversation_turn(1, thread_id="undone"))
+    write(make.conversation_turn(1, thread_id="undone", message_id="other", shown=("5",)))
+    write(make.conversation_turn(1, thread_id="odd", state_after={"turn": "x"}))
+    write(make.conversation_turn(1, thread_id="gone", user_id="gone"))
+    write(make.conversation_turn(1, thread_id="edited", message=""))
+    redact_person(store, "gone", dry_run=False)
+    wrote = export_requests(store, path, choices={UUID(int=2): ["8"], UUID(int=7): ["1"]})
+    assert (wrote.of_conversations, wrote.unknown_runs) == (2, 1)
+    assert wrote.turns_left_out == {
+        "that show no list": 1,
+        "of an experiment": 3,
+        "undone": 1,
+        "without a choice": 1,
+        "whose state cannot be read": 1,
+        "redacted": 1,
+        "without a message": 1,
+    }
+    assert [request.targets for request in read_requests(path)] == [("9",), ("7", "8")]
+    make.write(store, make.run(UUID(int=2), **OWN))
+    with pytest.raises(DataError, match=r"\(1 in conversations\)"):
+        export_requests(store, path, RunFilter(status="finished"))
