@@ -66,6 +66,8 @@ def ui(
     console = Console(soft_wrap=True)
     with _listen(host, port) as listening:
         retriever = Retriever.load(artifact)
+        with console.status("Loading the recommender…"):  # its text encoder loads with the first words
+            retriever.retrieve([], "something to begin with", k=1)
         with served_model(base_url, serve, console) as found, TraceStore(store) as traces:
             asyncio.run(_serve(retriever, traces, found, model, threads, key, listening, console))
 
@@ -99,5 +101,5 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ConfigError(
-            f"The page cannot listen on {host}:{port} ({error.strerror}). Choose another --port, or another --host."
+            f"The page cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}). Choose another --port, or another --host."
         ) from None

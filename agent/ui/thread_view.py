@@ -171,11 +171,14 @@ def answer_of(message: BaseMessage) -> Answer:
     if not isinstance(reply, Mapping):
         return Answer(text=str(message.text))
     question = reply.get("question") or {}
-    items = [_card(item) for item in reply.get("items", ())]
-    nearest = [_card(item) for item in reply.get("nearest", ())]
     problems = reply.get("problems", ())
+    # What an answer says of items in words needs no second time on their cards, and the other way round.
+    in_words = reply.get("kind") in ("facts", "comparison", "explanation")
+    items = [_card(item, in_words) for item in reply.get("items", ())]
+    nearest = [_card(item, in_words) for item in reply.get("nearest", ())]
+    cards = [] if in_words else [*items, *nearest]
     return Answer(
-        text=_beside_cards(reply["text"], [*items, *nearest], [*problems, question.get("text", "")]),
+        text=_beside_cards(reply["text"], cards, [*problems, question.get("text", "")]),
         problems=problems,
         items=items,
         nearest=nearest,
@@ -191,19 +194,19 @@ def _beside_cards(text: str, cards: Sequence[Card], sentences: Sequence[str]) ->
     kept: list[str] = []
     is_card = False
     for line in text.split("\n"):
-        is_card = line.startswith(titles) or (is_card and line.startswith(" "))
+        is_card = (bool(titles) and line.startswith(titles)) or (is_card and line.startswith(" "))
         if not is_card and line not in sentences:
             kept.append(line)
     return "\n".join(kept)
 
 
-def _card(item: Mapping[str, Any]) -> Card:
+def _card(item: Mapping[str, Any], is_short: bool) -> Card:
     return Card(
         item_id=item["item_id"],
         title=item["title"],
         position=item.get("position"),
-        facts=item.get("facts", {}),
-        reasons=item.get("reasons", ()),
+        facts={} if is_short else item.get("facts", {}),
+        reasons=() if is_short else item.get("reasons", ()),
     )
 
 

@@ -4,7 +4,7 @@
 
 const address = document.body.dataset.address
 const part = id => document.getElementById(id)
-const [log, box, send, stop, status] = ["log", "message", "send", "stop", "status"].map(part)
+const [log, composer, box, send, stop, status] = ["log", "composer", "message", "send", "stop", "status"].map(part)
 let isRunning = false
 
 function setRunning(running, words) {
@@ -25,9 +25,10 @@ function put({place, how, html}) {
   } else {
     target.insertAdjacentHTML("beforeend", html)
   }
-  const entry = target.lastElementChild
-  // An answer stays below its message; what no message asked for comes into view by itself.
-  if (place === "log" && !entry.previousElementSibling?.matches(".you")) entry.scrollIntoView({block: "start"})
+  if (place !== "log") return
+  const [entry, before] = [target.lastElementChild, target.lastElementChild.previousElementSibling]
+  const top = before?.matches(".you") ? before : entry  // an answer comes into view with its message
+  scrollBy(0, top.getBoundingClientRect().top - 16)
 }
 
 function press(feedback) {
@@ -79,7 +80,7 @@ async function say(turn) {
   return false
 }
 
-part("composer").addEventListener("submit", async event => {
+composer.addEventListener("submit", async event => {
   event.preventDefault()
   const message = box.value.trim()
   if (message && await say({message}) && box.value.trim() === message) {
@@ -92,7 +93,7 @@ box.addEventListener("keydown", event => {
   if (event.isComposing) return
   if (event.key === "Enter" && !event.shiftKey) {
     event.preventDefault()
-    part("composer").requestSubmit()
+    composer.requestSubmit()
   } else if (event.key === "Escape" && isRunning) {
     stop.click()
   }
@@ -114,5 +115,6 @@ document.addEventListener("click", event => {
   say(button.dataset.say !== undefined ? {message: button.dataset.say} : {edit: JSON.parse(button.dataset.edit)})
 })
 
-log.lastElementChild?.scrollIntoView({block: "end"})
+// Not by scrollIntoView, from which the Tab key would go on.
+if (log.querySelector("article")) scrollBy(0, log.getBoundingClientRect().bottom + composer.offsetHeight - innerHeight)
 if (document.body.dataset.running === "true") follow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,17 +43,25 @@ class HeldUp(WordCounts):
         return super().retrieve(history, preference, k=k, trust=trust, exclude=exclude, where=where)
 
 
-def page_of(recommender: WordCounts, *, policy: Any = None, recorder: Any = None, **settings: Any) -> Any:
-    """The application over an agent with a checkpointer."""
-    agent = build_shopping_agent(policy, recommender, checkpointer=InMemorySaver(), recorder=recorder)  # type: ignore[arg-type]
+def page_of(recommender: WordCounts, agent: Any = None, **settings: Any) -> Any:
+    """The application over an agent, which has no model unless it is given."""
+    agent = agent or build_shopping_agent(None, recommender, checkpointer=InMemorySaver())
     return make_ui_app(agent, recommender.catalogue, **settings)
 
 
+async def _nothing() -> None: ...
+
+
 @contextmanager
-def served(page: Any) -> Iterator[str]:
-    """The address of an application on a free port, in a thread of its own."""
+def served(page: Any, close: Callable[[], Awaitable[None]] = _nothing) -> Iterator[str]:
+    """The address of an application on a free port, in a thread of its own, which closes something at its end."""
     server = uvicorn.Server(uvicorn.Config(page, port=0, log_level="warning", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
+
+    async def serve() -> None:
+        await server.serve()
+        await close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         while not server.started:
