@@ -125,6 +125,7 @@ class Browser:
         self.events = pipe.events.setdefault(self._session, [])
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # each page takes keys as if it were in front
 
     def another(self) -> Browser:
         """A page of another person, who shares no cookie with this one."""
