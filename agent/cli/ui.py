@@ -100,6 +100,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error.strerror
         raise ConfigError(
-            f"The page cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}). Choose another --port, or another --host."
+            f"The page cannot listen on {host}:{port} ({why}). Choose another --port or --host."
         ) from None
