@@ -2,6 +2,8 @@
 
 import re
 
+from deeprec.trm_tool.catalogue.said_clauses import refusing_clauses
+
 
 def word_set(text: str) -> frozenset[str]:
     """The words of a text."""
@@ -24,6 +26,14 @@ _REQUEST_WORDS = word_set(
     "actually after find fine get give got hello hey hi look looking love ok okay please prefer recommend right "
     "search searching show sorry suggest sure tell thank thanks thing things try want wanted wants"
 )
+
+
+def without_refusals(text: str) -> str:
+    """A text without the clauses that refuse something: "a tent, nothing heavy" gives "a tent"."""
+    kept = text
+    for clause in refusing_clauses(text):
+        kept = kept.replace(clause.text, " ", 1)
+    return left_over(kept)
 
 
 def left_over(text: str) -> str:

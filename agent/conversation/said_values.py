@@ -33,6 +33,9 @@ _REFUSED = re.compile(
     r"(?: too| very| so| any| a| an| the| that's| that is| really| made of| from| by)* (?P<what>[^\W\d_][\w'-]*)",
     re.IGNORECASE,
 )
+_DESCRIBES = re.compile(r"[\s,]*(?:for|of|in|on|to|with|about|around|like|from|at|than|meant)\b", re.IGNORECASE)
+"""Behind a word, what makes it the beginning of a description ("full of soldiers", "set in space") and no value."""
+_GOES_ON = re.compile(r"\s*(?:and|but)\b", re.IGNORECASE)
 _PLAIN_WORDS = FUNCTION_WORDS | word_set(
     "anymore ask asking bad best better big bit buy care case cheap cost day exactly expensive feel film films "
     "find fine first fun fussed fussy get getting gift give go going good got great hope idea important "
@@ -181,12 +184,15 @@ def _find_missing(
                 is_known = any(value.start <= start < value.end for value in values)
                 if is_known or what.lower() in _PLAIN_WORDS or what.lower().endswith("n't"):
                     continue
+                if _DESCRIBES.match(reading.text, end) or (kind == "required" and _GOES_ON.match(reading.text, end)):
+                    continue
                 reading.lacks(what, kind=kind)
                 behind = [
                     value for value in values if not reading.text[end : value.start].strip() and value.start >= end
                 ]
                 beside |= {value.start for value in behind}
-                reading.take(start if behind else found.start(), end)
+                if kind == "refused" or behind:
+                    reading.take(start if behind else found.start(), end)
     maker = reading.vocabulary.attribute_named("brand")
     for found in _MADE_BY.finditer(reading.text) if maker is not None else ():
         if all(not value.start <= found.start("maker") < value.end for value in values):

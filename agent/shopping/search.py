@@ -15,6 +15,7 @@ from typing import Any
 from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, items_in_order
+from deeprec.agent.conversation.said_text import without_refusals
 from deeprec.agent.graph.rank_fusion import fuse_rankings
 from deeprec.agent.graph.recommender_calls import RecommenderCalls, keep_allowed
 from deeprec.agent.shopping.nearest_items import nearest_items
@@ -143,7 +144,8 @@ class Search:
         phrases = (request.terms.preference or "").split("; ")
         if self._catalogue.closest is not None:
             for said in conversation.said[-HEARD_TEXTS:]:
-                phrases += self._catalogue.closest(said.text, CLOSEST_PHRASES)
+                wanted = without_refusals(said.text)
+                phrases += self._catalogue.closest(wanted, CLOSEST_PHRASES) if wanted else ()
         return "; ".join(dict.fromkeys(filter(None, phrases))) or None
 
     async def _retrievals(
