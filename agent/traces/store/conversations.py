@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, func, literal, select, tuple_
+from sqlalchemy import Connection, Select, literal, select, tuple_
+from sqlalchemy.orm import aliased
 
 from deeprec.agent.traces.conversation_records import ConversationSummary, ConversationTrace, ConversationTurn
 from deeprec.agent.traces.records import TraceStoreError
@@ -17,6 +18,16 @@ from deeprec.agent.traces.store.codec import storable
 from deeprec.agent.traces.store.filters import RunFilter, is_of_suite
 from deeprec.agent.traces.store.rows import CONVERSATION_TURN
 from deeprec.agent.traces.store.schema import ConversationTurn as TurnRow
+
+_KEY = (TurnRow.created_at, TurnRow.conversation_id)
+"""What orders the first turns of conversations."""
+_TUPLES = ("history", "problems", "shown", "actions")
+_SUMMARY = (
+    *("thread_id", "turn", "message_id", "tenant", "user_id", "suite", "message", "kind", "created_at", "redacted_at"),
+)
+"""The fields of a turn that a listing is made of."""
+_MOST_IDS = 500
+"""Ids in one query: databases bound how many values it may hold."""
 
 
 class ConversationNotFoundError(TraceStoreError):
@@ -48,54 +59,54 @@ def conversations_like(where: RunFilter | None) -> ConversationFilter | None:
     return ConversationFilter(**asked) if asked.keys() <= known else None
 
 
-def matching(query: Select[Any], where: ConversationFilter) -> Select[Any]:
-    """`query`, which reads conversation turns, with the conditions of a filter on single turns: all but the times."""
+def matching(query: Select[Any], where: ConversationFilter, turn: type[TurnRow] = TurnRow) -> Select[Any]:
+    """`query`, which reads `turn`, with the conditions of a filter on single turns: all but the times."""
     for name in ("thread_id", "tenant", "user_id"):
         value = getattr(where, name)
         if value is not None:
-            query = query.where(getattr(TurnRow, name) == storable(value))
-    return query if where.suite is None else query.where(is_of_suite(TurnRow.suite, where.suite))
+            query = query.where(getattr(turn, name) == storable(value))
+    return query if where.suite is None else query.where(is_of_suite(turn.suite, where.suite))
 
 
 def starts(where: ConversationFilter) -> Select[Any]:
-    """A query of the conversations that match: (conversation_id, started_at)."""
-    started = func.min(TurnRow.created_at)
-    columns: Any = select(TurnRow.conversation_id, started.label("started_at"))
-    query = matching(columns, where).group_by(TurnRow.conversation_id)
+    """A query of the first turn of each conversation that matches: (started_at, conversation_id)."""
+    earlier = aliased(TurnRow)
+    is_earlier = tuple_(earlier.created_at, earlier.turn_id) < tuple_(TurnRow.created_at, TurnRow.turn_id)
+    of_same = select(earlier.turn_id).where(earlier.conversation_id == TurnRow.conversation_id, is_earlier)
+    first: Any = select(TurnRow.created_at.label("started_at"), TurnRow.conversation_id)
+    query = matching(first, where).where(~matching(of_same, where, earlier).exists())
     if where.since is not None:
-        query = query.having(started >= literal(where.since, TurnRow.created_at.type))
-    if where.until is not None:
-        query = query.having(started < literal(where.until, TurnRow.created_at.type))
-    return query
+        query = query.where(TurnRow.created_at >= where.since)
+    return query if where.until is None else query.where(TurnRow.created_at < where.until)
 
 
 def load_summaries(
     connection: Connection, where: ConversationFilter, limit: int | None, before: ConversationSummary | None
 ) -> list[ConversationSummary]:
     """The lines of a listing, newest conversation first, from behind `before` on."""
-    found = starts(where).subquery()
-    query = select(found.c.conversation_id, found.c.started_at)
+    query = starts(where)
     if before is not None:
-        query = query.where(_key(found) < _values(found, before.started_at, before.conversation_id))
-    page = connection.execute(query.order_by(found.c.started_at.desc(), found.c.conversation_id.desc()).limit(limit))
+        query = query.where(_key() < _values(before.started_at, before.conversation_id))
+    page = connection.execute(query.order_by(*(column.desc() for column in _KEY)).limit(limit))
     ids = [row.conversation_id for row in page]
     lines = []
-    for trace in load_conversations(connection, ids, where):
-        turns, current = trace.turns, trace.current
-        lines.append(
-            ConversationSummary(
-                conversation_id=trace.conversation_id,
-                thread_id=trace.thread_id,
-                tenant=trace.tenant,
-                user_id=next((turn.user_id for turn in reversed(turns) if turn.user_id is not None), None),
-                suite=turns[0].suite,
-                turns=len(current),
-                started_at=turns[0].created_at,
-                last_at=turns[-1].created_at,
-                message=next((turn.message for turn in current if not turn.is_edit), ""),
-                redacted=any(turn.redacted_at is not None for turn in turns),
+    for start in range(0, len(ids), _MOST_IDS):
+        for trace in load_conversations(connection, ids[start : start + _MOST_IDS], where, _SUMMARY):
+            turns, current = trace.turns, trace.current
+            lines.append(
+                ConversationSummary(
+                    conversation_id=trace.conversation_id,
+                    thread_id=trace.thread_id,
+                    tenant=trace.tenant,
+                    user_id=next((turn.user_id for turn in reversed(turns) if turn.user_id is not None), None),
+                    suite=turns[0].suite,
+                    turns=len(current),
+                    started_at=turns[0].created_at,
+                    last_at=turns[-1].created_at,
+                    message=next((turn.message for turn in current if not turn.is_edit), ""),
+                    redacted=any(turn.redacted_at is not None for turn in turns),
+                )
             )
-        )
     return lines
 
 
@@ -103,23 +114,21 @@ def load_page(
     connection: Connection, where: ConversationFilter, limit: int, after: tuple[datetime, UUID] | None
 ) -> tuple[list[ConversationTrace], tuple[datetime, UUID] | None]:
     """Some whole conversations, oldest first, from behind a key on; and the key of the last, None at the end."""
-    found = starts(where).subquery()
-    query = select(found.c.started_at, found.c.conversation_id)
+    query = starts(where)
     if after is not None:
-        query = query.where(_key(found) > _values(found, *after))
-    keys = connection.execute(query.order_by(found.c.started_at, found.c.conversation_id).limit(limit)).all()
+        query = query.where(_key() > _values(*after))
+    keys = connection.execute(query.order_by(*_KEY).limit(limit)).all()
     traces = load_conversations(connection, [row.conversation_id for row in keys], where)
     return traces, (keys[-1].started_at, keys[-1].conversation_id) if len(keys) == limit else None
 
 
 def load_conversations(
-    connection: Connection, ids: Sequence[UUID], where: ConversationFilter
+    connection: Connection, ids: Sequence[UUID], where: ConversationFilter, names: Sequence[str] = CONVERSATION_TURN
 ) -> list[ConversationTrace]:
-    """The conversations with these ids, in their order, with the turns that match."""
+    """The conversations with these ids, in their order, with the turns that match; of each only the fields `names`."""
     turns: dict[UUID, list[ConversationTurn]] = defaultdict(list)
-    for turn in load_conversation_turns(
-        connection, matching(select(TurnRow), where).where(TurnRow.conversation_id.in_(ids))
-    ):
+    query = matching(select(TurnRow), where).where(TurnRow.conversation_id.in_(ids))
+    for turn in load_conversation_turns(connection, query, names):
         turns[turn.conversation_id].append(turn)
     return [
         ConversationTrace(
@@ -133,12 +142,14 @@ def load_conversations(
     ]
 
 
-def load_conversation_turns(connection: Connection, chosen: Select[Any]) -> list[ConversationTurn]:
-    """The turns that `chosen` selects, in the order in which they happened."""
-    query = chosen.with_only_columns(*(getattr(TurnRow, name) for name in CONVERSATION_TURN))
+def load_conversation_turns(
+    connection: Connection, chosen: Select[Any], names: Sequence[str] = CONVERSATION_TURN
+) -> list[ConversationTurn]:
+    """The turns that `chosen` selects, in the order in which they happened; of each only the fields `names`."""
+    query = chosen.with_only_columns(*(getattr(TurnRow, name) for name in names))
     turns = []
     for row in connection.execute(query.order_by(TurnRow.created_at, TurnRow.turn, TurnRow.turn_id)).mappings():
-        lists = {name: tuple(row[name]) for name in ("history", "problems", "shown", "actions")}
+        lists = {name: tuple(row[name]) for name in _TUPLES if name in row}
         turns.append(ConversationTurn(**{**row, **lists}))
     return turns
 
@@ -162,9 +173,10 @@ def load_conversation(connection: Connection, where: ConversationFilter) -> Conv
     return found[0]
 
 
-def _key(found: Any) -> Any:
-    return tuple_(found.c.started_at, found.c.conversation_id)
+def _key() -> Any:
+    return tuple_(*_KEY)
 
 
-def _values(found: Any, started_at: datetime, conversation_id: UUID) -> Any:
-    return tuple_(literal(started_at, TurnRow.created_at.type), literal(conversation_id, found.c.conversation_id.type))
+def _values(started_at: datetime, conversation_id: UUID) -> Any:
+    values = zip((started_at, conversation_id), _KEY, strict=True)
+    return tuple_(*(literal(value, column.type) for value, column in values))

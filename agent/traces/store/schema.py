@@ -269,26 +269,29 @@ class ConversationTurn(Base):
     """One turn of a conversation. It belongs to no run: `run_id` names the run of its search, which may be missing."""
 
     __tablename__ = "conversation_turns"
+    # The first turn of a conversation, by which conversations are listed, is found inside the index.
+    __table_args__ = (Index("ix_conversation_turns_order", "conversation_id", "created_at", "turn_id"),)
 
     turn_id: Mapped[UUID] = mapped_column(primary_key=True)  # from tenant, thread, turn and message id
-    conversation_id: Mapped[UUID] = mapped_column(index=True)  # from tenant and thread
+    conversation_id: Mapped[UUID]  # from tenant and thread
     thread_id: Mapped[str] = mapped_column(index=True)
     turn: Mapped[int]
     message_id: Mapped[str]
     tenant: Mapped[str | None]
     user_id: Mapped[str | None] = mapped_column(index=True)
     suite: Mapped[str | None]
-    history: Mapped[list[Any]]
+    kind: Mapped[str]
+    run_id: Mapped[UUID | None] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    redacted_at: Mapped[datetime | None]
+    # What may be long comes last: the columns before it are read without it.
     message: Mapped[str]
+    history: Mapped[list[Any]]
     delta: Mapped[dict[str, Any]]
     state_before: Mapped[dict[str, Any]]
     state_after: Mapped[dict[str, Any]]
-    kind: Mapped[str]
     reply: Mapped[str]
     problems: Mapped[list[Any]]
     shown: Mapped[list[Any]]  # item ids by position
     question: Mapped[dict[str, Any] | None]
     actions: Mapped[list[Any]]
-    run_id: Mapped[UUID | None] = mapped_column(index=True)
-    created_at: Mapped[datetime] = mapped_column(index=True)
-    redacted_at: Mapped[datetime | None]

@@ -23,23 +23,24 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(), nullable=True),
         sa.Column("user_id", sa.String(), nullable=True),
         sa.Column("suite", sa.String(), nullable=True),
-        sa.Column("history", sa.JSON(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("run_id", key, nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("redacted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("message", sa.String(), nullable=False),
+        sa.Column("history", sa.JSON(), nullable=False),
         sa.Column("delta", sa.JSON(), nullable=False),
         sa.Column("state_before", sa.JSON(), nullable=False),
         sa.Column("state_after", sa.JSON(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("reply", sa.String(), nullable=False),
         sa.Column("problems", sa.JSON(), nullable=False),
         sa.Column("shown", sa.JSON(), nullable=False),
         sa.Column("question", sa.JSON(), nullable=True),
         sa.Column("actions", sa.JSON(), nullable=False),
-        sa.Column("run_id", key, nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("redacted_at", sa.DateTime(timezone=True), nullable=True),
     )
-    for name in ("conversation_id", "thread_id", "user_id", "run_id", "created_at"):
+    for name in ("thread_id", "user_id", "run_id", "created_at"):
         op.create_index(f"ix_{TABLE}_{name}", TABLE, [name])
+    op.create_index("ix_conversation_turns_order", TABLE, ["conversation_id", "created_at", "turn_id"])
 
 
 def downgrade() -> None:
