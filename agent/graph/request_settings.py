@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 from langgraph.config import get_config
@@ -107,9 +108,15 @@ def _source(name: str, source: object, *, is_part: bool) -> dict[str, Any]:
     if name == "context":
         check_setting_names(source, _NAMES)
     for key in source:
-        if key not in _NAMES and isinstance(key, str) and (close := get_close_matches(key, _NAMES, n=1, cutoff=0.85)):
-            raise ConfigError(f"configurable has {key!r}, which the agent does not know. Did you mean {close[0]!r}?")
+        if key not in _NAMES and isinstance(key, str) and (close := _resembled(key)) is not None:
+            raise ConfigError(f"configurable has {key!r}, which the agent does not know. Did you mean {close!r}?")
     return _split({key: value for key, value in source.items() if key in _NAMES})
+
+
+@lru_cache(maxsize=256)  # each call of a graph has the same keys
+def _resembled(key: str) -> str | None:
+    """The name that a key of `configurable` resembles."""
+    return next(iter(get_close_matches(key, _NAMES, n=1, cutoff=0.85)), None)
 
 
 def _split(named: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,4 +8,5 @@ from .reply import (
     ReplyQuestion as ReplyQuestion,
     ShownCard as ShownCard,
 )
+from .shopping_tool import make_shopping_tool as make_shopping_tool
 from .state import ShoppingInput as ShoppingInput, ShoppingOutput as ShoppingOutput, ShoppingState as ShoppingState

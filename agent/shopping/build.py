@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Checkpointer
 
 from deeprec.agent.graph.build import build_graph
 from deeprec.agent.graph.config import AgentConfig
@@ -27,6 +27,7 @@ from deeprec.agent.shopping.cart import Cart, MemoryCart
 from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.current_catalogue import CurrentCatalogue
 from deeprec.agent.shopping.nodes import Nodes, after_acting, after_hearing
+from deeprec.agent.shopping.shopping_input import take_input
 from deeprec.agent.shopping.state import ShoppingInput, ShoppingOutput, ShoppingState
 from deeprec.agent.shopping.turn_log import TurnLog
 from deeprec.agent.traces.store.recorder import ConversationRecorder
@@ -44,7 +45,7 @@ def build_shopping_agent(
     shopping: ShoppingConfig | None = None,
     cart: Cart | None = None,
     recorder: ConversationRecorder | None = None,
-    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    checkpointer: Checkpointer = None,
     protocol: Literal["tagged", "tools"] | AgentProtocol | None = None,
     prompts: Prompts | None = None,
     item_filter: ItemFilter | None = None,
@@ -64,7 +65,8 @@ def build_shopping_agent(
         shopping: How a conversation goes.
         cart: The shop's cart; one in memory by default.
         recorder: Where the turns and the runs of their searches are logged; nowhere by default.
-        checkpointer: LangGraph's persistence of the threads.
+        checkpointer: LangGraph's persistence of the threads; True as a part or a tool of another graph, whose threads
+            then hold the conversation.
         protocol: As `build_graph` takes it.
         prompts: As `build_graph` takes it.
         item_filter: As `build_graph` takes it: which items may be recommended at this moment.
@@ -95,7 +97,9 @@ def build_shopping_agent(
         graph.add_node("log", _node(TurnLog(recorder).log))
         graph.add_edge("answer", "log")
         graph.add_edge("log", END)
-    return graph.compile(checkpointer=checkpointer, name=name)
+    compiled = graph.compile(checkpointer=checkpointer, name=name)
+    compiled.nodes[START].mapper = take_input
+    return compiled
 
 
 def _node(

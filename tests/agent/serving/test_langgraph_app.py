@@ -13,7 +13,7 @@ import pytest
 from langgraph_sdk import get_client
 
 from deeprec.agent import TraceStore
-from deeprec.agent.serving.langgraph_app import make_graph
+from deeprec.agent.serving.langgraph_app import make_graph, make_shopping_graph
 from deeprec.trm_tool import ConfigError
 from tests.tiny_server import MODEL, TinyServer
 
@@ -80,6 +80,12 @@ async def test_langgraph_dev_serves_the_agent_to_chat_clients(dev_url: str, tmp_
         ]
         assert [message["type"] for message in parts[-1]["messages"]] == ["human", "ai", "human", "ai"]
         assert len(parts[-1]["recommendations"]) == 2
+        shop = await client.threads.create()
+        for said in ("a comedy", "cheaper"):
+            asked = {"messages": [{"role": "user", "content": said}]}
+            chat: Any = await client.runs.wait(shop["thread_id"], "shopping", input=asked)
+        assert [message["type"] for message in chat["messages"]] == ["human", "ai", "human", "ai"]
+        assert chat["messages"][-1]["additional_kwargs"]["deeprec"]["kind"] == "list"
     with TraceStore(tmp_path / "traces.db") as store:
         run = store.run(output["run_id"]).run
     assert (run.message, run.k, run.guided) == ("a comedy", 3, True)
@@ -92,4 +98,16 @@ async def test_an_environment_that_cannot_work_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv("DEEPREC_PROTOCOL", "tools")
     monkeypatch.delenv("DEEPREC_MODEL", raising=False)
     with pytest.raises(ConfigError, match="DEEPREC_MODEL names no model"):
+        await make_graph()
+
+
+async def test_the_shopping_graph_needs_no_model(
+    artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPREC_PROTOCOL", "none")
+    monkeypatch.setenv("DEEPREC_ARTIFACT", str(artifact_folder))
+    monkeypatch.setenv("DEEPREC_STORE", str(tmp_path / "traces.db"))
+    output = await (await make_shopping_graph()).ainvoke({"messages": [("user", "a comedy")]})
+    assert output["reply"]["kind"] == "list"
+    with pytest.raises(ConfigError, match="needs a model"):
         await make_graph()
