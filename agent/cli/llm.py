@@ -70,12 +70,16 @@ def serve(
     ),
 ) -> None:
     """Serve a model until Ctrl-C."""
-    named: str | Path = pull_embedded_model(EMBEDDED_MODEL) if model is None else model
+    console = Console(soft_wrap=True)
+
+    def unpacks(line: str) -> None:
+        console.print(f"The embedded model: {line} …", markup=False)
+
+    named: str | Path = pull_embedded_model(EMBEDDED_MODEL, on_progress=unpacks) if model is None else model
     if isinstance(named, str) and Path(named).is_dir():
         named = Path(named)
     for ending in (signal.SIGTERM, signal.SIGINT):  # a script's background jobs start with SIGINT ignored
         signal.signal(ending, _interrupt)
-    console = Console(soft_wrap=True)
     server = make_server(named, engine=engine, port=port, host=host, log=log, max_model_len=max_model_len, dtype=dtype)
     with server:
         console.print(
@@ -112,7 +116,13 @@ def load(
 
 
 def wait_with_progress(server: ServerProcess, console: Console) -> None:
-    """Wait until a server is healthy, with the end of its log as the progress line."""
+    """Wait until a server is healthy, with the end of its log as the progress line.
+
+    Where the console is no terminal, which shows no progress, each stage is a line.
+    """
+    if not console.is_terminal:
+        server.wait_healthy(on_progress=lambda line: console.print(Text(visible(line)[:90])))
+        return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting")

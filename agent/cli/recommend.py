@@ -44,6 +44,9 @@ from deeprec.trm_tool.cli.options import (
 
 app = typer.Typer(add_completion=False)
 
+MAX_SUMMARY_CHARS = 100
+"""Characters of an item's title and attributes in the list."""
+
 
 class ProtocolName(StrEnum):
     """How the model calls the recommender."""
@@ -126,9 +129,9 @@ def recommend(
         server = (base_url, None if adapter else model, adapter)
         output = asyncio.run(_run(request, retriever, config, server, protocol, store, spans, quiet=as_json))
         if as_json:
-            typer.echo(visible_json(output))
+            typer.echo(visible_json({**output, "recommendations": _with_attributes(output, retriever)}))
         else:
-            _print(output, config.k, artifact)
+            _print(output, retriever, config.k, artifact)
 
 
 def _history(user: str, dataset: Dataset, retriever: Retriever, artifact: Path, *, named: bool) -> Sequence[str]:
@@ -194,12 +197,19 @@ def _report(console: Console, node: str, wrote: Any) -> None:
         console.print(Text(visible(f"  {line}"), style="dim"))
 
 
-def _print(output: AgentOutput, k: int, artifact: Path) -> None:
-    table = Table("", "Item", "Title", "Found by", box=None)
+def _with_attributes(output: AgentOutput, retriever: Retriever) -> list[dict[str, Any]]:
+    """The recommendations, each with the attributes of its item."""
+    items = retriever.catalogue
+    return [{**each, "attributes": dict(items.item(each["item_id"]).attributes)} for each in output["recommendations"]]
+
+
+def _print(output: AgentOutput, retriever: Retriever, k: int, artifact: Path) -> None:
+    table = Table("", "Item", "Title and attributes", "Found by", box=None)
     for item in output["recommendations"]:
         found = f"retrieval {item['retrieval'] + 1}" if item["retrieval"] is not None else "the recommender alone"
         origin = found if item["source"] != "filled" else f"{found}, not ranked by the model"
-        table.add_row(str(item["rank"]), Text(visible(item["item_id"])), Text(visible(item["title"])), origin)
+        summary = Text(visible(retriever.catalogue.summary(item["item_id"], MAX_SUMMARY_CHARS)))
+        table.add_row(str(item["rank"]), Text(visible(item["item_id"])), summary, origin)
     console = Console()
     console.print(table)
     if output["status"] != "finished":

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import openai
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, Timeout
 from pydantic import BaseModel, ValidationError
 
 from deeprec.agent.policy.http_clients import RedirectRefusedError, make_async_client
@@ -22,6 +22,8 @@ _logger = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 10.0
 _WORTH_REPEATING = frozenset({408, 409, 425, 429})
 _OVERLOADED = "The server may be overloaded: raise the time limit, or run less at once."
+CONNECT_S = 5.0
+"""Seconds to reach a server; what it then takes to answer is the request's own limit."""
 Answer = TypeVar("Answer", bound=BaseModel)
 Result = TypeVar("Result")
 
@@ -108,16 +110,16 @@ class Endpoint:
     async def _within(
         self, url: str, body: dict[str, Any] | None, read: Callable[[str], Result], limit_s: float | None
     ) -> Result:
-        client = self._client
+        client, patience = self._client, Timeout(None, connect=CONNECT_S)
         sent: list[float] = []
 
         async def send() -> Result:
             sent.append(time.monotonic())
             async with asyncio.timeout(self.timeout_s):
                 if body is None:
-                    text = await client.get(url, cast_to=str, options={"timeout": None})
+                    text = await client.get(url, cast_to=str, options={"timeout": patience})
                 else:
-                    text = await client.post(url, cast_to=str, body=body, options={"timeout": None})
+                    text = await client.post(url, cast_to=str, body=body, options={"timeout": patience})
             return read(text)
 
         try:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -58,9 +59,10 @@ def run(
     chosen = load_suite(suite)
     if serve and base_url is not None:
         raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
+    console = Console(stderr=True)
+    console.print(f"Suite {chosen.name}: loading {artifact} and its data …", soft_wrap=True, markup=False)
     loaded = load_artifact(artifact)
     dataset = read_named_data(chosen.data)
-    console = Console(stderr=True)
     server = None
     if serve:
         model = pull_embedded_model(EMBEDDED_MODEL)
@@ -83,7 +85,15 @@ def run(
                 on_progress=bars.show,
                 on_note=lambda note: console.print(f"Note: {note}", soft_wrap=True, markup=False, style="yellow"),
             )
-            report = make_report(load_results(traces, label), baseline=chosen.baseline)
+            results = load_results(traces, label)
+    names = [system.name for system in results.systems]
+    if chosen.baseline in names:
+        report = make_report(results, baseline=chosen.baseline)
+    else:  # what ran is shown all the same
+        report = make_report(results, baseline=names[0])
+        note = f"The baseline {chosen.baseline} has no runs here yet, so that {names[0]} stands in its place."
+        note += f" `deeprec eval run {suite} --only {chosen.baseline}` makes them."
+        report = replace(report, warnings=[note, *report.warnings])
     _show(report, as_json=as_json)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -38,7 +39,9 @@ async def measure(requests: Sequence[Request], retriever: Retriever) -> dict[str
     wrong: list[list[str]] = []
     # What no catalogue has leaves the preference empty: the recommender has the history and the words.
     graph = build_graph(None, retriever, protocol=ScriptedProtocol(["not zzzz"]), config=AgentConfig(k=10))
-    for request in requests:
+    for done, request in enumerate(requests):
+        if done % 100 == 0:
+            print(f"{done} of {len(requests)}", dict(counts), file=sys.stderr, flush=True)
         meant: dict[str, list[Where]] = {"refusal": [], "bound": []}
         for said in request.said or ():
             refused = "; ".join(f"not {phrase}" for phrase in said.unwanted)

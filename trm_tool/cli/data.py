@@ -16,6 +16,7 @@ from deeprec.trm_tool.cli.options import (
     ColumnOption,
     ColumnOptions,
     JsonOption,
+    notes_replaced,
     print_json,
     split_names,
 )
@@ -147,7 +148,7 @@ def import_command(
         title=title_column,
         kinds=parse_kinds(attribute or ()),
     )
-    with reading_bar(Console(stderr=True, quiet=as_json)) as on_progress:
+    with notes_replaced(out, "data"), reading_bar(Console(stderr=True, quiet=as_json)) as on_progress:
         report = import_data(
             source,
             out,
@@ -236,7 +237,8 @@ def generate_shop_command(
     """
     from deeprec.trm_tool.data.generated_shop.generator import ShopConfig, generate_shop
 
-    report = generate_shop(out, ShopConfig(seed=seed, products=products, people=people))
+    with notes_replaced(out, "data"):
+        report = generate_shop(out, ShopConfig(seed=seed, products=products, people=people))
     if as_json:
         print_json(report.to_dict())
         return

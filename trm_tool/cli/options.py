@@ -1,6 +1,8 @@
 """Options that several commands share: the interaction data and its columns, and the range of a seed."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -150,6 +152,20 @@ def read_where(where: str | None) -> dict[str, Any] | None:
     if not isinstance(conditions, dict):
         raise ConfigError(f"--where is {where[:80]!r}, which is not a JSON object. {example}")
     return conditions
+
+
+@contextmanager
+def notes_replaced(path: Path, holding: str) -> Iterator[None]:
+    """A block that writes to a path; a line on stderr says afterwards that it replaced what was there.
+
+    Args:
+        path: A file or a folder.
+        holding: What was there, such as "requests".
+    """
+    is_there = path.is_file() or (path.is_dir() and any(path.iterdir()))
+    yield
+    if is_there:
+        typer.echo(f"Note: {path} held {holding} already; they were replaced.", err=True)
 
 
 def print_json(report: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deeprec.trm_tool.cli.option_groups import SettingsOf, option_groups
-from deeprec.trm_tool.cli.options import CatalogueOption, ColumnOptions, JsonOption, print_json
+from deeprec.trm_tool.cli.options import CatalogueOption, ColumnOptions, JsonOption, notes_replaced, print_json
 from deeprec.trm_tool.data.dates import DateOrder
 from deeprec.trm_tool.data.made_requests.config import MadeRequestConfig
 from deeprec.trm_tool.data.requests.importers.importing import RequestFormat
@@ -74,7 +74,8 @@ def import_requests_command(
     from deeprec.trm_tool.data.requests.importers.log_columns import LogOptions
     from deeprec.trm_tool.data.requests.reports import show_request_import
 
-    with reading_bar(Console(stderr=True, quiet=as_json)) as on_progress:
+    bar = reading_bar(Console(stderr=True, quiet=as_json))
+    with notes_replaced(out, "requests"), bar as on_progress:
         report = import_requests(
             source,
             out,
@@ -125,10 +126,11 @@ def make_requests_command(
     from deeprec.trm_tool.data.requests.request_file import check_request_file, write_requests
 
     config = MadeRequestConfig(**settings)
-    check_request_file(out)
+    check_request_file(out, made=True)
     dataset = columns.read(folder)
     making = RequestMaker(dataset, config)
-    count = write_requests(out, making.make(), catalogue=dataset.catalogue)
+    with notes_replaced(out, "made requests"):
+        count = write_requests(out, making.make(), catalogue=dataset.catalogue)
     if as_json:
         print_json({"out": str(out), "made": count, "left_out": dict(making.left_out)})
         return

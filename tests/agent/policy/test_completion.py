@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -521,3 +521,22 @@ async def test_a_password_in_the_address_is_sent_and_never_shown(
     for shown in (caplog.text, str(refused.value), str(failed.value), policy.base_url, repr(chat)):
         assert "p%40ss" not in shown
         assert "p@ss" not in shown
+
+
+async def test_a_server_that_takes_no_connection_is_not_waited_for_as_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("deeprec.agent.policy.openai_endpoint.CONNECT_S", 0.2)
+    with ExitStack() as opened:
+        full = opened.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # what is waiting already leaves no room for one more
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        async with CompletionPolicy(f"http://127.0.0.1:{full.getsockname()[1]}", max_retries=0) as policy:
+            started = time.monotonic()
+            with pytest.raises(PolicyUnavailableError, match="cannot be reached"):
+                await policy.connect()
+            assert time.monotonic() - started < 30

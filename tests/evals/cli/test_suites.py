@@ -61,3 +61,17 @@ def test_tables_fit_a_terminal_of_80_columns(
         for head in ("difference", "corrected", "could", "trm-oracle"):
             assert head in shown
         assert "…" not in shown
+
+
+def test_what_ran_without_the_baseline_is_shown(tmp_path: Path, atomic_folder: Path, artifact_folder: Path) -> None:
+    suite = tmp_path / "tiny.yaml"
+    suite.write_text(
+        f"name: tiny\ndata: {atomic_folder}\nbaseline: trm\nusers: all\nsystems: [popularity, co-occurrence, trm]\n"
+    )
+    place = ("--artifact", str(artifact_folder), "--store", str(tmp_path / "runs.db"))
+    shown = invoke("run", str(suite), *place, "--only", "popularity", "--only", "co-occurrence")
+    assert f"Suite tiny: loading {artifact_folder} and its data" in shown
+    assert "Against popularity" in shown
+    assert "The baseline trm has no runs here yet, so that popularity stands in its place." in shown
+    assert "--only trm` makes them" in shown
+    assert "Against trm" in invoke("run", str(suite), *place)

@@ -218,6 +218,20 @@ def test_made_requests_are_labelled_as_made_and_checked(run: Run) -> None:
     assert "not a file of requests" in err
 
 
+def test_what_is_replaced_is_named_and_what_people_asked_is_not_replaced(run: Run) -> None:
+    shop = ("data", "generate-shop", "--out", "shop", "--products", 120, "--people", 12)
+    assert run(*shop)[2] == ""
+    assert run(*shop)[2] == "Note: shop held data already; they were replaced.\n"
+    make = ("data", "make-requests", "shop", "--out", "made.jsonl")
+    assert run(*make)[2] == ""
+    assert run(*make)[2] == "Note: made.jsonl held made requests already; they were replaced.\n"
+    people = '{"conversation": "c1", "message": "a lamp", "history": [], "targets": ["P00001"]}\n'
+    Path("people.jsonl").write_text(people, encoding="utf-8")
+    code, _, err = run("data", "make-requests", "shop", "--out", "people.jsonl")
+    assert (code, Path("people.jsonl").read_text(encoding="utf-8")) == (2, people)
+    assert "people.jsonl holds requests that people wrote" in err
+
+
 def test_the_kinds_that_check_shows_can_be_pasted_back(run: Run) -> None:
     things = "".join(f"{n},Thing {n},Loom {n % 3},{n % 4}\n" for n in range(40))
     Path("things.csv").write_text(f"item_id,title,the maker,level\n{things}")

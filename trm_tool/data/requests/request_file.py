@@ -98,17 +98,27 @@ def write_requests(path: Path, requests: Iterable[Request], *, catalogue: Catalo
         return (_write_parquet if is_parquet(path) else _write_json_lines)(staging, path, marks, _distinct(requests))
 
 
-def check_request_file(path: Path) -> None:
-    """Raise ConfigError when a file of requests written to `path` would overwrite something else, or has no suffix."""
+def check_request_file(path: Path, *, made: bool = False) -> None:
+    """Raise ConfigError when a file of requests written to `path` would overwrite something else, or has no suffix.
+
+    Args:
+        path: The destination.
+        made: Whether made requests are to be written: they do not replace what people asked.
+    """
     _check_suffix(path, ConfigError)
     if not path.exists():
         return
     try:
-        found = next(read_requests(path), None) is not None or marks_of(path) is not None
+        first = next(read_requests(path), None)
+        found = first is not None or marks_of(path) is not None
     except DataError:
-        found = False
+        first, found = None, False
     if not found:
         raise ConfigError(f"{path} exists and is not a file of requests, so it stays. Name another file.")
+    if made and first is not None and not first.made:
+        raise ConfigError(
+            f"{path} holds requests that people wrote, which made ones do not replace. Name another file with --out."
+        )
 
 
 def is_parquet(path: Path) -> bool:
