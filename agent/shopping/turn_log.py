@@ -16,6 +16,9 @@ from deeprec.agent.shopping.turn_plan import TurnPlan, read_plan
 from deeprec.agent.traces.conversation_records import ConversationTurn
 from deeprec.agent.traces.store.recorder import ConversationRecorder
 
+MAX_MESSAGE_CHARS = 8_000
+"""Characters of a message that are logged, as many as a request holds."""
+
 
 class TurnLog:
     """The node `log`, the last one of a turn. A store that fails ends no conversation."""
@@ -43,7 +46,7 @@ def _logged(state: ShoppingState) -> ConversationTurn:
         user_id=state.get("person") or lineage.get("user_id"),
         suite=lineage.get("suite"),
         history=tuple(read_history(state.get("history") or sources.get("history") or [])),
-        message=plan.message,
+        message=_message(state) if plan.message else "",  # without one, the person edited by hand
         delta=reply["difference"],
         state_before=plan.before.to_dict(),
         state_after=after,
@@ -55,6 +58,12 @@ def _logged(state: ShoppingState) -> ConversationTurn:
         actions=tuple(_actions(plan)),
         run_id=None if run_id is None else UUID(run_id),
     )
+
+
+def _message(state: ShoppingState) -> str:
+    """What the person wrote, which a plan may have put into other words."""
+    said = [each for each in state.get("messages") or [] if each.id == state.get("heard")]
+    return str(said[-1].text)[:MAX_MESSAGE_CHARS] if said else ""
 
 
 def _shown(reply: Mapping[str, Any]) -> Sequence[str]:

@@ -199,7 +199,7 @@ def _turn_request(turn: ConversationTurn, at: int, words: str, taken: Sequence[s
     reasons = {
         "redacted": turn.redacted_at is not None,
         "of an experiment": turn.suite is not None,
-        "that show no list": not turn.shown,
+        "that show no list": turn.kind != "list" or not turn.shown,  # the nearest items break a constraint
         "without a message": not words,
         "without a choice": not taken,
         "whose choice was in the history": not targets,

@@ -41,6 +41,8 @@ def _turn(facts: TurnFacts, titles: Titles | None) -> Iterable[RenderableType]:
         yield line(f"searched: run {turn.run_id}", style="cyan")
     yield line(turn.kind, style="dim")
     yield from map(line, facts.reply_lines)
+    if turn.shown:
+        yield line("shown:", style="dim")
     for position, item_id in enumerate(turn.shown, start=1):
         words = "".join(f", {each}" for each in facts.words(item_id))
         yield line(f"{position:>3}. {_name(item_id, titles)}{words}", style="green" if words else "")

@@ -41,6 +41,15 @@ async def test_each_turn_is_logged_with_what_was_understood_shown_and_done(store
     assert first.message_id != second.message_id
 
 
+async def test_the_words_are_logged_as_they_were_written(store: TraceStore) -> None:
+    talk = Talk(agent_on(store))
+    said = ["only white rugs", "add it to my cart", "the first", "x" * 9_000]
+    for words in said:
+        await talk.says(words)
+    assert [turn.message for turn in store.conversation("t1").turns] == [*said[:3], "x" * 8_000]
+    assert store.conversation("t1").turns[2].kind == "cart"
+
+
 async def test_an_undone_turn_and_a_repeated_one_are_told_apart(store: TraceStore) -> None:
     agent = agent_on(store)
     talk = Talk(agent)

@@ -148,11 +148,12 @@ def test_turns_that_are_no_persons_choice_are_left_out_and_counted(store: TraceS
     write(make.conversation_turn(1, thread_id="odd", state_after={"turn": "x"}))
     write(make.conversation_turn(1, thread_id="gone", user_id="gone"))
     write(make.conversation_turn(1, thread_id="edited", message=""))
+    write(make.conversation_turn(1, thread_id="nearest", kind="cannot"))
     redact_person(store, "gone", dry_run=False)
     wrote = export_requests(store, path, choices={UUID(int=2): ["8"], UUID(int=7): ["1"]})
     assert (wrote.of_conversations, wrote.unknown_runs) == (2, 1)
     assert wrote.turns_left_out == {
-        "that show no list": 1,
+        "that show no list": 2,
         "of an experiment": 3,
         "undone": 1,
         "without a choice": 1,
