@@ -25,8 +25,21 @@ _UNITS = {  # a unit -> what the name of an attribute holds that is counted in i
     r"seasons?": r"season",
     r"episodes?": r"episode",
 }
+_SCALES = {  # a short unit -> what it measures, and how many of the smallest of these it is
+    **{unit: ("mass", scale) for unit, scale in (("mg", 1.0), ("g", 1e3), ("kg", 1e6))},
+    **{unit: ("length", scale) for unit, scale in (("mm", 1.0), ("cm", 10.0), ("m", 1e3), ("km", 1e6))},
+    **{unit: ("volume", scale) for unit, scale in (("ml", 1.0), ("cl", 10.0), ("l", 1e3))},
+    **{unit: ("time", scale) for unit, scale in (("min", 1.0), ("mins", 1.0), ("h", 60.0), ("hrs", 60.0))},
+    "w": ("power", 1.0),
+}
 UNIT = re.compile(rf"\s?-?(?P<unit>{'|'.join(_UNITS)})(?:(?<=%)|\b)(?!\w)", re.IGNORECASE)
 """A unit behind a number."""
+
+
+def split_unit(name: str) -> tuple[str, str | None]:
+    """The name of an attribute in words, and the unit that closes it: `weight_g` is the weight, in g."""
+    *words, last = name.replace("_", " ").split(" ")
+    return (" ".join(words), last) if any(words) and last.lower() in _SCALES else (" ".join([*words, last]), None)
 
 
 def is_price(name: str) -> bool:

@@ -34,7 +34,8 @@ class MadeRequestConfig:
     bounds: _Share = 0.2
     """Share of requests that also bound a number such as a price or a year, where the target has one."""
     second_wishes: _Share = 0.1
-    """Share of requests with a second wish, for the item before the target, which is then a target too."""
+    """Share of requests with a second wish, for the item before the target, which is then a target too. With the
+    splits `valid` and `test` there are none: the item before the target belongs to another split."""
     min_fitting: Annotated[int, Field(ge=2)] = 5
     """Items that every wish fits, at least, so that no message gives its target away."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

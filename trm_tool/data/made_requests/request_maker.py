@@ -83,7 +83,8 @@ class RequestMaker:
             return LeftOut.NO_HISTORY
         rng = _generator(self.config.seed, self.config.words, user, holdout)
         targets = [sequence[-holdout]]
-        if rng.random() < self.config.second_wishes and len(sequence) > holdout + 1:
+        has_second = rng.random() < self.config.second_wishes and self.config.split == "train"
+        if has_second and len(sequence) > holdout + 1:
             targets.insert(0, sequence[-holdout - 1])
         history = sequence[: len(sequence) - holdout - len(targets) + 1]
         if set(targets) & set(history) or len(set(targets)) < len(targets):

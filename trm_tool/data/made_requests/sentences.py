@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
+from deeprec.trm_tool.catalogue.number_names import split_unit
 from deeprec.trm_tool.data.made_requests.words import Bound, Role, Words
 
 
@@ -78,7 +79,9 @@ def say_value(words: Words, value: Value, rng: Generator) -> str:
 def say_bound(words: Words, bound: NumberBound, rng: Generator) -> str:
     """Say a bound in a clause of its own."""
     way = _draw(words.bounds[bound.role, bound.bound], rng)
-    return way.replace("{name}", bound.attribute.replace("_", " ")).replace("{number}", f"{bound.number:.12g}")
+    name, unit = split_unit(bound.attribute)
+    number = f"{bound.number:.12g} {unit}" if unit and "{name}" in way else f"{bound.number:.12g}"
+    return way.replace("{name}", name).replace("{number}", number)
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -4,12 +4,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from deeprec.trm_tool import Catalogue, ConfigError, DataError, Dataset, Item, read_atomic_files
 from deeprec.trm_tool.data import Request, ShopConfig, generate_shop
 from deeprec.trm_tool.data.made_requests.config import MadeRequestConfig
 from deeprec.trm_tool.data.made_requests.request_maker import LeftOut, RequestMaker
+from deeprec.trm_tool.data.made_requests.sentences import NumberBound, say_bound
+from deeprec.trm_tool.data.made_requests.test_words import TEST_WORDS
 from deeprec.trm_tool.data.made_requests.training_words import TRAINING_WORDS
 
 OFTEN = MadeRequestConfig(negations=0.8, bounds=0.8, second_wishes=0.4, min_fitting=3)
@@ -67,6 +70,33 @@ def test_the_split_chooses_the_target_and_more_requests_go_back_in_time(shop: Da
         at = sequence.index(target)
         assert at in (len(sequence) - 2, len(sequence) - 3)
         assert request.history == sequence[:at]
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_a_second_target_is_never_the_target_of_another_split(shop: Dataset, split: str) -> None:
+    config = replace(OFTEN, split=split, second_wishes=1.0, negations=0)
+    held_out = {"train": 3, "valid": 2, "test": 1}[split]
+    seconds = 0
+    for request in RequestMaker(shop, config).make():
+        sequence = shop.sequences[str(request.person)]
+        others = {sequence[-last] for last in (1, 2, 3) if last != held_out}
+        assert not others & set(request.targets)
+        seconds += len(request.targets) == 2
+    assert (seconds > 0) == (split == "train")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "said"),
+    [
+        ("weight_g", "With weight no higher than 1500 g"),
+        ("weight g", "With weight no higher than 1500 g"),
+        ("number_of_pages", "With number of pages no higher than 1500"),
+        ("g", "With g no higher than 1500"),
+    ],
+)
+def test_a_unit_stands_behind_its_number(attribute: str, said: str) -> None:
+    bound = NumberBound(attribute=attribute, bound="max", number=1500.0, role="number")
+    assert say_bound(TEST_WORDS, bound, np.random.default_rng(0)) == said
 
 
 def test_equal_seeds_make_equal_requests(shop: Dataset) -> None:
