@@ -22,10 +22,12 @@ from deeprec.agent.graph.event_loop import run_blocking
 from deeprec.agent.graph.recommender_calls import ItemFilter, RecommenderCalls
 from deeprec.agent.graph.request_settings import AgentContext
 from deeprec.agent.policy.completion import CompletionPolicy
+from deeprec.agent.policy.wrapped_chat_models import chat_models_in
 from deeprec.agent.protocols import AgentProtocol, Prompts
 from deeprec.agent.shopping.cart import Cart, MemoryCart
 from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.current_catalogue import CurrentCatalogue
+from deeprec.agent.shopping.model_delta import ModelDelta
 from deeprec.agent.shopping.nodes import Nodes, after_acting, after_hearing
 from deeprec.agent.shopping.shopping_input import take_input
 from deeprec.agent.shopping.state import ShoppingInput, ShoppingOutput, ShoppingState
@@ -59,7 +61,8 @@ def build_shopping_agent(
     recommender has another one.
 
     Args:
-        policy: As `build_graph` takes it. Without one, rules and the recommender alone answer.
+        policy: As `build_graph` takes it. Without one, rules and the recommender alone answer. A chat model that is
+            not guided also proposes what a message changes, beside the rules.
         recommender: What finds the items, synchronous or not.
         config: Budgets and sizes of the searches; a list has five items by default.
         shopping: How a conversation goes.
@@ -81,7 +84,9 @@ def build_shopping_agent(
     if policy is not None or protocol is not None:
         loop = build_graph(policy, recommender, protocol=protocol, prompts=prompts, config=config, recorder=recorder)
     calls = RecommenderCalls(recommender, item_filter)
-    nodes = Nodes(CurrentCatalogue(recommender), calls, loop, cart or MemoryCart(), config, shopping)
+    hears = isinstance(policy, Runnable) and chat_models_in(policy) and not config.guided
+    model = ModelDelta(policy) if isinstance(policy, Runnable) and hears else None
+    nodes = Nodes(CurrentCatalogue(recommender), calls, loop, cart or MemoryCart(), config, shopping, model)
     graph = StateGraph(ShoppingState, AgentContext, input_schema=ShoppingInput, output_schema=ShoppingOutput)
     graph.add_node("hear", _node(nodes.hear))
     graph.add_node("act", _node(nodes.act))

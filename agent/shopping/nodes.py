@@ -31,12 +31,14 @@ from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.current_catalogue import CurrentCatalogue
 from deeprec.agent.shopping.hearing import plan_turn
 from deeprec.agent.shopping.item_records import ItemRecords
+from deeprec.agent.shopping.model_delta import ModelDelta
 from deeprec.agent.shopping.reply import ConfirmedAction
 from deeprec.agent.shopping.search import Search
 from deeprec.agent.shopping.search_request import SearchRequest, search_request
 from deeprec.agent.shopping.state import ShoppingState
 from deeprec.agent.shopping.thread_memory import conversation_of, last_heard
 from deeprec.agent.shopping.turn_plan import Found, read_plan
+from deeprec.trm_tool.text import has_words
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +58,9 @@ class Nodes:
         cart: Cart,
         config: AgentConfig,
         shopping: ShoppingConfig,
+        model: ModelDelta | None = None,
     ) -> None:
+        self._model = model
         self._catalogue, self._calls, self._loop = catalogue, calls, loop
         self._cart, self._config, self._shopping = cart, config, shopping
 
@@ -70,6 +74,8 @@ class Nodes:
         plan, after = plan_turn(text, before, catalogue, edit=state.get("edit"), last=last)
         if message is not None and not text.strip() and message.content:
             plan = replace(plan, problems=(*plan.problems, NO_TEXT))
+        if self._model is not None and plan.intent == "search" and has_words(text):
+            after = await self._model.applied(plan.message, after, catalogue)
         changed = state_difference(before, after)
         lines = [*(f"+ {line}" for line in changed.added), *(f"- {line}" for line in changed.removed)]
         get_stream_writer()({DATA_KEY: "delta", "changes": lines, "problems": list(plan.problems)})
