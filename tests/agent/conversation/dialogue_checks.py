@@ -69,7 +69,7 @@ def run(name: str, dialogue: Mapping[str, Any], catalogue: ConversationCatalogue
             for place, holds, found in _checks(seen, key, expected):
                 yield Check(f"{name}, turn {number} {turn['says']!r}, {place}", holds, found)
         if "shown" in turn:
-            state = state.with_shown(_shown(turn["shown"], catalogue))
+            state = state.with_shown(shown_ids(turn["shown"], catalogue))
         for kind, positions in turn.get("confirms", {}).items():
             state = state.with_feedback(kind, [state.last_list[position - 1] for position in positions])
         if "asked" in turn:
@@ -176,7 +176,7 @@ def _fits(turn: Turn, name: str, expected: Any, found: Mapping[str, Any] | None)
     return True
 
 
-def _shown(specifications: Sequence[Mapping[str, Any]], catalogue: ConversationCatalogue) -> list[str]:
+def shown_ids(specifications: Sequence[Mapping[str, Any]], catalogue: ConversationCatalogue) -> list[str]:
     shown: list[str] = []
     for each in specifications:
         shown.append(catalogue.passing([_where(each)], exclude=shown)[0])
