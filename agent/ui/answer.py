@@ -57,7 +57,8 @@ async def answer(
     said = [message for message in asked["messages"] if isinstance(message, HumanMessage)]
     for message in said:
         add(_append("log", "entry", Entry(said=str(message.text)), {}, address))
-    add({"place": "steps", "how": "replace", "html": ""})
+    if said or "changes" in (asked["edit"] or {}):  # a click on a card leaves the steps of the answer where they are
+        add({"place": "steps", "how": "replace", "html": ""})
     try:
         async with aclosing(_steps(agent, asked, thread)) as steps:
             async for step in steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deeprec.agent.ui.thread_view import condition_text
 from deeprec.trm_tool.text import plain
 
 MAX_ITEMS = 5
@@ -30,7 +31,7 @@ def step_of(part: object) -> Step | None:
         return None
     match part.get("deeprec") or part.get("type"):
         case "delta":
-            lines = [*_texts(part.get("changes")), *_texts(part.get("problems"))]
+            lines = [*map(condition_text, _texts(part.get("changes"))), *_texts(part.get("problems"))]
             return Step(label="Understood", lines=lines, kind="call") if lines else None
         case "thought":
             return Step(label="Thought", text=plain(str(part.get("text", "")), MAX_TEXT))

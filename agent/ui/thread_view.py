@@ -135,7 +135,7 @@ def thread_view(values: Mapping[str, Any], catalogue: CatalogueView) -> ThreadVi
         entries=entries[-MAX_ENTRIES:],
         left_out=max(0, len(entries) - MAX_ENTRIES),
         chips=list(_chips(state)),
-        indifferent=state.indifferent,
+        indifferent=[name.replace("_", " ") for name in state.indifferent],
         said=[each.text for each in state.said],
         missing=[
             f"{each.words}: the nearest is {each.nearest[0]}" if each.nearest else each.words for each in state.missing
@@ -158,6 +158,11 @@ def thread_view(values: Mapping[str, Any], catalogue: CatalogueView) -> ThreadVi
 def title_of(item_id: str, catalogue: CatalogueView) -> str:
     """What an item is called; its id where the catalogue no longer has it."""
     return plain(catalogue.item(item_id).title, MAX_TITLE_CHARS) if item_id in catalogue else item_id
+
+
+def condition_text(line: str) -> str:
+    """A line of `describe_state` for a person's eye: `release year ≥ 1990`."""
+    return line.replace(" <= ", " ≤ ").replace(" >= ", " ≥ ").replace("_", " ")
 
 
 def edit_json(edit: Mapping[str, Any]) -> Markup:
@@ -205,7 +210,7 @@ def _card(item: Mapping[str, Any], is_short: bool) -> Card:
         item_id=item["item_id"],
         title=item["title"],
         position=item.get("position"),
-        facts={} if is_short else item.get("facts", {}),
+        facts={} if is_short else {name.replace("_", " "): text for name, text in item.get("facts", {}).items()},
         reasons=() if is_short else item.get("reasons", ()),
     )
 
@@ -226,14 +231,13 @@ def _chips(state: ConversationState) -> Iterator[Chip]:
         for each in getattr(state, name):
             only: dict[str, Any] = {name: (each,)}
             [text] = describe_state(ConversationState(**only))
-            text = text.replace(" <= ", " ≤ ").replace(" >= ", " ≥ ")
-            yield Chip(text=text, words=each.words, edit=edit_json({"changes": [_relaxed(each)]}))
+            yield Chip(text=condition_text(text), words=each.words, edit=edit_json({"changes": [_relaxed(each)]}))
     if state.order is not None:
         [text] = describe_state(ConversationState(order=state.order))
         # An attribute is relaxed as a whole; what else is held of it is set again.
         held = [each for each in state.required if each.attribute == state.order.attribute]
         changes = [{"kind": "relax", "attribute": state.order.attribute}, *map(_set_again, held)]
-        yield Chip(text=text, words=state.order.words, edit=edit_json({"changes": changes}))
+        yield Chip(text=condition_text(text), words=state.order.words, edit=edit_json({"changes": changes}))
 
 
 def _relaxed(condition: StatedCondition) -> dict[str, Any]:
