@@ -179,7 +179,7 @@ def redact(
     """Remove a person from all of their runs: who they are, what they wrote and like. Counts and rewards stay."""
     with TraceStore(store, create=False) as traces:
         report = redact_person(traces, user, tenant=tenant, dry_run=not yes)
-    which = _runs(report.runs) + (f" ({report.children} of them forks that name nobody)" if report.children else "")
+    which = _runs(report.runs) + (f" ({report.children} of them name nobody)" if report.children else "")
     if report.tenants:
         which += f" (tenants: {', '.join(map(visible, report.tenants))})"
     which += f" with {report.turns} turns"

@@ -87,7 +87,7 @@ class RedactReport:
     runs: int
     turns: int
     children: int
-    """Runs among `runs` that name nobody, but were forked from a run of the person."""
+    """Runs among `runs` that name nobody, but were forked from a run of the person, or are the search of their turn."""
     oldest: datetime | None
     """Start of the oldest of them."""
     newest: datetime | None

@@ -35,7 +35,7 @@ from deeprec.agent.traces.export.spans import retrieval_attributes
 from deeprec.agent.traces.records import RetrievalRecord, RunOutcome, RunRecord, TurnRecord
 from deeprec.agent.traces.store.schema import Retrieval, Run, Turn
 from deeprec.trm_tool import ConfigError, Retriever
-from tests.made_runs import made_retrieval
+from tests.made_runs import made_conversation_turn, made_retrieval
 from tests.model_scripts import LIST, SEARCH
 from tests.otlp_receiver import Receiver, attributes, receive_otlp
 from tests.tiny_server import MODEL, TinyServer
@@ -271,6 +271,14 @@ async def test_the_inner_recorder_is_asked_and_its_refusal_passes(store: TraceSt
     await recorder.finish_run(record.run_id, RunOutcome(status="finished", latency_ms=1))
     provider.shutdown()
     assert len(receiver.named("invoke_agent deeprec")) == 1
+
+
+async def test_a_turn_of_a_conversation_is_stored_and_makes_no_span(store: TraceStore, receiver: Receiver) -> None:
+    provider = make_provider(receiver.endpoint)
+    await OtelRecorder(SqlRecorder(store), provider).record_conversation_turn(made_conversation_turn())
+    provider.shutdown()
+    assert store.conversation("thread-1").turns == (made_conversation_turn(),)
+    assert receiver.spans == []
 
 
 async def test_steps_of_a_run_that_was_not_seen_to_start_make_no_spans(receiver: Receiver) -> None:

@@ -1,8 +1,11 @@
 """Turns of conversations are stored whole, once each, and read back by thread, person, tenant and time."""
 
+import asyncio
+import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -161,6 +164,26 @@ async def test_a_store_that_goes_away_ends_no_conversation_and_gets_its_turns_la
         (tmp_path / "away").rename(folder)
         recorder.close()
         assert store.conversation("thread-1").turns == tuple(turns)
+
+
+async def test_a_store_that_hangs_is_waited_for_once(
+    store: TraceStore, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeprec.agent.traces.store.recorder.WRITE_TIMEOUT_S", 0.2)
+    other = sqlite3.connect(tmp_path / "traces.db", isolation_level=None)
+    with SqlRecorder(store) as recorder:
+        other.execute("BEGIN IMMEDIATE")
+        begun = monotonic()
+        for number in range(1, 20):
+            await recorder.record_conversation_turn(make.conversation_turn(number))
+        assert monotonic() - begun < 5  # not 10 seconds for each
+        other.execute("ROLLBACK")
+        other.close()
+        while not store.conversations():  # the write that hung
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+        monkeypatch.undo()
+    assert [turn.turn for turn in store.conversation("thread-1").turns] == list(range(1, 20))
 
 
 async def test_a_turn_that_no_attempt_can_store_holds_nothing_up(
