@@ -33,7 +33,9 @@ _REFUSED = re.compile(
     r"(?: too| very| so| any| a| an| the| that's| that is| really| made of| from| by)* (?P<what>[^\W\d_][\w'-]*)",
     re.IGNORECASE,
 )
-_DESCRIBES = re.compile(r"[\s,]*(?:for|of|in|on|to|with|about|around|like|from|at|than|meant)\b", re.IGNORECASE)
+_DESCRIBES = re.compile(
+    r"[\s,]*(?:a|an|the|by|for|of|in|on|out|to|with|about|around|like|from|at|than|meant)\b", re.IGNORECASE
+)
 """Behind a word, what makes it the beginning of a description ("full of soldiers", "set in space") and no value."""
 _GOES_ON = re.compile(r"\s*(?:and|but)\b", re.IGNORECASE)
 _PLAIN_WORDS = FUNCTION_WORDS | word_set(

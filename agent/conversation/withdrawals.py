@@ -48,9 +48,11 @@ _ANY = re.compile(
     re.IGNORECASE,
 )
 _INDIFFERENT = re.compile(
-    r"^\W*(?:any(?:thing)?(?: (?:is fine|will do|works|goes))?|(?:it )?(?:doesn'?t|does not) matter"
+    r"^\W*(?:(?:(?:i'?m |i am )?(?:open to )?any(?:thing)?(?: (?:is fine|will do|works|goes))?"
+    r"|(?:it )?(?:doesn'?t|does not) matter"
     r"|(?:i )?(?:do not|don'?t) (?:really )?(?:care|mind)|no preference|whatever|either(?: is fine)?"
-    r"|all the same(?: to me)?|up to you|not important)\W*$",
+    r"|(?:you|it'?s for you to) (?:decide|choose|pick)|(?:it'?s )?(?:all|just) the same(?: to (?:me|us))?"
+    r"|(?:it'?s )?up to you|your (?:call|choice)|surprise (?:me|us)|not important)(?:,\s*|\W*$|[.;!?]+\s+|\s+and\s+))+",
     re.IGNORECASE,
 )
 _AFTER_ALL = re.compile(r"\b(?:not|isn'?t|no) (?P<about>[^.,;:!?()]{1,60}?) after all\b", re.IGNORECASE)
@@ -78,11 +80,11 @@ def find_withdrawals(reading: MessageReading) -> None:
     for found in reading.find(_LAST_TURN):
         words = reading.take(*found.span())
         _relax_last_turn(reading, words)
-    question = reading.state.open_question
-    if question is not None and _INDIFFERENT.match(reading.text):
-        words = reading.take(0, len(reading.text))
-        reading.relaxes.append(Change(kind="relax", attribute=question, words=words))
-        return
+    indifferent = _INDIFFERENT.match(reading.text)
+    if indifferent is not None:
+        words = reading.take(*indifferent.span())
+        if reading.state.open_question is not None:
+            reading.relaxes.append(Change(kind="relax", attribute=reading.state.open_question, words=words))
     for pattern in (_AFTER_ALL, _LEADING, _TRAILING, _ANY):
         for found in reading.find(pattern):
             about, words = found["about"], reading.words(*found.span())
