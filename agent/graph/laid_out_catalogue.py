@@ -19,6 +19,7 @@ Passes = Callable[[Sequence[str]], list[str]]
 """Keeps those of some item ids that pass constraints, in their order."""
 NOTHING_PASSES = "no item that is left passes it"
 NOT_SAID = "the person's words do not say so"
+DOUBTFUL = "its unit fits several attributes, and the words name none"
 _CONTRADICTS = "no item passes both it and {other!r}"
 
 
@@ -92,7 +93,8 @@ class LaidOutCatalogue:
                 passing = both
                 hard.append(HardConstraint(text=text, where=where, source="message", words=words))
             else:
-                guess = GuessedConstraint(text=text, where=where, why=NOT_SAID if words is None else NOTHING_PASSES)
+                why = DOUBTFUL if constraint.is_doubtful else NOT_SAID if words is None else NOTHING_PASSES
+                guess = GuessedConstraint(text=text, where=where, why=why)
                 others = [each["text"] for each in (*held, *hard) if not self.left([where, each["where"]], ()).any()]
                 if words is not None and others and self.left([where], ()).any():
                     guess["why"], guess["contradicts"] = _CONTRADICTS.format(other=others[0]), others[0]

@@ -54,6 +54,8 @@ class PersonWords:
 
     def support(self, constraint: Constraint) -> str | None:
         """The words that support a constraint, at most 80 characters on one line; None where none do."""
+        if constraint.is_doubtful:
+            return None
         if constraint.kind == "bound":
             found = next((text for said, unit, text in self._numbers if _states(said, unit, constraint)), None)
         else:

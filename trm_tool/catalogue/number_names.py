@@ -8,6 +8,7 @@ PRICES = ("price", "cost", "msrp")
 """One of these is part of the name of a price."""
 _AGE = r"(?<![a-z])age(?![a-z])"
 _YEARS = re.compile(rf"year|date|decade|releas|publish|vintage|{_AGE}")
+_WEIGHTS = re.compile(r"weight|mass|load|kg|gram")
 _UNITS = {  # a unit -> what the name of an attribute holds that is counted in it
     r"min(?:ute)?s?|hours?|hrs?|days?|weeks?|months?": rf"time|duration|length|min(?:ute)?s|hour|day|week|month|{_AGE}",
     r"pages?": r"page|length",
@@ -59,11 +60,23 @@ def unit_of(said: SaidNumber, text: str, places: list[tuple[int, int]]) -> str |
     return None if found is None else found["unit"].lower()
 
 
+def scale_between(unit: str | None, name: str) -> float:
+    """What a number in a unit is multiplied with to be in the unit of an attribute: 1000 for "2 kg" and `weight_g`.
+
+    It is 1 where the name of the attribute has no unit, or one of these measures something else.
+    """
+    short = re.sub(r"^(?:grams?)$", "g", re.sub(r"^(?:min(?:ute)?s?)$", "min", re.sub(r"^hours?$", "h", unit or "")))
+    said, own = _SCALES.get(short), _SCALES.get((split_unit(name)[1] or "").lower())
+    return said[1] / own[1] if said and own and said[0] == own[0] else 1.0
+
+
 def is_in_keeping(said: SaidNumber, unit: str | None, name: str) -> bool:
     """Whether a number can be about an attribute: "under 20 bucks" about prices alone, "90 minutes" about times."""
     if said.about == "price":
         return is_price(name)
+    if said.about == "weight" and not _WEIGHTS.search(name.lower()):
+        return False
     if unit is not None:
         names = next(names for each, names in _UNITS.items() if re.fullmatch(each, unit))
         return re.search(names, name.lower()) is not None
-    return said.about is None or _YEARS.search(name.lower()) is not None
+    return said.about in (None, "weight") or _YEARS.search(name.lower()) is not None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from deeprec.trm_tool.catalogue.number_names import is_in_keeping, unit_of
+from deeprec.trm_tool.catalogue.number_names import is_in_keeping, split_unit, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
@@ -166,7 +166,8 @@ class PlainConstraints:
             read = self._reader.read(segment)
             missing += read.unenforceable
             for each in read.constraints:
-                if each.kind == "bound" and all(is_in_keeping(said, unit, name) for name in each.where):
+                is_sure = each.kind == "bound" and not each.is_doubtful
+                if is_sure and all(is_in_keeping(said, unit, name) for name in each.where):
                     stated.setdefault(each.text, (each, words))
         rest = text
         for clause in refusing:
@@ -272,24 +273,19 @@ class PlainConstraints:
         places = word_places(text)
         for said in said_numbers(text):
             start, end = places[min(said.used)][0], places[max(said.used)][1]
-            before = _before(text, start)
+            before = [] if text[start] == ":" else _before(text, start)
             if said.bound is None or _ODD_BEFORE.intersection(before) or _is_of_a_person(before):
                 continue
             unit = unit_of(said, text, places)
             behind = end if unit is None else text.lower().index(unit, end) + len(unit)
             name = self._named_beside(text, start, behind)
             rest = text[behind:].lstrip()
-            if name is not None and rest.lower().startswith(name.replace("_", " ").lower()):
-                rest = rest[len(name) :].lstrip()
+            if name is not None and rest.lower().startswith(split_unit(name)[0].lower()):
+                rest = rest[len(split_unit(name)[0]) :].lstrip()
             word = _WORD.match(rest)
             if word is not None and word[0].lower() not in _TAIL_OF_NUMBER:
                 continue
-            if name is None and unit is not None:
-                fitting = [known for known in self._reader.numbers if is_in_keeping(said, unit, known)]
-                if len(fitting) != 1:
-                    continue
-                name = fitting[0]
-            segment = f"{name or ''} {text[start:end]}".replace("_", " ").strip()
+            segment = f"{name or ''} {text[start:behind]}".replace("_", " ").strip()
             yield segment, text[start:behind].strip(), said, unit
 
     def _named_beside(self, text: str, start: int, end: int) -> str | None:
@@ -299,9 +295,7 @@ class PlainConstraints:
         behind = re.split(r"[.,;!?|]", text[end:high])[0]
         near = f"{before} {text[start:end]} {behind}".lower()
         found = [
-            name
-            for name in self._reader.numbers
-            if re.search(rf"\b{re.escape(name.replace('_', ' ').lower())}\b", near)
+            name for name in self._reader.numbers if re.search(rf"\b{re.escape(split_unit(name)[0].lower())}\b", near)
         ]
         return found[0] if len(found) == 1 else None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 NumberBound = Literal["min", "max", "range"]
-About = Literal["price", "year"]
+About = Literal["price", "year", "weight"]
 """What a number is about, where the words around it say so."""
 
 MAX_DIGITS = 15
@@ -34,6 +34,8 @@ _BEFORE: dict[str, _Way] = {
     **dict.fromkeys(("<", "under", "below", "less", "lower", "smaller", "fewer", "shorter"), ("max", True, None)),
     **dict.fromkeys(("before", "earlier", "older", "pre"), ("max", True, "year")),
     "cheaper": ("max", True, "price"),
+    "lighter": ("max", True, "weight"),
+    "heavier": ("min", True, "weight"),
     **dict.fromkeys(("<=", "≤", "most", "up", "max", "maximum", "within", "limit"), ("max", False, None)),
     **dict.fromkeys(("until", "till"), ("max", False, "year")),
     "budget": ("max", False, "price"),
@@ -54,6 +56,8 @@ _AFTER_OR: dict[str, _Way] = {  # behind "or" or "and": "20 or less", "1990 and 
     **dict.fromkeys(("less", "under", "below", "lower", "fewer", "smaller"), ("max", False, None)),
     **dict.fromkeys(("earlier", "before", "older"), ("max", False, "year")),
     "cheaper": ("max", False, "price"),
+    "lighter": ("max", False, "weight"),
+    "heavier": ("min", False, "weight"),
     **dict.fromkeys(("more", "over", "above", "higher", "up", "greater", "larger"), ("min", False, None)),
     **dict.fromkeys(("later", "after", "newer"), ("min", False, "year")),
 }

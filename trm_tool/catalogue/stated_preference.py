@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from deeprec.trm_tool.catalogue.catalogue import MAX_PHRASE_CHARS, decade_of, is_year, phrase_of
 from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.catalogue.merged_where import merge_where
-from deeprec.trm_tool.catalogue.number_names import is_price
+from deeprec.trm_tool.catalogue.number_names import is_in_keeping, is_price, scale_between, split_unit, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
-from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, may_bound, said_numbers, split_words
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, may_bound, said_numbers, split_words, word_places
 from deeprec.trm_tool.text import neutralise
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Constraint:
     """What is refused or required, as the catalogue's phrases name it; empty for a bound."""
     number: float | None = None
     """The number of a bound, as it was written; None for the others."""
+    is_doubtful: bool = False
+    """Whether a bound names no attribute and its unit fits several: it is on one of them by guess."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,9 +252,14 @@ class PreferenceReader:
         said = said_numbers(segment)
         if len(said) != 1 or (said[0].bound is None and not said[0].is_exact):
             return None
-        number = said[0]
+        number, places = said[0], word_places(segment)
+        unit = unit_of(number, segment, places)
+        unit_words = {} if unit is None else set(split_words(unit))
+        behind = max(number.used)
         left = [
-            word for at, word in enumerate(split_words(segment)) if at not in number.used and word not in ("=", ":")
+            word
+            for at, word in enumerate(split_words(segment))
+            if at not in number.used and word not in ("=", ":") and not (at > behind and word in unit_words)
         ]
         words = [word for word in fold_words(" ".join(left)) if word not in _NUMBER_FILLERS or self._is_named((word,))]
         name = self._attribute(tuple(words), self._numbers)
@@ -261,11 +268,16 @@ class PreferenceReader:
             return ([], [segment]) if is_bare else None
         if number.is_exact and number.bound is None and not (name or number.about):
             return None
-        name = name or self._attribute_about(number, left)
+        fitting = [each for each in self._numbers if is_in_keeping(number, unit, each)]
+        own = [each for each in fitting if split_unit(each)[1] == unit]
+        fitting = own if len(own) == 1 else fitting
+        is_by_unit = name is None and (unit is not None or number.about == "weight")
+        name = name or (next(iter(fitting), None) if is_by_unit else self._attribute_about(number, left))
         if name is None:
             return [], [segment]
-        bounds = list(self._ends(name, number))
-        return [self._bound_of(name, *bound) for bound in bounds], []
+        is_doubtful, scale = is_by_unit and len(fitting) > 1, scale_between(unit, name)
+        bounds = [self._bound_of(name, *bound, scale) for bound in self._ends(name, number)]
+        return [replace(each, is_doubtful=is_doubtful) for each in bounds], []
 
     def _is_named(self, words: tuple[str, ...]) -> bool:
         return words in self._names.values()
@@ -280,9 +292,12 @@ class PreferenceReader:
         if said.bound in ("max", "range", None):
             yield ("max", low, True) if said.bound == "max" and said.is_strict else ("max", high, False)
 
-    def _bound_of(self, name: str, bound: Literal["min", "max"], number: float, is_strict: bool) -> Constraint:
+    def _bound_of(
+        self, name: str, bound: Literal["min", "max"], written: float, is_strict: bool, scale: float
+    ) -> Constraint:
         """A bound, inclusive as in `Where`: below 1990 is at most 1989, and below 20 the greatest price below 20."""
-        limit, there = number, self._numbers[name]
+        limit = number = written * scale
+        there = self._numbers[name]
         if is_strict and all(value.is_integer() for value in there) and number.is_integer():
             limit = number - 1 if bound == "max" else number + 1
         elif is_strict:
@@ -290,7 +305,7 @@ class PreferenceReader:
             limit = there[at] if 0 <= at < len(there) else number - 1 if bound == "max" else number + 1
         sign = "<=" if bound == "max" else ">="
         text = f"{_spelt(name)} {sign} {limit:.12g}"
-        return Constraint(kind="bound", text=text, where={name: {bound: limit}}, number=number)
+        return Constraint(kind="bound", text=text, where={name: {bound: limit}}, number=written)
 
     def _attribute(self, words: tuple[str, ...], among: Iterable[str]) -> str | None:
         """The attribute that some words name: all of its name, or a part that no other one has."""

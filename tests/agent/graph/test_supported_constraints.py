@@ -117,3 +117,17 @@ def test_a_huge_message_is_looked_through_in_no_time(text: str) -> None:
     started = time.perf_counter()
     supported(text, "not horror; only comedy; price <= 20")
     assert time.perf_counter() - started < 1
+
+
+def test_a_bound_whose_attribute_is_a_guess_is_never_supported() -> None:
+    sizes = {"width_cm": 50.0, "height_cm": 90.0, "weight_g": 400.0}
+    catalogue = Catalogue([Item(id="1", title="Tent", attributes=sizes)], dict.fromkeys(sizes, "number"))
+    reader = PreferenceReader(catalogue)
+    for said, preference, hard in (
+        ("a tent under 60 cm", "under 60 cm", False),
+        ("a tent lighter than 500 grams", "lighter than 500 grams", True),
+        ("a tent lighter than 500 grams", "weight g < 500", True),
+        ("a tent under 2 kg", "under 2 kg", True),
+    ):
+        [constraint] = reader.read(preference).constraints
+        assert (PersonWords([said]).support(constraint) is not None) == hard

@@ -102,6 +102,7 @@ def test_films_that_are_plainly_refused(text: str, stated: list[str]) -> None:
         ("a tent for less than 200 dollars, not in blue", ["not blue", "price <= 120"]),
         ("tents, only black ones", ["only black"]),
         ("my budget is 150", ["price <= 150"]),
+        ("not the cheap end: 100 and up", ["price >= 100"]),
         ("a phone. 300 or less.", ["price <= 300"]),
         ("phone, max 200, not black", ["price <= 200", "not black"]),
         ("tent between 100 and 150 euros", ["price >= 100", "price <= 150"]),
@@ -120,6 +121,52 @@ def test_films_that_are_plainly_refused(text: str, stated: list[str]) -> None:
 )
 def test_products_that_are_plainly_refused(text: str, stated: list[str]) -> None:
     assert sorted(plain(text, SHOP)) == sorted(stated)
+
+
+THINGS = Catalogue(
+    [
+        Item(
+            id=str(n),
+            title=f"Thing {n}",
+            attributes={
+                "kind": "tent",
+                "weight_g": 400.0 + n * 100,
+                "price": 20.0 + n,
+                "width_cm": 50.0,
+                "height_cm": 9.0,
+            },
+        )
+        for n in range(30)
+    ],
+    {"kind": "category", "weight_g": "number", "price": "number", "width_cm": "number", "height_cm": "number"},
+)
+READERS[id(THINGS)] = PlainConstraints(THINGS, PreferenceReader(THINGS))
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("a tent lighter than 500 grams", ["weight_g <= 499"]),
+        ("a tent heavier than 600", ["weight_g >= 601"]),
+        ("a tent under 2 kg", ["weight_g <= 1999"]),
+        ("at most 1.5 kg, and under 40 euros", ["weight_g <= 1500", "price <= 39"]),
+        ("a tent under 40", ["price <= 39"]),
+        ("a tent with a width of at most 60 cm", ["width_cm <= 60"]),
+        ("a tent under 60 cm", []),  # its width or its height
+        ("a tent under 90 pages", []),
+    ],
+)
+def test_a_unit_and_its_attribute_decide_together(text: str, stated: list[str]) -> None:
+    assert sorted(plain(text, THINGS)) == sorted(stated)
+
+
+def test_a_bound_whose_unit_fits_several_attributes_is_doubtful() -> None:
+    reader = PreferenceReader(THINGS)
+    [guess] = reader.read("under 60 cm").constraints
+    assert (guess.text, guess.is_doubtful) == ("width_cm <= 59", True)
+    [sure] = reader.read("height under 60 cm").constraints
+    assert (sure.text, sure.is_doubtful) == ("height_cm <= 59", False)
+    assert reader.read("under 90 pages").unenforceable == ("under 90 pages",)
 
 
 @pytest.mark.parametrize(
