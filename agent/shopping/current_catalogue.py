@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+from collections.abc import Sequence
 from inspect import iscoroutinefunction
 
 from deeprec.agent.conversation import ConversationCatalogue
+from deeprec.agent.conversation.vocabulary import ClosestPhrases
 from deeprec.trm_tool import AnyRecommender, PhraseSimilarity
+
+_log = logging.getLogger(__name__)
 
 
 class CurrentCatalogue:
@@ -31,4 +36,18 @@ class CurrentCatalogue:
     def _lay_out(self) -> ConversationCatalogue:
         recommender = self._recommender
         closest = recommender.closest_phrases if isinstance(recommender, PhraseSimilarity) else None
-        return ConversationCatalogue(recommender.catalogue, None if iscoroutinefunction(closest) else closest)
+        is_called = closest is not None and not iscoroutinefunction(closest)
+        return ConversationCatalogue(recommender.catalogue, _or_none(closest) if closest and is_called else None)
+
+
+def _or_none(closest: ClosestPhrases) -> ClosestPhrases:
+    """The closest phrases, or none while the recommender cannot say: a conversation goes on without them."""
+
+    def asked(text: str, n: int) -> Sequence[str]:
+        try:
+            return closest(text, n)
+        except Exception as error:
+            _log.warning("The recommender does not say which phrases are closest: %r", error)
+            return ()
+
+    return asked

@@ -16,12 +16,15 @@ from deeprec.agent.conversation import (
     delta_of_message,
     read_delta,
 )
+from deeprec.agent.conversation.said_text import FUNCTION_WORDS, left_over, word_set
 from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, wants_more
 from deeprec.agent.shopping.turn_plan import TurnPlan
 
 MAX_CHARS = 2_000
 """Characters of a message that are read."""
 CUT = f"Only the first {MAX_CHARS:,} characters of the message were read."
+
+_THINGS = FUNCTION_WORDS | word_set("film films movie movies item items product products thing things please")
 
 
 def plan_turn(
@@ -59,6 +62,8 @@ def plan_turn(
         problems += [each.reason for each in (*unread, *checked.problems)]
         if not text:
             intent, item_ids = intent_of_edit(checked.delta)
+    if intent == "comparison" or (delta.order is None and _wishes_beyond_values(delta.said, catalogue)):
+        after = replace(after, order=before.order if intent == "comparison" else None)
     if intent != "search":  # a question is no wish, so that no retrieval hears its words
         after = replace(after, said=tuple(each for each in after.said if each.turn != after.turn))
     plan = TurnPlan(
@@ -72,6 +77,13 @@ def plan_turn(
         wants_more=wants_more(text),
     )
     return plan, after
+
+
+def _wishes_beyond_values(said: str, catalogue: ConversationCatalogue) -> bool:
+    """Whether words wish for more than values, such as "set in space", which no superlative answers."""
+    for value in reversed(list(catalogue.values_in(said))):
+        said = f"{said[: value.start]} {said[value.end :]}"
+    return any(word not in _THINGS for word in re.findall(r"[^\W\d_]+", left_over(said).lower()))
 
 
 def _resolved(delta: StateDelta, state: ConversationState, last: TurnPlan | None) -> str | None:

@@ -27,6 +27,7 @@ _COMPARE = re.compile(
     r"(?:is|are|has|costs?|would)\b|\bside by side\b",
     re.IGNORECASE,
 )
+_WHICH_SHOWN = re.compile(r"\b(?:which|what)(?: one)? of (?:these|those|them)\b|^\W*which one\b", re.IGNORECASE)
 _ASKS = re.compile(
     r"^\W*(?:and |so |but |ok(?:ay)?,? )?(?:how|what|what's|which|does|do|did|is|are|was|were|has|have|can|could|will"
     r"|would|when|who|where|tell me|any (?:more )?details|more (?:about|on)|details|describe)\b"
@@ -87,6 +88,8 @@ def intent_of(
     """
     changes = bool(delta.changes or delta.order or delta.similar_to or delta.set_aside)
     shown = state.last_list
+    if shown and delta.order is not None and not delta.changes and _WHICH_SHOWN.search(message):
+        return "comparison", shown  # "which of these is the newest?" asks for no other list
     if delta.unresolved and not changes and not delta.actions:
         return "unclear", ()
     if _CART.search(message):

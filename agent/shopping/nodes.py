@@ -71,7 +71,8 @@ class Nodes:
         message, heard = last_heard(state)
         text = "" if message is None else str(message.text)
         last = read_plan(state["turn"]) if state.get("turn") else None
-        plan, after = plan_turn(text, before, catalogue, edit=state.get("edit"), last=last)
+        edit = state.get("edit")  # in a thread of its own, since the nearest values may need a text encoder
+        plan, after = await asyncio.to_thread(plan_turn, text, before, catalogue, edit=edit, last=last)
         if message is not None and not text.strip() and message.content:
             plan = replace(plan, problems=(*plan.problems, NO_TEXT))
         if self._model is not None and plan.intent == "search" and has_words(text):
@@ -142,11 +143,14 @@ class Nodes:
             plan = replace(plan, wants_more=True)
         else:
             found = await search.find(request, conversation)
+        is_last_list = bool(found.item_ids) and found.item_ids == conversation.last_list
+        if is_last_list and last.get("was_last_list"):  # other words, and yet it would be the same list a third time
+            further = replace(request, exclude=(*request.exclude, *found.item_ids))
+            found, plan = await search.find(further, conversation), replace(plan, wants_more=True)
+            found = found if found.item_ids else Found(problems=(NO_MORE,))
         item_ids = list(dict.fromkeys([*seen, *found.item_ids]))
-        return {
-            "turn": replace(plan, found=found).to_dict(),
-            "repeated": {"digest": asked, "item_ids": item_ids, "was_repeated": was_repeated},
-        }
+        repeated = {"digest": asked, "item_ids": item_ids, "was_repeated": was_repeated, "was_last_list": is_last_list}
+        return {"turn": replace(plan, found=found).to_dict(), "repeated": repeated}
 
     async def answer(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
         """Compose the reply and append it to the conversation."""

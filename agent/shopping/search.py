@@ -7,6 +7,7 @@ the list of the model decides, then the fused retrievals.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Sequence
@@ -157,11 +158,12 @@ class Search:
             wheres += [merge_where(*request.hard, each) for each in request.weighed[-MAX_WEIGHED:]]
             wheres.append(merge_where(*request.hard, *self._narrowing(request, passing)))
         allowed = frozenset(passing)
+        preference = await asyncio.to_thread(self._preference, request, conversation)  # it may encode texts
         found = []
         for where in {str(where): where for where in wheres if where is not None or where is wheres[0]}.values():
             items = await self._calls.retrieve(
                 list(request.history),
-                self._preference(request, conversation),
+                preference,
                 k=min(self._candidates, len(passing)),
                 trust=request.config.trust,
                 words=request.terms.words if request.config.hears_words else None,

@@ -137,6 +137,31 @@ async def test_a_superlative_is_answered_over_the_whole_catalogue_with_all_that_
     assert "By price, the lowest first:" in reply["text"]
 
 
+async def test_which_of_the_shown_is_the_cheapest_changes_no_list(talk: Talk) -> None:
+    await talk.says("a rug, at least 50")
+    shown = talk.ids
+    reply = await talk.says("which of these is the cheapest?")
+    assert (reply["kind"], talk.ids, reply["difference"]["added"]) == ("comparison", shown, [])
+    assert "1 has the least, by up to 30.00" in reply["text"]
+
+
+async def test_a_wish_in_other_words_ends_a_superlative_and_a_value_does_not(talk: Talk) -> None:
+    await talk.says("the cheapest rug")
+    reply = await talk.says("in white please")
+    assert (talk.ids[0], reply["difference"]["removed"]) == ("h", [])
+    reply = await talk.says("something for a damp cellar")
+    assert reply["difference"]["removed"] == ["price: the lowest first"]
+
+
+async def test_other_words_do_not_bring_the_same_list_a_third_time(talk: Talk) -> None:
+    lists = []
+    for said in ("the cheapest rug", "the cheapest rug, something cosy", "the cheapest rug, something quiet"):
+        await talk.says(said)
+        lists.append(talk.ids)
+    assert lists == [["h", "e", "f", "g"], ["h", "e", "f", "g"], []]
+    assert "all the items that fit" in talk.reply["text"]
+
+
 async def test_more_like_one_of_the_list_but_cheaper(talk: Talk) -> None:
     await talk.says("at least 50")
     position = talk.ids.index("c") + 1

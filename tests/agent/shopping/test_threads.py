@@ -176,6 +176,16 @@ async def test_items_that_are_added_are_known_in_the_next_turn() -> None:
     assert (await talk.says("how much is it?"))["kind"] != "facts"
 
 
+async def test_a_recommender_that_cannot_say_what_is_near_ends_no_conversation() -> None:
+    class Broken(WordCounts):
+        def closest_phrases(self, text: str, n: int) -> list[str]:
+            raise ConnectionError("no answer")
+
+    talk = Talk(build_shopping_agent(None, Broken(catalogue()), checkpointer=InMemorySaver()))
+    assert (await talk.says("a rug for the kids, only teal"))["kind"] == "cannot"
+    assert (await talk.says("a white rug then"))["kind"] == "list"
+
+
 async def test_items_without_attributes_are_recommended_by_words() -> None:
     items = Catalogue([Item(id=str(n), title=f"Song {n}", text=f"Song {n} of rain") for n in range(4)], {})
     talk = Talk(build_shopping_agent(None, WordCounts(items), checkpointer=InMemorySaver()))
