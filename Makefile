@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
 PIP := .venv/bin/pip install --quiet --constraint requirements/constraints.txt
 
-.PHONY: setup demo test notebooks docs check lint types wheel wheel-check bench clean
+.PHONY: setup demo chat test notebooks docs check lint types wheel wheel-check bench clean
 
 # The two environments have nothing in common, so they are made at the same time.
 setup:
@@ -11,6 +11,11 @@ setup:
 
 demo: setup
 	.venv/bin/deeprec demo
+
+# The page of conversations with the embedded model; the recommender is trained where `make demo` has not done so.
+chat: setup
+	test -f .deeprec/trm/ml-100k/config.json || .venv/bin/deeprec trm train --out .deeprec/trm/ml-100k
+	.venv/bin/deeprec ui --serve
 
 # vLLM takes all the cores, so its tests come last and one by one.
 test: setup lint types

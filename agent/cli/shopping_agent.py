@@ -66,7 +66,7 @@ def served_model(base_url: str | None, serve: bool, console: Console) -> Iterato
         ConfigError: both are named.
         ServerError: the server did not start.
     """
-    if serve and base_url is not None:
+    if serve and base_url:
         raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
     if not serve:
         yield base_url or (DEFAULT_BASE_URL if asyncio.run(_answers(DEFAULT_BASE_URL)) else None)

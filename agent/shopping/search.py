@@ -13,10 +13,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from langgraph.config import get_stream_writer
 from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, items_in_order
 from deeprec.agent.conversation.said_text import without_refusals
+from deeprec.agent.graph.messages import DATA_KEY
+from deeprec.agent.graph.partial_results import MAX_TITLE_CHARS
 from deeprec.agent.graph.rank_fusion import fuse_rankings
 from deeprec.agent.graph.recommender_calls import RecommenderCalls, keep_allowed
 from deeprec.agent.shopping.nearest_items import nearest_items
@@ -24,6 +27,7 @@ from deeprec.agent.shopping.search_request import SearchRequest
 from deeprec.agent.shopping.turn_plan import Found
 from deeprec.trm_tool import RecommenderUnavailableError, Where
 from deeprec.trm_tool.catalogue.merged_where import merge_where
+from deeprec.trm_tool.text import plain
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +111,10 @@ class Search:
         of_kind = frozenset[str]().union(*(having for _, having in self._having(kinds, passing)))
         order = sorted(places, key=lambda item_id: (-fulfilled[item_id], item_id in shown, places[item_id]))
         order = [item_id for item_id in order if not kinds or item_id in of_kind]
+        if self._loop is None:  # the loop sends its own parts
+            items = self._catalogue.catalogue
+            found = [{"item_id": each, "title": plain(items.item(each).title, MAX_TITLE_CHARS)} for each in order[:10]]
+            get_stream_writer()({DATA_KEY: "retrieved", "text": request.terms.preference or "", "items": found})
         return Found(
             item_ids=tuple(order[: request.config.k]),
             candidates=tuple(item_id for item_id in order if fulfilled[item_id] == fulfilled[order[0]]),

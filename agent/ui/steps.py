@@ -37,12 +37,22 @@ def step_of(part: object) -> Step | None:
             return Step(label="Thought", text=plain(str(part.get("text", "")), MAX_TEXT))
         case "preference":
             return Step(label="Asked for", text=plain(str(part.get("text", "")), MAX_TEXT), kind="call")
+        case "retrieved":  # by the recommender alone
+            preference = plain(str(part.get("text", "")), MAX_TEXT)
+            return Step(label="Came back", text=preference and f"for “{preference}”", lines=_titles(part))
         case "found":
-            titles = [str(item.get("title", "")) for item in part.get("items", ()) if isinstance(item, Mapping)]
-            more = [f"and {len(titles) - MAX_ITEMS} more"] if len(titles) > MAX_ITEMS else []
-            return Step(label="Came back", lines=[*titles[:MAX_ITEMS], *more] or ["nothing"])
+            return Step(label="Came back", lines=_titles(part))
         case _:
             return None
+
+
+def _titles(part: Mapping[str, object]) -> list[str]:
+    items = part.get("items")
+    titles = (
+        [str(item.get("title", "")) for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+    )
+    more = [f"and {len(titles) - MAX_ITEMS} more"] if len(titles) > MAX_ITEMS else []
+    return [*titles[:MAX_ITEMS], *more] or ["nothing"]
 
 
 def _texts(values: object) -> list[str]:

@@ -62,6 +62,8 @@ class Turn:
         try:
             await work(self._add)
         finally:
+            if not self._parts or "end" not in self._parts[-1]:  # a page waits for it
+                self._add({"end": "The answer ended early. Reload the page to see what is known."})
             asyncio.get_running_loop().call_soon(self._notify)  # by then the task is done
 
     def _add(self, part: Part) -> None:

@@ -44,7 +44,7 @@ function follow() {
   events.onmessage = event => {
     const received = JSON.parse(event.data)
     if (received.place) return put(received)
-    press(received.feedback)
+    if (received.feedback) press(received.feedback)
     end(received.end)
   }
   events.onerror = () => {

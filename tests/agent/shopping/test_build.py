@@ -106,9 +106,10 @@ async def test_the_stream_has_the_delta_and_the_reply(agent: Any) -> None:
             {"messages": [HumanMessage("a rug under 70")]}, {"configurable": {"thread_id": "1"}}, stream_mode="custom"
         )
     ]
-    assert [part["deeprec"] for part in parts] == ["delta", "reply"]
+    assert [part["deeprec"] for part in parts] == ["delta", "retrieved", "reply"]
     assert parts[0]["changes"] == ["+ price <= 69", "+ maybe type: rug"]
-    assert parts[1]["reply"]["kind"] == "list"
+    shown = [card["item_id"] for card in parts[2]["reply"]["items"]]
+    assert [item["item_id"] for item in parts[1]["items"]][: len(shown)] == shown
 
 
 async def test_the_history_of_the_caller_is_heard_and_unknown_ids_are_skipped(

@@ -46,12 +46,13 @@ def say(person: TestClient, message: str | None = None, **edit: Any) -> list[dic
 def test_a_turn_comes_in_parts_and_the_page_has_the_same_afterwards(person: TestClient) -> None:
     came = say(person, "a black lamp, not over 50")
     assert "Cole desk lamp" not in came[0]["html"]
-    assert [part.get("place") for part in came] == ["log", "steps", "steps", "log", "known", None]
+    assert [part.get("place") for part in came] == ["log", "steps", "steps", "steps", "log", "known", None]
     assert "Understood" in came[2]["html"]
-    assert "price ≤ 50" in came[4]["html"]
+    assert "Bram desk lamp" in came[3]["html"]
+    assert "price ≤ 50" in came[5]["html"]
     assert came[-1] == {"end": "The answer is ready.", "feedback": {}}
     page = person.get("/c/talk").text
-    for part in (came[0], came[3], came[4]):
+    for part in (came[0], came[4], came[5]):
         assert " ".join(part["html"].split()) in " ".join(page.split())
 
 
