@@ -144,7 +144,8 @@ class Nodes:
         else:
             found = await search.find(request, conversation)
         is_last_list = bool(found.item_ids) and found.item_ids == conversation.last_list
-        if is_last_list and last.get("was_last_list"):  # other words, and yet it would be the same list a third time
+        is_retry = is_last_list and last.get("was_last_list") and not state_difference(plan.before, conversation)
+        if is_retry:  # other words of the same wishes, and it would be the same list a third time
             further = replace(request, exclude=(*request.exclude, *found.item_ids))
             found, plan = await search.find(further, conversation), replace(plan, wants_more=True)
             found = found if found.item_ids else Found(problems=(NO_MORE,))
