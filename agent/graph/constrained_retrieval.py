@@ -32,7 +32,15 @@ from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import AgentState, Candidate, RunConstraints
 from deeprec.agent.graph.supported_constraints import PersonWords
 from deeprec.agent.protocols.turn import Remark
-from deeprec.trm_tool import AnyRecommender, PhraseSimilarity, RecommenderUnavailableError, Retrieved, ScoredItem, Where
+from deeprec.trm_tool import (
+    AnyRecommender,
+    CatalogueView,
+    PhraseSimilarity,
+    RecommenderUnavailableError,
+    Retrieved,
+    ScoredItem,
+    Where,
+)
 from deeprec.trm_tool.catalogue.merged_where import merge_where
 from deeprec.trm_tool.catalogue.plain_constraints import could_state
 from deeprec.trm_tool.catalogue.stated_preference import Constraint, StatedPreference, may_state_constraints
@@ -246,6 +254,15 @@ async def retrieve_asked(asked: Asked, k: int, retrieve: Callable[..., Awaitable
             scores[item_id] = scores.get(item_id, 0.0) + reciprocal_rank(rank)
     fused = [ScoredItem(item_id, scores[item_id]) for item_id in fuse_rankings(rankings)][:k]
     return Retrieved(fused, unenforced=found.unenforced, unknown_items=found.unknown_items)
+
+
+def not_enforced(asked: Asked, found: Retrieved, catalogue: CatalogueView) -> tuple[str, ...]:
+    """The attributes whose constraints do not hold for what was found.
+
+    Where a constraint is hard, the graph checks every item itself, also for a recommender that knows no `where`: only
+    what the catalogue lacks is left.
+    """
+    return tuple(name for name in found.unenforced if asked.passes is None or name not in catalogue.attribute_kinds)
 
 
 def mark_excluded(candidates: Sequence[Candidate], passes: Passes | None) -> list[Candidate]:

@@ -23,6 +23,7 @@ from deeprec.agent.graph.constrained_retrieval import (
     Asked,
     PreferenceConstraints,
     mark_excluded,
+    not_enforced,
     retrieve_asked,
 )
 from deeprec.agent.graph.edited_state import Forks
@@ -380,7 +381,7 @@ class Nodes:
             preference=state["decision"]["preference"],
             k=config.retrieve_k,
             items=tuple(found),
-            unenforced=found.unenforced,
+            unenforced=not_enforced(asked, found, self._recommender.catalogue),
             latency_ms=(run_clock() - started) * 1000,
             detail=None if failed is None else cause_of(failed),
             inputs=inputs,

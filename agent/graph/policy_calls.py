@@ -196,6 +196,7 @@ class PolicyCalls:
             describe=self._describe if config.describes_catalogue else None,
             may_rank=state["retrieval_count"] >= config.min_retrievals,
             most_numbers=config.guided_positions,
+            excluded=tuple(at for at, each in enumerate(state["candidates"], start=1) if each.get("excluded")),
             max_tokens=max(1, min(config.max_turn_tokens, tokens_left)),
             timeout_s=max(MIN_TIMEOUT_S, seconds_left(state, config, started)),
             # A checkpoint written before the rule was named goes on with the seeds that its run began with.
@@ -212,6 +213,8 @@ def _inputs(node: Node, state: AgentState, allowance: Allowance, *ranked: int) -
     allowed |= {} if allowance.describe is None else {"describes": True}
     if allowance.most_numbers is None:
         del allowed["most_numbers"]
+    if node == "rank" or not allowance.excluded:  # as turns were digested before it was named
+        del allowed["excluded"]
     if not allowance.may_refuse:  # as turns were digested before there was a card
         del allowed["may_refuse"], allowed["bounds"]
     return digest([node, state["conversation"], allowed, *ranked])

@@ -128,7 +128,8 @@ class TaggedProtocol:
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
         """Let the model think and then retrieve or rank."""
         if self.guided and self._opens and (conversation["list_open"] or not allowance.phrases):
-            return await self.rank(conversation, conversation["numbers"], conversation["k"], allowance)
+            numbers = [number for number in conversation["numbers"] if number not in allowance.excluded]
+            return await self.rank(conversation, numbers, conversation["k"], allowance)
         room = await self._room(conversation) - conversation["rank_room"]
         stop = [END_PREFERENCE, END_LIST]
         if self._opens:  # a list before anything was found ends at once, and so does an item list of the model's own

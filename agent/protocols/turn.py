@@ -80,6 +80,8 @@ class Allowance:
     may_rank: bool = False
     most_numbers: int | None = None
     """Numbers that the list of a guided model has, at most, where that is less than the list is to have."""
+    excluded: Sequence[int] = ()
+    """Numbers of candidates that no list may name: what is hard since they were found excludes them."""
     max_tokens: int
     timeout_s: float
     seed: int | None = None

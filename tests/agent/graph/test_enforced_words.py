@@ -7,7 +7,7 @@ import pytest
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
 from deeprec.agent.graph.messages import answer_text
-from deeprec.trm_tool import Catalogue, Dataset, Retriever, neutralise
+from deeprec.trm_tool import Catalogue, Dataset, Retrieved, Retriever, neutralise
 from tests.model_scripts import LIST, SEARCH
 from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer
@@ -148,6 +148,20 @@ async def test_the_requests_own_constraints_come_first(own: CoOccurrence) -> Non
     assert [each["source"] for each in output["constraints"]["hard"]] == ["request", "request", "message"]
     assert all("Comedy" in classes for classes in shown(output, own.catalogue, "class"))
     assert all(price <= 25 for price in shown(output, own.catalogue, "price"))
+
+
+async def test_what_the_graph_enforces_is_not_named_as_not_enforced(dataset: Dataset) -> None:
+    class KnowsNoWhere(CoOccurrence):
+        def retrieve(self, *arguments: Any, where: Any = None, **options: Any) -> Retrieved:
+            return Retrieved(super().retrieve(*arguments, **options), unenforced=tuple(where or ()))
+
+    own = KnowsNoWhere(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    output = await run(own, "no horror, under 20 dollars")
+    assert output["unenforced"] == []
+    assert not any("Horror" in classes for classes in shown(output, own.catalogue, "class"))
+    assert all(price < 20 for price in shown(output, own.catalogue, "price"))
+    soft = await run(own, "something nice", "only comedy")
+    assert soft["unenforced"] == []  # a guess only weighs
 
 
 async def test_a_preference_as_mere_text_leaves_the_words_text_too(own: CoOccurrence) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from deeprec.agent import (
     build_graph,
     replay_run,
 )
+from deeprec.agent.protocols import Briefing
+from deeprec.agent.protocols.tagged import TaggedProtocol
 from deeprec.agent.protocols.tagged_text import preference_regex
 from deeprec.trm_tool import Retriever
 from tests.tiny_server import TinyServer
@@ -131,3 +134,19 @@ def test_the_grammar_of_a_preference_ends_with_its_tag() -> None:
     regex = preference_regex(Allowance(phrases=["comedy", "sci-fi"], max_tokens=9, timeout_s=1))
     assert re.fullmatch(regex, "sci-fi; comedy<|end_of_preference|>")
     assert not re.fullmatch(regex, "scifi<|end_of_preference|>")
+
+
+async def test_a_guided_list_names_no_candidate_that_became_excluded(
+    server: TinyServer, policy: CompletionPolicy
+) -> None:
+    protocol = TaggedProtocol(policy, guided=True, prompts=Prompts.words())
+    briefing = Briefing(history=["A"], message=MESSAGE, k=3, max_retrievals=2, phrases=["comedy"])
+    allowance = Allowance(phrases=["comedy"], may_refuse=True, max_tokens=64, timeout_s=60, seed=3)
+    for excluded in ((), (1, 3)):
+        turn = await protocol.reason(await protocol.open(briefing), allowance)
+        conversation: Any = turn.conversation
+        for _ in range(2):
+            conversation = await protocol.observe(conversation, [(number, f"Film {number}") for number in range(1, 6)])
+        turn = await protocol.reason(conversation, replace(allowance, excluded=excluded))
+        assert len(turn.decision.numbers) == 3
+        assert set(turn.decision.numbers).isdisjoint(excluded)
