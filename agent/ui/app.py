@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial, wraps
@@ -16,6 +17,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.graph.state import CompiledStateGraph
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -51,6 +53,7 @@ _POLICY = (
 )
 _RUN_POLICY = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'none'"
 """Run pages have a policy of their own, which allows their inline style sheet by its hash."""
+_CONVERSATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Endpoint = Callable[["_Page", Request], Awaitable[Response]]
 
 
@@ -238,7 +241,11 @@ async def _static(request: Request) -> Response:
 
 
 def _thread(request: Request, visitor: str) -> str:
-    return thread_of(visitor, request.path_params["conversation"])
+    """The thread of a request. An address that the page does not make has none."""
+    conversation = request.path_params["conversation"]
+    if not _CONVERSATION.fullmatch(conversation):
+        raise HTTPException(404, "There is no such conversation. Open the start page for a new one.")
+    return thread_of(visitor, conversation)
 
 
 def _address(request: Request) -> str:

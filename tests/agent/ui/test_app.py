@@ -231,3 +231,13 @@ def test_with_a_key_nothing_is_reached_without_it(recommender: HeldUp) -> None:
         assert thief.get("/c/talk/events").status_code == 401  # the proof is of one browser
     bearer = TestClient(page, "http://shop.example", headers={"Authorization": "Bearer a long key"})
     assert bearer.get("/c/talk").status_code == 200
+
+
+@pytest.mark.parametrize("conversation", ["%3Cb%3E", "%E2%80%AE", "..%2e", "a" * 65, "a%20b"])
+def test_an_address_that_the_page_does_not_make_has_no_conversation(person: TestClient, conversation: str) -> None:
+    for answered in (
+        person.get(f"/c/{conversation}"),
+        person.get(f"/c/{conversation}/events"),
+        person.post(f"/c/{conversation}/turns", json={"message": "a rug"}),
+    ):
+        assert (answered.status_code, answered.headers["Content-Type"][:10]) == (404, "text/plain")
