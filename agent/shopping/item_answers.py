@@ -123,12 +123,11 @@ class ItemAnswers:
         return list(dict.fromkeys(lines))
 
     def _extreme(self, name: str, cards: tuple[ShownCard, ...]) -> list[str]:
-        """Which item of a comparison has the least of a number, if one alone has."""
+        """Which items of a comparison have the least and the most of a number, all that share it."""
         numbers = {card.position: self._catalogue.number(card.item_id, name) for card in cards}
         known = {at: number for at, number in numbers.items() if number is not None}
         if self._catalogue.kinds.get(name) != "number" or len(known) < 2:
             return []
-        low, high = min(known.values()), max(known.values())
-        least = [at for at, number in known.items() if number == low]
-        gap = self._records.value_text(name, high - low)
-        return [f"   {least[0]} has the least, by up to {gap}"] if len(least) == 1 else []
+        ends = (("least", min(known.values())), ("most", max(known.values())))
+        named = [f"{word}: {joined([str(at) for at, n in known.items() if n == end])}" for word, end in ends]
+        return [f"   {'; '.join(named)}"]
