@@ -126,10 +126,10 @@ class OfferedPhrases:
         if not self._has_card:
             return Offer(phrases=await self._without_card(start, message, known, config, started))
         closest = await self._closest(start, message, known, config, started) if message else ()
-        named = named_phrases(message, known.spotter)
+        of_message = phrases_of_message(message, known.spotter, closest)
         numbers = known.card.numbers()[:MAX_NUMBERS]
         return Offer(
-            phrases=offered_phrases([*named, *closest], start.history, known.catalogue, known.common),
+            phrases=offered_phrases(of_message, start.history, known.catalogue, known.common),
             may_refuse=bool(message),
             bounds=[number.name for number in numbers] if message else [],
             numbers=[f"{number.name} {number.range}" for number in numbers],
@@ -225,6 +225,11 @@ def offered_phrases(
 def named_phrases(text: str, spotter: PhraseSpotter) -> tuple[str, ...]:
     """The phrases that stand in a text, in its order; a year of two digits ("like 96") means its decade."""
     return spotter.spot(_SHORT_YEAR.sub(r" \g<decade>0s ", text))
+
+
+def phrases_of_message(text: str, spotter: PhraseSpotter, closest: Sequence[str]) -> list[str]:
+    """The phrases of a message, the likeliest first: those that stand in it, then those that are closest to it."""
+    return list(dict.fromkeys([*named_phrases(text, spotter), *closest]))
 
 
 def phrases_for(history: Sequence[str], catalogue: CatalogueView, common: Mapping[str, float]) -> list[str]:

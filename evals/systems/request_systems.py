@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.agent.graph.offered_phrases import named_phrases
+from deeprec.agent.graph.offered_phrases import phrases_of_message
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.systems.setting import Setting
 from deeprec.evals.systems.system import System
@@ -56,9 +56,9 @@ def closest_phrases(setting: Setting) -> System:
     spotter = PhraseSpotter(recommender.catalogue.phrases())
 
     def query_of(case: Case) -> Query:
-        named = named_phrases(case.message or "", spotter)
-        ranked = dict.fromkeys([*named, *recommender.closest_phrases(case.message or "", _PHRASES)])
-        preference = "; ".join(list(ranked)[:_PHRASES]) or None
+        message = case.message or ""
+        ranked = phrases_of_message(message, spotter, recommender.closest_phrases(message, _PHRASES))
+        preference = "; ".join(ranked[:_PHRASES]) or None
         return Query(history=case.history, words=case.message, preference=preference, where=case.where)
 
     return make_query_system("closest-phrases", setting, query_of)

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from deeprec.agent import Prompts
-from deeprec.agent.graph.offered_phrases import named_phrases
+from deeprec.agent.graph.offered_phrases import phrases_of_message
 from deeprec.agent.protocols.prompts import (
     BEGIN_ITEMS,
     BEGIN_LIST,
@@ -93,10 +93,7 @@ def ranked_phrases(made: MadeCatalogue, messages: Sequence[str], encoder: Encode
     parts = list(dict.fromkeys(part for each in messages for part in text_parts(each)))
     closest, phrases = ClosestPhrases(_Remembering(encoder, parts)), list(catalogue.phrases())
     spotter = PhraseSpotter(phrases)
-    return [
-        list(dict.fromkeys([*named_phrases(each, spotter), *closest.find(catalogue, texts, each, len(phrases))]))
-        for each in messages
-    ]
+    return [phrases_of_message(each, spotter, closest.find(catalogue, texts, each, len(phrases))) for each in messages]
 
 
 def preference(request: WrittenRequest, offered: Mapping[str, str]) -> str:

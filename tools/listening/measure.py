@@ -18,7 +18,7 @@ import typer
 from numpy.typing import NDArray
 
 from deeprec.agent import Prompts
-from deeprec.agent.graph.offered_phrases import MAX_OFFERED, common_phrases, named_phrases, offered_phrases
+from deeprec.agent.graph.offered_phrases import MAX_OFFERED, common_phrases, offered_phrases, phrases_of_message
 from deeprec.agent.protocols.prompts import BEGIN_PREFERENCE, END_PREFERENCE
 from deeprec.agent.serving.local_adapters import LoraSwitch, read_adapter
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
@@ -120,7 +120,7 @@ def _case(retriever: Retriever, message: str, said: Said, history: Sequence[str]
         ranges = [f"{number.name} {number.range}" for number in describe_catalogue(catalogue).numbers()]
         _known[id(catalogue)] = common, PhraseSpotter(common), ranges
     common, spotter, ranges = _known[id(catalogue)]
-    of_message = [*named_phrases(message, spotter), *retriever.closest_phrases(message, MAX_OFFERED)]
+    of_message = phrases_of_message(message, spotter, retriever.closest_phrases(message, MAX_OFFERED))
     return Case(
         message,
         offered_phrases(of_message, history, catalogue, common),
