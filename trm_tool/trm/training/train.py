@@ -66,9 +66,9 @@ class TrainingConfig:
     Smaller where six epochs have fewer steps than it looks back over."""
     clip_norm: float = 5.0
     """Gradients are scaled down to this norm."""
-    request_batch: int = 128
+    request_batch: int = 64
     """Requests a step, beside the windows, where there are requests to train on."""
-    request_weight: float = 1.0
+    request_weight: float = 0.25
     """Weight of their loss beside that of the windows."""
 
     def __post_init__(self) -> None:
