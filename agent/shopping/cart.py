@@ -6,6 +6,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import uuid4
+
+from langchain_core.runnables import RunnableConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +64,11 @@ class MemoryCart:
         """Ids of the items in a person's cart, the oldest first."""
         with self._lock:
             return tuple(self._carts.get(person, ()))
+
+
+def cart_owner(person: str | None, config: RunnableConfig) -> str:
+    """The key of a turn's cart: the person's, else the thread's own, else that of the one call."""
+    if person:
+        return str(person)
+    thread = config.get("configurable", {}).get("thread_id")
+    return f"thread:{thread}" if thread else f"call:{config.get('run_id') or uuid4()}"

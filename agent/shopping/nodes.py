@@ -26,7 +26,7 @@ from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.messages import DATA_KEY
 from deeprec.agent.graph.recommender_calls import RecommenderCalls
 from deeprec.agent.shopping.answers import Answers
-from deeprec.agent.shopping.cart import Cart
+from deeprec.agent.shopping.cart import Cart, cart_owner
 from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.current_catalogue import CurrentCatalogue
 from deeprec.agent.shopping.hearing import plan_turn
@@ -67,7 +67,8 @@ class Nodes:
     async def hear(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
         """Read the message and the person's own edit into the state, and decide what to answer."""
         catalogue = await self._catalogue.refreshed()
-        before = await self._with_cart(conversation_of(state, catalogue), catalogue, _person(state, config))
+        owner = cart_owner(state.get("person"), config)
+        before = await self._with_cart(conversation_of(state, catalogue), catalogue, owner)
         message, heard = last_heard(state)
         text = "" if message is None else str(message.text)
         last = read_plan(state["turn"]) if state.get("turn") else None
@@ -86,7 +87,7 @@ class Nodes:
         """Do what the message asks to be done with items, by the cart's own receipts."""
         catalogue = self._catalogue.now
         plan, conversation = read_plan(state["turn"]), conversation_of(state, catalogue)
-        person, problems = _person(state, config), list(plan.problems)
+        person, problems = cart_owner(state.get("person"), config), list(plan.problems)
         confirmed = []
         for asked in plan.actions:
             adds = asked.kind != "remove_from_cart"
@@ -193,14 +194,6 @@ def after_hearing(state: ShoppingState) -> str:
 def after_acting(state: ShoppingState) -> str:
     """Search, or answer at once."""
     return "search" if read_plan(state["turn"]).intent == "search" else "answer"
-
-
-def _person(state: ShoppingState, config: RunnableConfig) -> str:
-    """The key of the person's cart: the caller's, else the thread's own."""
-    if state.get("person"):
-        return str(state["person"])
-    thread = config.get("configurable", {}).get("thread_id")
-    return f"thread:{thread}" if thread else f"call:{config.get('run_id') or uuid4()}"
 
 
 def _digest(request: SearchRequest, conversation: ConversationState) -> str:

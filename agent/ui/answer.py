@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
-from deeprec.agent.ui.steps import Step, step_of
+from deeprec.agent.ui.steps import turn_steps
 from deeprec.agent.ui.thread_view import Entry, ThreadView, thread_view
 from deeprec.agent.ui.turns import Part
 from deeprec.agent.views import page_environment
@@ -21,8 +20,6 @@ from deeprec.trm_tool import CatalogueView
 from deeprec.trm_tool.errors import DeepRecError
 
 TEMPLATES = Path(__file__).parent / "templates"
-MAX_STEPS = 200
-"""Steps of one turn that are shown as they happen."""
 _READY = "The answer is ready."
 
 _log = logging.getLogger(__name__)
@@ -60,7 +57,7 @@ async def answer(
     if said or "changes" in (asked["edit"] or {}):  # a click on a card leaves the steps of the answer where they are
         add({"place": "steps", "how": "replace", "html": ""})
     try:
-        async with aclosing(_steps(agent, asked, thread)) as steps:
+        async with aclosing(turn_steps(agent, asked, thread)) as steps:
             async for step in steps:
                 add(_append("steps", "step", step))
         end = _READY
@@ -77,20 +74,6 @@ async def answer(
         add(_append("log", "entry", view.entries[-1], view.feedback, address))
     add({"place": "known", "how": "replace", "html": _rendered("known", view)})
     add({"end": end, "feedback": view.feedback})
-
-
-async def _steps(
-    agent: CompiledStateGraph[Any, Any, Any, Any], asked: Mapping[str, Any], thread: str
-) -> AsyncGenerator[Step]:
-    """The steps of a turn as they happen, those of the search included, which is a graph within the agent."""
-    config: RunnableConfig = {"configurable": {"thread_id": thread}}
-    stream = agent.astream(dict(asked), config, stream_mode=["custom"], subgraphs=True)
-    left = MAX_STEPS
-    async for _, _, part in stream:
-        step = step_of(part)
-        if step is not None and left:
-            left -= 1
-            yield step
 
 
 def _append(place: str, macro: str, *values: object) -> Part:

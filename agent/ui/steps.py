@@ -1,9 +1,13 @@
-"""Steps of the agent as the page shows them while they happen, from the parts of the stream mode `custom`."""
+"""Steps of the agent as a person sees them while they happen, from the parts of the stream mode `custom`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.ui.thread_view import condition_text
 from deeprec.trm_tool.text import plain
@@ -11,6 +15,8 @@ from deeprec.trm_tool.text import plain
 MAX_ITEMS = 5
 """Items of a retrieval that are named; the others are counted."""
 MAX_TEXT = 600
+MAX_STEPS = 200
+"""Steps of one turn that are shown as they happen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +31,27 @@ class Step:
     """A colour of the style sheet: call, warn, or none."""
 
 
+async def turn_steps(
+    agent: CompiledStateGraph[Any, Any, Any, Any], asked: Mapping[str, Any], thread: str
+) -> AsyncGenerator[Step]:
+    """Run one turn of a thread, and yield its steps as they happen, those of the search included.
+
+    Args:
+        agent: The shopping agent, with a checkpointer.
+        asked: The input of the turn.
+        thread: The thread to go on.
+    """
+    config: RunnableConfig = {"configurable": {"thread_id": thread}}
+    left = MAX_STEPS
+    async for _, _, part in agent.astream(dict(asked), config, stream_mode=["custom"], subgraphs=True):
+        step = step_of(part)
+        if step is not None and left:
+            left -= 1
+            yield step
+
+
 def step_of(part: object) -> Step | None:
-    """Lay out one part of the stream; None where the page shows nothing of it."""
+    """Lay out one part of the stream; None where nothing of it is shown."""
     if not isinstance(part, Mapping):
         return None
     match part.get("deeprec") or part.get("type"):

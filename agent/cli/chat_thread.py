@@ -1,0 +1,71 @@
+"""One thread of the shopping agent with its cart: its turns, what is known, and the way back to the turn before."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+
+from deeprec.agent.conversation import ConversationState, read_state
+from deeprec.agent.shopping import Cart
+from deeprec.agent.shopping.cart import cart_owner
+from deeprec.agent.ui.steps import Step, turn_steps
+
+
+class ChatThread:
+    """A thread of an agent that keeps its threads in a checkpointer."""
+
+    def __init__(
+        self,
+        agent: CompiledStateGraph[Any, Any, Any, Any],
+        cart: Cart,
+        name: str,
+        *,
+        history: Sequence[str] | None = None,
+        person: str | None = None,
+    ) -> None:
+        self.name = name
+        self._agent, self._cart = agent, cart
+        self._given = {} if history is None else {"history": list(history)}
+        self._person = person
+        self._config: RunnableConfig = {"configurable": {"thread_id": name}}
+
+    async def values(self) -> Mapping[str, Any]:
+        """The values of its state; empty before the first turn."""
+        return (await self._agent.aget_state(self._config)).values
+
+    async def known(self) -> ConversationState:
+        """What is known in it."""
+        return read_state((await self.values()).get("conversation") or {})
+
+    def turn(self, **asked: Any) -> AsyncGenerator[Step]:
+        """Run one turn, and yield its steps as they happen; `values` then have its reply."""
+        return turn_steps(self._agent, {**self._given, "person": self._person, **asked}, self.name)
+
+    async def undo(self) -> bool:
+        """Go back to the state before the last turn, also of the cart. Returns whether there was a turn."""
+        snapshot = await self._agent.aget_state(self._config)
+        while (snapshot.metadata or {}).get("source") != "input":  # which is the first checkpoint of a turn
+            if snapshot.parent_config is None:
+                return False
+            snapshot = await self._agent.aget_state(snapshot.parent_config)
+        if snapshot.parent_config is None:
+            saver: Any = self._agent.checkpointer
+            await saver.adelete_thread(self.name)
+        else:
+            # A copy is the latest checkpoint, so that the thread goes on from it after a restart too.
+            await self._agent.aupdate_state(snapshot.parent_config, None, as_node="__copy__")
+        await self.restore_cart()
+        return True
+
+    async def restore_cart(self) -> None:
+        """Make the cart what the thread's state says, for a cart that lives no longer than its process."""
+        owner = cart_owner(self._person, self._config)
+        kept = (await self.known()).items_with("in_cart")
+        for item_id in self._cart.items(owner):
+            if item_id not in kept:
+                self._cart.remove(owner, item_id)
+        for item_id in kept:
+            self._cart.add(owner, item_id)
