@@ -184,7 +184,8 @@ class ChatSession:
         with self._console.status("…"):
             async with aclosing(self.thread.turn(**asked)) as steps:
                 async for step in steps:
-                    self._print(f"  {step.label}: {'; '.join(filter(None, [step.text, *step.lines]))}", "dim")
+                    parts = [step.label, step.text, "; ".join(step.lines)]
+                    self._print(f"  {': '.join(filter(None, parts))}", "dim")
         await self._print_reply()
 
     async def _print_reply(self) -> None:
