@@ -85,22 +85,28 @@ def check_notebooks(paths: Collection[Path], *, home: Path, write: bool = False)
     if ready:
         artifacts = {name: trained_recommender(home, name) for name in _named([notebooks[path] for path in ready])}
         titles = {item.title for item in load_artifact(artifacts["ml-100k"]).catalogue}
-        server = open_model_server(home=home, on_progress=lambda line: console.print(f"  {line}", style="dim"))
+        server = None
+        if any(_mentions(notebooks[path], "open_model_server") for path in ready):
+            server = open_model_server(home=home, on_progress=lambda line: console.print(f"  {line}", style="dim"))
+        environment = {**os.environ, **({"DEEPREC_BASE_URL": server.base_url} if server else {})}
         try:
             for path in ready:
                 started = time.perf_counter()
-                executed, ended = _execute(notebooks[path], home, artifacts, server.base_url)
+                executed, ended = _execute(notebooks[path], home, artifacts, environment)
                 faults[path] = [*ended, *output_faults(executed, titles)]
                 console.print(f"{path.name}: {time.perf_counter() - started:.0f} s")
                 _say(path, faults[path])
                 if write and not faults[path]:
                     _write(executed, path)
         finally:
-            server.stop()
+            if server:
+                server.stop()
     return sum(bool(found) for found in faults.values())
 
 
-def _execute(notebook: Any, home: Path, artifacts: Mapping[str, Path], base_url: str) -> tuple[Any, list[str]]:
+def _execute(
+    notebook: Any, home: Path, artifacts: Mapping[str, Path], environment: Mapping[str, str]
+) -> tuple[Any, list[str]]:
     """Run all cells in a fresh kernel, beside an empty store.
 
     Returns:
@@ -128,9 +134,8 @@ def _execute(notebook: Any, home: Path, artifacts: Mapping[str, Path], base_url:
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             resources={"metadata": {"path": str(work / "notebooks")}},
         )
-        environment = {**os.environ, "DEEPREC_BASE_URL": base_url}
         try:
-            client.execute(env=environment)
+            client.execute(env=dict(environment))
         except CellExecutionError:
             pass  # the cell's output shows it
         except DeadKernelError:
@@ -144,8 +149,11 @@ def _execute(notebook: Any, home: Path, artifacts: Mapping[str, Path], base_url:
 def _named(notebooks: Collection[Any]) -> list[str]:
     """List the recommenders that some notebooks name, after the first one, whose titles every output is checked for."""
     first, *others = RECOMMENDERS
-    sources = "\n".join(cell["source"] for notebook in notebooks for cell in notebook["cells"])
-    return [first, *(name for name in others if name in sources)]
+    return [first, *(name for name in others if any(_mentions(notebook, name) for notebook in notebooks))]
+
+
+def _mentions(notebook: Any, name: str) -> bool:
+    return any(name in cell["source"] for cell in notebook["cells"])
 
 
 def _say(path: Path, faults: Collection[str]) -> None:

@@ -3,11 +3,13 @@
 import base64
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deeprec.agent import ModelServer
 from deeprec.trm_tool import embedded_ml100k, read_atomic_files
 from tools.notebook_checks import MAX_TITLES, cleaned, output_faults, source_faults
 
@@ -74,6 +76,7 @@ def test_a_fault_of_a_cell_is_named(source: str, printed: str) -> None:
 
 def test_public_names_awaited_in_short_cells_are_fine() -> None:
     source = "from deeprec.agent import TraceStore, build_graph\nawait build_graph(x).ainvoke({})\nx.__class__"
+    source += "\nfrom deeprec.agent.shopping import build_shopping_agent"
     markdown = {"cell_type": "markdown", "source": "long\n" * 50, "metadata": {}}
     assert source_faults(notebook(markdown, cell(source), cell("x = 1\n" * 20))) == []
 
@@ -163,7 +166,7 @@ def test_what_is_committed_has_no_times_paths_or_warnings() -> None:
 
 
 def test_a_run_names_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real kernel; the recommender and the server stand by. Only recommenders that a notebook names are made."""
+    """A real kernel; the recommender and the server stand by. What no notebook names is neither made nor started."""
     from tests.tiny_server import serve_tiny
     from tools import notebooks as runner
 
@@ -176,12 +179,19 @@ def test_a_run_names_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch:
             made.append(name)
             return tmp_path
 
+        opened: list[Path] = []
+        open_server = runner.open_model_server
+
+        def counted_server(*, home: Path, on_progress: Callable[[str], None]) -> ModelServer:
+            opened.append(home)
+            return open_server(home=home, on_progress=on_progress)
+
+        monkeypatch.setattr(runner, "open_model_server", counted_server)
         monkeypatch.setattr(runner, "trained_recommender", recommender)
         monkeypatch.setattr(runner, "load_artifact", lambda folder: type("A", (), {"catalogue": []}))
         good, bad = tmp_path / "good.ipynb", tmp_path / "bad.ipynb"
-        good.write_text(
-            json.dumps(as_file("import os, pathlib\nprint(os.environ['DEEPREC_BASE_URL'][:7], pathlib.Path.cwd())"))
-        )
+        source = "import os, pathlib\nprint(os.environ['DEEPREC_BASE_URL'][:7], pathlib.Path.cwd())"
+        good.write_text(json.dumps(as_file(f"{source}  # where open_model_server looks")))
         bad.write_text(json.dumps(as_file("1 / 0", "print('not reached')")))
         before = bad.read_text()
         assert runner.check_notebooks([good, bad], home=tmp_path / "home", write=True) == 1
@@ -190,6 +200,7 @@ def test_a_run_names_what_failed_and_writes_nothing(tmp_path: Path, monkeypatch:
         other.write_text(json.dumps(as_file("'ml-100k-holdout3'")))
         assert runner.check_notebooks([other], home=tmp_path / "home") == 0
         assert made == ["ml-100k", "ml-100k", "ml-100k-holdout3"]
+        assert len(opened) == 1
     written = json.loads(good.read_text())
     assert "".join(written["cells"][0]["outputs"][0]["text"]) == "http:// ../notebooks\n"
     assert bad.read_text() == before
