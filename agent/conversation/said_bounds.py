@@ -35,9 +35,12 @@ def find_bounds(reading: MessageReading) -> None:
             continue
         name = _attribute_beside(reading, text, start, end)
         unit = UNIT.match(text, end)
+        if unit is not None and said.bound is not None and said.about in (None, "weight"):
+            words = reading.words(start, unit.end())
+            reading.sets += _read(reading, f"{_spelt(name)} {text[start : unit.end()]}".strip(), words)
+            reading.take(start, unit.end())
+            continue
         if unit is not None and name is None and said.about is None:
-            if said.bound is not None:
-                reading.lacks(reading.take(start, unit.end()))
             continue
         changes = _changes(reading, said, text, start, end, name)
         if changes is not None:
