@@ -178,7 +178,7 @@ def _beside(store: str) -> Path:
 
 @contextmanager
 def _terminated() -> Iterator[Callable[[], bool]]:
-    """Tell a SIGTERM, which the root command handles as Ctrl-C, from a person's own Ctrl-C."""
+    """Yield whether a SIGTERM came, which the root command handles as Ctrl-C: it ends the chat, and Ctrl-C does not."""
     seen: list[int] = []
     before = signal.getsignal(signal.SIGTERM)
 

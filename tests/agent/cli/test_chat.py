@@ -18,7 +18,7 @@ from deeprec.agent.cli.chat_thread import ChatThread
 from deeprec.agent.shopping import MemoryCart, build_shopping_agent
 from deeprec.trm_tool import Catalogue, Item, Retriever
 from tests.agent.shopping.lamp_shop import WordCounts, catalogue
-from tests.command_line import run_command
+from tests.command_line import refusal_of, run_command
 
 
 class Chat:
@@ -244,3 +244,18 @@ def test_options_that_cannot_work_are_named(arguments: tuple[object, ...], capsy
         code, _, err = run_command(capsys, *arguments, *given)
         assert code == 2
         assert said in err
+
+
+def test_the_extra_that_keeps_conversations_is_named_where_it_is_missing(
+    arguments: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class NotInstalled:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "langgraph.checkpoint.sqlite":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    for name in ("langgraph.checkpoint.sqlite", "langgraph.checkpoint.sqlite.aio"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled, *sys.meta_path])
+    assert "Install it with: pip install 'deeprec-agent[ui]'" in refusal_of(capsys, *arguments)
