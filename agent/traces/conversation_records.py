@@ -104,7 +104,7 @@ class ConversationSummary:
     thread_id: str
     tenant: str | None
     user_id: str | None
-    """The person; the last by alphabet where the turns name several."""
+    """The person; the one that the latest turn names."""
     suite: str | None
     turns: int
     started_at: datetime
