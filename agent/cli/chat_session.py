@@ -172,7 +172,6 @@ class ChatSession:
 
     async def _new(self, _: list[str]) -> None:
         self.thread = self._thread_named(_new_name())
-        await self.thread.restore_cart()
         self._print(f"A new conversation: {self.thread.name}.", "dim")
 
     async def _help(self, _: list[str]) -> None:
@@ -190,7 +189,10 @@ class ChatSession:
 
     async def _print_reply(self) -> None:
         """Print the last answer: problems in yellow, its question in bold."""
-        reply: Mapping[str, Any] = (await self.thread.values())["reply"]
+        reply: Mapping[str, Any] | None = (await self.thread.values()).get("reply")
+        if reply is None:
+            self._print("Your last message has no answer.", "dim")
+            return
         question = reply["question"] or {"text": "", "options": []}
         for line in reply["text"].split("\n"):
             self._print(line, "yellow" if line in reply["problems"] else "bold" if line == question["text"] else "")

@@ -31,8 +31,11 @@ def apply_delta(state: ConversationState, delta: StateDelta) -> ConversationStat
         state: The state before.
         delta: From `delta_of_message`, or from `check_delta`; a delta of the same turn may follow another one.
     """
-    if delta.turn > state.turn:  # what no attribute is known for was named in its own turn
-        kept = tuple(each for each in state.missing if each.attribute is not None)
+    if delta.turn > state.turn:  # what only weighs, and no attribute is known for, was named in its own turn
+        limits = any(change.kind == "set" and change.values and change.hard for change in delta.changes)
+        kept = tuple(
+            each for each in state.missing if each.attribute is not None or (each.kind == "required" and not limits)
+        )
         state = replace(state, turn=delta.turn, missing=kept)
     for change in delta.changes:
         state = _APPLY[change.kind](state, change)

@@ -67,7 +67,7 @@ class _Check:
 
     def shown(self, place: str, part: _AboutItems) -> Iterator[_AboutItems]:
         """A feedback or an action with those of its items that were shown in this conversation."""
-        seen = {item.item_id for item in self._state.shown}
+        seen = {*(item.item_id for item in self._state.shown), *self._state.items_with("in_cart")}
         known = tuple(item_id for item_id in part.item_ids if item_id in seen)
         if len(known) < len(part.item_ids):
             self._problem(place, "it names an item that was not shown in this conversation")

@@ -33,6 +33,9 @@ def find_bounds(reading: MessageReading) -> None:
         start, end = places[min(said.used)][0], places[max(said.used)][1]
         if TAKEN in text[start:end] or not (text[start:end].strip()):
             continue
+        if said.is_undecided:
+            reading.take(start, end)
+            continue
         name = _attribute_beside(reading, text, start, end)
         unit = UNIT.match(text, end)
         if unit is not None and said.bound is not None and said.about in (None, "weight"):

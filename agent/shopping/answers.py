@@ -78,10 +78,10 @@ class Answers:
 
     def _list(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
         found = plan.found
-        missing = [each for each in state.missing if each.turn == state.turn]
+        missing = [each for each in state.missing if each.turn == state.turn or each.kind == "required"]
         unclear = [f"{each.words}: {each.reason}" for each in plan.unresolved if not each.item_ids]
         problems = [*found.problems, *(missing_sentence(each, self._records) for each in missing), *unclear]
-        demanded = [each for each in missing if each.kind == "required"]
+        demanded = [each for each in missing if each.kind == "required" and each.turn == state.turn]
         if not found.item_ids or demanded:
             nearest = self._records.cards(found.nearest, state)
             lines = problems or ["Nothing else fits what you asked for."]

@@ -49,6 +49,7 @@ def plan_turn(
         The turn, and what is known behind the message and the edit.
     """
     problems = [CUT] if len(text) > MAX_CHARS else []
+    text = text[:MAX_CHARS]
     delta = delta_of_message(text, before, catalogue)
     if not asks(text) and (resolved := _resolved(delta, before, last)) is not None:
         text, delta = resolved, delta_of_message(resolved, before, catalogue)

@@ -54,8 +54,8 @@ _MORE = re.compile(
     re.IGNORECASE,
 )
 _GREETING = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|good (?:morning|evening|afternoon|day)|thanks?(?: you)?|thank you|cheers|great|cool"
-    r"|ok(?:ay)?|bye|goodbye|perfect|nice|that's all|there|so much|very much|a lot|help|please)\W*)+$",
+    r"^\W*(?:(?:hi|hello|hey|good (?:morning|evening|afternoon|day)|thanks|thank(?: you)?|cheers|great|cool"
+    r"|ok(?:ay)?|bye|goodbye|perfect|nice|that's all|there|so much|very much|a lot|help|please)\b\W*)+$",
     re.IGNORECASE,
 )
 _HOW_MUCH = re.compile(r"\bhow (?:much|expensive|cheap)\b|\bcosts?\b|\bpricey\b", re.IGNORECASE)
@@ -122,7 +122,7 @@ def intent_of_edit(delta: StateDelta) -> tuple[Intent, tuple[str, ...]]:
         return "cart", ()
     if not delta.changes and delta.feedback:
         return "feedback", tuple(item_id for each in delta.feedback for item_id in each.item_ids)
-    return "search", ()
+    return ("search" if delta.changes else "state"), ()
 
 
 def attributes_asked(message: str, catalogue: ConversationCatalogue) -> tuple[str, ...]:

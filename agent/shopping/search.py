@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from langgraph.config import get_stream_writer
@@ -72,7 +73,11 @@ class Search:
             kept = tuple(item_id for item_id in nearest.item_ids if item_id in allowed)
             return Found(nearest=kept[: request.config.k], problems=(nearest.reason,))
         if conversation.order is not None:
-            ordered = items_in_order(conversation, self._catalogue)
+            of_kind = [each for each in conversation.preferred if {each.attribute: each.condition} in kinds]
+            if conversation.order.everywhere:
+                of_kind = []
+            held = replace(conversation, required=(*conversation.required, *of_kind))
+            ordered = items_in_order(held, self._catalogue)
             return await self._superlative(request, conversation, [i for i in ordered if i in set(passing)], filters)
         try:
             return await self._ranked(request, conversation, passing, kinds)

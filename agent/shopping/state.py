@@ -21,6 +21,8 @@ class ShoppingInput(TypedDict, total=False):
     """The caller's key of the person, for the cart and the trace. Without it the thread's own cart is used."""
     edit: Mapping[str, Any] | None
     """A change that the person made by hand, as `deeprec.agent.conversation.read_delta` reads it."""
+    heard: str | None
+    """Id of the message that was read last. Give it with an edit to pass over a message whose answer was stopped."""
     conversation: dict[str, Any]
     """What is known, as `ConversationState.to_dict` writes it."""
 
@@ -37,8 +39,6 @@ class ShoppingOutput(TypedDict, total=False):
 class ShoppingState(ShoppingInput, ShoppingOutput, total=False):
     """What the nodes read and write."""
 
-    heard: str | None
-    """Id of the message that was read last."""
     turn: dict[str, Any]
     """What the present turn decided and found so far, a `TurnPlan` as plain data."""
     repeated: dict[str, Any]

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
@@ -42,6 +43,9 @@ async def turn_steps(
         thread: The thread to go on.
     """
     config: RunnableConfig = {"configurable": {"thread_id": thread}}
+    if not asked.get("messages"):  # a message whose answer was stopped is not carried out by the next click
+        before = (await agent.aget_state(config)).values.get("messages", [])
+        asked = {**asked, "heard": next((each.id for each in reversed(before) if isinstance(each, HumanMessage)), None)}
     left = MAX_STEPS
     async for _, _, part in agent.astream(dict(asked), config, stream_mode=["custom"], subgraphs=True):
         step = step_of(part)

@@ -80,9 +80,9 @@ def converse(
             base_url = server.base_url
             asyncio.run(load_shipped_adapter(server))
         outcomes = asyncio.run(_run(retriever, drawn, base_url, seed, console))
+    _show(outcomes, as_json=as_json)
     if out is not None:
         _write(out, outcomes)
-    _show(outcomes, as_json=as_json)
 
 
 async def _run(retriever: Any, needs: list[Any], base_url: str | None, seed: int, console: Console) -> dict[str, Any]:

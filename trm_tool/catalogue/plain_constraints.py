@@ -56,6 +56,12 @@ _THIRD = re.compile(
 """Marks that refuse for somebody else, of the past, or only compare."""
 _COPULA = re.compile(r"(?:isn|aren|shouldn)['’]?t$", re.IGNORECASE)
 _BREAKS = re.compile(r"[,.;:!?()\n]|\b(?:and|or|nor|but|so|yet)\b", re.IGNORECASE)
+_OTHERS = _words(
+    "he she they kid kids child children son sons daughter daughters husband wife partner boyfriend girlfriend mum mom "
+    "mother dad father parents sister brother friend friends colleague colleagues boss neighbour people everybody "
+    "everyone usually normally mostly typically generally"
+)
+"""Words before a mark that make it somebody else's taste, or a habit."""
 _SPEAKER = _words(
     "i we i'd we'd i've we've i'm im we're am are have had really absolutely honestly personally just please also "
     "still simply definitely do would kindly that's"
@@ -184,7 +190,7 @@ class PlainConstraints:
 
     def _without_titles(self, text: str) -> str:
         """The text with blanks in place of quotations and titles."""
-        lower = text.lower()
+        lower = text.replace("İ", "I").lower()  # the one letter that is longer in lower case
         for title in self._titles:
             at = lower.find(title)
             while at >= 0:
@@ -277,7 +283,7 @@ class PlainConstraints:
             if said.bound is None or _ODD_BEFORE.intersection(before) or _is_of_a_person(before):
                 continue
             unit = unit_of(said, text, places)
-            behind = end if unit is None else text.lower().index(unit, end) + len(unit)
+            behind = end if unit is None else text.replace("İ", "I").lower().index(unit, end) + len(unit)
             name = self._named_beside(text, start, behind)
             rest = text[behind:].lstrip()
             if name is not None and rest.lower().startswith(split_unit(name)[0].lower()):
@@ -331,7 +337,8 @@ def _is_doubtful(text: str, at: int, before: Sequence[str]) -> bool:
     """Whether the words before a mark make it a condition, a second negation, a name, or somebody else's words."""
     is_name = bool(before) and before[-1] in ("a", "an", "the", "my", "your")
     is_negated = any(word.endswith("n't") for word in before)
-    return is_name or is_negated or not _ODD_BEFORE.isdisjoint(before) or _asks(text, at)
+    is_of_others = not _OTHERS.isdisjoint(before)
+    return is_name or is_negated or is_of_others or not _ODD_BEFORE.isdisjoint(before) or _asks(text, at)
 
 
 def _is_of_a_person(before: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 NumberBound = Literal["min", "max", "range"]
@@ -67,9 +68,19 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_NOT = _words("no not nothing never none nor without isnt arent dont doesnt shouldnt cant cannot wont")
-_BEFORE_NOT = _words("a any be cost costing from the")
+_NOT = _words(
+    "no not nothing never none nor without isnt arent aint dont doesnt didnt shouldnt cant cannot couldnt wont wouldnt "
+    "mustnt avoid avoids avoiding refuse refuses refusing hate skip exclude excluding except"
+)
+_BEFORE_NOT = _words(
+    "a any be being cost costs costing from the to i we it its is are am than more anything something that thats which "
+    "these those ones one want wanna like really ever even at all me us you can do go goes going gonna come show give "
+    "see get have buy buying pay paying spend spending afford"
+)
 """Words that may stand between these and the word that bounds a number."""
+_NEED = _words("need needs needed neednt required requirement")
+_NEW_CLAUSE = frozenset((".", ":", "but", "and", "so", "because", "then"))
+"""Words that a negation does not reach across."""
 _MONEY = _words("$ € £ dollar dollars buck bucks usd euro euros eur pound pounds gbp quid")
 _BETWEEN = _words("than to the a an of is be it at in or equal about around ends year years price priced cost")
 """Words that may stand between a number and the word that bounds it."""
@@ -96,6 +107,8 @@ class SaidNumber:
     """Whether a decade lacks its century, so that the nineties are 90 to 99."""
     is_exact: bool = False
     """Whether "=", ":" or "exactly" stands before it."""
+    is_undecided: bool = False
+    """Whether a negation leaves open which bound is meant, if any: "it doesn't have to be under 20"."""
     about: About | None = None
     used: frozenset[int] = frozenset()
     """Positions of the words that make up the number and its bound."""
@@ -268,6 +281,7 @@ def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
         at += 1
     exact = _exact(number.start, words)
     used.update([] if exact is None else [exact])
+    is_undecided = False
     at = number.start - 1
     while at >= max(0, number.start - 5) and words[at] != ".":
         word = words[at]
@@ -278,13 +292,11 @@ def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
             found = _BEFORE[word]
             if word == "up" and words[at + 1 : at + 2] != ["to"]:
                 break
-            begin = at
-            while begin and words[begin - 1] in _BEFORE_NOT:
-                begin -= 1
-            is_refused = begin > 0 and words[begin - 1] in _NOT
+            begin, is_refused = _refusal(words, at)
             if way is None and not (number.is_decade and word in ("from", "most")):  # from the nineties is in them
-                way = _flipped(found) if is_refused else found
-            used.update(range(begin - 1 if is_refused else at, number.start))
+                way = None if is_refused is None else _flipped(found) if is_refused else found
+                is_undecided = is_refused is None
+            used.update(range(begin, number.start))
             used.update([at - 1] if at and words[at - 1] == "at" else [])
             about = about or found[2]
             break
@@ -299,6 +311,7 @@ def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
         is_decade=number.is_decade,
         is_short=number.is_short,
         is_exact=exact is not None,
+        is_undecided=is_undecided,
         about=about or (way[2] if way else None) or ("year" if number.is_decade else None),
         used=frozenset(used),
     )
@@ -310,6 +323,22 @@ def _exact(start: int, words: Sequence[str]) -> int | None:
     while at >= 0 and (words[at] in _MONEY or words[at] == "the"):
         at -= 1
     return at if at >= 0 and words[at] in _EXACT else None
+
+
+def _refusal(words: Sequence[str], at: int) -> tuple[int, bool | None]:
+    """Where the negation of a bounding word begins, and whether there is one: None where that cannot be decided."""
+    reach = max(0, at - 20)
+    start = next((place + 1 for place in range(at - 1, reach - 1, -1) if words[place] in _NEW_CLAUSE), reach)
+    negations = [place for place in range(start, at) if words[place] in _NOT]
+    if not _NEED.isdisjoint(words[start:at]) and (negations or "neednt" in words[start:at]):
+        return at, None  # "no need to stay under 50"
+    if not negations:
+        return at, False
+    between = words[negations[-1] + 1 : at]
+    is_duty = any(pair == ("have", "to") for pair in pairwise(between))
+    if len(negations) > 1 or is_duty or not _BEFORE_NOT.issuperset(between):
+        return at, None
+    return negations[-1], True
 
 
 def _flipped(way: _Way) -> _Way:

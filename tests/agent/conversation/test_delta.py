@@ -150,3 +150,10 @@ def test_a_person_says_by_buttons_what_they_think_of_shown_items_and_a_model_doe
 def test_feedback_without_items_is_named(wrong: Any) -> None:
     read, problems = read_delta({"feedback": [wrong]}, turn=1, source="person")
     assert (read, len(problems)) == (StateDelta(turn=1), 1)
+
+
+@pytest.mark.parametrize(
+    "words", ["a rug, it doesn't have to be under 50 dollars", "I don't mind going over 50 dollars"]
+)
+def test_a_bound_that_a_negation_leaves_open_is_not_set(words: str) -> None:
+    assert not say(ConversationState(), words, shop=SHOP).required

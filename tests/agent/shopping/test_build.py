@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore
-from deeprec.agent.shopping import build_shopping_agent
+from deeprec.agent.shopping import MemoryCart, build_shopping_agent
 from deeprec.trm_tool import ConfigError, RecommenderUnavailableError, Retriever
 from tests.agent.shopping.lamp_shop import Talk, WordCounts, catalogue
 from tests.model_scripts import LIST, SEARCH
@@ -220,3 +220,39 @@ async def test_the_closest_phrases_of_what_was_said_are_retrieved_for() -> None:
     talk = Talk(build_shopping_agent(None, recommender, checkpointer=InMemorySaver()))
     await talk.says("a rug, the kids spill things")
     assert all((preference or "").endswith("rug; washable; white") for _, preference, _ in recommender.calls)
+
+
+async def test_a_message_of_repeated_words_ends(agent: Any) -> None:
+    talk = Talk(agent)
+    for text in ("thank you " * 400 + "x", "any " * 4_000, "hi" * 2_000, "i don't mind and " * 500 + "x"):
+        assert (await talk.says(text))["text"]
+
+
+async def test_a_superlative_keeps_the_kind_that_was_asked_for() -> None:
+    rows = [("k1", "White kettle", "kettle", "white", (), 90.0), ("k2", "Plain kettle", "kettle", "white", (), 70.0)]
+    rows.append(("l", "Black lamp", "lamp", "black", (), 20.0))
+    talk = Talk(build_shopping_agent(None, WordCounts(catalogue(rows)), checkpointer=InMemorySaver()))
+    await talk.says("the cheapest black kettle")
+    assert talk.ids == ["k2", "k1"]
+
+
+async def test_a_message_whose_answer_was_stopped_is_passed_over_by_an_edit(agent: Any) -> None:
+    talk = Talk(agent)
+    await talk.says("a rug")
+    stopped = HumanMessage("put the second in my cart", id="stopped")
+    await agent.aupdate_state(talk.config, {"messages": [stopped]}, as_node="answer")
+    liked = {"feedback": [{"kind": "liked", "item_ids": [talk.ids[0]]}]}
+    reply = await talk.says(None, edit=liked, heard="stopped")
+    assert reply["action"] is None
+
+
+async def test_an_item_of_the_cart_can_be_removed_in_a_new_conversation() -> None:
+    cart = MemoryCart()
+    agent = build_shopping_agent(None, WordCounts(catalogue()), cart=cart, checkpointer=InMemorySaver())
+    one, two = Talk(agent, "one", person="ada"), Talk(agent, "two", person="ada")
+    await one.says("a rug")
+    await one.says("put the first one into my cart")
+    [item_id] = cart.items("ada")
+    await two.says("hello")
+    reply = await two.says(None, edit={"actions": [{"kind": "remove_from_cart", "item_ids": [item_id]}]})
+    assert (reply["kind"], list(cart.items("ada"))) == ("cart", [])

@@ -49,7 +49,9 @@ async def test_near_values_are_not_shown_for_one_that_is_demanded(talk: Talk) ->
     assert "'teal'" in reply["text"]
     reply = await talk.says("do you have any turquoise ones?")
     assert (reply["kind"], len(reply["items"])) == ("list", 4)
-    assert reply["problems"] == ["Nothing in this catalogue has 'turquoise'."]
+    named = ["Nothing in this catalogue has 'teal'.", "Nothing in this catalogue has 'turquoise'."]
+    assert reply["problems"] == named  # what was demanded stays named until something takes its place
+    assert (await talk.says("only black then"))["problems"] == []
     assert (await talk.says("white rugs then"))["kind"] == "list"
     assert talk.ids[0] in "fh"
 

@@ -273,3 +273,20 @@ def test_films_that_only_seem_to_be_refused(text: str) -> None:
 )
 def test_products_that_only_seem_to_be_refused(text: str) -> None:
     assert plain(text, SHOP) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My kids only like comedy, but I want horror",
+        "I usually only watch comedies, but tonight I want horror",
+        "My husband wants no horror, I love horror",
+        "They want no comedy",
+    ],
+)
+def test_the_taste_of_others_and_habits_state_nothing(text: str) -> None:
+    assert plain(text, FILMS) == []
+
+
+def test_letters_that_are_longer_in_lower_case_end_nothing() -> None:
+    assert plain("İ" * 12 + " no horror", FILMS) == ["not horror"]

@@ -35,6 +35,53 @@ def test_a_number_has_the_bound_of_its_words(text: str, low: int, high: int, bou
     assert (number.low, number.high, number.bound, number.about) == (low, high, bound, about)
 
 
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        *[
+            (text, "max")
+            for text in (
+                "I don't want to spend over 50",
+                "I can't pay more than 50",
+                "I can't afford more than 50",
+                "I won't pay over 50",
+                "I wouldn't spend over 50",
+                "avoid anything over 50",
+                "don't show me anything over 50",
+                "nothing that's over 50",
+                "without going over 50",
+                "I'm not going above 50",
+                "I refuse to pay more than 50",
+                "I do not want to spend more than $50",
+                "I don’t really want to go above 50",
+                "I couldn't spend more than 50",
+                "I'd hate to pay over 50",
+                "I like horror but I won't go over 50",
+                "no horror and under 50",
+            )
+        ],
+        ("I don't want anything under 50", "min"),
+        ("I won't buy anything below 50", "min"),
+        *[
+            (text, None)
+            for text in (
+                "it doesn't have to be under 50",
+                "no need to stay under 50",
+                "it doesn't need to be under 50",
+                "it needn't be under 50",
+                "I don't mind going over 50",
+                "not necessarily under 50",
+                "I don't want a tent over 50",
+                "I can't avoid going over 50",
+            )
+        ],
+    ],
+)
+def test_a_negation_turns_a_bound_round_or_leaves_none(text: str, bound: Any) -> None:
+    [number] = said_numbers(text)
+    assert (number.low, number.bound) == (50, bound)
+
+
 def test_a_pronoun_a_date_and_a_figure_beyond_measure_bound_nothing() -> None:
     assert said_numbers("not one that is blue, " + "9" * 400) == ()
     assert [number.bound for number in said_numbers("1995-08-19")] == [None, None, None]
