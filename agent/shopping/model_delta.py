@@ -5,6 +5,7 @@ The model reads the message, what is known, and what the catalogue can be asked 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -94,7 +95,7 @@ class ModelDelta:
         if proposed is None:
             return state
         delta, unread = read_delta({"changes": proposed["changes"]}, turn=state.turn)
-        checked = check_delta(delta, state, catalogue, text)
+        checked = await asyncio.to_thread(check_delta, delta, state, catalogue, text)  # it may encode texts
         for problem in (*unread, *checked.problems):
             _log.info("A part of the model's proposal was left out: %s", problem.reason)
         said = set(fold_words(text))  # what the person did not say is the model's own word, and nothing to answer

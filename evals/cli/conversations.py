@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from deeprec.evals.cli.terminal_table import terminal_table
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, MAX_SEED, JsonOption
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, MAX_SEED, JsonOption, notes_replaced
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def converse(
     from deeprec.evals.suites.suite import read_named_data
     from deeprec.trm_tool import Retriever
 
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise ConfigError(f"--out {out} cannot be written. Name a file in a folder that is there.")
     if serve and base_url is not None:
         raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
     console = Console(stderr=True)
@@ -82,7 +84,8 @@ def converse(
         outcomes = asyncio.run(_run(retriever, drawn, base_url, seed, console))
     _show(outcomes, as_json=as_json)
     if out is not None:
-        _write(out, outcomes)
+        with notes_replaced(out, "conversations"):
+            _write(out, outcomes)
 
 
 async def _run(retriever: Any, needs: list[Any], base_url: str | None, seed: int, console: Console) -> dict[str, Any]:

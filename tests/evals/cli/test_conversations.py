@@ -30,6 +30,11 @@ def test_systems_are_compared_with_the_same_people(atomic_folder: Path, artifact
     assert len({tuple(names) for names in people.values()}) == 1
 
 
+def test_a_file_that_cannot_be_written_is_named_before_anybody_talks(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        converse("--out", str(tmp_path / "missing" / "said.jsonl"))
+
+
 def test_one_server_at_most() -> None:
     with pytest.raises(ConfigError, match="--serve starts a server"):
         converse("--serve", "--base-url", "http://127.0.0.1:9/v1")
