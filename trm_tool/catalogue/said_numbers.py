@@ -330,12 +330,10 @@ def _refusal(words: Sequence[str], at: int) -> tuple[int, bool | None]:
     reach = max(0, at - 20)
     start = next((place + 1 for place in range(at - 1, reach - 1, -1) if words[place] in _NEW_CLAUSE), reach)
     negations = [place for place in range(start, at) if words[place] in _NOT]
-    if not _NEED.isdisjoint(words[start:at]) and (negations or "neednt" in words[start:at]):
-        return at, None  # "no need to stay under 50"
     if not negations:
-        return at, False
-    between = words[negations[-1] + 1 : at]
-    is_duty = any(pair == ("have", "to") for pair in pairwise(between))
+        return at, None if "neednt" in words[start:at] else False
+    between = words[negations[-1] + 1 : at]  # "I need nothing over 50" bounds, "no need to stay under 50" does not
+    is_duty = not _NEED.isdisjoint(between) or any(pair == ("have", "to") for pair in pairwise(between))
     if len(negations) > 1 or is_duty or not _BEFORE_NOT.issuperset(between):
         return at, None
     return negations[-1], True

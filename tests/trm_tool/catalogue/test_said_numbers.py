@@ -58,6 +58,10 @@ def test_a_number_has_the_bound_of_its_words(text: str, low: int, high: int, bou
                 "I'd hate to pay over 50",
                 "I like horror but I won't go over 50",
                 "no horror and under 50",
+                "I need nothing over 50",
+                "I need a tent that's not over 50",
+                "I need a tent for no more than 50",
+                "what I need is no more than 50",
             )
         ],
         ("I don't want anything under 50", "min"),
