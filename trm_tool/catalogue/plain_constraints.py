@@ -337,7 +337,8 @@ def _is_doubtful(text: str, at: int, before: Sequence[str]) -> bool:
     """Whether the words before a mark make it a condition, a second negation, a name, or somebody else's words."""
     is_name = bool(before) and before[-1] in ("a", "an", "the", "my", "your")
     is_negated = any(word.endswith("n't") for word in before)
-    is_of_others = not _OTHERS.isdisjoint(before)
+    subject = re.sub(r"\b(?:for|with|to) (?:(?:my|our|the|some|two|three) )?\w+", "", " ".join(before)).split()
+    is_of_others = not _OTHERS.isdisjoint(subject)
     return is_name or is_negated or is_of_others or not _ODD_BEFORE.isdisjoint(before) or _asks(text, at)
 
 

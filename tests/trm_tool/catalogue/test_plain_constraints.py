@@ -290,3 +290,10 @@ def test_the_taste_of_others_and_habits_state_nothing(text: str) -> None:
 
 def test_letters_that_are_longer_in_lower_case_end_nothing() -> None:
     assert plain("İ" * 12 + " no horror", FILMS) == ["not horror"]
+
+
+@pytest.mark.parametrize(
+    "text", ["something for my kids with no horror", "a movie for my wife without horror", "with my parents no horror"]
+)
+def test_what_the_speaker_refuses_for_others_holds(text: str) -> None:
+    assert plain(text, FILMS) == ["not horror"]
