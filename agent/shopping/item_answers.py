@@ -109,7 +109,7 @@ class ItemAnswers:
         return [head, *missing, *facts]
 
     def _confirmed(self, card: ShownCard, message: str) -> list[str]:
-        """For each value that a question names: whether the record has it, and what it has in its place."""
+        """A line for each value that a question names: whether the record has it, and what it has in its place."""
         lines = []
         for named in self._catalogue.values_in(message):
             for name, values in named.attributes.items():

@@ -69,16 +69,16 @@ class Search:
         kinds = self._kinds_of_item(conversation)
         if not passing or (kinds and not any(having for _, having in self._having(kinds, passing))):
             nearest = nearest_items(request, self._catalogue, kinds)
-            allowed = await keep_allowed(nearest.item_ids, filters)
-            kept = tuple(item_id for item_id in nearest.item_ids if item_id in allowed)
+            available = await keep_allowed(nearest.item_ids, filters)
+            kept = tuple(item_id for item_id in nearest.item_ids if item_id in available)
             return Found(nearest=kept[: request.config.k], problems=(nearest.reason,))
         if conversation.order is not None:
-            of_kind = [each for each in conversation.preferred if {each.attribute: each.condition} in kinds]
-            if conversation.order.everywhere:
-                of_kind = []
+            binding = () if conversation.order.everywhere else kinds
+            of_kind = [each for each in conversation.preferred if {each.attribute: each.condition} in binding]
             held = replace(conversation, required=(*conversation.required, *of_kind))
-            ordered = items_in_order(held, self._catalogue)
-            return await self._superlative(request, conversation, [i for i in ordered if i in set(passing)], filters)
+            allowed = frozenset(passing)
+            ordered = [item_id for item_id in items_in_order(held, self._catalogue) if item_id in allowed]
+            return await self._superlative(request, conversation, ordered, filters)
         try:
             return await self._ranked(request, conversation, passing, kinds)
         except RecommenderUnavailableError as error:
@@ -210,7 +210,7 @@ class Search:
         return self._catalogue.kinds.get(attribute) == "category" and is_kind(attribute)
 
     def _weights(self, request: SearchRequest, passing: Sequence[str]) -> list[tuple[float, frozenset[str]]]:
-        """For each condition that weighs: how much, by the logarithm of its rarity, and the items that fulfil it."""
+        """How much each condition weighs, by the logarithm of its rarity, and the items that fulfil it."""
         weights = []
         for where, having in self._having(request.weighed, passing):
             more = KIND_WEIGHT if any(map(is_kind, where)) else 1.0

@@ -124,7 +124,7 @@ class ConversationTrace:
     thread_id: str
     tenant: str | None
     turns: tuple[ConversationTurn, ...]
-    """In the order in which they happened, those that were undone included."""
+    """The turns in the order in which they happened, those that were undone included."""
 
     @property
     def current(self) -> tuple[ConversationTurn, ...]:
