@@ -60,7 +60,7 @@ def check_delta(
 class _Check:
     def __init__(self, state: ConversationState, catalogue: ConversationCatalogue, words: str) -> None:
         self._state, self._catalogue, self._words = state, catalogue, words
-        self._person = PersonWords([words], catalogue.closest)
+        self._person = PersonWords([words])
         self.problems: list[DeltaProblem] = []
         self.weakened: list[Change] = []
         self.missing: list[Missing] = []

@@ -68,6 +68,9 @@ class AgentConfig:
     """Whether what the message plainly refuses, limits itself to or bounds ("nothing red", "only comedies", "under
     20") excludes items though the model does not write it, and whether a refusal of what the catalogue lacks weighs as
     the closest phrase. It needs `reads_constraints`."""
+    weighs_close_refusals: bool = True
+    """Whether a refusal in other words than the person's ("nothing scary" and the model's `not horror`) weighs.
+    Else it excludes items where it is among the phrases closest to what the person refuses, as in runs before."""
     describes_catalogue: bool = False
     """Whether a model that calls tools may ask what the catalogue can be asked for (`describe_catalogue`), three times
     a run, beside its retrievals. Guided models and the tagged protocol have no such tool."""

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deeprec.agent.graph.config import AgentConfig
@@ -30,7 +30,7 @@ from deeprec.agent.graph.run_constraints import (
 )
 from deeprec.agent.graph.run_start import RunStart
 from deeprec.agent.graph.state import AgentState, Candidate, RunConstraints
-from deeprec.agent.graph.supported_constraints import PersonWords
+from deeprec.agent.graph.supported_constraints import ClosestPhrases, PersonWords
 from deeprec.agent.protocols.turn import Remark
 from deeprec.trm_tool import (
     AnyRecommender,
@@ -62,6 +62,8 @@ class Asked:
     guessed_passes: Passes | None = None
     stated: RunConstraints | None = None
     """What the preference states and what holds from before; None where it is as if there were no constraints."""
+    closest: Mapping[str, str] = field(default_factory=dict)
+    """What of it the catalogue lacks -> the closest constraint that it knows."""
 
     @property
     def remark(self) -> Remark | None:
@@ -69,7 +71,7 @@ class Asked:
         guessed = [each for each in self.stated["guessed"] if "words" not in each] if self.stated else []
         if self.stated is None or not (guessed or self.stated["unenforceable"]):
             return None
-        closest = {each["stands_for"]: f" (closest: {each['text']})" for each in guessed if "stands_for" in each}
+        closest = {missing: f" (closest: {text})" for missing, text in self.closest.items()}
         against = {each["text"]: each["contradicts"] for each in guessed if "contradicts" in each}
         return Remark(
             kept=tuple(each["text"] for each in self.stated["hard"]),
@@ -105,7 +107,7 @@ class PreferenceConstraints:
         holds = stated_hard(state) or standing_guesses(state)
         if not (config.reads_constraints and (holds or may_state_constraints(preference))):
             return plain
-        return await asyncio.to_thread(self._read, state, plain, config.weighs_missing)
+        return await asyncio.to_thread(self._read, state, plain, config)
 
     async def passes(self, state: AgentState) -> Passes | None:
         """A filter of item ids that keeps those that pass the hard constraints of a run; None where it has none."""
@@ -142,7 +144,7 @@ class PreferenceConstraints:
         asked = [phrase for phrase in refused if phrase in asked_for and f"not {phrase}" not in named]
         return with_contradictions(found, guessed, asked)
 
-    def _read(self, state: AgentState, plain: Asked, weighs_missing: bool) -> Asked:
+    def _read(self, state: AgentState, plain: Asked, config: AgentConfig) -> Asked:
         now, request, before = self._now(), state["request"], stated_hard(state)
         stated = now.reader.read(plain.preference or "")
         standing = standing_guesses(state)
@@ -151,16 +153,19 @@ class PreferenceConstraints:
         passing = now.left(
             [request["where"], *(each["where"] for each in before)], [*request["history"], *request.get("exclude", ())]
         )
-        words, held_before = self._words_of(state), {each["text"] for each in before}
+        words = self._words_of(state, None if config.weighs_close_refusals else self._closest)
+        held_before = {each["text"] for each in before}
         written = [each for each in stated.constraints if each.text not in held_before]
         held = (state.get("constraints") or request_constraints(request["where"]))["hard"]
         passing, hard, guessed = now.judge(passing, [(each, words.support(each)) for each in written], held)
         hard = [*before, *hard]
-        texts = {each["text"] for each in hard}
-        for missing, constraint in self._closest_constraints(now, stated).items() if weighs_missing else ():
-            if constraint.text in texts or not (passing & now.mask([constraint.where])).any():
+        texts, closest = {each["text"] for each in (*hard, *guessed)}, dict[str, str]()
+        for missing, constraint in self._closest_constraints(now, stated).items() if config.weighs_missing else ():
+            if constraint.text not in texts and (passing & now.mask([constraint.where])).any():
+                guessed.append(stands_for(constraint, missing))
+            elif constraint.text not in texts or not config.weighs_close_refusals:
                 continue
-            guessed.append(stands_for(constraint, missing))
+            closest[missing] = constraint.text
         texts |= {each["text"] for each in guessed}
         guessed += [each for each in standing if each["text"] not in texts]
         kept, weighed = passing, list[Where]()
@@ -169,7 +174,7 @@ class PreferenceConstraints:
                 kept = both
                 weighed.append(guess["where"])
         where = merge_where(request["where"], *(each["where"] for each in hard)) or request["where"]
-        demanded = demanded_values(stated) if weighs_missing else []
+        demanded = demanded_values(stated) if config.weighs_missing else []
         return Asked(
             preference="; ".join([*stated.phrases, *demanded]) or None,
             where=where,
@@ -179,6 +184,7 @@ class PreferenceConstraints:
             stated=with_contradictions(
                 RunConstraints(hard=hard, guessed=guessed, unenforceable=list(stated.unenforceable)), guessed
             ),
+            closest=closest,
         )
 
     def _meant(self, rest: str, refused: Sequence[str]) -> Collection[str]:
@@ -192,10 +198,10 @@ class PreferenceConstraints:
             _log.warning("The recommender does not say what a message means: %r", error)
             return ()
 
-    def _words_of(self, state: AgentState) -> PersonWords:
+    def _words_of(self, state: AgentState, closest: ClosestPhrases | None) -> PersonWords:
         request = state["request"]
         earlier = [line.removeprefix(PERSON) for line in request.get("earlier", ()) if line.startswith(PERSON)]
-        return PersonWords([request.get("message") or "", *reversed(earlier)], self._closest)
+        return PersonWords([request.get("message") or "", *reversed(earlier)], closest)
 
     def _closest(self, text: str, n: int) -> Sequence[str]:
         """The phrases that are closest to a text; none where the recommender does not know, or cannot say now."""

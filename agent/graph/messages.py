@@ -90,9 +90,11 @@ def answer_text(result: Mapping[str, Any]) -> str:
     if result["unenforced"]:
         lines.append(unenforced_line(result["unenforced"]))
     stated = result.get("constraints") or {}
-    if weighed := [each["text"] for each in stated.get("guessed", ())]:
+    guessed = stated.get("guessed", ())
+    if weighed := [each["text"] for each in guessed if "stands_for" not in each]:
         lines.append(f"Only weighed: {neutralise(', '.join(weighed), REASON_CHARS)}.")
-    if missing := stated.get("unenforceable"):
+    closest = {each["stands_for"]: f" (closest: {each['text']})" for each in guessed if "stands_for" in each}
+    if missing := [f"{each}{closest.get(each, '')}" for each in stated.get("unenforceable", ())]:
         lines.append(f"Not in this catalogue: {neutralise(', '.join(missing), REASON_CHARS)}.")
     for named in stated.get("contradictions", ()):
         lines.append(neutralise(named, REASON_CHARS))

@@ -29,9 +29,10 @@ def closest_constraints(
 
     Returns:
         What is missing, as in `stated.unenforceable` -> the constraint on the closest phrase. A phrase that the
-        preference names itself stands for nothing else.
+        preference names itself stands for nothing else, but where the preference states that very constraint too.
     """
     named = {fold_words(phrase) for phrase in (*stated.phrases, *stated.refused, *stated.only)}
+    texts = {each.text for each in stated.constraints}
     found: dict[str, Constraint] = {}
     for missing in stated.unenforceable:
         mark, _, value = missing.partition(" ")
@@ -39,7 +40,7 @@ def closest_constraints(
             continue
         for phrase in closest(value)[:1]:
             constraints = reader.read(f"{mark} {phrase}").constraints
-            if len(constraints) == 1 and fold_words(phrase) not in named:
+            if len(constraints) == 1 and (fold_words(phrase) not in named or constraints[0].text in texts):
                 found[missing] = constraints[0]
     return found
 

@@ -29,6 +29,7 @@ def with_stated(constraints: RunConstraints | None, stated: RunConstraints | Non
         return constraints
     hard = {each["text"]: each for each in (*constraints["hard"], *stated["hard"])}
     guessed = {each["text"]: each for each in (*constraints["guessed"], *stated["guessed"]) if each["text"] not in hard}
+    guessed |= {each["text"]: each for each in constraints["guessed"] if "words" in each and each["text"] in guessed}
     missing = dict.fromkeys([*constraints["unenforceable"], *stated["unenforceable"]])
     against = dict.fromkeys([*constraints.get("contradictions", ()), *stated.get("contradictions", ())])
     both = RunConstraints(hard=list(hard.values()), guessed=list(guessed.values()), unenforceable=list(missing))

@@ -3,8 +3,8 @@
 A bound is supported where its number stands in the words ("under 20", "two thousand", "the nineties"), the words around
 it do not say the opposite, and their unit is in keeping with the attribute: "under 90 minutes" bounds no price. A bare
 year bounds nothing ("I was born in 1990"). What must not be, or must be, is supported where a clause that refuses or
-limits names it, or a word of it; or where the recommender finds it among the phrases that are closest to a refusing
-clause ("nothing scary" and `not horror`). English alone is read.
+limits names it, or a word of it; and, where a caller asks for that, where the recommender finds it among the phrases
+that are closest to a refusing clause ("nothing scary" and `not horror`). English alone is read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class PersonWords:
 
     Args:
         texts: The message, and what the person said before it; the first 2,000 characters of each are read.
-        closest: Finds the closest phrases, where the recommender can.
+        closest: Finds the phrases whose refusal counts as supported because they are close; None where closeness
+            supports nothing, as in runs and conversations by default.
     """
 
     def __init__(self, texts: Sequence[str], closest: ClosestPhrases | None = None) -> None:

@@ -58,6 +58,7 @@ def config_of(trace: RunTrace) -> tuple[AgentConfig, dict[str, Any]]:
     stored.setdefault("reads_constraints", False)  # the preferences of an older run were text
     stored.setdefault("enforces_words", False)  # only what the model wrote excluded items
     stored.setdefault("weighs_missing", False)  # what the catalogue lacks was only named
+    stored.setdefault("weighs_close_refusals", False)  # closeness to the person's words made a refusal hard
     odd = sorted(set(stored) - {field.name for field in fields(AgentConfig)} | _FIRST_SETTINGS - set(stored))
     if odd:
         raise TraceStoreError(

@@ -83,11 +83,11 @@ class PreferenceChooser:
             offer: What the run offers.
         """
         said = [case.message or ""]
-        # A run takes what is among the three phrases closest to a refusal; to be shown, it has to be the closest.
+        # A refusal whose phrase is the closest to the person's words is shown; in a run it only weighs.
         person = PersonWords(said, lambda clause, _: self._closest(clause, 1))
         wanted = self._wanted(case, offer, person)
         constraints = self._constraints(case, offer, person)
-        in_run = PersonWords(said, self._closest)
+        in_run = PersonWords(said, None if self._config.weighs_close_refusals else self._closest)
         hard = [each.where for each in constraints if in_run.support(each) is not None]
         where = merge_where(case.where, *hard) or case.where
         before, least = self._ranks(case, [self._query(case, (), each) for each in (case.where, where)])

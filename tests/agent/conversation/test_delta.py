@@ -157,3 +157,12 @@ def test_feedback_without_items_is_named(wrong: Any) -> None:
 )
 def test_a_bound_that_a_negation_leaves_open_is_not_set(words: str) -> None:
     assert not say(ConversationState(), words, shop=SHOP).required
+
+
+def test_a_refusal_in_other_words_than_the_persons_weighs() -> None:
+    shop = small_shop()
+    shop.closest = lambda text, n: ["white"][:n] if "bright" in text else []
+    excluded = [{"kind": "exclude", "attribute": "colour", "values": ["white"], "hard": True}]
+    state, _ = propose(ConversationState(), "a rug, as long as it isn't bright", {"changes": excluded}, shop=shop)
+    assert "rather not colour: white" in describe_state(state)
+    assert state.refused == ()

@@ -10,6 +10,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
+from deeprec.agent.graph.messages import answer_text
 from deeprec.trm_tool import Catalogue, Dataset, Retrieved, Retriever
 from tests.model_scripts import LIST, SEARCH, tool_call
 from tests.small_recommender import CoOccurrence
@@ -180,6 +181,40 @@ async def test_what_the_catalogue_lacks_weighs_as_the_closest_phrase_that_it_has
     assert listed(output) != listed(named)
     for each in (output, named):
         assert all(price <= 20 for price in values(hearing.catalogue, listed(each), "price"))
+
+
+async def test_a_refusal_in_other_words_than_the_persons_weighs(dataset: Dataset) -> None:
+    class Near(Hearing):
+        def closest_phrases(self, text: str, n: int, *, min_cosine: float = 0.0) -> list[str]:
+            return ["drama", "action", "war"][:n] if "serious" in text else []
+
+    near = Near(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    said, preference = "as long as it isn't serious and moving", "comedy; not action"
+    output, [(_, remark)] = await run(near, [preference], said)
+    assert output["constraints"]["hard"] == []
+    assert [each["text"] for each in output["constraints"]["guessed"]] == ["not action"]
+    assert (remark.kept, remark.weighed) == ((), ("not action",))
+    assert any("Action" in classes for classes in values(near.catalogue, listed(output), "class"))
+
+    before, _ = await run(near, [preference], said, config=replace(CONFIG, weighs_close_refusals=False))
+    assert [each["text"] for each in before["constraints"]["hard"]] == ["not action"]
+    own, _ = await run(near, [preference], "nothing serious, and no action")
+    assert [each["text"] for each in own["constraints"]["hard"]] == ["not action"]
+
+
+@pytest.mark.parametrize(
+    ("message", "kept", "weighed"),
+    [("no horror, nothing scary", ("not horror",), ()), ("nothing scary", (), ("not horror",))],
+)
+async def test_a_refusal_that_the_catalogue_lacks_is_named_with_the_one_that_it_has(
+    dataset: Dataset, message: str, kept: tuple[str, ...], weighed: tuple[str, ...]
+) -> None:
+    hearing = Hearing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    config = replace(CONFIG, enforces_words=True)
+    output, [(_, remark)] = await run(hearing, ["not horror; not scary"], message, config=config)
+    assert (remark.kept, remark.weighed, remark.missing) == (kept, weighed, ("not scary (closest: not horror)",))
+    missing = "not scary" if kept else "not scary (closest: not horror)"
+    assert answer_text(output).splitlines()[6:] == [f"Not in this catalogue: {missing}."]
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,9 @@ async def test_it_writes_the_same_tokens_and_finds_the_same_items(
         ({"reads_constraints": False, "weighs_missing": False}, ("reads_constraints", "weighs_missing")),
         ({"reads_constraints": True, "weighs_missing": False}, ("weighs_missing",)),
         ({"reads_constraints": True, "enforces_words": False}, ("enforces_words",)),
+        ({"reads_constraints": True, "weighs_close_refusals": False}, ("weighs_close_refusals",)),
     ],
-    ids=["on", "off", "before constraints", "before what is missing weighed", "before plain words were enforced"],
+    ids=["on", "off", "before constraints", "before missing", "before plain words", "before close refusals weighed"],
 )
 async def test_constraints_are_read_as_the_run_was_logged(
     logged: dict[str, bool],
