@@ -31,6 +31,7 @@ from deeprec.agent.shopping.model_delta import ModelDelta
 from deeprec.agent.shopping.nodes import Nodes, after_acting, after_hearing
 from deeprec.agent.shopping.shopping_input import take_input
 from deeprec.agent.shopping.state import ShoppingInput, ShoppingOutput, ShoppingState
+from deeprec.agent.shopping.thread_checkpoints import ThreadCheckpoints
 from deeprec.agent.shopping.turn_log import TurnLog
 from deeprec.agent.traces.store.recorder import ConversationRecorder
 from deeprec.trm_tool import AnyRecommender
@@ -68,8 +69,8 @@ def build_shopping_agent(
         shopping: How a conversation goes.
         cart: The shop's cart; one in memory by default.
         recorder: Where the turns and the runs of their searches are logged; nowhere by default.
-        checkpointer: LangGraph's persistence of the threads; True as a part or a tool of another graph, whose threads
-            then hold the conversation.
+        checkpointer: LangGraph's persistence of the threads, whose old checkpoints are deleted behind
+            `shopping.kept_turns`; True as a part or a tool of another graph, whose threads then hold the conversation.
         protocol: As `build_graph` takes it.
         prompts: As `build_graph` takes it.
         item_filter: As `build_graph` takes it: which items may be recommended at this moment.
@@ -86,7 +87,9 @@ def build_shopping_agent(
     calls = RecommenderCalls(recommender, item_filter)
     hears = isinstance(policy, Runnable) and chat_models_in(policy) and not config.guided
     model = ModelDelta(policy) if isinstance(policy, Runnable) and hears else None
-    nodes = Nodes(CurrentCatalogue(recommender), calls, loop, cart or MemoryCart(), config, shopping, model)
+    checkpoints = ThreadCheckpoints(checkpointer, shopping.kept_turns)
+    layout = CurrentCatalogue(recommender)
+    nodes = Nodes(layout, calls, loop, cart or MemoryCart(), config, shopping, model, checkpoints)
     graph = StateGraph(ShoppingState, AgentContext, input_schema=ShoppingInput, output_schema=ShoppingOutput)
     graph.add_node("hear", _node(nodes.hear))
     graph.add_node("act", _node(nodes.act))

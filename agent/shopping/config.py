@@ -22,10 +22,16 @@ class ShoppingConfig:
     max_messages: int = 100
     """Messages that a thread keeps; older ones leave it, and what is known stays. 2 or more."""
 
+    kept_turns: int | None = 10
+    """Turns of a thread whose checkpoints stay in a saver of memory or SQLite, to go back to; None keeps all. 1 or
+    more."""
+
     def __post_init__(self) -> None:
-        least = {"candidates": 10, "max_questions": 0, "max_messages": 2}
+        least = {"candidates": 10, "max_questions": 0, "max_messages": 2, "kept_turns": 1}
         for each in fields(self):
             value = getattr(self, each.name)
+            if each.name == "kept_turns" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least[each.name]:
                 raise ConfigError(
                     f"ShoppingConfig.{each.name} is {str(value)[:80]!r}. Set it to a whole number of "

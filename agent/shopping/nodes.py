@@ -36,6 +36,7 @@ from deeprec.agent.shopping.reply import ConfirmedAction
 from deeprec.agent.shopping.search import Search
 from deeprec.agent.shopping.search_request import SearchRequest, search_request
 from deeprec.agent.shopping.state import ShoppingState
+from deeprec.agent.shopping.thread_checkpoints import ThreadCheckpoints
 from deeprec.agent.shopping.thread_memory import conversation_of, last_heard
 from deeprec.agent.shopping.turn_plan import Found, read_plan
 from deeprec.trm_tool.text import has_words
@@ -59,8 +60,9 @@ class Nodes:
         config: AgentConfig,
         shopping: ShoppingConfig,
         model: ModelDelta | None = None,
+        checkpoints: ThreadCheckpoints | None = None,
     ) -> None:
-        self._model = model
+        self._model, self._checkpoints = model, checkpoints
         self._catalogue, self._calls, self._loop = catalogue, calls, loop
         self._cart, self._config, self._shopping = cart, config, shopping
 
@@ -81,6 +83,8 @@ class Nodes:
         changed = state_difference(before, after)
         lines = [*(f"+ {line}" for line in changed.added), *(f"- {line}" for line in changed.removed)]
         get_stream_writer()({DATA_KEY: "delta", "changes": lines, "problems": list(plan.problems)})
+        if self._checkpoints is not None:
+            await self._checkpoints.prune(config, after.turn)
         return {"conversation": after.to_dict(), "turn": plan.to_dict(), "heard": heard, "edit": None}
 
     async def act(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:

@@ -93,6 +93,17 @@ async def test_undo_goes_back_turn_by_turn_also_of_the_cart() -> None:
     assert "1. Cole desk lamp" in await chat("only white")
 
 
+async def test_the_latest_turns_of_a_long_conversation_can_be_undone() -> None:
+    chat = Chat()
+    await chat("only black", *(f"under {price}" for price in range(100, 70, -2)))
+    for _ in range(10):
+        assert "The answer before it:" in await chat("/undo")
+    for _ in range(10):
+        await chat("/undo")
+    assert "colour: black" in await chat("/state")
+    assert "2. Dune floor lamp" in await chat("under 60")
+
+
 async def test_a_thread_goes_on_with_its_list_and_its_cart() -> None:
     before = Chat()
     await before("only black", "add the first to my cart")

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
@@ -52,11 +54,53 @@ async def test_a_thread_of_200_turns_stays_bounded() -> None:
         values = (await agent.aget_state(talk.config)).values
         assert len(values["messages"]) <= 20
         sizes.append(len(json.dumps({name: part for name, part in values.items() if name != "messages"})))
-        for thread in saver.storage:  # the test keeps the last checkpoint alone
-            saver.storage[thread][""] = dict(list(saver.storage[thread][""].items())[-1:])  # type: ignore[assignment]
+    assert len(saver.storage["t1"][""]) < 100
+    assert len(saver.blobs) < 400
     assert values["conversation"]["turn"] == 200
     assert max(sizes[100:]) < 2 * max(sizes[60:100])
     assert values["messages"][-1].additional_kwargs["deeprec"] == values["reply"]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "synchronous sqlite"])
+async def test_old_checkpoints_leave_a_thread_which_goes_on_and_back(tmp_path: Path, kind: str) -> None:
+    path = str(tmp_path / "threads.db")
+    async with AsyncExitStack() as stack:
+        saver: Any = InMemorySaver()
+        if kind == "sqlite":
+            saver = await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
+        elif kind != "memory":
+            saver = stack.enter_context(SqliteSaver.from_conn_string(path))
+        shopping = ShoppingConfig(kept_turns=2)
+        agent = build_shopping_agent(None, WordCounts(catalogue()), shopping=shopping, checkpointer=saver)
+        said = ("only white", *(f"under {price}" for price in range(70, 20, -10)))
+        for thread in ("other", "t1"):
+            for text in said[: 2 if thread == "other" else None]:
+                asked: Any = {"messages": [HumanMessage(text)]}
+                config: Any = {"configurable": {"thread_id": thread}}
+                if kind == "synchronous sqlite":
+                    await asyncio.to_thread(agent.invoke, asked, config)
+                else:
+                    await agent.ainvoke(asked, config)
+        if kind == "synchronous sqlite":
+            found = list(agent.get_state_history(config))
+        else:
+            found = [each async for each in agent.aget_state_history(config)]
+        turns = [(each.values.get("conversation") or {"turn": 0})["turn"] for each in found]
+        assert min(turns) == len(said) - 3  # where the last two turns before this one go back to
+        assert turns[0] == len(said)
+        assert {each["attribute"] for each in found[0].values["conversation"]["required"]} == {"colour", "price"}
+        if kind == "memory":
+            assert len(saver.storage["other"][""]) == 10  # nothing leaves a thread that is short
+
+
+async def test_all_checkpoints_stay_where_that_is_asked_for() -> None:
+    saver = InMemorySaver()
+    shopping = ShoppingConfig(kept_turns=None)
+    talk = Talk(build_shopping_agent(None, WordCounts(catalogue()), shopping=shopping, checkpointer=saver))
+    for price in range(90, 20, -5):
+        await talk.says(f"under {price}")
+    first = [each async for each in talk.agent.aget_state_history(talk.config)][-1]
+    assert first.metadata["step"] == -1
 
 
 class Killed(BaseException):
