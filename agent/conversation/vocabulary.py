@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,10 +172,8 @@ class ConversationCatalogue:
         mask: NDArray[np.bool_] = np.ones(len(self._rows), dtype=np.bool_)
         for where in wheres:
             mask &= self.index.filter(where).mask
-        out = {*exclude, *self.catalogue.removed}
-        return tuple(
-            item_id for item_id, passes in zip(self.catalogue.ids, mask, strict=True) if passes and item_id not in out
-        )
+        mask[[self._rows[item_id] for item_id in (*exclude, *self.catalogue.removed) if item_id in self._rows]] = False
+        return tuple(compress(self.catalogue.ids, mask.tolist()))
 
     def _closest(self, value: str) -> Sequence[str]:
         return () if self.closest is None else self.closest(value, MAX_NEAREST)

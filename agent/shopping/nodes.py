@@ -1,4 +1,8 @@
-"""The nodes of the shopping graph: hear, act, search, answer."""
+"""The nodes of the shopping graph: hear, act, search, answer.
+
+What takes time in proportion to a conversation or the catalogue runs in threads, so that conversations that are held at
+the same time do not wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ from deeprec.agent.shopping.search_request import SearchRequest, search_request
 from deeprec.agent.shopping.state import ShoppingState
 from deeprec.agent.shopping.thread_checkpoints import ThreadCheckpoints
 from deeprec.agent.shopping.thread_memory import conversation_of, last_heard
-from deeprec.agent.shopping.turn_plan import Found, read_plan
+from deeprec.agent.shopping.turn_plan import Found, TurnPlan, read_plan
 from deeprec.trm_tool.text import has_words
 
 _log = logging.getLogger(__name__)
@@ -70,11 +74,12 @@ class Nodes:
         """Read the message and the person's own edit into the state, and decide what to answer."""
         catalogue = await self._catalogue.refreshed()
         owner = cart_owner(state.get("person"), config)
-        before = await self._with_cart(conversation_of(state, catalogue), catalogue, owner)
+        known = await asyncio.to_thread(conversation_of, state, catalogue)  # which may read many messages again
+        before = await self._with_cart(known, catalogue, owner)
         message, heard = last_heard(state)
         text = "" if message is None else str(message.text)
         last = read_plan(state["turn"]) if state.get("turn") else None
-        edit = state.get("edit")  # in a thread of its own, since the nearest values may need a text encoder
+        edit = state.get("edit")
         plan, after = await asyncio.to_thread(plan_turn, text, before, catalogue, edit=edit, last=last)
         if message is not None and not text.strip() and message.content:
             plan = replace(plan, problems=(*plan.problems, NO_TEXT))
@@ -90,7 +95,7 @@ class Nodes:
     async def act(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
         """Do what the message asks to be done with items, by the cart's own receipts."""
         catalogue = self._catalogue.now
-        plan, conversation = read_plan(state["turn"]), conversation_of(state, catalogue)
+        plan, conversation = await _so_far(state, catalogue)
         person, problems = cart_owner(state.get("person"), config), list(plan.problems)
         confirmed = []
         for asked in plan.actions:
@@ -129,8 +134,8 @@ class Nodes:
         Once there are none, the list is shown a second time, and not a third time.
         """
         catalogue = self._catalogue.now
-        plan, conversation = read_plan(state["turn"]), conversation_of(state, catalogue)
-        request = search_request(state, conversation, catalogue, self._config)
+        plan, conversation = await _so_far(state, catalogue)
+        request = await asyncio.to_thread(search_request, state, conversation, catalogue, self._config)
         search = Search(self._calls, self._loop, catalogue, self._shopping.candidates)
         last, asked = state.get("repeated") or {}, _digest(request, conversation)
         is_same = last.get("digest") == asked
@@ -161,9 +166,10 @@ class Nodes:
     async def answer(self, state: ShoppingState, config: RunnableConfig) -> ShoppingState:
         """Compose the reply and append it to the conversation."""
         catalogue = self._catalogue.now
-        plan, conversation = read_plan(state["turn"]), conversation_of(state, catalogue)
-        k = search_request(state, conversation, catalogue, self._config).config.k
-        reply, conversation = Answers(catalogue, self._shopping).reply(plan, conversation, k)
+        plan, conversation = await _so_far(state, catalogue)
+        request = await asyncio.to_thread(search_request, state, conversation, catalogue, self._config)
+        answers = Answers(catalogue, self._shopping)
+        reply, conversation = await asyncio.to_thread(answers.reply, plan, conversation, request.config.k)
         written = reply.to_dict()
         get_stream_writer()({DATA_KEY: "reply", "reply": written})
         message = AIMessage(reply.text, id=f"deeprec-{uuid4()}", additional_kwargs={DATA_KEY: written})
@@ -187,6 +193,11 @@ class Nodes:
         known = conversation.items_with("in_cart")
         conversation = conversation.without_feedback("in_cart", [each for each in known if each not in there])
         return conversation.with_feedback("in_cart", [each for each in there if each not in known])
+
+
+async def _so_far(state: ShoppingState, catalogue: ConversationCatalogue) -> tuple[TurnPlan, ConversationState]:
+    """What the turn has decided so far, and what is known."""
+    return await asyncio.to_thread(lambda: (read_plan(state["turn"]), conversation_of(state, catalogue)))
 
 
 def after_hearing(state: ShoppingState) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langgraph.config import get_stream_writer
@@ -23,7 +23,7 @@ from deeprec.agent.graph.messages import DATA_KEY
 from deeprec.agent.graph.partial_results import MAX_TITLE_CHARS
 from deeprec.agent.graph.rank_fusion import fuse_rankings
 from deeprec.agent.graph.recommender_calls import RecommenderCalls, keep_allowed
-from deeprec.agent.shopping.nearest_items import nearest_items
+from deeprec.agent.shopping.nearest_items import NearestItems, nearest_items
 from deeprec.agent.shopping.search_request import SearchRequest
 from deeprec.agent.shopping.turn_plan import Found
 from deeprec.trm_tool import RecommenderUnavailableError, Where
@@ -45,8 +45,24 @@ MODEL_UNAVAILABLE = "The language model is unavailable at the moment; this is th
 RECOMMENDER_UNAVAILABLE = "The recommender is unavailable at the moment. What you asked for is kept; please try again."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """The items among which one search chooses."""
+
+    passing: tuple[str, ...]
+    """Items that pass every hard constraint, in the order of the catalogue."""
+    kinds: list[Where]
+    """The kinds of item that the person asks for."""
+    of_kind: frozenset[str]
+    """The passing items of one of these kinds; none where no kind is asked for."""
+    nearest: NearestItems | None = None
+    """What comes nearest, where there is nothing to choose among."""
+    ordered: tuple[str, ...] = ()
+    """The passing items in the order of a superlative, where one was said."""
+
+
 class Search:
-    """The search of one turn."""
+    """The search of one turn. What takes time in proportion to the catalogue runs in threads, once a turn."""
 
     def __init__(
         self,
@@ -57,6 +73,7 @@ class Search:
     ) -> None:
         """Take what calls the recommender, the loop where there is a model, and how many items a retrieval returns."""
         self._calls, self._loop, self._catalogue, self._candidates = calls, loop, catalogue, candidates
+        self._fulfilling: dict[str, frozenset[str]] = {}
 
     async def find(self, request: SearchRequest, conversation: ConversationState) -> Found:
         """Find the list for a request.
@@ -64,28 +81,37 @@ class Search:
         Raises:
             RecommenderUnavailableError: only with `AgentConfig.raise_outages`.
         """
-        passing = self._catalogue.passing(request.hard, {*request.exclude, *request.history})
+        scope = await asyncio.to_thread(self._scope, request, conversation)
         filters = self._calls.filters_now()
-        kinds = self._kinds_of_item(conversation)
-        if not passing or (kinds and not any(having for _, having in self._having(kinds, passing))):
-            nearest = nearest_items(request, self._catalogue, kinds)
-            available = await keep_allowed(nearest.item_ids, filters)
-            kept = tuple(item_id for item_id in nearest.item_ids if item_id in available)
-            return Found(nearest=kept[: request.config.k], problems=(nearest.reason,))
+        if scope.nearest is not None:
+            available = await keep_allowed(scope.nearest.item_ids, filters)
+            kept = tuple(item_id for item_id in scope.nearest.item_ids if item_id in available)
+            return Found(nearest=kept[: request.config.k], problems=(scope.nearest.reason,))
         if conversation.order is not None:
-            binding = () if conversation.order.everywhere else kinds
-            of_kind = [each for each in conversation.preferred if {each.attribute: each.condition} in binding]
-            held = replace(conversation, required=(*conversation.required, *of_kind))
-            allowed = frozenset(passing)
-            ordered = [item_id for item_id in items_in_order(held, self._catalogue) if item_id in allowed]
-            return await self._superlative(request, conversation, ordered, filters)
+            return await self._superlative(request, conversation, scope.ordered, filters)
         try:
-            return await self._ranked(request, conversation, passing, kinds)
+            return await self._ranked(request, conversation, scope)
         except RecommenderUnavailableError as error:
             if request.config.raise_outages:
                 raise
             _log.warning("A conversation's search got no list: %s", error)
             return Found(problems=(RECOMMENDER_UNAVAILABLE,))
+
+    def _scope(self, request: SearchRequest, conversation: ConversationState) -> _Scope:
+        passing = self._catalogue.passing(request.hard, {*request.exclude, *request.history})
+        kinds = self._kinds_of_item(conversation)
+        of_kind = frozenset[str]().union(*(having for _, having in self._having(kinds, passing)))
+        scope = _Scope(passing=passing, kinds=kinds, of_kind=of_kind)
+        if not passing or (kinds and not of_kind):
+            return replace(scope, nearest=nearest_items(request, self._catalogue, kinds))
+        if conversation.order is None:
+            return scope
+        binding = () if conversation.order.everywhere else kinds
+        held = [each for each in conversation.preferred if {each.attribute: each.condition} in binding]
+        state = replace(conversation, required=(*conversation.required, *held))
+        allowed = frozenset(passing)
+        ordered = tuple(item_id for item_id in items_in_order(state, self._catalogue) if item_id in allowed)
+        return replace(scope, ordered=ordered)
 
     async def _superlative(
         self, request: SearchRequest, conversation: ConversationState, ordered: Sequence[str], filters: Sequence[Any]
@@ -99,33 +125,34 @@ class Search:
         tied = sum(number == numbers[0] for number in numbers)
         return Found(item_ids=tuple(head[: max(request.config.k, min(tied, MAX_TIED))]))
 
-    async def _ranked(
-        self,
-        request: SearchRequest,
-        conversation: ConversationState,
-        passing: Sequence[str],
-        kinds: Sequence[Where],
-    ) -> Found:
-        listed, problems, run_id = await self._loop_list(request, passing)
-        rankings = await self._retrievals(request, conversation, passing)
-        fused = list(fuse_rankings(rankings))
-        places = {item_id: at for at, item_id in enumerate(dict.fromkeys([*listed, *fused]))}
-        weights = self._weights(request, passing)
-        fulfilled = {item_id: round(sum(w for w, having in weights if item_id in having), 9) for item_id in places}
-        shown = {each.item_id for each in conversation.shown}
-        of_kind = frozenset[str]().union(*(having for _, having in self._having(kinds, passing)))
-        order = sorted(places, key=lambda item_id: (-fulfilled[item_id], item_id in shown, places[item_id]))
-        order = [item_id for item_id in order if not kinds or item_id in of_kind]
+    async def _ranked(self, request: SearchRequest, conversation: ConversationState, scope: _Scope) -> Found:
+        listed, problems, run_id = await self._loop_list(request, scope.passing)
+        rankings = await self._retrievals(request, conversation, scope.passing)
+        order, alike = await asyncio.to_thread(self._ordered, request, conversation, scope, listed, rankings)
         if self._loop is None:  # the loop sends its own parts
             items = self._catalogue.catalogue
             found = [{"item_id": each, "title": plain(items.item(each).title, MAX_TITLE_CHARS)} for each in order[:10]]
             get_stream_writer()({DATA_KEY: "retrieved", "text": request.terms.preference or "", "items": found})
         return Found(
-            item_ids=tuple(order[: request.config.k]),
-            candidates=tuple(item_id for item_id in order if fulfilled[item_id] == fulfilled[order[0]]),
-            problems=tuple(problems),
-            run_id=run_id,
+            item_ids=tuple(order[: request.config.k]), candidates=tuple(alike), problems=tuple(problems), run_id=run_id
         )
+
+    def _ordered(
+        self,
+        request: SearchRequest,
+        conversation: ConversationState,
+        scope: _Scope,
+        listed: Sequence[str],
+        rankings: Sequence[Sequence[str]],
+    ) -> tuple[list[str], list[str]]:
+        """What was found, best first, and those of it that fulfil as much as the best one."""
+        places = {item_id: at for at, item_id in enumerate(dict.fromkeys([*listed, *fuse_rankings(rankings)]))}
+        weights = self._weights(request, scope.passing)
+        fulfilled = {item_id: round(sum(w for w, having in weights if item_id in having), 9) for item_id in places}
+        shown = {each.item_id for each in conversation.shown}
+        order = sorted(places, key=lambda item_id: (-fulfilled[item_id], item_id in shown, places[item_id]))
+        order = [item_id for item_id in order if not scope.kinds or item_id in scope.of_kind]
+        return order, [item_id for item_id in order if fulfilled[item_id] == fulfilled[order[0]]]
 
     async def _loop_list(
         self, request: SearchRequest, passing: Sequence[str]
@@ -169,7 +196,8 @@ class Search:
         wheres: list[Where | None] = [request.where]
         if len(passing) > self._candidates:
             wheres += [merge_where(*request.hard, each) for each in request.weighed[-MAX_WEIGHED:]]
-            wheres.append(merge_where(*request.hard, *self._narrowing(request, passing)))
+            narrowing = await asyncio.to_thread(self._narrowing, request, passing)
+            wheres.append(merge_where(*request.hard, *narrowing))
         allowed = frozenset(passing)
         preference = await asyncio.to_thread(self._preference, request, conversation)  # it may encode texts
         found = []
@@ -220,8 +248,11 @@ class Search:
 
     def _having(self, wheres: Sequence[Where], passing: Sequence[str]) -> list[tuple[Where, frozenset[str]]]:
         """Each condition with the items that fulfil it."""
-        allowed = frozenset(passing)
-        return [(where, allowed.intersection(self._catalogue.passing([where]))) for where in wheres]
+        for where in wheres:
+            if str(where) not in self._fulfilling:
+                self._fulfilling[str(where)] = frozenset(self._catalogue.passing([where]))
+        allowed = frozenset(passing) if wheres else frozenset[str]()
+        return [(where, allowed & self._fulfilling[str(where)]) for where in wheres]
 
 
 def is_kind(attribute: str) -> bool:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
+from deeprec.agent.conversation import ConversationCatalogue
 from deeprec.agent.shopping import MemoryCart, ShoppingConfig, build_shopping_agent, make_shopping_tool
 from deeprec.trm_tool import Catalogue, ConfigError, Item
 from tests.agent.shopping.lamp_shop import ROWS, Talk, WordCounts, catalogue
@@ -206,6 +209,43 @@ async def test_a_message_without_text_and_a_long_one_are_answered() -> None:
     reply = (await agent.ainvoke({"messages": [HumanMessage("a white rug " + "so nice " * 12_000)]}))["reply"]
     assert reply["items"][0]["item_id"] in "fh"
     assert "Only the first 2,000 characters" in reply["text"]
+
+
+async def test_conversations_wait_for_no_other_ones_work_which_is_done_once_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[str, str, bool]] = []
+    in_loop = threading.get_ident()
+
+    def watched(name: str) -> Callable[..., Any]:
+        method = getattr(ConversationCatalogue, name)
+
+        def called(self: ConversationCatalogue, *given: Any) -> Any:
+            calls.append((name, str(given), threading.get_ident() == in_loop))
+            return method(self, *given)
+
+        return called
+
+    for name in ("passing", "values_in", "attributes_in", "item_values", "nearest"):
+        monkeypatch.setattr(ConversationCatalogue, name, watched(name))
+    agent = build_shopping_agent(None, WordCounts(catalogue()), shopping=ShoppingConfig(candidates=10))
+    messages: list[Any] = []
+    for said in (
+        "a lamp, maybe black",
+        "only under 60",
+        "washable",
+        "the cheapest",
+        "only red",
+        "compare the first two",
+    ):
+        calls.clear()
+        messages.append(HumanMessage(said))
+        messages = (await agent.ainvoke({"messages": messages}))["messages"]  # a client without state
+        assert calls
+        assert [name for name, _, is_in_loop in calls if is_in_loop] == []
+        if said == "a lamp, maybe black":
+            passes = [given for name, given, _ in calls if name == "passing"]
+            assert len(passes) == len(set(passes))
 
 
 async def test_items_that_are_added_are_known_in_the_next_turn() -> None:
