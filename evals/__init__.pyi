@@ -34,6 +34,7 @@ from .metrics.heard_words import (
 )
 from .metrics.ranking import (
     Interval as Interval,
+    average_precision as average_precision,
     clustered_interval as clustered_interval,
     mean_interval as mean_interval,
     ndcg_at_k as ndcg_at_k,

@@ -3,6 +3,27 @@ from .demonstrations.collection import (
     Demonstrations as Demonstrations,
     collect_demonstrations as collect_demonstrations,
 )
+from .feedback.collection import (
+    KnowledgeConfig as KnowledgeConfig,
+    KnowledgeRuns as KnowledgeRuns,
+    collect_knowledge as collect_knowledge,
+)
+from .feedback.knowledge import (
+    Factor as Factor,
+    Knowledge as Knowledge,
+    catalogue_factors as catalogue_factors,
+    read_knowledge as read_knowledge,
+)
+from .feedback.knowledge_runs import (
+    KnowledgeRun as KnowledgeRun,
+    as_written_preferences as as_written_preferences,
+    read_knowledge_runs as read_knowledge_runs,
+)
+from .feedback.knowledge_scores import (
+    KNOWLEDGE_SCHEME as KNOWLEDGE_SCHEME,
+    KnowledgeScoring as KnowledgeScoring,
+    score_knowledge as score_knowledge,
+)
 from .loop.config import (
     LoopConfig as LoopConfig,
     StagePlan as StagePlan,

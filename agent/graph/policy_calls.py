@@ -243,7 +243,7 @@ def _as_recorded(turn: Turn, record: TurnRecord) -> Turn:
     is_same = turn.decision.action == record.action
     if is_same and record.action == "retrieve" and record.preference is not None:
         is_same = storable(turn.decision.preference or "") == record.preference
-    if is_same or record.action == "unavailable":
+    if is_same or record.action == "unavailable" or record.action == "knowledge":  # knowledge runs have no graph
         return turn
     numbers = turn.decision.numbers if record.action == "recommend" else ()
     decision = replace(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.recommender import ScoredItem
 
 Node = Literal["reason", "rank"]
-Action = Literal["retrieve", "recommend", "malformed", "unavailable"]
+Action = Literal["retrieve", "recommend", "knowledge", "malformed", "unavailable"]
 Source = Literal["written", "filled", "fallback"]
 Outcome = Literal[
     "finished", "malformed", "budget", "fallback", "empty", "ungrounded", "truncated", "refused", "filtered", "aborted"
@@ -24,7 +24,7 @@ Status = Literal["running", Outcome]
 OPEN_STATUSES: tuple[Status, ...] = ("running", "aborted")
 """Statuses of runs without a list, which can go on; `aborted` are those that an error, a cancellation or a limit of
 steps has ended, and that wait for nobody."""
-Kind = Literal["agent", "scored", "derived"]
+Kind = Literal["agent", "scored", "derived", "knowledge"]
 Part = Literal["tokens", "texts", "settings", "scores"]
 """A group of columns that a reader can leave out: token ids and log-probabilities; texts, thoughts and messages of
 turns; sampling, config and versions of runs; rewards, metrics and cases."""
@@ -89,7 +89,7 @@ class RunRecord:
     """Which system of the suite this is a run of."""
     kind: Kind = "agent"
     """Who wrote the list: a language model ("agent"), a scorer of the catalogue ("scored"), or code that read it out of
-    the run `parent_id` ("derived")."""
+    the run `parent_id` ("derived"). A "knowledge" run has no list: a language model wrote what a person will like."""
     oracle: bool = False
     """Whether the system knows something about the target: an upper bound."""
     shuffled_of: str | None = None

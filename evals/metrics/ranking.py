@@ -70,6 +70,31 @@ def reciprocal_rank(ranked: Sequence[str], relevant: Collection[str], k: int | N
     return next((1 / rank for rank, item in enumerate(top, start=1) if item in wanted), 0.0)
 
 
+def average_precision(ranked: Sequence[str], relevant: Collection[str], k: int | None = None) -> float:
+    """Mean, over the relevant items, of the precision at the rank of each; its mean over cases is the MAP.
+
+    With one relevant item it is `reciprocal_rank`, so that `reciprocal_from_ranks` gives it for ranks of one target.
+
+    Args:
+        ranked: Item ids, best first; repeats and short lists as in `recall_at_k`.
+        relevant: Item ids, any order, repeats counted once.
+        k: Positions that count, 1 or more; None counts all. At most `k` relevant items can stand there, and the mean is
+            over as many.
+
+    Returns:
+        A score in [0, 1], 0 without a hit; NaN if `relevant` is empty.
+
+    Source:
+        Manning, Raghavan & Schütze 2008, Introduction to Information Retrieval, section 8.4.
+    """
+    top, wanted = _distinct(ranked)[: None if k is None else _positive(k)], _wanted(relevant)
+    if not wanted:
+        return math.nan
+    hits = [rank for rank, item in enumerate(top, start=1) if item in wanted]
+    reachable = len(wanted) if k is None else min(k, len(wanted))
+    return sum(number / rank for number, rank in enumerate(hits, start=1)) / reachable
+
+
 def target_ranks(
     scores: NDArray[np.floating], targets: NDArray[np.int64], masked: Sequence[NDArray[np.int64]] | None = None
 ) -> NDArray[np.float64]:

@@ -229,8 +229,8 @@ def _chain_fault(run: RunChain, turns: list[_Turn], full: list[_Turn]) -> str | 
     """The reason why the turns are not one exact chain, or None if they are; `full` are the turns with tokens."""
     if any(turn.position != at for at, turn in enumerate(turns)):
         return f"Its turns are at positions {', '.join(str(turn.position) for turn in turns)}."
-    if run.status == "finished" and turns[-1].action != "recommend":
-        return f"It finished, but its last turn is {turns[-1].action!r}, not the list."
+    if run.status == "finished" and turns[-1].action not in ("recommend", "knowledge"):
+        return f"It finished, but its last turn is {turns[-1].action!r}, neither a list nor knowledge."
     length = 0
     for turn in full:
         at = f"Turn {turn.position}"

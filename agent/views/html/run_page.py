@@ -28,6 +28,7 @@ Badge = tuple[str, str]
 _ACTIONS: dict[Action, Badge] = {
     "retrieve": ("retrieved", "call"),
     "recommend": ("ranked", "good"),
+    "knowledge": ("knowledge", "good"),
     "malformed": ("malformed", "warn"),
     "unavailable": ("no answer", "bad"),
 }

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deeprec.evals import (
+    average_precision,
     clustered_interval,
     mean_interval,
     ndcg_at_k,
@@ -45,7 +46,16 @@ def test_reciprocal_rank_by_hand() -> None:
     assert reciprocal_rank(["a", "b", "c"], {"x"}) == 0
 
 
-@pytest.mark.parametrize("metric", [recall_at_k, ndcg_at_k, reciprocal_rank])
+def test_average_precision_by_hand() -> None:
+    assert average_precision(["a", "b", "c", "d"], {"b", "d"}) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert average_precision(["a", "b", "c"], {"a", "x"}) == pytest.approx(1 / 2)  # what is not found counts as 0
+    assert average_precision(["b", "b", "a"], {"a"}) == 1 / 2  # a repeated item counts once
+    assert average_precision(["a", "b", "c"], {"c"}, k=2) == 0
+    assert average_precision(["a", "b"], {"a", "b", "c", "d"}, k=2) == 1  # no list of 2 is better
+    assert average_precision(["a", "b", "c"], {"c"}) == reciprocal_rank(["a", "b", "c"], {"c"})
+
+
+@pytest.mark.parametrize("metric", [average_precision, recall_at_k, ndcg_at_k, reciprocal_rank])
 class TestTraps:
     def test_a_title_inside_a_title_is_no_hit(self, metric: Callable[..., float]) -> None:
         assert metric([TOY_STORY_2, "x"], {TOY_STORY}, 10) == 0
@@ -97,7 +107,7 @@ def test_ranks_give_what_lists_give(ranked: list[str], k: int, target: int) -> N
     ranked=st.lists(st.sampled_from("abcdefgh"), max_size=12), relevant=st.sets(st.sampled_from("abcdefgh"), min_size=1)
 )
 def test_scores_stay_between_0_and_1(ranked: list[str], relevant: set[str]) -> None:
-    for metric in (recall_at_k, ndcg_at_k, reciprocal_rank):
+    for metric in (average_precision, recall_at_k, ndcg_at_k, reciprocal_rank):
         assert 0 <= metric(ranked, relevant, 5) <= 1 + 1e-12
 
 
