@@ -13,7 +13,7 @@ _CART = r"(?:(?:the|my) )?(?:shopping )?(?:cart|basket|bag|trolley)"
 _ITEMS = rf"(?P<items>{REFERENCE})"
 _ACTIONS: tuple[tuple[ActionKind, str], ...] = (
     ("remove_from_cart", rf"(?:remove|take|drop|delete) {_ITEMS} (?:out of|from|off) {_CART}"),
-    ("add_to_cart", rf"(?:add|put|place|drop) {_ITEMS} (?:to|in|into) {_CART}"),
+    ("add_to_cart", rf"(?:add|put|place|drop|stick|pop) {_ITEMS} (?:to|in|into) {_CART}"),
     ("buy", rf"(?:(?:i'?ll|i will|i'?d like to|let me|let'?s|can i|i want to|please) )"
             rf"(?:just )?(?:take|buy|order|purchase|get|have) {_ITEMS}"),
     ("buy", rf"(?:^|[.,;!]\s*)(?:buy|order|purchase) (?:me )?{_ITEMS}"),

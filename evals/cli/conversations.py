@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from deeprec.evals.metrics.ranking import Interval
     from deeprec.evals.simulation.conversations import ConversingAgent
+    from deeprec.evals.simulation.outcome_file import OutcomeFile
 
 _SHOWN = (
     "success",
@@ -31,6 +33,11 @@ _SHOWN = (
     "violations",
     "broken",
     "ungrounded",
+    "actions",
+    "missed_actions",
+    "unasked_actions",
+    "claims",
+    "false_claims",
 )
 
 
@@ -49,18 +56,28 @@ def converse(
         bool, typer.Option("--serve", help="Serve the embedded model for as long as people talk.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Draws the people, their needs and sentences.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Also write each conversation into this file of JSON lines.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write each conversation into this file of JSON lines. Until all have ended they stand in "
+            "FILE.part, from which the same command goes on."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let simulated people talk with the shopping agent and with plain systems, and compare them.
 
-    The people know what they need and no item. Differences are paired by person, with 95% intervals.
+    The people know what they need and no item. With the shopping agent those who found something also ask for cart
+    actions, and what it claims is compared with the cart. Differences are paired by person, with 95% intervals.
     """
     import random
 
     from deeprec.agent import load_shipped_adapter, make_server, pull_embedded_model, wait_with_progress
+    from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
+    from deeprec.evals import __version__
     from deeprec.evals.simulation.drawn_needs import NeedConfig, make_need_cards
+    from deeprec.evals.simulation.outcome_file import OutcomeFile
     from deeprec.evals.suites.suite import read_named_data
     from deeprec.trm_tool import Retriever
 
@@ -73,7 +90,11 @@ def converse(
     retriever = Retriever.load(artifact)
     needs = make_need_cards(dataset, NeedConfig(seed=seed))
     drawn = random.Random(seed).sample(needs, min(people, len(needs)))
-    server = None
+    file, server = None, None
+    if out is not None:
+        policy = SHIPPED_ADAPTER if serve or base_url is not None else None
+        made_of = {"data": data, "seed": seed, "recommender": retriever.identity.fingerprint, "policy": policy}
+        file = OutcomeFile(out, {**made_of, "version": __version__})
     if serve:
         server = make_server(pull_embedded_model(EMBEDDED_MODEL), log=Path(".deeprec/logs/server.log"))
     with server or nullcontext():
@@ -81,25 +102,32 @@ def converse(
             wait_with_progress(server, console)
             base_url = server.base_url
             asyncio.run(load_shipped_adapter(server))
-        outcomes = asyncio.run(_run(retriever, drawn, base_url, seed, console))
+        outcomes = asyncio.run(_run(retriever, drawn, base_url, seed, console, file))
     _show(outcomes, as_json=as_json)
-    if out is not None:
-        with notes_replaced(out, "conversations"):
-            _write(out, outcomes)
+    if file is not None:
+        with notes_replaced(file.path, "conversations"):
+            file.finish(outcomes)
 
 
-async def _run(retriever: Any, needs: list[Any], base_url: str | None, seed: int, console: Console) -> dict[str, Any]:
+async def _run(
+    retriever: Any, needs: list[Any], base_url: str | None, seed: int, console: Console, file: OutcomeFile | None
+) -> dict[str, Any]:
     from langgraph.checkpoint.memory import InMemorySaver
 
-    from deeprec.agent import CompletionPolicy, make_agent_config, shipped_settings
+    from deeprec.agent import AgentConfig, CompletionPolicy, make_agent_config, shipped_settings
     from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER
-    from deeprec.agent.shopping import build_shopping_agent
+    from deeprec.agent.shopping import MemoryCart, build_shopping_agent
     from deeprec.evals.simulation.conversations import run_conversations
     from deeprec.evals.simulation.graph_agent import make_graph_agent
     from deeprec.evals.simulation.plain_agents import make_all_messages_agent, make_last_message_agent
 
+    def shopping(policy: CompletionPolicy | None, config: AgentConfig | None = None) -> ConversingAgent:
+        cart = MemoryCart()
+        graph = build_shopping_agent(policy, retriever, config=config, cart=cart, checkpointer=InMemorySaver())
+        return make_graph_agent(graph, cart)
+
     systems: dict[str, ConversingAgent] = {
-        "shopping-rules": make_graph_agent(build_shopping_agent(None, retriever, checkpointer=InMemorySaver())),
+        "shopping-rules": shopping(None),
         "all-messages": make_all_messages_agent(retriever),
         "no-repeats": make_all_messages_agent(retriever, repeats=False),
         "last-message": make_last_message_agent(retriever),
@@ -107,26 +135,18 @@ async def _run(retriever: Any, needs: list[Any], base_url: str | None, seed: int
     policy = None
     if base_url is not None:
         policy = CompletionPolicy(base_url, adapter=SHIPPED_ADAPTER)
-        config = make_agent_config({"k": 5}, **shipped_settings())
-        graph = build_shopping_agent(policy, retriever, config=config, checkpointer=InMemorySaver())
-        systems = {"shopping": make_graph_agent(graph), **systems}
+        systems = {"shopping": shopping(policy, make_agent_config({"k": 5}, **shipped_settings())), **systems}
     outcomes = {}
     async with policy or nullcontext():
         for name, agent in systems.items():
-            console.print(f"{len(needs)} conversations with {name} …", highlight=False)
-            outcomes[name] = await run_conversations(agent, needs, retriever.catalogue, seed=seed)
+            ended = {} if file is None else file.kept(name)
+            left = [need for need in needs if need.person not in ended]
+            console.print(f"{len(left)} conversations with {name} …", highlight=False)
+            done = None if file is None else partial(file.add, name)
+            new = await run_conversations(agent, left, retriever.catalogue, seed=seed, done=done)
+            ended |= {outcome.person: outcome for outcome in new}
+            outcomes[name] = [ended[need.person] for need in needs]
     return outcomes
-
-
-def _write(out: Path, outcomes: Mapping[str, Any]) -> None:
-    from dataclasses import asdict
-
-    lines = [
-        json.dumps({"system": name, **asdict(outcome)}, allow_nan=True)
-        for name, listed in outcomes.items()
-        for outcome in listed
-    ]
-    out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _show(outcomes: Mapping[str, Any], *, as_json: bool) -> None:

@@ -2,12 +2,16 @@
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from deeprec.evals.simulation.cart_claims import CartClaims
+from deeprec.evals.simulation.cart_record import CartRecord
+from deeprec.evals.simulation.cart_requests import ORDINALS
 from deeprec.evals.simulation.drawn_needs import DrawnNeed
 from deeprec.evals.simulation.model_voice import ModelVoice
+from deeprec.evals.simulation.need_card import Need, NeedCard
 from deeprec.evals.simulation.outcomes import ConversationOutcome, Message
 from deeprec.evals.simulation.person import PersonConfig, Reply, ShownItem, SimulatedPerson
 from deeprec.evals.simulation.person_words import TEST_PERSON_WORDS, PersonWords
@@ -21,6 +25,10 @@ from deeprec.trm_tool.text import plain
 _MAX_ERROR_CHARS = 300
 
 
+class _AgentError(Exception):
+    """An agent raised an error, which ends its conversation."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentReply:
     """What an agent answers in a simulated conversation."""
@@ -32,6 +40,12 @@ class AgentReply:
     """The attribute that the text asks about."""
     held: Sequence[Where] = ()
     """The hard constraints that the agent took from the conversation, where it keeps any."""
+    cart: Sequence[str] | None = None
+    """Ids of the items in the person's cart behind the reply, as the shop's cart has them; None without a cart."""
+    added: Sequence[str] = ()
+    """Ids of the items that the reply says, as data, are in the cart now."""
+    removed: Sequence[str] = ()
+    """Ids of the items that the reply says, as data, are no longer in the cart."""
 
 
 class ConversingAgent(Protocol):
@@ -57,10 +71,12 @@ async def run_conversations(
     words: PersonWords = TEST_PERSON_WORDS,
     config: PersonConfig | None = None,
     at_once: int = 8,
+    done: Callable[[ConversationOutcome], None] | None = None,
 ) -> list[ConversationOutcome]:
     """Let an agent talk with simulated people, one conversation for each need.
 
-    An agent that raises an error fails that conversation; the others go on.
+    A person who accepted an item asks an agent with a cart (`AgentReply.cart`) for cart actions too. An agent that
+    raises an error fails that conversation; the others go on.
 
     Args:
         agent: What is measured.
@@ -71,6 +87,7 @@ async def run_conversations(
         words: The sentences.
         config: Patience and attention of the people.
         at_once: Conversations held at the same time.
+        done: Called with each outcome as soon as it is there, in the order in which the conversations end.
 
     Returns:
         The outcomes, in the order of the needs.
@@ -80,46 +97,61 @@ async def run_conversations(
     """
     if at_once < 1:
         raise ConfigError(f"at_once is {at_once}; no conversation could be held. Give 1 or more.")
-    limit = asyncio.Semaphore(at_once)
+    limit, claims = asyncio.Semaphore(at_once), CartClaims(catalogue)
 
     async def converse(number: int, need: DrawnNeed) -> ConversationOutcome:
         person = SimulatedPerson(need.card, voice, seed, words=words, config=config)
         async with limit:
-            return await _converse(agent, person, need, catalogue, thread=f"simulated-{seed}-{number}")
+            thread = f"simulated-{seed}-{number}"
+            outcome = await _converse(agent, person, need, catalogue, CartRecord(claims), thread=thread)
+        if done is not None:
+            done(outcome)
+        return outcome
 
     return list(await asyncio.gather(*(converse(number, need) for number, need in enumerate(needs))))
 
 
 async def _converse(
-    agent: ConversingAgent, person: SimulatedPerson, need: DrawnNeed, catalogue: CatalogueView, *, thread: str
+    agent: ConversingAgent,
+    person: SimulatedPerson,
+    need: DrawnNeed,
+    catalogue: CatalogueView,
+    record: CartRecord,
+    *,
+    thread: str,
 ) -> ConversationOutcome:
     messages: list[Message] = [{"role": "user", "content": await asyncio.to_thread(person.opening)}]
     accepted, error, ended = None, None, False
     questions = non_empty = replies = violations = broken = ungrounded = n_shown = 0
     satisfied: list[float] = []
+    violated: list[Need] = []
     found_target = False
-    while not ended:
-        try:
-            reply = await agent(tuple(messages), thread=thread, history=need.history)
+    try:
+        while not ended:
+            reply = await _reply(agent, messages, thread, need)
             ids = list(map(str, reply.items))
-        except Exception as raised:
-            error = plain(f"{type(raised).__name__}: {raised}", _MAX_ERROR_CHARS)
-            break
-        replies += 1
-        shown = shown_items(ids, catalogue)
-        hard = [stated for stated in person.stated if stated.is_hard]
-        n_shown += len(ids)
-        ungrounded += len(ids) - len(shown)
-        violations += sum(not all(stated.is_met_by(item.attributes) for stated in hard) for item in shown)
-        broken += count_broken(shown, reply.held)
-        found_target = found_target or need.target in ids
-        questions += reply.asks is not None
-        non_empty += bool(reply.text.strip() or ids)
-        said = await asyncio.to_thread(person.answer, Reply(text=reply.text, items=shown, asks=reply.asks))
-        if not math.isnan(said.satisfaction):
-            satisfied.append(said.satisfaction)
-        accepted, ended = said.accepted, said.move in ("accepts", "gives_up")
-        messages += [{"role": "assistant", "content": reply.text}, {"role": "user", "content": said.text}]
+            replies += 1
+            shown = shown_items(ids, catalogue)
+            hard = [stated for stated in person.stated if stated.is_hard]
+            n_shown += len(ids)
+            ungrounded += len(ids) - len(shown)
+            violations += sum(not all(stated.is_met_by(item.attributes) for stated in hard) for item in shown)
+            violated += [stated for stated in hard if not all(stated.is_met_by(item.attributes) for item in shown)]
+            broken += count_broken(shown, reply.held)
+            found_target = found_target or need.target in ids
+            questions += reply.asks is not None
+            non_empty += bool(reply.text.strip() or ids)
+            if reply.cart is not None:
+                record.note(reply.text, reply.cart, added=reply.added, removed=reply.removed)
+            said = await asyncio.to_thread(person.answer, Reply(text=reply.text, items=shown, asks=reply.asks))
+            if not math.isnan(said.satisfaction):
+                satisfied.append(said.satisfaction)
+            accepted, ended = said.accepted, said.move in ("accepts", "gives_up")
+            messages += [{"role": "assistant", "content": reply.text}, {"role": "user", "content": said.text}]
+        if accepted is not None and reply.cart is not None:
+            await _ask_of_cart(agent, person, need, [item.id for item in shown], accepted, messages, record, thread)
+    except _AgentError as raised:
+        error = str(raised)
     target = catalogue.item(need.target)
     words = [message["content"] for message in messages if message["role"] == "user"]
     return ConversationOutcome(
@@ -132,13 +164,50 @@ async def _converse(
         non_empty=non_empty,
         shown=n_shown,
         violations=violations,
+        violated=tuple(dict.fromkeys(NeedCard((stated,)).preference for stated in violated)),
         broken=broken,
         ungrounded=ungrounded,
         satisfaction=sum(satisfied) / len(satisfied) if satisfied else math.nan,
+        actions=record.asked,
+        missed_actions=tuple(record.missed),
+        unasked_actions=tuple(record.unasked),
+        claims=record.claims,
+        false_claims=tuple(record.false_claims),
         error=error,
         voice_errors=person.voice_errors,
         leaks=tuple(dict.fromkeys(leak for text in words for leak in find_target_leaks(text, target, need.card))),
     )
+
+
+async def _reply(agent: ConversingAgent, messages: Sequence[Message], thread: str, need: DrawnNeed) -> AgentReply:
+    try:
+        return await agent(tuple(messages), thread=thread, history=need.history)
+    except Exception as raised:
+        raise _AgentError(plain(f"{type(raised).__name__}: {raised}", _MAX_ERROR_CHARS)) from raised
+
+
+async def _ask_of_cart(
+    agent: ConversingAgent,
+    person: SimulatedPerson,
+    need: DrawnNeed,
+    listed: list[str],
+    accepted: str,
+    messages: list[Message],
+    record: CartRecord,
+    thread: str,
+) -> None:
+    """Let a content person ask for cart actions; `listed` has the ids of the list that they see."""
+    for request in person.cart_requests(min(len(listed), len(ORDINALS)), listed.index(accepted) + 1):
+        messages.append({"role": "user", "content": request.text})
+        reply = await _reply(agent, messages, thread, need)
+        is_listed = request.position is not None and request.position <= len(listed)
+        meant = listed[request.position - 1] if is_listed and request.position else None
+        record.note(
+            reply.text, reply.cart or (), added=reply.added, removed=reply.removed, request=request, meant=meant
+        )
+        messages.append({"role": "assistant", "content": reply.text})
+        if not set(reply.items) <= set(listed):
+            listed = list(reply.items)
 
 
 def shown_items(item_ids: Iterable[str], catalogue: CatalogueView) -> tuple[ShownItem, ...]:

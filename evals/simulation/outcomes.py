@@ -37,6 +37,18 @@ class ConversationOutcome:
     """Ids shown that the catalogue lacks or that were removed."""
     satisfaction: float
     """`Utterance.satisfaction`, averaged over the replies with items; NaN where there was none."""
+    actions: int = 0
+    """Cart actions that the person asked for and that could be done."""
+    missed_actions: tuple[str, ...] = ()
+    """Those of them that were not done, in the person's words."""
+    unasked_actions: tuple[str, ...] = ()
+    """Changes of the cart that nobody asked for."""
+    claims: int = 0
+    """What replies claimed of the cart, in their text and as data."""
+    false_claims: tuple[str, ...] = ()
+    """Claims that the cart's contents do not confirm."""
+    violated: tuple[str, ...] = ()
+    """The needs that `violations` counts, as `NeedCard.preference` writes them, each once."""
     error: str | None = None
     """What the agent raised, which ended the conversation."""
     voice_errors: int = 0
@@ -54,6 +66,11 @@ class ConversationOutcome:
             "violations": float(self.violations),
             "broken": float(self.broken),
             "ungrounded": float(self.ungrounded),
+            "actions": float(self.actions),
+            "missed_actions": len(self.missed_actions) / self.actions if self.actions else math.nan,
+            "unasked_actions": float(len(self.unasked_actions)),
+            "claims": float(self.claims),
+            "false_claims": float(len(self.false_claims)),
             "satisfaction": self.satisfaction,
             "found_target": float(self.found_target),
             "agent_errors": float(self.error is not None),
@@ -67,8 +84,10 @@ def measure_conversations(outcomes: Sequence[ConversationOutcome]) -> dict[str, 
 
     Returns:
         `success` (share that ended in an accepted item), `turns_to_success` (replies, of those), `questions`,
-        `violations`, `broken` and `ungrounded` (of a conversation), `non_empty` (share of replies), `satisfaction` and
-        `found_target` (0 to 1), `agent_errors`, and the simulator's own `voice_errors` and `leaks`.
+        `violations`, `broken` and `ungrounded` (of a conversation), `actions`, `claims`, `unasked_actions` and
+        `false_claims` (of a conversation's cart), `missed_actions` (share of the actions), `non_empty` (share of
+        replies), `satisfaction` and `found_target` (0 to 1), `agent_errors`, and the simulator's own `voice_errors` and
+        `leaks`.
     """
     return {
         name: mean_interval([outcome.measures()[name] for outcome in outcomes])

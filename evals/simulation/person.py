@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
+from deeprec.evals.simulation.cart_requests import ORDINALS, CartRequest, draw_cart_requests
 from deeprec.evals.simulation.model_voice import ModelVoice
 from deeprec.evals.simulation.need_card import Need, NeedCard
-from deeprec.evals.simulation.person_words import ORDINALS, TEST_PERSON_WORDS, Direction, PersonWords
+from deeprec.evals.simulation.person_words import TEST_PERSON_WORDS, Direction, PersonWords
 from deeprec.trm_tool.catalogue.catalogue import AttributeValue, decade_of
 from deeprec.trm_tool.data.made_requests.sentences import NumberBound, Value, Wish, say_bound, say_value, write_message
 from deeprec.trm_tool.errors import ConfigError
@@ -154,6 +155,15 @@ class SimulatedPerson:
         if not reply.text.strip():
             parts.insert(0, _draw(self._words.nothing_shown, rng))
         return self._utterance(parts, [need], "answers", satisfaction)
+
+    def cart_requests(self, shown: int, accepted: int) -> list[CartRequest]:
+        """What they ask of a cart once they accepted an item, in their sentences and in no model's (`voice`).
+
+        Args:
+            shown: Items in the list that they see.
+            accepted: Position of the accepted item in it, from 1.
+        """
+        return draw_cart_requests(self._words, shown, accepted, self._generator())
 
     def _criticism(self, items: Sequence[ShownItem], rng: Generator) -> tuple[Need, str]:
         """What is wrong with the items: the unstated need that the most of them miss, else a stated one."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from deeprec.evals.simulation.cart_requests import ORDINALS
 from deeprec.evals.simulation.need_card import Need
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.data.made_requests.test_words import TEST_WORDS
@@ -17,9 +18,6 @@ from deeprec.trm_tool.data.made_requests.training_words import TRAINING_WORDS
 from deeprec.trm_tool.data.made_requests.words import Role, Words
 
 Direction = Literal["lower", "higher"]
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-"""Names of positions. A person names no number that could be one of the target."""
-
 _LONGEST_GRAMMAR = 4
 """Letters up to which the words around a value are mostly grammar ("that", "with")."""
 
@@ -40,6 +38,14 @@ class PersonWords:
     accepts: tuple[str, ...]
     """A sentence with the slot `{position}`."""
     gives_up: tuple[str, ...]
+    puts: tuple[str, ...] = ()
+    """An item shall come into the cart; `{position}` names it."""
+    puts_unseen: tuple[str, ...] = ()
+    """An item that nobody showed shall come into the cart."""
+    takes_out: tuple[str, ...] = ()
+    """The item at `{position}` shall leave the cart."""
+    asks_cart: tuple[str, ...] = ()
+    """A question about what is in the cart. A set without one of these four groups asks for nothing of a cart."""
 
     def templates(self) -> Iterator[str]:
         """All sentences, slots included."""
@@ -48,6 +54,7 @@ class PersonWords:
                 yield from ways
         yield from (*self.requests.refusals, *self.wants, *self.indifferent, *self.nothing_shown)
         yield from (*self.accepts, *self.gives_up, *ORDINALS)
+        yield from (*self.puts, *self.puts_unseen, *self.takes_out, *self.asks_cart)
 
     @cached_property
     def bare_templates(self) -> str:
@@ -95,6 +102,15 @@ TEST_PERSON_WORDS = PersonWords(
     nothing_shown=("There was not one to judge", "No offers yet, then"),
     accepts=("I'll take the {position} one", "The {position} one it is"),
     gives_up=("Let's leave it there", "Forget it, we'll ask elsewhere"),
+    puts=(
+        "Put the {position} one in my basket",
+        "Could you add the {position} one to my cart",
+        "Stick the {position} one in the trolley",
+        "Order the {position} one for me",
+    ),
+    puts_unseen=("Put the one in my basket that my sister got", "Add that one from my last visit to my cart"),
+    takes_out=("Take the {position} one out of my basket again", "Remove the {position} one from my cart"),
+    asks_cart=("What have I got in my basket?", "What's in my cart so far?"),
 )
 """The words of people that agents are measured with."""
 
@@ -113,5 +129,9 @@ TRAINING_PERSON_WORDS = PersonWords(
     nothing_shown=("Please show me something.", "I need suggestions."),
     accepts=("I pick the {position} of these.", "Excellent, the {position} of these, please."),
     gives_up=("Thanks, I quit searching.", "Nothing here fits, goodbye."),
+    puts=("Please place the {position} of these in my bag.", "I buy the {position} of these."),
+    puts_unseen=("Please place the article from yesterday in my bag.",),
+    takes_out=("Please delete the {position} of these from my bag.",),
+    asks_cart=("Please display my bag.",),
 )
 """The words of people that agents are trained with."""
