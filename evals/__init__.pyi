@@ -100,6 +100,7 @@ from .requests.leaks import (
     check_request_cases as check_request_cases,
 )
 from .requests.request_cases import RequestCases as RequestCases, make_request_cases as make_request_cases
+from .simulation.cart_requests import CartRequest as CartRequest
 from .simulation.conversations import (
     AgentReply as AgentReply,
     ConversingAgent as ConversingAgent,

@@ -12,7 +12,7 @@ from deeprec.agent.shopping.turn_plan import Intent
 from deeprec.trm_tool.text import has_words
 
 _CART = re.compile(
-    r"\b(?:what(?:'s| is| do i have| have i(?: got)?)|show|see|view|list|open|anything)\b[^.!?]{0,30}"
+    r"\b(?:what(?:'s| is| do i have| have i(?: got)?)|which|show|see|view|list|open|anything)\b[^.!?]{0,30}"
     r"\b(?:cart|basket|bag|trolley)\b",
     re.IGNORECASE,
 )

@@ -36,6 +36,8 @@ class AgentReply:
     text: str = ""
     items: Sequence[str] = ()
     """Item ids that are shown with the text, best first."""
+    is_excerpt: bool = False
+    """Whether the items are some of the list shown before, so that "the second" still means that of this list."""
     asks: str | None = None
     """The attribute that the text asks about."""
     held: Sequence[Where] = ()
@@ -206,8 +208,8 @@ async def _ask_of_cart(
             reply.text, reply.cart or (), added=reply.added, removed=reply.removed, request=request, meant=meant
         )
         messages.append({"role": "assistant", "content": reply.text})
-        if not set(reply.items) <= set(listed):
-            listed = list(reply.items)
+        if reply.items and not reply.is_excerpt:
+            listed = list(map(str, reply.items))
 
 
 def shown_items(item_ids: Iterable[str], catalogue: CatalogueView) -> tuple[ShownItem, ...]:

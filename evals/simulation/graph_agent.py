@@ -34,6 +34,7 @@ def make_graph_agent(graph: Runnable[Any, Any], cart: Cart | None = None) -> Con
         return AgentReply(
             text=reply["text"],
             items=[item["item_id"] for item in reply["items"]],
+            is_excerpt=reply["kind"] not in ("list", "cart"),
             asks=question.get("attribute") or None,
             held=retrieval_terms(read_state(output["conversation"])).hard,
             added=done.get("add_to_cart", ()),

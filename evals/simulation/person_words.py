@@ -108,9 +108,9 @@ TEST_PERSON_WORDS = PersonWords(
         "Stick the {position} one in the trolley",
         "Order the {position} one for me",
     ),
-    puts_unseen=("Put the one in my basket that my sister got", "Add that one from my last visit to my cart"),
+    puts_unseen=("Put the one in my basket that you advised in spring", "Add that one from my last visit to my cart"),
     takes_out=("Take the {position} one out of my basket again", "Remove the {position} one from my cart"),
-    asks_cart=("What have I got in my basket?", "What's in my cart so far?"),
+    asks_cart=("Which ones are in my basket now?", "What's in my cart so far?"),
 )
 """The words of people that agents are measured with."""
 
@@ -129,8 +129,8 @@ TRAINING_PERSON_WORDS = PersonWords(
     nothing_shown=("Please show me something.", "I need suggestions."),
     accepts=("I pick the {position} of these.", "Excellent, the {position} of these, please."),
     gives_up=("Thanks, I quit searching.", "Nothing here fits, goodbye."),
-    puts=("Please place the {position} of these in my bag.", "I buy the {position} of these."),
-    puts_unseen=("Please place the article from yesterday in my bag.",),
+    puts=("Please transfer the {position} of these to my bag.", "I buy the {position} of these."),
+    puts_unseen=("Please transfer the article from yesterday to my bag.",),
     takes_out=("Please delete the {position} of these from my bag.",),
     asks_cart=("Please display my bag.",),
 )

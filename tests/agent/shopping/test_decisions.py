@@ -241,6 +241,16 @@ async def test_what_is_in_the_cart_is_no_news_and_can_be_taken_out(talk: Talk) -
     assert (await talk.says("what's in my cart?"))["text"] == "Your cart is empty."
 
 
+async def test_requests_of_simulated_people_that_were_missed_are_read(talk: Talk) -> None:
+    await talk.says("a rug, at most 50")
+    second = talk.ids[1]
+    reply = await talk.says("Stick the second one in the trolley")
+    assert reply["action"]["item_ids"] == [second]
+    for said in ("What have I got in my basket?", "Which ones are in my basket now?"):
+        assert (await talk.says(said))["kind"] == "cart"
+        assert talk.ids == [second]
+
+
 class RefusingCart(MemoryCart):
     def add(self, person: str, item_id: str) -> CartReceipt:
         if item_id == "e":

@@ -72,7 +72,8 @@ def test_training_words_and_test_words_are_disjoint() -> None:
 def test_simulated_people_of_training_and_of_measurements_share_no_words() -> None:
     def said(people: PersonWords) -> set[str]:
         groups = (people.wants, people.indifferent, people.nothing_shown, people.accepts, people.gives_up)
-        later = [text for group in (*groups, *people.relative.values()) for text in group]
+        cart = (people.puts, people.puts_unseen, people.takes_out, people.asks_cart)
+        later = [text for group in (*groups, *cart, *people.relative.values()) for text in group]
         return content(later) | written(people.requests)
 
     assert len(said(TRAINING_PERSON_WORDS)) > len(written(TRAINING_WORDS))
