@@ -33,6 +33,13 @@ from .loop.config import (
     packaged_loops as packaged_loops,
 )
 from .loop.loop import LoopResult as LoopResult, run_loop as run_loop
+from .pairs.export import export_pairs as export_pairs
+from .pairs.pairing import (
+    PairingReport as PairingReport,
+    StoredReward as StoredReward,
+    make_pairs as make_pairs,
+)
+from .pairs.rollout_pairs import RolloutPair as RolloutPair, read_rollout_pairs as read_rollout_pairs
 from .rewards.custom import load_rewards as load_rewards
 from .rewards.reward_tally import RewardFigures as RewardFigures
 from .rewards.stage_rewards import (

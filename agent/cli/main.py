@@ -51,6 +51,7 @@ _ADDED = {
         ("grpo", "deeprec.training.cli.trainers", "grpo"),
         ("loop", "deeprec.training.cli.loop", "loop"),
         ("curves", "deeprec.training.cli.loop", "curves"),
+        ("pairs", "deeprec.training.cli.pairs", "pairs"),
         ("sft", "deeprec.training.cli.trainers", "sft"),
     ],
     "trm": [("eval", "deeprec.evals.cli.eval", "trm_eval")],

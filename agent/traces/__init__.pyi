@@ -61,6 +61,12 @@ from .store.recorder import (
     Recorder as Recorder,
     SqlRecorder as SqlRecorder,
 )
+from .store.run_pairs import (
+    RunPair as RunPair,
+    pair_sets as pair_sets,
+    read_pairs as read_pairs,
+    write_pairs as write_pairs,
+)
 from .store.snapshot import RunCount as RunCount, Snapshot as Snapshot
 from .store.store import (
     TraceStore as TraceStore,

@@ -117,6 +117,25 @@ def load_config(base: Path | str) -> Any:
         ) from error
 
 
+def load_tokenizer(base: Path | str) -> Any:
+    """Load a base model's tokenizer, without its weights.
+
+    Raises:
+        ConfigError: there is no such model, or it has no tokenizer.
+    """
+    require_trl()
+    from transformers import AutoTokenizer
+
+    _check_base(base)
+    try:
+        return AutoTokenizer.from_pretrained(str(base))
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{base} has no tokenizer that can be loaded: {str(error).splitlines()[0]} Name the model that wrote the "
+            "runs."
+        ) from error
+
+
 def require_trl() -> None:
     """Raise ConfigError where TRL or a package that it needs is not installed."""
     try:

@@ -55,6 +55,7 @@ ERASED: dict[str, dict[str, Any]] = {
     "rewards": {},
     "metrics": {},
     "cases": {"phrases": [], "conversation": None, "turn": None, "said": None},
+    "run_pairs": {},
     "conversation_turns": {
         "user_id": None,
         "reply": "",

@@ -17,6 +17,7 @@ from deeprec.agent.traces.records import CaseRecord
 from deeprec.agent.traces.store import schema
 from deeprec.agent.traces.store.columns import Shared, as_objects, require_pandas
 from deeprec.agent.traces.store.filters import RunFilter
+from deeprec.agent.traces.store.run_pairs import RunPair
 from deeprec.agent.traces.store.snapshot import Snapshot
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.notebook import ComparisonDisplay, RunDisplay
@@ -75,6 +76,7 @@ _TURN_COLUMNS = (
 )
 _COUNTS = ("history_length", "turns", "retrievals", "completion_tokens")
 _CASE_COLUMNS = ("run_id", *(field.name for field in fields(CaseRecord)))
+_PAIR_COLUMNS = tuple(field.name for field in fields(RunPair))
 _TOKEN_COLUMNS = ("prompt_ids", "completion_ids", "logprobs")
 
 
@@ -210,6 +212,20 @@ class Traces:
         """One row an evaluated run, indexed by `run_id`: the facts about its request, as `CaseRecord` has them."""
         with self._reading() as snapshot:
             return _frame(snapshot.columns("cases", _CASE_COLUMNS, where)).set_index("run_id")
+
+    def pairs(self, name: str | None = None) -> Any:
+        """One row a pair of runs (`write_pairs`), by `name`, `chosen_id` and `rejected_id`.
+
+        Args:
+            name: of one set of pairs; None for all.
+
+        Returns:
+            `name` of the set, `chosen_id` and `rejected_id` (as `run_id` elsewhere), `reward` (`scheme.component`),
+            `chosen_reward`, `rejected_reward`, `margin`, and `runs`: of how many these are the best and the worst.
+        """
+        with self._reading() as snapshot:
+            frame = _frame(snapshot.columns("run_pairs", ("name", *_PAIR_COLUMNS)))
+        return frame if name is None else frame[frame["name"] == name].reset_index(drop=True)
 
     def run(self, run_id: UUID | str) -> RunDisplay:
         """One run, by its id or by the beginning of its id; a page in a notebook.

@@ -265,6 +265,23 @@ class Case(Base):
     said: Mapped[dict[str, Any] | None]
 
 
+class RunPair(Base):
+    """Two runs of a group, of which one earned more. It goes with either of them."""
+
+    __tablename__ = "run_pairs"
+
+    name: Mapped[str] = mapped_column(primary_key=True)  # of the set of pairs
+    chosen_id: Mapped[UUID] = mapped_column(ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, index=True)
+    rejected_id: Mapped[UUID] = mapped_column(
+        ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    reward: Mapped[str]
+    chosen_reward: Mapped[float]
+    rejected_reward: Mapped[float]
+    margin: Mapped[float]
+    runs: Mapped[int]
+
+
 class ConversationTurn(Base):
     """One turn of a conversation. It belongs to no run: `run_id` names the run of its search, which may be missing."""
 

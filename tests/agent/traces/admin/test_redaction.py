@@ -30,6 +30,9 @@ KEPT = {
     "rewards": {"run_id", "scheme", "component", "value"},
     "metrics": {"run_id", "name", "value"},
     "cases": {"run_id", "target_popularity", "history_length", "other_data", "chosen_on", "words"},
+    "run_pairs": {
+        *("name", "chosen_id", "rejected_id", "reward", "chosen_reward", "rejected_reward", "margin", "runs"),
+    },
     "conversation_turns": {"turn", "tenant", "suite", "kind", "run_id", "created_at", "redacted_at"},
 }
 SECRET = "Zephyrine Quill of 12 Larch Road"

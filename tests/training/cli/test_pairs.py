@@ -1,0 +1,42 @@
+"""`deeprec train pairs` over a real store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deeprec.agent import TraceStore
+from deeprec.agent.cli.main import main
+from tests.made_runs import store_runs
+from tests.training.pairs.answers import answered
+
+
+@pytest.mark.slow
+def test_json_lines_are_written_beside_the_pairs(
+    chat_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TraceStore(tmp_path / "traces.db") as store:
+        for number in range(2):
+            [trace] = store_runs(store, answered("a", (50 + number, 60), text=str(number)))
+            store.write_rewards(trace.run.run_id, "deeprec", {"hit": 1.0 - number})
+    target, out = str(tmp_path / "traces.db"), tmp_path / "pairs.jsonl"
+    asked = ["train", "pairs", "--store", target, "--reward", "deeprec.hit"]
+    with pytest.raises(SystemExit) as ended:
+        main([*asked, "--out", str(out), "--base", str(chat_base)])
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    assert "1 pairs 'pairs' of 1 groups by deeprec.hit; mean gap 1.000." in said
+    assert "deeprec train dpo --pairs pairs --store" in said
+    [row] = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert (row["chosen_ids"], row["rejected_ids"], row["chosen_reward"]) == ([50, 60], [51, 60], 1.0)
+    for wrong, message in (
+        (["--reward", "hit"], "--reward 'hit' is not of the form SCHEME.COMPONENT"),
+        (["--reward", "deeprec.hit", "--stage", "interaction"], "Give one or the other"),
+        (["--reward", "deeprec.other"], "have no reward 'deeprec.other'"),
+    ):
+        with pytest.raises(SystemExit) as failed:
+            main(["train", "pairs", "--store", target, *wrong])
+        assert failed.value.code == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""`deeprec train pairs`: the best and the worst run of each scored group, for `train dpo`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
+from deeprec.training.cli.train import WeightOption, make_stage
+from deeprec.training.cli.trainers import BaseOption, base_model
+from deeprec.trm_tool.cli.option_groups import option_groups
+from deeprec.trm_tool.cli.options import JsonOption
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.text import hide_passwords, plain
+
+
+@option_groups
+def pairs(
+    store: StoreOption = DEFAULT_STORE,
+    name: Annotated[str, typer.Option(help="The name of the set of pairs; an earlier one is replaced.")] = "pairs",
+    stage: Annotated[
+        str | None,
+        typer.Option(help="Compare runs by the reward of this stage.", show_default="recommendation"),
+    ] = None,
+    weight: WeightOption = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(metavar="SCHEME.COMPONENT", help="Compare runs by this stored reward instead of a stage's."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="The smallest gap of two rewards that makes a pair; equal ones never do.")
+    ] = 0.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the pairs to this file, as JSON lines in TRL's preference format.")
+    ] = None,
+    base: BaseOption = None,
+    allow_leaks: Annotated[
+        bool,
+        typer.Option("--allow-leaks", help="Also pair runs whose targets are held out, or known to their recommender."),
+    ] = False,
+    runs: RunOptions = RunOptions(),
+    as_json: JsonOption = False,
+) -> None:
+    """Pair the best and the worst run of each group by a stored reward, guided ones included.
+
+    The pairs are kept in the store, and `deeprec train dpo` learns from them. --base is only used with --out.
+    """
+    if reward is not None and (stage is not None or weight):
+        raise ConfigError("--reward names a stored reward, --stage and --weight compose one. Give one or the other.")
+    composed = None if reward is not None else make_stage(stage or "recommendation", weight)
+
+    from deeprec.agent.traces import TraceStore
+    from deeprec.training.pairs.export import export_pairs
+    from deeprec.training.pairs.pairing import StoredReward, make_pairs
+    from deeprec.training.pairs.rollout_pairs import read_rollout_pairs
+    from deeprec.training.trainers.policy_model import load_tokenizer
+
+    if composed is None:
+        scheme, _, component = str(reward).rpartition(".")
+        if not scheme or not component:
+            raise ConfigError(f"--reward {reward!r} is not of the form SCHEME.COMPONENT, such as deeprec.hit.")
+    by = StoredReward(scheme=scheme, component=component) if composed is None else composed
+    tokenizer = None if out is None else load_tokenizer(base_model(base))
+    with TraceStore(store, create=False) as traces, Console(stderr=True, quiet=as_json).status("Reading …") as status:
+        made = make_pairs(
+            traces,
+            runs.filter(),
+            reward=by,
+            name=name,
+            margin=margin,
+            allow_leaks=allow_leaks,
+            on_progress=lambda done: status.update(f"{done:,} runs read …"),
+        )
+        if out is not None:
+            export_pairs(read_rollout_pairs(traces, name, allow_leaks=True), out, tokenizer)
+    if as_json:
+        typer.echo(json.dumps(to_json(dataclasses.asdict(made)), indent=2, allow_nan=False))
+        return
+    typer.echo(
+        plain(
+            f"{made.pairs:,} pairs {made.name!r} of {made.groups:,} groups by {made.reward}; mean gap {made.gap:.3f}.",
+            400,
+        )
+    )
+    for reason, count in made.left_out.items():
+        typer.echo(f"Left out: {count:,} groups ({reason}).")
+    if made.without_reward:
+        typer.echo(f"Left out: {made.without_reward:,} of {made.runs:,} runs (no finite reward).")
+    for refusal, count in made.refused.items():
+        typer.echo(f"Refused: {count:,} runs ({refusal}).")
+    if out is not None:
+        typer.echo(f"Wrote {out}.")
+    typer.echo(
+        plain(
+            f"Train on them: deeprec train dpo --pairs {quote(name)} --store {quote(hide_passwords(store))} --out OUT",
+            400,
+        )
+    )
