@@ -67,7 +67,10 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights, batches and preference texts.")] = 0,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Text encoder: a sentence-transformers id or folder, or hashing-32.", show_default="MiniLM"),
+        typer.Option(
+            help="Text encoder: a sentence-transformers id or folder, hashing-32, or use-multilingual-3.",
+            show_default="MiniLM",
+        ),
     ] = None,
     columns: ColumnOptions = ColumnOptions(),
     cache: Annotated[

@@ -221,20 +221,30 @@ class HashingEncoder:
 
 
 def make_encoder(encoder_id: str | None = None) -> Encoder:
-    """Make an encoder: `hashing-32` (or another width), None for the packaged MiniLM, or a model id or folder."""
-    return _hashing(encoder_id) or TextEncoder(encoder_id)
+    """Make an encoder.
+
+    Args:
+        encoder_id: None for the packaged MiniLM (English), `use-multilingual-3` for 16 languages (the extra
+            [multilingual]), `hashing-32` (or another width), or a sentence-transformers id or folder.
+    """
+    return _without_download(encoder_id) or TextEncoder(encoder_id)
 
 
 def encoder_of_artifact(encoder_id: str) -> Encoder:
     """Make the encoder that an artifact names, which may come from anybody.
 
-    The packaged MiniLM, hashing encoders and models that were fetched before are loaded. A folder, or a model that
+    The packaged encoders, hashing encoders and models that were fetched before are loaded. A folder, or a model that
     would be downloaded, is refused on first use (ConfigError), except where DEEPREC_ENCODER names it too.
     """
-    return _hashing(encoder_id) or TextEncoder(encoder_id, named_by_artifact=True)
+    return _without_download(encoder_id) or TextEncoder(encoder_id, named_by_artifact=True)
 
 
-def _hashing(encoder_id: str | None) -> HashingEncoder | None:
+def _without_download(encoder_id: str | None) -> Encoder | None:
+    """The encoder of an id that is neither a model's nor a folder's."""
+    from deeprec.trm_tool.encoders.multilingual_encoder import MULTILINGUAL_ENCODER_ID, MultilingualEncoder
+
+    if encoder_id == MULTILINGUAL_ENCODER_ID:
+        return MultilingualEncoder()
     match = re.fullmatch(r"hashing-(\d{1,5})", encoder_id or "")
     return HashingEncoder(int(match[1])) if match else None
 
