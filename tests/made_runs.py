@@ -151,11 +151,16 @@ def made_run(
     target: str | None = "900",
     searches: Sequence[str] = ("Comedy",),
     tokens: int = 3,
+    prompt: int | None = None,
     minute: int = 0,
     run: dict[str, Any] | None = None,
     **changes: Any,
 ) -> RunTrace:
-    """A finished run that names `written` after `searches`; each of its turns adds and writes `tokens` tokens."""
+    """A finished run that names `written` after `searches`; each of its turns adds and writes `tokens` tokens.
+
+    The first one adds `prompt` tokens where that is given.
+    """
+    first = tokens if prompt is None else prompt
     record: dict[str, Any] = {
         "run_id": uuid4(),
         "user_id": "u1",
@@ -181,11 +186,11 @@ def made_run(
                 node="rank" if action == "recommend" else "reason",
                 action=action,  # type: ignore[arg-type]
                 preference=searches[turn] if turn < len(searches) else None,
-                prompt_ids=tuple(range(1, tokens + 1)),
+                prompt_ids=tuple(range(1, (tokens if turn else first) + 1)),
                 completion_ids=tuple(range(11, tokens + 11)),
                 logprobs=(-0.5,) * tokens,
                 chained=True,
-                prompt_tokens=tokens * (2 * turn + 1),
+                prompt_tokens=first + 2 * turn * tokens,
                 completion_tokens=tokens,
                 latency_ms=1.0,
             )

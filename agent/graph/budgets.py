@@ -9,6 +9,9 @@ from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.run_clock import run_clock
 from deeprec.agent.graph.state import AgentState, Ending, RunRequest
 
+CONTEXT_FULL = "the context is full"
+"""How a run ended whose conversation has outgrown the model's context."""
+
 
 def ended_by_budget(detail: str) -> Ending:
     """The ending of a run that has spent a budget."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
-from deeprec.agent.graph.budgets import ended_by_budget, ended_by_time, seconds_left
+from deeprec.agent.graph.budgets import CONTEXT_FULL, ended_by_budget, ended_by_time, seconds_left
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import ground
 from deeprec.agent.graph.outages import ended_by_outage
@@ -126,7 +126,7 @@ class PolicyCalls:
         except TimeoutError:
             return ended_by_time(self._config)
         if conversation is None:
-            return ended_by_budget("the context is full")
+            return ended_by_budget(CONTEXT_FULL)
         update["conversation"] = dict(conversation)
         return None
 
@@ -155,7 +155,7 @@ class PolicyCalls:
         if outage is not None and not is_late:  # raises, before the turn is logged, where that is asked for
             ending = self._outage(outage, node, run_id, detail=str(failure))
         elif is_full:
-            ending = ended_by_budget("the context is full")
+            ending = ended_by_budget(CONTEXT_FULL)
         else:
             ending = ended_by_time(self._config, ", the last of them waiting for the model")
         if record is None:

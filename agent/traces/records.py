@@ -248,6 +248,7 @@ class RunChain(NamedTuple):
     adapter: str | None
     adapter_version: str | None
     guided: bool
+    sampling: dict[str, Any]
     fork: dict[str, Any] | None
     status: Status
     incomplete: bool

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from deeprec.agent.graph.budgets import CONTEXT_FULL
 from deeprec.agent.traces import RunTrace
 from deeprec.trm_tool.encoders.text_encoder import Encoder
 from deeprec.trm_tool.trm.artifact import Artifact
@@ -66,7 +67,8 @@ def format_fault(trace: RunTrace) -> str | None:
 
 
 def format_reward(trace: RunTrace) -> float:
-    """0 where the format held, -1 where not; NaN for a run that is not the model's (running, fallback, incomplete)."""
+    """0 where the format held, -1 where not; NaN for a run that is not the model's: running, fallback, incomplete, or
+    one in which the server gave no answer in time."""
     if not _is_the_models(trace):
         return math.nan
     return 0.0 if format_fault(trace) is None else FORMAT_ERROR
@@ -163,7 +165,10 @@ def score_run(trace: RunTrace, rewards: Mapping[str, Reward]) -> dict[str, float
 
 
 def _is_the_models(trace: RunTrace) -> bool:
-    return trace.status not in ("running", "fallback", "empty", "aborted") and not trace.incomplete
+    if trace.status in ("running", "fallback", "empty", "aborted") or trace.incomplete:
+        return False
+    # Without an answer in time the ending is the server's; a context that is full is the policy's own doing.
+    return trace.detail == CONTEXT_FULL or all(turn.action != "unavailable" for turn in trace.turns)
 
 
 def _written(trace: RunTrace) -> list[str]:

@@ -55,10 +55,14 @@ def make_rollout(
     group: str = "g",
     adapter_version: str | None = None,
 ) -> Rollout:
-    """A random chain of turns (prompt tokens, policy tokens) with the model's own log-probabilities."""
+    """A random chain of turns (prompt tokens, policy tokens) with the model's own log-probabilities.
+
+    The first prompt is that of the group.
+    """
     rng = np.random.default_rng(seed)
     mask = np.concatenate([np.repeat([0, 1], turn) for turn in turns]).astype(np.int8)
     token_ids = rng.integers(0, 256, mask.size)
+    token_ids[: turns[0][0]] = np.random.default_rng(list(group.encode())).integers(0, 256, turns[0][0])
     with torch.inference_mode():
         logits = model(torch.from_numpy(token_ids)[None]).logits[0, :-1].log_softmax(-1)
     own = logits.gather(-1, torch.from_numpy(token_ids[1:])[:, None])[:, 0].numpy()

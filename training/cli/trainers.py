@@ -209,6 +209,10 @@ def grpo(
             help="Stop where logged and recomputed log-probabilities differ by more than this, in nats per token."
         ),
     ] = _GRPO.max_logprob_gap,
+    max_first_gap: Annotated[
+        float,
+        typer.Option(help="Refuse runs that differ by more than this in the first step, before the policy has moved."),
+    ] = _GRPO.max_first_gap,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
@@ -222,6 +226,7 @@ def grpo(
         "clip_high": clip_high,
         "max_staleness": max_staleness,
         "max_logprob_gap": max_logprob_gap,
+        "max_first_gap": max_first_gap,
         **trainer.settings(),
     }
     GrpoConfig(**settings)  # an invalid setting is reported before the store is read

@@ -48,6 +48,7 @@ def obstacle(
     refused: Mapping[str, int],
     groups_of_two: int,
     rewards: RewardCounts | None = None,
+    mixed: str | None = None,
 ) -> str | None:
     """Find out why GRPO cannot learn from some runs.
 
@@ -57,6 +58,7 @@ def obstacle(
         refused: reason -> how many of the runs were refused.
         groups_of_two: groups with two or more rollouts (with a reward, where `rewards` is given).
         rewards: the counts of their rewards; None where rewards were not read.
+        mixed: what is wrong with groups that do not have one prompt and one policy (`GroupChecks.fault`), or None.
 
     Returns:
         the reason and the remedy, in full sentences; None where GRPO can learn.
@@ -80,6 +82,8 @@ def obstacle(
             f"None of {sum(refused.values())} runs can be trained on: {reasons}. GRPO takes free runs of the tagged "
             f"protocol that have ended; guided ones are for SFT (`train check --guided` counts them).{to_be_ended}"
         )
+    if mixed is not None:
+        return mixed
     if rewards is not None and rewards.unscored:
         return unscored_message(rewards, rollouts)
     if rewards is not None and not rewards.with_reward:

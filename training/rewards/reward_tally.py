@@ -12,7 +12,7 @@ from deeprec.evals.metrics.streaming import Ratio
 from deeprec.training.rewards.learning_obstacles import RewardCounts, not_computable
 from deeprec.training.rewards.stages import FORMAT, StageReward
 from deeprec.training.rewards.variance import VarianceShares, VarianceTally
-from deeprec.training.rollouts.advantages import group_key
+from deeprec.training.rollouts.group_checks import group_key
 from deeprec.training.rollouts.rollouts import Rollout
 
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from deeprec.training.rollouts.group_checks import check_groups, group_key
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
 
@@ -86,7 +87,13 @@ def score_groups(
     Returns:
         the rollouts group by group, in the order in which the groups first occur, and as given within each. Rollouts
         whose reward is NaN or infinite are missing.
+
+    Raises:
+        ConfigError: a group has runs of different prompts or policies, so that its mean compares something else than
+            answers.
     """
+    rollouts = list(rollouts)
+    check_groups(each.rollout for each in rollouts)
     groups: dict[str, list[RewardedRollout]] = {}
     without_reward = []
     for rewarded in rollouts:
@@ -137,8 +144,3 @@ def advantages(rewards: Sequence[float], *, scale: Scale = "none") -> NDArray[np
 def is_flat(rewards: Sequence[float] | NDArray[np.float64]) -> bool:
     """Whether a group's rewards are all equal, so that no gradient comes from them; also for one reward and none."""
     return len(rewards) == 0 or bool(np.max(rewards) == np.min(rewards))
-
-
-def group_key(rollout: Rollout) -> str:
-    """The key that a rollout is grouped by: its group id, or its run id where it has none."""
-    return str(rollout.run_id) if rollout.group_id is None else rollout.group_id

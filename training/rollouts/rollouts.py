@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,8 @@ from deeprec.trm_tool.errors import DeepRecError
 Reason = Literal[
     "redacted",
     "guided",
+    "temperature",
+    "top-p",
     "running",
     "aborted",
     "incomplete",
@@ -35,6 +38,11 @@ Reason = Literal[
     "no tokens",
     "damaged",
 ]
+
+_SAMPLED_AT_ONE: Mapping[str, Reason] = MappingProxyType({"temperature": "temperature", "top_p": "top-p"})
+"""Sampling setting -> the reason of the refusal where a run says another value than 1."""
+SAMPLING_REASONS = frozenset(_SAMPLED_AT_ONE.values())
+"""Reasons of refusals by how a run was sampled."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,11 +84,13 @@ def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
 
     Args:
         trace: a run of the tagged protocol.
-        allow_guided: also accept runs that were sampled under constraints (`Rollout.guided`).
+        allow_guided: also accept runs that were sampled under constraints (`Rollout.guided`) or by other settings than
+            temperature 1 and top-p 1, for training that does not read their log-probabilities, as SFT.
 
     Raises:
-        RolloutError: the run is guided, still running, incomplete, redacted, a fallback, was edited by a person,
-            has no tokens, or its turns do not form one exact chain.
+        RolloutError: the run is guided, sampled by other settings than training computes with, still running,
+            incomplete, redacted, a fallback, was edited by a person, has no tokens, or its turns do not form one exact
+            chain.
     """
     run = trace.run
     head = RunChain(
@@ -90,6 +100,7 @@ def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
         adapter=run.adapter,
         adapter_version=run.adapter_version,
         guided=run.guided,
+        sampling=run.sampling,
         fork=run.fork,
         status=trace.status,
         incomplete=trace.incomplete,
@@ -191,6 +202,15 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
         raise refuse("edited", f"Parts of it were written by a person, not by the policy: {parts}.")
     if run.guided and not allow_guided:
         raise refuse("guided", "Constrained sampling is another distribution. Only SFT may use it: allow_guided=True.")
+    if not allow_guided:
+        for name, reason in _SAMPLED_AT_ONE.items():
+            value = run.sampling.get(name, 1)
+            if value != 1:
+                raise refuse(
+                    reason,
+                    f"It was sampled at {reason} {value}, and training computes the probabilities of {reason} 1. "
+                    f"Collect runs with `{name}: 1`, or use it in `deeprec train sft`, which needs no probabilities.",
+                )
 
 
 def _rollout(run: RunChain, turns: list[_Turn]) -> Rollout:

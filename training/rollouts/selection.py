@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from deeprec.training.rollouts.advantages import RewardedRollout, ScoredRollout, group_key
+from deeprec.training.rollouts.advantages import RewardedRollout, ScoredRollout
+from deeprec.training.rollouts.group_checks import group_key
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
 
@@ -35,7 +36,9 @@ def best_rollouts(
 def logged_steps(
     scored: Sequence[ScoredRollout], *, groups_a_step: int, seed: int = 0
 ) -> tuple[Callable[[int], list[ScoredRollout]], int]:
-    """Deal logged groups into optimizer steps. Groups with equal rewards have no gradient and are left out.
+    """Deal logged groups into optimizer steps.
+
+    Groups with equal rewards have no gradient and count in the means of their step, as they do in a loop.
 
     Args:
         scored: The rollouts, in any order.
@@ -52,8 +55,8 @@ def logged_steps(
     groups: dict[str, list[ScoredRollout]] = {}
     for each in sorted(scored, key=lambda each: each.rollout.run_id):
         groups.setdefault(group_key(each.rollout), []).append(each)
-    keys = sorted(key for key, group in groups.items() if any(each.advantage for each in group))
-    if not keys:
+    keys = sorted(groups)
+    if not any(each.advantage for each in scored):
         raise ConfigError(
             f"None of {len(groups)} groups has rewards that differ, so there is nothing to learn. See "
             "`deeprec train check`."

@@ -35,6 +35,8 @@ class GroupSizes:
     """Number of rollouts -> number of groups."""
     of_several_policies: int
     """Groups whose rollouts come from different models, adapters or versions, so that their mean compares policies."""
+    of_several_prompts: int = 0
+    """Groups whose rollouts have different prompts, so that their mean compares requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

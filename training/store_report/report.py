@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import islice
 from random import Random
 from typing import Any
-from uuid import UUID
 
 from deeprec.agent.traces import Part, RunFilter, TraceStore
 from deeprec.evals.metrics.rewards import REWARD_SCHEME
@@ -16,7 +15,7 @@ from deeprec.training.rewards.learning_obstacles import obstacle, unscored_messa
 from deeprec.training.rewards.stages import StageReward
 from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.rollouts.logprob_gap import FOREIGN_TOKEN, TOO_LONG, CurrentPolicy, measure_gap
-from deeprec.training.rollouts.rollouts import RolloutError, read_rollouts
+from deeprec.training.rollouts.rollouts import SAMPLING_REASONS, RolloutError, read_rollouts
 from deeprec.training.store_report.records import Distance, PolicyRuns, RecommenderRuns, Refusals, StoreReport
 from deeprec.training.store_report.tally import StoreTally
 
@@ -54,10 +53,10 @@ def report_store(
         TraceStoreError: the store cannot be read.
     """
     tally = StoreTally(stage, policy, sample, Random(seed))
-    refused: dict[str, tuple[int, UUID]] = {}
+    refused: dict[str, tuple[int, RolloutError]] = {}
 
     def refuse(error: RolloutError) -> None:
-        count, example = refused.get(error.reason, (0, error.run_id))
+        count, example = refused.get(error.reason, (0, error))
         refused[error.reason] = (count + 1, example)
 
     rollouts = read_rollouts(store, where, allow_guided=allow_guided, on_refused=refuse)
@@ -67,7 +66,7 @@ def report_store(
             tally.add(rollout, stored.get(rollout.run_id, {}))
         if on_progress is not None:
             on_progress(tally.rollouts + sum(count for count, _ in refused.values()))
-    refusals = [Refusals(reason=reason, runs=count, example=run) for reason, (count, run) in refused.items()]
+    refusals = [Refusals(reason=reason, runs=count, example=error.run_id) for reason, (count, error) in refused.items()]
     counts = None if tally.rewards is None else tally.rewards.counts()
     fault = obstacle(
         where=where,
@@ -75,6 +74,7 @@ def report_store(
         refused={each.reason: each.runs for each in refusals},
         groups_of_two=tally.groups_of_two,
         rewards=counts,
+        mixed=tally.checks.fault(),
     )
     report = StoreReport(
         runs=tally.rollouts + sum(each.runs for each in refusals),
@@ -91,7 +91,8 @@ def report_store(
         notes=(),
     )
     unscored = [] if report.obstacle or not (counts and counts.unscored) else [unscored_message(counts, tally.rollouts)]
-    return replace(report, notes=(*unscored, *_notes(report)))
+    sampled = [str(error) for _, error in refused.values() if error.reason in SAMPLING_REASONS]
+    return replace(report, notes=(*unscored, *sampled, *_notes(report)))
 
 
 def _policies(store: TraceStore, where: RunFilter | None, tally: StoreTally) -> tuple[PolicyRuns, ...]:
@@ -163,11 +164,6 @@ def _notes(report: StoreReport) -> Iterator[str]:
     groups, rewards, distance = report.groups, report.rewards, report.distance
     if groups is not None and groups.alone < groups.groups and groups.alone:
         yield f"{groups.alone} of {groups.groups} groups have one rollout: no advantage comes from them."
-    if groups is not None and groups.of_several_policies:
-        yield (
-            f"{groups.of_several_policies} groups have rollouts of several policies, so that their advantages compare "
-            "policies. Choose the runs of one with --model, --adapter-version or --since."
-        )
     yield from leaks(report.recommenders)
     if rewards is not None:
         if rewards.not_computable:

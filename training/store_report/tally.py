@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from random import Random
 from statistics import median
 from uuid import UUID
@@ -14,20 +13,13 @@ import numpy as np
 from deeprec.evals.metrics.streaming import Quantiles
 from deeprec.training.rewards.reward_tally import RewardTally
 from deeprec.training.rewards.stages import StageReward
-from deeprec.training.rollouts.advantages import group_key
+from deeprec.training.rollouts.group_checks import GroupChecks, group_key
 from deeprec.training.rollouts.logprob_gap import CurrentPolicy
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.store_report.records import GroupSizes
 
 PolicyKey = tuple[str, str | None, str | None, bool]
 """Model, adapter, its version, and whether the run was guided."""
-
-
-@dataclass(slots=True)
-class _Group:
-    policy: PolicyKey
-    rollouts: int = 0
-    is_mixed: bool = False
 
 
 class StoreTally:
@@ -44,7 +36,9 @@ class StoreTally:
         self.rewards = None if stage is None else RewardTally(stage)
         """Their rewards; None where no stage is given."""
         self._policy, self._size, self._random = policy, sample, random
-        self._groups: dict[str, _Group] = {}
+        self.checks = GroupChecks()
+        """The groups that compare something else than answers."""
+        self._groups: Counter[str] = Counter()
         self._fitting = 0
 
     def add(self, rollout: Rollout, components: Mapping[str, float]) -> None:
@@ -57,9 +51,8 @@ class StoreTally:
             self.lengths[name].add(size)
         key = (rollout.policy_model, rollout.adapter, rollout.adapter_version, rollout.guided)
         self.by_policy[key] += 1
-        group = self._groups.setdefault(group_key(rollout), _Group(key))
-        group.rollouts += 1
-        group.is_mixed |= key != group.policy
+        self._groups[group_key(rollout)] += 1
+        self.checks.add(rollout)
         if self.rewards is not None:
             self.rewards.add(rollout, components)
         if self._policy is not None:
@@ -69,7 +62,7 @@ class StoreTally:
         """Count the groups by their size; None where there are no rollouts."""
         if not self._groups:
             return None
-        sizes = [group.rollouts for group in self._groups.values()]
+        sizes = list(self._groups.values())
         return GroupSizes(
             groups=len(sizes),
             smallest=min(sizes),
@@ -77,7 +70,8 @@ class StoreTally:
             largest=max(sizes),
             alone=sizes.count(1),
             sizes=dict(sorted(Counter(sizes).items())),
-            of_several_policies=sum(group.is_mixed for group in self._groups.values()),
+            of_several_policies=len(self.checks.of_several_policies),
+            of_several_prompts=len(self.checks.of_several_prompts),
         )
 
     @property
@@ -85,7 +79,7 @@ class StoreTally:
         """Groups with two or more rollouts; where a stage is given, only rollouts with a reward count."""
         if self.rewards is not None:
             return self.rewards.groups_of_two
-        return sum(group.rollouts > 1 for group in self._groups.values())
+        return sum(size > 1 for size in self._groups.values())
 
     def _add_to_sample(self, rollout: Rollout, policy: CurrentPolicy) -> None:
         misfit = policy.misfit(rollout)

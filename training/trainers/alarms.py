@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from deeprec.training.rollouts.advantages import ScoredRollout, group_key
+from deeprec.training.rollouts.advantages import ScoredRollout
+from deeprec.training.rollouts.group_checks import group_key
 
 WINDOW = 3
 """Steps whose mean is compared, because a single step is noise."""

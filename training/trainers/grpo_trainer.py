@@ -110,13 +110,14 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         for alarm in self._alarms:
             if alarm.name not in known:
                 _log.warning("Step %d: %s", step + 1, alarm.message)
-        gap, bound = self._tally.mean_gap, self._config.max_logprob_gap
-        if gap > bound:
+        gap, is_first = self._tally.mean_gap, not self._has_learned()
+        name = "max_first_gap" if is_first else "max_logprob_gap"
+        if gap > (bound := getattr(self._config, name)):
             seen = (
                 f"The logged log-probabilities of step {step + 1} are {gap:.2f} nats per token from the policy's own; "
-                f"max_logprob_gap is {bound}."
+                f"{name} is {bound}."
             )
-            if not self._has_learned():
+            if is_first:
                 raise ConfigError(
                     f"{seen} Another policy sampled these runs, or they were sampled at another temperature than 1. "
                     "Start from the adapter that sampled them, or collect runs with this one."

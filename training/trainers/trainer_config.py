@@ -80,7 +80,7 @@ class OptimizerConfig:
 
     def identity(self) -> dict[str, Any]:
         """The settings that the results of a training depend on, as JSON; a resumed training must have the same."""
-        without_effect = {"steps", "micro_batch_tokens", "checkpoint_every", "report_to", "device"}
+        without_effect = {"steps", "micro_batch_tokens", "checkpoint_every", "report_to", "device", "max_first_gap"}
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as lists
         return {name: value for name, value in settings.items() if name not in without_effect}
 
@@ -110,12 +110,15 @@ class GrpoConfig(OptimizerConfig):
     max_logprob_gap: float = 0.3
     """The largest mean absolute difference of logged and current log-probabilities, in nats per token. Beyond it hardly
     a ratio is within the clip, because another policy sampled the rollouts."""
+    max_first_gap: float = 0.05
+    """The same bound in the first step that learns, before the policy has moved: what exceeds it is not rounding but
+    another policy, other weights under its name, or another sampling. Raise it for runs of an earlier version."""
 
     def __post_init__(self) -> None:
         OptimizerConfig.__post_init__(self)  # super() without arguments does not work in a dataclass with slots
         _at_least(self, 1, "steps")
         _at_least(self, 0, "max_staleness")
-        _above_zero(self, "clip_low", "clip_high", "max_logprob_gap")
+        _above_zero(self, "clip_low", "clip_high", "max_logprob_gap", "max_first_gap")
         _one_of(self, "loss_type", LossType)
         _one_of(self, "importance_sampling_level", RatioLevel)
         if self.loss_type == "cispo" and self.clip_high < 1:

@@ -58,6 +58,11 @@ def test_a_fault_of_format_is_named_and_costs_one(trace: RunTrace, fault: str) -
     assert format_reward(trace) == -1.0
 
 
+def test_a_context_that_is_full_is_the_policys_own_doing() -> None:
+    full = replace(make_trace().turns[0], action="unavailable", detail="maximum context length")
+    assert format_reward(make_trace(turns=(full,), status="budget", detail="the context is full")) == -1.0
+
+
 def test_a_list_may_be_as_short_as_what_was_found() -> None:
     trace = make_trace(FOUND[:2])
     few = replace(trace.retrievals[0], items=trace.retrievals[0].items[:2])
@@ -129,6 +134,9 @@ def test_what_cannot_be_computed_is_nan(artifact_folder: Path) -> None:
         make_trace(FOUND[:3], incomplete=True),
     ):
         assert all(math.isnan(value) for value in score_run(trace, rewards).values())
+    late = replace(make_trace().turns[0], action="unavailable", detail="no answer within the time of the run")
+    timed_out = make_trace(turns=(late,), status="budget", detail="all 600 seconds spent, the last of them waiting")
+    assert all(math.isnan(value) for value in score_run(timed_out, rewards).values())
     unknown = score_run(make_trace(FOUND[:3], target=None), rewards)
     assert [name for name, value in unknown.items() if math.isnan(value)] == ["hit", "rank", "similarity"]
     foreign = score_run(make_trace(["900", "no such item"]), rewards)

@@ -72,19 +72,23 @@ def flags(base: Path, store: str, out: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_grpo_trains_on_the_groups_that_differ(
+def test_grpo_trains_on_all_groups_and_counts_flat_ones_as_a_loop_does(
     tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["grpo", "--stage", "recommendation", *flags(tiny_base, filled, tmp_path / "out"), "--groups-a-step", "1"]
     assert call(*asked, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["trained"] == str(tmp_path / "out" / "adapter")
-    assert (report["steps"], report["first"]["rollouts"], report["last"]["step"]) == (2, 3, 2)
-    assert report["first"]["rewards/hit/mean"] == pytest.approx(1 / 3)
-    assert report["first"]["logprob_gap"] < 1e-5
+    assert (report["steps"], report["first"]["rollouts"], report["last"]["step"]) == (3, 3, 3)
+    steps = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    trained = [step for step in steps if step["rollouts/trained"]]
+    assert len(trained) == 2  # the rewards of the third are logged all the same
+    assert all(isinstance(step["reward"], float) for step in steps)
+    assert [step["rewards/hit/mean"] for step in trained] == pytest.approx([1 / 3] * 2)
+    assert trained[0]["logprob_gap"] < 1e-5
     assert call(*asked) == 0  # it has ended: reported again, not trained again
     said = capsys.readouterr().out
-    assert "9 runs, 2 steps," in said
+    assert "9 runs, 3 steps," in said
     assert f"Trained: {tmp_path / 'out' / 'adapter'}" in said
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -55,6 +56,19 @@ def test_dividing_by_the_deviation_is_asked_for() -> None:
     assert advantages([1, 2, 6], scale="group") == pytest.approx(np.array([-2, -1, 3]) / (7**0.5 + 1e-4))
     with pytest.raises(ConfigError, match="Choose none or group"):
         advantages([1, 2], scale="batch")  # type: ignore[arg-type]
+
+
+def test_one_group_id_for_two_prompts_or_policies_is_refused() -> None:
+    ann, bert = rewarded(0, "session-1"), rewarded(1, "session-1")
+    other = replace(bert.rollout, token_ids=np.array([9, 2]))
+    with pytest.raises(ConfigError, match=f"1 groups have runs of different prompts .*{ann.rollout.run_id}"):
+        score_groups([ann, replace(bert, rollout=other)])
+    for changed in ({"adapter_version": "rec-v2"}, {"policy_model": "other"}):
+        later = replace(bert.rollout, **changed)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="1 groups have runs of different policies"):
+            score_groups([ann, replace(bert, rollout=later)])
+    written = replace(bert.rollout, token_ids=np.array([1, 9]))  # another answer
+    assert by_group(score_groups([ann, replace(bert, rollout=written)]), "session-1") == [-0.5, 0.5]
 
 
 def test_a_rollout_without_a_reward_does_not_move_the_mean_of_its_group() -> None:

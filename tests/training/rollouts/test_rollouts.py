@@ -94,6 +94,26 @@ def test_a_guided_run_is_for_sft_only(store: TraceStore) -> None:
     assert not rollout_from_run(write(store)).guided
 
 
+@pytest.mark.parametrize(
+    ("sampling", "reason"),
+    [
+        ({"temperature": 0.7, "top_p": 1.0}, "temperature"),
+        ({"temperature": 0.0, "top_p": 1.0}, "temperature"),
+        ({"temperature": 1.0, "top_p": 0.95}, "top-p"),
+        ({"temperature": "1", "top_p": 1.0}, "temperature"),
+    ],
+)
+def test_a_run_that_was_sampled_otherwise_is_for_sft_only(
+    store: TraceStore, sampling: dict[str, Any], reason: str
+) -> None:
+    trace = write(store, sampling=sampling)
+    with pytest.raises(RolloutError, match=r"Collect runs with .* train sft") as caught:
+        rollout_from_run(trace)
+    assert caught.value.reason == reason
+    assert rollout_from_run(trace, allow_guided=True).token_ids.size == 10
+    assert rollout_from_run(write(store, sampling={"temperature": 1.0, "top_p": 1.0})).token_ids.size == 10
+
+
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize(("status", "reason"), [("running", "running"), ("fallback", "fallback")])
 def test_runs_without_the_policys_own_ending_are_refused(

@@ -26,15 +26,15 @@ def test_the_best_are_those_of_the_highest_reward_whatever_the_order(tiny_model:
         assert [each.run_id.int - 1 for each in best_rollouts(given, min_reward=2)] == [2, 4, 3]
 
 
-def test_logged_groups_are_dealt_whole_and_each_once_a_pass(tiny_model: LlamaForCausalLM) -> None:
+def test_logged_groups_are_dealt_whole_and_each_once_a_pass_flat_ones_too(tiny_model: LlamaForCausalLM) -> None:
     runs = [run for at in range(5) for run in rewarded(tiny_model, [0, 1, at], f"g{at}", 10 * at)]
     scored = score_groups([*runs, *rewarded(tiny_model, [2, 2], "flat", 90)])
     source, steps = logged_steps(scored, groups_a_step=2)
     assert steps == 3
     dealt = [[each.rollout.group_id for each in source(step)] for step in range(6)]
-    assert all(groups.count(name) == 3 for groups in dealt for name in groups)
+    assert all(groups.count(name) == (2 if name == "flat" else 3) for groups in dealt for name in groups)
     passes = [{name for groups in dealt[at : at + 3] for name in groups} for at in (0, 3)]
-    assert passes == [{f"g{at}" for at in range(5)}] * 2
+    assert passes == [{"flat", *(f"g{at}" for at in range(5))}] * 2
     assert dealt[:3] != dealt[3:]
     again, _ = logged_steps(scored[::-1], groups_a_step=2)
     assert [each.rollout.run_id for each in again(4)] == [each.rollout.run_id for each in source(4)]

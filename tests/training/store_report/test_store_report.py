@@ -15,7 +15,15 @@ from transformers import LlamaForCausalLM
 
 from deeprec.agent.traces import RunFilter, TraceStore, TurnRecord
 from deeprec.evals import REWARD_SCHEME
-from deeprec.training import StoreReport, load_current_policy, report_store, save_adapter, stage_reward
+from deeprec.training import (
+    StoreReport,
+    load_current_policy,
+    read_scored,
+    report_store,
+    save_adapter,
+    stage_reward,
+)
+from deeprec.trm_tool import ConfigError
 from tests.command_line import answer_of, refusal_of
 from tests.made_runs import made_run, store_runs
 
@@ -48,9 +56,9 @@ def earned(store: TraceStore, trace: Any, **components: float) -> None:
 
 def filled(store: TraceStore) -> TraceStore:
     """Groups of 3, 2 and 1 rollouts of two policies; one guided run, one without tokens, one that still runs."""
-    first = store_runs(store, *(made_run(group="a", minute=minute, tokens=3 + minute) for minute in range(3)))
+    first = store_runs(store, *(made_run(group="a", minute=at, tokens=3 + at, prompt=3) for at in range(3)))
     newer = {"adapter": "rec-v2", "adapter_version": "rec-v2"}
-    second = store_runs(store, made_run(group="b", minute=10), made_run(group="b", minute=11, run=newer))
+    second = store_runs(store, *(made_run(group="b", minute=minute, run=newer) for minute in (10, 11)))
     [alone] = store_runs(store, made_run(group=None, minute=12, run=newer))
     store_runs(store, made_run(minute=13, run={"guided": True}), made_run(minute=14, turns=()))
     store.start_run(made_run().run)
@@ -61,7 +69,7 @@ def filled(store: TraceStore) -> TraceStore:
     return store
 
 
-def with_tokens(model: LlamaForCausalLM, *, minute: int, temperature: float = 1.0, far: float = 0.0) -> Any:
+def with_tokens(model: LlamaForCausalLM, *, minute: int, far: float = 0.0) -> Any:
     """A run of one turn with the log-probabilities that the model has, moved by `far`."""
     random = np.random.default_rng(minute)
     prompt, wrote = random.integers(0, 256, 6).tolist(), random.integers(0, 256, 5).tolist()
@@ -79,7 +87,7 @@ def with_tokens(model: LlamaForCausalLM, *, minute: int, temperature: float = 1.
         completion_tokens=5,
         latency_ms=1.0,
     )
-    return made_run(turns=(turn,), retrievals=(), minute=minute, run={"sampling": {"temperature": temperature}})
+    return made_run(turns=(turn,), retrievals=(), minute=minute, run={"sampling": {"temperature": 1.0}})
 
 
 def test_runs_groups_lengths_and_policies_are_counted(store: TraceStore) -> None:
@@ -90,19 +98,18 @@ def test_runs_groups_lengths_and_policies_are_counted(store: TraceStore) -> None
     groups = report.groups
     assert groups is not None
     assert (groups.groups, groups.smallest, groups.median, groups.largest) == (3, 1, 2, 3)
-    assert (groups.alone, groups.sizes, groups.of_several_policies) == (1, {1: 1, 2: 1, 3: 1}, 1)
-    # Two turns, each of `tokens` tokens before and as many by the policy: 3, 4, 5, and three times 3.
+    assert (groups.alone, groups.sizes, groups.of_several_policies) == (1, {1: 1, 2: 1, 3: 1}, 0)
+    # Two turns, each of `tokens` tokens before and as many by the policy: 3, 4, 5, and three times 3; the first adds 3.
     spreads = {name: (spread.median, spread.largest, spread.n) for name, spread in report.lengths.items()}
-    assert spreads == {"prompt": (3, 5, 6), "tool": (3, 5, 6), "policy": (6, 10, 6), "total": (12, 20, 6)}
+    assert spreads == {"prompt": (3, 3, 6), "tool": (3, 5, 6), "policy": (6, 10, 6), "total": (12, 18, 6)}
     assert [(each.version, each.guided, each.runs, each.rollouts) for each in report.policies] == [
-        ("rec-v2", False, 2, 2),
+        ("rec-v2", False, 3, 3),
         (None, True, 1, 0),
-        (None, False, 6, 4),
+        (None, False, 5, 3),
     ]
     assert report.obstacle is None
     notes = " ".join(report.notes)
     assert "1 of 3 groups have one rollout" in notes
-    assert "1 groups have rollouts of several policies" in notes
     assert "9 runs of the split train used a recommender of holdout None" in notes
 
 
@@ -118,7 +125,7 @@ def test_rewards_of_a_stage_are_reported_with_their_variance(store: TraceStore) 
 
 def test_a_filter_chooses_the_runs(store: TraceStore) -> None:
     report = report_store(filled(store), RunFilter(adapter_version="rec-v2"))
-    assert (report.runs, report.rollouts, len(report.policies)) == (2, 2, 1)
+    assert (report.runs, report.rollouts, len(report.policies)) == (3, 3, 1)
 
 
 def test_guided_runs_count_where_they_are_wanted(store: TraceStore) -> None:
@@ -126,6 +133,36 @@ def test_guided_runs_count_where_they_are_wanted(store: TraceStore) -> None:
     assert "None of 1 runs can be trained on: 1 guided" in str(report_store(store).obstacle)
     allowed = report_store(store, allow_guided=True)
     assert (allowed.rollouts, allowed.guided, allowed.obstacle) == (1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"run": {"adapter": "rec-v2", "adapter_version": "rec-v2"}}, "1 groups have runs of different policies"),
+        ({"prompt": 2}, "1 groups have runs of different prompts"),
+    ],
+)
+def test_groups_that_compare_something_else_than_answers_are_refused(
+    store: TraceStore, other: dict[str, Any], why: str
+) -> None:
+    for hit, trace in enumerate(store_runs(store, made_run(), made_run(minute=1, **other))):
+        earned(store, trace, hit=float(hit))
+    report = report_store(store, stage=STAGE)
+    assert why in str(report.obstacle)
+    assert report.groups is not None
+    assert report.groups.of_several_policies + report.groups.of_several_prompts == 1
+    with pytest.raises(ConfigError, match=why):
+        read_scored(store, stage=STAGE)
+
+
+def test_runs_that_were_sampled_otherwise_are_refused_with_the_remedy(store: TraceStore) -> None:
+    at = {"temperature": 0.7, "top_p": 1.0}, {"temperature": 1.0, "top_p": 0.9}, {"temperature": 0, "top_p": 1.0}
+    store_runs(store, *(made_run(minute=minute, run={"sampling": each}) for minute, each in enumerate(at)))
+    report = report_store(store)
+    assert {each.reason: each.runs for each in report.refused} == {"temperature": 2, "top-p": 1}
+    assert "None of 3 runs can be trained on" in str(report.obstacle)
+    assert "sampled at top-p 0.9" in " ".join(report.notes)
+    assert "Collect runs with `temperature: 1`" in " ".join(report.notes)
 
 
 @pytest.mark.slow
@@ -195,7 +232,7 @@ def test_the_policy_that_sampled_is_at_no_distance_and_another_is(
 def test_rollouts_that_do_not_fit_the_model_are_named(
     store: TraceStore, tiny_base: Path, tiny_model: LlamaForCausalLM
 ) -> None:
-    own = with_tokens(tiny_model, minute=0, temperature=0.7)
+    own = with_tokens(tiny_model, minute=0)
     foreign = replace(own.turns[0], completion_ids=(1, 2, 3, 4, 258))
     other = made_run(turns=(foreign,), retrievals=(), minute=1)
     store_runs(store, own, other)
@@ -205,7 +242,6 @@ def test_rollouts_that_do_not_fit_the_model_are_named(
     assert (distance.foreign_tokens, distance.foreign_example, distance.gap.rollouts) == (1, other.run.run_id, 1)
     notes = " ".join(report_store(store, policy=policy).notes)
     assert f"1 rollouts have tokens that the model does not know (such as run {other.run.run_id})" in notes
-    assert "sampled at temperature 0.7" in notes
     short = report_store(store, policy=replace(policy, context=8)).distance
     assert short is not None
     assert (short.too_long, short.too_long_example) == (1, own.run.run_id)

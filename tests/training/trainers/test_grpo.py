@@ -346,6 +346,20 @@ def test_rollouts_of_another_policy_are_refused_before_anything_is_learned(tiny_
 
 
 @pytest.mark.slow
+def test_a_gap_beyond_rounding_is_refused_in_the_first_step_and_allowed_by_name(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    moved = [
+        replace(each, rollout=replace(each.rollout, logprobs=each.rollout.logprobs + 0.06))
+        for each in scored_step(tiny_model)
+    ]
+    with pytest.raises(ConfigError, match=r"are 0\.06 nats per token .* max_first_gap is 0\.05"):
+        train_grpo(lambda step: moved, base=tiny_base, out=tmp_path / "out", config=config(steps=1))
+    allowed = config(steps=1, max_first_gap=0.1)
+    assert train_grpo(lambda step: moved, base=tiny_base, out=tmp_path / "out", config=allowed).is_dir()
+
+
+@pytest.mark.slow
 def test_training_ends_where_the_policy_has_left_its_rollouts(
     tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
 ) -> None:

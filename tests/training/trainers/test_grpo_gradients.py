@@ -24,7 +24,7 @@ Gradients = dict[str, torch.Tensor]
 
 def trainer_for(base: Path, out: Path, scored: list[ScoredRollout], **settings: Any) -> LoggedGrpoTrainer:
     """All weights trained, so that every gradient shows."""
-    values: dict[str, Any] = {"lora": None, "device": "cpu", "steps": 1}
+    values: dict[str, Any] = {"lora": None, "device": "cpu", "steps": 1, "max_first_gap": 0.3}
     config = GrpoConfig(**values | settings)
     trainer = make_grpo_trainer(
         load_policy(base, lora=config.lora, device="cpu"),
