@@ -16,7 +16,7 @@ import numpy as np
 from deeprec.agent.traces import Part, RunFilter, RunPair, TraceStore, write_pairs
 from deeprec.evals.metrics.rewards import REWARD_SCHEME
 from deeprec.training.rewards.stages import REWARD, StageReward
-from deeprec.training.rollouts.advantages import group_key
+from deeprec.training.rollouts.group_checks import group_key
 from deeprec.training.rollouts.rollouts import Rollout, RolloutError, read_rollouts
 from deeprec.training.store_report.report import leaks, recommender_runs
 from deeprec.trm_tool.errors import ConfigError
