@@ -52,6 +52,7 @@ from .metrics.rewards import (
     Reward as Reward,
     format_fault as format_fault,
     format_reward as format_reward,
+    found_reward as found_reward,
     hit_reward as hit_reward,
     invocation_reward as invocation_reward,
     make_diversity_reward as make_diversity_reward,

@@ -85,7 +85,7 @@ def test_rollouts_rewards_and_the_training_report_come_out_the_same(store: Trace
         sequence = ([int(token) for token in rollout.token_ids], [int(mask) for mask in rollout.env_mask], logprobs)
         digests.append([str(rollout.run_id), sha256(repr(sequence).encode()).hexdigest()])
     assert digests == EXPECTED["rollouts"]
-    stage, where = stage_reward("interaction"), RunFilter(suite="s")
+    stage, where = stage_reward("interaction", preset="paper"), RunFilter(suite="s")
     rewarded = [
         [str(each.rollout.run_id), dict(sorted(each.components.items())), each.reward]
         for each in read_rewarded(store, where, stage=stage)

@@ -48,7 +48,11 @@ from .rewards.stage_rewards import (
     read_scored as read_scored,
     score_stored_runs as score_stored_runs,
 )
-from .rewards.stages import StageReward as StageReward, stage_reward as stage_reward
+from .rewards.stages import (
+    REWARD_PRESETS as REWARD_PRESETS,
+    StageReward as StageReward,
+    stage_reward as stage_reward,
+)
 from .rewards.variance import VarianceShares as VarianceShares
 from .rollouts.advantages import (
     GroupFaults as GroupFaults,

@@ -4,7 +4,7 @@ A component scores what the model wrote, never what was filled in. Each stands a
 `deeprec.training` composes them into the rewards of its stages. A component of your own is one function of a trace.
 
 Source:
-    Zheng et al. 2025 (DeepRec), arXiv:2505.16810: the components and their constants.
+    Zheng et al. 2025 (DeepRec), arXiv:2505.16810: the components but `found`, and their constants.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from deeprec.agent import fuse_rankings
 from deeprec.agent.graph.budgets import CONTEXT_FULL
 from deeprec.agent.traces import RunTrace
 from deeprec.trm_tool.encoders.text_encoder import Encoder
@@ -102,6 +103,17 @@ def make_diversity_reward(encoder: Encoder) -> Reward:
     return reward
 
 
+def found_reward(trace: RunTrace) -> float:
+    """1 / log2(r + 1) for the target at rank r of what the retrievals found, fused by reciprocal ranks, else 0.
+
+    NaN where no target is known. Retrievals pay only where they bring the target, so their number earns nothing.
+    """
+    if trace.run.target_id is None or not _is_the_models(trace):
+        return math.nan
+    fused = fuse_rankings([item.id for item in retrieval.items] for retrieval in trace.retrievals)
+    return next((1 / math.log2(rank + 1) for rank, item in enumerate(fused, 1) if item == trace.run.target_id), 0.0)
+
+
 def hit_reward(trace: RunTrace) -> float:
     """1 where the target is among the first ten of the written list, else 0; NaN where no target is known."""
     position = _target_position(trace)
@@ -144,7 +156,7 @@ def make_similarity_reward(artifact: Artifact) -> Reward:
 
 
 def make_rewards(artifact: Artifact | None = None, encoder: Encoder | None = None) -> dict[str, Reward]:
-    """Build the components of the paper, by the name that each is stored under.
+    """Build all components, by the name that each is stored under.
 
     Args:
         artifact: Whose vectors compare items; None, for a recommender other than the TRM, leaves `similarity` out.
@@ -153,7 +165,7 @@ def make_rewards(artifact: Artifact | None = None, encoder: Encoder | None = Non
     rewards: dict[str, Reward] = {"format": format_reward, "invocations": invocation_reward}
     if encoder is not None:
         rewards["diversity"] = make_diversity_reward(encoder)
-    rewards |= {"hit": hit_reward, "rank": rank_reward}
+    rewards |= {"found": found_reward, "hit": hit_reward, "rank": rank_reward}
     if artifact is not None:
         rewards["similarity"] = make_similarity_reward(artifact)
     return {name: TokenFree(reward) for name, reward in rewards.items()}

@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
-from deeprec.training.cli.train import WeightOption, make_stage
+from deeprec.training.cli.train import PresetOption, WeightOption, make_stage
 from deeprec.training.cli.trainers import BaseOption, base_model
+from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
@@ -29,6 +30,7 @@ def pairs(
         typer.Option(help="Compare runs by the reward of this stage.", show_default="recommendation"),
     ] = None,
     weight: WeightOption = None,
+    preset: PresetOption = DEFAULT_PRESET,
     reward: Annotated[
         str | None,
         typer.Option(metavar="SCHEME.COMPONENT", help="Compare runs by this stored reward instead of a stage's."),
@@ -53,7 +55,7 @@ def pairs(
     """
     if reward is not None and (stage is not None or weight):
         raise ConfigError("--reward names a stored reward, --stage and --weight compose one. Give one or the other.")
-    composed = None if reward is not None else make_stage(stage or "recommendation", weight)
+    composed = None if reward is not None else make_stage(stage or "recommendation", weight, preset)
 
     from deeprec.agent.traces import TraceStore
     from deeprec.training.pairs.export import export_pairs

@@ -7,17 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, to_json
+from deeprec.training.rewards.stages import DEFAULT_PRESET, RewardPreset, StageReward, check_stage, stage_reward
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
 from deeprec.trm_tool.errors import ConfigError
-
-if TYPE_CHECKING:
-    from deeprec.training.rewards.stages import StageReward
 
 app = typer.Typer(help="Train the policy on logged runs.", no_args_is_help=True, add_completion=False)
 
@@ -29,8 +27,12 @@ WeightOption = Annotated[
     typer.Option(
         "--weight",
         metavar="NAME=WEIGHT",
-        help="Weight of a component of the reward; without it the paper's. May be given several times.",
+        help="Weight of a component of the reward; without it that of --preset. May be given several times.",
     ),
+]
+PresetOption = Annotated[
+    RewardPreset,
+    typer.Option(help="Weights of the reward: outcome pays for the target alone, paper is DeepRec's."),
 ]
 RewardOption = Annotated[
     list[str] | None,
@@ -56,6 +58,7 @@ def check(
         str | None, typer.Option(help="Also report on the rewards of this stage: interaction or recommendation.")
     ] = None,
     weight: WeightOption = None,
+    preset: PresetOption = DEFAULT_PRESET,
     base: Annotated[
         Path | None,
         typer.Option(help="Also compare the rollouts with this language model: a folder or a Hugging Face id."),
@@ -74,7 +77,7 @@ def check(
     if weight and stage is None:
         raise ConfigError("--weight changes the reward of a stage. Name the stage with --stage.")
     where = runs.filter()
-    reward = None if stage is None else make_stage(stage, weight)
+    reward = None if stage is None else make_stage(stage, weight, preset)
 
     from rich.console import Console
 
@@ -116,6 +119,7 @@ def score(
         str, typer.Option(help="The stage whose reward is written: interaction or recommendation.")
     ] = "recommendation",
     weight: WeightOption = None,
+    preset: PresetOption = DEFAULT_PRESET,
     reward: RewardOption = None,
     artifact: Annotated[
         Path,
@@ -138,7 +142,7 @@ def score(
     from deeprec.trm_tool import encoder_of_artifact, load_artifact
 
     own = load_rewards(reward or ())
-    chosen = make_stage(stage, weight, own=tuple(own))
+    chosen = make_stage(stage, weight, preset, own=tuple(own))
     where = runs.filter()
     loaded = load_artifact(artifact)
     rewards = {**make_rewards(loaded, encoder_of_artifact(str(loaded.config["encoder_id"]))), **own}
@@ -169,14 +173,14 @@ def score(
         )
 
 
-def make_stage(stage: str, weights: Sequence[str] | None, *, own: Sequence[str] = ()) -> StageReward:
-    """Make the reward of a stage from `--stage`, `--weight NAME=WEIGHT` and the names of your own rewards.
+def make_stage(
+    stage: str, weights: Sequence[str] | None, preset: RewardPreset, *, own: Sequence[str] = ()
+) -> StageReward:
+    """Make the reward of a stage from `--stage`, `--weight NAME=WEIGHT`, `--preset` and your own rewards' names.
 
     Raises:
         ConfigError: there is no such stage, or a weight is not NAME=WEIGHT.
     """
-    from deeprec.training.rewards.stages import check_stage, stage_reward
-
     weights_by_name = dict.fromkeys(own, 1.0)
     for given in weights or ():
         name, _, value = given.partition("=")
@@ -184,4 +188,4 @@ def make_stage(stage: str, weights: Sequence[str] | None, *, own: Sequence[str] 
             weights_by_name[name.strip()] = float(value)
         except ValueError:
             raise ConfigError(f"--weight {given!r} is not of the form NAME=WEIGHT, such as similarity=0.5.") from None
-    return stage_reward(check_stage(stage), weights_by_name)
+    return stage_reward(check_stage(stage), weights_by_name, preset=preset)

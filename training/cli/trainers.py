@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
 from deeprec.agent.serving.server_process import Dtype
-from deeprec.training.cli.train import WeightOption, make_stage
+from deeprec.training.cli.train import PresetOption, WeightOption, make_stage
+from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.training.trainers.trainer_config import AdapterConfig, GrpoConfig, SftConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption
@@ -133,6 +134,7 @@ def sft(
         str, typer.Option(help="The stage whose reward is meant by --best and --min-reward.")
     ] = "recommendation",
     weight: WeightOption = None,
+    preset: PresetOption = DEFAULT_PRESET,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the runs.")] = _SFT.epochs,
     batch_size: Annotated[int, typer.Option(min=1, help="Runs in one optimizer step.")] = _SFT.batch_size,
     validation: Annotated[
@@ -143,7 +145,7 @@ def sft(
 ) -> None:
     """Warm start: train on what good runs have written, guided ones included."""
     config = SftConfig(epochs=epochs, batch_size=batch_size, validation=validation, **trainer.settings())
-    reward = make_stage(stage, weight)
+    reward = make_stage(stage, weight, preset)
     where = runs.filter()
 
     from deeprec.agent.traces import TraceStore
@@ -191,6 +193,7 @@ def grpo(
         int, typer.Option(min=1, help="Groups of one optimizer step; a group is the runs of one request.")
     ] = 16,
     weight: WeightOption = None,
+    preset: PresetOption = DEFAULT_PRESET,
     scale: Annotated[
         str, typer.Option(help="Scale of advantages: none, or group to divide by the standard deviation of the group.")
     ] = "none",
@@ -217,7 +220,7 @@ def grpo(
     as_json: JsonOption = False,
 ) -> None:
     """Train with GRPO on groups of free runs, by their rewards and the log-probabilities that were logged."""
-    reward = make_stage(stage, weight)
+    reward = make_stage(stage, weight, preset)
     where = runs.filter()
     settings: dict[str, Any] = {
         "loss_type": loss,

@@ -14,7 +14,7 @@ from deeprec.agent.serving.server_process import Dtype
 from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
 from deeprec.evals.suites.suite import EMBEDDED, MAX_RUN_SECONDS, Name
-from deeprec.training.rewards.stages import Stage, StageReward, stage_reward
+from deeprec.training.rewards.stages import DEFAULT_PRESET, RewardPreset, Stage, StageReward, stage_reward
 from deeprec.training.trainers.trainer_config import Device, GrpoConfig
 from deeprec.trm_tool import ConfigError
 
@@ -60,12 +60,15 @@ class StagePlan(_Strict):
     """People of one step; the runs of each are a group."""
     group_size: Annotated[int, Field(ge=2)]
     learning_rate: Annotated[float, Field(gt=0)] | None = None
+    preset: RewardPreset | None = None
+    """The weights of the reward to begin with (`REWARD_PRESETS`); None is `outcome`, or what a begun loop has."""
     weights: Mapping[str, float] = {}
-    """Component of the reward -> its weight, where that is not 1."""
+    """Component of the reward -> its weight, where it is not that of the preset."""
 
     def reward(self, own: Sequence[str] = ()) -> StageReward:
         """Make the reward of the stage; `own` are the names of rewards that are not deeprec's."""
-        return stage_reward(self.stage, {**dict.fromkeys(own, 1.0), **self.weights})
+        weights = {**dict.fromkeys(own, 1.0), **self.weights}
+        return stage_reward(self.stage, weights, preset=self.preset or DEFAULT_PRESET)
 
 
 class ValidationPlan(_Strict):
@@ -133,9 +136,18 @@ class LoopConfig(FileSettings):
         path = super().path_of(named)
         return str(named) if named == self.base and not Path(path).exists() else path
 
-    def continued(self, agent: Mapping[str, Any]) -> LoopConfig:
-        """Complete the settings for a loop that was begun with `agent`: what they leave out of the agent's stays so."""
-        return self.model_copy(update={"agent": {**agent, **self.agent}})
+    def continued(self, begun: Mapping[str, Any]) -> LoopConfig:
+        """Complete the settings for a loop that was begun with the course `begun`; it is empty for a new loop.
+
+        The settings of the agent and the presets of rewards that the settings leave out stay as they were. A stage of
+        an older loop, which knew no presets, has that of the paper.
+        """
+        known = {plan["stage"]: plan.get("preset", "paper") for plan in begun.get("stages", ())}
+        stages = tuple(
+            plan.model_copy(update={"preset": plan.preset or known.get(plan.stage, DEFAULT_PRESET)})
+            for plan in self.stages
+        )
+        return self.model_copy(update={"agent": {**begun.get("agent", {}), **self.agent}, "stages": stages})
 
     def agent_config(self, *, guided: bool) -> AgentConfig:
         """Make the configuration of the graph, at temperature 1, which is what training compares with."""
@@ -167,6 +179,9 @@ class LoopConfig(FileSettings):
         """
         left_out = {"concurrency", "server_args", "device", "start", "agent"}
         course = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        for plan in course["stages"]:
+            if plan.get("preset") == "paper":  # which the courses of older loops do not name
+                del plan["preset"]
         agent, defaults = self.agent_config(guided=False), make_agent_config({}, max_seconds=MAX_RUN_SECONDS)
         course["agent"] = {name: getattr(agent, name) for name in _IN_COURSE}
         course["agent"] |= {name: value for name, value in self.agent.items() if value != getattr(defaults, name)}

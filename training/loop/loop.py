@@ -30,9 +30,9 @@ from deeprec.training.loop.state import (
     CONFIG_FILE,
     WARM_START,
     LoopState,
+    begun_course,
     course_id,
     keep_course,
-    kept_agent_settings,
     read_state,
     write_state,
 )
@@ -40,7 +40,7 @@ from deeprec.training.loop.validation import UNTRAINED, Measures, best_policy, v
 from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.custom import load_rewards
 from deeprec.training.rewards.stage_rewards import read_rewarded, read_scored, score_stored_runs
-from deeprec.training.rewards.stages import COMPONENTS, stage_reward
+from deeprec.training.rewards.stages import REWARD_PRESETS, stage_reward
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.fused_lists import with_fused_list
@@ -92,7 +92,8 @@ def run_loop(
         store: the store that logs all runs.
         dataset: people and targets.
         artifact: the recommender, trained with `--holdout 3`: a `Retriever`, its artifact, or one of your own. The
-            component `similarity` needs the TRM's vectors: another recommender's stages give it the weight 0.
+            component `similarity` of the paper's reward needs the TRM's vectors: another recommender gives it the
+            weight 0.
         encoder: the text encoder of an artifact; None makes it by its id. For another recommender: the encoder that
             compares preferences in the component `diversity`.
         base: the language model's folder or id.
@@ -104,7 +105,7 @@ def run_loop(
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server became unavailable; start the loop again to go on.
     """
-    config = config.continued(kept_agent_settings(out))
+    config = config.continued(begun_course(out))
     own = load_rewards(map(config.path_of, config.rewards), named_in=f"The loop {config.name}")
     recommender: Recommender = Retriever(artifact, encoder) if isinstance(artifact, Artifact) else artifact
     rewards = {**_components(recommender, encoder), **own}
@@ -220,8 +221,8 @@ class _Loop:
         instances = self.selection.of("interaction")[: plan.users]
         on_ended = report_tenths(self.say, "guided runs")
         self.collect(label, instances, plan.group_size, version=0, guided=True, on_ended=on_ended)
-        not_computed = {name: 0.0 for name in COMPONENTS["recommendation"] if name not in self.rewards}
-        reward = stage_reward("recommendation", not_computed)
+        not_computed = {name: 0.0 for name in REWARD_PRESETS["paper"]["recommendation"] if name not in self.rewards}
+        reward = stage_reward("recommendation", not_computed, preset="paper")
         score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
         rewarded = list(read_rewarded(self.store, RunFilter(suite=label), stage=reward, allow_guided=True))
         chosen = best_rollouts(rewarded, best=plan.best)

@@ -32,15 +32,15 @@ def course_id(course: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def kept_agent_settings(out: Path) -> dict[str, Any]:
-    """Read the settings of the agent that a loop was begun with; none where there is no loop.
+def begun_course(out: Path) -> dict[str, Any]:
+    """Read the course that a loop was begun with; it is empty where there is no loop.
 
-    A loop that goes on keeps those that its file leaves out, whatever defaults a later version has.
+    A loop that goes on keeps what its file leaves out, whatever defaults a later version has.
 
     Raises:
         ConfigError: the file cannot be read.
     """
-    return dict(_read_course(out / CONFIG_FILE).get("agent", {})) if (out / CONFIG_FILE).is_file() else {}
+    return _read_course(out / CONFIG_FILE) if (out / CONFIG_FILE).is_file() else {}
 
 
 def _read_course(path: Path) -> dict[str, Any]:

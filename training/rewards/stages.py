@@ -1,7 +1,8 @@
 """The two stages of training, and the reward that each composes of the components of a run.
 
 Source:
-    Zheng et al. 2025 (DeepRec), arXiv:2505.16810: the stages and their components, which include their constants.
+    Zheng et al. 2025 (DeepRec), arXiv:2505.16810: the stages and the weights of the preset `paper`, whose components
+    include their constants. `benchmarks/reward_maximum.py` compares what the presets pay for.
 """
 
 from __future__ import annotations
@@ -18,17 +19,32 @@ Stage = Literal["interaction", "recommendation"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 FORMAT = "format"
 """The component that is 0 where a run keeps the format and negative where not; it gates all others."""
-COMPONENTS: Mapping[Stage, tuple[str, ...]] = MappingProxyType(
+RewardPreset = Literal["outcome", "paper"]
+REWARD_PRESETS: Mapping[RewardPreset, Mapping[Stage, Mapping[str, float]]] = MappingProxyType(
     {
-        "interaction": (FORMAT, "invocations", "diversity"),
-        "recommendation": (FORMAT, "similarity", "hit", "rank"),
+        "outcome": {
+            "interaction": {FORMAT: 1.0, "found": 1.0},
+            "recommendation": {FORMAT: 1.0, "hit": 1.0, "rank": 1.0},
+        },
+        "paper": {
+            "interaction": {FORMAT: 1.0, "invocations": 1.0, "diversity": 1.0},
+            "recommendation": {FORMAT: 1.0, "similarity": 1.0, "hit": 1.0, "rank": 1.0},
+        },
     }
 )
-"""Stage -> the components of its reward in the paper."""
-KNOWN_COMPONENTS: tuple[str, ...] = tuple(dict.fromkeys(name for names in COMPONENTS.values() for name in names))
+"""Preset -> stage -> the weights of its components.
+
+`outcome` pays for the target alone: the list that maximises it is the ranking by the probability that an item is the
+target. Of the paper's reward that is not so: likeness to all that may be the target pays more than the target, and in
+the first stage retrievals pay whatever they ask for.
+"""
+DEFAULT_PRESET: RewardPreset = "outcome"
+KNOWN_COMPONENTS: tuple[str, ...] = tuple(
+    dict.fromkeys(name for stages in REWARD_PRESETS.values() for weights in stages.values() for name in weights)
+)
 """All components that `deeprec.evals` computes."""
-GOALS = ("hit", "rank")
-"""Components that score whether the target was recommended; the others only help to reach it."""
+GOALS = ("found", "hit", "rank")
+"""Components that score whether the target was found or recommended; the others only help to reach it."""
 REWARD = "reward"
 """The name under which the composed reward is stored."""
 
@@ -39,14 +55,14 @@ class StageReward:
 
     stage: Stage
     weights: Mapping[str, float]
-    """Component -> weight. A component of weight 0 is stored and does not count. The paper's weights are all 1."""
+    """Component -> weight. A component of weight 0 is stored and does not count. All weights of the presets are 1."""
 
     def __post_init__(self) -> None:
         check_stage(self.stage)
         if not self.weights.get(FORMAT, 0.0) > 0:
             raise ConfigError(
                 f"The weight of {FORMAT!r} is {self.weights.get(FORMAT, 0.0)}, so a broken list could earn more than a "
-                "good one. Give it a weight above 0; 1 is the paper's."
+                "good one. Give it a weight above 0, such as 1."
             )
         for name, weight in self.weights.items():
             if not math.isfinite(weight):
@@ -83,18 +99,24 @@ class StageReward:
         return sum(self.parts(components).values())
 
 
-def stage_reward(stage: Stage, weights: Mapping[str, float] | None = None) -> StageReward:
-    """Build the paper's reward of a stage, with other weights and further components where they are given.
+def stage_reward(
+    stage: Stage, weights: Mapping[str, float] | None = None, *, preset: RewardPreset = DEFAULT_PRESET
+) -> StageReward:
+    """Build the reward of a stage, with other weights and further components where they are given.
 
     Args:
         stage: `interaction` or `recommendation`.
-        weights: component -> weight, for a component of the paper or a further one (of another stage, or your own).
+        weights: component -> weight, for a component of the preset or a further one (of another stage, or your own).
+        preset: the weights of `REWARD_PRESETS` to begin with.
 
     Raises:
-        ConfigError: there is no such stage, a weight is not finite, or that of the format is not positive.
+        ConfigError: there is no such stage or preset, a weight is not finite, or that of the format is not positive.
     """
-    paper = dict.fromkeys(COMPONENTS[check_stage(stage)], 1.0)
-    return StageReward(stage=stage, weights=MappingProxyType(paper | dict(weights or {})))
+    check_stage(stage)
+    if preset not in REWARD_PRESETS:
+        raise ConfigError(f"There are no weights {preset!r} of a reward. Choose {' or '.join(REWARD_PRESETS)}.")
+    chosen = {**REWARD_PRESETS[preset][stage], **(weights or {})}
+    return StageReward(stage=stage, weights=MappingProxyType(chosen))
 
 
 def check_stage(stage: str) -> Stage:

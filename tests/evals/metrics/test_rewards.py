@@ -11,6 +11,7 @@ from deeprec.agent.traces import RunTrace
 from deeprec.evals import (
     format_fault,
     format_reward,
+    found_reward,
     hit_reward,
     invocation_reward,
     make_diversity_reward,
@@ -72,6 +73,22 @@ def test_a_list_may_be_as_short_as_what_was_found() -> None:
 def test_invocations_are_paid_up_to_the_third() -> None:
     runs = [make_trace(searches=["a"] * n) for n in range(5)]
     assert [invocation_reward(run) for run in runs] == [-0.5, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_retrievals_are_paid_for_the_target_that_they_find_not_for_their_number() -> None:
+    once, thrice = make_trace(target="886"), make_trace(target="886", searches=["a", "b", "c"])
+    assert found_reward(once) == found_reward(thrice) == pytest.approx(1 / math.log2(4))
+    assert found_reward(make_trace(target="1", searches=["a", "b", "c"])) == 0.0
+    assert found_reward(make_trace(target="900", searches=[])) == 0.0
+    assert math.isnan(found_reward(make_trace(target=None)))
+    assert math.isnan(found_reward(make_trace(status="fallback")))
+
+
+def test_the_fused_rank_counts_where_retrievals_disagree() -> None:
+    first, other = make_trace(target="893", searches=["a", "b"]).retrievals
+    turned = replace(other, items=(other.items[1], other.items[0]))  # 893 is second, then first; so is 900
+    thrice = replace(make_trace(target="893"), retrievals=(first, turned, turned))
+    assert found_reward(thrice) == 1.0
 
 
 def test_hit_and_rank_by_hand() -> None:
@@ -138,7 +155,7 @@ def test_what_cannot_be_computed_is_nan(artifact_folder: Path) -> None:
     timed_out = make_trace(turns=(late,), status="budget", detail="all 600 seconds spent, the last of them waiting")
     assert all(math.isnan(value) for value in score_run(timed_out, rewards).values())
     unknown = score_run(make_trace(FOUND[:3], target=None), rewards)
-    assert [name for name, value in unknown.items() if math.isnan(value)] == ["hit", "rank", "similarity"]
+    assert [name for name, value in unknown.items() if math.isnan(value)] == ["found", "hit", "rank", "similarity"]
     foreign = score_run(make_trace(["900", "no such item"]), rewards)
     assert math.isnan(foreign["similarity"])
     assert foreign["hit"] == 1.0

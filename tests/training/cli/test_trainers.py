@@ -153,7 +153,7 @@ def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
         (["sft", "--validation", "2"], "SftConfig.validation is 2.0"),
         (["grpo", "--stage", "recommendation", "--suite", "none"], "No run matches suite none"),
         (["grpo", "--stage", "nothing"], "There is no stage 'nothing'"),
-        (["grpo", "--stage", "interaction"], "have not been scored for format, invocations"),
+        (["grpo", "--stage", "interaction"], "have not been scored for format, found"),
         (["grpo", "--stage", "recommendation", "--loss", "ppo"], "Choose one of dapo"),
         (["grpo", "--stage", "recommendation", "--scale", "batch"], "Choose none or group"),
         (["grpo", "--stage", "recommendation", "--weight", "hit=0"], "All rewards are equal"),

@@ -2,9 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deeprec.training import LoopConfig, load_loop_config, packaged_loops
-from deeprec.training.loop.state import course_id, kept_agent_settings
+from deeprec.training.loop.state import begun_course, course_id
 from deeprec.trm_tool import ConfigError
 
 PLAIN = """
@@ -96,14 +97,27 @@ def test_packaged_loops_find_the_runs_of_the_versions_before(name: str, identity
 def test_a_loop_that_was_begun_keeps_the_settings_that_its_file_leaves_out(tmp_path: Path) -> None:
     """Versions before took 20 items a retrieval where a file said nothing; the default of the agent is 10."""
     before = {"k": 10, "retrieve_k": 20, "trust": 0.5, "max_history": 20, "max_retrievals": 1, "max_turn_tokens": 512}
-    (tmp_path / "config.json").write_text(json.dumps({"agent": before}), encoding="utf-8")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"agent": before, "stages": [{"stage": "interaction"}]}), encoding="utf-8"
+    )
     config = load_loop_config(write(tmp_path, PLAIN))
     assert config.agent_config(guided=False).retrieve_k == 10
-    continued = config.continued(kept_agent_settings(tmp_path))
+    continued = config.continued(begun_course(tmp_path))
     assert continued.agent_config(guided=False).retrieve_k == 20
     assert continued.course()["agent"] == before
     assert course_id(continued.course()) == "60abd6fb"
-    assert kept_agent_settings(tmp_path / "nowhere") == {}
+    assert begun_course(tmp_path / "nowhere") == {}
+
+
+def test_a_loop_of_an_earlier_version_keeps_the_rewards_of_the_paper() -> None:
+    config = LoopConfig.model_validate(yaml.safe_load(PLAIN))
+    new, old = config.continued({}), config.continued({"stages": [{"stage": "interaction", "weights": {}}]})
+    assert dict(new.stages[0].reward().weights) == {"format": 1.0, "found": 1.0}
+    assert dict(old.stages[0].reward().weights) == {"format": 1.0, "invocations": 1.0, "diversity": 1.0}
+    assert "preset" not in old.course()["stages"][0]  # as in the course that such a loop was begun with
+    assert new.continued(new.course()).course() == new.course()
+    named = LoopConfig.model_validate(yaml.safe_load(PLAIN.replace("interaction,", "interaction, preset: paper,")))
+    assert named.continued({}).course() == old.course()
 
 
 def test_paths_are_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,7 +311,7 @@ def test_a_loop_learns_with_a_recommender_of_ones_own(
         pytest.raises(ConfigError, match=r"'similarity', which nothing computes.*give the weight 0"),
     ):
         run_loop(
-            make_config(stages=[stage]),
+            make_config(stages=[stage | {"preset": "paper"}]),
             tmp_path / "loop",
             store=store,
             dataset=dataset,
@@ -322,7 +322,7 @@ def test_a_loop_learns_with_a_recommender_of_ones_own(
     assert not server.requests
     with TraceStore(tmp_path / "loop.db") as store:
         result = run_loop(
-            make_config(stages=[stage | {"weights": {"similarity": 0}}]),
+            make_config(stages=[stage]),
             tmp_path / "loop",
             store=store,
             dataset=dataset,
@@ -334,7 +334,8 @@ def test_a_loop_learns_with_a_recommender_of_ones_own(
         runs = [trace.run for trace in store.traces() if trace.run.system == "collect"]
         assert {run.trm_fingerprint for run in runs} == {"counts"}
         components = store.rewards([run.run_id for run in runs], REWARD_SCHEME)
-        assert {name for each in components.values() for name in each} == {"format", "invocations", "hit", "rank"}
+        computed = {name for each in components.values() for name in each}
+        assert computed == {"format", "invocations", "found", "hit", "rank"}
     assert read_lineage(tmp_path / "loop" / "adapters" / "rec-v2").trm_fingerprint == "counts"
 
 

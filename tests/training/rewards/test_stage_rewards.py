@@ -27,7 +27,7 @@ from deeprec.training.rewards.stages import KNOWN_COMPONENTS
 from deeprec.trm_tool import Artifact, ConfigError, HashingEncoder
 from tests.made_runs import made_run, store_runs
 
-STAGE = stage_reward("recommendation")
+STAGE = stage_reward("recommendation", preset="paper")
 OWN = """
 import math
 import sqlite3
@@ -83,7 +83,7 @@ def test_what_is_scored_is_not_computed_again(store: TraceStore, artifact: Artif
     assert store.rewards([first.run.run_id], STAGE.scheme)[first.run.run_id] == {"reward": 0.5}
     again = score(store, artifact)
     assert (again.runs, again.scored, again.composed) == (2, 0, 0)
-    heavier = score(store, artifact, stage=stage_reward("recommendation", {"hit": 4.0}))
+    heavier = score(store, artifact, stage=stage_reward("recommendation", {"hit": 4.0}, preset="paper"))
     assert (heavier.scored, heavier.composed) == (0, 2)
     assert store.rewards([first.run.run_id], STAGE.scheme)[first.run.run_id] == {"reward": 2.0}
     again = score(store, artifact, again=True)
@@ -138,7 +138,7 @@ def test_a_reward_of_ones_own_is_a_component_with_a_weight(
     [trace] = store_runs(store, made_run(("893", "886", "879"), searches=("Comedy", "Drama")))
     score(store, artifact)
     before = store.rewards([trace.run.run_id], REWARD_SCHEME)[trace.run.run_id]
-    reward = stage_reward("recommendation", {"short": 0.5})
+    reward = stage_reward("recommendation", {"short": 0.5}, preset="paper")
     report = score(store, artifact, stage=reward, own=load_rewards([f"{own_file}:short"]))
     assert (report.scored, report.composed) == (1, 1)
     after = store.rewards([trace.run.run_id], REWARD_SCHEME)[trace.run.run_id]
@@ -150,7 +150,7 @@ def test_a_reward_of_ones_own_is_a_component_with_a_weight(
 
 def test_a_weight_of_a_component_that_nothing_computes_is_refused(store: TraceStore, artifact: Artifact) -> None:
     with pytest.raises(ConfigError, match="'shrot', which nothing computes"):
-        score(store, artifact, stage=stage_reward("recommendation", {"shrot": 1.0}))
+        score(store, artifact, stage=stage_reward("recommendation", {"shrot": 1.0}, preset="paper"))
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,36 @@
 """How a stage composes its reward: weights, the gate of the format, and what is not computable."""
 
 import math
+from collections.abc import Mapping
 
 import pytest
 
 from deeprec.evals import FORMAT_ERROR, make_rewards
-from deeprec.training import stage_reward
-from deeprec.training.rewards.stages import KNOWN_COMPONENTS
+from deeprec.training import REWARD_PRESETS, StageReward, stage_reward
+from deeprec.training.rewards.stages import KNOWN_COMPONENTS, Stage
 from deeprec.trm_tool import Artifact, ConfigError, HashingEncoder, load_artifact
 
 NAN = math.nan
-GOOD = {"format": 0.0, "invocations": 0.5, "diversity": 0.1, "similarity": 4.0, "hit": 1.0, "rank": 1.8}
+GOOD = {"format": 0.0, "found": 0.5, "invocations": 0.5, "diversity": 0.1, "similarity": 4.0, "hit": 1.0, "rank": 1.8}
 
 
-def test_the_stages_reward_what_the_paper_does() -> None:
-    assert stage_reward("interaction").compose(GOOD) == pytest.approx(0.6)
-    assert stage_reward("recommendation").compose(GOOD) == pytest.approx(6.8)
-    assert stage_reward("recommendation").parts(GOOD) == {"format": 0, "similarity": 4.0, "hit": 1.0, "rank": 1.8}
+def paper(stage: Stage, weights: Mapping[str, float] | None = None) -> StageReward:
+    return stage_reward(stage, weights, preset="paper")
+
+
+def test_the_preset_paper_rewards_what_the_paper_does() -> None:
+    assert paper("interaction").compose(GOOD) == pytest.approx(0.6)
+    assert paper("recommendation").compose(GOOD) == pytest.approx(6.8)
+    assert paper("recommendation").parts(GOOD) == {"format": 0, "similarity": 4.0, "hit": 1.0, "rank": 1.8}
+
+
+def test_the_default_pays_for_the_target_alone() -> None:
+    assert stage_reward("interaction").compose(GOOD) == pytest.approx(0.5)
+    assert stage_reward("recommendation").compose(GOOD) == pytest.approx(2.8)
+    assert stage_reward("recommendation").compose(GOOD | {"similarity": NAN}) == pytest.approx(2.8)
+    assert REWARD_PRESETS["outcome"]["interaction"] == stage_reward("interaction").weights
+    with pytest.raises(ConfigError, match=r"no weights 'papers' of a reward\. Choose outcome or paper"):
+        stage_reward("interaction", preset="papers")  # type: ignore[arg-type]
 
 
 def test_a_format_error_is_all_that_counts() -> None:
@@ -28,11 +42,11 @@ def test_a_format_error_is_all_that_counts() -> None:
 
 
 def test_a_component_that_is_needed_and_missing_is_no_zero() -> None:
-    stage = stage_reward("recommendation")
+    stage = paper("recommendation")
     for name in ("similarity", "hit", "rank", "format"):
         assert math.isnan(stage.compose(GOOD | {name: NAN}))
     assert stage.compose(GOOD | {"diversity": NAN}) == pytest.approx(6.8)  # another stage's
-    without = stage_reward("recommendation", {"similarity": 0.0})
+    without = paper("recommendation", {"similarity": 0.0})
     assert without.compose(GOOD | {"similarity": NAN}) == pytest.approx(2.8)
     assert without.lacks({"format": 0.0, "hit": NAN}) == ("rank",)
     assert math.isnan(without.compose({"format": 0.0, "hit": 1.0}))

@@ -8,7 +8,7 @@ import pytest
 from deeprec.training import stage_reward
 from deeprec.training.rewards.variance import VarianceShares, VarianceTally
 
-STAGE = stage_reward("recommendation")
+STAGE = stage_reward("recommendation", preset="paper")
 
 
 def held(similarity: float, hit: float = 0.0, rank: float = 0.0) -> dict[str, float]:
@@ -75,9 +75,9 @@ def test_a_term_that_outweighs_the_target_is_reported_with_the_weight_that_level
     found = tally(*rollouts)
     assert found.advice is not None
     weight = float(found.advice.partition("similarity=")[2].split()[0])
-    level = tally(*rollouts, stage=stage_reward("recommendation", {"similarity": weight})).shares
+    level = tally(*rollouts, stage=stage_reward("recommendation", {"similarity": weight}, preset="paper")).shares
     assert level["similarity"] == pytest.approx(level["hit"] + level["rank"], abs=0.05)  # two digits
-    light = tally(*rollouts, stage=stage_reward("recommendation", {"similarity": weight / 2}))
+    light = tally(*rollouts, stage=stage_reward("recommendation", {"similarity": weight / 2}, preset="paper"))
     assert light.advice is None
 
 
@@ -88,7 +88,7 @@ def test_without_any_hit_no_weight_levels_it() -> None:
 
 
 def test_a_stage_without_a_target_has_nothing_to_outweigh() -> None:
-    stage = stage_reward("interaction")
+    stage = stage_reward("interaction", preset="paper")
     found = tally(
         ("a", {"format": 0.0, "invocations": 0.0, "diversity": 0.1}),
         ("a", {"format": 0.0, "invocations": 0.5, "diversity": 0.1}),

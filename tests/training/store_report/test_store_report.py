@@ -27,7 +27,7 @@ from deeprec.trm_tool import ConfigError
 from tests.command_line import answer_of, refusal_of
 from tests.made_runs import made_run, store_runs
 
-STAGE = stage_reward("recommendation")
+STAGE = stage_reward("recommendation", preset="paper")
 NAN = math.nan
 
 
