@@ -14,6 +14,7 @@ from itertools import chain
 from deeprec.agent.conversation.delta import Change, RequestedAction, SaidFeedback, Unresolved
 from deeprec.agent.conversation.state import ConversationState, ItemOrder, Missing, StatedCondition
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
+from deeprec.trm_tool.catalogue.german import with_english_words
 from deeprec.trm_tool.text import plain
 
 MAX_CHARS = 2_000
@@ -46,7 +47,8 @@ class MessageReading:
     state: ConversationState
     vocabulary: ConversationCatalogue
     text: str = ""
-    """The message with everything that was taken masked; places are those of `message`."""
+    """The message with everything that was taken masked; places are those of `message`. German words of grammar are
+    English ones here."""
     references: list[Reference] = field(default_factory=list)
     clears: list[Change] = field(default_factory=list)
     relaxes: list[Change] = field(default_factory=list)
@@ -66,8 +68,8 @@ class MessageReading:
     """Places that are understood and yet stay in the text for retrievals: values that are wanted."""
 
     def __post_init__(self) -> None:
-        self.message = plain(self.message, MAX_CHARS)
-        self.text = _MARK.sub(" ", self.message).replace("’", "'")
+        self.message, text = with_english_words(plain(self.message, MAX_CHARS))
+        self.text = _MARK.sub(" ", text).replace("’", "'")
 
     @property
     def turn(self) -> int:
@@ -89,7 +91,7 @@ class MessageReading:
 
     def words(self, start: int, end: int) -> str:
         """What the person wrote there."""
-        return self.message[start:end].strip(" ,.;:!?")
+        return " ".join(self.message[start:end].split()).strip(" ,.;:!?")
 
     def take(self, start: int, end: int) -> str:
         """Take a part of the text and return what the person wrote there."""

@@ -130,6 +130,7 @@ class ConversationState:
     turn: int = 0
     """Messages so far."""
     language: str = "en"
+    """The language that the person writes: `en`, or `de` once a message was German."""
     required: tuple[StatedCondition, ...] = ()
     """Hard constraints: every item passes each of them."""
     refused: tuple[StatedCondition, ...] = ()

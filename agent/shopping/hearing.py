@@ -19,9 +19,13 @@ from deeprec.agent.conversation import (
 from deeprec.agent.conversation.said_text import FUNCTION_WORDS, left_over, word_set
 from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, wants_more
 from deeprec.agent.shopping.turn_plan import TurnPlan
+from deeprec.trm_tool.catalogue.german import is_german
 
 MAX_CHARS = 2_000
 """Characters of a message that are read."""
+GERMAN = "de"
+READS_GERMAN = "Ich lese Deutsch und antworte auf Englisch."
+"""What a person reads once who writes German: German is read, by a table and by the encoder, and not written."""
 CUT = f"Only the first {MAX_CHARS:,} characters of the message were read."
 
 _THINGS = FUNCTION_WORDS | word_set("film films movie movies item items product products thing things please")
@@ -65,6 +69,8 @@ def plan_turn(
             intent, item_ids = intent_of_edit(checked.delta)
     if intent == "comparison" or (delta.order is None and _wishes_beyond_values(delta.said, catalogue)):
         after = replace(after, order=before.order if intent == "comparison" else None)
+    if is_german(text, least=2) and before.language != GERMAN:
+        after, problems = replace(after, language=GERMAN), [*problems, READS_GERMAN]
     if intent != "search":  # a question is no wish, so that no retrieval hears its words
         after = replace(after, said=tuple(each for each in after.said if each.turn != after.turn))
     plan = TurnPlan(

@@ -4,17 +4,18 @@ A clause is plain where the word that refuses or limits stands right before a va
 "no horror or war", "only comedies"), fillers aside, and the words around both leave no doubt: no condition ("if there
 is no horror"), no second negation ("not without comedy"), nobody else's taste ("my sister hates horror"), nothing that
 narrows it ("no horror with zombies"). A bound is plain where a number stands with a word that bounds it. What stands in
-quotation marks, in titles of the catalogue or before "(1995)" is left out. English alone is read.
+quotation marks, in titles of the catalogue or before "(1995)" is left out. English is read, and German by a table.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from deeprec.trm_tool.catalogue.german import with_english_words
 from deeprec.trm_tool.catalogue.number_names import is_in_keeping, split_unit, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
@@ -119,7 +120,7 @@ _ASKING = re.compile(
 
 def could_state(text: str) -> bool:
     """Whether a text refuses, limits or bounds anything at all, whatever the catalogue."""
-    read = plain(text, MAX_CHARS)
+    _, read = with_english_words(plain(text, MAX_CHARS))
     return (
         next(refusing_clauses(read), None) is not None
         or next(limiting_clauses(read), None) is not None
@@ -160,7 +161,23 @@ class PlainConstraints:
 
     def read(self, text: str) -> PlainStatements:
         """Read a text; its first 2,000 characters count."""
-        text = self._without_titles(plain(text, MAX_CHARS)).replace("’", "'")
+        original, english = with_english_words(plain(text, MAX_CHARS))
+        found = self._read(english)
+
+        def as_said(words: str) -> str:
+            at = english.find(words)
+            return " ".join((original[at : at + len(words)] if at >= 0 else words).split())
+
+        if original == english:
+            return found
+        return replace(
+            found,
+            constraints=tuple((each, as_said(words)) for each, words in found.constraints),
+            lacking=tuple((" ".join(refused.split()), as_said(words)) for refused, words in found.lacking),
+        )
+
+    def _read(self, text: str) -> PlainStatements:
+        text = self._without_titles(text).replace("’", "'")
         stated: dict[str, tuple[Constraint, str]] = {}
         missing: list[str] = []
         values = [(start, end) for _, start, end in self._spotter.places(text)]

@@ -290,3 +290,15 @@ async def test_titles_and_words_from_outside_stay_text(talk: Talk) -> None:
     assert reply["items"][0]["title"] == "<b>Free</b> rug {0} %s"
     reply = await talk.says("I like the first")
     assert "You like <b>Free</b> rug {0} %s." in reply["text"]
+
+
+async def test_a_person_who_writes_german_is_read_and_reads_once_that_the_answers_are_english(talk: Talk) -> None:
+    reply = await talk.says("Ich suche eine Lampe, aber nicht über 50 Euro")
+    assert reply["problems"] == ["Ich lese Deutsch und antworte auf Englisch."]
+    assert reply["difference"]["added"] == ["price <= 50"]
+    assert talk.ids
+    reply = await talk.says("Bitte höchstens 40 Euro")
+    assert reply["problems"] == []
+    assert reply["difference"]["added"] == ["price <= 40"]
+    state = await talk.says("what did I ask for?")
+    assert "price <= 40" in state["text"]

@@ -1,0 +1,99 @@
+"""German refusals, limits and bounds are read by a table, at the places where they were said."""
+
+import time
+
+import pytest
+
+from deeprec.trm_tool import Catalogue, Item, PreferenceReader
+from deeprec.trm_tool.catalogue.german import is_german, with_english_words
+from deeprec.trm_tool.catalogue.plain_constraints import PlainConstraints
+
+SHOP = Catalogue(
+    [
+        Item(
+            id=f"{number}",
+            title=f"Film {number}",
+            attributes={"genre": (genre,), "year": 1960.0 + 5 * number, "price": 10.0 * number},
+        )
+        for number, genre in enumerate(("Horror", "Western", "Thriller", "Drama", "Musical", "Horror", "Drama"), 1)
+    ],
+    {"genre": "tags", "year": "number", "price": "number"},
+)
+PLAIN = PlainConstraints(SHOP, PreferenceReader(SHOP))
+
+
+@pytest.mark.parametrize(
+    ("said", "stated"),
+    [
+        ("Ohne Horror, bitte", ["not horror"]),
+        ("Ich suche was Spannendes, aber bitte keinen Western", ["not western"]),
+        ("Bloß keine Horrorfilme", ["not horror"]),
+        ("kein Drama, kein Thriller oder Musical", ["not drama", "not thriller", "not musical"]),
+        ("Horror und Western mag ich nicht", ["not horror", "not western"]),
+        ("Ein Abend mit Freunden. Western bitte nicht.", ["not western"]),
+        ("nur Thriller", ["only thriller"]),
+        ("nichts von vor 1980", ["year >= 1980"]),
+        ("ab 1980", ["year >= 1980"]),
+        ("nicht neuer als 1985", ["year <= 1985"]),
+        ("vor 1970, kein Musical", ["not musical", "year <= 1969"]),
+        ("nicht über 50 Euro", ["price <= 50"]),
+        ("höchstens fünfzig Euro", ["price <= 50"]),
+        ("mindestens 30 Euro", ["price >= 30"]),
+        ("zwischen 20 und 60 Euro", ["price >= 20", "price <= 60"]),
+        ("ab 30 Euro, aber nicht mehr als 50 Euro", ["price >= 30", "price <= 50"]),
+        ("40 Euro oder weniger", ["price <= 40"]),
+        # No statement, or one that must not be read as its opposite
+        ("Ich habe nichts gegen Horror", []),
+        ("nicht ohne Western", []),
+        ("Wenn es ohne Horror geht, gut", []),
+        ("Meine Frau mag keinen Horror", []),
+        ("nicht nur Thriller", []),
+        ("Warum gibt es hier keinen Horror?", []),
+        ("ein Film über 60 Jahre Ehe", []),
+    ],
+)
+def test_what_is_said_plainly_in_german_is_read_as_in_english(said: str, stated: list[str]) -> None:
+    assert [each.text for each, _ in PLAIN.read(said).constraints] == stated
+
+
+def test_the_words_are_those_that_the_person_wrote() -> None:
+    found = PLAIN.read("Ich mag Dramen, aber ohne Horror und nicht über 50 Euro")
+    assert [words for _, words in found.constraints] == ["ohne Horror und", "nicht über 50 Euro"]
+    assert PLAIN.read("Bitte nicht gruselig").lacking == (("not gruselig", "nicht gruselig"),)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "nothing red under 50",
+        "a film like Das Boot, without war",
+        "Die Hard or Man Bites Dog",
+        "I was in the mood for von Trier",
+        "no quiero terror",
+        "",
+        "1990 2.500",
+    ],
+)
+def test_other_languages_come_back_as_they_are(said: str) -> None:
+    assert with_english_words(said) == (said, said)
+    assert not is_german(said)
+
+
+def test_both_texts_have_their_places_in_common() -> None:
+    said = "Keine Horrorfilme, nur Zeichentrick aus den 90er Jahren, höchstens 1.500 Euro. Krimis mag ich nicht!"
+    original, english = with_english_words(said)
+    assert len(original) == len(english)
+    assert "".join(original.split()) == "".join(said.split())
+    for word in ("Horror", "Zeichentrick", "Euro", "Krimis"):
+        assert original.index(word) == english.index(word)
+    assert "only Zeichentrick" in english
+    assert "1,500" in english
+
+
+@pytest.mark.parametrize(
+    "hostile", ["ohne " * 2_000, "a, " * 3_000 + "mag ich nicht", "ab und oder " * 800, "ohne ab 1" * 1_000]
+)
+def test_a_long_message_is_read_in_time(hostile: str) -> None:
+    start = time.perf_counter()
+    with_english_words(hostile)
+    assert time.perf_counter() - start < 2

@@ -1,0 +1,224 @@
+"""German words of refusals, limits, bounds and numbers: a table of what the readers of English read in their places.
+
+"Ohne Horror, nicht über 50 Euro" is read as "without Horror, not over 50 Euro". Content words stay as they are: the
+text encoder maps them.
+"""
+
+import re
+from collections.abc import Callable
+
+_NUMBER = (
+    r"(?= (?:etwa |rund |ca\.? )?"
+    r"(?:[\d€$]|zehn|zwanzig|drei(?:ß|ss)ig|vierzig|fünfzig|sechzig|siebzig|achtzig|neunzig|hundert))"
+)
+_YEAR = r"(?= (?:dem Jahre? )?(?:1[89]|20)\d\d)"
+_NEGATED = (
+    r"(?:(?:mag|will|möchte|brauche) ich|(?:mögen|wollen|brauchen) wir|bitte|lieber) (?:gar |überhaupt )?nicht"
+    r"(?=\s*(?:[.,;:!?]|$))"
+)
+_WORDS: dict[str, str] = {
+    _NEGATED: "",
+    # Refusals and limits
+    r"keine (?:Ahnung|Frage)": "no doubt",
+    r"keine Sorge": "no worries",
+    r"nichts (?:anderes )?als": "nothing but",
+    r"kein(?:e[mnrs]?)?": "no",
+    r"nichts": "nothing",
+    r"nicht nur": "not only",
+    r"nicht schlecht": "not bad",
+    r"ohne": "without",
+    r"nie(?:mals)?": "never",
+    r"au(?:ß|ss)er": "except",
+    r"hasse": "hate",
+    r"nur|blo(?:ß|ss)|ausschlie(?:ß|ss)lich": "only",
+    # Bounds
+    r"nicht (?:mehr|teurer|länger|höher) als": "not more than",
+    r"nicht (?:weniger|billiger|günstiger|kürzer) als": "not less than",
+    rf"über{_NUMBER}|ueber{_NUMBER}": "over",
+    rf"unter{_NUMBER}": "under",
+    r"höchstens|hoechstens|maximal": "at most",
+    r"mindestens|wenigstens": "at least",
+    r"(?<=\d )bis(?= \d)|(?<=\d Euro )bis(?= \d)": "to",
+    rf"bis(?: zu)?{_NUMBER}|bis(?: zu)?{_YEAR}": "up to",
+    rf"von(?= vor)|von{_NUMBER}|ab{_NUMBER}|ab{_YEAR}": "from",
+    r"weniger als": "less than",
+    r"mehr als": "more than",
+    r"teurer als": "dearer than",
+    r"(?:billiger|günstiger) als": "cheaper than",
+    r"älter als": "older than",
+    r"(?:neuer|jünger) als": "newer than",
+    r"kürzer als": "shorter than",
+    r"länger als": "longer than",
+    r"leichter als": "lighter than",
+    r"schwerer als": "heavier than",
+    rf"vor{_YEAR}": "before",
+    rf"nach{_YEAR}": "after",
+    rf"seit{_YEAR}": "since",
+    r"oder (?:weniger|darunter|billiger|günstiger)": "or less",
+    r"oder (?:mehr|darüber|teurer)": "or more",
+    r"oder (?:früher|älter)": "or earlier",
+    r"(?:oder|und) (?:später|neuer)": "or later",
+    r"aufwärts": "upwards",
+    r"zwischen": "between",
+    r"billiger|günstiger|preiswerter": "cheaper",
+    r"teurer": "more expensive",
+    r"(?:nicht )?zu teuer": "too expensive",
+    r"neuer(?:e[ns]?)?": "newer",
+    r"ältere?[ns]?": "older",
+    # Numbers, units and names of attributes
+    r"Zwanziger(?:n|jahren?| Jahren?)?": "twenties",
+    r"Drei(?:ß|ss)iger(?:n|jahren?| Jahren?)?": "thirties",
+    r"Vierziger(?:n|jahren?| Jahren?)?": "forties",
+    r"Fünfziger(?:n|jahren?| Jahren?)?": "fifties",
+    r"Sechziger(?:n|jahren?| Jahren?)?": "sixties",
+    r"Siebziger(?:n|jahren?| Jahren?)?": "seventies",
+    r"Achtziger(?:n|jahren?| Jahren?)?": "eighties",
+    r"Neunziger(?:n|jahren?| Jahren?)?": "nineties",
+    r"zehn": "ten",
+    r"zwanzig": "twenty",
+    r"drei(?:ß|ss)ig": "thirty",
+    r"vierzig": "forty",
+    r"fünfzig": "fifty",
+    r"sechzig": "sixty",
+    r"siebzig": "seventy",
+    r"achtzig": "eighty",
+    r"neunzig": "ninety",
+    r"hundert": "100",
+    r"tausend": "1000",
+    r"Minuten": "minutes",
+    r"Stunden?": "hours",
+    r"Gramm": "grams",
+    r"Kilo": "kg",
+    r"Jahre?n?": "years",
+    r"Preis": "price",
+    r"kosten|kostet": "cost",
+    # Who speaks, of whom, and under which condition
+    r"ich|mir|mich": "i",
+    r"wir|uns": "we",
+    r"mein(?:e[mnrs]?)?": "my",
+    r"(?<=meine )Frau|(?<=meiner )Frau": "wife",
+    r"(?<=mein )Mann|(?<=meinem )Mann|(?<=meinen )Mann": "husband",
+    r"Kind(?:er)?n?": "kids",
+    r"Tochter": "daughter",
+    r"Sohn": "son",
+    r"Schwester": "sister",
+    r"Bruder": "brother",
+    r"Mutter": "mother",
+    r"Vater": "father",
+    r"Eltern": "parents",
+    r"Freund(?:in|e)?n?": "friend",
+    r"er": "he",
+    r"sie": "she",
+    r"niemand": "nobody",
+    r"wenn|falls": "if",
+    r"ob": "whether",
+    r"warum|wieso|weshalb": "why",
+    r"weil|denn": "because",
+    r"bin": "am",
+    r"ist|war": "is",
+    r"sind": "are",
+    r"sein": "be",
+    r"habe|hab": "have",
+    r"gesehen": "seen",
+    r"muss": "must",
+    r"soll(?:te|en)?": "should",
+    r"darf": "may",
+    r"möchten?|will|wollen|brauchen?|suchen?|hätten? gerne?": "want",
+    # Other words of grammar
+    r"nicht": "not",
+    r"und": "and",
+    r"oder": "or",
+    r"aber|sondern": "but",
+    r"de[rmns]|die|das": "the",
+    r"ein(?:e[mnrs]?)?": "a",
+    r"(?:irgend)?etwas|(?:irgend)?was": "something",
+    r"es": "it",
+    r"mit": "with",
+    r"für": "for",
+    r"von": "by",
+    r"aus": "of",
+    r"im|in": "in",
+    r"zu[mr]?": "to",
+    r"sehr": "very",
+    r"auch": "also",
+    r"bitte": "please",
+    r"danke": "thanks",
+    r"hallo": "hello",
+    r"heute Abend": "tonight",
+    r"heute": "today",
+    r"Film(?:en?|s)?": "films",
+    r"Sachen|Zeug": "stuff",
+    r"Dingen?": "things",
+}
+_INSIDE: dict[str, str] = {  # parts of words and numbers
+    r"(?<=\d0)er(?:n| Jahren?)?(?!\w)": "s",
+    r"(?<=\d)\.(?=\d{3}(?!\d))": ",",  # 1.500 is a thousand and a half
+    r"(?<=[a-zäöüß]{3})filme?[ns]?(?!\w)": " films",
+}
+_ENGLISH = [*_WORDS.values(), *_INSIDE.values()]
+_ANY = re.compile(
+    "(?<!\\w)(?:"
+    + "|".join(f"(?P<w{at}>{words})" for at, words in enumerate(_WORDS))
+    + ")(?!\\w)|"
+    + "|".join(f"(?P<w{at}>{part})" for at, part in enumerate(_INSIDE, len(_WORDS))),
+    re.IGNORECASE,
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_GERMAN_MARKS = _words(
+    "ich wir mir mich uns und nicht nichts kein keine keinen keinem keiner keines ohne oder für mit ein eine einen "
+    "einem einer der das den dem aber bitte danke suche brauche möchte mag hätte gern gerne über unter höchstens "
+    "mindestens etwas auch aus sein nur zu im ist sind nie wie zwischen heute lieber besser etwa wäre soll"
+)
+_ENGLISH_MARKS = _words(
+    "i we my me and not nothing no without or for with a an the but please thanks want need like some something over "
+    "under most least also from of to is are be never how only today that it you do don't isn't which than"
+)
+_BOUND = re.compile(r"(?<!\w)(?:ab|bis)(?= [\d€])", re.IGNORECASE)
+_REFUSED_BEFORE = re.compile(
+    rf"(?<!\w)(?=[\w-]{{1,40}}(?:(?:,| und| oder) [\w-]{{1,40}}){{0,3}} {_NEGATED}(?!\w))", re.IGNORECASE
+)
+"""Where a word stands that a negation behind it refuses: "Horror mag ich nicht"."""
+_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+
+
+def is_german(text: str, least: int = 1) -> bool:
+    """Whether a text has more German than English words of grammar, and at least `least` of them.
+
+    Words that both languages have ("war", "die", "man", "was", "also") count for neither.
+    """
+    words = [word.lower() for word in _TOKEN.findall(text)]
+    german = sum(word in _GERMAN_MARKS for word in words) + len(_BOUND.findall(text))
+    return german >= least and german > sum(word in _ENGLISH_MARKS for word in words)
+
+
+def with_english_words(text: str) -> tuple[str, str]:
+    """Put English words of grammar in the places of the German ones of a German text.
+
+    Returns:
+        The text and the text with English words, both of one length: the shorter of two words is followed by blanks, so
+        that a place in the one is the same place in the other. A text in another language comes back twice as it is.
+    """
+    if not is_german(text):
+        return text, text
+    original, english = _replaced(_REFUSED_BEFORE, lambda found: "not ", text, text)
+    return _replaced(_ANY, lambda found: _ENGLISH[int((found.lastgroup or "w0")[1:])], original, english)
+
+
+def _replaced(
+    pattern: re.Pattern[str], word_of: Callable[[re.Match[str]], str], original: str, english: str
+) -> tuple[str, str]:
+    """Replace what a pattern finds in the English text, and keep the places of both texts."""
+    parts, end = list[tuple[str, str]](), 0
+    for found in pattern.finditer(english):
+        word, was = word_of(found), original[slice(*found.span())]
+        width = max(len(word), len(was))
+        parts.append((original[end : found.start()], english[end : found.start()]))
+        parts.append((was.ljust(width), word.ljust(width)))
+        end = found.end()
+    parts.append((original[end:], english[end:]))
+    return "".join(was for was, _ in parts), "".join(now for _, now in parts)
