@@ -92,11 +92,18 @@ from .trainers.adapter_lineage import (
     write_lineage as write_lineage,
 )
 from .trainers.alarms import Alarm as Alarm
+from .trainers.dpo import train_dpo as train_dpo
+from .trainers.first_answers import FirstAnswer as FirstAnswer
 from .trainers.grpo import train_grpo as train_grpo
 from .trainers.model_folders import save_adapter as save_adapter
 from .trainers.policy_model import PolicyModel as PolicyModel, load_policy as load_policy
 from .trainers.sft import train_sft as train_sft
 from .trainers.step_report import StepReport as StepReport, TrainingError as TrainingError
-from .trainers.trainer_config import AdapterConfig as AdapterConfig, GrpoConfig as GrpoConfig, SftConfig as SftConfig
+from .trainers.trainer_config import (
+    AdapterConfig as AdapterConfig,
+    DpoConfig as DpoConfig,
+    GrpoConfig as GrpoConfig,
+    SftConfig as SftConfig,
+)
 
 __version__: str

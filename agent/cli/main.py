@@ -48,6 +48,7 @@ _ADDED = {
     ],
     "train": [
         ("demonstrations", "deeprec.training.cli.demonstrations", "demonstrations"),
+        ("dpo", "deeprec.training.cli.pairs", "dpo"),
         ("grpo", "deeprec.training.cli.trainers", "grpo"),
         ("loop", "deeprec.training.cli.loop", "loop"),
         ("curves", "deeprec.training.cli.loop", "curves"),

@@ -1,24 +1,33 @@
-"""`deeprec train pairs`: the best and the worst run of each scored group, for `train dpo`."""
+"""`deeprec train pairs` and `deeprec train dpo`: best and worst run of scored groups, and training on them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
 from deeprec.training.cli.train import PresetOption, WeightOption, make_stage
-from deeprec.training.cli.trainers import BaseOption, base_model
+from deeprec.training.cli.trainers import BaseOption, OutOption, StepBar, TrainerOptions, base_model, report_training
 from deeprec.training.rewards.stages import DEFAULT_PRESET
+from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import hide_passwords, plain
+
+if TYPE_CHECKING:
+    from deeprec.agent.traces import TraceStore
+    from deeprec.training.pairs.rollout_pairs import RolloutPair
+    from deeprec.training.trainers.first_answers import FirstAnswer
+
+_DPO = DpoConfig()
 
 
 @option_groups
@@ -104,3 +113,78 @@ def pairs(
             400,
         )
     )
+
+
+@option_groups
+def dpo(
+    out: OutOption,
+    store: StoreOption = DEFAULT_STORE,
+    name: Annotated[str, typer.Option("--pairs", help="The set of pairs, as `train pairs` named it.")] = "pairs",
+    trainer: TrainerOptions = TrainerOptions(),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = _DPO.epochs,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs in one optimizer step.")] = _DPO.batch_size,
+    beta: Annotated[float, typer.Option(help="How strongly the policy is held to its start.")] = _DPO.beta,
+    sft_weight: Annotated[
+        float, typer.Option(help="Weight of the loss per token of the chosen runs, beside that of the pairs.")
+    ] = _DPO.sft_weight,
+    validation: Annotated[
+        float, typer.Option(help="Share of the pairs that are measured, held out from training.")
+    ] = _DPO.validation,
+    artifact: Annotated[
+        Path | None,
+        typer.Option(
+            help="The recommender whose catalogue says which knowledge is valid, for pairs of knowledge runs."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train with DPO on pairs of runs; name the adapter that wrote them with --start.
+
+    Before and after, held-out pairs are measured: rewards of the chosen over the rejected run, and valid answers.
+    """
+    config = DpoConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        beta=beta,
+        sft_weight=sft_weight,
+        validation=validation,
+        **trainer.settings(),
+    )
+
+    from deeprec.agent.traces import TraceStore
+    from deeprec.training.pairs.rollout_pairs import read_rollout_pairs
+    from deeprec.training.trainers.dpo import train_dpo
+    from deeprec.training.trainers.policy_model import require_trl
+
+    require_trl()
+    base = trainer.base_model()
+    with TraceStore(store, create=False) as traces:
+        found = read_rollout_pairs(traces, name, allow_leaks=trainer.allow_leaks)
+        answer = _first_answer(traces, found, base, artifact) if validation else None
+    with StepBar() as bar:
+        trained = train_dpo(
+            found, base=base, start=trainer.start, out=out, config=config, answer=answer, on_step=bar.show
+        )
+    report_training(trained, out, f"{len(found)} pairs", as_json=as_json)
+
+
+def _first_answer(
+    store: TraceStore, found: Sequence[RolloutPair], base: Path | str, artifact: Path | None
+) -> FirstAnswer | None:
+    """What an answer to the pairs' prompts has to be, by the protocol of the first; None where it is not known."""
+    from deeprec.training.feedback.collection import PROTOCOL
+    from deeprec.training.feedback.knowledge import catalogue_factors, read_knowledge
+    from deeprec.training.pairs.pairing import prompt_of
+    from deeprec.training.trainers.first_answers import FirstAnswer, first_answer_tokens, tagged_answer
+    from deeprec.training.trainers.policy_model import load_tokenizer
+    from deeprec.trm_tool import Retriever
+
+    protocol = store.run(found[0].chosen.run_id, omit=("tokens", "texts", "scores")).run.protocol
+    longest = max(first_answer_tokens(side) for pair in found for side in (pair.chosen, pair.rejected))
+    if protocol == "tagged":
+        prompt = load_tokenizer(base).decode(prompt_of(found[0].chosen).tolist())
+        return tagged_answer(prompt, max_tokens=longest)
+    if protocol == PROTOCOL and artifact is not None:
+        factors = catalogue_factors(Retriever.load(artifact).catalogue)
+        return FirstAnswer(is_valid=lambda text: read_knowledge(text, factors).problem is None, max_tokens=longest)
+    return None

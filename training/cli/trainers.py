@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 
 _SFT, _GRPO, _LORA = SftConfig(), GrpoConfig(), AdapterConfig()
 
-_SHOWN = ("loss", "reward", "format_valid", "entropy")
+_SHOWN = ("loss", "reward", "format_valid", "rewards/margins", "entropy")
 _REPORTED = {
     "loss": "Loss",
     "eval_loss": "Loss on held-out runs",
+    "eval_rewards/margins": "Reward of the chosen over the rejected run on held-out pairs",
+    "eval_rewards/accuracies": "Share of held-out pairs whose chosen run has the higher reward",
+    "eval_valid_answers": "Share of valid answers to held-out prompts",
     "reward": "Reward",
     "format_valid": "Share of runs that keep the format",
     "entropy": "Entropy, nats per token",
@@ -173,11 +176,11 @@ def sft(
                 f"None of {len(rewarded)} runs has a reward"
                 f"{'' if min_reward is None else f' of {min_reward} or more'}. See `deeprec train check`."
             )
-    with _Bar() as bar:
+    with StepBar() as bar:
         trained = train_sft(
             rollouts, base=trainer.base_model(), start=trainer.start, out=out, config=config, on_step=bar.show
         )
-    _report(trained, out, f"{len(rollouts)} of {len(rewarded)} runs", as_json=as_json)
+    report_training(trained, out, f"{len(rollouts)} of {len(rewarded)} runs", as_json=as_json)
 
 
 @option_groups
@@ -246,7 +249,7 @@ def grpo(
         scored = read_scored(traces, where, stage=reward, scale=scale, strict=True)  # type: ignore[arg-type]  # checked there
     source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=trainer.seed)
     version = _version_of(trainer.start)
-    with _Bar() as bar:
+    with StepBar() as bar:
         trained = train_grpo(
             source,
             base=trainer.base_model(),
@@ -257,7 +260,7 @@ def grpo(
             data=_digest(scored, reward, scale, groups_a_step),
             on_step=bar.show,
         )
-    _report(trained, out, f"{len(scored)} runs", as_json=as_json)
+    report_training(trained, out, f"{len(scored)} runs", as_json=as_json)
 
 
 def _digest(scored: Sequence[ScoredRollout], stage: StageReward, scale: str, groups_a_step: int) -> str:
@@ -277,7 +280,7 @@ def _version_of(start: Path | None) -> int | None:
     return policy_version(read_lineage(start).name) if (start / LINEAGE_FILE).is_file() else None
 
 
-class _Bar:
+class StepBar:
     """A progress bar of the optimizer steps, with their metrics."""
 
     def __init__(self) -> None:
@@ -304,7 +307,7 @@ class _Bar:
         self._progress.update(self._task, total=report.steps, completed=report.steps_done, figures="  ".join(figures))
 
 
-def _report(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
+def report_training(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
     """Report how the training went, from its log."""
     from deeprec.training.trainers.step_log import read_log
 

@@ -16,7 +16,7 @@ import numpy as np
 from deeprec.agent.traces import Part, RunFilter, RunPair, TraceStore, write_pairs
 from deeprec.evals.metrics.rewards import REWARD_SCHEME
 from deeprec.training.rewards.stages import REWARD, StageReward
-from deeprec.training.rollouts.group_checks import group_key
+from deeprec.training.rollouts.group_checks import group_key, policy_names
 from deeprec.training.rollouts.rollouts import Rollout, RolloutError, read_rollouts
 from deeprec.training.store_report.report import leaks, recommender_runs
 from deeprec.trm_tool.errors import ConfigError
@@ -179,7 +179,7 @@ def prompt_of(rollout: Rollout) -> np.ndarray:
 
 def _scored(rollout: Rollout, reward: float) -> _Scored:
     prompt = hashlib.sha256(prompt_of(rollout).tobytes()).digest()[:16]
-    return _Scored(reward, rollout.run_id, prompt, (rollout.policy_model, rollout.adapter, rollout.adapter_version))
+    return _Scored(reward, rollout.run_id, prompt, policy_names(rollout))
 
 
 def _pairs(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 import numpy as np
 import torch
@@ -92,6 +93,39 @@ def grpo_batch(scored: Sequence[ScoredRollout], *, step_tokens: int, weight: flo
         "advantages": torch.tensor([each.advantage for each in scored], dtype=torch.float32),
         "num_items_in_batch": torch.tensor(float(step_tokens)),
         "weight": torch.tensor(weight),
+    }
+
+
+def dpo_batch(
+    chosen: Sequence[Rollout],
+    rejected: Sequence[Rollout],
+    reference: Mapping[UUID, float],
+    *,
+    loss_weights: tuple[float, float],
+) -> dict[str, torch.Tensor]:
+    """Build the input of TRL's `DPOTrainer._compute_loss`.
+
+    Args:
+        chosen: The better rollout of each pair of this micro-batch.
+        rejected: The other one of each pair, in the same order.
+        reference: Run id -> the reference's log-probability of all tokens that the policy wrote.
+        loss_weights: The weights of this micro-batch's two losses in the step's: that of the pairs, and that of the
+            chosen tokens.
+
+    Returns:
+        tensors by TRL's names: token ids and masks (2 * pairs, length), the chosen rows first, log-probabilities
+        (pairs,), and the weights (2,).
+    """
+    rows = [*chosen, *rejected]
+    token_ids = pad_right([row.token_ids for row in rows], 0, torch.long)
+    lengths = torch.tensor([row.token_ids.size for row in rows])
+    return {
+        "input_ids": token_ids,
+        "attention_mask": (torch.arange(token_ids.shape[1]) < lengths[:, None]).long(),
+        "completion_mask": pad_right([row.env_mask for row in rows], 0, torch.long),
+        "ref_chosen_logps": torch.tensor([reference[row.run_id] for row in chosen]),
+        "ref_rejected_logps": torch.tensor([reference[row.run_id] for row in rejected]),
+        "loss_weights": torch.tensor(loss_weights),
     }
 
 

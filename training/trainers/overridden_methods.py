@@ -14,13 +14,13 @@ from importlib.metadata import version
 from types import CodeType
 from typing import Any
 
-from trl import GRPOTrainer, SFTTrainer
+from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
 from deeprec.trm_tool.errors import ConfigError
 
 TESTED_WITH = "trl==1.16.0 transformers==5.23.0"
-GRPO, SFT = (GRPOTrainer,), (SFTTrainer,)
-BOTH = (GRPOTrainer, SFTTrainer)
+DPO, GRPO, SFT = (DPOTrainer,), (GRPOTrainer,), (SFTTrainer,)
+ALL = (DPOTrainer, GRPOTrainer, SFTTrainer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,26 +42,26 @@ class OverriddenMethod:
 OVERRIDDEN_METHODS = (
     OverriddenMethod(
         name="_send_telemetry",
-        trainers=BOTH,
+        trainers=ALL,
         why="TRL would report to its authors which trainer runs on which device.",
         callers=("_BaseTrainer.__init__",),
     ),
     OverriddenMethod(
         name="get_train_dataloader",
-        trainers=BOTH,
+        trainers=ALL,
         why="One item of the loader is one optimizer step, whose data are fetched only when the step begins.",
         callers=("Trainer._inner_training_loop",),
     ),
     OverriddenMethod(
         name="training_step",
-        trainers=BOTH,
+        trainers=ALL,
         why="A step runs any number of micro-batches, each through the original.",
         parameters=("model", "inputs", "num_items_in_batch"),
         callers=("Trainer._run_epoch",),
     ),
     OverriddenMethod(
         name="log",
-        trainers=BOTH,
+        trainers=ALL,
         why="Every step is also written to `log.jsonl` and reported to `on_step`.",
         parameters=("logs", "start_time"),
         callers=("Trainer._maybe_log_save_evaluate", "Trainer._finalize_training"),
@@ -69,35 +69,35 @@ OVERRIDDEN_METHODS = (
     ),
     OverriddenMethod(
         name="_save_checkpoint",
-        trainers=BOTH,
+        trainers=ALL,
         why="transformers pickles optimizer and random states; here a checkpoint is safetensors and JSON.",
         parameters=("model", "trial"),
         callers=("Trainer._maybe_log_save_evaluate",),
     ),
     OverriddenMethod(
         name="_load_from_checkpoint",
-        trainers=BOTH,
+        trainers=ALL,
         why="Reads the weights of such a checkpoint.",
         parameters=("resume_from_checkpoint", "model"),
         callers=("Trainer.train",),
     ),
     OverriddenMethod(
         name="_load_optimizer_and_scheduler",
-        trainers=BOTH,
+        trainers=ALL,
         why="Reads the optimizer and the scheduler of such a checkpoint.",
         parameters=("checkpoint",),
         callers=("Trainer._prepare_for_training",),
     ),
     OverriddenMethod(
         name="_load_rng_state",
-        trainers=BOTH,
+        trainers=ALL,
         why="Reads the random number generators of such a checkpoint.",
         parameters=("checkpoint",),
         callers=("Trainer._run_epoch",),
     ),
     OverriddenMethod(
         name="_load_scaler",
-        trainers=BOTH,
+        trainers=ALL,
         why="There is none: nothing is trained in float16.",
         parameters=("checkpoint",),
         callers=("Trainer._prepare_for_training",),
@@ -144,9 +144,42 @@ OVERRIDDEN_METHODS = (
         original_uses=("fused_lm_head", "log_probs", "entropy", "mean_token_accuracy", "_metrics"),
     ),
     OverriddenMethod(
+        name="_prepare_dataset",
+        trainers=DPO,
+        why="TRL would tokenise texts; pairs come as the token ids that were logged.",
+        parameters=("dataset",),
+        callers=("DPOTrainer.__init__",),
+    ),
+    OverriddenMethod(
+        name="_precompute_ref_logps",
+        trainers=DPO,
+        why="The reference's log-probabilities are computed in micro-batches, before the first step.",
+        parameters=("dataset",),
+        callers=("DPOTrainer.__init__",),
+    ),
+    OverriddenMethod(
+        name="_compute_loss",
+        trainers=DPO,
+        why="The losses of a micro-batch are weighted as parts of the step's, at the policy's tokens alone.",
+        parameters=("model", "inputs", "return_outputs"),
+        callers=("DPOTrainer.compute_loss",),
+        original_uses=(
+            "completion_mask",
+            "precompute_ref_logps",
+            "ref_chosen_logps",
+            "ref_rejected_logps",
+            "loss_weights",
+            "fused_lm_head",
+            "log_probs",
+            "entropy",
+            "mean_logits",
+            "is_top1",
+        ),
+    ),
+    OverriddenMethod(
         name="evaluate",
-        trainers=SFT,
-        why="The loss is a mean over all tokens of the validation runs, however they are cut into micro-batches.",
+        trainers=(*DPO, *SFT),
+        why="Losses are means over all tokens or pairs that are held out, however they are cut into micro-batches.",
         callers=("Trainer._evaluate",),
         original_uses=("on_evaluate",),
     ),

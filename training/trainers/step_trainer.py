@@ -1,4 +1,4 @@
-"""The base of both trainers: one item of the data loader is one optimizer step, of any number of micro-batches.
+"""The base of the trainers: one item of the data loader is one optimizer step, of any number of micro-batches.
 
 TRL and transformers count steps in batches of one size. Here a step takes any number of rollouts and cuts them by
 tokens, so that neither copies nor fillers are needed. A step depends on its number alone, so that a training resumes
@@ -85,6 +85,9 @@ class Stepwise:
         self._began = 0.0
         self._log_lines: list[dict[str, Any]] = []
 
+    def begin(self) -> None:
+        """Measure what has to be known before the first step; it is called before each start and resumption."""
+
     def work(self, step: int) -> Work:
         """Build the micro-batches of one step, on the CPU; there are none where nothing can be learned."""
         raise NotImplementedError
@@ -102,6 +105,7 @@ class Stepwise:
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
         self._log_lines = resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
         self.remove_callback(PrinterCallback)  # transformers adds it where progress bars are off
+        self.begin()
         with torch.autograd.set_detect_anomaly(False):  # importing RecBole's SASRec switches it on
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         result = self._out / (MODEL if self._config.lora is None else ADAPTER)
@@ -228,7 +232,7 @@ class Stepwise:
 def training_arguments(
     config: OptimizerConfig, policy: PolicyModel, out: Path, *, steps: int, learning_rate: float
 ) -> dict[str, Any]:
-    """Build the arguments that both trainers share.
+    """Build the arguments that the trainers share.
 
     Args:
         config: The settings.

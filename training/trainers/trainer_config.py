@@ -21,6 +21,8 @@ GRPO_LORA_LEARNING_RATE = 2e-5
 "LoRA Without Regret")."""
 SFT_LEARNING_RATE = 2e-5
 SFT_LORA_LEARNING_RATE = 2e-4
+DPO_LEARNING_RATE = 1e-6
+DPO_LORA_LEARNING_RATE = 2e-5
 CPU_MICRO_BATCH_TOKENS = 2048
 GPU_MICRO_BATCH_TOKENS = 16_384
 
@@ -49,7 +51,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """The settings that both trainers share."""
+    """The settings that all trainers share."""
 
     lora: AdapterConfig | None = AdapterConfig()
     """The adapter to train; None trains all weights."""
@@ -77,6 +79,8 @@ class OptimizerConfig:
         _above_zero(self, "learning_rate", "max_grad_norm", "micro_batch_tokens")
         _one_of(self, "device", Device)
         _one_of(self, "dtype", Dtype)
+        if self.report_to not in ((), ("all",), ("none",)):  # which transformers reads as such
+            _check_trackers(self)
 
     def identity(self) -> dict[str, Any]:
         """The settings that the results of a training depend on, as JSON; a resumed training must have the same."""
@@ -144,9 +148,39 @@ class SftConfig(OptimizerConfig):
     def __post_init__(self) -> None:
         OptimizerConfig.__post_init__(self)
         _at_least(self, 1, "epochs", "batch_size")
-        for name in ("warmup", "validation"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"SftConfig.{name} is {getattr(self, name)}. Set it to at least 0 and below 1.")
+        _below_one(self, "warmup", "validation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpoConfig(OptimizerConfig):
+    """The settings of DPO on pairs of runs.
+
+    Source:
+        Rafailov et al. 2023 (DPO), arXiv:2305.18290: the loss of the pairs. Pang et al. 2024 (RPO), arXiv:2404.19733:
+        the loss of the chosen tokens beside it.
+    """
+
+    epochs: int = 1
+    """Passes over the pairs."""
+    batch_size: int = 16
+    """Pairs of one optimizer step."""
+    beta: float = 0.1
+    """How strongly the policy is held to the reference: rewards are log-ratios times beta."""
+    sft_weight: float = 0.1
+    """The weight of the loss per chosen token beside that of the pairs, which keeps the structure of good runs likely;
+    0 leaves it out."""
+    warmup: float = 0.1
+    """The share of the steps over which the learning rate rises, before it falls linearly to 0."""
+    validation: float = 0.1
+    """The share of the pairs that are held out, and measured before the first step and after each epoch; 0 for none."""
+
+    def __post_init__(self) -> None:
+        OptimizerConfig.__post_init__(self)
+        _at_least(self, 1, "epochs", "batch_size")
+        _above_zero(self, "beta")
+        _below_one(self, "warmup", "validation")
+        if not (self.sft_weight >= 0 and math.isfinite(self.sft_weight)):
+            raise ConfigError(f"DpoConfig.sft_weight is {self.sft_weight}. Set it to 0 or more.")
 
 
 def _at_least(config: Any, least: int, *names: str) -> None:
@@ -160,6 +194,35 @@ def _above_zero(config: Any, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise ConfigError(f"{type(config).__name__}.{name} is {value}. Set it above 0.")
+
+
+def _check_trackers(config: OptimizerConfig) -> None:
+    """Raise ConfigError for a tracker that transformers does not know, or whose package is missing."""
+    try:
+        from transformers.integrations import get_available_reporting_integrations
+        from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+    except ModuleNotFoundError:
+        return  # the training itself says what to install
+
+    installed = get_available_reporting_integrations()
+    for name in config.report_to:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise ConfigError(
+                f"{type(config).__name__}.report_to names {name!r}, which transformers has no integration of. Choose "
+                f"from {', '.join(INTEGRATION_TO_CALLBACK)}, or leave it out: log.jsonl has all metrics."
+            )
+        if name not in installed:
+            raise ConfigError(
+                f"{type(config).__name__}.report_to names {name!r}, whose package is not installed. Install it (pip "
+                f"install {name}), or leave it out: log.jsonl has all metrics."
+            )
+
+
+def _below_one(config: Any, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            value = getattr(config, name)
+            raise ConfigError(f"{type(config).__name__}.{name} is {value}. Set it to at least 0 and below 1.")
 
 
 def _one_of(config: Any, name: str, choices: Any) -> None:

@@ -40,3 +40,37 @@ def test_json_lines_are_written_beside_the_pairs(
             main(["train", "pairs", "--store", target, *wrong])
         assert failed.value.code == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_dpo_learns_from_a_set_of_pairs(chat_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = str(tmp_path / "traces.db")
+    with TraceStore(target) as store:
+        for number in range(8):
+            for side in range(2):
+                answer = (40 + side, 50 + number, 60)
+                [trace] = store_runs(store, answered(f"g{number}", answer, text=f"{side}", prompt=(number, 2, 3)))
+                store.write_rewards(trace.run.run_id, "deeprec", {"hit": float(side)})
+
+    def call(*asked: str) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main(["train", *asked, "--store", target])
+        return int(ended.value.code or 0)
+
+    assert call("pairs", "--reward", "deeprec.hit", "--name", "words") == 0
+    few = ["--cpu", "--dtype", "float32", "--base", str(chat_base), "--validation", "0.25", "--learning-rate", "0.01"]
+    capsys.readouterr()
+    assert call("dpo", "--pairs", "words", *few, "--epochs", "2", "--out", str(tmp_path / "out"), "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["steps"], report["first"]["pairs"]) == (2, 6)
+    before, *_, after = report["validation"]
+    assert after["eval_rewards/margins"] > before["eval_rewards/margins"] == pytest.approx(0, abs=1e-5)
+    assert before["eval_valid_answers"] == 0  # noise is neither a preference nor a list
+    assert call("dpo", "--pairs", "words", *few, "--epochs", "2", "--out", str(tmp_path / "out")) == 0
+    said = capsys.readouterr().out
+    assert "8 pairs, 2 steps," in said
+    assert "Reward of the chosen over the rejected run on held-out pairs: 0.000 at first" in said
+    assert call("dpo", "--pairs", "none", *few, "--out", str(tmp_path / "other")) == 2
+    assert "no pairs named 'none'. There are: words" in capsys.readouterr().err
+    assert call("dpo", "--pairs", "words", *few, "--beta", "0", "--out", str(tmp_path / "other")) == 2
+    assert "DpoConfig.beta is 0.0" in capsys.readouterr().err
