@@ -1,5 +1,6 @@
 """`langgraph dev` on the repository's `langgraph.json`, asked through LangGraph's own client."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,9 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
 from langgraph_sdk import get_client
+from langgraph_sdk.client import LangGraphClient
 
 from deeprec.agent import TraceStore
 from deeprec.agent.serving.langgraph_app import make_graph, make_shopping_graph
@@ -60,7 +64,7 @@ def _wait(port: int, dev: "subprocess.Popen[bytes]", log: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_langgraph_dev_serves_the_agent_to_chat_clients(dev_url: str, tmp_path: Path) -> None:
+async def test_langgraph_dev_serves_the_agents_to_chat_clients_and_other_agents(dev_url: str, tmp_path: Path) -> None:
     async with get_client(url=dev_url) as client:
         [assistant] = await client.assistants.search(graph_id="recommender")
         schemas: Any = await client.assistants.get_schemas(assistant["assistant_id"])
@@ -80,15 +84,66 @@ async def test_langgraph_dev_serves_the_agent_to_chat_clients(dev_url: str, tmp_
         ]
         assert [message["type"] for message in parts[-1]["messages"]] == ["human", "ai", "human", "ai"]
         assert len(parts[-1]["recommendations"]) == 2
-        shop = await client.threads.create()
-        for said in ("a comedy", "cheaper"):
-            asked = {"messages": [{"role": "user", "content": said}]}
-            chat: Any = await client.runs.wait(shop["thread_id"], "shopping", input=asked)
-        assert [message["type"] for message in chat["messages"]] == ["human", "ai", "human", "ai"]
-        assert chat["messages"][-1]["additional_kwargs"]["deeprec"]["kind"] == "list"
+        await _chat_pages_and_studio(client)
+        await _agents_by_a2a(client, dev_url)
     with TraceStore(tmp_path / "traces.db") as store:
         run = store.run(output["run_id"]).run
     assert (run.message, run.k, run.guided) == ("a comedy", 3, True)
+
+
+async def _chat_pages_and_studio(client: LangGraphClient) -> None:
+    """A conversation by the calls of agent-chat-ui and of Studio's chat mode: blocks of content, several streams."""
+    thread = (await client.threads.create())["thread_id"]
+    for said in ("a comedy", "cheaper"):
+        asked: Any = {"messages": [{"type": "human", "content": [{"type": "text", "text": said}], "id": str(uuid4())}]}
+        parts = [
+            part
+            async for part in client.runs.stream(
+                thread,
+                "shopping",
+                input=asked,
+                stream_mode=["values", "messages-tuple", "updates", "custom"],
+                stream_subgraphs=True,
+                stream_resumable=True,
+            )
+        ]
+    kinds = {part.event.partition("|")[0] for part in parts}
+    assert {"values", "messages", "updates", "custom"} <= kinds
+    assert "error" not in kinds
+    whole = [part.data for part in parts if part.event == "values"][-1]
+    assert [message["type"] for message in whole["messages"]] == ["human", "ai", "human", "ai"]
+    assert whole["messages"][-1]["additional_kwargs"]["deeprec"]["kind"] == "list"
+    streamed = [part.data[0] for part in parts if part.event == "messages"]  # the model's own turns are not among them
+    assert {message["content"] for message in streamed} == {whole["messages"][-1]["content"]}
+    assert (await client.threads.get_state(thread))["values"]["messages"] == whole["messages"]
+    begun = [each for each in await client.threads.get_history(thread) if each["metadata"]["source"] == "input"]  # type: ignore[index]
+    edited: Any = {"messages": [{"type": "human", "content": "a western", "id": str(uuid4())}]}
+    forked: Any = await client.runs.wait(thread, "shopping", input=edited, checkpoint=begun[0]["parent_checkpoint"])
+    texts = [message["content"] for message in forked["messages"] if message["type"] == "human"]
+    assert texts == [[{"type": "text", "text": "a comedy"}], "a western"]
+
+
+async def _agents_by_a2a(client: LangGraphClient, url: str) -> None:
+    """A conversation of two messages by A2A's text parts, and one as a stream."""
+    [assistant] = await client.assistants.search(graph_id="shopping")
+    address, context = f"{url}/a2a/{assistant['assistant_id']}", None
+
+    def call(method: str, text: str) -> dict[str, Any]:
+        message = {"role": "user", "parts": [{"kind": "text", "text": text}], "messageId": str(uuid4())}
+        message |= {"contextId": context} if context else {}
+        return {"jsonrpc": "2.0", "id": "1", "method": method, "params": {"message": message}}
+
+    async with httpx.AsyncClient(timeout=120, headers={"Accept": "application/json"}) as agent:
+        for said, begins in (("a comedy", "These fit best:\n1. "), ("tell me about the first", "1. ")):
+            result = (await agent.post(address, json=call("message/send", said))).json()["result"]
+            context = result["contextId"]
+            assert result["status"]["state"] == "completed"
+            assert result["artifacts"][0]["parts"][0]["text"].startswith(begins)
+        accepts = {"Accept": "text/event-stream"}
+        streamed = (await agent.post(address, json=call("message/stream", "something else"), headers=accepts)).text
+        parts = [json.loads(line[6:])["result"] for line in streamed.splitlines() if line.startswith("data: ")]
+        assert parts[-1]["status"]["state"] == "completed"
+        assert "artifact-update" in {part["kind"] for part in parts}
 
 
 async def test_an_environment_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
