@@ -65,6 +65,15 @@ from .recommender import (
     split_known as split_known,
     takes_words as takes_words,
 )
+from .sasrec.recommender import (
+    SasrecConfig as SasrecConfig,
+    SasrecRecommender as SasrecRecommender,
+    load_sasrec as load_sasrec,
+)
+from .sasrec.training import (
+    SasrecTraining as SasrecTraining,
+    train_knowledge_sasrec as train_knowledge_sasrec,
+)
 from .score_ranking import ScoreRanking as ScoreRanking
 from .text import neutralise as neutralise
 from .tool import (

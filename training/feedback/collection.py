@@ -18,7 +18,7 @@ from deeprec.agent.policy.token_policy import TokenPolicy
 from deeprec.agent.traces import RunFilter, RunOutcome, RunRecord, TurnRecord
 from deeprec.agent.traces.records import Outcome
 from deeprec.evals.requests.agent_requests import run_seed
-from deeprec.evals.requests.cases import Case
+from deeprec.evals.requests.cases import SPLITS, Case
 from deeprec.evals.suites.served_runs import ServerLostError
 from deeprec.training.feedback.knowledge import (
     catalogue_factors,
@@ -27,11 +27,13 @@ from deeprec.training.feedback.knowledge import (
     read_knowledge,
 )
 from deeprec.training.feedback.knowledge_prompt import KNOWLEDGE_VERSION, knowledge_messages
+from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.recommender import CatalogueView, Recommender
 
 PROTOCOL = "knowledge"
 """The protocol of knowledge runs, and the system under which they are stored."""
+NO_RECOMMENDER = "none"
+"""The fingerprint of a recommender in the lineage of runs that ask none."""
 _NAMESPACE = UUID("2f6a1f0e-51c3-4d0b-9a53-6f2f5e3c8d11")
 
 
@@ -46,7 +48,7 @@ class KnowledgeConfig:
     label: str
     """The suite under which the runs are stored. With person, message and target it identifies a group."""
     split: str
-    """The split of the targets: `train`, `valid` or `test`."""
+    """The split of the targets: `learn`, `train`, `valid` or `test` (`knowledge_cases`)."""
     group_size: int = 4
     """Pieces of knowledge for each person."""
     guided: bool = True
@@ -84,7 +86,7 @@ class KnowledgeRuns:
 
 async def collect_knowledge(
     policy: TokenPolicy,
-    recommender: Recommender,
+    dataset: Dataset,
     store: TraceStore,
     cases: Sequence[Case],
     config: KnowledgeConfig,
@@ -99,7 +101,7 @@ async def collect_knowledge(
 
     Args:
         policy: The language model.
-        recommender: Its catalogue has the factors; it is not asked.
+        dataset: Its catalogue has the factors. No recommender is asked.
         store: Logs the runs.
         cases: People, with their histories, messages and targets.
         config: How many pieces, how they are sampled, and where they are stored.
@@ -112,7 +114,7 @@ async def collect_knowledge(
     """
     if len({(case.key, case.target) for case in cases}) < len(cases):
         raise ConfigError("A case is given twice. Give each once, and a larger group_size for more pieces of it.")
-    collector = _Collector(policy, recommender, store, config)
+    collector = _Collector(policy, dataset, config)
     pairs = [(case, sample) for case in cases for sample in range(config.group_size)]
     ids = [collector.run_id(case, sample) for case, sample in pairs]
     ended = {run_id for page in store.run_ids(RunFilter(label=config.label, ended=True)) for run_id in page}
@@ -143,12 +145,9 @@ async def collect_knowledge(
 
 
 class _Collector:
-    def __init__(
-        self, policy: TokenPolicy, recommender: Recommender, store: TraceStore, config: KnowledgeConfig
-    ) -> None:
+    def __init__(self, policy: TokenPolicy, dataset: Dataset, config: KnowledgeConfig) -> None:
         self._policy, self._config = policy, config
-        self._catalogue: CatalogueView = recommender.catalogue
-        self._identity = recommender.identity
+        self._catalogue, self._data = dataset.catalogue, dataset.fingerprint
         self._factors = catalogue_factors(self._catalogue)
 
     def run_id(self, case: Case, sample: int) -> UUID:
@@ -204,7 +203,7 @@ class _Collector:
         )
 
     def _record(self, run_id: UUID, case: Case, seed: int) -> RunRecord:
-        config, identity = self._config, self._identity
+        config = self._config
         return RunRecord(
             run_id=run_id,
             user_id=case.user,
@@ -219,9 +218,9 @@ class _Collector:
             policy_model=str(self._policy.model),
             adapter=self._policy.adapter,
             adapter_version=self._policy.adapter,
-            trm_fingerprint=identity.fingerprint,
-            trm_holdout=identity.holdout,
-            dataset_fingerprint=identity.dataset_fingerprint,
+            trm_fingerprint=NO_RECOMMENDER,
+            trm_holdout=SPLITS.get(config.split),  # nobody who answered had learned the target
+            dataset_fingerprint=self._data,
             sampling={"temperature": config.temperature, "top_p": 1.0},
             config={"group_size": config.group_size, "where": case.where},
             seed=seed,

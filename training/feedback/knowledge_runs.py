@@ -22,6 +22,8 @@ class KnowledgeRun:
     run_id: UUID
     group_id: str
     """Person, message and target; the pieces of one group are about the same."""
+    key: str
+    """Who or which request it is about, the same for every policy that wrote about it."""
     user: str
     history: tuple[str, ...]
     message: str | None
@@ -49,6 +51,7 @@ def read_knowledge_runs(store: TraceStore, where: RunFilter | None = None) -> It
         yield KnowledgeRun(
             run_id=run.run_id,
             group_id=str(run.group_id),
+            key=str(run.group_id).removeprefix(f"{run.suite}/"),
             user=str(run.user_id),
             history=run.history,
             message=run.message,

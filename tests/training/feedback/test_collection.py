@@ -11,7 +11,7 @@ from deeprec.agent import CompletionPolicy, TraceStore
 from deeprec.agent.traces import RunFilter
 from deeprec.evals import Case, ServerLostError, make_cases
 from deeprec.training import KnowledgeConfig, KnowledgeRuns, collect_knowledge, read_rollouts
-from deeprec.trm_tool import ConfigError, Dataset, Retriever
+from deeprec.trm_tool import ConfigError, Dataset
 from tests.tiny_server import TinyServer, decode
 
 
@@ -27,21 +27,21 @@ def config(**changed: Any) -> KnowledgeConfig:
 
 async def collect(
     server: TinyServer,
-    retriever: Retriever,
+    dataset: Dataset,
     store: TraceStore,
     cases: list[Case],
     plan: KnowledgeConfig,
     on_ended: Callable[[int, int], None] | None = None,
 ) -> KnowledgeRuns:
     async with CompletionPolicy(server.base_url, timeout_s=5, max_retries=0) as policy:
-        return await collect_knowledge(policy, retriever, store, cases, plan, max_concurrency=2, on_ended=on_ended)
+        return await collect_knowledge(policy, dataset, store, cases, plan, max_concurrency=2, on_ended=on_ended)
 
 
 async def test_each_person_gets_a_group_of_exact_runs_of_their_own_kind(
-    server: TinyServer, retriever: Retriever, store: TraceStore, cases: list[Case]
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case]
 ) -> None:
     counts: list[tuple[int, int]] = []
-    made = await collect(server, retriever, store, cases, config(), lambda *seen: counts.append(seen))
+    made = await collect(server, dataset, store, cases, config(), lambda *seen: counts.append(seen))
     assert (made.new, counts[0], counts[-1]) == (6, (0, 6), (6, 6))
     traces = {trace.run.run_id: trace for trace in store.traces(RunFilter(kind="knowledge", suite=made.label))}
     assert set(traces) == set(made.runs)
@@ -52,24 +52,24 @@ async def test_each_person_gets_a_group_of_exact_runs_of_their_own_kind(
         assert trace.run.sampling == {"temperature": 1.0, "top_p": 1.0}
         assert (trace.status, turn.action) == ("finished", "knowledge")
         assert turn.preference
-        assert set(turn.preference.split("; ")) <= set(retriever.catalogue.phrases(1))
+        assert set(turn.preference.split("; ")) <= set(dataset.catalogue.phrases(1))
         prompt = decode(list(turn.prompt_ids))
-        assert retriever.catalogue.item(case.history[-1]).title.split()[0] in prompt
+        assert dataset.catalogue.item(case.history[-1]).title.split()[0] in prompt
         assert case.target not in prompt
     rollouts = list(read_rollouts(store, RunFilter(kind="knowledge"), allow_guided=True))
     assert {rollout.run_id for rollout in rollouts} == set(made.runs)
     assert [rollout.env_mask.sum() for rollout in rollouts] == [
         len(traces[rollout.run_id].turns[0].completion_ids) for rollout in rollouts
     ]
-    again = await collect(server, retriever, store, cases, config())
+    again = await collect(server, dataset, store, cases, config())
     assert (again.new, again.runs) == (0, made.runs)
 
 
 async def test_free_answers_without_knowledge_are_kept_with_the_reason(
-    server: TinyServer, retriever: Retriever, store: TraceStore, cases: list[Case]
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case]
 ) -> None:
     server.script = ["class: comedy", "", "They like films."]
-    await collect(server, retriever, store, cases, config(guided=False, group_size=1))
+    await collect(server, dataset, store, cases, config(guided=False, group_size=1))
     found = {trace.turns[0].text.strip("\x00"): trace for trace in store.traces()}
     assert {(text, trace.status) for text, trace in found.items()} == {
         ("class: comedy", "finished"),
@@ -81,27 +81,27 @@ async def test_free_answers_without_knowledge_are_kept_with_the_reason(
 
 
 async def test_a_value_that_the_limit_of_tokens_cut_is_left_out(
-    server: TinyServer, retriever: Retriever, store: TraceStore, cases: list[Case]
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case]
 ) -> None:
     server.script = ["class: comedy, horror; studio: pix"]
-    await collect(server, retriever, store, cases[:1], config(guided=False, group_size=1, max_tokens=27))
+    await collect(server, dataset, store, cases[:1], config(guided=False, group_size=1, max_tokens=27))
     [turn] = next(iter(store.traces())).turns
     assert turn.text == "class: comedy, horror; stud"
     assert turn.preference == "comedy; horror"
 
 
 async def test_a_lost_server_loses_no_run(
-    server: TinyServer, retriever: Retriever, store: TraceStore, cases: list[Case]
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case]
 ) -> None:
     def stop(done: int, total: int) -> None:
         server.is_gone = done >= 2
 
     with pytest.raises(ServerLostError, match="The model's server is unavailable"):
-        await collect(server, retriever, store, cases, config(), stop)
+        await collect(server, dataset, store, cases, config(), stop)
     kept = sum(len(page) for page in store.run_ids(RunFilter(ended=True)))
     assert 2 <= kept < 6
     server.is_gone = False
-    made = await collect(server, retriever, store, cases, config())
+    made = await collect(server, dataset, store, cases, config())
     assert made.new == 6 - kept
     assert len(list(read_rollouts(store, allow_guided=True))) == 6
 
@@ -115,7 +115,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
 
 
 async def test_a_case_given_twice_is_refused(
-    server: TinyServer, retriever: Retriever, store: TraceStore, cases: list[Case]
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case]
 ) -> None:
     with pytest.raises(ConfigError, match="given twice"):
-        await collect(server, retriever, store, [cases[0], cases[0]], config())
+        await collect(server, dataset, store, [cases[0], cases[0]], config())
