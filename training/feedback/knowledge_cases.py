@@ -19,6 +19,7 @@ from deeprec.evals.requests.cases import SPLITS, Case, make_case
 from deeprec.evals.requests.request_cases import request_cases
 from deeprec.trm_tool.data import MadeRequestConfig, RequestMaker
 from deeprec.trm_tool.data.dataset import Dataset
+from deeprec.trm_tool.data.made_requests.words import WordSet
 from deeprec.trm_tool.errors import ConfigError
 
 LEARN = "learn"
@@ -69,7 +70,7 @@ def knowledge_cases(
 
 def _made(dataset: Dataset, distance: int, split: str, seed: int) -> dict[str, Case]:
     """Person -> the case of a made request about the item `distance` from the end."""
-    words = "test" if split in ("valid", "test") else "training"
+    words: WordSet = "test" if split in ("valid", "test") else "training"
     config = MadeRequestConfig(words=words, split="test", second_wishes=0.0, seed=seed)
     requests = RequestMaker(dataset.without_last(distance - 1), config).make()
     return {case.user: case for request in requests for case in request_cases(request)}
