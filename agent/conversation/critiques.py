@@ -25,9 +25,9 @@ _ONLY_BUT = re.compile(r"\s*,?\s*(?:but|only|just|except)\b", re.IGNORECASE)
 _BUT = re.compile(rf"(?P<items>{REFERENCE})\s*,?\s*(?:but|only|just|except)\b(?! (?:not|don))", re.IGNORECASE)
 _COMPARATIVES: tuple[tuple[str, bool, str], ...] = (  # the role of the number, whether more of it is asked for, words
     ("price", False, r"cheaper|less (?:expensive|pricey|costly|money)|more affordable|lower[\s-]priced|costs? less"),
-    ("price", False, r"(?:way |far |much |a bit |a little )?too (?:expensive|pricey|dear|costly|much money)"),
     ("price", False, r"(?:not|nothing|isn'?t) (?:so|that|as|quite so|too|very) (?:expensive|pricey|costly|dear)"),
-    ("price", True, r"more (?:expensive|upmarket|luxurious)|pricier|dearer|higher[\s-]priced|too cheap"),
+    ("price", False, r"(?:way |far |much |a bit |a little )?too (?:expensive|pricey|dear|costly|much money)"),
+    ("price", True, r"more (?:expensive|upmarket|luxurious)|pricier|dearer|higher[\s-]priced|(?:not )?too cheap"),
     ("year", False, r"older|less (?:recent|modern)|too (?:new|recent|modern)|not (?:so|that|too) (?:new|recent)"),
     ("year", True, r"newer|more (?:recent|modern)|too old|not (?:so|that|as|too) old"),
 )  # fmt: skip

@@ -17,6 +17,8 @@ _PARTS = {"early": (0, 3), "mid": (3, 6), "late": (6, 9)}
 _SPENDS = re.compile(r"\b(?:budget|have|got|spend|spending|afford|for|pay|with)\b[^.,;!?]{0,20}$", re.IGNORECASE)
 _CONTRAST = re.compile(r"\b(?:not|instead of|rather than|no longer)\s*$", re.IGNORECASE)
 _NEAR_CHARS = 16
+_MAX_BESIDE = 3
+"""Words beside a number that answers a question, at most."""
 _ABOUT_SHARE = 0.2
 """How far "around 50" reaches to both sides, as a share of the number."""
 _ABOUT_YEARS = 3
@@ -29,14 +31,20 @@ def find_bounds(reading: MessageReading) -> None:
     """
     places = word_places(reading.text)
     text = reading.text
-    for said in said_numbers(text):
+    values = [(value.start, value.end) for value in reading.vocabulary.values_in(text)]
+    for said in said_numbers(text, values):
         start, end = places[min(said.used)][0], places[max(said.used)][1]
         if TAKEN in text[start:end] or not (text[start:end].strip()):
             continue
         if said.is_undecided:
-            reading.take(start, end)
+            reading.undecided.append(start)
+            words = reading.take(start, end)
+            if said.low != said.high and not said.is_decade:
+                reading.not_clear(words, "This is not read as a limit. Name the least or the most that you want.")
             continue
         name = _attribute_beside(reading, text, start, end)
+        if name is None and said.about is None and said.bound is not None and not values:
+            name = _asked_number(reading, text[:start] + text[end:])
         unit = UNIT.match(text, end)
         if unit is not None and said.bound is not None and said.about in (None, "weight"):
             words = reading.words(start, unit.end())
@@ -65,11 +73,11 @@ def _changes(
             return []
     if said.is_decade or (name is None and said.bound is None and whole_years and vocabulary.year):
         return _years(reading, said, text[:start], used, words, bool(nearly))
-    if said.bound is not None:
+    if said.bound is not None and (name is None or said.bound != "range"):
         return _read(reading, f"{_spelt(name)} {used}", words)
     if nearly and name is not None:
         return _around(name, said.low, words)
-    if name is not None and name == vocabulary.price:
+    if name is not None and name == vocabulary.price and said.bound is None:
         is_hard = bool(_SPENDS.search(text[:start])) or vocabulary.price in (
             each.attribute for each in vocabulary.attributes_in(text)
         )
@@ -126,6 +134,13 @@ def _around(name: str, number: float, words: str) -> list[Change]:
     reach = _ABOUT_SHARE * abs(number)
     low, high = round(number - reach, 2), round(number + reach, 2)
     return [Change(kind="set", attribute=name, minimum=low, maximum=high, hard=False, words=words)]
+
+
+def _asked_number(reading: MessageReading, rest: str) -> str | None:
+    """The number attribute that the last turn asked about, where a message is little more than its answer."""
+    name = reading.state.open_question
+    is_answer = reading.vocabulary.kinds.get(name or "") == "number" and len(re.findall(r"\w+", rest)) <= _MAX_BESIDE
+    return name if is_answer else None
 
 
 def _answered(reading: MessageReading, said: SaidNumber, words: str) -> list[Change] | None:

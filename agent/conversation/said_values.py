@@ -16,6 +16,7 @@ from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses
 _ADDS = re.compile(r"(?:\b(?:also|or|and|plus|maybe|alternatively)\b|&)[\w ']{0,12}$", re.IGNORECASE)
 _ADDS_ANYWHERE = re.compile(r"\b(?:also|too|as well|either|in addition|on top)\b", re.IGNORECASE)
 _OR = re.compile(r"[\s,]*(?:or|nor)\b[\s\w']{0,12}$|\s*/\s*$", re.IGNORECASE)
+_JOINT = re.compile(r"\s*(?:,|/|&|\b(?:or|nor)\b)\s*", re.IGNORECASE)
 _CARRIES = re.compile(
     r"\b(?:do|does) (?:you|the shop|this shop)(?: also)? (?:have|carry|sell|stock|offer|do)(?: any| some| a| an)? "
     r"(?P<what>[\w' -]{2,40})|\b(?:have you got|got any|any chance of)(?: any| some| a| an)? (?P<that>[\w' -]{2,40})",
@@ -71,7 +72,7 @@ def find_values(reading: MessageReading) -> None:
     for value in values:
         name = next(iter(value.attributes))
         if _inside(value.start, refusing):
-            if value.start not in beside_missing:  # "no teal blankets" refuses no blanket
+            if value.start not in beside_missing and not _is_narrowed(reading, value, values, refusing):
                 relaxed |= _refuse(reading, value)
             continue
         answered = reading.state.open_question
@@ -91,6 +92,33 @@ def find_values(reading: MessageReading) -> None:
 
 def _inside(position: int, clauses: Sequence[SaidClause]) -> SaidClause | None:
     return next((each for each in clauses if each.start <= position < each.start + len(each.about)), None)
+
+
+def _is_narrowed(
+    reading: MessageReading, value: NamedValue, values: Sequence[NamedValue], refusing: Sequence[SaidClause]
+) -> bool:
+    """Whether a refused value is refused only together with what stands beside it: "no blue rugs", "no rugs under 80".
+
+    "no blue rugs" refuses what is blue where rugs are asked for, and refuses no rug.
+    """
+    bare = reading.text
+    behind = next((other for other in values if other.start >= value.end), None)
+    if behind is not None and _JOINT.fullmatch(bare[value.end : behind.start]):
+        return _is_narrowed(reading, behind, values, refusing)  # "no red or blue rugs"
+    if any(bare[value.end : start].isspace() for start in reading.undecided):
+        return True
+    if any(bare[other.end : value.start].isspace() and _inside(other.start, refusing) for other in values):
+        return True
+    if behind is None or not bare[value.end : behind.start].isspace():
+        return False
+    wanted = (*reading.state.required, *reading.state.preferred)
+    asked = {(each.attribute, each_value) for each in wanted for each_value in each.values}
+    asked |= {pair for other in values if not _inside(other.start, refusing) for pair in _pairs(other)}
+    return asked.isdisjoint(_pairs(behind))
+
+
+def _pairs(value: NamedValue) -> set[tuple[str, str]]:
+    return {(name, each) for name, values in value.attributes.items() for each in values}
 
 
 def _refuse(reading: MessageReading, value: NamedValue) -> set[str]:

@@ -10,7 +10,7 @@ quotation marks, in titles of the catalogue or before "(1995)" is left out. Engl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from deeprec.trm_tool.catalogue.number_names import is_in_keeping, split_unit, u
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
+from deeprec.trm_tool.catalogue.said_titles import SaidTitles
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS, Constraint, PreferenceReader
 from deeprec.trm_tool.text import plain
 
@@ -40,15 +41,6 @@ def _words(text: str) -> frozenset[str]:
 
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_QUOTED = re.compile(r"[\"“”«„][^\"“”«»„\n]{1,120}[\"“”»]|(?<![\w'])['‘][^'‘’\n]{2,120}['’](?!\w)")
-_TITLE_WITH_YEAR = re.compile(
-    r"(?:\b[A-Z0-9][\w'’-]*[:,]?\s+(?:(?:of|for|the|and|in|a|to|on)\s+){0,2})+\(\d{4}\)|\(\d{4}\)"
-)
-_CAPITALISED = re.compile(
-    r"\b(?:No|Not|Nothing|Never|Only|Without|None|Neither|Skip|Avoid|Hate|Anything But|Under|Over|Before|After)"
-    r"(?:\s+(?:(?:of|for|the|and|in|a|to|on|but)\s+){0,2}[A-Z][\w'’-]*){2,}"
-)
-"""A title that begins like a refusal: the words that carry it begin with capitals."""
 _FEELING = re.compile(r"(?:hated?|dislike|detest|loathe|never|\w+ of|fed up with|can.*)$|don['’]?t$", re.IGNORECASE)
 """Marks of somebody's taste, which count for the speaker alone."""
 _THIRD = re.compile(
@@ -96,16 +88,12 @@ _PERSON = _words(
     "anyone everyone someone those waited took spent"
 )
 """A last word before a bound that makes it one on the speaker, or on what they know."""
+_PRICED = (["that"], ["which"], ["it"], ["price"], ["cost"], ["budget"], ["limit"])
 _KNEW = _words("seen watched saw owned bought born lived played")
 _TAIL_OF_NUMBER = _words(
     "please pls thanks thank thx cheers for and or nor but because so not no nothing without only ok okay in with each "
     "total altogether overall tonight today this either though tho at all"
 )
-_IN_TITLES = _words(
-    "no not nothing never none neither without only except avoid skip minus hate hated anything don't can't isn't must "
-    "under over below above before after less more since until between up at max"
-)
-"""Words of titles that can state something."""
 _ONLY = re.compile(
     r"\b(?:only|exclusively|strictly|solely|nothing but|none but|insist on|(?:must|has to|have to|needs? to) be)\b",
     re.IGNORECASE,
@@ -155,9 +143,7 @@ class PlainConstraints:
     def __init__(self, catalogue: CatalogueView, reader: PreferenceReader) -> None:
         self._reader = reader
         self._spotter = PhraseSpotter(phrase for phrase in reader.phrases if not FILLERS.issuperset(phrase.split()))
-        titles = {_bare_title(catalogue.item(item_id).title) for item_id in catalogue.ids}
-        marked = (title for title in titles if " " in title and not _IN_TITLES.isdisjoint(title.split()))
-        self._titles = sorted(title for title in marked if could_state(title))
+        self._titles = SaidTitles((catalogue.item(item_id).title for item_id in catalogue.ids), could_state)
 
     def read(self, text: str) -> PlainStatements:
         """Read a text; its first 2,000 characters count."""
@@ -177,15 +163,23 @@ class PlainConstraints:
         )
 
     def _read(self, text: str) -> PlainStatements:
-        text = self._without_titles(text).replace("’", "'")
+        text = self._titles.masked(text).replace("’", "'")
         stated: dict[str, tuple[Constraint, str]] = {}
         missing: list[str] = []
         values = [(start, end) for _, start, end in self._spotter.places(text)]
         refusing = list(refusing_clauses(text))
-        for segment, words in [*self._refused(text, values, refusing), *self._limited(text, values)]:
+        numbers, places = said_numbers(text, values), word_places(text)
+        budgets = {
+            len(text[: places[min(said.used)][0]].rstrip()) for said in numbers if said.bound in ("max", "range")
+        }
+        refused = list(self._refused(text, values, refusing, budgets))
+        for segment, words, *_ in [*refused, *self._limited(text, values)]:
             for each in self._reader.read(segment).constraints:
                 stated.setdefault(each.text, (each, words))
-        for segment, words, said, unit in self._bounds(text):
+        bounding = text
+        for _, _, mark, end in refused:  # what it refuses is settled, and no condition of a bound behind it
+            bounding = f"{bounding[:mark]}{',' * (end - mark)}{bounding[end:]}"
+        for segment, words, said, unit in self._bounds(bounding, numbers, places):
             read = self._reader.read(segment)
             missing += read.unenforceable
             for each in read.constraints:
@@ -205,22 +199,14 @@ class PlainConstraints:
             unenforceable=tuple(missing)[:MAX_STATED],
         )
 
-    def _without_titles(self, text: str) -> str:
-        """The text with blanks in place of quotations and titles."""
-        lower = text.replace("İ", "I").lower()  # the one letter that is longer in lower case
-        for title in self._titles:
-            at = lower.find(title)
-            while at >= 0:
-                if title.count(" ") > 1 or text[at].isupper():
-                    text = f"{text[:at]}{' ' * len(title)}{text[at + len(title) :]}"
-                at = lower.find(title, at + len(title))
-        for pattern in (_QUOTED, _TITLE_WITH_YEAR, _CAPITALISED):
-            text = pattern.sub(lambda found: f"{' ' * (len(found[0]) - 1)}|", text)
-        return text
-
     def _refused(
-        self, text: str, values: Sequence[tuple[int, int]], clauses: Sequence[SaidClause]
-    ) -> Iterator[tuple[str, str]]:
+        self,
+        text: str,
+        values: Sequence[tuple[int, int]],
+        clauses: Sequence[SaidClause],
+        budgets: Collection[int],
+    ) -> Iterator[tuple[str, str, int, int]]:
+        """Segments that refuse, each with its words and the place of both; `budgets`: where text before one ends."""
         for clause in clauses:
             stop = clause.start + len(clause.about)
             inside = [place for place in values if clause.start <= place[0] < stop]
@@ -234,9 +220,9 @@ class PlainConstraints:
                     continue  # "no red tents" refuses neither by itself
                 end = inside[len(listed)][1]
                 listed = listed[-1:] if len(listed) == 1 else []
-            if _ends_plainly(text, end, [place for place in inside if place[0] >= end]):
+            if end in budgets or _ends_plainly(text, end, [place for place in inside if place[0] >= end]):
                 for start, behind in listed:
-                    yield f"not {text[start:behind]}", clause.text
+                    yield f"not {text[start:behind]}", clause.text, clause.mark, end
 
     def _lacking(
         self, text: str, values: Sequence[tuple[int, int]], clauses: Sequence[SaidClause]
@@ -292,9 +278,10 @@ class PlainConstraints:
         for group in groups:
             yield f"only {' or '.join(text[start:end] for start, end in group)}", words
 
-    def _bounds(self, text: str) -> Iterator[tuple[str, str, SaidNumber, str | None]]:
-        places = word_places(text)
-        for said in said_numbers(text):
+    def _bounds(
+        self, text: str, numbers: Sequence[SaidNumber], places: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[str, str, SaidNumber, str | None]]:
+        for said in numbers:
             start, end = places[min(said.used)][0], places[max(said.used)][1]
             before = [] if text[start] == ":" else _before(text, start)
             if said.bound is None or _ODD_BEFORE.intersection(before) or _is_of_a_person(before):
@@ -361,7 +348,7 @@ def _is_doubtful(text: str, at: int, before: Sequence[str]) -> bool:
 
 def _is_of_a_person(before: Sequence[str]) -> bool:
     """Whether a bound behind some words is one on a person, or on what they have seen: "I am over 50"."""
-    if before[-1:] in (["is"], ["are"]) and before[-2:-1] in (["that"], ["which"], ["it"], ["price"], ["cost"]):
+    if before[-1:] in (["is"], ["are"]) and before[-2:-1] in _PRICED:
         return False
     return bool(before) and (before[-1] in _PERSON or not _KNEW.isdisjoint(before))
 
@@ -409,9 +396,3 @@ def _asks(text: str, at: int) -> bool:
     """Whether a place stands in a question about the world, such as "why is there no horror?"."""
     start = max((found.end() for found in re.finditer(r"[.;!?\n]", text[:at])), default=0)
     return _ASKING.match(text[start : at + 20]) is not None
-
-
-def _bare_title(title: str) -> str:
-    title = re.sub(r"\s*\(\d{4}\)\s*$", "", title).strip()
-    body, comma, article = title.rpartition(", ")
-    return (f"{article} {body}" if comma and article in ("The", "A", "An") else title).lower()

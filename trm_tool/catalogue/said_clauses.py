@@ -10,6 +10,8 @@ _REFUSING = re.compile(
     rf"|(?<!\bwhy )not(?! (?:bad|to mention)\b)(?! {_HAD})(?!(?<=ve not) read\b)"
     rf"|never(?! (?:a (?:dull|dry)|tires?|fails?|disappoints?)\b)(?! {_HAD})(?!(?<=ve never) read\b)"
     r"|except|excluding|exclude|avoid|avoiding|skip|minus|spare"
+    r"|(?<!n['’]t )(?<!not )(?<!never )(?:stay|keep|steer|shy) (?:(?:me|us|well|far) )?(?:away from|clear of)"
+    r"|(?<=\band )away from"
     r"|hates?|hated|dislikes?|detests?|loathes?|anything but|other than|rather than|instead of|leave out|fed up with"
     r"|(?<!\bnot )(?<!\bnever )(?<!\bnever get )(?<!n['’]t get )(?:sick|tired|bored|(?<!\bget )enough) of"
     r"|(?:can['’]?t|cannot) (?:stand|bear)"
@@ -34,7 +36,11 @@ _CLAUSE_ENDS = re.compile(
     r"|\band (?:(?:i|we)(?:['’]d)? )?(?:(?:would|do|really|also|just|still) )*(?:love|like|want|enjoy|prefer|need)\b",
     re.IGNORECASE,
 )
-_GOES_ON = re.compile(r"\s*(?:or|nor|and not?)\b|(?:\s*[\w'’-]+){1,3}\s+n?or\s", re.IGNORECASE)
+_GOES_ON = re.compile(r"\s*(?:or|nor|and not?)\b|\s*[\w'’-]+(?:\s+[\w'’-]+){0,2}\s+n?or(?=[\s,]|$)", re.IGNORECASE)
+_DEGREE = re.compile(
+    r"\s*(?:(?:all|be) )?(?:too|very|so|that|overly|really|particularly|especially|extremely)\s", re.IGNORECASE
+)
+_AND = re.compile(r"\s*\b(?:and|&)(?!\s+(?:not?|too|so|very)\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ def refusing_clauses(text: str) -> Iterator[SaidClause]:
         for at, mark in enumerate(marks):
             end = marks[at + 1].start() if at + 1 < len(marks) else len(clause)
             about = _to_the_end(clause[mark.end() : end])
+            if _DEGREE.match(about):  # "not too expensive and washable" asks for what is washable
+                about = _AND.split(about, maxsplit=1)[0]
             if about.strip():
                 whole = clause[mark.start() : mark.end() + len(about)].strip()
                 yield SaidClause(whole, about, offset + mark.start(), offset + mark.end())
@@ -86,9 +94,7 @@ def _clauses(text: str) -> Iterator[tuple[int, str]]:
 
 def _to_the_end(text: str) -> str:
     """A text to its first comma; where a list goes on behind that ("horror, drama or war"), to the end of the list."""
-    first, *parts = text.split(",")
-    for part in parts:
-        if not _GOES_ON.match(f"{part} "):
-            break
-        first = f"{first},{part}"
-    return first
+    end = text.find(",")
+    while end >= 0 and _GOES_ON.match(text, end + 1):
+        end = text.find(",", end + 1)
+    return text if end < 0 else text[:end]

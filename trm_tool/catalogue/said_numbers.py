@@ -4,10 +4,11 @@
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
+
+from deeprec.trm_tool.catalogue.negated_bounds import NEGATIONS, negation_before
 
 NumberBound = Literal["min", "max", "range"]
 About = Literal["price", "year", "weight"]
@@ -68,19 +69,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_NOT = _words(
-    "no not nothing never none nor without isnt arent aint dont doesnt didnt shouldnt cant cannot couldnt wont wouldnt "
-    "mustnt avoid avoids avoiding refuse refuses refusing hate skip exclude excluding except"
-)
-_BEFORE_NOT = _words(
-    "a any be being cost costs costing from the to i we it its is are am than more anything something that thats which "
-    "these those ones one want wanna like really ever even at all me us you can do go goes going gonna come show give "
-    "see get have buy buying pay paying spend spending afford"
-)
-"""Words that may stand between these and the word that bounds a number."""
-_NEED = _words("need needs needed neednt required requirement")
-_NEW_CLAUSE = frozenset((".", ":", "but", "and", "so", "because", "then"))
-"""Words that a negation does not reach across."""
+_SPENDS = _words("budget spend spending pay paying cost costs costing price priced")
+_ALONE = _words("please thanks . or but and")
+"""Words that may stand behind "20 to 45" where nothing else says what it counts."""
 _MONEY = _words("$ € £ dollar dollars buck bucks usd euro euros eur pound pounds gbp quid")
 _BETWEEN = _words("than to the a an of is be it at in or equal about around ends year years price priced cost")
 """Words that may stand between a number and the word that bounds it."""
@@ -108,7 +99,8 @@ class SaidNumber:
     is_exact: bool = False
     """Whether "=", ":" or "exactly" stands before it."""
     is_undecided: bool = False
-    """Whether a negation leaves open which bound is meant, if any: "it doesn't have to be under 20"."""
+    """Whether a negation leaves open which bound is meant, if any ("it doesn't have to be under 20"), or refuses a
+    range."""
     about: About | None = None
     used: frozenset[int] = frozenset()
     """Positions of the words that make up the number and its bound."""
@@ -126,24 +118,31 @@ def word_places(text: str) -> list[tuple[int, int]]:
 
 def may_bound(words: Iterable[str]) -> bool:
     """Whether words of `split_words` can hold a bound or a refusal at all: a figure, a sign, or a word for one."""
-    marks = _BEFORE.keys() | _AFTER.keys() | _NOT | _EXACT | _MONEY
+    marks = _BEFORE.keys() | _AFTER.keys() | NEGATIONS | _EXACT | _MONEY
     return any(word in marks or (word[:1].isdigit() and not word.endswith("s")) for word in words)
 
 
-def said_numbers(text: str) -> tuple[SaidNumber, ...]:
-    """Find the numbers of a text, in its order. Positions are those of `split_words`."""
+def said_numbers(text: str, values: Sequence[tuple[int, int]] = ()) -> tuple[SaidNumber, ...]:
+    """Find the numbers of a text, in its order. Positions are those of `split_words`.
+
+    Args:
+        text: What was said.
+        values: Where values of the catalogue stand in it, in characters. A negation right before one is that value's
+            and leaves a budget behind it as it is: "nothing red under 50".
+    """
     tokens = list(_TOKEN.finditer(text))
     words = ["." if found["stop"] else _plain(found[0]) for found in tokens]
     numbers = list(_numbers(tokens, words))
+    named = {at for at, token in enumerate(tokens) if any(start <= token.start() < end for start, end in values)}
     said: list[SaidNumber] = []
     at = 0
     while at < len(numbers):
-        if at + 1 < len(numbers) and (joined := _range(numbers[at], numbers[at + 1], words)) is not None:
+        if at + 1 < len(numbers) and (joined := _range(*numbers[at : at + 2], words, named)) is not None:
             said.append(joined)
             at += 2
         else:
             behind = numbers[at + 1].start if at + 1 < len(numbers) else len(words)
-            said.append(_bounded(numbers[at], words, behind))
+            said.append(_bounded(numbers[at], words, behind, named))
             at += 1
     return tuple(said)
 
@@ -225,23 +224,27 @@ def _spelt(words: Sequence[str], start: int) -> tuple[float, int] | None:
     return float(total + current), at
 
 
-def _range(first: _Number, second: _Number, words: Sequence[str]) -> SaidNumber | None:
-    """Two numbers as the ends of a range: "1990-1999", "from 10 to 20", "between the 80s and the 90s"."""
+def _range(first: _Number, second: _Number, words: Sequence[str], named: Collection[int]) -> SaidNumber | None:
+    """Two numbers as the ends of a range: "1990-1999", "from 10 to 20", "20 to 45 euros", "the 80s to the 90s"."""
     gap = [word for word in words[first.stop : second.start] if word not in _MONEY and word != "the"]
     before = [at for at in range(max(0, first.start - 3), first.start) if words[at] in ("from", "between")]
-    if len(gap) != 1 or gap[0] not in _JOIN or (gap[0] not in _DASHES and not before):
+    is_bare = gap == ["to"] and first.low <= second.low and _is_alone(first.start, second.stop, words)
+    if len(gap) != 1 or gap[0] not in _JOIN or not (gap[0] in _DASHES or before or is_bare):
         return None
     if gap[0] in _DASHES and gap[0] in (*words[first.start - 1 : first.start], *words[second.stop : second.stop + 1]):
         return None  # a date
     low, high = min(first.low, second.low), max(first.high, second.high)
-    around = range(before[-1] if before else first.start, second.stop)
-    used = {*around, *(at for at in (first.start - 1, second.stop) if 0 <= at < len(words) and words[at] in _MONEY)}
+    start = before[-1] if before else first.start
+    begin, is_refused = negation_before(words, start, "range", named)
+    used = {*range(start if is_refused is None else begin, second.stop)}
+    used |= {at for at in (first.start - 1, second.stop) if 0 <= at < len(words) and words[at] in _MONEY}
     exact = _exact(first.start, words)
     is_short = first.is_short and second.is_short
     return SaidNumber(
         low=low,
         high=high,
-        bound="range",
+        bound="range" if is_refused is False else None,
+        is_undecided=is_refused is not False,
         is_decade=first.is_decade or second.is_decade,
         is_short=is_short,
         is_exact=exact is not None,
@@ -250,7 +253,15 @@ def _range(first: _Number, second: _Number, words: Sequence[str]) -> SaidNumber 
     )
 
 
-def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
+def _is_alone(start: int, stop: int, words: Sequence[str]) -> bool:
+    """Whether two numbers count money by the words around them, or stand apart: "a lamp, 20 to 45"."""
+    behind = words[stop] if stop < len(words) else "."
+    is_paid = not _SPENDS.isdisjoint(words[max(0, start - 4) : start])
+    is_first = start == 0 or words[start - 1] in (".", ":")
+    return behind in _MONEY or words[max(0, start - 1)] in _MONEY or (behind in _ALONE and (is_paid or is_first))
+
+
+def _bounded(number: _Number, words: Sequence[str], behind: int, named: Collection[int]) -> SaidNumber:
     """A number with the bound around it; `behind` is where the next number begins."""
     used = set(range(number.start, number.stop))
     way: _Way | None = None
@@ -282,6 +293,13 @@ def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
     exact = _exact(number.start, words)
     used.update([] if exact is None else [exact])
     is_undecided = False
+    if way is not None:
+        begin, is_refused = negation_before(words, number.start, way[0], named)
+        if is_refused and (way[0] == "min" or after_or):  # "not 50 or more"
+            way = _flipped(way)
+            used.update(range(begin, number.start))
+        elif is_refused is not False and (is_refused or way[0] == "min"):
+            way, is_undecided = None, True
     at = number.start - 1
     while at >= max(0, number.start - 5) and words[at] != ".":
         word = words[at]
@@ -292,8 +310,9 @@ def _bounded(number: _Number, words: Sequence[str], behind: int) -> SaidNumber:
             found = _BEFORE[word]
             if word == "up" and words[at + 1 : at + 2] != ["to"]:
                 break
-            begin, is_refused = _refusal(words, at)
-            if way is None and not (number.is_decade and word in ("from", "most")):  # from the nineties is in them
+            begin, is_refused = negation_before(words, at, found[0], named)
+            is_within = number.is_decade and word in ("from", "most")  # "from the nineties" is in them
+            if way is None and not is_undecided and not is_within:
                 way = None if is_refused is None else _flipped(found) if is_refused else found
                 is_undecided = is_refused is None
             used.update(range(begin, number.start))
@@ -323,20 +342,6 @@ def _exact(start: int, words: Sequence[str]) -> int | None:
     while at >= 0 and (words[at] in _MONEY or words[at] == "the"):
         at -= 1
     return at if at >= 0 and words[at] in _EXACT else None
-
-
-def _refusal(words: Sequence[str], at: int) -> tuple[int, bool | None]:
-    """Where the negation of a bounding word begins, and whether there is one: None where that cannot be decided."""
-    reach = max(0, at - 20)
-    start = next((place + 1 for place in range(at - 1, reach - 1, -1) if words[place] in _NEW_CLAUSE), reach)
-    negations = [place for place in range(start, at) if words[place] in _NOT]
-    if not negations:
-        return at, None if "neednt" in words[start:at] else False
-    between = words[negations[-1] + 1 : at]  # "I need nothing over 50" bounds, "no need to stay under 50" does not
-    is_duty = not _NEED.isdisjoint(between) or any(pair == ("have", "to") for pair in pairwise(between))
-    if len(negations) > 1 or is_duty or not _BEFORE_NOT.issuperset(between):
-        return at, None
-    return negations[-1], True
 
 
 def _flipped(way: _Way) -> _Way:

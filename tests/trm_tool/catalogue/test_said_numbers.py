@@ -93,9 +93,9 @@ def test_a_pronoun_a_date_and_a_figure_beyond_measure_bound_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["1," * 1_000, "twenty " * 400, "1" * 1_999 + "x", "no " * 700])
 def test_a_long_message_takes_no_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     said_numbers(text)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("text", ["under 60 and over 20", "below 60 and more than $20", "at most 60 and at least 20"])
