@@ -173,7 +173,8 @@ class PlainConstraints:
             len(text[: places[min(said.used)][0]].rstrip()) for said in numbers if said.bound in ("max", "range")
         }
         refused = list(self._refused(text, values, refusing, budgets))
-        for segment, words, *_ in [*refused, *self._limited(text, values)]:
+        plain_refusals = [(segment, words) for segment, words, _, _ in refused]
+        for segment, words in [*plain_refusals, *self._limited(text, values)]:
             for each in self._reader.read(segment).constraints:
                 stated.setdefault(each.text, (each, words))
         bounding = text
@@ -279,7 +280,7 @@ class PlainConstraints:
             yield f"only {' or '.join(text[start:end] for start, end in group)}", words
 
     def _bounds(
-        self, text: str, numbers: Sequence[SaidNumber], places: Sequence[tuple[int, int]]
+        self, text: str, numbers: Sequence[SaidNumber], places: list[tuple[int, int]]
     ) -> Iterator[tuple[str, str, SaidNumber, str | None]]:
         for said in numbers:
             start, end = places[min(said.used)][0], places[max(said.used)][1]

@@ -137,7 +137,7 @@ def said_numbers(text: str, values: Sequence[tuple[int, int]] = ()) -> tuple[Sai
     said: list[SaidNumber] = []
     at = 0
     while at < len(numbers):
-        if at + 1 < len(numbers) and (joined := _range(*numbers[at : at + 2], words, named)) is not None:
+        if at + 1 < len(numbers) and (joined := _range(numbers[at], numbers[at + 1], words, named)):
             said.append(joined)
             at += 2
         else:
