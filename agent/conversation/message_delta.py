@@ -1,4 +1,4 @@
-"""A message is read into a delta without a model, in the forms that people use most. English alone is read."""
+"""A message is read into a delta without a model, in the forms that people use most: English, and German by a table."""
 
 from __future__ import annotations
 

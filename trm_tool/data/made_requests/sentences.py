@@ -54,7 +54,8 @@ def write_message(words: Words, voice: str, wishes: Sequence[Wish], rng: Generat
     sentences: list[str] = []
     for number, wish in enumerate(wishes):
         opening = _draw(words.seconds if number else words.voices[voice], rng)
-        sentences.append(opening.format(wish=_listed([say_value(words, value, rng) for value in wish.wanted])))
+        listed = _listed([say_value(words, value, rng) for value in wish.wanted], words.joint)
+        sentences.append(opening.format(wish=listed))
         sentences += [_draw(words.refusals, rng).format(wish=say_value(words, value, rng)) for value in wish.unwanted]
         sentences += [say_bound(words, bound, rng) for bound in wish.bounds]
     if len(sentences) == 1:
@@ -84,8 +85,8 @@ def say_bound(words: Words, bound: NumberBound, rng: Generator) -> str:
     return way.replace("{name}", name).replace("{number}", number)
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def _listed(parts: Sequence[str], joint: str) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {joint} {parts[-1]}"
 
 
 def _draw(ways: Sequence[str], rng: Generator) -> str:

@@ -46,6 +46,8 @@ class Words:
     """Role and bound -> clauses with `{number}` (and `{name}` for numbers that are neither prices nor years)."""
     seconds: tuple[str, ...]
     """Sentences that add a second wish, with the slot `{wish}`."""
+    joint: str = "and"
+    """What stands between the last two of several values."""
 
     def with_values(self, values: Mapping[str, tuple[str, ...]]) -> "Words":
         """These words, with more words for the values of a catalogue of one's own (in lower case)."""
