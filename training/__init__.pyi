@@ -53,11 +53,17 @@ from .rewards.stages import (
     StageReward as StageReward,
     stage_reward as stage_reward,
 )
+from .rewards.turn_credit import (
+    PartCredit as PartCredit,
+    credit_parts as credit_parts,
+    credit_turns as credit_turns,
+)
 from .rewards.variance import VarianceShares as VarianceShares
 from .rollouts.advantages import (
     GroupFaults as GroupFaults,
     RewardedRollout as RewardedRollout,
     ScoredRollout as ScoredRollout,
+    TokenCredit as TokenCredit,
     advantages as advantages,
     score_groups as score_groups,
 )

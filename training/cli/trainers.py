@@ -17,7 +17,7 @@ from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOpti
 from deeprec.agent.serving.server_process import Dtype
 from deeprec.training.cli.train import PresetOption, WeightOption, make_stage
 from deeprec.training.rewards.stages import DEFAULT_PRESET
-from deeprec.training.trainers.trainer_config import AdapterConfig, GrpoConfig, SftConfig
+from deeprec.training.trainers.trainer_config import AdapterConfig, Credit, GrpoConfig, RatioLevel, SftConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
@@ -201,7 +201,13 @@ def grpo(
         str, typer.Option(help="Scale of advantages: none, or group to divide by the standard deviation of the group.")
     ] = "none",
     loss: Annotated[str, typer.Option(help="The loss, by its name in TRL.")] = _GRPO.loss_type,
-    ratio: Annotated[str, typer.Option(help="Importance ratios by token or by sequence.")] = "token",
+    ratio: Annotated[
+        RatioLevel, typer.Option(help="Importance ratios by token, by sequence, or by item of the list.")
+    ] = _GRPO.importance_sampling_level,
+    credit: Annotated[
+        Credit,
+        typer.Option(help="One advantage a run, or one a token, by turn and by position of the list."),
+    ] = _GRPO.credit,
     clip_low: Annotated[float, typer.Option(help="Importance ratios below 1 minus this are clipped.")] = _GRPO.clip_low,
     clip_high: Annotated[
         float, typer.Option(help="Importance ratios above 1 plus this are clipped.")
@@ -228,6 +234,7 @@ def grpo(
     settings: dict[str, Any] = {
         "loss_type": loss,
         "importance_sampling_level": ratio,
+        "credit": credit,
         "clip_low": clip_low,
         "clip_high": clip_high,
         "max_staleness": max_staleness,
@@ -236,9 +243,14 @@ def grpo(
         **trainer.settings(),
     }
     GrpoConfig(**settings)  # an invalid setting is reported before the store is read
+    if credit == "token" and scale != "none":
+        raise ConfigError(
+            f"--scale {scale} divides the advantage of a run, and --credit token gives each token its own."
+        )
 
     from deeprec.agent.traces import TraceStore
     from deeprec.training.rewards.stage_rewards import read_scored
+    from deeprec.training.rewards.turn_credit import credit_turns
     from deeprec.training.rollouts.selection import logged_steps
     from deeprec.training.trainers.grpo import train_grpo
     from deeprec.training.trainers.policy_model import require_trl
@@ -247,6 +259,11 @@ def grpo(
     with TraceStore(store, create=False) as traces:
         trainer.check_leaks(traces, where)
         scored = read_scored(traces, where, stage=reward, scale=scale, strict=True)  # type: ignore[arg-type]  # checked there
+        if credit == "token":
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(str(trainer.base_model()))
+            scored = credit_turns(scored, traces, stage=reward, tokenizer=tokenizer)
     source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=trainer.seed)
     version = _version_of(trainer.start)
     with StepBar() as bar:

@@ -41,6 +41,7 @@ from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.custom import load_rewards
 from deeprec.training.rewards.stage_rewards import read_rewarded, read_scored, score_stored_runs
 from deeprec.training.rewards.stages import REWARD_PRESETS, stage_reward
+from deeprec.training.rewards.turn_credit import credit_turns
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.fused_lists import with_fused_list
@@ -251,16 +252,20 @@ class _Loop:
 
     def with_fused_lists(self, rollouts: Sequence[Rollout]) -> list[Rollout]:
         """Replace the lists of runs by those of rank fusion; runs without a list of their own are left out."""
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(str(self.versions.base))
+        tokenizer = self.tokenizer()
         changed = [with_fused_list(rollout, self.store.run(rollout.run_id), tokenizer) for rollout in rollouts]
         return [rollout for rollout in changed if rollout is not None]
+
+    def tokenizer(self) -> Any:
+        """Read the tokenizer of the base model."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(str(self.versions.base))
 
     def train_stage(self, plan: StagePlan, *, first: int) -> None:
         """Train `plan.steps` versions after `first`, each from runs of the one before it."""
         instances = self.selection.of(plan.stage)
-        last, reward = first + plan.steps, plan.reward(self.own)
+        last, reward, trainer = first + plan.steps, plan.reward(self.own), self.config.trainer(plan)
         if self.state.version >= last and version_name(last) in self.state.validation:
             return
 
@@ -273,6 +278,8 @@ class _Loop:
             self.collect(suite, users, plan.group_size, version=first + step, guided=False)
             score_stored_runs(self.store, RunFilter(suite=suite), rewards=self.rewards, stage=reward)
             scored = read_scored(self.store, RunFilter(suite=suite), stage=reward)
+            if trainer.credit == "token":
+                scored = credit_turns(scored, self.store, stage=reward, tokenizer=self.tokenizer())
             # Runs start in any order; sums of floats, and so a resumed training, depend on it.
             return sorted(scored, key=lambda each: each.rollout.run_id)
 
@@ -303,7 +310,7 @@ class _Loop:
             base=self.versions.base,
             start=self.versions.folder(first) if first else None,
             out=self.out / plan.stage,
-            config=self.config.trainer(plan),
+            config=trainer,
             version=lambda step: first + step,
             on_step=after_step,
         )

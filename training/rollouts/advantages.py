@@ -41,11 +41,39 @@ class RewardedRollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenCredit:
+    """Advantages of single tokens of a rollout: those of `credit_turns`, or your own."""
+
+    advantages: NDArray[np.float32]
+    """(n,), unitless; they count where the policy wrote the token."""
+    positions: NDArray[np.int64]
+    """(n,); the position in the recommended list that a token belongs to, from 1, and 0 elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScoredRollout(RewardedRollout):
     """A rollout with a finite reward, and its advantage: what GRPO learns from."""
 
     advantage: float
     """Over all rollouts of its group that have a reward, whatever their number."""
+    credit: TokenCredit | None = None
+    """The advantages of its tokens, which `GrpoConfig(credit="token")` learns from in place of `advantage`."""
+
+    def __post_init__(self) -> None:
+        length = self.rollout.token_ids.size
+        if self.credit is not None and {self.credit.advantages.size, self.credit.positions.size} != {length}:
+            raise ConfigError(
+                f"The credit of run {self.rollout.run_id} has {self.credit.advantages.size} advantages and "
+                f"{self.credit.positions.size} positions for {length} tokens. Give one of each for every token."
+            )
+
+    @property
+    def policy_advantages(self) -> NDArray[np.float32]:
+        """The advantages of the tokens that the policy wrote; empty without `credit`."""
+        if self.credit is None:
+            return np.zeros(0, dtype=np.float32)
+        own: NDArray[np.float32] = self.credit.advantages[self.rollout.env_mask == 1]
+        return own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+import numpy as np
+
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
@@ -104,7 +106,7 @@ def policy_version(adapter_version: str | None) -> int | None:
 
 
 def _refusal(each: ScoredRollout, context: int, behind: int | None, max_staleness: int) -> Refusal | None:
-    if not math.isfinite(each.advantage):
+    if not (math.isfinite(each.advantage) and np.isfinite(each.policy_advantages).all()):
         return "no advantage"
     if each.rollout.token_ids.size > context:
         return "too long"

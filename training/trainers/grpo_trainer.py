@@ -16,6 +16,7 @@ from deeprec.training.rollouts.rollout_filter import filter_rollouts
 from deeprec.training.trainers.alarms import find_alarms
 from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo import Source
+from deeprec.training.trainers.item_ratios import item_log_ratios
 from deeprec.training.trainers.micro_batches import grpo_batch, micro_batches, padding_of
 from deeprec.training.trainers.policy_model import PolicyModel
 from deeprec.training.trainers.step_metrics import TokenTally, rollout_metrics
@@ -47,7 +48,8 @@ def make_grpo_trainer(
         **training_arguments(config, policy, out, steps=config.steps, learning_rate=default),
         lr_scheduler_type="constant",
         loss_type=config.loss_type,
-        importance_sampling_level=config.importance_sampling_level,
+        # Ratios of items reach TRL as ratios of tokens (`LoggedGrpoTrainer`).
+        importance_sampling_level="sequence" if config.importance_sampling_level == "sequence" else "token",
         epsilon=config.clip_low,
         epsilon_high=config.clip_high,
         beta=0.0,
@@ -90,7 +92,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
             version=self._version(step),
             max_staleness=self._config.max_staleness,
         )
-        learned = [each for each in filtered.rollouts if each.advantage != 0]
+        learned = [each for each in filtered.rollouts if self._is_learned(each)]
         self._filtered, self._learned, self._tally = filtered, learned, TokenTally()
         self._report_missing(step, len(given))
         lengths = [each.rollout.token_ids.size for each in learned]
@@ -125,6 +127,16 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
             self.stop(f"{seen} The policy has moved away from these runs: collect new ones with it.")
         return metrics | {"alarms": float(len(self._alarms))}
 
+    def _is_learned(self, each: ScoredRollout) -> bool:
+        if self._config.credit == "run":
+            return each.advantage != 0
+        if each.credit is None:
+            raise ConfigError(
+                f"GrpoConfig.credit is 'token', but the tokens of run {each.rollout.run_id} have no advantages of "
+                "their own. Give the rollouts credit (`credit_turns`), or set credit to 'run'."
+            )
+        return bool(each.policy_advantages.any())
+
     def _has_learned(self) -> bool:
         """Whether an earlier step had a gradient, also before a resumption."""
         return any(line.get("rollouts/trained") for line in self.history)
@@ -151,7 +163,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
             weight = len(scored) / len(self._filtered.rollouts)
         elif self._config.loss_type == "bnpo":
             weight = _policy_tokens(scored) / items
-        return grpo_batch(scored, step_tokens=items, weight=weight)
+        return grpo_batch(scored, step_tokens=items, weight=weight, credit=self._config.credit)
 
     # TRL calls the methods below (`overridden_methods`).
 
@@ -162,11 +174,11 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
     def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Compute TRL's loss of a micro-batch, weighted as a part of the step's, and count its tokens."""
         self._mask = inputs["tool_mask"].bool()  # (batch, length - 1)
+        self._inputs, old = inputs, inputs["old_per_token_logps"]
         loss: torch.Tensor = super()._compute_loss(model, inputs)
         logprobs, entropies = self._seen
-        self._tally.add(
-            logprobs, inputs["old_per_token_logps"], entropies, self._mask, inputs["advantages"], self._config
-        )
+        positions = inputs.get("list_positions")
+        self._tally.add(logprobs, old, entropies, self._mask, inputs["advantages"], self._config, positions)
         return loss * inputs["weight"]
 
     def _get_per_token_logps_and_entropies(
@@ -176,6 +188,11 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         with self.accelerator.autocast():
             logprobs, entropies = policy_logprobs(model, input_ids, self._mask)
         self._seen = logprobs.detach(), entropies
+        if self._config.importance_sampling_level == "item":
+            # TRL subtracts these from the log-probabilities next, and has the items' log-ratios with their gradients.
+            ratios = logprobs - self._inputs["old_per_token_logps"]
+            items = item_log_ratios(ratios, self._mask, self._inputs["list_positions"])
+            self._inputs["old_per_token_logps"] = logprobs - items
         return logprobs, entropies, None
 
 

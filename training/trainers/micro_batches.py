@@ -11,6 +11,7 @@ import torch
 
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.rollouts import Rollout
+from deeprec.training.trainers.trainer_config import Credit
 
 
 class Padding(NamedTuple):
@@ -62,7 +63,9 @@ def pad_right(rows: Sequence[np.ndarray], fill: float, dtype: torch.dtype) -> to
     return torch.from_numpy(filled).to(dtype)
 
 
-def grpo_batch(scored: Sequence[ScoredRollout], *, step_tokens: int, weight: float) -> dict[str, torch.Tensor]:
+def grpo_batch(
+    scored: Sequence[ScoredRollout], *, step_tokens: int, weight: float, credit: Credit = "run"
+) -> dict[str, torch.Tensor]:
     """Build the input of TRL's `GRPOTrainer._compute_loss`.
 
     TRL expects a prompt and a completion. Here the prompt is the first token, which has no log-probability, and all
@@ -73,9 +76,11 @@ def grpo_batch(scored: Sequence[ScoredRollout], *, step_tokens: int, weight: flo
         scored: The rollouts of this micro-batch.
         step_tokens: Policy tokens of the whole optimizer step, by which the token mean divides.
         weight: The weight of this micro-batch's loss in the step's.
+        credit: Whether advantages are those of rollouts or of their tokens; all rollouts then have some.
 
     Returns:
-        tensors by TRL's names: token ids, masks and log-probabilities (batch, length), advantages (batch,), scalars.
+        tensors by TRL's names: token ids, masks and log-probabilities (batch, length), advantages (batch,) or (batch,
+        length), scalars; with the credit of tokens also `list_positions` (batch, length).
     """
     rollouts = [each.rollout for each in scored]
     token_ids = pad_right([rollout.token_ids for rollout in rollouts], 0, torch.long)
@@ -83,14 +88,20 @@ def grpo_batch(scored: Sequence[ScoredRollout], *, step_tokens: int, weight: flo
     lengths = torch.tensor([rollout.token_ids.size for rollout in rollouts])
     present = (torch.arange(token_ids.shape[1]) < lengths[:, None]).long()
     logprobs = pad_right([np.nan_to_num(rollout.logprobs) for rollout in rollouts], 0, torch.float32)
-    return {
+    of_tokens = [each.credit for each in scored if each.credit is not None] if credit == "token" else []
+    given: dict[str, torch.Tensor] = {
+        "advantages": torch.tensor([each.advantage for each in scored], dtype=torch.float32)
+    }
+    if of_tokens:
+        given["advantages"] = pad_right([each.advantages for each in of_tokens], 0, torch.float32)[:, 1:]
+        given["list_positions"] = pad_right([each.positions for each in of_tokens], 0, torch.long)[:, 1:]
+    return given | {
         "prompt_ids": token_ids[:, :1],
         "prompt_mask": present[:, :1],
         "completion_ids": token_ids[:, 1:],
         "completion_mask": present[:, 1:],
         "tool_mask": mask[:, 1:],
         "old_per_token_logps": logprobs[:, 1:],
-        "advantages": torch.tensor([each.advantage for each in scored], dtype=torch.float32),
         "num_items_in_batch": torch.tensor(float(step_tokens)),
         "weight": torch.tensor(weight),
     }

@@ -13,6 +13,7 @@ from deeprec.training.rewards.stages import FORMAT
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.rollout_filter import FilteredRollouts
 from deeprec.training.trainers.alarms import same_answer
+from deeprec.training.trainers.item_ratios import item_log_ratios
 from deeprec.training.trainers.trainer_config import GrpoConfig
 
 
@@ -36,6 +37,7 @@ class TokenTally:
         mask: torch.Tensor,
         advantages: torch.Tensor,
         config: GrpoConfig,
+        positions: torch.Tensor | None = None,
     ) -> None:
         """Count a micro-batch.
 
@@ -44,15 +46,19 @@ class TokenTally:
             old: (batch, length), the logged log-probabilities.
             entropies: (batch, length), in nats.
             mask: bool (batch, length), True at the policy's tokens.
-            advantages: (batch,)
+            advantages: (batch,) or (batch, length)
             config: the settings of ratios and clipping.
+            positions: (batch, length), the position in the list of each token, where ratios belong to items.
         """
         log_ratio = torch.where(mask, logprobs - old, 0.0).double()
         per_rollout = mask.sum(-1, keepdim=True).clamp(min=1)
         self.gap += float(log_ratio.abs().sum())
         if config.importance_sampling_level == "sequence":
             log_ratio = (log_ratio.sum(-1, keepdim=True) / per_rollout).expand_as(mask)
-        ratio, advantage = torch.where(mask, log_ratio.exp(), 0.0), advantages[:, None]
+        elif config.importance_sampling_level == "item" and positions is not None:
+            log_ratio = item_log_ratios(log_ratio, mask, positions)
+        ratio = torch.where(mask, log_ratio.exp(), 0.0)
+        advantage = advantages if advantages.dim() == 2 else advantages[:, None]
         self.tokens += int(mask.sum())
         self.entropy += float(torch.where(mask, entropies, 0.0).double().sum())
         self.ratio += float(ratio.sum())

@@ -11,7 +11,8 @@ from deeprec.agent.serving.server_process import Dtype
 from deeprec.trm_tool.errors import ConfigError
 
 LossType = Literal["dapo", "grpo", "bnpo", "dr_grpo", "luspo", "cispo", "sapo", "vespo"]
-RatioLevel = Literal["token", "sequence"]
+RatioLevel = Literal["token", "sequence", "item"]
+Credit = Literal["run", "token"]
 Device = Literal["auto", "cpu"]
 
 FULL_WEIGHTS_LEARNING_RATE = 1e-6
@@ -47,6 +48,10 @@ class AdapterConfig:
                 f"AdapterConfig.target_modules is {self.target_modules!r}: it has to name a layer, and not the output "
                 "head, from which the log-probabilities are computed directly. Use 'all-linear'."
             )
+
+
+_ADDED_LATER = (("credit", "run"),)
+"""Settings that older checkpoints do not name, and the values that these were trained with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +91,11 @@ class OptimizerConfig:
         """The settings that the results of a training depend on, as JSON; a resumed training must have the same."""
         without_effect = {"steps", "micro_batch_tokens", "checkpoint_every", "report_to", "device", "max_first_gap"}
         settings: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as lists
-        return {name: value for name, value in settings.items() if name not in without_effect}
+        return {
+            name: value
+            for name, value in settings.items()
+            if name not in without_effect and (name, value) not in _ADDED_LATER
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +112,13 @@ class GrpoConfig(OptimizerConfig):
     loss_type: LossType = "dapo"
     """TRL's name of the loss, which decides how a step's tokens are averaged and clipped."""
     importance_sampling_level: RatioLevel = "token"
-    """Whether an importance ratio belongs to a token or a whole rollout; "sequence" with loss_type "grpo" is GSPO."""
+    """Whether an importance ratio belongs to a token, a whole rollout or an item of the list. "sequence" with loss_type
+    "grpo" is GSPO. With "item" it is the geometric mean over the tokens of an item, as in Rank-GRPO (Zhu et al. 2025,
+    arXiv:2510.20150), and elsewhere a token's own.
+    """
+    credit: Credit = "run"
+    """Whether all tokens of a run have its advantage, or each its own (`ScoredRollout.credit`): by turn and by position
+    of the list, as `credit_turns` computes them, or yours."""
     clip_low: float = 0.2
     """A token whose probability has fallen by more than this share has no gradient that lowers it further."""
     clip_high: float = 0.2
@@ -125,6 +140,12 @@ class GrpoConfig(OptimizerConfig):
         _above_zero(self, "clip_low", "clip_high", "max_logprob_gap", "max_first_gap")
         _one_of(self, "loss_type", LossType)
         _one_of(self, "importance_sampling_level", RatioLevel)
+        _one_of(self, "credit", Credit)
+        if self.importance_sampling_level == "item" and self.credit == "run":
+            raise ConfigError(
+                "GrpoConfig.importance_sampling_level is 'item', but with credit 'run' nothing says which tokens an "
+                "item has. Set credit to 'token'."
+            )
         if self.loss_type == "cispo" and self.clip_high < 1:
             raise ConfigError(
                 f"GrpoConfig.clip_high is {self.clip_high}, but with loss_type 'cispo' it is the largest ratio itself: "

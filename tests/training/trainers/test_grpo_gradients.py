@@ -11,12 +11,13 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from deeprec.training import GrpoConfig, ScoredRollout
+from deeprec.training import GrpoConfig, ScoredRollout, TokenCredit
 from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo_trainer import LoggedGrpoTrainer, make_grpo_trainer
 from deeprec.training.trainers.micro_batches import grpo_batch
 from deeprec.training.trainers.policy_model import load_policy
-from deeprec.training.trainers.trainer_config import LossType
+from deeprec.training.trainers.trainer_config import LossType, RatioLevel
+from deeprec.trm_tool import ConfigError
 from tests.training.tiny_policy import scored_step
 
 Gradients = dict[str, torch.Tensor]
@@ -104,6 +105,91 @@ def test_the_gradient_is_that_of_the_clipped_loss_on_the_logged_logprobs(
     assert_same(found, {name: parameter.grad for name, parameter in model.named_parameters()})
     unclipped = plain_loss(model, scored, low=10, high=10)
     assert unclipped.item() != pytest.approx(expected.item(), rel=1e-3)  # so the clip was at work
+
+
+def credited(scored: list[ScoredRollout]) -> list[ScoredRollout]:
+    """Every token has an advantage of its own, and the last turn is a list of items of two tokens each."""
+    rng = np.random.default_rng(7)
+    given = []
+    for each in scored:
+        mask = each.rollout.env_mask
+        positions = np.zeros(mask.size, dtype=np.int64)
+        last = np.flatnonzero(mask)[-4:]
+        positions[last] = [1, 1, 2, 2]
+        advantages = np.where(positions, positions - 1.4, rng.normal(size=mask.size))
+        credit = TokenCredit(advantages=advantages.astype("f4"), positions=positions)
+        given.append(replace(each, credit=credit))
+    return given
+
+
+def plain_token_loss(model: LlamaForCausalLM, scored: list[ScoredRollout], *, items: bool) -> torch.Tensor:
+    """The clipped loss with an advantage a token, and with one ratio an item: the geometric mean over its tokens."""
+    losses: list[torch.Tensor] = []
+    for each in scored:
+        assert each.credit is not None
+        ids = torch.from_numpy(each.rollout.token_ids)
+        now = model(ids[None]).logits[0, :-1].log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
+        difference = now - torch.from_numpy(each.rollout.logprobs[1:])
+        own = [at for at in range(ids.numel() - 1) if each.rollout.env_mask[at + 1]]
+        for at in own:
+            position = each.credit.positions[at + 1]
+            alike = [other for other in own if each.credit.positions[other + 1] == position] if position else [at]
+            ratio = torch.stack([difference[other] for other in (alike if items else [at])]).mean().exp()
+            advantage = float(each.credit.advantages[at + 1])
+            losses.append(-torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage))
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["token", "item"])
+def test_the_gradient_of_token_advantages_is_that_of_the_plain_loss(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, level: RatioLevel
+) -> None:
+    scored = credited(drifted(scored_step(tiny_model)))
+    settings: dict[str, Any] = {"credit": "token", "importance_sampling_level": level, "micro_batch_tokens": 40}
+    trainer = trainer_for(tiny_base, tmp_path, scored, **settings)
+    work = trainer.work(0)
+    loss, found = gradients(trainer, work.batches)
+    model = LlamaForCausalLM.from_pretrained(tiny_base)
+    expected = plain_token_loss(model, scored, items=level == "item")
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert_same(found, {name: parameter.grad for name, parameter in model.named_parameters()})
+    other = plain_token_loss(model, scored, items=level == "token")
+    assert other.item() != pytest.approx(expected.item(), rel=1e-4)
+    metrics = trainer.after_backward(0, work)
+    assert 0 < metrics["clip_ratio/region_mean"] < 1
+    assert metrics["logprob_gap"] == pytest.approx(0.12, abs=0.03)  # of tokens, whatever the ratios belong to
+
+
+def test_equal_advantages_of_all_tokens_are_one_advantage_a_run(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = drifted(scored_step(tiny_model))
+    same = []
+    for each in scored:
+        filled = np.full(each.rollout.token_ids.size, each.advantage, dtype="f4")
+        same.append(replace(each, credit=TokenCredit(advantages=filled, positions=np.zeros(filled.size, dtype="i8"))))
+    one = gradients(trainer_for(tiny_base, tmp_path, scored))
+    other = gradients(trainer_for(tiny_base, tmp_path, same, credit="token"))
+    assert one[0] == pytest.approx(other[0], rel=1e-6)
+    assert_same(one[1], other[1])
+
+
+def test_what_is_learned_from_is_what_the_credit_names(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = scored_step(tiny_model)
+    with pytest.raises(ConfigError, match=r"credit is 'token', but the tokens of run .* have no advantages"):
+        trainer_for(tiny_base, tmp_path, scored, credit="token").work(0)
+    with pytest.raises(ConfigError, match=r"importance_sampling_level is 'item'.* Set credit to 'token'"):
+        GrpoConfig(importance_sampling_level="item")
+    length = scored[0].rollout.token_ids.size
+    with pytest.raises(ConfigError, match=f"1 advantages and {length} positions for {length} tokens"):
+        replace(scored[0], credit=TokenCredit(advantages=np.zeros(1, "f4"), positions=np.zeros(length, "i8")))
+    only_prompt = np.where(scored[0].rollout.env_mask, 0, 1).astype("f4")
+    flat = replace(scored[0], credit=TokenCredit(advantages=only_prompt, positions=np.zeros(length, "i8")))
+    assert not trainer_for(tiny_base, tmp_path, [flat], credit="token").work(0).batches
 
 
 def test_logprobs_and_entropies_are_those_of_the_full_logits(
