@@ -14,7 +14,7 @@ from itertools import chain
 from deeprec.agent.conversation.delta import Change, RequestedAction, SaidFeedback, Unresolved
 from deeprec.agent.conversation.state import ConversationState, ItemOrder, Missing, StatedCondition
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
-from deeprec.trm_tool.catalogue.german import with_english_words
+from deeprec.trm_tool.catalogue.german import EnglishReading, read_in_english
 from deeprec.trm_tool.text import plain
 
 MAX_CHARS = 2_000
@@ -47,8 +47,7 @@ class MessageReading:
     state: ConversationState
     vocabulary: ConversationCatalogue
     text: str = ""
-    """The message with everything that was taken masked; places are those of `message`. German words of grammar are
-    English ones here."""
+    """The message with everything that was taken masked; places are those of `message`."""
     references: list[Reference] = field(default_factory=list)
     clears: list[Change] = field(default_factory=list)
     relaxes: list[Change] = field(default_factory=list)
@@ -68,10 +67,12 @@ class MessageReading:
     """Where bounds stand of which a negation leaves open what is meant."""
     quiet: list[tuple[int, int]] = field(default_factory=list)
     """Places that are understood and yet stay in the text for retrievals: values that are wanted."""
+    _read: EnglishReading = field(init=False)
 
     def __post_init__(self) -> None:
-        self.message, text = with_english_words(plain(self.message, MAX_CHARS))
-        self.text = _MARK.sub(" ", text).replace("’", "'")
+        self._read = read_in_english(plain(self.message, MAX_CHARS))
+        self.message = self._read.text
+        self.text = _MARK.sub(" ", self.message).replace("’", "'")
 
     @property
     def turn(self) -> int:
@@ -93,7 +94,7 @@ class MessageReading:
 
     def words(self, start: int, end: int) -> str:
         """What the person wrote there."""
-        return " ".join(self.message[start:end].split()).strip(" ,.;:!?")
+        return self._read.written(start, end).strip(" ,.;:!?")
 
     def take(self, start: int, end: int) -> str:
         """Take a part of the text and return what the person wrote there."""

@@ -19,7 +19,7 @@ from deeprec.agent.conversation import (
 from deeprec.agent.conversation.said_text import FUNCTION_WORDS, left_over, word_set
 from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, wants_more
 from deeprec.agent.shopping.turn_plan import TurnPlan
-from deeprec.trm_tool.catalogue.german import is_german
+from deeprec.trm_tool.catalogue.german import is_german, read_in_english
 
 MAX_CHARS = 2_000
 """Characters of a message that are read."""
@@ -58,7 +58,8 @@ def plan_turn(
     if not asks(text) and (resolved := _resolved(delta, before, last)) is not None:
         text, delta = resolved, delta_of_message(resolved, before, catalogue)
     after, actions = apply_delta(before, delta), delta.actions
-    intent, item_ids = intent_of(text, delta, after, catalogue)
+    english = read_in_english(text).text
+    intent, item_ids = intent_of(english, delta, after, catalogue)
     if edit is not None:
         edited, unread = read_delta(edit, turn=after.turn, source="person")
         checked = check_delta(edited, after, catalogue, "")
@@ -81,7 +82,7 @@ def plan_turn(
         unresolved=delta.unresolved,
         actions=actions,
         problems=tuple(problems),
-        wants_more=wants_more(text),
+        wants_more=wants_more(english),
     )
     return plan, after
 

@@ -5,7 +5,8 @@ text encoder maps them.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 _NUMBER = (
     r"(?= (?:etwa |rund |ca\.? )?"
@@ -92,6 +93,25 @@ _WORDS: dict[str, str] = {
     r"Jahre?n?": "years",
     r"Preis": "price",
     r"kosten|kostet": "cost",
+    # Items that were shown, the cart, and questions
+    r"(?:de[rmns]|die|das) erste[mnrs]?": "the first",
+    r"(?:de[rmns]|die|das) zweite[mnrs]?": "the second",
+    r"(?:de[rmns]|die|das) dritte[mnrs]?": "the third",
+    r"(?:de[rmns]|die|das) vierte[mnrs]?": "the fourth",
+    r"(?:de[rmns]|die|das) fünfte[mnrs]?": "the fifth",
+    r"(?:de[rmns]|die|das) letzte[mnrs]?": "the last",
+    r"in (?:den|meinen) (?:Warenkorb|Einkaufswagen)": "in my cart",
+    r"aus (?:dem|meinem) (?:Warenkorb|Einkaufswagen)": "from my cart",
+    r"im (?:Warenkorb|Einkaufswagen)|in meinem (?:Warenkorb|Einkaufswagen)": "in my cart",
+    r"lege?|packe?|tue?": "put",
+    r"nimm|nehmen Sie": "take",
+    r"ich nehme": "i'll take",
+    r"gefällt mir nicht": "is not for me",
+    r"gefällt mir": "is nice",
+    r"was kostet": "how much is",
+    r"was ist|was liegt|was habe ich": "what is",
+    r"zeige? mir|zeigen Sie mir": "show me",
+    r"mehr davon|mehr": "more",
     # Who speaks, of whom, and under which condition
     r"ich|mir|mich": "i",
     r"wir|uns": "we",
@@ -172,7 +192,8 @@ def _words(text: str) -> frozenset[str]:
 _GERMAN_MARKS = _words(
     "ich wir mir mich uns und nicht nichts kein keine keinen keinem keiner keines ohne oder für mit ein eine einen "
     "einem einer der das den dem aber bitte danke suche brauche möchte mag hätte gern gerne über unter höchstens "
-    "mindestens etwas auch aus sein nur zu im ist sind nie wie zwischen heute lieber besser etwa wäre soll"
+    "mindestens etwas auch aus sein nur zu im ist sind nie wie zwischen heute lieber besser etwa wäre soll "
+    "mehr warum hallo nehme nimm gefällt warenkorb einkaufswagen zeig zeige kostet meinen meinem"
 )
 _ENGLISH_MARKS = _words(
     "i we my me and not nothing no without or for with a an the but please thanks want need like some something over "
@@ -196,29 +217,36 @@ def is_german(text: str, least: int = 1) -> bool:
     return german >= least and german > sum(word in _ENGLISH_MARKS for word in words)
 
 
-def with_english_words(text: str) -> tuple[str, str]:
-    """Put English words of grammar in the places of the German ones of a German text.
+@dataclass(frozen=True, slots=True)
+class EnglishReading:
+    """A text with English words of grammar in the places of German ones, and what was written there."""
 
-    Returns:
-        The text and the text with English words, both of one length: the shorter of two words is followed by blanks, so
-        that a place in the one is the same place in the other. A text in another language comes back twice as it is.
-    """
+    original: str
+    text: str
+    places: Sequence[int]
+    """For each place in `text`, and its end, where it stands in `original`."""
+
+    def written(self, start: int, end: int) -> str:
+        """What was written where `text` has the places from `start` to before `end`."""
+        return self.original[self.places[start] : self.places[end]]
+
+
+def read_in_english(text: str) -> EnglishReading:
+    """Put English words of grammar in the places of the German ones; a text in another language stays as it is."""
+    reading = EnglishReading(text, text, range(len(text) + 1))
     if not is_german(text):
-        return text, text
-    original, english = _replaced(_REFUSED_BEFORE, lambda found: "not ", text, text)
-    return _replaced(_ANY, lambda found: _ENGLISH[int((found.lastgroup or "w0")[1:])], original, english)
+        return reading
+    reading = _replaced(_REFUSED_BEFORE, lambda found: "not ", reading)
+    return _replaced(_ANY, lambda found: _ENGLISH[int((found.lastgroup or "w0")[1:])], reading)
 
 
 def _replaced(
-    pattern: re.Pattern[str], word_of: Callable[[re.Match[str]], str], original: str, english: str
-) -> tuple[str, str]:
-    """Replace what a pattern finds in the English text, and keep the places of both texts."""
-    parts, end = list[tuple[str, str]](), 0
-    for found in pattern.finditer(english):
-        word, was = word_of(found), original[slice(*found.span())]
-        width = max(len(word), len(was))
-        parts.append((original[end : found.start()], english[end : found.start()]))
-        parts.append((was.ljust(width), word.ljust(width)))
+    pattern: re.Pattern[str], word_of: Callable[[re.Match[str]], str], reading: EnglishReading
+) -> EnglishReading:
+    parts, places, end = list[str](), list[int](), 0
+    for found in pattern.finditer(reading.text):
+        word = word_of(found)
+        parts += [reading.text[end : found.start()], word]
+        places += [*reading.places[end : found.start()], *([reading.places[found.start()]] * len(word))]
         end = found.end()
-    parts.append((original[end:], english[end:]))
-    return "".join(was for was, _ in parts), "".join(now for _, now in parts)
+    return EnglishReading(reading.original, "".join([*parts, reading.text[end:]]), (*places, *reading.places[end:]))

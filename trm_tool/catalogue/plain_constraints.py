@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from deeprec.trm_tool.catalogue.german import with_english_words
+from deeprec.trm_tool.catalogue.german import read_in_english
 from deeprec.trm_tool.catalogue.number_names import is_in_keeping, split_unit, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
@@ -108,7 +108,7 @@ _ASKING = re.compile(
 
 def could_state(text: str) -> bool:
     """Whether a text refuses, limits or bounds anything at all, whatever the catalogue."""
-    _, read = with_english_words(plain(text, MAX_CHARS))
+    read = read_in_english(plain(text, MAX_CHARS)).text
     return (
         next(refusing_clauses(read), None) is not None
         or next(limiting_clauses(read), None) is not None
@@ -147,19 +147,19 @@ class PlainConstraints:
 
     def read(self, text: str) -> PlainStatements:
         """Read a text; its first 2,000 characters count."""
-        original, english = with_english_words(plain(text, MAX_CHARS))
-        found = self._read(english)
+        reading = read_in_english(plain(text, MAX_CHARS))
+        found = self._read(reading.text)
 
-        def as_said(words: str) -> str:
-            at = english.find(words)
-            return " ".join((original[at : at + len(words)] if at >= 0 else words).split())
+        def written(words: str) -> str:
+            at = reading.text.find(words)
+            return words if at < 0 else reading.written(at, at + len(words))
 
-        if original == english:
+        if reading.text == reading.original:
             return found
         return replace(
             found,
-            constraints=tuple((each, as_said(words)) for each, words in found.constraints),
-            lacking=tuple((" ".join(refused.split()), as_said(words)) for refused, words in found.lacking),
+            constraints=tuple((each, written(words)) for each, words in found.constraints),
+            lacking=tuple((refused, written(words)) for refused, words in found.lacking),
         )
 
     def _read(self, text: str) -> PlainStatements:

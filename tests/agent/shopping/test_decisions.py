@@ -302,3 +302,21 @@ async def test_a_person_who_writes_german_is_read_and_reads_once_that_the_answer
     assert reply["difference"]["added"] == ["price <= 40"]
     state = await talk.says("what did I ask for?")
     assert "price <= 40" in state["text"]
+
+
+async def test_a_german_conversation_reaches_the_cart(talk: Talk) -> None:
+    await talk.says("Ich suche was für die Wohnung, höchstens 50 Euro")
+    first, second, *_ = talk.ids
+    reply = await talk.says("Was kostet der zweite?")
+    assert (reply["kind"], reply["items"][0]["item_id"]) == ("facts", second)
+    reply = await talk.says("Der erste gefällt mir nicht")
+    assert first not in talk.ids
+    shown = talk.ids[1]
+    reply = await talk.says("Leg den zweiten in den Warenkorb")
+    assert reply["action"]["item_ids"] == [shown]
+    reply = await talk.says("Was ist in meinem Warenkorb?")
+    assert (reply["kind"], talk.ids) == ("cart", [shown])
+    reply = await talk.says("Nimm den ersten aus dem Warenkorb")
+    assert reply["action"] == {"kind": "remove_from_cart", "item_ids": [shown], "failed": []}
+    assert (await talk.says("Ich nehme den ersten"))["action"]["kind"] == "add_to_cart"
+    assert (await talk.says("Danke!"))["kind"] == "question"

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from deeprec.trm_tool import Catalogue, Item, PreferenceReader
-from deeprec.trm_tool.catalogue.german import is_german, with_english_words
+from deeprec.trm_tool.catalogue.german import is_german, read_in_english
 from deeprec.trm_tool.catalogue.plain_constraints import PlainConstraints
 
 SHOP = Catalogue(
@@ -75,19 +75,18 @@ def test_the_words_are_those_that_the_person_wrote() -> None:
     ],
 )
 def test_other_languages_come_back_as_they_are(said: str) -> None:
-    assert with_english_words(said) == (said, said)
+    assert read_in_english(said).text == said
     assert not is_german(said)
 
 
-def test_both_texts_have_their_places_in_common() -> None:
+def test_a_place_in_the_reading_leads_to_what_was_written() -> None:
     said = "Keine Horrorfilme, nur Zeichentrick aus den 90er Jahren, höchstens 1.500 Euro. Krimis mag ich nicht!"
-    original, english = with_english_words(said)
-    assert len(original) == len(english)
-    assert "".join(original.split()) == "".join(said.split())
-    for word in ("Horror", "Zeichentrick", "Euro", "Krimis"):
-        assert original.index(word) == english.index(word)
-    assert "only Zeichentrick" in english
-    assert "1,500" in english
+    reading = read_in_english(said)
+    assert reading.text == "no Horror films, only Zeichentrick of the 90s, at most 1,500 Euro. not Krimis !"
+    for word, written in (("no Horror", "Keine Horror"), ("only", "nur"), ("at most 1,500", "höchstens 1.500")):
+        at = reading.text.index(word)
+        assert reading.written(at, at + len(word)) == written
+    assert reading.written(0, len(reading.text)) == said
 
 
 @pytest.mark.parametrize(
@@ -95,5 +94,5 @@ def test_both_texts_have_their_places_in_common() -> None:
 )
 def test_a_long_message_is_read_in_time(hostile: str) -> None:
     start = time.perf_counter()
-    with_english_words(hostile)
+    read_in_english(hostile)
     assert time.perf_counter() - start < 2
