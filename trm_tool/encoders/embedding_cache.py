@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -55,6 +55,8 @@ class CachedEncoder:
         self._folder = Path(folder)
         self._report = on_progress or (lambda done, total: None)
         self._writes = True
+        self._held: dict[Path, Set[bytes]] = {}
+        """Intact file -> the keys that it holds; a file is never changed."""
         self.id = encoder.id
 
     @property
@@ -112,10 +114,15 @@ class CachedEncoder:
                     path.unlink()
         return folder
 
-    def _read(self, folder: Path, wanted: Collection[bytes]) -> Vectors:
-        """Vectors of the wanted keys whose rows are intact; a damaged file is replaced by its intact rows."""
+    def _read(self, folder: Path, wanted: Set[bytes]) -> Vectors:
+        """Vectors of the wanted keys whose rows are intact; a damaged file is replaced by its intact rows.
+
+        A file that was read before is read again only for a vector that it holds.
+        """
         found: Vectors = {}
         for path in sorted(folder.glob("*.npy")):
+            if path in self._held and self._held[path].isdisjoint(wanted):
+                continue
             try:
                 content = path.read_bytes()
             except FileNotFoundError:  # another process has just replaced it
@@ -129,6 +136,8 @@ class CachedEncoder:
                 if not rows or self._write(folder, rows):
                     with suppress(OSError):
                         path.unlink()
+            else:
+                self._held[path] = frozenset(rows)
             found.update((key, vector.copy()) for key, vector in rows.items() if key in wanted)
         return found
 

@@ -40,6 +40,29 @@ def test_a_text_is_encoded_once_and_never_again(tmp_path: Path) -> None:
     assert CachedEncoder(first, tmp_path).encode([]).shape == (0, 8)
 
 
+def test_a_file_is_read_again_only_for_a_vector_that_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = filled(tmp_path)
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        read.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    cached = CachedEncoder(counting := CountingEncoder(8), tmp_path)
+    cached.encode(["not there"])
+    assert sorted(read) == stored
+    read.clear()
+    np.testing.assert_array_equal(
+        cached.encode([TEXTS[0], "not there"]), HashingEncoder(8).encode([TEXTS[0], "not there"])
+    )
+    assert len(read) == 2  # the file of each text; the other two of the four are left alone
+    filled(tmp_path, ["written by another process"])
+    cached.encode(["written by another process"])
+    assert counting.encoded == ["not there"]
+
+
 def test_it_stands_for_the_encoder_it_wraps(tmp_path: Path) -> None:
     cached = CachedEncoder(HashingEncoder(8), tmp_path)
     assert (cached.id, cached.fingerprint, cached.width) == ("hashing-8", "hashing-8", 8)
