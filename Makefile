@@ -13,9 +13,9 @@ demo: setup
 	.venv/bin/deeprec demo
 
 # The page of conversations with the embedded model; the recommender is trained where `make demo` has not done so.
+# `make chat SHOP=1` has it over a generated shop.
 chat: setup
-	test -f .deeprec/trm/ml-100k/config.json || .venv/bin/deeprec trm train --out .deeprec/trm/ml-100k
-	.venv/bin/deeprec ui --serve
+	.venv/bin/deeprec demo --ui $(if $(SHOP),--shop)
 
 # vLLM takes all the cores, so its tests come last and one by one.
 test: setup lint types

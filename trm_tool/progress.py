@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.trm.training.train import TrainingProgress
@@ -43,6 +51,19 @@ class StepProgress(Progress):
         if self._pending:
             self.console.print(self._pending, soft_wrap=True, markup=False, highlight=False)
             self._pending = ""
+
+
+@contextmanager
+def stage(console: Console, doing: str) -> Iterator[None]:
+    """Show what is done while the context lasts, with its seconds; where the console is no terminal, as one line."""
+    if not console.is_terminal:
+        console.print(f"{doing} …", soft_wrap=True, markup=False, highlight=False)
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        bar.add_task(f"{doing} …")
+        yield
 
 
 @contextmanager

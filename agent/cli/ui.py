@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from deeprec.agent.cli.policy_options import ModelOption
 from deeprec.agent.cli.shopping_agent import (
+    DEFAULT_PORT,
     NamedBaseUrlOption,
     ServeOption,
     ThreadsOption,
@@ -32,7 +34,6 @@ from deeprec.trm_tool.errors import ConfigError
 
 app = typer.Typer(add_completion=False)
 
-DEFAULT_PORT = 8600
 _STOP_S = 3
 """Seconds that open connections get at the end."""
 
@@ -57,6 +58,35 @@ def ui(
     ] = DEFAULT_STORE,
 ) -> None:
     """Talk with the shopping agent on a web page, until Ctrl-C. Without a model, rules and the recommender answer."""
+    open_page(
+        lambda console: load_recommender(artifact, console),
+        base_url=base_url,
+        model=model,
+        serve=serve,
+        port=port,
+        host=host,
+        threads=threads,
+        store=store,
+    )
+
+
+def open_page(
+    load: Callable[[Console], Retriever],
+    *,
+    base_url: str | None = None,
+    model: str | None = None,
+    serve: bool = False,
+    port: int = DEFAULT_PORT,
+    host: str = "127.0.0.1",
+    threads: Path | None = None,
+    store: str = DEFAULT_STORE,
+    home: Path = Path(".deeprec"),
+) -> None:
+    """Serve the page until Ctrl-C. The address is taken before `load` gets the recommender, which may take minutes.
+
+    Raises:
+        ConfigError: the page cannot listen there, or a setting cannot work.
+    """
     key = os.environ.get("DEEPREC_API_KEY") or None
     if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
         raise ConfigError(
@@ -65,8 +95,8 @@ def ui(
         )
     console = Console(soft_wrap=True)
     with _listen(host, port) as listening:
-        retriever = load_recommender(artifact, console)
-        with served_model(base_url, serve, console) as found, TraceStore(store) as traces:
+        retriever = load(console)
+        with served_model(base_url, serve, console, home) as found, TraceStore(store) as traces:
             asyncio.run(_serve(retriever, traces, found, model, threads, key, listening, console))
 
 

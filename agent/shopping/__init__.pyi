@@ -1,5 +1,5 @@
 from .build import build_shopping_agent as build_shopping_agent
-from .cart import Cart as Cart, CartReceipt as CartReceipt, MemoryCart as MemoryCart
+from .cart import Cart as Cart, CartReceipt as CartReceipt, MemoryCart as MemoryCart, SqliteCart as SqliteCart
 from .config import ShoppingConfig as ShoppingConfig
 from .reply import (
     ConfirmedAction as ConfirmedAction,

@@ -1,14 +1,23 @@
-"""Carts: the interface of a shop's own, and one in memory. What a cart does not confirm, the agent does not claim."""
+"""Carts: the interface of a shop's own, and two that come with the agent, in memory and in a file.
+
+What a cart does not confirm, the agent does not claim.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
+
+LOCKED_S = 10.0
+"""Seconds that a cart in a file waits while another process writes to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +73,41 @@ class MemoryCart:
         """Ids of the items in a person's cart, the oldest first."""
         with self._lock:
             return tuple(self._carts.get(person, ()))
+
+
+class SqliteCart:
+    """Carts in an SQLite file, which may hold other tables too, such as those of LangGraph's checkpoints."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            sqlite3.DatabaseError: it is not an SQLite file.
+        """
+        self._path = str(path)
+        self._run(
+            "CREATE TABLE IF NOT EXISTS cart_items "
+            "(at INTEGER PRIMARY KEY, person TEXT NOT NULL, item_id TEXT NOT NULL, UNIQUE (person, item_id))"
+        )
+
+    def add(self, person: str, item_id: str) -> CartReceipt:
+        """Put an item into a person's cart."""
+        self._run("INSERT OR IGNORE INTO cart_items (person, item_id) VALUES (?, ?)", person, item_id)
+        return CartReceipt(item_id=item_id, done=True)
+
+    def remove(self, person: str, item_id: str) -> CartReceipt:
+        """Take an item out of a person's cart."""
+        self._run("DELETE FROM cart_items WHERE person = ? AND item_id = ?", person, item_id)
+        return CartReceipt(item_id=item_id, done=True)
+
+    def items(self, person: str) -> Sequence[str]:
+        """Ids of the items in a person's cart, the oldest first."""
+        rows = self._run("SELECT item_id FROM cart_items WHERE person = ? ORDER BY at", person)
+        return tuple(item_id for (item_id,) in rows)
+
+    def _run(self, statement: str, *values: str) -> list[tuple[str]]:
+        with closing(sqlite3.connect(self._path, timeout=LOCKED_S)) as connection, connection:
+            return connection.execute(statement, values).fetchall()
 
 
 def cart_owner(person: str | None, config: RunnableConfig) -> str:

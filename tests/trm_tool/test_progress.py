@@ -3,7 +3,7 @@ from io import StringIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-from deeprec.trm_tool.progress import StepProgress
+from deeprec.trm_tool.progress import StepProgress, stage
 
 
 def follow(console: Console, steps: int = 200) -> None:
@@ -41,3 +41,14 @@ def test_a_terminal_gets_a_bar_and_a_quiet_console_nothing() -> None:
     log = StringIO()
     follow(Console(file=log, quiet=True))
     assert not log.getvalue()
+
+
+def test_a_stage_is_named_while_it_lasts() -> None:
+    log, shown = StringIO(), StringIO()
+    console = Console(file=log)
+    with stage(console, "Reading [b]"):
+        assert log.getvalue() == "Reading [b] …\n"
+    with stage(Console(file=shown, force_terminal=True, width=80), "Reading"):
+        pass
+    assert "Reading …" in shown.getvalue()
+    assert "0:00:00" in shown.getvalue()

@@ -183,10 +183,19 @@ class Retriever:
     def closest_phrases(self, text: str, n: int, *, min_cosine: float = -1.0) -> list[str]:
         """Rank the catalogue's phrases by how close they are to a text; see `ClosestPhrases.find`.
 
-        The first call encodes the phrases of the catalogue, 3,000 at most.
+        The first call encodes the phrases of the catalogue, 3,000 at most; `warm_up` does so beforehand.
         """
         artifact = self._snapshot.artifact
         return self._closest.find(artifact.catalogue, artifact.text_embeddings, text, n, min_cosine)
+
+    def warm_up(self) -> None:
+        """Load the text encoder and encode the catalogue's phrases, so that the first request does not wait for them.
+
+        Raises:
+            ConfigError: the encoder cannot be loaded.
+        """
+        self.retrieve([], "anything", k=1)
+        self.closest_phrases("anything", 1)
 
     def rank_of(self, item_id: str, query: Query) -> int:
         """1-based rank of an item by its score; one that the query masks comes after all that it allows."""

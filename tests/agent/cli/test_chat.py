@@ -15,7 +15,7 @@ from rich.console import Console
 from deeprec.agent import TraceStore
 from deeprec.agent.cli.chat_session import ChatSession
 from deeprec.agent.cli.chat_thread import ChatThread
-from deeprec.agent.shopping import MemoryCart, build_shopping_agent
+from deeprec.agent.shopping import Cart, MemoryCart, SqliteCart, build_shopping_agent
 from deeprec.trm_tool import Catalogue, Item, Retriever
 from tests.agent.shopping.lamp_shop import WordCounts, catalogue
 from tests.command_line import refusal_of, run_command
@@ -24,10 +24,12 @@ from tests.command_line import refusal_of, run_command
 class Chat:
     """A chat over the shop of lamps. Calling it with lines returns what is printed for them."""
 
-    def __init__(self, items: Catalogue | None = None, saver: Any = None, name: str = "ann") -> None:
+    def __init__(
+        self, items: Catalogue | None = None, saver: Any = None, name: str = "ann", cart: Cart | None = None
+    ) -> None:
         self.shop = WordCounts(items or catalogue())
         self.saver = saver or InMemorySaver()
-        cart = MemoryCart()
+        cart = cart or MemoryCart()
         agent = build_shopping_agent(None, self.shop, cart=cart, checkpointer=self.saver)
         self._file = io.StringIO()
         self.session = ChatSession(
@@ -104,10 +106,10 @@ async def test_the_latest_turns_of_a_long_conversation_can_be_undone() -> None:
     assert "2. Dune floor lamp" in await chat("under 60")
 
 
-async def test_a_thread_goes_on_with_its_list_and_its_cart() -> None:
-    before = Chat()
+async def test_a_thread_goes_on_with_its_list_and_its_cart(tmp_path: Path) -> None:
+    before = Chat(cart=SqliteCart(tmp_path / "threads.db"))
     await before("only black", "add the first to my cart")
-    after = Chat(saver=before.saver)
+    after = Chat(saver=before.saver, cart=SqliteCart(tmp_path / "threads.db"))
     assert await after.session.begin() == ["only black", "add the first to my cart"]
     assert await after("/cart") == "In your cart:\n  Bram desk lamp\n"
     said = await after("any colour")

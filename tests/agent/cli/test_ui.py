@@ -22,18 +22,20 @@ from deeprec.trm_tool import ConfigError, Retriever
 from tests.tiny_server import MODEL, TinyServer
 
 
-async def test_a_thread_in_a_file_goes_on_after_a_restart(
+async def test_a_thread_in_a_file_goes_on_with_its_cart_after_a_restart(
     retriever: Retriever, store: TraceStore, tmp_path: Path
 ) -> None:
     threads = tmp_path / "new" / "threads.db"
-    for message in ("a comedy", "not from before 1990"):
+    for message in ("a comedy", "add the first to my cart", "what is in my cart?"):
         async with open_shopping_agent(retriever, store, base_url=None, model=None, threads=threads) as agent:
             output = await agent.graph.ainvoke(
-                {"messages": [HumanMessage(message)]}, {"configurable": {"thread_id": "t"}}
+                {"messages": [HumanMessage(message)], "person": "ann"}, {"configurable": {"thread_id": "t"}}
             )
     assert agent.model is None
-    assert [message.type for message in output["messages"]] == ["human", "ai"] * 2
-    assert output["conversation"]["turn"] == 2
+    assert [message.type for message in output["messages"]] == ["human", "ai"] * 3
+    assert output["conversation"]["turn"] == 3
+    first = output["messages"][1].additional_kwargs["deeprec"]["items"][0]["item_id"]
+    assert [card["item_id"] for card in output["reply"]["items"]] == list(agent.cart.items("ann")) == [first]
 
 
 async def test_a_file_that_keeps_no_threads_is_named(retriever: Retriever, store: TraceStore, tmp_path: Path) -> None:

@@ -54,6 +54,16 @@ def test_phrases_follow_the_items(own: Retriever) -> None:
     assert "horror" not in own.closest_phrases("horror", 100)
 
 
+def test_after_warming_up_only_the_text_itself_is_encoded(artifact_folder: Path) -> None:
+    encoder = CountingEncoder()
+    retriever = Retriever(load_artifact(artifact_folder), encoder)
+    retriever.warm_up()
+    assert {f"something {phrase}" for phrase in retriever.catalogue.phrases()} < set(encoder.encoded)
+    encoder.encoded.clear()
+    retriever.closest_phrases("horror", 2)
+    assert encoder.encoded == ["horror"]
+
+
 def test_the_phrases_are_encoded_once_whoever_asks(artifact_folder: Path) -> None:
     encoder = CountingEncoder()
     own = Retriever(load_artifact(artifact_folder), encoder)
