@@ -8,12 +8,20 @@ from .feedback.collection import (
     KnowledgeRuns as KnowledgeRuns,
     collect_knowledge as collect_knowledge,
 )
+from .feedback.feedback import FeedbackResult as FeedbackResult, run_feedback as run_feedback
+from .feedback.feedback_config import FeedbackConfig as FeedbackConfig
+from .feedback.feedback_report import (
+    BackboneReport as BackboneReport,
+    FeedbackReport as FeedbackReport,
+    report_lines as report_lines,
+)
 from .feedback.knowledge import (
     Factor as Factor,
     Knowledge as Knowledge,
     catalogue_factors as catalogue_factors,
     read_knowledge as read_knowledge,
 )
+from .feedback.knowledge_cases import knowledge_cases as knowledge_cases
 from .feedback.knowledge_runs import (
     KnowledgeRun as KnowledgeRun,
     as_written_preferences as as_written_preferences,
@@ -23,6 +31,12 @@ from .feedback.knowledge_scores import (
     KNOWLEDGE_SCHEME as KNOWLEDGE_SCHEME,
     KnowledgeScoring as KnowledgeScoring,
     score_knowledge as score_knowledge,
+)
+from .feedback.reranking import (
+    RerankedRow as RerankedRow,
+    first_items as first_items,
+    pairwise_agreement as pairwise_agreement,
+    reranked_ranks as reranked_ranks,
 )
 from .loop.config import (
     LoopConfig as LoopConfig,

@@ -49,7 +49,9 @@ _ADDED = {
     "train": [
         ("demonstrations", "deeprec.training.cli.demonstrations", "demonstrations"),
         ("dpo", "deeprec.training.cli.pairs", "dpo"),
+        ("feedback", "deeprec.training.cli.feedback", "feedback"),
         ("grpo", "deeprec.training.cli.trainers", "grpo"),
+        ("knowledge", "deeprec.training.cli.feedback", "knowledge"),
         ("loop", "deeprec.training.cli.loop", "loop"),
         ("curves", "deeprec.training.cli.loop", "curves"),
         ("pairs", "deeprec.training.cli.pairs", "pairs"),

@@ -125,8 +125,9 @@ def _scores(recommender: Recommender, runs: Sequence[KnowledgeRun], trust: float
     ranks = knowledge_ranks(recommender, runs, trust=trust)
     without = knowledge_ranks(recommender, runs, with_knowledge=False)
     ndcg, precision = ndcg_from_ranks(ranks, NDCG_POSITIONS), reciprocal_from_ranks(ranks)
-    gain = (ndcg + precision - ndcg_from_ranks(without, NDCG_POSITIONS) - reciprocal_from_ranks(without)) / 2
-    rows = np.stack((ndcg, precision, gain, (ndcg + precision) / 2), axis=1).tolist()
+    score = (ndcg + precision) / 2
+    gain = score - (ndcg_from_ranks(without, NDCG_POSITIONS) + reciprocal_from_ranks(without)) / 2
+    rows = np.stack((ndcg, precision, gain, score), axis=1).tolist()
     return [
         dict(zip(("ndcg", "map", "gain", SCORE), row, strict=True))
         if run.knowledge is not None
