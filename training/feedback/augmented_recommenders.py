@@ -73,6 +73,6 @@ def train_augmented(
                 seed=seed,
                 cache=cache,
                 written=written,
-                on_epoch=lambda done: say(f"epoch {done.epoch}, NDCG@10 {done.ndcg_at_10:.4f}"),
+                on_epoch=lambda epoch, ndcg_at_10: say(f"epoch {epoch}, NDCG@10 {ndcg_at_10:.4f}"),
             )
     return Retriever.load(weights, encoder) if backbone == "trm" else load_sasrec(weights, dataset, encoder)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,9 +18,6 @@ from deeprec.trm_tool.sasrec.recommender import SasrecConfig, save_sasrec
 from deeprec.trm_tool.trm.training.preferences import PreferenceConfig, PreferencePool, write_preferences
 from deeprec.trm_tool.trm.training.train import count_interactions
 from deeprec.trm_tool.trm.training.written_preferences import collect_training_texts
-
-if TYPE_CHECKING:
-    from deeprec.trm_tool.trm.training.sequence_windows import EpochResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +50,7 @@ def train_knowledge_sasrec(
     seed: int = 0,
     written: Iterable[WrittenPreference] | None = None,
     cache: Path | None = None,
-    on_epoch: Callable[["EpochResult"], None] | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train SASRec with a knowledge vector on the sequences of a data set, and write it to one file.
 
@@ -70,7 +67,7 @@ def train_knowledge_sasrec(
         seed: Of weights, batches, dropout and draws.
         written: Knowledge of logged runs (`as_written_preferences`).
         cache: Folder that keeps text embeddings.
-        on_epoch: Called after every epoch.
+        on_epoch: Called after every epoch with its number, from 1, and the NDCG@10 of validation without knowledge.
 
     Returns:
         What was measured on the validation targets, the best epoch, and the counts of `written`.
@@ -124,7 +121,8 @@ def train_knowledge_sasrec(
         whole = WholeSequenceDataset(settings, {(tokens[user], at): slot for (user, at), slot in pool.slots.items()})
         windows, validation = whole.build()
         model = KnowledgeSASRec(settings, whole, pool, seed).to(settings["device"])
-        trainer = TwofoldTrainer(settings, model, on_epoch)
+        report = on_epoch or (lambda epoch, ndcg_at_10: None)
+        trainer = TwofoldTrainer(settings, model, lambda result: report(result.epoch, result.ndcg_at_10))
         masked = SeenMaskedLoader(settings, validation, None)
         trainer.fit(TrainDataLoader(settings, windows, None, shuffle=True), masked, verbose=False)
         model.load_state_dict(trainer.best_state)
