@@ -14,8 +14,10 @@ _NUMBER = (
 )
 _YEAR = r"(?= (?:dem Jahre? )?(?:1[89]|20)\d\d)"
 _NEGATED = (
-    r"(?:(?:mag|will|möchte|brauche) ich|(?:mögen|wollen|brauchen) wir|bitte|lieber) (?:gar |überhaupt )?nicht"
-    r"(?=\s*(?:[.,;:!?]|$))"
+    r"(?:(?:(?:mag|will|möchte|brauche|kann|soll|darf) (?:ich|es|er)|(?:mögen|wollen|brauchen) wir|bitte|lieber) "
+    r"(?:auf keinen Fall|(?:gar |überhaupt )?nichts?)"
+    r"(?: (?:sehen|schauen|haben|ausgeben|zahlen|kosten|ausstehen|leiden|anfangen))?"
+    r"|geht (?:gar|überhaupt) nicht)(?=\s*(?:[.,;:!?]|$))"
 )
 _WORDS: dict[str, str] = {
     _NEGATED: "",
@@ -23,7 +25,9 @@ _WORDS: dict[str, str] = {
     r"keine (?:Ahnung|Frage)": "no doubt",
     r"keine Sorge": "no worries",
     r"nichts (?:anderes )?als": "nothing but",
+    r"auf (?:gar )?keinen Fall|keinesfalls": "not",
     r"kein(?:e[mnrs]?)?": "no",
+    r"weder": "neither",
     r"nichts": "nothing",
     r"nicht nur": "not only",
     r"nicht schlecht": "not bad",
@@ -39,6 +43,8 @@ _WORDS: dict[str, str] = {
     rf"unter{_NUMBER}": "under",
     r"höchstens|hoechstens|maximal": "at most",
     r"mindestens|wenigstens": "at least",
+    r"spätestens": "up to",
+    r"frühestens": "from",
     r"(?<=\d )bis(?= \d)|(?<=\d Euro )bis(?= \d)": "to",
     rf"bis(?: zu)?{_NUMBER}|bis(?: zu)?{_YEAR}": "up to",
     rf"von(?= vor)|von{_NUMBER}|ab{_NUMBER}|ab{_YEAR}": "from",
@@ -90,6 +96,7 @@ _WORDS: dict[str, str] = {
     r"Stunden?": "hours",
     r"Gramm": "grams",
     r"Kilo": "kg",
+    r"Jahre alt": "years old",
     r"Jahre?n?": "years",
     r"Preis": "price",
     r"kosten|kostet": "cost",
@@ -193,7 +200,8 @@ _GERMAN_MARKS = _words(
     "ich wir mir mich uns und nicht nichts kein keine keinen keinem keiner keines ohne oder für mit ein eine einen "
     "einem einer der das den dem aber bitte danke suche brauche möchte mag hätte gern gerne über unter höchstens "
     "mindestens etwas auch aus sein nur zu im ist sind nie wie zwischen heute lieber besser etwa wäre soll "
-    "mehr warum hallo nehme nimm gefällt warenkorb einkaufswagen zeig zeige kostet meinen meinem"
+    "weder alles außer ausschließlich spätestens frühestens maximal keinesfalls nein geht gar kann irgendein "
+    "irgendeine mehr warum hallo nehme nimm gefällt warenkorb einkaufswagen zeig zeige kostet meinen meinem"
 )
 _ENGLISH_MARKS = _words(
     "i we my me and not nothing no without or for with a an the but please thanks want need like some something over "
@@ -201,9 +209,13 @@ _ENGLISH_MARKS = _words(
 )
 _BOUND = re.compile(r"(?<!\w)(?:ab|bis)(?= [\d€])", re.IGNORECASE)
 _REFUSED_BEFORE = re.compile(
-    rf"(?<!\w)(?=[\w-]{{1,40}}(?:(?:,| und| oder) [\w-]{{1,40}}){{0,3}} {_NEGATED}(?!\w))", re.IGNORECASE
+    r"(?<!\w)(?<!als )(?<!über )(?=(?:(?:mehr als|über) )?[\w-]{1,40}(?: Euro|(?:(?:,| und| oder) [\w-]{1,40}){0,3}) "
+    rf"{_NEGATED}(?!\w))",
+    re.IGNORECASE,
 )
 """Where a word stands that a negation behind it refuses: "Horror mag ich nicht"."""
+_NOR = re.compile(r"(?<!\w)noch(?!\w)", re.IGNORECASE)
+"""What goes on behind "weder"; elsewhere it means "still"."""
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
@@ -237,6 +249,8 @@ def read_in_english(text: str) -> EnglishReading:
     if not is_german(text):
         return reading
     reading = _replaced(_REFUSED_BEFORE, lambda found: "not ", reading)
+    if "weder" in text.lower():
+        reading = _replaced(_NOR, lambda found: "nor", reading)
     return _replaced(_ANY, lambda found: _ENGLISH[int((found.lastgroup or "w0")[1:])], reading)
 
 
