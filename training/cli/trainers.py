@@ -212,6 +212,13 @@ def grpo(
     clip_high: Annotated[
         float, typer.Option(help="Importance ratios above 1 plus this are clipped.")
     ] = _GRPO.clip_high,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="The largest ratio of a token with a negative advantage, such as 4.", show_default="none"),
+    ] = _GRPO.delta,
+    beta: Annotated[
+        float, typer.Option(help="The weight of the KL divergence from the policy that the training starts from.")
+    ] = _GRPO.beta,
     max_staleness: Annotated[
         int, typer.Option(min=0, help="Leave out runs of policies that are more versions behind than this.")
     ] = _GRPO.max_staleness,
@@ -237,6 +244,8 @@ def grpo(
         "credit": credit,
         "clip_low": clip_low,
         "clip_high": clip_high,
+        "delta": delta,
+        "beta": beta,
         "max_staleness": max_staleness,
         "max_logprob_gap": max_logprob_gap,
         "max_first_gap": max_first_gap,

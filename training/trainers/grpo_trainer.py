@@ -19,6 +19,7 @@ from deeprec.training.trainers.grpo import Source
 from deeprec.training.trainers.item_ratios import item_log_ratios
 from deeprec.training.trainers.micro_batches import grpo_batch, micro_batches, padding_of
 from deeprec.training.trainers.policy_model import PolicyModel
+from deeprec.training.trainers.reference_policy import freeze_reference, reference_logprobs
 from deeprec.training.trainers.step_metrics import TokenTally, rollout_metrics
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.step_trainer import Stepwise, Work, on_one_device, training_arguments
@@ -52,7 +53,8 @@ def make_grpo_trainer(
         importance_sampling_level="sequence" if config.importance_sampling_level == "sequence" else "token",
         epsilon=config.clip_low,
         epsilon_high=config.clip_high,
-        beta=0.0,
+        delta=config.delta,
+        beta=config.beta,
         scale_rewards="none",
         num_iterations=1,
         router_aux_loss_coef=0.0,
@@ -67,6 +69,7 @@ def make_grpo_trainer(
         train_dataset=Dataset.from_dict({"prompt": [""]}),
         processing_class=policy.tokenizer,
     )
+    freeze_reference(policy.model)
     trainer.set_up(policy, config, out, identity, on_step)
     trainer.feed(source, version)
     return trainer
@@ -83,7 +86,8 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         self._tally = TokenTally()
 
     def work(self, step: int) -> Work:
-        """Build the micro-batches of a step; rollouts with advantage 0 only count in its means."""
+        """Build the micro-batches of a step; rollouts with advantage 0 only count in its means, or are held to the
+        reference."""
         given = self._source(step)
         filtered = filter_rollouts(
             given,
@@ -95,11 +99,12 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         learned = [each for each in filtered.rollouts if self._is_learned(each)]
         self._filtered, self._learned, self._tally = filtered, learned, TokenTally()
         self._report_missing(step, len(given))
-        lengths = [each.rollout.token_ids.size for each in learned]
+        taken = filtered.rollouts if self._config.beta else learned
+        lengths = [each.rollout.token_ids.size for each in taken]
         batches = micro_batches(lengths, self.micro_batch_tokens())
         items = _policy_tokens(filtered.rollouts)
         return Work(
-            batches=[self._batch([learned[at] for at in batch], items) for batch in batches],
+            batches=[self._batch([taken[at] for at in batch], items) for batch in batches],
             items=items,
             padding=padding_of(lengths, batches),
         )
@@ -175,10 +180,23 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         """Compute TRL's loss of a micro-batch, weighted as a part of the step's, and count its tokens."""
         self._mask = inputs["tool_mask"].bool()  # (batch, length - 1)
         self._inputs, old = inputs, inputs["old_per_token_logps"]
+        if self._config.beta:
+            token_ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+            with torch.no_grad(), self.accelerator.autocast():
+                reference = reference_logprobs(model, self.ref_model, token_ids, self._mask)
+            inputs["ref_per_token_logps"] = reference
         loss: torch.Tensor = super()._compute_loss(model, inputs)
         logprobs, entropies = self._seen
-        positions = inputs.get("list_positions")
-        self._tally.add(logprobs, old, entropies, self._mask, inputs["advantages"], self._config, positions)
+        self._tally.add(
+            logprobs,
+            old,
+            entropies,
+            self._mask,
+            inputs["advantages"],
+            self._config,
+            positions=inputs.get("list_positions"),
+            reference=inputs.get("ref_per_token_logps"),
+        )
         return loss * inputs["weight"]
 
     def _get_per_token_logps_and_entropies(

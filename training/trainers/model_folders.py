@@ -31,7 +31,8 @@ def save_adapter(model: Any, folder: Path) -> None:
     """
 
     def write(staged: Path) -> None:
-        model.save_pretrained(staged, save_embedding_layers=False)
+        # The reference of a KL term is an adapter too.
+        model.save_pretrained(staged, save_embedding_layers=False, selected_adapters=["default"])
         (staged / "README.md").unlink(missing_ok=True)  # PEFT's model card is an empty form
 
     write_folder(folder, write)

@@ -123,6 +123,8 @@ OVERRIDDEN_METHODS = (
             "tool_mask",
             "old_per_token_logps",
             "advantages",
+            "ref_per_token_logps",
+            "delta",
             "num_items_in_batch",
             "current_gradient_accumulation_steps",
         ),

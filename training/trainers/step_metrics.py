@@ -28,6 +28,8 @@ class TokenTally:
     max_ratio: float = 0.0
     clipped_low: int = 0
     clipped_high: int = 0
+    kl: float | None = None
+    """None where there is no reference."""
 
     def add(
         self,
@@ -38,6 +40,7 @@ class TokenTally:
         advantages: torch.Tensor,
         config: GrpoConfig,
         positions: torch.Tensor | None = None,
+        reference: torch.Tensor | None = None,
     ) -> None:
         """Count a micro-batch.
 
@@ -49,10 +52,14 @@ class TokenTally:
             advantages: (batch,) or (batch, length)
             config: the settings of ratios and clipping.
             positions: (batch, length), the position in the list of each token, where ratios belong to items.
+            reference: (batch, length), the log-probabilities of the reference policy, where there is one.
         """
         log_ratio = torch.where(mask, logprobs - old, 0.0).double()
         per_rollout = mask.sum(-1, keepdim=True).clamp(min=1)
         self.gap += float(log_ratio.abs().sum())
+        if reference is not None:
+            away = torch.where(mask, reference - logprobs, 0.0).double()
+            self.kl = (self.kl or 0.0) + float((away.exp() - away - 1).sum())
         if config.importance_sampling_level == "sequence":
             log_ratio = (log_ratio.sum(-1, keepdim=True) / per_rollout).expand_as(mask)
         elif config.importance_sampling_level == "item" and positions is not None:
@@ -79,6 +86,7 @@ class TokenTally:
         return {
             "entropy": self.entropy / self.tokens,
             "logprob_gap": self.mean_gap,
+            **({} if self.kl is None else {"kl": self.kl / self.tokens}),
             "ratio/mean": self.ratio / self.tokens,
             "ratio/max": self.max_ratio,
             "clip_ratio/low_mean": self.clipped_low / self.tokens,

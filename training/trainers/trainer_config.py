@@ -50,7 +50,9 @@ class AdapterConfig:
             )
 
 
-_ADDED_LATER = (("credit", "run"),)
+_CLIPPED = ("dapo", "grpo", "bnpo", "dr_grpo", "luspo")
+"""Losses that clip importance ratios."""
+_ADDED_LATER = (("credit", "run"), ("beta", 0.0), ("delta", None))
 """Settings that older checkpoints do not name, and the values that these were trained with."""
 
 
@@ -124,6 +126,12 @@ class GrpoConfig(OptimizerConfig):
     clip_high: float = 0.2
     """A token whose probability has risen by more than this share has no gradient that raises it further. With "cispo"
     it is the largest ratio itself, such as 5."""
+    delta: float | None = None
+    """The largest ratio of a token whose advantage is negative, such as 4, so that no single token rules a step
+    (two-sided clipping: Prime Intellect 2025, INTELLECT-2, arXiv:2505.07291); None sets no bound, as in PPO."""
+    beta: float = 0.0
+    """The weight of the KL divergence from the policy that the training starts from, in the estimate and with the
+    correction of TRL; 0 leaves it out and needs no second pass through the model."""
     max_staleness: int = 4
     """Rollouts whose policy is more versions behind than this are left out."""
     max_logprob_gap: float = 0.3
@@ -136,7 +144,7 @@ class GrpoConfig(OptimizerConfig):
     def __post_init__(self) -> None:
         OptimizerConfig.__post_init__(self)  # super() without arguments does not work in a dataclass with slots
         _at_least(self, 1, "steps")
-        _at_least(self, 0, "max_staleness")
+        _at_least(self, 0, "max_staleness", "beta")
         _above_zero(self, "clip_low", "clip_high", "max_logprob_gap", "max_first_gap")
         _one_of(self, "loss_type", LossType)
         _one_of(self, "importance_sampling_level", RatioLevel)
@@ -145,6 +153,18 @@ class GrpoConfig(OptimizerConfig):
             raise ConfigError(
                 "GrpoConfig.importance_sampling_level is 'item', but with credit 'run' nothing says which tokens an "
                 "item has. Set credit to 'token'."
+            )
+        if not math.isfinite(self.beta):
+            raise ConfigError(f"GrpoConfig.beta is {self.beta}. Set it to a finite number, such as 0.01.")
+        if self.delta is not None and self.loss_type not in _CLIPPED:
+            raise ConfigError(
+                f"GrpoConfig.delta is {self.delta}, but loss_type {self.loss_type!r} has no such bound. Leave it out, "
+                f"or set loss_type to one of {', '.join(_CLIPPED)}."
+            )
+        if self.delta is not None and not 1 + self.clip_high < self.delta < math.inf:
+            raise ConfigError(
+                f"GrpoConfig.delta is {self.delta}, but ratios up to {1 + self.clip_high:g} are within the clip. Set "
+                "it above that, to 4 for example."
             )
         if self.loss_type == "cispo" and self.clip_high < 1:
             raise ConfigError(

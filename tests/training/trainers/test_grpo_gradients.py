@@ -9,9 +9,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
-from deeprec.training import GrpoConfig, ScoredRollout, TokenCredit
+from deeprec.training import GrpoConfig, ScoredRollout, StepReport, TokenCredit, train_grpo
 from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo_trainer import LoggedGrpoTrainer, make_grpo_trainer
 from deeprec.training.trainers.micro_batches import grpo_batch
@@ -190,6 +191,103 @@ def test_what_is_learned_from_is_what_the_credit_names(
     only_prompt = np.where(scored[0].rollout.env_mask, 0, 1).astype("f4")
     flat = replace(scored[0], credit=TokenCredit(advantages=only_prompt, positions=np.zeros(length, "i8")))
     assert not trainer_for(tiny_base, tmp_path, [flat], credit="token").work(0).batches
+
+
+def plain_held_loss(
+    model: LlamaForCausalLM, reference: LlamaForCausalLM, scored: list[ScoredRollout], beta: float, delta: float | None
+) -> tuple[torch.Tensor, float]:
+    """The clipped loss with a bound of all ratios and a KL term, and the mean estimate of the divergence."""
+    losses, divergences = [], []
+    for each in scored:
+        ids = torch.from_numpy(each.rollout.token_ids)
+        own = torch.from_numpy(each.rollout.env_mask[1:] == 1)
+        now, held = (
+            one(ids[None]).logits[0, :-1].log_softmax(-1).gather(-1, ids[1:, None])[:, 0][own]
+            for one in (model, reference)
+        )
+        ratio = (now - torch.from_numpy(each.rollout.logprobs[1:])[own]).exp()
+        bounded = ratio if delta is None else ratio.clamp(max=delta)
+        divergence = (held.detach() - now).exp() - (held.detach() - now) - 1
+        surrogate = torch.min(bounded * each.advantage, ratio.clamp(0.8, 1.2) * each.advantage)
+        losses.append(beta * divergence * ratio - surrogate)
+        divergences.append(divergence.detach())
+    return torch.cat(losses).mean(), float(torch.cat(divergences).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("beta", "delta"), [(0.5, None), (0.0, 1.3), (0.5, 1.3)])
+def test_the_gradient_of_the_kl_term_and_of_two_sided_clipping_is_that_of_the_plain_loss(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path, beta: float, delta: float | None
+) -> None:
+    scored = drifted(scored_step(tiny_model), by=0.3)
+    trainer = trainer_for(tiny_base, tmp_path, scored, beta=beta, delta=delta, micro_batch_tokens=40, max_first_gap=1.0)
+    model, reference = (LlamaForCausalLM.from_pretrained(tiny_base) for _ in range(2))
+    with torch.no_grad():  # as after some steps, so that the policy is away from its reference
+        for number, (own, other) in enumerate(zip(trainer.model.parameters(), model.parameters(), strict=True)):
+            moved = torch.randn(own.shape, generator=torch.Generator().manual_seed(number)) * 0.02
+            own += moved
+            other += moved
+    work = trainer.work(0)
+    loss, found = gradients(trainer, work.batches)
+    expected, divergence = plain_held_loss(model, reference, scored, beta, delta)
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-4)
+    assert_same(found, {name: parameter.grad for name, parameter in model.named_parameters()}, rtol=1e-3, atol=1e-6)
+    without, _ = plain_held_loss(model, reference, scored, 0.0, None)
+    assert without.item() != pytest.approx(expected.item(), rel=1e-3)
+    metrics = trainer.after_backward(0, work)
+    assert metrics.get("kl", 0.0) == pytest.approx(divergence if beta else 0.0, rel=1e-3)
+    assert divergence > 1e-3
+
+
+@pytest.mark.slow
+def test_an_adapter_is_held_to_the_one_that_it_starts_from(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    scored = scored_step(tiny_model)
+
+    def source(step: int) -> list[ScoredRollout]:
+        return scored
+
+    settings: dict[str, Any] = {"device": "cpu", "learning_rate": 0.01, "max_logprob_gap": 9.0, "max_first_gap": 9.0}
+    start = train_grpo(source, base=tiny_base, out=tmp_path / "start", config=GrpoConfig(steps=2, **settings))
+    reports: list[StepReport] = []
+    held = GrpoConfig(steps=3, beta=0.1, **settings)
+    out = tmp_path / "held"
+    adapter = train_grpo(source, base=tiny_base, start=start, out=out, config=held, on_step=reports.append)
+    divergences = [report.metrics["kl"] for report in reports]
+    assert divergences[0] == pytest.approx(0, abs=1e-9)  # not that from the base model
+    assert divergences[-1] > 1e-5
+    assert sorted(file.name for file in adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    [checkpoint] = (out / "checkpoints").iterdir()
+    assert not any(".ref." in name for name in load_file(checkpoint / "weights.safetensors"))
+    cut, again = tmp_path / "cut", list[StepReport]()
+    train_grpo(source, base=tiny_base, start=start, out=cut, config=replace(held, steps=1))
+    train_grpo(source, base=tiny_base, start=start, out=cut, config=held, on_step=again.append)
+    assert [report.metrics["kl"] for report in again] == divergences[1:]  # the reference is still the start
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"beta": -0.1}, r"beta is -0\.1\. Set it to 0 or more"),
+        ({"beta": float("inf")}, "beta is inf"),
+        ({"delta": 1.1}, r"delta is 1\.1, but ratios up to 1\.2 are within the clip"),
+        ({"delta": 4.0, "loss_type": "sapo"}, "loss_type 'sapo' has no such bound"),
+    ],
+)
+def test_a_term_that_cannot_work_is_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        GrpoConfig(**settings)
+
+
+def test_older_trainings_go_on_without_the_settings_that_came_later() -> None:
+    assert not {"credit", "beta", "delta"} & GrpoConfig().identity().keys()
+    assert GrpoConfig(beta=0.1, delta=4.0, credit="token").identity().items() >= {
+        ("beta", 0.1),
+        ("delta", 4.0),
+        ("credit", "token"),
+    }
 
 
 def test_logprobs_and_entropies_are_those_of_the_full_logits(
