@@ -89,6 +89,9 @@ class TinyServer:
         self.rng = random.Random(0)
         self.lock = threading.Lock()
         self.adapters: dict[str, Any] = {}
+        self.roots: dict[str, str] = {}
+        self.root = MODEL
+        self.logprobs_mode = "processed"
         self.writer: Callable[[str, random.Random], str] | None = None  # prompt -> what a free completion says
         self.base_url = ""
         self.is_gone = False
@@ -104,6 +107,7 @@ class TinyServer:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             self.adapters[name] = PeftModel.from_pretrained(copy.deepcopy(self.model), body["lora_path"]).eval()
+        self.roots[name] = body["lora_path"]
         return 200, f"Success: LoRA adapter '{name}' added successfully."
 
     @torch.no_grad()
@@ -125,6 +129,22 @@ class TinyServer:
             chosen.append(token)
             ids = torch.tensor([[token]])
         return chosen
+
+    @torch.no_grad()
+    def likeliest(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One token of a nucleus of one, with its log-probability before or after the filter."""
+        logits = self.model(torch.tensor([body["prompt"]])).logits[0, -1].log_softmax(-1)
+        token = int(logits.argmax())
+        logprob = 0.0 if self.logprobs_mode == "processed" else float(logits[token])
+        choice = {
+            "index": 0,
+            "text": decode([token]),
+            "finish_reason": "length",
+            "token_ids": [token],
+            "prompt_token_ids": body["prompt"],
+            "logprobs": {"token_logprobs": [logprob]},
+        }
+        return {**_envelope("text_completion"), "choices": [choice]}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         prompt, reason = body["prompt"], "stop"
@@ -212,8 +232,10 @@ def _handler(server: TinyServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(data)
 
         def do_GET(self) -> None:
-            card = {"id": MODEL, "object": "model", "max_model_len": server.max_model_len, "root": MODEL}
-            loaded = [{"id": name, "object": "model", "parent": MODEL} for name in server.adapters]
+            card = {"id": MODEL, "object": "model", "max_model_len": server.max_model_len, "root": server.root}
+            loaded = [
+                {"id": name, "object": "model", "parent": MODEL, "root": server.roots[name]} for name in server.adapters
+            ]
             self.answer(200, {"object": "list", "data": [card, *loaded]})
 
         def do_POST(self) -> None:
@@ -223,7 +245,11 @@ def _handler(server: TinyServer) -> type[BaseHTTPRequestHandler]:
                 return
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with server.lock:
-                server.requests.append({"path": self.path, **body})
+                if body.get("top_p", 1) < 1e-3:  # `find_logprobs_mode`
+                    self.answer(200, server.likeliest(body))
+                    return
+                if "prompt" not in body or body["prompt"] != "I":
+                    server.requests.append({"path": self.path, **body})
                 if self.path == "/tokenize":
                     if "messages" in body:
                         turns = [f"<{m['role']}>{m['content']}" for m in body["messages"]]

@@ -105,10 +105,10 @@ def load(
     ] = None,
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
 ) -> None:
-    """Load a trained adapter into a running server that sees its folder. An adapter that has the name already stays."""
+    """Load a trained adapter into a running server that sees its folder. A name stands for one set of weights."""
     called = name or adapter.resolve().name
     loaded = asyncio.run(load_adapter(base_url, called, adapter))
-    already = "" if loaded else " already, and keeps it: other weights need another --name"
+    already = "" if loaded else " already, with these weights"
     typer.echo(
         f"{hide_passwords(base_url)} has {called}{already}. "
         f"Ask it with `deeprec recommend --free --model {called} --history ID,ID`."

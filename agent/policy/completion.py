@@ -4,11 +4,12 @@ The tagged protocol keeps one growing list of token ids. Text is only ever deriv
 the server, so that what is logged is what the model saw and wrote.
 """
 
+import asyncio
 import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StrictFloat, StrictInt
@@ -21,6 +22,8 @@ from deeprec.agent.policy.openai_endpoint import (
     PolicyRejectedError,
     PolicyUnavailableError,
 )
+from deeprec.agent.policy.weight_fingerprints import fingerprint_served
+from deeprec.agent.traces.records import LogprobsMode
 from deeprec.trm_tool.errors import ConfigError
 
 __all__ = [
@@ -91,14 +94,24 @@ class ServedModel:
     """Base models that are served."""
     adapters: tuple[str, ...]
     """LoRA adapters that are loaded."""
+    roots: Mapping[str, str | None] = field(default_factory=dict)
+    """Model or adapter -> the folder that it is from, as the server names it."""
+    base_fingerprint: str | None = None
+    """The fingerprint of the base model's weights; None where the server does not show them to this machine."""
+    adapter_fingerprint: str | None = None
+    """The fingerprint of the adapter's weights; None without an adapter, and as above."""
 
 
+_ONE_TOKEN = 1e-6
+"""A share of the probability mass that the likeliest token alone fills."""
 _TokenId = Annotated[StrictInt, Field(ge=0, lt=2**32)]
 
 
 class _Card(BaseModel):
     id: str
     parent: str | None = None
+    root: str | None = None
+    fingerprint: str | None = None
     max_model_len: int | None = None
 
 
@@ -168,6 +181,13 @@ class CompletionPolicy:
         self._cache_salt = cache_salt
         self._model = model
         self._served: ServedModel | None = None
+        self.logprobs_mode: LogprobsMode | None = None
+        """None until `find_logprobs_mode` has asked."""
+
+    @property
+    def served(self) -> ServedModel | None:
+        """The server's description of the model; None where `connect` has not asked yet."""
+        return self._served
 
     @property
     def model(self) -> str | None:
@@ -190,8 +210,25 @@ class CompletionPolicy:
         """
         if self._served is None or refresh:
             cards = await self._endpoint.ask(f"{self.base_url}/models", None, _Cards, lambda cards: cards)
-            self._served = self._find(cards)
+            served = self._find(cards)
+            by_name = {card.id: card for card in cards.data}
+            base, adapter = await asyncio.to_thread(
+                lambda: [_fingerprint(by_name.get(name or "")) for name in (self._model, self.adapter)]
+            )
+            self._served = replace(served, base_fingerprint=base, adapter_fingerprint=adapter)
         return self._served
+
+    async def find_logprobs_mode(self) -> LogprobsMode:
+        """Find out, by one token, whether the server gives the log-probabilities that it samples from.
+
+        The token is of a nucleus of one: its processed log-probability is 0, the raw one is the model's own. Raises as
+        `complete`.
+        """
+        if self.logprobs_mode is None:
+            nucleus = SamplingConfig(top_p=_ONE_TOKEN, max_tokens=1)
+            answer = await self.complete(await self.tokenize("I"), sampling=nucleus)
+            self.logprobs_mode = "processed" if all(value > -_ONE_TOKEN for value in answer.logprobs) else "raw"
+        return self.logprobs_mode
 
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of `text`. No special token is added; one that is spelt out in the text becomes itself."""
@@ -325,7 +362,15 @@ class CompletionPolicy:
             max_model_len=models[self._model].max_model_len,
             models=tuple(models),
             adapters=tuple(adapters),
+            roots={card.id: card.root for card in cards.data},
         )
+
+
+def _fingerprint(card: _Card | None) -> str | None:
+    """The fingerprint that a server names, else that of the folder which it names."""
+    if card is None:
+        return None
+    return card.fingerprint or fingerprint_served(card.root, is_adapter=card.parent is not None)
 
 
 def _check(answer: _Choices, prompt: list[int], max_tokens: int) -> _Choice:

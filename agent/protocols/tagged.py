@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
-from deeprec.agent.policy.completion import Completion, PolicyRejectedError, SamplingConfig
+from deeprec.agent.policy.completion import Completion, CompletionPolicy, PolicyRejectedError, SamplingConfig
 from deeprec.agent.policy.token_policy import TokenPolicy
 from deeprec.agent.protocols.prompts import (
     BEGIN_ITEMS,
@@ -39,7 +39,7 @@ from deeprec.agent.protocols.turn import (
 from deeprec.agent.protocols.turn_events import TurnEvents, turn_events
 from deeprec.agent.traces.records import TurnRecord
 
-_VERSIONED = re.compile(r"-v\d+$")  # how training names what it saves: one name, one set of weights
+_VERSIONED = re.compile(r"-v\d+(-[0-9a-f]{8})?$")  # how training names what it saves: one name, one set of weights
 
 
 class TaggedProtocol:
@@ -93,12 +93,18 @@ class TaggedProtocol:
         """The policy's part of a run's lineage."""
         sampling = {"temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
         adapter = self._policy.adapter
-        return {
-            "policy_model": self._policy.model or "unknown",
-            "adapter": adapter,
-            "adapter_version": adapter if adapter and _VERSIONED.search(adapter) else None,
-            "sampling": sampling,
-        }
+        lineage = PolicyLineage(
+            policy_model=self._policy.model or "unknown",
+            adapter=adapter,
+            adapter_version=adapter if adapter and _VERSIONED.search(adapter) else None,
+            sampling=sampling,
+        )
+        if isinstance(self._policy, CompletionPolicy):
+            if (served := self._policy.served) is not None:
+                lineage["base_fingerprint"] = served.base_fingerprint
+                lineage["adapter_fingerprint"] = served.adapter_fingerprint
+            lineage["logprobs_mode"] = self._policy.logprobs_mode
+        return lineage
 
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation with the served model's own chat template."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from deeprec.agent.policy.completion import Completion, PolicyError
-from deeprec.agent.traces.records import Node, TurnRecord
+from deeprec.agent.traces.records import LogprobsMode, Node, TurnRecord
 
 Conversation = Mapping[str, Any]
 """What the model has seen and written so far, in the protocol's own form; plain data, never changed in place."""
@@ -132,6 +132,10 @@ class PolicyLineage(TypedDict):
     """The name of the LoRA adapter in use."""
     adapter_version: NotRequired[str | None]
     """The same name, where training saved it and one name is one set of weights."""
+    base_fingerprint: NotRequired[str | None]
+    adapter_fingerprint: NotRequired[str | None]
+    """The fingerprints of the weights, where the server shows them."""
+    logprobs_mode: NotRequired[LogprobsMode | None]
     sampling: NotRequired[dict[str, Any]]
     """Sampling parameter -> value."""
 

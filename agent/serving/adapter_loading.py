@@ -6,14 +6,15 @@ from pathlib import Path
 
 from deeprec.agent.policy.completion import CompletionPolicy
 from deeprec.agent.policy.openai_endpoint import Endpoint, PolicyRejectedError
+from deeprec.agent.policy.weight_fingerprints import ADAPTER_FILES, fingerprint_adapter
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.text import hide_passwords
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _TIMEOUT_S = 120.0
 
 
 async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key: str | None = None) -> bool:
-    """Have a server load an adapter from its disk. An adapter that has the name already stays.
+    """Have a server load an adapter from its disk, unless it has these weights under the name already.
 
     A name stands for one set of weights for good: a server keeps what it has cached under a name, so new weights get a
     new name and a new folder. The folder has to stay, because an adapter that was evicted is read again.
@@ -26,18 +27,17 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         api_key: the key of the server; else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY.
 
     Returns:
-        whether it was loaded; False where the server has the name already, whatever weights that stands for.
+        whether it was loaded; False where the server has it already.
 
     Raises:
-        ConfigError: there is no adapter in the folder.
+        ConfigError: there is no adapter in the folder, or the server has other weights under the name.
         PolicyRejectedError: the server refuses: loading is switched off, or the adapter is of another model.
         PolicyUnavailableError: the server gave no usable answer.
     """
     folder = Path(folder).resolve()
     check_adapter_folder(folder)
-    async with CompletionPolicy(base_url, api_key=api_key) as policy:
-        if name in (await policy.connect()).adapters:
-            return False
+    if await has_adapter(base_url, name, folder, api_key=api_key):
+        return False
     endpoint = Endpoint(base_url, api_key=api_key, timeout_s=_TIMEOUT_S, max_retries=2, retry_wait_s=0.5)
     try:
         await endpoint.post_text(
@@ -51,6 +51,30 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         ) from error
     finally:
         await endpoint.aclose()
+    return True
+
+
+async def has_adapter(base_url: str, name: str, folder: Path | str, *, api_key: str | None = None) -> bool:
+    """Check whether a server has an adapter under a name; the arguments are those of `load_adapter`.
+
+    Raises:
+        ConfigError: it has other weights under the name, or does not show which.
+        PolicyRejectedError: the server refuses the request.
+        PolicyUnavailableError: the server gave no usable answer.
+    """
+    folder = Path(folder).resolve()
+    async with CompletionPolicy(base_url, api_key=api_key) as policy:
+        if name not in (await policy.connect()).adapters:
+            return False
+        served = await policy.asking(name).connect()
+    known, root = served.adapter_fingerprint, served.roots.get(name)
+    is_same = root == str(folder) if known is None else known == fingerprint_adapter(folder)
+    if not is_same:
+        raise ConfigError(
+            f"The server at {hide_passwords(base_url)} has another adapter under the name {name} than that of {folder} "
+            f"(its own is from {root or 'a folder that it does not name'}). A name stands for one set of weights: load "
+            "it under another name, or start the server anew."
+        )
     return True
 
 

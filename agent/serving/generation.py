@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.agent.serving.local_adapters import LoraLayer, LoraSwitch, read_adapter
 from deeprec.agent.serving.token_sampling import sample_tokens
 from deeprec.trm_tool.errors import DeepRecError
@@ -89,6 +90,8 @@ class Generator:
         self._max_batch = max_batch
         self._model = model.eval()
         self._adapters = _Adapters(model)
+        self.fingerprint: str | None = None
+        """The fingerprint of the base model's weights, for clients to compare."""
         self.failure: Exception | None = None
         """The error after which no request is answered: a failed GPU stays so for as long as the process lives."""
         self._waiting: deque[SampledRow] = deque()
@@ -98,9 +101,9 @@ class Generator:
         Thread(target=self._answer_all, name="generation", daemon=True).start()
 
     @property
-    def adapters(self) -> list[str]:
-        """The names of the adapters that were added."""
-        return list(self._adapters.folders)
+    def adapters(self) -> dict[str, tuple[Path, str]]:
+        """Name -> the folder and the fingerprint of each adapter that was added."""
+        return {name: (folder, self._adapters.fingerprints[name]) for name, folder in self._adapters.folders.items()}
 
     def add_adapter(self, name: str, folder: Path) -> None:
         """Read a LoRA adapter, which requests may ask for from now on.
@@ -331,14 +334,16 @@ class _Adapters:
         self._read: dict[str, dict[str, LoraLayer]] = {}  # the one that was used last is last
         self._lock = Lock()
         self.folders: dict[str, Path] = {}
+        self.fingerprints: dict[str, str] = {}
 
     def add(self, name: str, folder: Path) -> None:
         layers = read_adapter(folder, self._model)  # while a batch is being answered
+        fingerprint = fingerprint_adapter(folder)
         with self._lock:
             if name in self.folders:
                 raise GenerationError(f"The adapter {name!r} is loaded already; new weights need a new name.")
             self._keep(name, layers)
-            self.folders[name] = folder
+            self.folders[name], self.fingerprints[name] = folder, fingerprint
 
     def use(self, name: str | None) -> None:
         if name is None:

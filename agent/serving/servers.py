@@ -97,7 +97,9 @@ class VllmServer(ServerProcess):
     def _flags(self) -> list[str]:
         entry = "vllm.entrypoints.launchers.api_server.entry"
         flags = [str(_CPU_ENTRY)] if self._lora and self._on_cpu() else ["-m", entry]
-        flags += ["--model", str(self.model), "--served-model-name", self.model_name]
+        # The whole path, by which clients on this machine find the weights.
+        flags += ["--model", str(self._folder.resolve() if self._folder else self.model)]
+        flags += ["--served-model-name", self.model_name]
         flags += ["--host", self.host, "--port", str(self.port), "--max-num-seqs", str(self._max_num_seqs)]
         flags += ["--enable-prefix-caching", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
         # What was sampled from, after temperature and filters: the distribution that the trainer compares with.

@@ -24,6 +24,7 @@ from typing import Annotated, Any, ClassVar, get_args
 from jinja2 import TemplateError
 from pydantic import BaseModel, Field, ValidationError
 
+from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.agent.serving.generation import GenerationError, Generator, Request
 from deeprec.agent.serving.server_process import Dtype, check_key_for
 from deeprec.trm_tool.errors import ConfigError
@@ -99,7 +100,11 @@ class _Routes:
     def models(self) -> dict[str, Any]:
         """The model, and the adapters as its children."""
         card = {"id": self._name, "object": "model", "parent": None, "max_model_len": self._generator.context}
-        adapters = [{"id": name, "object": "model", "parent": self._name} for name in self._generator.adapters]
+        card |= {"fingerprint": self._generator.fingerprint}
+        adapters = [
+            {"id": name, "object": "model", "parent": self._name, "root": str(folder), "fingerprint": fingerprint}
+            for name, (folder, fingerprint) in self._generator.adapters.items()
+        ]
         return {"object": "list", "data": [card, *adapters]}
 
     def complete(self, body: bytes, is_waiting: Callable[[], bool]) -> dict[str, Any]:
@@ -276,6 +281,7 @@ def serve(
     generator = Generator(loaded, AutoTokenizer.from_pretrained(model), max_batch=max_num_seqs)
     if max_model_len is not None:
         generator.context = min(generator.context, max_model_len)
+    generator.fingerprint = fingerprint_base(model, loaded.config)
     with make_http_server(generator, name, host=host, port=port, key=key) as http:
         # At once: an interpreter that is taken down under a thread that computes may crash on its way.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -25,6 +25,8 @@ OPEN_STATUSES: tuple[Status, ...] = ("running", "aborted")
 """Statuses of runs without a list, which can go on; `aborted` are those that an error, a cancellation or a limit of
 steps has ended, and that wait for nobody."""
 Kind = Literal["agent", "scored", "derived", "knowledge"]
+LogprobsMode = Literal["processed", "raw"]
+"""Whether a server's log-probabilities are those after temperature and filters, which were sampled from, or before."""
 Part = Literal["tokens", "texts", "settings", "scores"]
 """A group of columns that a reader can leave out: token ids and log-probabilities; texts, thoughts and messages of
 turns; sampling, config and versions of runs; rewards, metrics and cases."""
@@ -74,6 +76,13 @@ class RunRecord:
     policy_model: str
     adapter: str | None = None
     adapter_version: str | None = None
+    base_fingerprint: str | None = None
+    """The fingerprint of the base model's weights; None where the server did not show them, and for a run logged
+    before that was kept."""
+    adapter_fingerprint: str | None = None
+    """The fingerprint of the adapter's weights; None without an adapter, and as above."""
+    logprobs_mode: LogprobsMode | None = None
+    """None where nobody asked the server, and as above."""
     trm_fingerprint: str
     trm_holdout: int | None = None
     """How many of each person's last items the recommender was trained without; None for a run logged before that was
@@ -247,6 +256,9 @@ class RunChain(NamedTuple):
     policy_model: str
     adapter: str | None
     adapter_version: str | None
+    base_fingerprint: str | None
+    adapter_fingerprint: str | None
+    logprobs_mode: LogprobsMode | None
     guided: bool
     sampling: dict[str, Any]
     fork: dict[str, Any] | None

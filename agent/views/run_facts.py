@@ -188,6 +188,8 @@ def lineage(trace: RunTrace) -> list[tuple[str, str]]:
         ("policy", run.policy_model),
         ("adapter", run.adapter),
         ("adapter version", run.adapter_version),
+        ("weights of the base model", run.base_fingerprint),
+        ("weights of the adapter", run.adapter_fingerprint),
         ("protocol", f"{run.protocol}, version {run.protocol_version}"),
         ("prompts", f"version {run.prompt_version}"),
         ("sampling", ("guided, " if run.guided else "free, ") + _pairs(run.sampling)),

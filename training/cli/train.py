@@ -42,6 +42,15 @@ RewardOption = Annotated[
     ),
 ]
 
+TargetDataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder of RecBole files: whether recommenders have learned the targets of runs is looked up there.",
+        show_default="ml-100k for runs of it",
+    ),
+]
+
 
 @app.callback()
 def _train() -> None:
@@ -65,6 +74,7 @@ def check(
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="The adapter that is put on the model of --base.")] = None,
     guided: Annotated[bool, typer.Option("--guided", help="Count guided runs too, as `train sft` does.")] = False,
+    data: TargetDataOption = None,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
 ) -> None:
@@ -82,6 +92,7 @@ def check(
     from rich.console import Console
 
     from deeprec.agent.traces import TraceStore
+    from deeprec.evals.suites.suite import read_named_data
     from deeprec.training.rollouts.logprob_gap import load_current_policy
     from deeprec.training.store_report.report import report_store
     from deeprec.training.store_report.tables import store_tables
@@ -93,6 +104,7 @@ def check(
             stage=reward,
             policy=None if base is None else load_current_policy(base, adapter),
             allow_guided=guided,
+            dataset=None if data is None else read_named_data(str(data)),
             on_progress=lambda done: status.update(f"{done:,} runs read …"),
         )
     if as_json:
@@ -106,7 +118,8 @@ def check(
         console.print()
     for note in report.notes:
         console.print(f"Note: {note}", soft_wrap=True, markup=False, style="yellow")
-    verdict = report.obstacle or "GRPO can learn from these runs."
+    allowed = ", with --allow-leaks" if report.leaks else ""
+    verdict = report.obstacle or f"GRPO can learn from these runs{allowed}."
     if report.obstacle is not None or not guided:
         console.print(verdict, soft_wrap=True, markup=False, style="red" if report.obstacle else "green")
 
@@ -138,7 +151,7 @@ def score(
     from deeprec.evals.metrics.rewards import make_rewards
     from deeprec.training.rewards.custom import load_rewards
     from deeprec.training.rewards.stage_rewards import score_stored_runs
-    from deeprec.training.store_report.report import recommender_runs
+    from deeprec.training.store_report.target_leaks import recommender_runs
     from deeprec.trm_tool import encoder_of_artifact, load_artifact
 
     own = load_rewards(reward or ())

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
 from deeprec.agent.serving.server_process import Dtype
-from deeprec.training.cli.train import PresetOption, WeightOption, make_stage
+from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
 from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.training.trainers.trainer_config import AdapterConfig, Credit, GrpoConfig, RatioLevel, SftConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
@@ -91,6 +91,7 @@ class TrainerOptions:
     dtype: Annotated[
         Dtype, typer.Option(help="Number format of the computation; auto is float32 on a CPU, bfloat16 on a GPU.")
     ] = "auto"
+    data: TargetDataOption = None
     allow_leaks: Annotated[
         bool,
         typer.Option(
@@ -117,10 +118,12 @@ class TrainerOptions:
 
     def check_leaks(self, store: TraceStore, where: RunFilter) -> None:
         """Raise ConfigError for runs that a policy which is evaluated must not learn from, unless they are allowed."""
-        from deeprec.training.store_report.report import leaks, recommender_runs
+        from deeprec.evals.suites.suite import read_named_data
+        from deeprec.training.store_report.target_leaks import find_leaks
 
-        found = [] if self.allow_leaks else list(leaks(recommender_runs(store, where)))
-        if found:
+        if self.allow_leaks:
+            return
+        if found := find_leaks(store, where, None if self.data is None else read_named_data(str(self.data))):
             raise ConfigError(f"{' '.join(found)} Or pass --allow-leaks, and evaluate on other people.")
 
 
@@ -260,9 +263,10 @@ def grpo(
     from deeprec.agent.traces import TraceStore
     from deeprec.training.rewards.stage_rewards import read_scored
     from deeprec.training.rewards.turn_credit import credit_turns
+    from deeprec.training.rollouts.rollout_filter import check_policy
     from deeprec.training.rollouts.selection import logged_steps
     from deeprec.training.trainers.grpo import train_grpo
-    from deeprec.training.trainers.policy_model import require_trl
+    from deeprec.training.trainers.policy_model import read_policy_weights, require_trl
 
     require_trl()
     with TraceStore(store, create=False) as traces:
@@ -274,15 +278,17 @@ def grpo(
             tokenizer = AutoTokenizer.from_pretrained(str(trainer.base_model()))
             scored = credit_turns(scored, traces, stage=reward, tokenizer=tokenizer)
     source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=trainer.seed)
-    version = _version_of(trainer.start)
+    base = trainer.base_model()
+    weights = read_policy_weights(base, trainer.start)
+    check_policy((each.rollout for each in scored), weights)
     with StepBar() as bar:
         trained = train_grpo(
             source,
-            base=trainer.base_model(),
+            base=base,
             start=trainer.start,
             out=out,
             config=GrpoConfig(steps=steps or one_pass, **settings),
-            version=lambda step: version,
+            version=lambda step: weights.version,
             data=_digest(scored, reward, scale, groups_a_step),
             on_step=bar.show,
         )
@@ -294,16 +300,6 @@ def _digest(scored: Sequence[ScoredRollout], stage: StageReward, scale: str, gro
     runs = sorted((str(each.rollout.run_id), each.reward, each.advantage) for each in scored)
     text = json.dumps([stage.stage, dict(stage.weights), scale, groups_a_step, runs])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _version_of(start: Path | None) -> int | None:
-    """Read the version of the policy that an adapter is; None for one that deeprec did not train."""
-    from deeprec.training.rollouts.rollout_filter import policy_version
-    from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, read_lineage
-
-    if start is None:
-        return 0
-    return policy_version(read_lineage(start).name) if (start / LINEAGE_FILE).is_file() else None
 
 
 class StepBar:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
+from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.agent.traces import RunFilter
 from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.feedback.augmented_recommenders import train_augmented
@@ -40,7 +41,6 @@ from deeprec.training.pairs.rollout_pairs import read_rollout_pairs
 from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.trainers.dpo import train_dpo
 from deeprec.training.trainers.first_answers import FirstAnswer
-from deeprec.training.trainers.model_folders import fingerprint_base
 from deeprec.training.trainers.policy_model import load_config
 from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool import Dataset, Encoder

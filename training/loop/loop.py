@@ -8,15 +8,17 @@ from there when it is started again with the same settings.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
+from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.agent.traces import RunFilter
 from deeprec.evals.metrics.heard_words import SUPPORT, make_support_reward
 from deeprec.evals.metrics.rewards import Reward, make_rewards
@@ -25,14 +27,14 @@ from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
 from deeprec.training.loop.loop_requests import read_loop_requests
 from deeprec.training.loop.messages import STEP_METRICS, measures_line, report_tenths
 from deeprec.training.loop.start_adapter import take_over
-from deeprec.training.loop.start_checks import check_no_versions, check_stages, loop_course
+from deeprec.training.loop.start_checks import check_server, check_stages, loop_course
 from deeprec.training.loop.state import (
-    CONFIG_FILE,
     WARM_START,
     LoopState,
     begun_course,
     course_id,
     keep_course,
+    locked,
     read_state,
     write_state,
 )
@@ -47,12 +49,11 @@ from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.fused_lists import with_fused_list
 from deeprec.training.rollouts.instances import Instance, Selection, select_instances
 from deeprec.training.rollouts.request_instances import select_request_instances
-from deeprec.training.rollouts.rollout_filter import policy_version, version_name
+from deeprec.training.rollouts.rollout_filter import check_policy, policy_version, version_name
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
 from deeprec.training.trainers.adapter_lineage import write_lineage
 from deeprec.training.trainers.grpo import train_grpo
-from deeprec.training.trainers.model_folders import fingerprint_base
 from deeprec.training.trainers.policy_model import load_config
 from deeprec.training.trainers.sft import train_sft
 from deeprec.training.trainers.step_report import StepReport, TrainingError
@@ -138,12 +139,18 @@ def run_loop(
     course = loop_course(config, versions)
     if requests is not None:
         course["requests_fingerprint"] = requests.fingerprint
-    if base_url is not None and not (out / CONFIG_FILE).is_file():
-        asyncio.run(check_no_versions(base_url))
-    keep_course(course, out)
-    if base_url is not None and config.dtype != "auto":
-        say(f"the server at {hide_passwords(base_url)} has to compute in {config.dtype} as well")
     with ExitStack() as stack:
+        stack.enter_context(locked(out))
+        state = read_state(out)
+        if not state.identity and not state.version and not versions.exists(1):
+            state.identity = secrets.token_hex(4)
+        versions = replace(versions, identity=state.identity)
+        if base_url is not None:
+            asyncio.run(check_server(base_url, versions))
+            if config.dtype != "auto":
+                say(f"the server at {hide_passwords(base_url)} has to compute in {config.dtype} as well")
+        keep_course(course, out)
+        write_state(state, out)
         if base_url is None:
             server = make_server(
                 base,
@@ -169,7 +176,7 @@ def run_loop(
             own=tuple(own),
             rewards=rewards,
             selection=selection,
-            state=read_state(out),
+            state=state,
         )
         say(f"runs are stored under {loop.label}, those of validation under {loop.label}-valid")
         return loop.run()
@@ -278,6 +285,7 @@ class _Loop:
             self.collect(suite, users, plan.group_size, version=first + step, guided=False)
             score_stored_runs(self.store, RunFilter(suite=suite), rewards=self.rewards, stage=reward)
             scored = read_scored(self.store, RunFilter(suite=suite), stage=reward)
+            check_policy((each.rollout for each in scored), self.versions.weights(first + step))
             if trainer.credit == "token":
                 scored = credit_turns(scored, self.store, stage=reward, tokenizer=self.tokenizer())
             # Runs start in any order; sums of floats, and so a resumed training, depend on it.
@@ -335,7 +343,7 @@ class _Loop:
         )
 
         async def run_agents() -> None:
-            adapter = version_name(version) if version else None
+            adapter = self.versions.served_name(version) if version else None
             async with CompletionPolicy(self.base_url, adapter=adapter, timeout_s=MAX_REQUEST_SECONDS) as policy:
                 await collect_groups(
                     policy,
@@ -353,7 +361,7 @@ class _Loop:
 
     def serve(self, number: int) -> None:
         """Have the server load a version, unless it has it."""
-        asyncio.run(load_adapter(self.base_url, version_name(number), self.versions.folder(number)))
+        asyncio.run(load_adapter(self.base_url, self.versions.served_name(number), self.versions.folder(number)))
         if number > self.state.version:
             self.state.version = number
             write_state(self.state, self.out)
@@ -365,7 +373,7 @@ class _Loop:
             return
         self.state.validation |= validate_policy(
             name,
-            version_name(number) if number else None,
+            self.versions.served_name(number) if number else None,
             label=self.label,
             config=self.config,
             store=self.store,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from deeprec.agent.serving.adapter_loading import ADAPTER_FILES
+from deeprec.agent.policy.weight_fingerprints import ADAPTER_FILES
 from deeprec.agent.serving.local_adapters import read_adapter
 from deeprec.agent.serving.servers import MAX_LORA_RANK
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage, read_lineage, write_lineage

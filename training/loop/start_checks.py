@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from deeprec.agent import CompletionPolicy
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
+from deeprec.agent.serving.adapter_loading import has_adapter
 from deeprec.evals.metrics.rewards import Reward
 from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.start_adapter import check_given_adapter
@@ -13,8 +15,8 @@ from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.stage_rewards import check_computed
 from deeprec.training.rollouts.instances import Selection
 from deeprec.training.rollouts.rollout_filter import policy_version
-from deeprec.training.trainers.model_folders import fingerprint_adapter
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.text import hide_passwords
 
 
 def check_stages(
@@ -54,16 +56,26 @@ def loop_course(config: LoopConfig, versions: PolicyVersions) -> dict[str, Any]:
     return course
 
 
-async def check_no_versions(base_url: str) -> None:
-    """Refuse a server that has adapters of another loop: a name stands for one set of weights there.
+async def check_server(base_url: str, versions: PolicyVersions) -> None:
+    """Refuse a server of another base model, or with other weights under the name of a version of the loop.
 
     Raises:
-        ConfigError: it has.
+        ConfigError: it is one.
     """
     async with CompletionPolicy(base_url) as policy:
-        loaded = [name for name in (await policy.connect()).adapters if policy_version(name) is not None]
-    if loaded:
+        served = await policy.connect()
+    base, own = served.base_fingerprint, versions.fingerprints["base_fingerprint"]
+    if base not in (None, own):
         raise ConfigError(
-            f"The server at {base_url} has {', '.join(loaded)} of another loop loaded, which this one's versions would "
-            "be taken for. Restart the server, or let the loop start one."
+            f"The server at {hide_passwords(base_url)} serves another base model ({served.name}, {base}) than the "
+            f"loop's ({versions.base}, {own}). Start one of that model, or let the loop start it."
         )
+    for name in served.adapters:
+        number = policy_version(name)
+        if number and name == versions.served_name(number) and versions.exists(number):
+            await has_adapter(base_url, name, versions.folder(number))
+        elif number and name == versions.served_name(number):
+            raise ConfigError(
+                f"The server at {hide_passwords(base_url)} has {name} of another loop loaded, which this one's version "
+                "would be taken for. Restart the server, or let the loop start one."
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.folders import write_file
 
 STATE_FILE, CONFIG_FILE, WARM_START = "loop.json", "config.json", "warm-start"
+LOCK_FILE = "loop.lock"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,6 +27,9 @@ class LoopState:
     """Name of a policy -> its measures on the validation targets."""
     best: str | None = None
     """The version with the highest NDCG of the list as written."""
+    identity: str = ""
+    """8 random hex digits that tell its adapters from those of other loops on a server; none in loops from before they
+    were given out."""
 
 
 def course_id(course: Mapping[str, Any]) -> str:
@@ -50,6 +55,32 @@ def _read_course(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
 
 
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Enter the block as the only loop in a folder, which is made where there is none.
+
+    The lock ends with the process. Windows and some network file systems have none; there the block is entered at once.
+
+    Raises:
+        ConfigError: another loop runs in the folder, or it holds other files or cannot be written.
+    """
+    if not (out / CONFIG_FILE).is_file() and out.is_dir() and any(path.name != LOCK_FILE for path in out.iterdir()):
+        raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of a loop.")
+    write_file(out / LOCK_FILE, "") if not (out / LOCK_FILE).is_file() else None
+    with (out / LOCK_FILE).open() as handle:
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"Another process runs the loop in {out}. Wait for its end, or name another folder."
+            ) from error
+        except (ImportError, OSError):
+            pass
+        yield
+
+
 def keep_course(course: Mapping[str, Any], out: Path) -> None:
     """Write what decides a loop's course into its folder, or check that it is what the loop was begun with.
 
@@ -62,8 +93,6 @@ def keep_course(course: Mapping[str, Any], out: Path) -> None:
     """
     path = out / CONFIG_FILE
     if not path.is_file():
-        if out.is_dir() and any(out.iterdir()):
-            raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of a loop.")
         write_file(path, json.dumps(course, indent=2) + "\n")
         return
     before = _read_course(path)

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from deeprec.training.rollouts.rollout_filter import policy_version, version_name
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
+from deeprec.training.rollouts.rollout_filter import PolicyWeights, policy_version, version_name
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage
 
 ADAPTERS = "adapters"
@@ -27,6 +28,17 @@ class PolicyVersions:
     """The base model's folder or id."""
     fingerprints: Mapping[str, str]
     """The fingerprints of data, recommender and base model, by the names of the fields of `AdapterLineage`."""
+    identity: str = ""
+    """8 hex digits that the names of its versions carry on a server and in traces (`LoopState.identity`)."""
+
+    def served_name(self, number: int) -> str:
+        """The name of a version's adapter on a server and in traces, which no other loop uses: "rec-v3-1a2b3c4d"."""
+        return "-".join(filter(None, (version_name(number), self.identity)))
+
+    def weights(self, number: int) -> PolicyWeights:
+        """Read the fingerprints of a version's weights."""
+        adapter = fingerprint_adapter(self.folder(number)) if number else None
+        return PolicyWeights(base=self.fingerprints["base_fingerprint"], adapter=adapter, version=number)
 
     def folder(self, number: int) -> Path:
         """The folder of a version's adapter, which may not exist yet."""
@@ -48,8 +60,8 @@ class PolicyVersions:
     ) -> AdapterLineage:
         """Build the lineage of a version; the arguments are fields of `AdapterLineage`."""
         return AdapterLineage(
-            name=version_name(number),
-            parent=version_name(number - 1) if number > 1 else None,
+            name=self.served_name(number),
+            parent=self.served_name(number - 1) if number > 1 else None,
             base=str(self.base),
             method=method,
             stage=stage,

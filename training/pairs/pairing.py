@@ -18,7 +18,7 @@ from deeprec.evals.metrics.rewards import REWARD_SCHEME
 from deeprec.training.rewards.stages import REWARD, StageReward
 from deeprec.training.rollouts.group_checks import group_key, policy_names
 from deeprec.training.rollouts.rollouts import Rollout, RolloutError, read_rollouts
-from deeprec.training.store_report.report import leaks, recommender_runs
+from deeprec.training.store_report.target_leaks import find_leaks
 from deeprec.trm_tool.errors import ConfigError
 
 LeftOut = Literal[
@@ -114,7 +114,7 @@ def make_pairs(
     """
     if not (margin >= 0 and math.isfinite(margin)):
         raise ConfigError(f"The margin of pairs is {margin}. Set it to 0 or more, in units of the reward.")
-    found = [] if allow_leaks else list(leaks(recommender_runs(store, where)))
+    found = [] if allow_leaks else find_leaks(store, where)
     if found:
         raise ConfigError(f"{' '.join(found)} Or allow leaks, and evaluate on other people.")
     refused: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from deeprec.agent.traces import Part, RunTrace, TraceStore, pair_sets, read_pai
 from deeprec.training.pairs.pairing import prompt_of
 from deeprec.training.rollouts.rollouts import Rollout, rollout_from_run
 from deeprec.training.store_report.records import RecommenderRuns
-from deeprec.training.store_report.report import leaks
+from deeprec.training.store_report.target_leaks import leaks
 from deeprec.trm_tool.errors import ConfigError
 
 _TOKENS_ONLY: tuple[Part, ...] = ("texts", "settings", "scores")

@@ -58,7 +58,8 @@ def obstacle(
         refused: reason -> how many of the runs were refused.
         groups_of_two: groups with two or more rollouts (with a reward, where `rewards` is given).
         rewards: the counts of their rewards; None where rewards were not read.
-        mixed: what is wrong with groups that do not have one prompt and one policy (`GroupChecks.fault`), or None.
+        mixed: what is wrong with groups that do not have one prompt and one policy (`GroupChecks.fault`), or with runs
+            of another policy than the one that is trained (`policy_fault`); None where nothing is.
 
     Returns:
         the reason and the remedy, in full sentences; None where GRPO can learn.

@@ -6,11 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
+from deeprec.agent import (
+    AgentConfig,
+    CompletionPolicy,
+    PolicyUnavailableError,
+    SqlRecorder,
+    TraceStore,
+    build_graph,
+)
 from deeprec.agent.traces import RunFilter
-from deeprec.evals import run_on_server
+from deeprec.evals import ServerLostError, run_on_server
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed
 from deeprec.training.rollouts.instances import SPLIT, Instance
+from deeprec.training.rollouts.rollouts import RAW_LOGPROBS_FAULT
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import AnyRecommender
 
@@ -65,7 +73,7 @@ async def collect_groups(
         the ids of all runs of the collection, group by group.
 
     Raises:
-        ConfigError: an instance is given twice.
+        ConfigError: an instance is given twice, or runs of this server could not be trained on (`RolloutError`).
         ServerLostError: the server became unavailable. Runs that have ended are stored.
     """
     if len(set(instances)) < len(instances):
@@ -101,6 +109,14 @@ async def collect_groups(
         for position in left
         for instance, sample in [pairs[position]]
     ]
+    if left:
+        try:
+            await policy.connect()  # for the fingerprints of its weights
+            mode = await policy.find_logprobs_mode()
+        except PolicyUnavailableError as error:
+            raise ServerLostError(str(error)) from error
+        if mode == "raw" and not collection.config.guided:
+            raise ConfigError(f"No run was collected, because none could be trained on. {RAW_LOGPROBS_FAULT}")
     await run_on_server(graph, requests, policy=policy, store=store, max_concurrency=max_concurrency, on_ended=count)
     return ids
 

@@ -18,7 +18,8 @@ class _First(NamedTuple):
 
     run_id: UUID
     prompt: bytes
-    policy: tuple[str | None, ...]
+    names: tuple[str | None, ...]
+    fingerprints: tuple[str | None, ...]
 
 
 class GroupChecks:
@@ -35,10 +36,12 @@ class GroupChecks:
         """Compare a run with the first one of its group."""
         key = group_key(rollout)
         prompt = rollout.token_ids[: int(np.argmax(rollout.env_mask))]
-        own = _First(rollout.run_id, hashlib.sha256(prompt.tobytes()).digest(), policy_names(rollout))
+        fingerprints = rollout.base_fingerprint, rollout.adapter_fingerprint
+        own = _First(rollout.run_id, hashlib.sha256(prompt.tobytes()).digest(), policy_names(rollout), fingerprints)
         first = self._first.setdefault(key, own)
         pair = (first.run_id, own.run_id)
-        if first.policy != own.policy:
+        pairs = zip(first.fingerprints, own.fingerprints, strict=True)
+        if first.names != own.names or any(None not in both and both[0] != both[1] for both in pairs):
             self.of_several_policies.setdefault(key, pair)
         if first.prompt != own.prompt:
             self.of_several_prompts.setdefault(key, pair)

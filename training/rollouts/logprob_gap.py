@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deeprec.training.rollouts.rollout_filter import PolicyWeights
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
 
@@ -40,6 +41,8 @@ class CurrentPolicy:
     """Token ids go from 0 to below this."""
     context: int
     """Tokens of the longest sequence that the model can read."""
+    weights: PolicyWeights | None = None
+    """The weights of the model and its adapter, to compare with those of rollouts; None where they are not known."""
 
     def misfit(self, rollout: Rollout) -> str | None:
         """The reason why the model cannot read a rollout: `foreign token` or `too long`; None where it can."""
@@ -57,14 +60,19 @@ def load_current_policy(base: Path | str, adapter: Path | None = None) -> Curren
     Raises:
         ConfigError: there is no such model or adapter, or the adapter belongs to another model.
     """
-    from deeprec.training.trainers.policy_model import load_policy
+    from deeprec.training.trainers.policy_model import load_policy, read_policy_weights
     from deeprec.training.trainers.trainer_config import AdapterConfig
 
     lora = None if adapter is None else AdapterConfig()
     policy = load_policy(base, lora=lora, start=adapter, device="cpu")  # there the weights are float32
     if torch.cuda.is_available():
         policy.model.to("cuda")
-    return CurrentPolicy(model=policy.model.eval(), vocabulary=policy.vocabulary, context=policy.context)
+    return CurrentPolicy(
+        model=policy.model.eval(),
+        vocabulary=policy.vocabulary,
+        context=policy.context,
+        weights=read_policy_weights(base, adapter),
+    )
 
 
 def measure_gap(rollouts: Iterable[Rollout], policy: CurrentPolicy) -> LogprobGap:

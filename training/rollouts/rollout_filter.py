@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -17,7 +17,19 @@ from deeprec.trm_tool.errors import ConfigError
 
 Refusal = Literal["stale", "too long", "no advantage"]
 
-_VERSION = re.compile(r"rec-v(\d+)")
+_VERSION = re.compile(r"rec-v(\d+)(-[0-9a-f]{8})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyWeights:
+    """The weights of a policy, as fingerprints, and its version."""
+
+    base: str
+    """The fingerprint of the base model."""
+    adapter: str | None
+    """The fingerprint of the adapter; None without one."""
+    version: int | None
+    """The number of the version; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +104,68 @@ def check_tokens(rollout: Rollout, vocabulary: int) -> None:
         )
 
 
+def policy_fault(rollout: Rollout, weights: PolicyWeights, *, has_moved: bool = False) -> str | None:
+    """Find out why a policy cannot have sampled a run, nor be a later version of the one that did.
+
+    Fingerprints that a run lacks are not compared: it was logged before they were kept, or its server did not show the
+    weights. Then the names decide, and later the gap of the log-probabilities.
+
+    Args:
+        rollout: the run.
+        weights: the policy.
+        has_moved: the policy has been trained since `weights.adapter` was saved, so that this one is not compared.
+
+    Returns:
+        the reason and the remedy; None where there is none.
+    """
+    name = rollout.adapter_version or rollout.adapter
+    if rollout.base_fingerprint not in (None, weights.base):
+        return (
+            f"Run {rollout.run_id} was sampled by another base model ({rollout.policy_model}, "
+            f"{rollout.base_fingerprint}) than the one that is trained ({weights.base}). Name its model with --base, "
+            "or choose the runs of one model with --model."
+        )
+    version = policy_version(name)
+    if version is not None and weights.version is not None and version > weights.version:
+        return (
+            f"Run {rollout.run_id} was sampled by {name}, a later version than the one that is trained "
+            f"({version_name(weights.version) if weights.version else 'the base model without an adapter'}). Start "
+            f"from the adapter of {name} (--start), or choose earlier runs with --adapter-version."
+        )
+    if version is not None and weights.version is not None and version < weights.version:
+        return None  # an earlier version, whose weights are others
+    if has_moved:
+        return None
+    own = rollout.adapter_fingerprint
+    if (name is None) != (weights.adapter is None) or (own is not None and own != weights.adapter):
+        plain = "the base model without an adapter"
+        sampled_by = plain if name is None else f"the adapter {name} with the weights {own or '(not logged)'}"
+        start = plain if weights.adapter is None else f"an adapter with the weights {weights.adapter}"
+        return (
+            f"Run {rollout.run_id} was sampled by {sampled_by}, and training starts from {start}. Start from the "
+            "adapter that sampled it (--start), or choose runs of this one with --adapter-version."
+        )
+    return None
+
+
+def check_policy(rollouts: Iterable[Rollout], weights: PolicyWeights, *, has_moved: bool = False) -> None:
+    """Raise ConfigError for the first run that a policy cannot have sampled (`policy_fault`)."""
+    for rollout in rollouts:
+        fault = policy_fault(rollout, weights, has_moved=has_moved)
+        if fault is not None:
+            raise ConfigError(fault)
+
+
 def version_name(number: int) -> str:
-    """The name of a policy's version, under which its adapter is stored, served and logged: "rec-v3"."""
+    """The name of a policy's version, under which its adapter is stored: "rec-v3".
+
+    A loop serves and logs it with the loop's identity behind it: "rec-v3-1a2b3c4d".
+    """
     return f"rec-v{number}"
 
 
 def policy_version(adapter_version: str | None) -> int | None:
-    """The number in "rec-v3"; 0 for a base model without an adapter; None for a name of another kind."""
+    """The number in "rec-v3" or "rec-v3-1a2b3c4d"; 0 for a base model without an adapter; None for another name."""
     if adapter_version is None:
         return 0
     match = _VERSION.fullmatch(adapter_version)

@@ -29,6 +29,7 @@ Reason = Literal[
     "guided",
     "temperature",
     "top-p",
+    "raw logprobs",
     "running",
     "aborted",
     "incomplete",
@@ -41,8 +42,13 @@ Reason = Literal[
 
 _SAMPLED_AT_ONE: Mapping[str, Reason] = MappingProxyType({"temperature": "temperature", "top_p": "top-p"})
 """Sampling setting -> the reason of the refusal where a run says another value than 1."""
-SAMPLING_REASONS = frozenset(_SAMPLED_AT_ONE.values())
+RAW_LOGPROBS: Reason = "raw logprobs"
+SAMPLING_REASONS = frozenset({*_SAMPLED_AT_ONE.values(), RAW_LOGPROBS})
 """Reasons of refusals by how a run was sampled."""
+RAW_LOGPROBS_FAULT = (
+    "Its server gave log-probabilities from before temperature and filters, which hide how the tokens were sampled. "
+    "Collect from one that was started with --logprobs-mode processed_logprobs, as `deeprec llm serve` does."
+)
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +80,10 @@ class Rollout:
     guided: bool
     """Whether tokens were sampled under constraints. SFT can learn from them; GRPO cannot, because `logprobs` are those
     of the constrained distribution."""
+    base_fingerprint: str | None = None
+    """The fingerprint of the base model's weights; None where the run does not have it."""
+    adapter_fingerprint: str | None = None
+    """The fingerprint of the adapter's weights; None without an adapter, and as above."""
 
 
 def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
@@ -99,6 +109,9 @@ def rollout_from_run(trace: RunTrace, *, allow_guided: bool = False) -> Rollout:
         policy_model=run.policy_model,
         adapter=run.adapter,
         adapter_version=run.adapter_version,
+        base_fingerprint=run.base_fingerprint,
+        adapter_fingerprint=run.adapter_fingerprint,
+        logprobs_mode=run.logprobs_mode,
         guided=run.guided,
         sampling=run.sampling,
         fork=run.fork,
@@ -203,6 +216,8 @@ def _check_run(run: RunChain, *, allow_guided: bool) -> None:
     if run.guided and not allow_guided:
         raise refuse("guided", "Constrained sampling is another distribution. Only SFT may use it: allow_guided=True.")
     if not allow_guided:
+        if run.logprobs_mode == "raw":
+            raise refuse(RAW_LOGPROBS, RAW_LOGPROBS_FAULT)
         for name, reason in _SAMPLED_AT_ONE.items():
             value = run.sampling.get(name, 1)
             if value != 1:
@@ -241,6 +256,8 @@ def _rollout(run: RunChain, turns: list[_Turn]) -> Rollout:
         policy_model=run.policy_model,
         adapter=run.adapter,
         adapter_version=run.adapter_version,
+        base_fingerprint=run.base_fingerprint,
+        adapter_fingerprint=run.adapter_fingerprint,
         guided=run.guided,
     )
 

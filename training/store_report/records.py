@@ -100,5 +100,7 @@ class StoreReport:
     distance: Distance | None
     obstacle: str | None
     """The reason why GRPO cannot learn from these runs, and the remedy; None where it can or guided runs count."""
+    leaks: tuple[str, ...]
+    """Reasons why figures of a policy that learns from these runs could not be trusted; trainers refuse such runs."""
     notes: tuple[str, ...]
     """Weaknesses of these runs as examples, each in full sentences."""

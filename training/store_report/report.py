@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from random import Random
@@ -10,14 +10,14 @@ from typing import Any
 
 from deeprec.agent.traces import Part, RunFilter, TraceStore
 from deeprec.evals.metrics.rewards import REWARD_SCHEME
-from deeprec.evals.requests.cases import SPLITS
 from deeprec.training.rewards.learning_obstacles import obstacle, unscored_message
 from deeprec.training.rewards.stages import StageReward
-from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.rollouts.logprob_gap import FOREIGN_TOKEN, TOO_LONG, CurrentPolicy, measure_gap
 from deeprec.training.rollouts.rollouts import SAMPLING_REASONS, RolloutError, read_rollouts
-from deeprec.training.store_report.records import Distance, PolicyRuns, RecommenderRuns, Refusals, StoreReport
+from deeprec.training.store_report.records import Distance, PolicyRuns, Refusals, StoreReport
 from deeprec.training.store_report.tally import StoreTally
+from deeprec.training.store_report.target_leaks import find_leaks, recommender_runs
+from deeprec.trm_tool.data.dataset import Dataset
 
 SAMPLE = 16
 """The number of randomly drawn rollouts that are compared with a model."""
@@ -33,6 +33,7 @@ def report_store(
     stage: StageReward | None = None,
     policy: CurrentPolicy | None = None,
     allow_guided: bool = False,
+    dataset: Dataset | None = None,
     sample: int = SAMPLE,
     seed: int = 0,
     on_progress: Callable[[int], Any] | None = None,
@@ -45,6 +46,7 @@ def report_store(
         stage: the stage whose stored rewards are read (`score_stored_runs`); None reads none.
         policy: a model to compare the rollouts with (`load_current_policy`).
         allow_guided: count guided runs as rollouts, as SFT does.
+        dataset: as for `find_leaks`.
         sample: how many rollouts to compare with `policy` at most.
         seed: decides the sample.
         on_progress: called after each page with the number of runs so far.
@@ -74,7 +76,7 @@ def report_store(
         refused={each.reason: each.runs for each in refusals},
         groups_of_two=tally.groups_of_two,
         rewards=counts,
-        mixed=tally.checks.fault(),
+        mixed=tally.checks.fault() or tally.policy_fault,
     )
     report = StoreReport(
         runs=tally.rollouts + sum(each.runs for each in refusals),
@@ -88,10 +90,16 @@ def report_store(
         rewards=None if tally.rewards is None else tally.rewards.figures(),
         distance=None if policy is None else _distance(store, policy, tally),
         obstacle=None if allow_guided and tally.rollouts else fault,
+        leaks=tuple(find_leaks(store, where, dataset)),
         notes=(),
     )
     unscored = [] if report.obstacle or not (counts and counts.unscored) else [unscored_message(counts, tally.rollouts)]
     sampled = [str(error) for _, error in refused.values() if error.reason in SAMPLING_REASONS]
+    if policy is not None and tally.without_fingerprint:
+        sampled.append(
+            f"{tally.without_fingerprint} rollouts carry no fingerprint of their weights (they are older, or their "
+            "server did not show the weights): only names and log-probabilities can be compared with the policy's."
+        )
     return replace(report, notes=(*unscored, *sampled, *_notes(report)))
 
 
@@ -114,36 +122,6 @@ def _policies(store: TraceStore, where: RunFilter | None, tally: StoreTally) -> 
     )
 
 
-def recommender_runs(store: TraceStore, where: RunFilter | None = None) -> tuple[RecommenderRuns, ...]:
-    """Count runs by their recommender and split, the most frequent first."""
-    with store.snapshot() as snapshot:
-        found = snapshot.count_runs("trm_fingerprint", "trm_holdout", "split", where=where)
-    return tuple(
-        RecommenderRuns(fingerprint=fingerprint, holdout=holdout, split=split, runs=count.runs)
-        for count in sorted(found, key=lambda count: -count.runs)
-        for fingerprint, holdout, split in [count.values]
-    )
-
-
-def leaks(recommenders: Iterable[RecommenderRuns]) -> Iterator[str]:
-    """Find reasons why figures of a policy that learns from some runs could not be trusted, in full sentences."""
-    found = list(recommenders)
-    leaking = [each for each in found if each.split == SPLIT and each.holdout != SPLITS[SPLIT]]
-    if leaking:
-        yield (
-            f"{sum(each.runs for each in leaking)} runs of the split {SPLIT} used a recommender of holdout "
-            f"{leaking[0].holdout} (such as {leaking[0].fingerprint[:12]}), which has learned their targets, or may "
-            f"have. Collect with one of `deeprec trm train --holdout {SPLITS[SPLIT]}`."
-        )
-    held_out = [each for each in found if each.split in SPLITS and each.split != SPLIT]
-    if held_out:
-        splits = " and ".join(sorted({str(each.split) for each in held_out}))
-        yield (
-            f"{sum(each.runs for each in held_out)} runs are of the split {splits}: a policy that learns from them "
-            f"cannot be evaluated there. Choose --split {SPLIT}."
-        )
-
-
 def _distance(store: TraceStore, policy: CurrentPolicy, tally: StoreTally) -> Distance:
     omit: tuple[Part, ...] = ("tokens", "texts", "scores")
     sampled = [store.run(rollout.run_id, omit=omit).run.sampling for rollout in tally.sample]
@@ -164,7 +142,7 @@ def _notes(report: StoreReport) -> Iterator[str]:
     groups, rewards, distance = report.groups, report.rewards, report.distance
     if groups is not None and groups.alone < groups.groups and groups.alone:
         yield f"{groups.alone} of {groups.groups} groups have one rollout: no advantage comes from them."
-    yield from leaks(report.recommenders)
+    yield from report.leaks
     if rewards is not None:
         if rewards.not_computable:
             components = ", ".join(f"{name} in {count}" for name, count in rewards.not_computable.items())

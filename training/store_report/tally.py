@@ -15,6 +15,7 @@ from deeprec.training.rewards.reward_tally import RewardTally
 from deeprec.training.rewards.stages import StageReward
 from deeprec.training.rollouts.group_checks import GroupChecks, group_key
 from deeprec.training.rollouts.logprob_gap import CurrentPolicy
+from deeprec.training.rollouts.rollout_filter import policy_fault
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.store_report.records import GroupSizes
 
@@ -31,6 +32,10 @@ class StoreTally:
         self.by_policy: Counter[PolicyKey] = Counter()
         self.misfits: dict[str, tuple[int, UUID]] = {}
         """Reason why rollouts do not fit the current policy -> how many do not, and one of their runs."""
+        self.without_fingerprint = 0
+        """Rollouts that do not carry the fingerprint of their base model."""
+        self.policy_fault: str | None = None
+        """The reason why the current policy cannot have sampled one of the free rollouts."""
         self.sample: list[Rollout] = []
         """A random sample of the free rollouts that fit the current policy."""
         self.rewards = None if stage is None else RewardTally(stage)
@@ -55,7 +60,10 @@ class StoreTally:
         self.checks.add(rollout)
         if self.rewards is not None:
             self.rewards.add(rollout, components)
+        self.without_fingerprint += rollout.base_fingerprint is None
         if self._policy is not None:
+            if self._policy.weights is not None and not rollout.guided and self.policy_fault is None:
+                self.policy_fault = policy_fault(rollout, self._policy.weights)
             self._add_to_sample(rollout, self._policy)
 
     def group_sizes(self) -> GroupSizes | None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.pairs.rollout_pairs import RolloutPair, check_pairs
 from deeprec.training.rollouts.rollout_filter import check_tokens
 from deeprec.training.trainers.first_answers import FirstAnswer
-from deeprec.training.trainers.model_folders import fingerprint_adapter
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import DpoConfig

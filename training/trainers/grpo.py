@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.advantages import ScoredRollout
-from deeprec.training.trainers.model_folders import fingerprint_adapter
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import GrpoConfig
@@ -44,8 +44,9 @@ def train_grpo(
         out: A folder for `adapter/` (or `model/`, where all weights are trained), `log.jsonl` and `checkpoints/`.
         config: The settings.
         version: Step -> version of the policy before that step, as adapters are counted in "rec-v3", or None where it
-            is not known. Rollouts whose policy is more than `max_staleness` versions behind are left out. Without it,
-            only the gap of the log-probabilities is watched.
+            is not known. Rollouts whose policy is more than `max_staleness` versions behind are left out, and a later
+            version is refused. Without it, the first step's runs have to be of `start`, and then only the gap of the
+            log-probabilities is watched.
         data: An identity of the rollouts, such as a digest, so that a checkpoint of a training on other rollouts is
             refused; None leaves that to the caller.
         on_step: Called after each step, before its checkpoint and before `source` is called for the next one. After a
@@ -56,7 +57,8 @@ def train_grpo(
 
     Raises:
         ConfigError: the model, the rollouts and the settings do not fit each other; no step had a gradient; another
-            policy sampled the first step's rollouts; or the disk is full (what was saved before is intact).
+            policy sampled the rollouts, by their names, the fingerprints of their weights or their log-probabilities;
+            or the disk is full (what was saved before is intact).
         TrainingError: the loss is NaN or infinite.
     """
     config = config or GrpoConfig()
@@ -73,7 +75,14 @@ def train_grpo(
         **config.identity(),
     }
     trainer = make_grpo_trainer(
-        policy, config, out, source=source, version=version or (lambda step: None), identity=identity, on_step=on_step
+        policy,
+        config,
+        out,
+        source=source,
+        version=version or (lambda step: None),
+        start=start,
+        identity=identity,
+        on_step=on_step,
     )
     trained = trainer.run()
     if not any(line.get("rollouts/trained") for line in trainer.history):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.advantages import ScoredRollout
-from deeprec.training.rollouts.rollout_filter import filter_rollouts
+from deeprec.training.rollouts.rollout_filter import PolicyWeights, check_policy, filter_rollouts
 from deeprec.training.trainers.alarms import find_alarms
 from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo import Source
@@ -40,6 +42,7 @@ def make_grpo_trainer(
     *,
     source: Source,
     version: Callable[[int], int | None],
+    start: Path | None = None,
     identity: Mapping[str, Any],
     on_step: Callable[[StepReport], Any] | None,
 ) -> LoggedGrpoTrainer:
@@ -71,7 +74,8 @@ def make_grpo_trainer(
     )
     freeze_reference(policy.model)
     trainer.set_up(policy, config, out, identity, on_step)
-    trainer.feed(source, version)
+    adapter = None if start is None else fingerprint_adapter(start)
+    trainer.feed(source, version, PolicyWeights(base=policy.fingerprint, adapter=adapter, version=None))
     return trainer
 
 
@@ -80,15 +84,17 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
 
     _config: GrpoConfig
 
-    def feed(self, source: Source, version: Callable[[int], int | None]) -> None:
-        """Set the source of rollouts. It has to be called before `run`."""
-        self._source, self._version = source, version
+    def feed(self, source: Source, version: Callable[[int], int | None], weights: PolicyWeights) -> None:
+        """Set the source of rollouts and what training starts from. It has to be called before `run`."""
+        self._source, self._version, self._weights = source, version, weights
         self._tally = TokenTally()
 
     def work(self, step: int) -> Work:
         """Build the micro-batches of a step; rollouts with advantage 0 only count in its means, or are held to the
         reference."""
         given = self._source(step)
+        current = replace(self._weights, version=self._version(step))
+        check_policy((each.rollout for each in given), current, has_moved=step > 0)
         filtered = filter_rollouts(
             given,
             vocabulary=self._policy.vocabulary,

@@ -1,8 +1,7 @@
-"""Folders of adapters and models: written atomically, checked before use, and identified by fingerprints."""
+"""Folders of adapters and models: written atomically, and checked before use."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from deeprec.agent.serving.adapter_loading import ADAPTER_FILES, check_adapter_folder
+from deeprec.agent.serving.adapter_loading import check_adapter_folder
 from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import let_others_read, replace_folder
@@ -105,36 +104,3 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
             "only LoRA without dropout can be trained on. Start from a new adapter."
         )
     return settings
-
-
-def fingerprint_base(base: Path | str, config: Any = None) -> str:
-    """Compute an identity of a base model without reading all of its weights.
-
-    Args:
-        base: A folder, or a Hugging Face id.
-        config: The loaded configuration, which has the commit of an id.
-
-    Returns:
-        for a folder 16 hex digits over its configuration and the size and 16 samples of 64 KiB of each file of weights;
-        for an id the id and its commit.
-    """
-    folder = Path(base)
-    if not folder.is_dir():
-        return f"{base}@{getattr(config, '_commit_hash', None)}"
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        with file.open("rb") as opened:
-            for part in range(16):
-                opened.seek(size * part // 16)
-                digest.update(opened.read(65_536))
-    return digest.hexdigest()[:16]
-
-
-def fingerprint_adapter(folder: Path) -> str:
-    """Compute 16 hex digits over an adapter's configuration and weights."""
-    digest = hashlib.sha256()
-    for name in ADAPTER_FILES:
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:16]

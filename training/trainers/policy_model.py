@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter, fingerprint_base
 from deeprec.agent.serving.adapter_loading import check_adapter_folder
-from deeprec.training.trainers.model_folders import fingerprint_base, read_adapter_config
+from deeprec.training.rollouts.rollout_filter import PolicyWeights, policy_version
+from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, read_lineage
+from deeprec.training.trainers.model_folders import read_adapter_config
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,6 +100,23 @@ def load_policy(
         fingerprint=fingerprint_base(base, model.config),
         on_gpu=on_gpu,
         in_bfloat16=in_bfloat16,
+    )
+
+
+def read_policy_weights(base: Path | str, start: Path | None) -> PolicyWeights:
+    """Read which weights a training starts from: a base model, and an adapter on it where one is given.
+
+    Raises:
+        ConfigError: there is no such model or adapter.
+    """
+    _check_base(base)
+    if start is not None:
+        check_adapter_folder(start)
+    has_lineage = start is not None and (start / LINEAGE_FILE).is_file()
+    return PolicyWeights(
+        base=fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
+        adapter=None if start is None else fingerprint_adapter(start),
+        version=0 if start is None else policy_version(read_lineage(start).name) if has_lineage else None,
     )
 
 

@@ -43,6 +43,8 @@ _RUN_COLUMNS = (
     "policy_model",
     "adapter",
     "adapter_version",
+    "base_fingerprint",
+    "adapter_fingerprint",
     "trm_fingerprint",
     "prompt_version",
     "split",

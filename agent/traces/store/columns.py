@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import JSON, NullType
 
-from deeprec.agent.traces.records import Action, Kind, Node, Source, Status, TraceStoreError
+from deeprec.agent.traces.records import Action, Kind, LogprobsMode, Node, Source, Status, TraceStoreError
 from deeprec.agent.traces.store.codec import decode_logprobs, decode_tokens
 from deeprec.agent.traces.store.database import first_line
 from deeprec.agent.traces.store.schema import NanFloat, RunId, UtcDateTime
@@ -44,6 +44,7 @@ _CATEGORIES: dict[str, Sequence[str]] = {
     "finish_reason": (),
     "kind": get_args(Kind),
     "listing": ("written", "recommended"),
+    "logprobs_mode": get_args(LogprobsMode),
     "node": get_args(Node),
     "protocol": (),
     "scheme": (),
@@ -54,7 +55,9 @@ _CATEGORIES: dict[str, Sequence[str]] = {
 _SHARED = frozenset(
     {
         "adapter",
+        "adapter_fingerprint",
         "adapter_version",
+        "base_fingerprint",
         "conversation",
         "detail",
         "group_id",

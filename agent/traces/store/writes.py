@@ -77,6 +77,8 @@ _LINEAGE = (
     "trm_fingerprint",
     "sampling",
 )
+_FINGERPRINTS = ("base_fingerprint", "adapter_fingerprint")
+"""What must not differ either, where both halves know it."""
 _ASKED = ("where", "exclude", "earlier", "settings")
 """What the settings of a run keep of its request."""
 _INPUTS = frozenset({"history", "message", "k", "guided", "seed", "sampling", *_ASKED})
@@ -106,9 +108,14 @@ def start_run(connection: Connection, record: RunRecord, now: datetime) -> bool:
         return True
     _refuse_redacted(connection, record.run_id)
     stored = connection.execute(
-        select(*(getattr(Run, name) for name in _LINEAGE), Run.config).where(Run.run_id == record.run_id)
+        select(*(getattr(Run, name) for name in (*_LINEAGE, *_FINGERPRINTS)), Run.config).where(
+            Run.run_id == record.run_id
+        )
     ).one()
     differing = {name: values[name] for name in _LINEAGE if getattr(stored, name) != values[name]}
+    for name in _FINGERPRINTS:
+        if None not in (getattr(stored, name), values[name]) and getattr(stored, name) != values[name]:
+            differing[name] = values[name]
     config = values["config"]
     differing |= {name: config.get(name) for name in _ASKED if stored.config.get(name) != config.get(name)}
     if differing:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 
 from deeprec.agent import CompletionPolicy, PolicyRejectedError, PolicyUnavailableError, SamplingConfig, load_adapter
 from deeprec.agent.cli.main import main
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.trm_tool import ConfigError
 from tests.tiny_server import TinyServer, serve_tiny, tiny_llama
 
@@ -43,6 +45,38 @@ async def test_a_name_is_loaded_once(server: TinyServer, adapter: Path) -> None:
     assert await load_adapter(server.base_url, "rec-v1", adapter)
     assert not await load_adapter(server.base_url, "rec-v1", adapter)
     assert [request["path"] for request in server.requests].count("/v1/load_lora_adapter") == 1
+
+
+async def test_a_name_that_stands_for_other_weights_is_refused(
+    server: TinyServer, adapter: Path, tmp_path: Path
+) -> None:
+    await load_adapter(server.base_url, "rec-v1", adapter)
+    moved = tmp_path / "moved"
+    shutil.copytree(adapter, moved)
+    assert not await load_adapter(server.base_url, "rec-v1", moved)  # the same weights
+    (moved / "adapter_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=rf"has another adapter under the name rec-v1 .* is from {adapter}"):
+        await load_adapter(server.base_url, "rec-v1", moved)
+    server.roots["rec-v1"] = "/nowhere"  # of another machine
+    with pytest.raises(ConfigError, match="has another adapter under the name rec-v1"):
+        await load_adapter(server.base_url, "rec-v1", adapter)
+
+
+async def test_the_weights_that_answer_are_known_by_their_fingerprints(server: TinyServer, adapter: Path) -> None:
+    await load_adapter(server.base_url, "rec-v1", adapter)
+    async with CompletionPolicy(server.base_url, adapter="rec-v1") as policy:
+        served = await policy.connect()
+    assert served.adapter_fingerprint == fingerprint_adapter(adapter)
+    assert served.base_fingerprint is None  # the server names no folder
+
+
+async def test_the_kind_of_log_probabilities_is_found_by_one_token(server: TinyServer) -> None:
+    for mode in ("processed", "raw"):
+        server.logprobs_mode = mode
+        async with CompletionPolicy(server.base_url) as policy:
+            assert policy.logprobs_mode is None
+            assert await policy.find_logprobs_mode() == mode
+            assert policy.logprobs_mode == mode
 
 
 async def test_a_folder_without_an_adapter_is_refused_before_anything_is_sent(

@@ -47,6 +47,8 @@ async def test_agents_are_answered_with_the_key_and_refused_without(port: int) -
         assert (await policy.connect()).name == MODEL
         done = await policy.complete([1, 2], sampling=SamplingConfig(max_tokens=3))
         assert 1 <= len(done.token_ids) <= 3
+        nucleus_of_one = await policy.complete([1, 2], sampling=SamplingConfig(top_p=1e-6, max_tokens=1))
+        assert nucleus_of_one.logprobs == (0.0,)  # processed, by which `find_logprobs_mode` knows them
     async with CompletionPolicy(url, api_key="wrong") as policy:
         with pytest.raises(PolicyRejectedError, match="key is missing or wrong"):
             await policy.connect()

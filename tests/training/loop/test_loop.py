@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from deeprec.agent import TraceStore, load_adapter
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.evals import REWARD_SCHEME
 from deeprec.training import (
     AdapterConfig,
@@ -30,6 +31,7 @@ from deeprec.training import (
     write_lineage,
 )
 from deeprec.training.loop.curves import plot_loop
+from deeprec.training.loop.state import locked
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, RecommenderIdentity
 from tests.small_recommender import CoOccurrence
 from tests.tiny_server import TinyServer, serve_tiny
@@ -91,6 +93,11 @@ def labels(store: TraceStore) -> set[str]:
     return {str(trace.run.suite) for trace in store.traces()}
 
 
+def versions(server: TinyServer) -> list[str]:
+    """The versions that a server has, without the identity of the loop."""
+    return [name.rsplit("-", 1)[0] for name in server.adapters]
+
+
 def run(
     out: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact, **settings: object
 ) -> LoopResult:
@@ -113,14 +120,19 @@ def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_i
 ) -> None:
     out = tmp_path / "loop"
     result = run(out, server, base, dataset, artifact)
-    assert list(server.adapters) == ["rec-v1", "rec-v2", "rec-v3", "rec-v4"]
+    assert versions(server) == ["rec-v1", "rec-v2", "rec-v3", "rec-v4"]
     with TraceStore(out.with_suffix(".db")) as store:
         wrote: dict[str, set[str | None]] = {}
         sampled_at: dict[str, set[object]] = {}
         for trace in store.traces():
             label = re.fullmatch(r"tiny-[0-9a-f]{8}(?:/|-valid@\w+$)(.*)", str(trace.run.suite))
             assert label is not None, trace.run.suite
-            wrote.setdefault(label[1], set()).add(trace.run.adapter_version)
+            version = trace.run.adapter_version
+            wrote.setdefault(label[1], set()).add(version and version[:6])
+            if version is not None:
+                folder = out / "adapters" / version[:6]
+                assert trace.run.adapter_fingerprint == fingerprint_adapter(folder)
+            assert trace.run.logprobs_mode == (None if label[1] == "" else "processed")
             if trace.turns:
                 sampled_at.setdefault(label[1], set()).add(trace.run.config["temperature"])
         people = {
@@ -147,7 +159,8 @@ def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_i
     assert None not in ndcg.values()
     assert ndcg[str(result.best)] == max(ndcg.values())  # type: ignore[type-var]
     lineage = read_lineage(out / "adapters" / "rec-v4")
-    assert (lineage.parent, lineage.method, lineage.stage) == ("rec-v3", "grpo", "recommendation")
+    assert (lineage.name, lineage.method, lineage.stage) == (list(server.adapters)[-1], "grpo", "recommendation")
+    assert lineage.parent == list(server.adapters)[-2]
     assert lineage.trm_fingerprint == artifact.fingerprint
     weights = [load_file(out / "adapters" / f"rec-v{n}" / "adapter_model.safetensors") for n in (1, 4)]
     assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
@@ -267,24 +280,58 @@ def test_a_folder_of_another_loop_is_refused_by_what_changed(
     run(out, server, base, dataset, artifact, config=SMALL.model_copy(update={"concurrency": 1}))  # of the machine
 
 
-def test_a_second_loop_does_not_take_the_runs_of_the_first_for_its_own(
+def test_two_loops_on_one_server_keep_apart(
     tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
 ) -> None:
     """Same name, same store, another learning rate."""
     other = SMALL.warm_start.model_copy(update={"learning_rate": 0.01})  # type: ignore[union-attr]
     settings = {"dataset": dataset, "artifact": artifact, "encoder": HashingEncoder(), "base": base}
     with TraceStore(tmp_path / "one.db") as store:
-        first = {"store": store, "base_url": server.base_url}
-        run_loop(SMALL, tmp_path / "one", **first, **settings)  # type: ignore[arg-type]
+        both = {"store": store, "base_url": server.base_url, **settings}
+        run_loop(SMALL, tmp_path / "one", **both)  # type: ignore[arg-type]
         before = labels(store)
-        second = SMALL.model_copy(update={"warm_start": other})
-        for _ in range(2):  # a second attempt is refused too
-            with pytest.raises(ConfigError, match="has rec-v1 of another loop loaded"):
-                run_loop(second, tmp_path / "two", **first, **settings)  # type: ignore[arg-type]
-        with serve_tiny() as fresh:
-            fresh.writer = speak
-            run_loop(second, tmp_path / "two", store=store, base_url=fresh.base_url, **settings)  # type: ignore[arg-type]
+        run_loop(SMALL.model_copy(update={"warm_start": other}), tmp_path / "two", **both)  # type: ignore[arg-type]
         assert len(labels(store)) == 2 * len(before)
+        sampled = {trace.run.adapter_version: trace.run.adapter_fingerprint for trace in store.traces()}
+    assert versions(server) == ["rec-v1", "rec-v1"]
+    lineages = [read_lineage(tmp_path / out / "adapters" / "rec-v1").name for out in ("one", "two")]
+    assert lineages == list(server.adapters)
+    for out, name in zip(("one", "two"), lineages, strict=True):
+        assert sampled[name] == fingerprint_adapter(tmp_path / out / "adapters" / "rec-v1")
+
+
+def test_a_folder_has_one_loop_at_a_time(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    with locked(tmp_path / "loop"), pytest.raises(ConfigError, match="Another process runs the loop in"):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=SMALL)
+    assert not server.requests
+    assert not (tmp_path / "loop" / "config.json").exists()
+
+
+def test_a_resumed_loop_checks_the_server_again(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    """The loop is one from before names carried an identity, and another loop has meanwhile taken its name."""
+    out = tmp_path / "loop"
+    run(out, server, base, dataset, artifact, config=SMALL)
+    state = json.loads((out / "loop.json").read_text())
+    (out / "loop.json").write_text(json.dumps({name: state[name] for name in ("version", "validation", "best")}))
+    run(out, server, base, dataset, artifact, config=SMALL)
+    assert list(server.adapters)[1:] == ["rec-v1"]  # the old name goes on
+    foreign = tmp_path / "foreign"
+    save_adapter(load_policy(base, lora=AdapterConfig(), seed=5).model, foreign)
+    server.roots["rec-v1"] = str(foreign)
+    with pytest.raises(ConfigError, match="has another adapter under the name rec-v1"):
+        run(out, server, base, dataset, artifact, config=SMALL)
+
+
+def test_a_server_of_another_base_model_is_refused(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    server.root = str(write_tiny_base(tmp_path / "other", seed=3))
+    with pytest.raises(ConfigError, match="serves another base model"):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=SMALL)
 
 
 def test_more_users_than_there_are_and_unknown_rewards_are_refused_before_anything_starts(
@@ -374,7 +421,9 @@ def test_a_policy_that_left_its_runs_ends_the_loop_by_name(
     """A server that goes on with the first version's weights, whatever it is asked to load."""
 
     async def stale(base_url: str, name: str, folder: Path) -> None:
-        await load_adapter(base_url, name, folder.parent / "rec-v1")
+        if name not in server.adapters:
+            await load_adapter(base_url, name, folder.parent / "rec-v1")
+            server.roots[name] = "/nowhere"  # on another machine, which does not show its weights
 
     monkeypatch.setattr("deeprec.training.loop.loop.load_adapter", stale)
     stage = [{"stage": "interaction", "steps": 4, "users": 2, "group_size": 3, "learning_rate": 0.5}]
@@ -386,6 +435,26 @@ def test_a_policy_that_left_its_runs_ends_the_loop_by_name(
     assert not (tmp_path / "loop" / "adapters" / failed).exists()
 
 
+def test_other_weights_under_the_name_of_a_version_end_the_loop_by_name(
+    tmp_path: Path,
+    server: TinyServer,
+    base: Path,
+    dataset: Dataset,
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same server, which shows what it serves: nothing is learned from the first runs of the wrong weights."""
+
+    async def stale(base_url: str, name: str, folder: Path) -> None:
+        if name not in server.adapters:
+            await load_adapter(base_url, name, folder.parent / "rec-v1")
+
+    monkeypatch.setattr("deeprec.training.loop.loop.load_adapter", stale)
+    stage = [{"stage": "interaction", "steps": 4, "users": 2, "group_size": 3, "learning_rate": 0.5}]
+    with pytest.raises(ConfigError, match=r"was sampled by the adapter rec-v[23]-\w+ with the weights"):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=make_config(warm_start=None, stages=stage))
+
+
 def test_a_loop_begins_with_an_adapter_that_is_given(
     tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
 ) -> None:
@@ -394,12 +463,12 @@ def test_a_loop_begins_with_an_adapter_that_is_given(
     stage = [{"stage": "interaction", "steps": 1, "users": 2, "group_size": 8}]
     config = make_config(warm_start=None, start=adapter, stages=stage)
     result = run(tmp_path / "loop", server, base, dataset, artifact, config=config)
-    assert list(server.adapters) == ["rec-v1", "rec-v2"]
+    assert versions(server) == ["rec-v1", "rec-v2"]
     assert {"rec-v1", "rec-v2"} < set(result.validation)
     assert [axes.get_title() for axes in plot_loop(tmp_path / "loop").axes] == ["GRPO", "validation targets"]
     first, second = (read_lineage(tmp_path / "loop" / "adapters" / f"rec-v{n}") for n in (1, 2))
     assert (first.method, first.settings["start"], first.parent) == ("given", str(adapter), None)
-    assert (second.method, second.parent) == ("grpo", "rec-v1")
+    assert (second.method, second.parent) == ("grpo", first.name)
     taken = tmp_path / "loop" / "adapters" / "rec-v1" / "adapter_model.safetensors"
     assert taken.read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
     shutil.rmtree(adapter)  # the loop has its own

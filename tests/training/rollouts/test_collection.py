@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from deeprec.agent import AgentConfig, CompletionPolicy, TraceStore
+from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.agent.traces import RunFilter
 from deeprec.evals import ServerLostError
 from deeprec.training import Collection, Instance, collect_groups, read_rollouts
@@ -118,6 +119,21 @@ async def test_a_server_that_dies_leaves_no_fallback_behind(
         await collect(server, retriever, store, instances, collection())
     assert {trace.run.run_id for trace in store.traces() if trace.status == "fallback"} == set()
     assert kept <= set(_started(store))
+
+
+async def test_runs_carry_the_weights_that_wrote_them_and_raw_log_probabilities_are_refused(
+    server: TinyServer, retriever: Retriever, store: TraceStore, instances: list[Instance], tiny_base: Path
+) -> None:
+    server.root = str(tiny_base)
+    [run_id] = await collect(server, retriever, store, instances[:1], collection(group_size=1))
+    run = store.run(run_id).run
+    assert (run.base_fingerprint, run.adapter_fingerprint) == (fingerprint_base(tiny_base), None)
+    assert run.logprobs_mode == "processed"
+    server.logprobs_mode = "raw"
+    free = collection(group_size=1, config=replace(CONFIG, guided=False))
+    with pytest.raises(ConfigError, match="--logprobs-mode processed_logprobs"):
+        await collect(server, retriever, store, instances[1:2], free)
+    assert len(_started(store)) == 1
 
 
 def test_a_group_of_none_is_refused() -> None:

@@ -7,7 +7,14 @@ import pytest
 from transformers import LlamaForCausalLM
 
 from deeprec.training import ScoredRollout
-from deeprec.training.rollouts.rollout_filter import FilteredRollouts, filter_rollouts, policy_version
+from deeprec.training.rollouts.rollout_filter import (
+    FilteredRollouts,
+    PolicyWeights,
+    check_policy,
+    filter_rollouts,
+    policy_fault,
+    policy_version,
+)
 from deeprec.trm_tool import ConfigError
 from tests.training.tiny_policy import VOCABULARY, make_rollout
 
@@ -34,6 +41,7 @@ def test_stale_rollouts_are_left_out_by_name(tiny_model: LlamaForCausalLM) -> No
 def test_the_base_model_is_version_0_and_foreign_names_have_no_age(tiny_model: LlamaForCausalLM) -> None:
     assert policy_version(None) == 0
     assert policy_version("rec-v12") == 12
+    assert policy_version("rec-v12-0a1b2c3d") == 12
     assert policy_version("my-lora") is None
     given = [scored(tiny_model, 1, adapter_version=None), scored(tiny_model, 2, adapter_version="my-lora")]
     found = filtered(given, version=5)
@@ -64,3 +72,42 @@ def test_a_guided_rollout_is_an_error(tiny_model: LlamaForCausalLM) -> None:
     guided = scored(tiny_model, 1, guided=True)
     with pytest.raises(ConfigError, match=f"Run {guided.rollout.run_id} was sampled under constraints"):
         filtered([scored(tiny_model, 2), guided])
+
+
+WEIGHTS = PolicyWeights(base="b", adapter="a2", version=2)
+
+
+@pytest.mark.parametrize(
+    ("run", "fault"),
+    [
+        ({"adapter_version": "rec-v2", "base_fingerprint": "b", "adapter_fingerprint": "a2"}, None),
+        ({"adapter_version": "rec-v2"}, None),  # an older run, without fingerprints
+        ({"adapter_version": "rec-v1", "base_fingerprint": "b", "adapter_fingerprint": "a1"}, None),
+        ({"adapter_version": None, "base_fingerprint": "b"}, None),
+        (
+            {"adapter_version": "rec-v2", "adapter_fingerprint": "x"},
+            "rec-v2 with the weights x.*the weights a2",
+        ),
+        ({"adapter_version": "rec-v3-0a1b2c3d"}, r"by rec-v3-0a1b2c3d, a later version than .*\(rec-v2\)"),
+        ({"adapter_version": "rec-v2", "base_fingerprint": "c"}, r"another base model \(tiny, c\)"),
+        ({"adapter": "mine", "adapter_fingerprint": "x"}, "adapter mine with the weights x"),
+        ({"adapter": "mine", "adapter_fingerprint": "a2"}, None),
+    ],
+)
+def test_runs_of_other_weights_than_those_that_are_trained_are_refused(
+    tiny_model: LlamaForCausalLM, run: dict[str, Any], fault: str | None
+) -> None:
+    rollout = replace(make_rollout(tiny_model, seed=1), **run)
+    if fault is None:
+        assert policy_fault(rollout, WEIGHTS) is None
+    else:
+        with pytest.raises(ConfigError, match=fault):
+            check_policy([rollout], WEIGHTS)
+
+
+def test_a_forgotten_start_is_named(tiny_model: LlamaForCausalLM) -> None:
+    base = PolicyWeights(base="b", adapter=None, version=0)
+    for run in ({"adapter_version": "rec-v1"}, {"adapter": "mine"}):
+        rollout = replace(make_rollout(tiny_model, seed=1), **run)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"without an adapter.*--start"):
+            check_policy([rollout], base)

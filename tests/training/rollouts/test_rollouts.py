@@ -94,6 +94,16 @@ def test_a_guided_run_is_for_sft_only(store: TraceStore) -> None:
     assert not rollout_from_run(write(store)).guided
 
 
+def test_a_run_with_raw_log_probabilities_is_refused_by_name(store: TraceStore) -> None:
+    trace = write(store, logprobs_mode="raw")
+    with pytest.raises(RolloutError, match=r"raw logprobs.*--logprobs-mode processed_logprobs"):
+        rollout_from_run(trace)
+    rollout = rollout_from_run(write(store, logprobs_mode="processed", base_fingerprint="b", adapter_fingerprint="a"))
+    assert (rollout.base_fingerprint, rollout.adapter_fingerprint) == ("b", "a")
+    [streamed, _] = read_rollouts(store, allow_guided=True)
+    assert streamed.run_id == trace.run.run_id
+
+
 @pytest.mark.parametrize(
     ("sampling", "reason"),
     [

@@ -245,6 +245,7 @@ def test_training_goes_on_from_an_adapter(tiny_base: Path, tiny_model: LlamaForC
         start=first,
         out=tmp_path / "two",
         config=config(steps=1),
+        version=lambda step: 3,  # the rollouts are the base model's, version 0
         on_step=reports.append,
     )
     assert reports[0].metrics["logprob_gap"] > 1e-4  # the rollouts are the base model's
@@ -342,6 +343,21 @@ def test_rollouts_of_another_policy_are_refused_before_anything_is_learned(tiny_
     ]
     with pytest.raises(ConfigError, match=r"step 1 are \d\.\d+ nats per token .* Another policy sampled these runs"):
         train_grpo(lambda step: wide, base=tiny_base, out=tmp_path / "out", config=config())
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
+@pytest.mark.slow
+def test_rollouts_of_other_weights_are_refused_before_the_first_step(
+    tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    def train(**changes: Any) -> None:
+        runs = [replace(each, rollout=replace(each.rollout, **changes)) for each in scored_step(tiny_model)]
+        train_grpo(lambda step: runs, base=tiny_base, out=tmp_path / "out", config=config(), version=lambda step: 0)
+
+    with pytest.raises(ConfigError, match=r"by rec-v1, a later version than .*without an adapter.*--start"):
+        train(adapter="rec-v1", adapter_version="rec-v1")
+    with pytest.raises(ConfigError, match="another base model"):
+        train(base_fingerprint="another")
     assert not (tmp_path / "out" / "adapter").exists()
 
 

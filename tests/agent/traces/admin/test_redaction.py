@@ -16,7 +16,18 @@ from deeprec.agent.traces.store.schema import Base, Run
 KEPT = {
     "runs": {
         *("run_id", "parent_id", "protocol", "protocol_version", "prompt_version", "guided", "k", "policy_model"),
-        *("adapter", "adapter_version", "trm_fingerprint", "trm_holdout", "dataset_fingerprint", "sampling", "seed"),
+        *(
+            "adapter",
+            "adapter_version",
+            "base_fingerprint",
+            "adapter_fingerprint",
+            "logprobs_mode",
+            "trm_fingerprint",
+            "trm_holdout",
+            "dataset_fingerprint",
+            "sampling",
+            "seed",
+        ),
         *("split", "suite", "versions", "status", "incomplete", "ungrounded", "latency_ms", "started_at"),
         *("finished_at", "pinned", "redacted_at", "system", "kind", "oracle", "shuffled_of", "tenant"),
     },
