@@ -75,6 +75,8 @@ from .sasrec.training import (
     train_knowledge_sasrec as train_knowledge_sasrec,
 )
 from .score_ranking import ScoreRanking as ScoreRanking
+from .signals.complementary_signals import ComplementarySignals as ComplementarySignals
+from .signals.reranking import SignalReranking as SignalReranking, fit_reranking as fit_reranking
 from .text import neutralise as neutralise
 from .tool import (
     RetrieveItemsItem as RetrieveItemsItem,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from deeprec.agent import AgentConfig, RunTrace, fuse_rankings
+from deeprec.evals.requests.leaks import check_disjoint, evaluated_pairs
 from deeprec.evals.systems.baselines import make_cooccurrence_scorer, make_popularity_scorer
 from deeprec.evals.systems.request_systems import (
     bm25,
@@ -27,7 +28,7 @@ from deeprec.evals.systems.system import (
     make_system,
     make_trm_system,
 )
-from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool import ConfigError, Retriever, fit_reranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,21 @@ def trm(setting: Setting) -> System:
     return make_trm_system("trm", setting.weights, setting.encoder)
 
 
+def trm_signals(setting: Setting) -> System:
+    """The recommender alone, its first items ordered again by complementary signals.
+
+    Raises:
+        ConfigError: the suite's targets are those that the weights of the signals are fitted on, such as those of the
+            split `valid`; or as `fit_reranking`.
+    """
+    dataset, holdout = setting.dataset, setting.holdout
+    fitted_on = {(user, dataset.target(user, holdout)) for user in dataset.users if dataset.history(user, holdout)}
+    check_disjoint(evaluated_pairs(setting.cases), fitted_on, by="the weights of the signals")
+    plain = Retriever(setting.artifact, setting.encoder)
+    recommender = Retriever(setting.artifact, setting.encoder, reranking=fit_reranking(plain, dataset))
+    return make_recommender_system("trm-signals", recommender, k=setting.suite.k)
+
+
 def trm_oracle(setting: Setting) -> System:
     """The recommender with every attribute of the target as its preference: an upper bound, not a competitor."""
     preferences = all_attributes(setting.cases, setting.recommender.catalogue)
@@ -123,6 +139,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "popularity": popularity,
     "co-occurrence": cooccurrence,
     "trm": trm,
+    "trm-signals": trm_signals,
     "trm-oracle": trm_oracle,
     "one-retrieval": one_retrieval,
     "one-retrieval-shuffled": one_retrieval_shuffled,

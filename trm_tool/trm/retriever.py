@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
-from deeprec.trm_tool.catalogue.filters import Where
+from deeprec.trm_tool.catalogue.filters import Filtered, Where
 from deeprec.trm_tool.encoders.text_encoder import Encoder, encoder_of_artifact
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved
 from deeprec.trm_tool.score_ranking import check_k, ranked
+from deeprec.trm_tool.signals.reranking import DEPTH, SignalReranking
 from deeprec.trm_tool.trm.artifact import Artifact, load_artifact, save_changed
 from deeprec.trm_tool.trm.catalogue_changes import Change, add_items, remove_items, update_items
 from deeprec.trm_tool.trm.closest_phrases import ClosestPhrases
 from deeprec.trm_tool.trm.ranking import POOL, best, diversify, ranks_with_ties
-from deeprec.trm_tool.trm.scoring import score
+from deeprec.trm_tool.trm.scoring import has_text, score
 from deeprec.trm_tool.trm.snapshot import Snapshot
 
 MAX_BATCH = 256
@@ -35,11 +37,19 @@ class Retriever:
     or from the one after it, never from a mixture. Changes live in memory until `save`.
     """
 
-    def __init__(self, artifact: Artifact, encoder: Encoder | None = None) -> None:
-        """`encoder`: the one that the artifact was trained with; None makes it by its id (`encoder_of_artifact`).
+    def __init__(
+        self, artifact: Artifact, encoder: Encoder | None = None, *, reranking: SignalReranking | None = None
+    ) -> None:
+        """Lay out an artifact.
+
+        Args:
+            artifact: The trained model with its catalogue.
+            encoder: The one that the artifact was trained with; None makes it by its id (`encoder_of_artifact`).
+            reranking: Orders the first items again where a query has a history and neither a preference nor words.
 
         Raises:
-            ConfigError: `encoder` is another one than the artifact was trained with.
+            ConfigError: `encoder` is another one than the artifact was trained with, or `reranking` counts other data
+                than its training, or more of each person's.
         """
         trained_with = str(artifact.config["encoder_id"])
         self.encoder: Encoder = encoder_of_artifact(trained_with) if encoder is None else encoder
@@ -48,6 +58,9 @@ class Retriever:
                 f"The artifact was trained with the text encoder {trained_with!r}; {self.encoder.id!r} would not fit. "
                 "Leave the encoder out, or train the artifact again with it."
             )
+        self.reranking = reranking
+        if reranking is not None:
+            _check_reranking(reranking, artifact)
         self._snapshot = Snapshot.of(artifact)  # every answer reads it once; a change replaces it as a whole
         self._loaded_as = self._saved_as = artifact.fingerprint
         self._saved_in: dict[Path, str] = {}  # fingerprint by folder
@@ -81,17 +94,23 @@ class Retriever:
 
     @property
     def identity(self) -> RecommenderIdentity:
-        """Fingerprints and holdout of the artifact as it is now, for the lineage of runs."""
-        return self.artifact.identity
+        """Fingerprints and holdout of the artifact as it is now, for the lineage of runs; a re-ranking counts."""
+        own = self.artifact.identity
+        if self.reranking is None:
+            return own
+        both = f"{own.fingerprint} {self.reranking.fingerprint}".encode()
+        return replace(own, fingerprint=sha256(both).hexdigest()[:16])
 
     @classmethod
-    def load(cls, folder: Path | str, encoder: Encoder | None = None) -> "Retriever":
-        """Load the artifact in a folder.
+    def load(
+        cls, folder: Path | str, encoder: Encoder | None = None, *, reranking: SignalReranking | None = None
+    ) -> "Retriever":
+        """Load the artifact in a folder; the other arguments are those of `Retriever`.
 
         Raises:
             ArtifactError: names the file and the field that does not fit.
         """
-        return cls(load_artifact(Path(folder)), encoder)
+        return cls(load_artifact(Path(folder)), encoder, reranking=reranking)
 
     def retrieve(
         self,
@@ -163,7 +182,7 @@ class Retriever:
         retrieved, snapshot = [], self._snapshot
         for start in range(0, len(queries), MAX_BATCH):
             batch = queries[start : start + MAX_BATCH]
-            scores, filtered = score(snapshot, self.encoder, batch)
+            scores, filtered = self._score(snapshot, batch)
             for query, own, held in zip(batch, scores, filtered, strict=True):
                 rows = best(own, max(k, POOL) if query.diversity else k)
                 if query.diversity:
@@ -210,7 +229,7 @@ class Retriever:
         ranks = np.empty(len(queries), dtype=np.int64)
         for start in range(0, len(queries), MAX_BATCH):
             batch = slice(start, start + MAX_BATCH)
-            scores, _ = score(snapshot, self.encoder, queries[batch])
+            scores, _ = self._score(snapshot, queries[batch])
             allowed = (scores > -np.inf).sum(axis=1)
             ranks[batch] = np.minimum(ranks_with_ties(scores, targets[batch]), 1 + allowed)
         return ranks
@@ -266,6 +285,31 @@ class Retriever:
         unknown += [item_id for item_id in item_ids if isinstance(item_id, str) and item_id not in catalogue]
         return [item_id for item_id in item_ids if not isinstance(item_id, str) or item_id in catalogue]
 
+    def _score(self, snapshot: Snapshot, queries: Sequence[Query]) -> tuple[NDArray[np.float32], list[Filtered]]:
+        """`score`; a re-ranking hands the scores of the first items out in its own order."""
+        scores, filtered = score(snapshot, self.encoder, queries)
+        if self.reranking is None:
+            return scores, filtered
+        ids = snapshot.artifact.catalogue.ids
+        for line, query in zip(scores, queries, strict=True):
+            if not query.history or has_text(query):
+                continue
+            rows = best(line, DEPTH)
+            order = self.reranking.order(query.history, [ids[row] for row in rows], line[rows])
+            line[rows[order]] = line[rows]
+        return scores, filtered
+
     def _change(self, make: Callable[[Artifact], Change]) -> None:
         with self._changing:
             self._snapshot = self._snapshot.after(make(self._snapshot.artifact))
+
+
+def _check_reranking(reranking: SignalReranking, artifact: Artifact) -> None:
+    signals, trained = reranking.signals, artifact.identity
+    if signals.dataset_fingerprint != trained.dataset_fingerprint or signals.holdout != trained.holdout:
+        raise ConfigError(
+            f"The re-ranking counts other interactions (holdout {signals.holdout}, data "
+            f"{signals.dataset_fingerprint[:16]}) than the artifact was trained on (holdout {trained.holdout}, data "
+            f"{str(trained.dataset_fingerprint)[:16]}), so that it may know what is held out. Make it with "
+            "`fit_reranking` of this artifact."
+        )

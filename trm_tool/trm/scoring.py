@@ -86,6 +86,12 @@ def score_encoded(
     return scores
 
 
+def has_text(query: Query) -> bool:
+    """Whether a query is scored by a preference or by a person's words, beside its history."""
+    preference = query.trust != 0 and plain(query.preference or "", MAX_TEXT_CHARS)
+    return bool(preference or (query.words_trust != 0 and readable_words(query.words, MAX_TEXT_CHARS)))
+
+
 def _encoded_texts(
     snapshot: Snapshot, encoder: Encoder, queries: Sequence[Query], has_history: Sequence[bool]
 ) -> tuple[EncodedTexts | None, EncodedTexts | None]:

@@ -52,6 +52,16 @@ def traces_of(store: TraceStore, system: str) -> list[RunTrace]:
     return list(store.traces(RunFilter(system=system)))
 
 
+def test_signals_are_never_scored_on_the_items_that_their_weights_were_fitted_on(
+    store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    results = run(make_suite("trm", "trm-signals"), store, dataset, artifact)
+    trm, signals = results.system("trm"), results.system("trm-signals")
+    assert not np.array_equal(trm.measures["rr_filled"], signals.measures["rr_filled"])
+    with pytest.raises(ConfigError, match=r"12 pairs .* learned by the weights of the signals"):
+        run(make_suite("trm", "trm-signals", split="valid"), store, dataset, artifact)
+
+
 def test_systems_without_a_model_are_stored_and_measured_by_id(
     store: TraceStore, dataset: Dataset, artifact: Artifact
 ) -> None:

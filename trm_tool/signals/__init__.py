@@ -1,0 +1,1 @@
+"""Complementary signals: what people's choices say that the recommender does not read."""
