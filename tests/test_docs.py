@@ -74,6 +74,7 @@ def workplace(
     with TraceStore(tmp_path / ".deeprec/traces.db") as store:
         agent = build_graph(CompletionPolicy(server.base_url, MODEL), retriever, recorder=SqlRecorder(store))
         agent.invoke({"history": list(retriever.catalogue.ids[:3])})
+    monkeypatch.setitem(server.adapters, "smollm2-135m-words-v2", server.model)  # which the embedded server has
     monkeypatch.setattr("deeprec.trm_tool.embedded_ml100k", lambda: atomic_folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -125,7 +126,7 @@ def test_the_first_program_of_the_readme_prints_a_list_and_logs_its_run(
     assert own.count("'item_id'") == 3
     with TraceStore(workplace / ".deeprec/traces.db") as store:
         [run] = [run for run in store.runs() if run.message == "something lighter"]
-    assert run.policy_model == MODEL
+    assert (run.policy_model, run.adapter_version) == (MODEL, "smollm2-135m-words-v2")
 
 
 def test_the_program_of_the_traces_page_prints_statuses(

@@ -46,8 +46,10 @@ def list_conversations(
         typer.echo(json.dumps([to_json(line) for line in listed], indent=2))
     elif listed:
         Console().print(_listing(listed))
-    else:
+    elif where != ConversationFilter():
         typer.echo("No conversation matches.")
+    else:
+        typer.echo("No conversation is logged here. `deeprec chat`, `deeprec ui` and agents with a recorder log them.")
 
 
 def show_conversation(

@@ -83,10 +83,10 @@ for _name, _command in COMMANDS.items():
 
 def _listing(runs: list[RunSummary]) -> Table:
     digits = next(n for n in (8, 13, 18, 36) if n == 36 or len({str(run.run_id)[:n] for run in runs}) == len(runs))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     for header, width in (("run", digits), ("started, UTC", 12), ("status", 9), ("user", 4)):
         table.add_column(header, no_wrap=True, min_width=width)
-    table.add_column("model", overflow="ellipsis")  # the one that gives way on a narrow terminal
+    table.add_column("model", overflow="ellipsis", min_width=12)  # the one that gives way on a narrow terminal
     for header in ("turns", "tokens", "seconds", "target at"):
         table.add_column(header, justify="right", no_wrap=True)
     for run in runs:

@@ -152,7 +152,7 @@ class Endpoint:
                 wait_s = max(wait_s, _retry_after_s(error))
             except openai.APIConnectionError as error:
                 problem, cause = f"cannot be reached ({_root_cause(error)})", error
-                advice = "Start a server with `deeprec llm serve`, or name another with --base-url."
+                advice = "Start a server with `deeprec llm serve`, or give another address (`--base-url`, `base_url`)."
             except RedirectRefusedError as error:
                 raise PolicyRejectedError(f"{url} {error}") from error
             except TimeoutError as error:

@@ -155,8 +155,8 @@ def run_suite(
     if agents and base_url is None:
         raise ConfigError(
             f"The suite {suite.name} has agents ({', '.join(entry.name for entry, _ in agents)}), which need a model. "
-            "Start one with `deeprec llm serve` and name it with --base-url, let --serve start one, or run the other "
-            "systems with --only."
+            "Start one with `deeprec llm serve` and give its address (`--base-url`, `base_url`), let --serve start "
+            "one, or run the other systems alone (`--only`, `only`)."
         )
     if agents:
         asyncio.run(harness.run_agents(agents, str(base_url), max_concurrency))

@@ -45,7 +45,7 @@ def embedded_ml100k() -> Path:
     if folder is None or not folder.is_dir():
         raise ConfigError(
             "The ml-100k data comes with RecBole 1.2.1, which is not installed. "
-            "Install it with `pip install 'deeprec-agent[trm]'`, or name your own data with --data."
+            "Install it with `pip install 'deeprec-agent[trm]'`, or name data of your own."
         )
     return folder
 

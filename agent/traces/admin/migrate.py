@@ -45,9 +45,7 @@ def migrate(target: str | Path, to: str = "head", *, dry_run: bool = False) -> M
         path = database.sqlite_path(url)
         name = str(path)
         if not path.is_file():
-            raise TraceStoreError(
-                f"There is no trace store at {path}. Run the agent first, or name another one with --store."
-            )
+            raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name another store.")
     engine = database.make_engine(url, name)
     writers = engine.execution_options(**{database.WRITES: True})
     try:

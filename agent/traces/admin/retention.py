@@ -53,8 +53,8 @@ class PruneRules:
     def __post_init__(self) -> None:
         if all(getattr(self, field.name) is None for field in fields(self)):
             raise ConfigError(
-                "No rule says which runs are to go. Give an age (--older-than), a number of runs (--max-runs) or bytes "
-                "(--max-size) to keep, a policy (--model), an adapter version, a status, a suite or a tenant."
+                "No rule says which runs are to go. Give an age, a number of runs or bytes to keep, a policy, an "
+                "adapter version, a status, a suite or a tenant."
             )
         for name in ("older_than_days", "max_runs", "max_bytes"):
             value = getattr(self, name)

@@ -77,9 +77,7 @@ def open_database(target: str | Path, *, create: bool) -> Database:
         if path.exists() and not path.is_file():
             raise TraceStoreError(f"The trace store {path} is not a file. Name a SQLite file or a database URL.")
         if not path.exists() and not create:
-            raise TraceStoreError(
-                f"There is no trace store at {path}. Run the agent first, or name another one with --store."
-            )
+            raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name another store.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -90,6 +90,10 @@ def _headline(trace: RunTrace) -> Text:
     return Text.assemble(("Run ", "bold"), (str(trace.run.run_id), "bold"), "  ", status, f"  {started}")
 
 
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
 def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]:
     run = trace.run
     tokens = sum(turn.completion_tokens for turn in trace.turns)
@@ -98,8 +102,8 @@ def _request(trace: RunTrace, titles: Titles | None) -> Iterable[RenderableType]
     trusted = "" if trust is None else f"; preferences trusted {visible(str(trust), 20)}"
     yield line(
         f"{run.protocol} protocol, {'guided' if run.guided else 'free'}, {model_name(trace)}; "
-        f"{len(trace.turns)} turns, {len(trace.retrievals)} retrievals, "
-        f"{tokens} tokens written{took}{trusted}"
+        f"{_counted(len(trace.turns), 'turn')}, {_counted(len(trace.retrievals), 'retrieval')}, "
+        f"{_counted(tokens, 'token')} written{took}{trusted}"
     )
     if run.user_id is not None:
         yield line(f"user {run.user_id}")

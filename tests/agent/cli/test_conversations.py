@@ -38,6 +38,12 @@ def test_conversations_are_listed(path: Path) -> None:
     assert run(path, "conversations", "--since", "2027-01-01") == "No conversation matches.\n"
 
 
+def test_a_store_without_conversations_says_what_logs_them(tmp_path: Path) -> None:
+    with TraceStore(tmp_path / "runs.db"):
+        pass
+    assert "`deeprec chat`" in run(tmp_path / "runs.db", "conversations")
+
+
 def test_one_is_shown_as_text_as_json_and_as_a_page(path: Path, tmp_path: Path) -> None:
     shown = run(path, "conversation", "thread-1", "--tenant", "camping")
     assert "12: a red tent" in shown

@@ -44,6 +44,16 @@ def test_ls_lists_the_newest_first(path: Path) -> None:
     assert "[bold]13\\x1b" in lines[-2]
 
 
+def test_ls_names_the_model_on_a_narrow_terminal(tmp_path: Path, make: Any) -> None:
+    with TraceStore(tmp_path / "runs.db") as store:
+        make.write(store, make.run(policy_model="smollm2-135m-instruct"))
+    words = ["traces", "ls", "--store", str(tmp_path / "runs.db")]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False, env={"COLUMNS": "80"}).output
+    assert " model " in shown
+    assert "smollm2-135…" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_ls_shows_a_status_as_it_is_and_no_markup(tmp_path: Path, make: Any) -> None:
     evil = "[bold]x[/nope]\x1b[2J\u202e"
     with TraceStore(tmp_path / "runs.db") as store:
