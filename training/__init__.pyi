@@ -82,6 +82,7 @@ from .rollouts.advantages import (
     score_groups as score_groups,
 )
 from .rollouts.collection import Collection as Collection, collect_groups as collect_groups
+from .rollouts.export import RolloutExport as RolloutExport, export_rollouts as export_rollouts
 from .rollouts.instances import Instance as Instance, Selection as Selection, select_instances as select_instances
 from .rollouts.logprob_gap import (
     CurrentPolicy as CurrentPolicy,

@@ -50,6 +50,7 @@ _ADDED = {
         ("demonstrations", "deeprec.training.cli.demonstrations", "demonstrations"),
         ("dpo", "deeprec.training.cli.pairs", "dpo"),
         ("feedback", "deeprec.training.cli.feedback", "feedback"),
+        ("export", "deeprec.training.cli.export", "export"),
         ("grpo", "deeprec.training.cli.trainers", "grpo"),
         ("knowledge", "deeprec.training.cli.feedback", "knowledge"),
         ("loop", "deeprec.training.cli.loop", "loop"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     from deeprec.training.trainers.policy_model import PolicyModel
 
 
-def save_adapter(model: Any, folder: Path) -> None:
+def save_adapter(model: Any, folder: Path, training: Mapping[str, Any] | None = None) -> None:
     """Write a model's LoRA adapter as PEFT and vLLM read it: `adapter_config.json` and `adapter_model.safetensors`.
 
     The folder is replaced atomically: a reader finds the old adapter or the new one, and the old one stays where the
-    disk is full.
+    disk is full. It can be moved to another machine: a base model in a folder is named by the folder's name, without
+    its path. `README.md` is a card for people.
+
+    Args:
+        model: A PEFT model.
+        folder: Where to.
+        training: What the training depended on, as JSON, for the card; None where it is not known.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -32,9 +39,41 @@ def save_adapter(model: Any, folder: Path) -> None:
     def write(staged: Path) -> None:
         # The reference of a KL term is an adapter too.
         model.save_pretrained(staged, save_embedding_layers=False, selected_adapters=["default"])
-        (staged / "README.md").unlink(missing_ok=True)  # PEFT's model card is an empty form
+        path = staged / "adapter_config.json"
+        settings = dict(read_json(path))
+        base = str(settings["base_model_name_or_path"] or "")
+        if Path(base).is_absolute() or Path(base).is_dir():
+            settings["base_model_name_or_path"] = Path(base).name
+        path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        (staged / "README.md").write_text(_card(settings, training), encoding="utf-8")  # PEFT's is an empty form
 
     write_folder(folder, write)
+
+
+def _card(settings: Mapping[str, Any], training: Mapping[str, Any] | None) -> str:
+    """The model card of an adapter: what it goes on, how it was trained, and how it is loaded."""
+    base = settings["base_model_name_or_path"]
+    known = {"base_model": base, "library_name": "peft", "pipeline_tag": "text-generation", "tags": ["lora", "deeprec"]}
+    trained = (
+        "It is not known how it was trained."
+        if training is None
+        else f"Trained with `deeprec train {training.get('method')}` on:\n\n"
+        f"```json\n{json.dumps(training, indent=2, sort_keys=True)}\n```"
+    )
+    return f"""---
+{json.dumps(known, indent=2)}
+---
+
+# A LoRA adapter of {base}
+
+Rank {settings["r"]}, alpha {settings["lora_alpha"]}. It fits the base model {base} alone.
+
+{trained}
+
+With PEFT: `PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE), FOLDER)`. With vLLM, start the server
+with `--enable-lora --max-lora-rank {settings["r"]} --lora-modules NAME=FOLDER`, or load the adapter into a running one:
+`deeprec llm load FOLDER --name NAME`.
+"""
 
 
 def save_model(policy: PolicyModel, folder: Path) -> None:

@@ -198,7 +198,7 @@ class Stepwise:
         if self._config.lora is None:
             save_model(self._policy, folder)
         else:
-            save_adapter(self._policy.model, folder)
+            save_adapter(self._policy.model, folder, self._identity)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = self._out / CHECKPOINTS

@@ -167,3 +167,17 @@ def test_a_users_mistake_ends_with_one_line_and_code_2(
     assert message in caught
     assert len([line for line in caught.splitlines() if line.startswith("error: ")]) == 1
     assert "Traceback" not in caught
+
+
+def test_rollouts_are_exported_for_other_trainers(
+    filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rollouts.jsonl"
+    asked = ["export", "--for", "verl", "--store", filled, "--out", str(out), "--preset", "paper"]
+    assert call(*asked) == 0
+    assert f"Wrote 9 rollouts to {out}." in capsys.readouterr().out
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 9
+    assert call(*asked, "--guided", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rollouts"] == 13
+    assert call("export", "--for", "ray", "--store", filled, "--out", str(out)) == 2
+    assert "Choose verl or openrlhf" in capsys.readouterr().err

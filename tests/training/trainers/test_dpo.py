@@ -112,7 +112,9 @@ def test_chosen_runs_become_likelier_than_rejected_ones_on_held_out_pairs(
         answer=FirstAnswer(is_valid=is_valid, stop=("a",), max_tokens=20),
         on_step=reports.append,
     )
-    assert sorted(file.name for file in adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(file.name for file in adapter.iterdir()) == [
+        *("README.md", "adapter_config.json", "adapter_model.safetensors")
+    ]
     lines = log_of(tmp_path / "out")
     steps = [line for line in lines if "loss" in line]
     measured = [line for line in lines if "eval_loss" in line]

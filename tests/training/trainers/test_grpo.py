@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
@@ -95,12 +96,19 @@ def test_the_adapter_is_what_peft_and_vllm_read(tiny_base: Path, tiny_model: Lla
         steps_of(tiny_model), base=tiny_base, out=tmp_path / "out", config=config(steps=2), on_step=keep_first
     )
     for folder in (adapter, snapshots):
-        assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+        assert sorted(file.name for file in folder.iterdir()) == [
+            *("README.md", "adapter_config.json", "adapter_model.safetensors")
+        ]
+        assert not [file for file in folder.iterdir() if str(tmp_path.parents[0]).encode() in file.read_bytes()]
         assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
         assert folder.stat().st_mode & 0o777 == 0o755
     settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     assert (settings["r"], settings["lora_alpha"], settings["peft_type"]) == (16, 32, "LORA")
-    assert settings["base_model_name_or_path"] == str(tiny_base)
+    assert settings["base_model_name_or_path"] == tiny_base.name
+    card = (adapter / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["base_model"], front["library_name"]) == (tiny_base.name, "peft")
+    assert '"method": "grpo"' in card
     model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tiny_base), adapter).eval()
     ids = torch.arange(12)[None]
     with torch.inference_mode():

@@ -53,7 +53,9 @@ def test_an_adapter_is_replaced_as_a_whole(tiny_base: Path, tmp_path: Path) -> N
     folder.mkdir()
     (folder / "old").write_text("old", encoding="utf-8")
     save_adapter(policy.model, folder)
-    assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        *("README.md", "adapter_config.json", "adapter_model.safetensors")
+    ]
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be written"):
         save_adapter(policy.model, tmp_path / "file" / "adapter")
