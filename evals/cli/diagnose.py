@@ -160,7 +160,13 @@ def _words_table(figures: WordFigures) -> Table:
     return table
 
 
-_LEFT_OUT = {"forks": "forks and replays", "running": "still running", "aborted": "aborted", "incomplete": "incomplete"}
+_LEFT_OUT = {
+    "forks": "forks and replays",
+    "knowledge": "of knowledge",
+    "running": "still running",
+    "aborted": "aborted",
+    "incomplete": "incomplete",
+}
 _SHARES = ("", "share, 95% interval", "n", "")
 _COSTS = {
     "run_tokens": ("tokens written a run", 1),

@@ -24,8 +24,8 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose the runs of a store, read once; of each run only the numbers of its figures stay in memory.
 
-    Forks and replays show what a person tried, not what the policy does: they are left out altogether. Runs that have
-    not ended, and those of which steps may be missing, count among the endings only.
+    Forks and replays show what a person tried, not what the policy does, and knowledge runs have no list: both are left
+    out altogether. Runs that have not ended, and those of which steps may be missing, count among the endings only.
 
     Args:
         source: a trace store, or the `Traces` on one.
@@ -47,6 +47,9 @@ def diagnose(
         runs += 1
         if run.run.fork is not None:
             left_out["forks"] += 1
+            continue
+        if run.run.kind == "knowledge":  # it has no list
+            left_out["knowledge"] += 1
             continue
         systems[run.run.system] += 1
         endings.add(run)

@@ -195,7 +195,7 @@ class Diagnosis:
     counted: int
     """Whole runs that have ended and are no forks."""
     left_out: Mapping[str, int]
-    """`forks`, `running`, `incomplete` -> runs that are not among `counted`."""
+    """`forks`, `knowledge`, `running`, `incomplete` -> runs that are not among `counted`."""
     systems: Mapping[str, int]
     """System -> its runs, forks left out; "" for runs that name none."""
     endings: tuple[Ending, ...]

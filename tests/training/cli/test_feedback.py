@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from deeprec.agent import TraceStore
 from deeprec.agent.cli.main import app
 from deeprec.agent.traces import RunFilter, export_jsonl, import_jsonl
+from deeprec.evals import diagnose
 from tests.tiny_server import TinyServer
 
 
@@ -51,12 +52,15 @@ def test_knowledge_runs_are_shown_exported_and_diagnosed(wrote: tuple[Path, list
             import_jsonl(copy, tmp_path / "runs.jsonl")
             assert copy.run(first).turns == traces.run(first).turns
             assert copy.run(first).run.kind == "knowledge"
+        diagnosis = diagnose(traces)
+        assert (diagnosis.counted, diagnosis.left_out["knowledge"]) == (0, 4)
     page = call("traces", "html", first, "--store", store, "-o", tmp_path / "run.html")
     assert page.exit_code == 0, page.output
     assert knowledge.split("; ")[0] in (tmp_path / "run.html").read_text()
     shown = call("traces", "show", first, "--store", store)
     assert shown.exit_code == 0
     assert knowledge.split("; ")[0] in shown.output
+    assert "4 of knowledge" in call("eval", "diagnose", "--store", store).output
     checked = call("train", "check", store, "--guided")
     assert checked.exit_code == 0, checked.output
 
