@@ -116,8 +116,8 @@ def knowledge_pattern(factors: Sequence[Factor]) -> str:
     """The pattern that holds a guided policy to `genre: drama, comedy; year: 1990s`, every factor in turn."""
     parts = []
     for factor in factors:
-        value = f"({'|'.join(map(re.escape, factor.values))})"
-        parts.append(f"{re.escape(factor.name)}: {value}(, {value}){{0,{MAX_NAMED - 1}}}")
+        value = f"({'|'.join(map(_literal, factor.values))})"
+        parts.append(f"{_literal(factor.name)}: {value}(, {value}){{0,{MAX_NAMED - 1}}}")
     return "; ".join(parts)
 
 
@@ -146,6 +146,11 @@ def read_knowledge(text: str, factors: Sequence[Factor]) -> Knowledge:
     if not any(known[name].intersection(values) for name, values in named.items()):
         return Knowledge(factors=named, problem=NO_VALUE)
     return Knowledge(factors=named)
+
+
+def _literal(text: str) -> str:
+    """A text in a pattern; servers warn of spaces and hyphens that are escaped."""
+    return re.escape(text).replace(r"\ ", " ").replace(r"\-", "-")
 
 
 def _phrases(attribute: str, value: object) -> list[str]:
