@@ -28,6 +28,7 @@ HELP = (
     ("/why [N]", "why the items are shown, or the item at position N"),
     ("/like N", "you like the item at position N of the last list; several positions are several items"),
     ("/dislike N", "you do not like it"),
+    ("/unlike N", "takes back what you said of the item with /like or /dislike"),
     ("/cart", "what is in your cart; put the second into it with: add the second to my cart"),
     ("/state", "what is known of your wishes"),
     ("/undo", "back to the state before the last turn"),
@@ -55,6 +56,7 @@ class ChatSession:
             "why": self._why,
             "like": lambda named: self._feedback("liked", named),
             "dislike": lambda named: self._feedback("disliked", named),
+            "unlike": self._unlike,
             "cart": self._cart,
             "state": self._state,
             "undo": self._undo,
@@ -116,6 +118,11 @@ class ChatSession:
     async def _feedback(self, kind: str, named: list[str]) -> None:
         if item_ids := await self._items(named):
             await self._turn(edit={"feedback": [{"kind": kind, "item_ids": item_ids}]})
+
+    async def _unlike(self, named: list[str]) -> None:
+        if item_ids := await self._items(named):
+            about = {"item_ids": item_ids, "taken_back": True}
+            await self._turn(edit={"feedback": [{"kind": kind, **about} for kind in ("liked", "disliked")]})
 
     async def _items(self, named: list[str]) -> list[str]:
         """The items at positions of the last list; none, with a line that says why, where one is no position."""

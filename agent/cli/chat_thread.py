@@ -11,6 +11,7 @@ from langgraph.graph.state import CompiledStateGraph
 from deeprec.agent.conversation import ConversationState, read_state
 from deeprec.agent.shopping import Cart
 from deeprec.agent.shopping.cart import cart_owner
+from deeprec.agent.shopping.turn_plan import read_plan
 from deeprec.agent.ui.steps import Step, turn_steps
 
 
@@ -45,7 +46,11 @@ class ChatThread:
         return turn_steps(self._agent, {**self._given, "person": self._person, **asked}, self.name)
 
     async def undo(self) -> bool:
-        """Go back to the state before the last turn, also of the cart. Returns whether there was a turn."""
+        """Go back to the state before the last turn, also of the cart. Returns whether there was a turn.
+
+        Of the cart only those items change that the turn put in or took out.
+        """
+        undone = (await self.values()).get("turn")
         snapshot = await self._agent.aget_state(self._config)
         while (snapshot.metadata or {}).get("source") != "input":  # which is the first checkpoint of a turn
             if snapshot.parent_config is None:
@@ -57,15 +62,15 @@ class ChatThread:
         else:
             # A copy is the latest checkpoint, so that the thread goes on from it after a restart too.
             await self._agent.aupdate_state(snapshot.parent_config, None, as_node="__copy__")
-        await self.restore_cart()
+        if undone is not None and undone != (await self.values()).get("turn"):  # else it was stopped before it acted
+            plan, owner = read_plan(undone), cart_owner(self._person, self._config)
+            kept = plan.before.items_with("in_cart")
+            for item_id in (item_id for action in plan.actions for item_id in action.item_ids):
+                (self._cart.add if item_id in kept else self._cart.remove)(owner, item_id)
         return True
 
     async def restore_cart(self) -> None:
-        """Make the cart what the thread's state says, for a cart that lives no longer than its process."""
+        """Put what the thread's state has in the cart back into one that lives no longer than its process."""
         owner = cart_owner(self._person, self._config)
-        kept = (await self.known()).items_with("in_cart")
-        for item_id in self._cart.items(owner):
-            if item_id not in kept:
-                self._cart.remove(owner, item_id)
-        for item_id in kept:
+        for item_id in (await self.known()).items_with("in_cart"):
             self._cart.add(owner, item_id)

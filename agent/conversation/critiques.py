@@ -14,7 +14,7 @@ from deeprec.agent.conversation.vocabulary import ConversationCatalogue
 
 _SIMILAR = re.compile(
     r"(?:(?<![\w'])(?P<before>[\w']+) )?(?:(?:just|exactly|much|a lot|very) )?"
-    rf"(?P<way>like|similar to|along the lines of|in the style of) (?P<items>{REFERENCE})",
+    rf"(?<!\w)(?P<way>like|similar to|along the lines of|in the style of) (?P<items>{REFERENCE})",
     re.IGNORECASE,
 )
 _LIKERS = word_set(

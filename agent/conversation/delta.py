@@ -62,6 +62,8 @@ class SaidFeedback:
     kind: FeedbackKind
     item_ids: tuple[str, ...]
     words: str = ""
+    taken_back: bool = False
+    """Whether what was said of them before no longer holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,8 @@ def read_delta(value: object, *, turn: int, source: Source = "model") -> tuple[S
     Args:
         value: A mapping with `changes`, each with `kind`, `attribute`, `values` (a list, or one value), `minimum`,
             `maximum` and `hard`. A number may also be a text of digits. A person's own edit may also have `feedback`
-            and `actions`, each with `kind` and `item_ids` (a list, or one id): what the buttons beside an item do.
+            and `actions`, each with `kind` and `item_ids` (a list, or one id): what the buttons beside an item do. A
+            feedback with `taken_back` true withdraws an earlier one.
         turn: The turn that it belongs to.
         source: Who proposes it.
     """
@@ -169,8 +172,11 @@ def _about_items(place: str, value: object, name: str) -> SaidFeedback | Request
     if not isinstance(ids, Sequence) or not ids or not all(isinstance(each, str) and each for each in ids):
         return _problem(f"{place}.item_ids", ids, "name items by their ids")
     named = tuple(dict.fromkeys(ids[:MAX_VALUES]))
+    taken_back = value.get("taken_back", False)
+    if not isinstance(taken_back, bool):
+        return _problem(f"{place}.taken_back", taken_back, "give true or false")
     if name == "feedback":
-        return SaidFeedback(kind=kind, item_ids=named)
+        return SaidFeedback(kind=kind, item_ids=named, taken_back=taken_back)
     return RequestedAction(kind=kind, item_ids=named)
 
 
@@ -226,9 +232,7 @@ def _values(value: object) -> Iterator[str]:
         if isinstance(each, bool) or not isinstance(each, str | int | float):
             yield ""
         else:
-            yield plain(
-                f"{each:.12g}" if isinstance(each, float) else str(each)[: 4 * MAX_VALUE_CHARS], MAX_VALUE_CHARS
-            )
+            yield _word(each)
 
 
 def _word(value: str | float) -> str:

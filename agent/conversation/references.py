@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from deeprec.agent.conversation.delta import Unresolved
-from deeprec.agent.conversation.message_reading import MessageReading, Reference
+from deeprec.agent.conversation.message_reading import CART, MessageReading, Reference
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 
@@ -32,6 +32,9 @@ _ONE = re.compile(
     re.IGNORECASE,
 )
 _DEFINITE = re.compile(r"\b(?:the|that|this) (?=[^\W\d_])", re.IGNORECASE)
+_OUT_OF_CART = re.compile(
+    rf"\b(?:remove|take|drop|delete) (?P<what>[^.,;!?\ue000-\ue0ff]{{1,60}}?) (?:out of|from|off) {CART}", re.IGNORECASE
+)
 _THIS_ONE = re.compile(r"\b(?:that|this) (?:last )?(?:one|film|movie|item|product)\b", re.IGNORECASE)
 _OTHER = re.compile(r"\bthe other(?: one)?\b(?! \w+s\b)", re.IGNORECASE)
 _ALL = re.compile(
@@ -69,13 +72,15 @@ _OF_THE_SHOWN = (
 def find_references(reading: MessageReading) -> None:
     """Find the references of a message to items that were shown, and put marks in their places.
 
-    The list that was shown last is meant, by its positions, by what only one of its items has, or by a title. Where
-    several items of it fit, the reference is unresolved: nothing is chosen in silence.
+    The list that was shown last is meant, by its positions, by what only one of its items has, or by a title. What is
+    in the cart is meant by a title, or by what it is where it is to be removed. Where several items fit, the
+    reference is unresolved: nothing is chosen in silence.
     """
     shown = reading.state.last_list
+    _titles(reading)
+    _in_cart(reading)
     if not shown:
         return
-    _titles(reading)
     for pattern in _OF_THE_SHOWN:
         for found in reading.find(pattern):
             fitting = _extreme(reading.vocabulary, found["about"].lower(), shown)
@@ -83,8 +88,9 @@ def find_references(reading: MessageReading) -> None:
     _ordinals(reading, shown)
     _described(reading, shown)
     for found in reading.find(_ALL):
-        count = next((n for word, n in _COUNTS.items() if word in found[0].lower()), len(shown))
-        _refer(reading, found, shown[: 2 if found[0].lower().startswith("both") else count])
+        both = 2 if found[0].lower().startswith("both") else None
+        count = next((n for word, n in _COUNTS.items() if word in found[0].lower()), both)
+        _refer_to_some(reading, found, shown[:count], count or len(shown), len(shown))
     for found in reading.find(_OTHER):
         named = {item_id for each in reading.references for item_id in each.item_ids} or set(reading.state.focus)
         if len(shown) == 2 and len(named) == 1:
@@ -125,13 +131,8 @@ def _ordinals(reading: MessageReading, shown: Sequence[str]) -> None:
         else:
             position = _ORDINALS.get(word) or int(found["number"] or found["figure"] or 0)
             chosen = shown[position - 1 : position - 1 + count] if position else ()
-        if chosen:
-            _refer(reading, found, chosen)
-        elif found["article"] or is_numbered:
-            reason = f"The last list has {len(shown)} item{'s' if len(shown) > 1 else ''}."
-            words = reading.words(found.start(), found.end())
-            unresolved = Unresolved(words=words, reason=reason)
-            reading.refer(found.start(), found.end(), Reference(words=words, item_ids=(), unresolved=unresolved))
+        if chosen or found["article"] or is_numbered:
+            _refer_to_some(reading, found, chosen, count, len(shown))
 
 
 def _described(reading: MessageReading, shown: Sequence[str]) -> None:
@@ -160,6 +161,14 @@ def _described(reading: MessageReading, shown: Sequence[str]) -> None:
         fitting = _having(reading.vocabulary, run, shown) if run and not is_plural else ()
         if len(fitting) == 1:
             _refer_to(reading, found.start(), found.end() + len(run), fitting)
+
+
+def _in_cart(reading: MessageReading) -> None:
+    """References to what is in the cart by what it is: "remove the black rug from my cart"."""
+    for found in reading.find(_OUT_OF_CART):
+        what = found["what"]
+        fitting = _having(reading.vocabulary, what, reading.state.items_with("in_cart"))
+        _refer_to(reading, found.start("what"), found.end("what"), fitting)
 
 
 def _run_of_values(vocabulary: ConversationCatalogue, text: str) -> str:
@@ -199,19 +208,36 @@ def _extreme(vocabulary: ConversationCatalogue, about: str, shown: Sequence[str]
 
 
 def _titles(reading: MessageReading) -> None:
-    """References by a whole title. A title of one word is meant only as it is written, with its capital letter."""
+    """References by the whole title of an item that was shown or is in the cart.
+
+    A title of one word is meant only as it is written, with its capital letter.
+    """
     named: dict[str, list[str]] = {}
-    for item in sorted(reading.state.shown, key=lambda each: -each.turn):
-        title = reading.vocabulary.catalogue.item(item.item_id).title
-        if item.item_id not in named.setdefault(title, []):
-            named[title].append(item.item_id)
+    shown = [each.item_id for each in sorted(reading.state.shown, key=lambda each: -each.turn)]
+    for item_id in (*shown, *reading.state.items_with("in_cart")):
+        title = reading.vocabulary.catalogue.item(item_id).title
+        if item_id not in named.setdefault(title, []):
+            named[title].append(item_id)
     for title in sorted(named, key=len, reverse=True):
         words = title if len(fold_words(title)) > 1 else ""
-        pattern = re.compile(rf"(?<!\w){re.escape(words or title)}(?!\w)", re.IGNORECASE if words else 0)
+        article = r"(?:\b[Tt]he |\b[Mm]y |\b[Tt]h(?:at|is) )?"
+        pattern = re.compile(rf"{article}(?<!\w){re.escape(words or title)}(?!\w)", re.IGNORECASE if words else 0)
         if not fold_words(title):
             continue
         for found in reading.find(pattern):
             _refer_to(reading, found.start(), found.end(), named[title])
+
+
+def _refer_to_some(
+    reading: MessageReading, found: re.Match[str], item_ids: Sequence[str], count: int, listed: int
+) -> None:
+    """Refer to so many items of the last list; where it has fewer, the reference is unresolved."""
+    if len(item_ids) == count:
+        _refer(reading, found, item_ids)
+        return
+    words = reading.words(found.start(), found.end())
+    unresolved = Unresolved(words=words, reason=f"The last list has {listed} item{'s' if listed > 1 else ''}.")
+    reading.refer(found.start(), found.end(), Reference(words=words, item_ids=(), unresolved=unresolved))
 
 
 def _refer(reading: MessageReading, found: re.Match[str], item_ids: Sequence[str]) -> None:
@@ -227,6 +253,7 @@ def _refer_to(reading: MessageReading, start: int, end: int, item_ids: Sequence[
     if len(item_ids) == 1:
         reading.refer(start, end, Reference(words=words, item_ids=tuple(item_ids)))
     elif item_ids:
-        reason = f"{len(item_ids)} of the items shown fit."
+        shown = "shown" if set(item_ids) <= {each.item_id for each in reading.state.shown} else "in your cart"
+        reason = f"{len(item_ids)} of the items {shown} fit."
         unresolved = Unresolved(words=words, item_ids=tuple(item_ids), reason=reason)
         reading.refer(start, end, Reference(words=words, item_ids=(), unresolved=unresolved))

@@ -5,21 +5,44 @@ from __future__ import annotations
 import re
 
 from deeprec.agent.conversation.delta import ActionKind, RequestedAction, SaidFeedback
-from deeprec.agent.conversation.message_reading import REFERENCE, MessageReading
+from deeprec.agent.conversation.message_reading import CART, REFERENCE, TAKEN, MessageReading
 from deeprec.agent.conversation.state import FeedbackKind
 
 _ADVERBS = r"(?:really|very|quite|so|just|already|actually|definitely|rather|pretty|absolutely|only|not) "
-_CART = r"(?:(?:the|my) )?(?:shopping )?(?:cart|basket|bag|trolley)"
 _ITEMS = rf"(?P<items>{REFERENCE})"
 _ACTIONS: tuple[tuple[ActionKind, str], ...] = (
-    ("remove_from_cart", rf"(?:remove|take|drop|delete) {_ITEMS} (?:out of|from|off) {_CART}"),
-    ("add_to_cart", rf"(?:add|put|place|drop|stick|pop) {_ITEMS} (?:to|in|into) {_CART}"),
+    ("remove_from_cart", rf"(?:remove|take|drop|delete) {_ITEMS} (?:out of|from|off) {CART}"),
+    ("add_to_cart", rf"(?:add|put|place|drop|stick|pop) {_ITEMS} (?:to|in|into) {CART}"),
     ("buy", rf"(?:(?:i'?ll|i will|i'?d like to|let me|let'?s|can i|i want to|please) )"
             rf"(?:just )?(?:take|buy|order|purchase|get|have) {_ITEMS}"),
     ("buy", rf"(?:^|[.,;!]\s*)(?:buy|order|purchase) (?:me )?{_ITEMS}"),
 )  # fmt: skip
+_NO_ITEM = rf"(?P<what>(?!{REFERENCE})[^.,;!?{TAKEN}]{{1,60}}?)"
+_UNMET: tuple[tuple[str, str], ...] = (
+    ("Nothing in your cart is meant by that.", rf"(?:remove|take|drop|delete) {_NO_ITEM} (?:out of|from|off) {CART}"),
+    ("No item that was shown is meant by that, so nothing was put into your cart.",
+     rf"(?:add|put|place) {_NO_ITEM} (?:to|in|into) {CART}"),
+    ("No item that was shown is meant by that, so nothing was put into your cart.",
+     r"(?:i'?ll|i will|i'?d like to|let me|please) (?:just )?(?:take|buy|order|purchase|get) "
+     r"(?P<what>the [\w' -]{1,40} ones?\b)"),
+)  # fmt: skip
+"""Actions on what no reference means: why nothing is done, and the words."""
 _IS = r"(?:'s|is|are|was|looks?|seems?)"
 _TASTE = r"my (?:thing|taste|style|cup of tea)"
+_NO_LONGER = r"(?:no longer|do not|does not|don'?t|doesn'?t|didn'?t)"
+_TAKEN_BACK: tuple[tuple[FeedbackKind, str], ...] = (
+    ("liked", rf"no longer (?:{_ADVERBS})*(?:like|love|want|fancy|enjoy) {_ITEMS}"),
+    (
+        "liked",
+        rf"{_NO_LONGER} (?:{_ADVERBS})*(?:like|love|want|fancy|enjoy) {_ITEMS} (?:after all|any ?more|any longer)",
+    ),
+    (
+        "liked",
+        rf"(?:unlike|(?:take back|forget|withdraw|cancel) (?:that I liked?|(?:my|the) like (?:of|for))) {_ITEMS}",
+    ),
+    ("disliked", rf"{_NO_LONGER} (?:{_ADVERBS})*(?:dislike|hate) {_ITEMS}(?: after all| any ?more| any longer)?"),
+)
+"""What withdraws an earlier feedback."""
 _FEEDBACK: tuple[tuple[FeedbackKind, str], ...] = (
     ("bought", rf"(?:own|got|bought|seen|watched|read|ordered|have) (?:{_ADVERBS})*{_ITEMS}(?: already)?(?! in)"),
     ("disliked", rf"(?:do|did|does|would|can)(?: not|n'?t) (?:{_ADVERBS})*(?:like|love|want|care for|stand) {_ITEMS}"),
@@ -44,6 +67,26 @@ def find_feedback(reading: MessageReading) -> None:
             words = reading.take(*found.span())
             if ids:
                 reading.actions.append(RequestedAction(kind=action, item_ids=ids, words=words))
+    for reason, pattern in _UNMET:
+        for found in reading.find(re.compile(rf"(?:\b|(?<=^)){pattern}", re.IGNORECASE)):
+            if reading.referred(found["what"]):
+                continue
+            reading.not_clear(reading.words(*found.span("what")), reason)
+            if "in your cart" in reason:  # what is added stays a preference: the next list may have it
+                reading.take(*found.span())
+            else:
+                reading.take(found.start(), found.start("what"))
+                reading.take(found.end("what"), found.end())
+    for kind, pattern in _TAKEN_BACK:
+        for found in reading.find(re.compile(rf"(?<![\w']){pattern}", re.IGNORECASE)):
+            ids = reading.referred_ids(found["items"])
+            held = tuple(item_id for item_id in ids if item_id in reading.state.items_with(kind))
+            is_refusal = re.match(r"do|did", found[0], re.IGNORECASE) is not None  # where nothing is held, a dislike
+            if not held and is_refusal:
+                continue
+            words = reading.take(*found.span())
+            if held:
+                reading.feedback.append(SaidFeedback(kind=kind, item_ids=held, words=words, taken_back=True))
     for kind, pattern in _FEEDBACK:
         for found in reading.find(re.compile(rf"(?<![\w']){pattern}", re.IGNORECASE)):
             ids = reading.referred_ids(found["items"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from deeprec.agent.conversation.delta import Change
-from deeprec.agent.conversation.message_reading import MessageReading
+from deeprec.agent.conversation.message_reading import CART, MessageReading
 from deeprec.trm_tool.catalogue.said_numbers import said_numbers
 
 _RESTART = re.compile(
@@ -61,6 +61,7 @@ _ALSO_FINE = re.compile(
     r"(?: (?:too|as well|after all|again))?\b",
     re.IGNORECASE,
 )
+_OF_CART = re.compile(rf"\b{CART}\b", re.IGNORECASE)
 _PRICEY = re.compile(r"\b(?:expensive|pricey|cheap|dear|costly)\b", re.IGNORECASE)
 _AGED = re.compile(r"\b(?:old|new|recent|modern)\b", re.IGNORECASE)
 
@@ -90,6 +91,8 @@ def find_withdrawals(reading: MessageReading) -> None:
             about, words = found["about"], reading.words(*found.span())
             if pattern is _ANY and not list(reading.vocabulary.attributes_in(about)):
                 continue  # "any comedy" asks for one
+            if _OF_CART.search(about):
+                continue  # "remove the rug from my cart" is an action
             if _relax(reading, about, words, only_held=pattern is _AFTER_ALL):
                 reading.take(*found.span())
     for found in reading.find(_ALSO_FINE):

@@ -169,8 +169,23 @@ class Answers:
     def _feedback(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
         kinds = {each.item_id: each.kind for each in state.feedback if each.turn == state.turn}
         verbs = {"liked": "you like", "disliked": "you do not like", "bought": "you have"}
-        noted = [f"{verbs[kinds[each]]} {self._records.title(each)}" for each in plan.item_ids if kinds[each] in verbs]
-        return Reply(kind="state", text=f"Noted: {joined(noted)}.")
+        noted = [
+            f"{verbs[kind]} {self._records.title(each)}"
+            for each in plan.item_ids
+            if (kind := kinds.get(each, "in_cart")) in verbs
+        ]
+        noted += self._taken_back(plan, state)
+        return Reply(kind="state", text=f"Noted: {joined(noted)}." if noted else "Nothing was said of it before.")
+
+    def _taken_back(self, plan: TurnPlan, state: ConversationState) -> list[str]:
+        """What the person took back of what they think of items."""
+        now = {(each.item_id, each.kind) for each in state.feedback}
+        changed = {each.item_id for each in state.feedback if each.turn == state.turn}
+        return [
+            f"{self._records.title(each.item_id)} no longer counts as {each.kind}"
+            for each in plan.before.feedback
+            if each.kind != "in_cart" and (each.item_id, each.kind) not in now and each.item_id not in changed
+        ]
 
     def _greeting(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
         text = f"What are you looking for? You can ask for {askable(self._catalogue, self._records)}."
@@ -188,7 +203,7 @@ class Answers:
         for kind, text in (("liked", "You like {}."), ("disliked", "You do not like {}."), ("bought", "You have {}.")):
             new = [each.item_id for each in state.feedback if each.kind == kind and each.turn == state.turn]
             lines += [text.format(self._titles(new))] if new else []
-        return lines
+        return [*lines, *(f"{line}." for line in self._taken_back(plan, state))]
 
     def _titles(self, item_ids: Sequence[str]) -> str:
         return joined([self._records.title(item_id) for item_id in item_ids])

@@ -55,7 +55,8 @@ def plan_turn(
     problems = [CUT] if len(text) > MAX_CHARS else []
     text = text[:MAX_CHARS]
     delta = delta_of_message(text, before, catalogue)
-    if not asks(text) and (resolved := _resolved(delta, before, last)) is not None:
+    names_only = not asks(text) and intent_of(text, delta, apply_delta(before, delta), catalogue)[0] == "facts"
+    if names_only and (resolved := _resolved(delta, before, last, catalogue)) is not None:
         text, delta = resolved, delta_of_message(resolved, before, catalogue)
     after, actions = apply_delta(before, delta), delta.actions
     english = read_in_english(text).text
@@ -94,13 +95,17 @@ def _wishes_beyond_values(said: str, catalogue: ConversationCatalogue) -> bool:
     return any(word not in _THINGS for word in re.findall(r"[^\W\d_]+", left_over(said).lower()))
 
 
-def _resolved(delta: StateDelta, state: ConversationState, last: TurnPlan | None) -> str | None:
+def _resolved(
+    delta: StateDelta, state: ConversationState, last: TurnPlan | None, catalogue: ConversationCatalogue
+) -> str | None:
     """The message of the turn before with the item that this one names; None where it answers no such question."""
     unclear = next((each for each in last.unresolved if each.item_ids), None) if last is not None else None
-    if last is None or unclear is None or len(delta.references) != 1 or delta.references[0] not in state.last_list:
+    if last is None or unclear is None or len(delta.references) != 1:
         return None
     if delta.changes or delta.actions or delta.feedback or delta.said or delta.unresolved:
         return None
-    meant = f"number {state.last_list.index(delta.references[0]) + 1}"
-    again, count = re.subn(rf"(?<!\w){re.escape(unclear.words)}(?!\w)", meant, last.message, count=1)
+    [item_id] = delta.references
+    listed = state.last_list
+    meant = f"number {listed.index(item_id) + 1}" if item_id in listed else catalogue.catalogue.item(item_id).title
+    again, count = re.subn(rf"(?<!\w){re.escape(unclear.words)}(?!\w)", lambda _: meant, last.message, count=1)
     return again if count else None

@@ -38,7 +38,7 @@ from deeprec.agent.shopping.item_records import ItemRecords
 from deeprec.agent.shopping.model_delta import ModelDelta
 from deeprec.agent.shopping.reply import ConfirmedAction
 from deeprec.agent.shopping.search import Search
-from deeprec.agent.shopping.search_request import SearchRequest, search_request
+from deeprec.agent.shopping.search_request import SearchRequest, list_length, search_request
 from deeprec.agent.shopping.state import ShoppingState
 from deeprec.agent.shopping.thread_checkpoints import ThreadCheckpoints
 from deeprec.agent.shopping.thread_memory import conversation_of, last_heard
@@ -167,9 +167,8 @@ class Nodes:
         """Compose the reply and append it to the conversation."""
         catalogue = self._catalogue.now
         plan, conversation = await _so_far(state, catalogue)
-        request = await asyncio.to_thread(search_request, state, conversation, catalogue, self._config)
-        answers = Answers(catalogue, self._shopping)
-        reply, conversation = await asyncio.to_thread(answers.reply, plan, conversation, request.config.k)
+        answers, k = Answers(catalogue, self._shopping), list_length(self._config)
+        reply, conversation = await asyncio.to_thread(answers.reply, plan, conversation, k)
         written = reply.to_dict()
         get_stream_writer()({DATA_KEY: "reply", "reply": written})
         message = AIMessage(reply.text, id=f"deeprec-{uuid4()}", additional_kwargs={DATA_KEY: written})

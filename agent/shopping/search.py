@@ -172,7 +172,7 @@ class Search:
             "message": request.message,
             "where": request.where,
             "exclude": list(request.exclude),
-            "settings": dict(request.settings),
+            "settings": {"enforces_words": False, **request.settings},  # what the message states, the state holds
             "lineage": dict(request.lineage),
         }
         output = await self._loop.ainvoke(asked, context={"deeprec": {"item_filter": passes}})

@@ -72,7 +72,6 @@ def search_request(
     known, _ = split_known(catalogue.catalogue, [*history, *terms.history])
     own = read_where(sources.get("where"))
     hard = (*terms.hard, *({name: condition} for name, condition in (own or {}).items()))
-    named = {name: value for name, value in settings.items() if name != "model"}
     return SearchRequest(
         terms=terms,
         history=tuple(dict.fromkeys(known)),
@@ -81,9 +80,19 @@ def search_request(
         where=merge_where(*hard) or None,
         exclude=tuple(dict.fromkeys([*terms.exclude, *read_exclude(sources.get("exclude"))])),
         settings=settings,
-        config=adjust_agent_config(config, named),
+        config=adjust_agent_config(config, _named(settings)),
         lineage=lineage,
     )
+
+
+def list_length(config: AgentConfig) -> int:
+    """How many items a list has by the settings that the graph was built with and those of the running call."""
+    settings = read_settings(merge_sources(request_sources()).get("settings"))
+    return adjust_agent_config(config, _named(settings)).k
+
+
+def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "model"}
 
 
 def _resembling(conversation: ConversationState, catalogue: ConversationCatalogue) -> list[Where]:

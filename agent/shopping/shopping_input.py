@@ -10,6 +10,9 @@ from deeprec.agent.graph.request_settings import is_nested
 from deeprec.agent.shopping.state import ShoppingInput, ShoppingState
 from deeprec.trm_tool import ConfigError
 
+MAX_DEPTH = 8
+"""How deep an edit may be nested."""
+
 
 def take_input(request: object) -> object:
     """Return what the graph was called with.
@@ -40,3 +43,17 @@ def take_input(request: object) -> object:
             known = ", ".join(ShoppingInput.__annotations__)
             raise ConfigError(f"A turn has no {str(key)[:80]!r}. {meant}It may have {known}.")
     return request
+
+
+def storable_edit(edit: object, depth: int = 0) -> object:
+    """An edit from outside as LangGraph can keep it: integers of more than 64 bits, and deep nesting, become texts.
+
+    `read_delta` then names them. A checkpointer sees the input before the graph does, so that callers convert it.
+    """
+    if depth > MAX_DEPTH:
+        return "a value nested too deep"
+    if isinstance(edit, Mapping):
+        return {key: storable_edit(value, depth + 1) for key, value in edit.items()}
+    if isinstance(edit, list | tuple):
+        return [storable_edit(value, depth + 1) for value in edit]
+    return "a number of too many digits" if isinstance(edit, int) and not -(2**63) <= edit < 2**63 else edit

@@ -10,6 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
+from deeprec.agent.shopping.shopping_input import storable_edit
 from deeprec.agent.ui.thread_view import condition_text
 from deeprec.trm_tool.text import plain
 
@@ -46,6 +47,8 @@ async def turn_steps(
     if not asked.get("messages"):  # a message whose answer was stopped is not carried out by the next click
         before = (await agent.aget_state(config)).values.get("messages", [])
         asked = {**asked, "heard": next((each.id for each in reversed(before) if isinstance(each, HumanMessage)), None)}
+    if asked.get("edit") is not None:
+        asked = {**asked, "edit": storable_edit(asked["edit"])}
     left = MAX_STEPS
     async for _, _, part in agent.astream(dict(asked), config, stream_mode=["custom"], subgraphs=True):
         step = step_of(part)

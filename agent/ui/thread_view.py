@@ -29,6 +29,15 @@ class Button(NamedTuple):
     label: str
     edit: Markup
     """The edit that a click sends, as JSON for an attribute of an element."""
+    again: Markup | str = ""
+    """The edit of a click while it is pressed, which takes back what it did; empty where `edit` is sent again."""
+
+
+_OPINIONS: tuple[tuple[FeedbackKind, str], ...] = (("liked", "Like"), ("disliked", "Dislike"))
+
+
+def _feedback(kind: FeedbackKind, **about: Any) -> dict[str, Any]:
+    return {"feedback": [{"kind": kind, **about}]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +55,15 @@ class Card:
         """What a person can do with the item."""
         named = {"item_ids": [self.item_id]}
         return [
-            Button("liked", "Like", edit_json({"feedback": [{"kind": "liked", **named}]})),
-            Button("disliked", "Dislike", edit_json({"feedback": [{"kind": "disliked", **named}]})),
+            *(
+                Button(
+                    kind,
+                    label,
+                    edit_json(_feedback(kind, **named)),
+                    edit_json(_feedback(kind, taken_back=True, **named)),
+                )
+                for kind, label in _OPINIONS
+            ),
             Button("in_cart", "Add to cart", edit_json({"actions": [{"kind": "add_to_cart", **named}]})),
         ]
 

@@ -112,7 +112,9 @@ stop.addEventListener("click", async () => {
 document.addEventListener("click", event => {
   const button = event.target.closest("button[data-edit], button[data-say]")
   if (!button) return
-  say(button.dataset.say !== undefined ? {message: button.dataset.say} : {edit: JSON.parse(button.dataset.edit)})
+  if (button.dataset.say !== undefined) return say({message: button.dataset.say})
+  const isPressed = button.getAttribute("aria-pressed") === "true"
+  say({edit: JSON.parse((isPressed && button.dataset.again) || button.dataset.edit)})
 })
 
 // Not by scrollIntoView, from which the Tab key would go on.

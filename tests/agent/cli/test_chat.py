@@ -29,7 +29,7 @@ class Chat:
     ) -> None:
         self.shop = WordCounts(items or catalogue())
         self.saver = saver or InMemorySaver()
-        cart = cart or MemoryCart()
+        self.cart = cart = cart or MemoryCart()
         agent = build_shopping_agent(None, self.shop, cart=cart, checkpointer=self.saver)
         self._file = io.StringIO()
         self.session = ChatSession(
@@ -76,6 +76,16 @@ async def test_likes_and_dislikes_are_noted_by_position_and_reach_the_history() 
     assert chat.shop.calls[-1][0] == ("h", "c", "e")
 
 
+async def test_what_was_said_of_an_item_is_taken_back_and_leaves_the_history_at_once() -> None:
+    chat = Chat()
+    await chat("only black", "/like 2", "/dislike 1")
+    assert await chat("/unlike 2") == "Noted: Dune floor lamp no longer counts as liked.\n"
+    assert await chat("/unlike 1") == "Noted: Bram desk lamp no longer counts as disliked.\n"
+    assert await chat("/unlike 1") == "Nothing was said of it before.\n"
+    await chat("any colour")
+    assert chat.shop.calls[-1][0] == ("h",)
+
+
 async def test_undo_goes_back_turn_by_turn_also_of_the_cart() -> None:
     chat = Chat()
     await chat("only black", "under 50", "add the second to my cart")
@@ -93,6 +103,21 @@ async def test_undo_goes_back_turn_by_turn_also_of_the_cart() -> None:
     assert await chat("/undo") == "The last turn is undone; nothing is known.\n"
     assert await chat("/undo") == "There is no turn to undo.\n"
     assert "1. Cole desk lamp" in await chat("only white")
+
+
+async def test_undo_changes_of_the_cart_what_the_turn_changed_and_nothing_else() -> None:
+    chat, owner = Chat(), "thread:ann"
+    chat.cart.add(owner, "e")
+    await chat("only black", "add the first to my cart")
+    chat.cart.add(owner, "g")  # on another page
+    await chat("/undo")
+    assert list(chat.cart.items(owner)) == ["e", "g"]
+    await chat("remove the Fern rug from my cart")
+    assert list(chat.cart.items(owner)) == ["g"]
+    await chat("/undo")
+    assert sorted(chat.cart.items(owner)) == ["e", "g"]
+    await chat("add the Fern rug to my cart", "/undo")  # it was there before
+    assert sorted(chat.cart.items(owner)) == ["e", "g"]
 
 
 async def test_the_latest_turns_of_a_long_conversation_can_be_undone() -> None:
@@ -142,7 +167,7 @@ async def test_unknown_commands_get_the_closest_and_the_help_lists_all() -> None
     assert "There is no command /." in await chat("/")
     assert await chat("", "   ") == ""
     help_text = await chat("/help")
-    for name in ("why", "like", "dislike", "undo", "state", "trace", "cart", "new", "quit"):
+    for name in ("why", "like", "dislike", "unlike", "undo", "state", "trace", "cart", "new", "quit"):
         assert f"/{name}" in help_text
     assert not await chat.session.take("/quit")
 

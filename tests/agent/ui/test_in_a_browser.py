@@ -108,6 +108,8 @@ def test_a_whole_conversation_that_goes_on_after_a_reload(person: Browser) -> No
     assert person.value("document.getElementById('log').innerText") == before
     assert person.value("document.getElementById('known').innerText") == known
     assert person.value("document.querySelector('button[data-kind=liked]').ariaPressed") == "true"
+    click(person, "button[data-kind=liked]")  # a second click takes the like back
+    person.wait_until("document.querySelector('button[data-kind=liked]').ariaPressed === 'false'")
     say(person, "only white")
     assert {"price ≤ 60", "only colour: white"} <= set(chips(person))
     say(person, "why the first?")
