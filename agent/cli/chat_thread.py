@@ -68,9 +68,3 @@ class ChatThread:
             for item_id in (item_id for action in plan.actions for item_id in action.item_ids):
                 (self._cart.add if item_id in kept else self._cart.remove)(owner, item_id)
         return True
-
-    async def restore_cart(self) -> None:
-        """Put what the thread's state has in the cart back into one that lives no longer than its process."""
-        owner = cart_owner(self._person, self._config)
-        for item_id in (await self.known()).items_with("in_cart"):
-            self._cart.add(owner, item_id)
