@@ -40,8 +40,8 @@ def apply_delta(state: ConversationState, delta: StateDelta) -> ConversationStat
     for change in delta.changes:
         state = _APPLY[change.kind](state, change)
     for feedback in delta.feedback:
-        change = state.without_feedback if feedback.taken_back else state.with_feedback
-        state = change(feedback.kind, feedback.item_ids)
+        said = state.without_feedback if feedback.taken_back else state.with_feedback
+        state = said(feedback.kind, feedback.item_ids)
     if has_words(delta.said):
         state = replace(state, said=(*state.said, SaidText(turn=state.turn, text=delta.said))[-MAX_SAID:])
     return replace(
