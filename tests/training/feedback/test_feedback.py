@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +135,22 @@ def test_the_whole_way_and_that_it_is_gone_only_once(
         feed_back(server, store, dataset, tiny_base, out, group_size=2)
 
 
+def test_scores_that_are_all_equal_give_no_pair_and_say_so(
+    server: TinyServer, store: TraceStore, dataset: Dataset, artifact: Artifact, tiny_base: Path, tmp_path: Path
+) -> None:
+    deaf = copy.deepcopy(artifact.model)
+    for parameter in deaf.preference_head.parameters():
+        parameter.data.zero_()  # whatever is known, the ranking is that of the history
+    out = tmp_path / "feedback"
+    listening(replace(artifact, model=deaf), dataset, out / "recommenders" / "untuned-trm")
+    with pytest.raises(ConfigError, match="None of 3 groups gives a pair at a margin of 0: 3 equal rewards"):
+        feed_back(server, store, dataset, tiny_base, out, backbones=("trm",), people=3, test_people=2, group_size=2)
+    assert not (out / "dpo").exists()
+
+
 def test_a_catalogue_without_attributes_is_refused_before_anything_starts(
     server: TinyServer, store: TraceStore, dataset: Dataset, tiny_base: Path, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     bare = Catalogue([replace(item, attributes={}) for item in dataset.catalogue], {})
     with pytest.raises(ConfigError, match="no factor to write knowledge about"):
         feed_back(server, store, replace(dataset, catalogue=bare), tiny_base, tmp_path / "out")
