@@ -14,6 +14,7 @@ from deeprec.agent.serving.server_process import Dtype
 from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
 from deeprec.evals.suites.suite import EMBEDDED, MAX_RUN_SECONDS, Name
+from deeprec.training.loop.validation_power import DEVIATION, people_needed
 from deeprec.training.rewards.stages import DEFAULT_PRESET, RewardPreset, Stage, StageReward, stage_reward
 from deeprec.training.trainers.trainer_config import Device, GrpoConfig
 from deeprec.trm_tool import ConfigError
@@ -74,12 +75,20 @@ class StagePlan(_Strict):
 class ValidationPlan(_Strict):
     """When and for how many people the policy is measured. The best adapter is kept."""
 
-    users: _Count
+    users: _Count | None = None
+    """People; None takes as many as show `difference` four times out of five."""
+    difference: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """The smallest difference of NDCG between two versions that the choice of the best is to see."""
     every: _Count
     """Steps between two validations; the last step of each stage is validated in any case."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Temperature of the sampling in validation. Two validations of one policy agree at 0, where most people would use
     it."""
+
+    @property
+    def people(self) -> int:
+        """The people of one validation, where the data has as many."""
+        return people_needed(self.difference, DEVIATION) if self.users is None else self.users
 
 
 class LoopConfig(FileSettings):
@@ -139,15 +148,18 @@ class LoopConfig(FileSettings):
     def continued(self, begun: Mapping[str, Any]) -> LoopConfig:
         """Complete the settings for a loop that was begun with the course `begun`; it is empty for a new loop.
 
-        The settings of the agent and the presets of rewards that the settings leave out stay as they were. A stage of
-        an older loop, which knew no presets, has that of the paper.
+        The settings of the agent, the presets of rewards and the people of the validation that the settings leave out
+        stay as they were. A stage of an older loop, which knew no presets, has that of the paper.
         """
         known = {plan["stage"]: plan.get("preset", "paper") for plan in begun.get("stages", ())}
         stages = tuple(
             plan.model_copy(update={"preset": plan.preset or known.get(plan.stage, DEFAULT_PRESET)})
             for plan in self.stages
         )
-        return self.model_copy(update={"agent": {**begun.get("agent", {}), **self.agent}, "stages": stages})
+        users = self.validation.users or begun.get("validation", {}).get("users")
+        validation = self.validation.model_copy(update={"users": users})
+        agent = {**begun.get("agent", {}), **self.agent}
+        return self.model_copy(update={"agent": agent, "stages": stages, "validation": validation})
 
     def agent_config(self, *, guided: bool) -> AgentConfig:
         """Make the configuration of the graph, at temperature 1, which is what training compares with."""
@@ -179,6 +191,8 @@ class LoopConfig(FileSettings):
         """
         left_out = {"concurrency", "server_args", "device", "start", "agent"}
         course = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        course["validation"]["users"] = self.validation.people
+        del course["validation"]["difference"]
         for plan in course["stages"]:
             if plan.get("preset") == "paper":  # which the courses of older loops do not name
                 del plan["preset"]

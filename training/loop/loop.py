@@ -24,21 +24,13 @@ from deeprec.evals.metrics.heard_words import SUPPORT, make_support_reward
 from deeprec.evals.metrics.rewards import Reward, make_rewards
 from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
+from deeprec.training.loop.course import begun_course, course_id, keep_course, locked
 from deeprec.training.loop.loop_requests import read_loop_requests
 from deeprec.training.loop.messages import STEP_METRICS, measures_line, report_tenths
 from deeprec.training.loop.start_adapter import take_over
 from deeprec.training.loop.start_checks import check_server, check_stages, loop_course
-from deeprec.training.loop.state import (
-    WARM_START,
-    LoopState,
-    begun_course,
-    course_id,
-    keep_course,
-    locked,
-    read_state,
-    write_state,
-)
-from deeprec.training.loop.validation import UNTRAINED, Measures, best_policy, validate_policy
+from deeprec.training.loop.state import WARM_START, LoopState, read_state, write_state
+from deeprec.training.loop.validation import UNTRAINED, Measures, validate_policy
 from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.custom import load_rewards
 from deeprec.training.rewards.stage_rewards import read_rewarded, read_scored, score_stored_runs
@@ -67,7 +59,7 @@ class LoopResult:
     """The result of a finished loop."""
 
     best: str | None
-    """The policy with the highest NDCG in validation."""
+    """The policy that no later one was better than in validation, by the paired interval of their NDCG."""
     adapter: Path | None
     """The folder of the best version; None where the model without an adapter was best."""
     validation: dict[str, Measures]
@@ -149,7 +141,10 @@ def run_loop(
             asyncio.run(check_server(base_url, versions))
             if config.dtype != "auto":
                 say(f"the server at {hide_passwords(base_url)} has to compute in {config.dtype} as well")
-        keep_course(course, out)
+        label = f"{config.name}-{course_id(begun_course(out) or course)}"
+        keep_course(
+            course, out, state, has_begun=lambda stage: any(store.run_ids(RunFilter(label=f"{label}/{stage}/0000")))
+        )
         write_state(state, out)
         if base_url is None:
             server = make_server(
@@ -171,7 +166,7 @@ def run_loop(
             encoder=encoder,
             base_url=base_url,
             say=say,
-            label=f"{config.name}-{course_id(course)}",
+            label=label,
             versions=versions,
             own=tuple(own),
             rewards=rewards,
@@ -371,9 +366,10 @@ class _Loop:
         name = version_name(number) if number else UNTRAINED
         if name in self.state.validation:
             return
-        self.state.validation |= validate_policy(
+        measures, self.state.best = validate_policy(
             name,
             self.versions.served_name(number) if number else None,
+            best=self.state.best,
             label=self.label,
             config=self.config,
             store=self.store,
@@ -383,7 +379,7 @@ class _Loop:
             base_url=self.base_url,
             say=self.say,
         )
-        self.state.best = best_policy(self.state.validation, self.config.agent_config(guided=False).k)
+        self.state.validation |= measures
         write_state(self.state, self.out)
 
     def delete_old_versions(self) -> None:

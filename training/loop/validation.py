@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.agent import TraceStore
-from deeprec.evals import load_results, run_suite
+from deeprec.evals import SuiteResults, load_results, run_suite
+from deeprec.evals.metrics.ranking import paired_interval
+from deeprec.evals.metrics.statistics import smallest_difference
 from deeprec.evals.requests.request_cases import MADE_TEST
+from deeprec.evals.suites.comparison import paired_values
 from deeprec.evals.suites.suite import Entry, Suite
 from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.messages import measures_line, report_tenths
@@ -28,6 +32,7 @@ def validate_policy(
     name: str,
     adapter: str | None,
     *,
+    best: str | None,
     label: str,
     config: LoopConfig,
     store: TraceStore,
@@ -36,12 +41,13 @@ def validate_policy(
     encoder: Encoder | None,
     base_url: str,
     say: Callable[[str], None],
-) -> dict[str, Measures]:
-    """Measure a version of the policy, and the recommender alone, on validation targets.
+) -> tuple[dict[str, Measures], str]:
+    """Measure a version of the policy, and the recommender alone, on validation targets, and choose the best version.
 
     Args:
         name: the version's name in the results.
         adapter: the version's name on the server; None for the model without an adapter.
+        best: the best version so far; None where nothing was validated before.
         label: the start of the names of the loop's suites.
         config: the loop's settings.
         store: the store that logs the runs.
@@ -52,7 +58,7 @@ def validate_policy(
         say: called with a line at each tenth of the version's runs, and with the measures.
 
     Returns:
-        `name` and `RECOMMENDER` -> their measures.
+        `name` and `RECOMMENDER` -> their measures; and the best version from now on, `name` or `best`.
     """
     plan, k = config.validation, config.agent_config(guided=False).k
     agent = {setting: value for setting, value in config.agent.items() if setting != "k"}
@@ -60,7 +66,7 @@ def validate_policy(
         name=f"{label}-valid",
         data=config.data,
         split="valid",
-        users=plan.users,
+        users=plan.people,
         k=k,
         requests=None if config.requests is None else config.path_of(config.validation_requests or MADE_TEST),
         agent=agent | {"temperature": plan.temperature},
@@ -87,19 +93,40 @@ def validate_policy(
         found = results.system(system).measures
         measures[system] = {measure: _mean(found[measure]) for measure in _kept_measures(k)}
     say(f"{name} on {len(results.system(name).users)} validation targets: {measures_line(measures[name])}")
-    return measures
+    if best is None:
+        return measures, name
+    better, why = is_better(results, name, best, measure=_kept_measures(k)[0], difference=plan.difference)
+    say(why)
+    return measures, name if better else best
 
 
-def best_policy(validation: Mapping[str, Measures], k: int) -> str:
-    """The policy with the highest NDCG of the list as written; the recommender alone does not count.
+def is_better(results: SuiteResults, name: str, best: str, *, measure: str, difference: float) -> tuple[bool, str]:
+    """Decide whether a version takes the place of the best one: where the interval of their difference is above 0.
 
     Args:
-        validation: name -> measures of what was validated, at least of one policy.
-        k: length of the lists.
+        results: of the validation.
+        name: the new version.
+        best: the best version so far.
+        measure: what is compared, person by person.
+        difference: the smallest difference that the choice is to see.
+
+    Returns:
+        whether it does, and a sentence with the paired interval and what this number of people can show.
     """
-    first = _kept_measures(k)[0]
-    policies = {name: measures[first] or 0.0 for name, measures in validation.items() if name != RECOMMENDER}
-    return max(policies, key=lambda name: policies[name])
+    if best not in {system.name for system in results.systems}:
+        return False, f"{name} cannot be compared with {best}, whose runs are not in the store any more: {best} is kept"
+    one, other, clusters = paired_values(results.system(name), results.system(best), measure)
+    found = paired_interval(one, other, clusters)
+    smallest = smallest_difference(one, other, clusters)
+    if math.isnan(found.low):
+        return False, f"{name} and {best} are alike in {measure} for {found.n} people: {best} is kept"
+    better = found.low > 0
+    shown = f"{name} is {found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f}) from {best} in {measure}"
+    verdict = f"{name} is the best now" if better else f"{best} is kept"
+    needed = math.ceil(found.n * (smallest / difference) ** 2)
+    power = f"{found.n} people show a difference of {smallest:.3f} four times out of five"
+    more = f", and {difference:g} would need {needed}" if needed > found.n else ""
+    return better, f"{shown}: {verdict}; {power}{more}"
 
 
 def _kept_measures(k: int) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from deeprec.training import LoopConfig, load_loop_config, packaged_loops
-from deeprec.training.loop.state import begun_course, course_id
+from deeprec.training.loop.course import begun_course, course_id
 from deeprec.trm_tool import ConfigError
 
 PLAIN = """
@@ -66,7 +66,7 @@ STAGED = (
         (
             "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
             "validation: {users: 1, every: 1}\ngrpo: {loss: grpo}",
-            "there is no setting 'loss'; choose from checkpoint_every",
+            r"there is no setting 'loss'; choose from .*checkpoint_every",
         ),
         (
             "name: a\nartifact: b\nagent: {}\nstages: [{stage: interaction, steps: 1, users: 1, group_size: 2}]\n"
@@ -91,7 +91,12 @@ def test_settings_that_are_not_there_name_those_that_are() -> None:
 
 @pytest.mark.parametrize(("name", "identity"), [("smollm2-ml-100k", "209b6a8c"), ("qwen2.5-7b-ml-100k", "2242ba1e")])
 def test_packaged_loops_find_the_runs_of_the_versions_before(name: str, identity: str) -> None:
-    assert course_id(load_loop_config(name).course()) == identity
+    """The embedded model's loop had 64 people every 10 steps; one that was begun so keeps its people and its label."""
+    config = load_loop_config(name)
+    if config.validation.users is None:
+        before = config.validation.model_copy(update={"users": 64, "every": 10})
+        config = config.model_copy(update={"validation": before})
+    assert course_id(config.course()) == identity
 
 
 def test_a_loop_that_was_begun_keeps_the_settings_that_its_file_leaves_out(tmp_path: Path) -> None:
@@ -107,6 +112,14 @@ def test_a_loop_that_was_begun_keeps_the_settings_that_its_file_leaves_out(tmp_p
     assert continued.course()["agent"] == before
     assert course_id(continued.course()) == "60abd6fb"
     assert begun_course(tmp_path / "nowhere") == {}
+
+
+def test_a_validation_without_people_takes_as_many_as_its_difference_needs(tmp_path: Path) -> None:
+    new = load_loop_config(write(tmp_path, PLAIN.replace("users: 2, every: 1", "difference: 0.03, every: 1")))
+    assert (new.validation.people, new.course()["validation"]["users"]) == (106, 106)
+    assert new.continued({"validation": {"users": 64}}).validation.people == 64  # as a loop was begun
+    given = load_loop_config(write(tmp_path, PLAIN))
+    assert given.continued({"validation": {"users": 64}}).validation.people == 2  # which is then refused by name
 
 
 def test_a_loop_of_an_earlier_version_keeps_the_rewards_of_the_paper() -> None:
