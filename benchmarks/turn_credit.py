@@ -207,13 +207,15 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="steps between two measurements")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.03, 0.1])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--people", type=int, default=300, help="test requests that are measured")
+    parser.add_argument("--train", type=int, help="training requests; all if left out")
+    parser.add_argument("--test", type=int, default=300, help="test requests that are measured")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/turn_credit.json"))
     options = parser.parse_args()
     dataset, artifact = read_atomic_files(embedded_ml100k()), load_artifact(options.artifact)
     retriever = Retriever(artifact, make_encoder(str(artifact.config["encoder_id"])))
-    train = make_tasks(retriever, made_request_cases(dataset, retriever.catalogue, "train", words="training").cases)
-    test = make_tasks(retriever, made_request_cases(dataset, retriever.catalogue, "test").cases[: options.people])
+    asked = made_request_cases(dataset, retriever.catalogue, "train", words="training").cases
+    train = make_tasks(retriever, asked[: options.train])
+    test = make_tasks(retriever, made_request_cases(dataset, retriever.catalogue, "test").cases[: options.test])
     console, result = Console(highlight=False), list[dict[str, Any]]()
     table = Table("rate", "NDCG@10, run", "token", "token less run, last", "steps of token to run's last", box=None)
     for rate in options.rates:

@@ -143,6 +143,10 @@ def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
     assert call(*asked) == 0
     assert call(*asked, "--weight", "hit=3") == 2
     assert "is a checkpoint of another training: data was" in capsys.readouterr().err
+    assert call(*asked, "--credit", "token", "--ratio", "item", "--beta", "0.1", "--delta", "4") == 2
+    differing = capsys.readouterr().err
+    for change in ("beta was None and is 0.1", "credit was None and is 'token'", "delta was None and is 4.0"):
+        assert change in differing
 
 
 @pytest.mark.parametrize(
@@ -157,6 +161,8 @@ def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
         (["grpo", "--stage", "recommendation", "--loss", "ppo"], "Choose one of dapo"),
         (["grpo", "--stage", "recommendation", "--scale", "batch"], "Choose none or group"),
         (["grpo", "--stage", "recommendation", "--weight", "hit=0"], "All rewards are equal"),
+        (["grpo", "--stage", "recommendation", "--scale", "group", "--credit", "token"], "gives each token its own"),
+        (["grpo", "--stage", "recommendation", "--ratio", "item"], "Set credit to 'token'"),
     ],
 )
 def test_a_users_mistake_ends_with_one_line_and_code_2(

@@ -219,6 +219,7 @@ def test_a_loop_on_requests_with_the_prompts_of_words_rewards_the_rank_of_the_ta
     agent = {"retrieve_k": 20, "max_history": 3, "max_retrievals": 1, "prompts": "words"}
     changes = {"requests": "made", "warm_start": None, "stages": [stage], "interaction_share": 0.0, "agent": agent}
     changes["max_rank"] = 6  # so that some of the targets are found
+    changes["grpo"] = {"credit": "token", "importance_sampling_level": "item"}
     run(tmp_path / "loop", server, base, dataset, artifact, config=make_config(**changes))
     with TraceStore(tmp_path / "loop.db") as store:
         trained = [trace for trace in store.traces() if str(trace.run.suite).endswith("/recommendation/0000")]
