@@ -24,7 +24,7 @@ def other_value(name: str) -> Any:
     default = getattr(AgentConfig(), name)
     if name == "prompts":
         return "instruct"
-    if name == "guided_positions":
+    if name in ("guided_positions", "own_k"):
         return 3
     if isinstance(default, bool):
         return not default

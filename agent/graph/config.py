@@ -54,6 +54,9 @@ class AgentConfig:
     """Items in the recommended list."""
     retrieve_k: _Count = 10
     """Items that one retrieval returns."""
+    own_k: _Count | None = None
+    """Items of the recommender's own list, by history and words, that count as retrieval 0 where positions are filled
+    by what the retrievals found. The model does not see them. Without it only its own retrievals count."""
     trust: Annotated[float, Field(ge=0, le=1)] | None = None
     """How far the recommender trusts a preference, 0 to 1. Without it the recommender uses what its training found for
     preferences that are true; what a model guesses from the same history deserves less."""

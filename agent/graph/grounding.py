@@ -44,12 +44,13 @@ def fill_list(
     *,
     k: int | None,
     fallback: bool,
+    own_k: int = 0,
 ) -> list[RecommendationRecord]:
     """Make the list that a person gets.
 
     The items that the model wrote come first, without repeats; the other candidates follow by fused retrieval rank, but
-    for excluded ones. The recommender's own ranking takes over where the run found nothing that is allowed, and goes on
-    where it fell back.
+    for excluded ones. The first `own_k` items of the recommender's own ranking count in it as one more retrieval; the
+    whole of it takes over where the run found nothing that is allowed, and goes on where it fell back.
 
     Returns:
         At most `k` different items, ranks from 1; all of them without `k`.
@@ -57,16 +58,19 @@ def fill_list(
     candidates = not_excluded(candidates)
     chosen = {listed.item_id: listed for listed in reversed(written)}  # the first of a repeat stays
     kept = sorted(chosen.values(), key=lambda listed: listed.rank)[:k]
-    others = [candidate for candidate in candidates if candidate["item_id"] not in chosen]
-    others.sort(key=lambda candidate: -candidate["fused"])
-    listed = [*kept, *(_listed(0, candidate, "filled") for candidate in others)]
+    fused = {candidate["item_id"]: candidate["fused"] for candidate in candidates}
+    for rank, item in enumerate(own_ranking[:own_k], start=1):
+        fused[item["item_id"]] = fused.get(item["item_id"], 0.0) + reciprocal_rank(rank)
+    found = {candidate["item_id"]: _listed(0, candidate, "filled") for candidate in candidates}
+    own = {
+        item["item_id"]: RecommendationRecord(rank=0, item_id=item["item_id"], score=item["score"], source="fallback")
+        for item in own_ranking
+        if item["item_id"] not in found
+    }
+    others = [item_id for item_id in sorted(fused, key=lambda item_id: -fused[item_id]) if item_id not in chosen]
+    listed = [*kept, *((found | own)[item_id] for item_id in others)]
     if fallback or not candidates:
-        found = {candidate["item_id"] for candidate in candidates}
-        listed += [
-            RecommendationRecord(rank=0, item_id=item["item_id"], score=item["score"], source="fallback")
-            for item in own_ranking
-            if item["item_id"] not in found
-        ]
+        listed += [position for item_id, position in own.items() if item_id not in fused]
     return [replace(position, rank=rank) for rank, position in enumerate(listed[:k], start=1)]
 
 

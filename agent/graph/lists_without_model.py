@@ -43,6 +43,11 @@ def words_of(message: str | None, config: AgentConfig) -> str | None:
     return readable_words(message, MAX_MESSAGE_CHARS) or None if config.hears_words else None
 
 
+def own_size(config: AgentConfig) -> int:
+    """How many items of the recommender's own ranking a run needs."""
+    return max(pool_size(config.k, config.diversity), config.own_k or 0)
+
+
 async def own_ranking(start: RunStart, config: AgentConfig, calls: RecommenderCalls) -> Retrieved:
     """Ask the recommender for its own ranking, which the run falls back on: by history and words.
 
@@ -53,7 +58,7 @@ async def own_ranking(start: RunStart, config: AgentConfig, calls: RecommenderCa
         calls.retrieve,
         start.history,
         None,
-        k=pool_size(config.k, config.diversity),
+        k=own_size(config),
         trust=config.trust,
         where=start.where,
         exclude=start.exclude,
@@ -104,7 +109,7 @@ async def ranking_without_model(
         found = await calls.retrieve(
             request["history"],
             None if config.hears_words else message or None,
-            k=pool_size(config.k, config.diversity),
+            k=own_size(config),
             trust=None,  # the person's own words, whatever a model's guesses deserve
             words=words_of(message, config),
             words_trust=config.words_trust,

@@ -296,10 +296,10 @@ class Nodes:
         written = [RecommendationRecord(**listed) for listed in state["written"]]
         k, is_fallback, found = config.k, status == "fallback", not_excluded(state["candidates"])
         own: list[RankedItem] = []
-        if status != "empty" and (not found or (is_fallback and len(found) < k)):
+        if status != "empty" and (not found or (is_fallback and len(found) < k) or config.own_k is not None):
             where, passes = self._constraints.hard_where(state), await self._constraints.passes(state)
             own = await ranking_without_model(state, config, started, self._recommender_calls, where, passes)
-        ranked = fill_list(written, found, own, k=None, fallback=is_fallback)
+        ranked = fill_list(written, found, own, k=None, fallback=is_fallback, own_k=config.own_k or 0)
         filled = await choose_shown(ranked, self._recommender, self._recommender_calls.filters_now(), config)
         if status == "finished" and not written:
             status, detail = "ungrounded", "the list that the model wrote names none of the candidates"

@@ -49,3 +49,25 @@ def test_a_fallback_keeps_what_retrievals_found_and_goes_on_with_the_recommender
         (2, "item1", "filled"),
         (3, "b", "fallback"),
     ]
+
+
+def test_the_recommenders_own_list_counts_as_one_more_retrieval_as_deep_as_asked() -> None:
+    found = candidates(1 / 61, 1 / 62)
+    deep: list[RankedItem] = [{"item_id": name, "score": 0.5} for name in ("b", "item2", "c")]
+    for own_k, listed in ((0, ["item1", "item2"]), (1, ["item1", "b", "item2"]), (3, ["item2", "item1", "b", "c"])):
+        filled = fill_list([], found, deep, k=9, fallback=False, own_k=own_k)
+        assert [place.item_id for place in filled] == listed
+    assert {place.item_id: place.source for place in filled} == {
+        "item2": "filled",
+        "item1": "filled",
+        "b": "fallback",
+        "c": "fallback",
+    }
+    written, _ = ground([1], found)
+    assert [place.item_id for place in fill_list(written, found, deep, k=3, fallback=False, own_k=3)] == [
+        "item1",
+        "item2",
+        "b",
+    ]
+    fallen = fill_list([], found, deep, k=9, fallback=True, own_k=1)
+    assert [place.item_id for place in fallen] == ["item1", "b", "item2", "c"]
