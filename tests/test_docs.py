@@ -75,6 +75,7 @@ def workplace(
         agent = build_graph(CompletionPolicy(server.base_url, MODEL), retriever, recorder=SqlRecorder(store))
         agent.invoke({"history": list(retriever.catalogue.ids[:3])})
     monkeypatch.setitem(server.adapters, "smollm2-135m-words-v2", server.model)  # which the embedded server has
+    monkeypatch.setitem(server.roots, "smollm2-135m-words-v2", str(tmp_path))
     monkeypatch.setattr("deeprec.trm_tool.embedded_ml100k", lambda: atomic_folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -2,28 +2,34 @@
 
 The environment says what they are made of: DEEPREC_ARTIFACT (the recommender's folder), DEEPREC_BASE_URL and
 DEEPREC_MODEL (the model), DEEPREC_PROTOCOL (`tagged` or `tools`; `none` for a shopping agent without a model) and
-DEEPREC_STORE (the trace store). The defaults are those of `deeprec recommend`.
+DEEPREC_STORE (the trace store). The defaults are those of `deeprec recommend`: where no model is named and the server
+has the shipped adapter, the adapter is used, with its settings.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.graph.build import build_graph
-from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.policy.chat_model import make_chat_model
 from deeprec.agent.policy.completion import CompletionPolicy
+from deeprec.agent.policy.openai_endpoint import PolicyError
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
+from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER, find_shipped_adapter, shipped_settings
 from deeprec.agent.shopping import build_shopping_agent
 from deeprec.agent.traces.store.recorder import SqlRecorder
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.trm_tool import ConfigError, Retriever
+
+_log = logging.getLogger(__name__)
 
 
 async def make_graph() -> CompiledStateGraph[Any, Any, Any, Any]:
@@ -33,7 +39,7 @@ async def make_graph() -> CompiledStateGraph[Any, Any, Any, Any]:
         ConfigError: DEEPREC_PROTOCOL is neither `tagged` nor `tools`, or `tools` comes without DEEPREC_MODEL.
         ArtifactError: DEEPREC_ARTIFACT holds no recommender.
     """
-    return await asyncio.to_thread(_build)
+    return await asyncio.to_thread(_build, _environment())
 
 
 async def make_shopping_graph() -> CompiledStateGraph[Any, Any, Any, Any]:
@@ -43,33 +49,51 @@ async def make_shopping_graph() -> CompiledStateGraph[Any, Any, Any, Any]:
         ConfigError: DEEPREC_PROTOCOL is neither `tagged`, `tools` nor `none`, or `tools` comes without DEEPREC_MODEL.
         ArtifactError: DEEPREC_ARTIFACT holds no recommender.
     """
-    return await asyncio.to_thread(_build_shopping)
+    return await asyncio.to_thread(_build_shopping, _environment())
+
+
+class _Environment(NamedTuple):
+    """What the variables say."""
+
+    artifact: str
+    base_url: str
+    model: str | None
+    protocol: str
+    store: str
+
+
+def _environment() -> _Environment:
+    return _Environment(
+        artifact=os.environ.get("DEEPREC_ARTIFACT") or ".deeprec/trm/ml-100k",
+        base_url=os.environ.get("DEEPREC_BASE_URL") or DEFAULT_BASE_URL,
+        model=os.environ.get("DEEPREC_MODEL") or None,
+        protocol=os.environ.get("DEEPREC_PROTOCOL") or "tagged",
+        store=os.environ.get("DEEPREC_STORE") or ".deeprec/traces.db",
+    )
 
 
 @cache
-def _build() -> CompiledStateGraph[Any, Any, Any, Any]:
-    policy = _policy()
+def _build(environment: _Environment) -> CompiledStateGraph[Any, Any, Any, Any]:
+    policy = _policy(environment)
     if policy is None:
         raise ConfigError("DEEPREC_PROTOCOL is none, and this graph needs a model. Set it to tagged or tools.")
-    config = AgentConfig(guided=isinstance(policy, CompletionPolicy))
-    return build_graph(policy, _recommender(), config=config, recorder=_recorder())
+    recommender, recorder = _recommender(environment.artifact), _recorder(environment.store)
+    return build_graph(policy, recommender, config=_config(policy, {}), recorder=recorder)
 
 
 @cache
-def _build_shopping() -> CompiledStateGraph[Any, Any, Any, Any]:
-    policy = _policy()
-    config = AgentConfig(k=5, guided=isinstance(policy, CompletionPolicy))
-    return build_shopping_agent(policy, _recommender(), config=config, recorder=_recorder())
+def _build_shopping(environment: _Environment) -> CompiledStateGraph[Any, Any, Any, Any]:
+    policy = _policy(environment)
+    recommender, recorder = _recommender(environment.artifact), _recorder(environment.store)
+    return build_shopping_agent(policy, recommender, config=_config(policy, {"k": 5}), recorder=recorder)
 
 
-def _policy() -> CompletionPolicy | BaseChatModel | None:
-    base_url = os.environ.get("DEEPREC_BASE_URL") or DEFAULT_BASE_URL
-    model = os.environ.get("DEEPREC_MODEL") or None
-    protocol = os.environ.get("DEEPREC_PROTOCOL") or "tagged"
+def _policy(environment: _Environment) -> CompletionPolicy | BaseChatModel | None:
+    base_url, model, protocol = environment.base_url, environment.model, environment.protocol
     if protocol == "none":
         return None
     if protocol == "tagged":
-        return CompletionPolicy(base_url, model)
+        return CompletionPolicy(base_url, model, adapter=_adapter(base_url, model))
     if protocol != "tools":
         raise ConfigError(f"DEEPREC_PROTOCOL is {protocol[:80]!r}. Set it to tagged or tools.")
     if model is None:
@@ -77,11 +101,26 @@ def _policy() -> CompletionPolicy | BaseChatModel | None:
     return make_chat_model(base_url, model)
 
 
-@cache
-def _recommender() -> Retriever:
-    return Retriever.load(os.environ.get("DEEPREC_ARTIFACT") or ".deeprec/trm/ml-100k")
+def _config(policy: object, chosen: dict[str, Any]) -> AgentConfig:
+    if isinstance(policy, CompletionPolicy) and policy.adapter == SHIPPED_ADAPTER:
+        return make_agent_config(chosen, **shipped_settings())
+    return make_agent_config(chosen, guided=isinstance(policy, CompletionPolicy))
+
+
+def _adapter(base_url: str, model: str | None) -> str | None:
+    """The shipped adapter, where the server has it; None where it is unavailable as these graphs are built."""
+    try:
+        return asyncio.run(find_shipped_adapter(base_url, model))
+    except (ConfigError, PolicyError) as error:
+        _log.warning("The graphs use no adapter: %s", error)
+        return None
 
 
 @cache
-def _recorder() -> SqlRecorder:
-    return SqlRecorder(TraceStore(os.environ.get("DEEPREC_STORE") or ".deeprec/traces.db"))
+def _recommender(artifact: str) -> Retriever:
+    return Retriever.load(artifact)
+
+
+@cache
+def _recorder(store: str) -> SqlRecorder:
+    return SqlRecorder(TraceStore(store))

@@ -156,6 +156,20 @@ async def test_an_environment_that_cannot_work_is_refused(monkeypatch: pytest.Mo
         await make_graph()
 
 
+async def test_the_shipped_adapter_is_used_where_the_server_has_it_and_no_model_is_named(
+    server: TinyServer, artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(server.adapters, "smollm2-135m-words-v2", server.model)
+    monkeypatch.setitem(server.roots, "smollm2-135m-words-v2", str(tmp_path))
+    monkeypatch.setenv("DEEPREC_BASE_URL", server.base_url)
+    monkeypatch.setenv("DEEPREC_ARTIFACT", str(artifact_folder))
+    monkeypatch.setenv("DEEPREC_STORE", str(tmp_path / "traces.db"))
+    output = await (await make_graph()).ainvoke({"history": [], "message": "a comedy"})
+    with TraceStore(tmp_path / "traces.db") as store:
+        run = store.run(output["run_id"]).run
+    assert (run.adapter_version, run.config["prompts"], run.guided) == ("smollm2-135m-words-v2", "words", True)
+
+
 async def test_the_shopping_graph_needs_no_model(
     artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
