@@ -29,6 +29,7 @@ from deeprec.agent.cli.shopping_agent import (
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
 from deeprec.agent.traces import TraceStore
 from deeprec.agent.traces.store.database import database_url, sqlite_path
+from deeprec.agent.traces.store.recorder import SqlRecorder
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids
@@ -102,8 +103,9 @@ def chat(
             console.print(Text(agent.about(retriever)))
             if agent.model is None:
                 console.print("A model comes with --serve (the embedded one) or --base-url.")
+            log = SqlRecorder(traces)
             session = ChatSession(
-                lambda name: ChatThread(agent.graph, agent.cart, name, history=items, person=user),
+                lambda name: ChatThread(agent.graph, agent.cart, name, history=items, person=user, recorder=log),
                 thread,
                 retriever.catalogue,
                 console,

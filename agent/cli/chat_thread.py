@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
@@ -12,6 +13,8 @@ from deeprec.agent.conversation import ConversationState, read_state
 from deeprec.agent.shopping import Cart
 from deeprec.agent.shopping.cart import cart_owner
 from deeprec.agent.shopping.turn_plan import read_plan
+from deeprec.agent.traces.conversation_records import UNDONE, ConversationTurn
+from deeprec.agent.traces.store.recorder import ConversationRecorder
 from deeprec.agent.ui.steps import Step, turn_steps
 
 
@@ -26,11 +29,12 @@ class ChatThread:
         *,
         history: Sequence[str] | None = None,
         person: str | None = None,
+        recorder: ConversationRecorder | None = None,
     ) -> None:
         self.name = name
         self._agent, self._cart = agent, cart
         self._given = {} if history is None else {"history": list(history)}
-        self._person = person
+        self._person, self._recorder = person, recorder
         self._config: RunnableConfig = {"configurable": {"thread_id": name}}
 
     async def values(self) -> Mapping[str, Any]:
@@ -50,7 +54,7 @@ class ChatThread:
 
         Of the cart only those items change that the turn put in or took out.
         """
-        undone = (await self.values()).get("turn")
+        undone, before = (await self.values()).get("turn"), await self.known()
         snapshot = await self._agent.aget_state(self._config)
         while (snapshot.metadata or {}).get("source") != "input":  # which is the first checkpoint of a turn
             if snapshot.parent_config is None:
@@ -62,9 +66,26 @@ class ChatThread:
         else:
             # A copy is the latest checkpoint, so that the thread goes on from it after a restart too.
             await self._agent.aupdate_state(snapshot.parent_config, None, as_node="__copy__")
+        after = await self.known()
+        if self._recorder is not None and after.turn < before.turn:
+            await self._recorder.record_conversation_turn(self._undo_row(before, after))
         if undone is not None and undone != (await self.values()).get("turn"):  # else it was stopped before it acted
             plan, owner = read_plan(undone), cart_owner(self._person, self._config)
             kept = plan.before.items_with("in_cart")
             for item_id in (item_id for action in plan.actions for item_id in action.item_ids):
                 (self._cart.add if item_id in kept else self._cart.remove)(owner, item_id)
         return True
+
+    def _undo_row(self, before: ConversationState, after: ConversationState) -> ConversationTurn:
+        """What the trace says of an undo: the turns from this number on no longer count."""
+        return ConversationTurn(
+            thread_id=self.name,
+            turn=before.turn,
+            message_id=f"undo-{uuid4()}",
+            user_id=self._person,
+            message="/undo",
+            kind=UNDONE,
+            reply="The last turn is undone.",
+            state_before=before.to_dict(),
+            state_after=after.to_dict(),
+        )

@@ -16,6 +16,8 @@ from deeprec.trm_tool.errors import ConfigError
 
 TAKEN = frozenset({"liked", "in_cart", "bought"})
 """Kinds of feedback by which a person takes an item; `FeedbackKind` of `deeprec.agent.conversation` has all kinds."""
+UNDONE = "undone"
+"""Kind of the row that says that the turns from its number on were undone; it is no turn by itself."""
 
 
 class Reaction(NamedTuple):
@@ -128,11 +130,11 @@ class ConversationTrace:
 
     @property
     def current(self) -> tuple[ConversationTurn, ...]:
-        """The turns that count: a turn undoes those before it whose numbers are not lower than its own."""
+        """The turns that count: a turn, or an undo, undoes those before it whose numbers are not lower than its own."""
         kept: list[ConversationTurn] = []
         for turn in self.turns:
             kept = [*(earlier for earlier in kept if earlier.turn < turn.turn), turn]
-        return tuple(kept)
+        return tuple(turn for turn in kept if turn.kind != UNDONE)
 
     @property
     def reactions(self) -> dict[int, tuple[Reaction, ...]]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from deeprec.agent.conversation.delta_applied import StateDifference, state_difference
 from deeprec.agent.conversation.state import read_state
-from deeprec.agent.traces.conversation_records import ConversationTrace, ConversationTurn, Reaction
+from deeprec.agent.traces.conversation_records import UNDONE, ConversationTrace, ConversationTurn, Reaction
 from deeprec.agent.traces.records import listed
 from deeprec.trm_tool.errors import ConfigError
 
@@ -66,7 +66,7 @@ def turn_facts(trace: ConversationTrace) -> list[TurnFacts]:
             turn=turn,
             difference=_difference(turn.state_before, turn.state_after),
             reactions=reactions.get(current.get(turn.turn_id, -1), ()),
-            is_undone=turn.turn_id not in current,
+            is_undone=turn.turn_id not in current and turn.kind != UNDONE,
         )
         for turn in trace.turns
     ]

@@ -13,8 +13,11 @@ from deeprec.agent.shopping.cart import cart_owner
 from deeprec.evals.simulation.conversations import AgentReply, ConversingAgent
 from deeprec.evals.simulation.outcomes import Message
 
+SUITE = "simulation"
+"""The suite of what is logged, unless another one is named."""
 
-def make_graph_agent(graph: Runnable[Any, Any], cart: Cart | None = None) -> ConversingAgent:
+
+def make_graph_agent(graph: Runnable[Any, Any], cart: Cart | None = None, *, suite: str = SUITE) -> ConversingAgent:
     """Let a shopping agent hold simulated conversations; each is a thread of its checkpointer.
 
     Only the last message is sent: what was said before is known from the thread.
@@ -22,10 +25,12 @@ def make_graph_agent(graph: Runnable[Any, Any], cart: Cart | None = None) -> Con
     Args:
         graph: Of `build_shopping_agent`, with a checkpointer.
         cart: The cart that the graph was built with. With it, people who accepted an item also ask for cart actions.
+        suite: The suite in the lineage of what the graph's recorder logs, which keeps the made words out of exported
+            requests.
     """
 
     async def answer(messages: Sequence[Message], *, thread: str, history: Sequence[str]) -> AgentReply:
-        config: RunnableConfig = {"configurable": {"thread_id": thread}}
+        config: RunnableConfig = {"configurable": {"thread_id": thread, "lineage": {"suite": suite}}}
         request = {"messages": [HumanMessage(messages[-1]["content"])], "history": list(history)}
         output = await graph.ainvoke(request, config)
         reply = output["reply"]

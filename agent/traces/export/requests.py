@@ -11,7 +11,7 @@ from uuid import UUID
 
 from deeprec.agent.conversation.retrieval_terms import retrieval_terms
 from deeprec.agent.conversation.state import read_state
-from deeprec.agent.traces.conversation_records import TAKEN, ConversationTrace, ConversationTurn
+from deeprec.agent.traces.conversation_records import TAKEN, UNDONE, ConversationTrace, ConversationTurn
 from deeprec.agent.traces.records import RunTrace
 from deeprec.agent.traces.store.conversations import conversations_like
 from deeprec.agent.traces.store.store import RunFilter, TraceStore
@@ -182,7 +182,8 @@ def _request(trace: RunTrace, chosen: Sequence[str]) -> Request | str:
 def _turn_requests(trace: ConversationTrace, choices: Mapping[UUID, Sequence[str]]) -> Iterator[Request | str]:
     """The request of each turn that counts, or why it gives none."""
     reactions, words = trace.reactions, ""
-    yield from repeat("undone", len(trace.turns) - len(trace.current))
+    logged = sum(turn.kind != UNDONE for turn in trace.turns)
+    yield from repeat("undone", logged - len(trace.current))
     for at, turn in enumerate(trace.current):
         words = f"{words} {turn.message}".strip()[-MAX_MESSAGE_CHARS:]
         taken = [each.item_id for each in reactions.get(at, ()) if each.kind in TAKEN and each.item_id in turn.shown]

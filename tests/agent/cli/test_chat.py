@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from rich.console import Console
 
-from deeprec.agent import TraceStore
+from deeprec.agent import SqlRecorder, TraceStore
 from deeprec.agent.cli.chat_session import ChatSession
 from deeprec.agent.cli.chat_thread import ChatThread
 from deeprec.agent.shopping import Cart, MemoryCart, SqliteCart, build_shopping_agent
-from deeprec.trm_tool import Catalogue, Item, Retriever
+from deeprec.agent.traces import export_requests
+from deeprec.agent.views import render_conversation
+from deeprec.trm_tool import Catalogue, DataError, Item, Retriever
 from tests.agent.shopping.lamp_shop import WordCounts, catalogue
 from tests.command_line import refusal_of, run_command
 
@@ -103,6 +106,33 @@ async def test_undo_goes_back_turn_by_turn_also_of_the_cart() -> None:
     assert await chat("/undo") == "The last turn is undone; nothing is known.\n"
     assert await chat("/undo") == "There is no turn to undo.\n"
     assert "1. Cole desk lamp" in await chat("only white")
+
+
+async def test_the_trace_says_which_turn_was_undone_and_exports_leave_it_out(store: TraceStore, tmp_path: Path) -> None:
+    recorder = SqlRecorder(store)
+    shop, cart = WordCounts(catalogue()), MemoryCart()
+    agent = build_shopping_agent(None, shop, cart=cart, recorder=recorder, checkpointer=InMemorySaver())
+    thread = ChatThread(agent, cart, "ann", recorder=recorder)
+    for asked in (
+        {"messages": [HumanMessage("only black")]},
+        {"messages": [HumanMessage("only white")]},
+        {"edit": {"feedback": [{"kind": "liked", "item_ids": ["b"]}]}},
+    ):
+        async for _ in thread.turn(**asked):
+            pass
+    assert await thread.undo()
+    assert await thread.undo()
+    trace = store.conversation("ann")
+    assert [turn.message for turn in trace.current] == ["only black"]
+    assert trace.reactions == {}
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_conversation(trace))
+    lines = [line.strip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert sum("UTC, undone" in line for line in lines) == 2
+    assert lines.count("person: /undo") == 2
+    assert next(iter(store.conversations())).turns == 1
+    with pytest.raises(DataError, match="2 undone"):  # and what was liked is no choice
+        export_requests(store, tmp_path / "requests.jsonl")
 
 
 async def test_undo_changes_of_the_cart_what_the_turn_changed_and_nothing_else() -> None:

@@ -85,6 +85,7 @@ async def test_what_if_goes_on_from_the_search_of_any_turn(
     [turn] = store.conversation("t1").turns
     assert turn.run_id is not None
     assert store.run(turn.run_id).run.thread_id == "t1"
+    assert store.run(turn.run_id).run.config["enforces_words"] is False  # the state holds what the words enforce
     server.script = [LIST.format("3\n1\n2")]
     child = await fork_run(store, turn.run_id, turn=0, preference="thriller", policy=policy, retriever=retriever)
     assert (child.run.parent_id, child.run.fork) == (turn.run_id, {"turn": 0, "preference": "thriller"})

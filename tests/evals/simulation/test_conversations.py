@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 
+from deeprec.agent import SqlRecorder, TraceStore
 from deeprec.agent.shopping import build_shopping_agent
 from deeprec.evals import (
     TRAINING_PERSON_WORDS,
@@ -305,6 +307,16 @@ async def test_a_shopping_agent_talks_with_simulated_people() -> None:
     assert first.error is None
     assert first.ungrounded == 0
     assert (first.accepted, first.messages) == (second.accepted, second.messages)
+
+
+async def test_simulated_conversations_are_logged_as_an_experiment(tmp_path: Path) -> None:
+    with TraceStore(tmp_path / "traces.db") as store:
+        saver = InMemorySaver()
+        graph = build_shopping_agent(None, WordSearch(FILMS), recorder=SqlRecorder(store), checkpointer=saver)
+        await run_conversations(make_graph_agent(graph), [CHEAP_COMEDY], FILMS)
+        await run_conversations(make_graph_agent(graph, suite="mine"), [CHEAP_COMEDY], FILMS, seed=1)
+        logged = {store.conversation(f"simulated-{seed}-0").turns[0].suite for seed in (0, 1)}
+    assert logged == {"simulation", "mine"}
 
 
 async def test_a_model_without_a_recommender_names_titles() -> None:
