@@ -91,7 +91,9 @@ def test_rollouts_rewards_and_the_training_report_come_out_the_same(store: Trace
         for each in read_rewarded(store, where, stage=stage)
     ]
     assert plain(rewarded) == EXPECTED["rewards"]
-    assert figures(asdict(report_store(store, where, stage=stage))) == figures(EXPECTED["store_report"])
+    report = asdict(report_store(store, where, stage=stage))
+    assert (len(report.pop("leaks")), report["groups"].pop("of_several_prompts")) == (1, 0)  # not yet in that version
+    assert figures(report) == figures(EXPECTED["store_report"])
 
 
 def test_listings_and_preferences_come_out_the_same(store: TraceStore, tmp_path: Path) -> None:
