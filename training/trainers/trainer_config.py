@@ -207,9 +207,9 @@ class DpoConfig(OptimizerConfig):
     """Pairs of one optimizer step."""
     beta: float = 0.1
     """How strongly the policy is held to the reference: rewards are log-ratios times beta."""
-    sft_weight: float = 0.1
-    """The weight of the loss per chosen token beside that of the pairs, which keeps the structure of good runs likely;
-    0 leaves it out."""
+    sft_weight: float = 1.0
+    """The weight of the loss per chosen token beside that of the pairs, without which answers lose their structure; 0
+    leaves it out."""
     warmup: float = 0.1
     """The share of the steps over which the learning rate rises, before it falls linearly to 0."""
     validation: float = 0.1
