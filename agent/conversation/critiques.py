@@ -18,7 +18,7 @@ _SIMILAR = re.compile(
     re.IGNORECASE,
 )
 _LIKERS = word_set(
-    "i we you they she he don't dont not do does didn't really also quite nothing would i'd we'd to less n't"
+    "i we you they she he don't dont not do does didn't really also quite nothing would i'd we'd to less n't longer"
 )
 """Words in front of "like" that make it a verb, or refuse what follows."""
 _ONLY_BUT = re.compile(r"\s*,?\s*(?:but|only|just|except)\b", re.IGNORECASE)

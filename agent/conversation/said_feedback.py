@@ -85,6 +85,8 @@ def find_feedback(reading: MessageReading) -> None:
             if not held and is_refusal:
                 continue
             words = reading.take(*found.span())
+            if ids and not held:
+                reading.not_clear(words, f"Nothing there counts as {kind}.")
             if held:
                 reading.feedback.append(SaidFeedback(kind=kind, item_ids=held, words=words, taken_back=True))
     for kind, pattern in _FEEDBACK:

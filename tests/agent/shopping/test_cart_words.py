@@ -68,6 +68,8 @@ async def test_what_was_liked_can_be_taken_back(talk: Talk) -> None:
     reply = await talk.says(f"I don't like the {title} after all")
     assert (await known(talk))["feedback"] == []
     assert f"{title} no longer counts as liked." in reply["text"]
+    reply = await talk.says(f"I no longer like the {title}")
+    assert reply["text"] == f"no longer like the {title}: Nothing there counts as liked."
 
 
 async def test_a_click_takes_back_what_a_click_said(talk: Talk) -> None:
