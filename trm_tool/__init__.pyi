@@ -51,6 +51,7 @@ from .recommender import (
     AsyncRecommender as AsyncRecommender,
     BatchRecommender as BatchRecommender,
     CatalogueView as CatalogueView,
+    ItemEvidence as ItemEvidence,
     ItemVectors as ItemVectors,
     PhraseSimilarity as PhraseSimilarity,
     Query as Query,
@@ -75,7 +76,7 @@ from .sasrec.training import (
     train_knowledge_sasrec as train_knowledge_sasrec,
 )
 from .score_ranking import ScoreRanking as ScoreRanking
-from .signals.complementary_signals import ComplementarySignals as ComplementarySignals
+from .signals.complementary_signals import ComplementarySignals as ComplementarySignals, Evidence as Evidence
 from .signals.reranking import SignalReranking as SignalReranking, fit_reranking as fit_reranking
 from .text import neutralise as neutralise
 from .tool import (

@@ -298,6 +298,14 @@ class PhraseSimilarity(Protocol):
         """Rank the phrases of the catalogue by how close they are to a text: at most `n` of them, the closest first."""
 
 
+@runtime_checkable
+class ItemEvidence(Protocol):
+    """A recommender that knows what people's choices say for an item; the agent may show it beside the item."""
+
+    def evidence(self, history: Sequence[str], item_ids: Sequence[str]) -> Sequence[str]:
+        """Write a short line about each item; "" where nothing is known. Callers neutralise it for prompts."""
+
+
 def retrieve_batch(recommender: Recommender, queries: Sequence[Query], *, k: int) -> list[Retrieved]:
     """Retrieve for many queries, in one call where the recommender can.
 

@@ -57,6 +57,9 @@ class AgentConfig:
     own_k: _Count | None = None
     """Items of the recommender's own list, by history and words, that count as retrieval 0 where positions are filled
     by what the retrievals found. The model does not see them. Without it only its own retrievals count."""
+    shows_evidence: bool = False
+    """Whether the model sees beside each item that it finds what people's choices say for it, where the recommender
+    knows that (`ItemEvidence`, such as a `Retriever` with signals)."""
     trust: Annotated[float, Field(ge=0, le=1)] | None = None
     """How far the recommender trusts a preference, 0 to 1. Without it the recommender uses what its training found for
     preferences that are true; what a model guesses from the same history deserves less."""

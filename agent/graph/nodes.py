@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from deeprec.agent.graph.constrained_retrieval import (
 )
 from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates, not_excluded
+from deeprec.agent.graph.item_lines import explained_lines, summary_line, title_line
 from deeprec.agent.graph.laid_out_catalogue import Passes
 from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
 from deeprec.agent.graph.messages import answer_message
@@ -55,13 +57,9 @@ from deeprec.trm_tool import (
     Retrieved,
     UnknownItemError,
     Where,
-    neutralise,
 )
 
 _log = logging.getLogger(__name__)
-
-MAX_SUMMARY_CHARS = 80
-"""Characters that a prompt shows of one item."""
 
 
 class Nodes:
@@ -120,12 +118,12 @@ class Nodes:
                 offer = await self._offered.choose(start, config, started)
                 conversation, ending = await calls.open(
                     Briefing(
-                        history=[self._summary(item_id) for item_id in latest],
+                        history=[summary_line(self._recommender.catalogue, item_id) for item_id in latest],
                         message=start.message,
                         k=config.k,
                         earlier=start.earlier,
                         max_retrievals=config.max_retrievals,
-                        titles=[self._title(item_id) for item_id in latest],
+                        titles=[title_line(self._recommender.catalogue, item_id) for item_id in latest],
                         phrases=offer.phrases,
                         numbers=offer.numbers,
                         card=offer.card,
@@ -238,7 +236,8 @@ class Nodes:
         ending: Ending | None
         if record.detail is None:
             numbers = {candidate["item_id"]: number for number, candidate in enumerate(candidates, start=1)}
-            lines = [(numbers[item.id], self._summary(item.id)) for item in record.items]
+            shown = self._lines(state["request"]["history"], [item.id for item in record.items], config)
+            lines = [(numbers[item.id], line) for item, line in zip(record.items, shown, strict=True)]
             ending = await calls.observe(state, update, started, lines, asked.remark)
             ending = ending or spent_budget({**state, **update}, config, started)
         elif seconds_left(state, config, started) <= 0:
@@ -390,8 +389,8 @@ class Nodes:
         )
         return record, failed
 
-    def _title(self, item_id: str) -> str:
-        return neutralise(self._recommender.catalogue.item(item_id).title, MAX_SUMMARY_CHARS)
-
-    def _summary(self, item_id: str) -> str:
-        return neutralise(self._recommender.catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)
+    def _lines(self, history: Sequence[str], item_ids: Sequence[str], config: AgentConfig) -> list[str]:
+        """What the model sees of the items that were found."""
+        if config.shows_evidence:
+            return explained_lines(self._recommender, history, item_ids)
+        return [summary_line(self._recommender.catalogue, item_id) for item_id in item_ids]

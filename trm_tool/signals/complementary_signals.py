@@ -6,6 +6,7 @@ They come from the interactions that the recommender was trained on, and from no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,24 @@ LATEST = 5
 """Items at the end of a history whose links count for `nearby` and `next`."""
 RECENT = 20
 """Items at the end of a person's sequence that count as chosen lately."""
+LATELY = 0.1
+"""Share of the items that count as chosen lately, those of the highest `recency`."""
 LINKS = ("together", "nearby", "next")
 """The signals that depend on the history."""
 SIGNALS = (*LINKS, "count", "recency")
 """The signals of an item, in the order of `ComplementarySignals.values`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What people's choices say for an item, beside a history."""
+
+    together: str | None = None
+    """The item of the history that speaks most for it: people who chose that one chose it too."""
+    next: str | None = None
+    """The latest item of the history that it followed the most often."""
+    is_recent: bool = False
+    """Whether its `recency` is among the highest tenth of the catalogue."""
 
 
 class ComplementarySignals:
@@ -103,6 +118,30 @@ class ComplementarySignals:
         values: NDArray[np.float64] = np.stack([*found, *self.counts])[:, at].T
         values[at < 0] = 0
         return values
+
+    def evidence(self, history: Sequence[str], item_ids: Sequence[str]) -> list[Evidence]:
+        """Find what speaks most for each of some items: an item of the history that links to it, and whether it is new.
+
+        A link of `next` counts from the latest five items of the history, one of `together` from all of them, where it
+        is above 0. Items that were not counted have no evidence.
+        """
+        known = self._known(history)
+        starts = {"together": known, "next": known[-LATEST:]}
+        lately = np.quantile(self.counts[1], 1 - LATELY)
+        found = []
+        for item_id in item_ids:
+            row = self._rows.get(item_id)
+            if row is None:
+                found.append(Evidence())
+                continue
+            strongest = {name: self._strongest(self.links[name], rows, row) for name, rows in starts.items()}
+            found.append(Evidence(**strongest, is_recent=bool(self.counts[1, row] > lately)))
+        return found
+
+    def _strongest(self, links: ItemLinks, starts: NDArray[np.int64], end: int) -> str | None:
+        """The item that links the most strongly to another one; None where none does."""
+        best = max(starts.tolist(), key=lambda start: links.strength(start, end), default=None)
+        return None if best is None or links.strength(best, end) <= 0 else self.item_ids[best]
 
     def _known(self, history: Sequence[str]) -> NDArray[np.int64]:
         return np.array([self._rows[item_id] for item_id in history if item_id in self._rows], dtype=np.int64)

@@ -216,6 +216,24 @@ class Retriever:
         self.retrieve([], "anything", k=1)
         self.closest_phrases("anything", 1)
 
+    def evidence(self, history: Sequence[str], item_ids: Sequence[str]) -> list[str]:
+        """Write what the signals of the re-ranking say for each item; "" without a re-ranking, or without evidence."""
+        if self.reranking is None:
+            return [""] * len(item_ids)
+        catalogue = self.catalogue
+        lines = []
+        for found in self.reranking.signals.evidence(history, item_ids):
+            said = []
+            if found.together is not None:
+                said.append(f"chosen with {catalogue.item(found.together).title}")
+            if found.next is not None:
+                is_same = found.next == found.together
+                said.append(f"often next after {'it' if is_same else catalogue.item(found.next).title}")
+            if found.is_recent:
+                said.append("much chosen lately")
+            lines.append("; ".join(said))
+        return lines
+
     def rank_of(self, item_id: str, query: Query) -> int:
         """1-based rank of an item by its score; one that the query masks comes after all that it allows."""
         return int(self.ranks_of([item_id], [query])[0])

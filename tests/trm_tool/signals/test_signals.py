@@ -16,6 +16,7 @@ from deeprec.trm_tool import (
     ComplementarySignals,
     ConfigError,
     Dataset,
+    Evidence,
     Item,
     Query,
     Retriever,
@@ -86,6 +87,17 @@ def test_items_that_were_not_counted_are_skipped(walks: Dataset) -> None:
     assert not values[1].any()
 
 
+def test_evidence_names_the_item_of_the_history_that_speaks_for_another(walks: Dataset) -> None:
+    signals = ComplementarySignals.count(walks, holdout=2)
+    followed, stranger, new = signals.evidence(["i20", "i9", "i8"], ["i10", "i3", "new"])
+    assert (followed.next, followed.together) in {("i9", "i9"), ("i9", "i8")}
+    assert stranger.next is None
+    assert new == Evidence()
+    assert signals.evidence([], ["i10"])[0].together is None
+    recent = [each.is_recent for each in signals.evidence([], walks.catalogue.ids)]
+    assert sum(recent) <= ITEMS // 10
+
+
 def test_a_fitted_order_finds_test_items_that_the_recommender_does_not(walks: Dataset) -> None:
     reranking, ids = fit_reranking(popular(walks), walks), walks.catalogue.ids
     placed = []
@@ -152,6 +164,18 @@ def test_a_retriever_orders_lists_from_histories_again_and_no_others(
     assert ids_of(reranked, []) == ids_of(retriever, [])
     assert reranked.identity != retriever.identity
     assert reranked.identity.holdout == retriever.identity.holdout
+
+
+def test_a_retriever_says_in_words_what_speaks_for_its_items(
+    retriever: Retriever, reranked: Retriever, dataset: Dataset
+) -> None:
+    history = dataset.history(dataset.users[0], 1)
+    found = ids_of(reranked, history)
+    said = reranked.evidence(history, found)
+    titles = [dataset.catalogue.item(item_id).title for item_id in history]
+    assert len(said) == len(found)
+    assert any(line.startswith("chosen with ") and any(title in line for title in titles) for line in said)
+    assert set(retriever.evidence(history, found)) == {""}
 
 
 def test_ranks_follow_the_same_order_and_the_contract_holds(reranked: Retriever, dataset: Dataset) -> None:
