@@ -9,7 +9,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from benchmarks.shopping_turns import KINDS, converse, ratios
 from deeprec.agent.shopping import build_shopping_agent
-from tests.agent.shopping.lamp_shop import WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import catalogue
+from tests.small_recommender import WordCounts
 
 
 async def test_a_conversation_is_timed_turn_by_turn() -> None:

@@ -20,8 +20,9 @@ from deeprec.agent.shopping import Cart, MemoryCart, SqliteCart, build_shopping_
 from deeprec.agent.traces import export_requests
 from deeprec.agent.views import render_conversation
 from deeprec.trm_tool import Catalogue, DataError, Item, Retriever
-from tests.agent.shopping.lamp_shop import WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import catalogue
 from tests.command_line import refusal_of, run_command
+from tests.small_recommender import WordCounts
 
 
 class Chat:

@@ -1,12 +1,11 @@
-"""A shop of lamps and rugs with a recommender that counts words, and a conversation with the agent over it."""
+"""A shop of lamps and rugs, and a conversation with the agent over it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from langchain_core.messages import HumanMessage
 
-from deeprec.trm_tool import Catalogue, Item, RecommenderIdentity, Retrieved, ScoreRanking, Where
+from deeprec.trm_tool import Catalogue, Item
 
 ROWS = (
     ("a", "Bram desk lamp", "desk lamp", "black", ("dimmable",), 20.0),
@@ -31,31 +30,6 @@ def catalogue(rows: Sequence[Any] = ROWS) -> Catalogue:
         for item_id, title, kind, colour, tags, price in rows
     ]
     return Catalogue(items, {"type": "category", "colour": "category", "features": "tags", "price": "number"})
-
-
-class WordCounts:
-    """Items whose text shares more words with the preference come first, else the order of the catalogue."""
-
-    def __init__(self, items: Catalogue) -> None:
-        self.catalogue, self.identity = items, RecommenderIdentity(fingerprint="word-counts-1")
-        self.calls: list[tuple[tuple[str, ...], str | None, Where | None]] = []
-        self._ranking = ScoreRanking(items)
-        self._words = [set(item.text.casefold().replace(",", " ").replace(".", " ").split()) for item in items]
-
-    def retrieve(
-        self,
-        history: Sequence[str],
-        preference: str | None = None,
-        *,
-        k: int,
-        trust: float | None = None,
-        exclude: Collection[str] = (),
-        where: Where | None = None,
-    ) -> Retrieved:
-        self.calls.append((tuple(history), preference, where))
-        asked = set((preference or "").casefold().replace(";", " ").replace(".", " ").split())
-        scores = np.array([len(asked & words) for words in self._words], dtype=float)
-        return self._ranking.best(scores, history, k=k, trust=trust, exclude=exclude, where=where)
 
 
 class Talk:

@@ -11,8 +11,9 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore
 from deeprec.agent.shopping import MemoryCart, build_shopping_agent
 from deeprec.trm_tool import ConfigError, RecommenderUnavailableError, Retriever
-from tests.agent.shopping.lamp_shop import Talk, WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import Talk, catalogue
 from tests.model_scripts import LIST, SEARCH
+from tests.small_recommender import WordCounts
 from tests.tiny_server import TinyServer
 
 

@@ -8,7 +8,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from deeprec.agent.conversation import read_delta
 from deeprec.agent.shopping import MemoryCart, build_shopping_agent
 from deeprec.agent.ui.steps import turn_steps
-from tests.agent.shopping.lamp_shop import Talk, WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import Talk, catalogue
+from tests.small_recommender import WordCounts
 
 
 @pytest.fixture

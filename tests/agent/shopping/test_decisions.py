@@ -6,7 +6,8 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent.shopping import CartReceipt, MemoryCart, ShoppingConfig, build_shopping_agent
-from tests.agent.shopping.lamp_shop import ROWS, Talk, WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import ROWS, Talk, catalogue
+from tests.small_recommender import WordCounts
 
 
 @pytest.fixture

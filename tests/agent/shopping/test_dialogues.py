@@ -17,7 +17,7 @@ from deeprec.agent.shopping import MemoryCart, build_shopping_agent
 from deeprec.trm_tool import Catalogue, embedded_ml100k
 from deeprec.trm_tool.data import ShopConfig, generate_shop, read_catalogue
 from tests.agent.conversation.dialogue_checks import dialogues, shown_ids
-from tests.agent.shopping.lamp_shop import WordCounts
+from tests.small_recommender import WordCounts
 
 
 def conditions(state: ConversationState) -> tuple[object, ...]:

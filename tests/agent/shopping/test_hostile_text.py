@@ -8,8 +8,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent import AgentConfig
 from deeprec.agent.shopping import MemoryCart, build_shopping_agent
-from tests.agent.shopping.lamp_shop import Talk, WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import Talk, catalogue
 from tests.model_scripts import raw_tool_call, tool_call
+from tests.small_recommender import WordCounts
 from tests.tiny_server import TinyServer
 
 ATTEMPTS = (

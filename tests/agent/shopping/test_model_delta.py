@@ -8,8 +8,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent import AgentConfig, make_chat_model
 from deeprec.agent.shopping import build_shopping_agent
-from tests.agent.shopping.lamp_shop import Talk, WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import Talk, catalogue
 from tests.model_scripts import tool_call
+from tests.small_recommender import WordCounts
 from tests.tiny_server import MODEL, TinyServer
 
 LOOP = [tool_call("retrieve_items", preference="rug"), tool_call("recommend_items", numbers=[1, 2])]

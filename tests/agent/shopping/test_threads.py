@@ -19,7 +19,8 @@ from langgraph.prebuilt import ToolNode
 from deeprec.agent.conversation import ConversationCatalogue
 from deeprec.agent.shopping import MemoryCart, ShoppingConfig, build_shopping_agent, make_shopping_tool
 from deeprec.trm_tool import Catalogue, ConfigError, Item
-from tests.agent.shopping.lamp_shop import ROWS, Talk, WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import ROWS, Talk, catalogue
+from tests.small_recommender import WordCounts
 
 COLOURS = ("black", "white", "sage green")
 

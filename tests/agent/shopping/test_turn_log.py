@@ -11,8 +11,9 @@ from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore
 from deeprec.agent.shopping import build_shopping_agent
 from deeprec.agent.traces import Reaction
 from deeprec.trm_tool import Retriever
-from tests.agent.shopping.lamp_shop import Talk, WordCounts, catalogue
+from tests.agent.shopping.lamp_shop import Talk, catalogue
 from tests.model_scripts import LIST, SEARCH
+from tests.small_recommender import WordCounts
 from tests.tiny_server import TinyServer
 
 

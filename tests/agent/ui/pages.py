@@ -1,10 +1,10 @@
-"""The page of conversations over the shop of lamps: served for a browser, and a recommender that can be held up."""
+"""The page of conversations, served for a browser."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,34 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent.shopping import build_shopping_agent
 from deeprec.agent.ui import make_ui_app
-from deeprec.trm_tool import Catalogue, Retrieved, Where
-from tests.agent.shopping.lamp_shop import WordCounts
-
-
-class HeldUp(WordCounts):
-    """`WordCounts` whose retrievals wait while `waits` is set, or fail with `error`."""
-
-    def __init__(self, items: Catalogue) -> None:
-        super().__init__(items)
-        self.waits, self.started = threading.Event(), threading.Event()
-        self.error: Exception | None = None
-
-    async def retrieve(  # type: ignore[override]
-        self,
-        history: Sequence[str],
-        preference: str | None = None,
-        *,
-        k: int,
-        trust: float | None = None,
-        exclude: Collection[str] = (),
-        where: Where | None = None,
-    ) -> Retrieved:
-        self.started.set()
-        while self.waits.is_set():
-            await asyncio.sleep(0.01)
-        if self.error is not None:
-            raise self.error
-        return super().retrieve(history, preference, k=k, trust=trust, exclude=exclude, where=where)
+from tests.small_recommender import WordCounts
 
 
 def page_of(recommender: WordCounts, agent: Any = None, **settings: Any) -> Any:

@@ -9,7 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.agent.shopping.lamp_shop import catalogue
-from tests.agent.ui.pages import HeldUp, page_of
+from tests.agent.ui.pages import page_of
+from tests.small_recommender import HeldUp
 
 HERE = "http://localhost:8600"
 

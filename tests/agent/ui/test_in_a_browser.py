@@ -9,11 +9,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore
 from deeprec.agent.shopping import build_shopping_agent
-from tests.agent.shopping.lamp_shop import ROWS, WordCounts, catalogue
-from tests.agent.ui.pages import HeldUp, page_of, served
+from tests.agent.shopping.lamp_shop import ROWS, catalogue
+from tests.agent.ui.pages import page_of, served
 from tests.browser import STICKING_OUT, Browser, chromium
 from tests.inspected_runs import HOSTILE
 from tests.model_scripts import LIST, SEARCH
+from tests.small_recommender import HeldUp, WordCounts
 from tests.tiny_server import MODEL, TinyServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
