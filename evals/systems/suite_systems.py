@@ -28,7 +28,7 @@ from deeprec.evals.systems.system import (
     make_system,
     make_trm_system,
 )
-from deeprec.trm_tool import ConfigError, Retriever, fit_reranking
+from deeprec.trm_tool import ConfigError, Query, Recommender, Retriever, fit_reranking, retrieve_batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,7 @@ class DerivedSystem:
     """A run -> item ids, best first."""
 
 
+_OWN_K = 30
 _ONE_RETRIEVAL = {"min_retrievals": 1, "max_retrievals": 1}
 
 AnySystem = System | AgentSystem | DerivedSystem
@@ -87,12 +88,7 @@ def trm_signals(setting: Setting) -> System:
         ConfigError: the suite's targets are those that the weights of the signals are fitted on, such as those of the
             split `valid`; or as `fit_reranking`.
     """
-    dataset, holdout = setting.dataset, setting.holdout
-    fitted_on = {(user, dataset.target(user, holdout)) for user in dataset.users if dataset.history(user, holdout)}
-    check_disjoint(evaluated_pairs(setting.cases), fitted_on, by="the weights of the signals")
-    plain = Retriever(setting.artifact, setting.encoder)
-    recommender = Retriever(setting.artifact, setting.encoder, reranking=fit_reranking(plain, dataset))
-    return make_recommender_system("trm-signals", recommender, k=setting.suite.k)
+    return make_recommender_system("trm-signals", _with_signals(setting), k=setting.suite.k)
 
 
 def trm_oracle(setting: Setting) -> System:
@@ -135,6 +131,16 @@ def fused(setting: Setting) -> DerivedSystem:
     return DerivedSystem(source="deeprec-guided", rank=fused_ranking)
 
 
+def fused_own(setting: Setting) -> DerivedSystem:
+    """What `deeprec-guided` retrieved, fused with the first 30 items of the recommender's own list (`own_k`)."""
+    return DerivedSystem(source="deeprec-guided", rank=_fused_with(setting.recommender))
+
+
+def fused_signals(setting: Setting) -> DerivedSystem:
+    """`fused-own`, the own list ordered by complementary signals; refuses what `trm-signals` does."""
+    return DerivedSystem(source="deeprec-guided", rank=_fused_with(_with_signals(setting)))
+
+
 SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "popularity": popularity,
     "co-occurrence": cooccurrence,
@@ -147,6 +153,8 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "deeprec-guided": deeprec_guided,
     "deeprec-free": deeprec_free,
     "fused": fused,
+    "fused-own": fused_own,
+    "fused-signals": fused_signals,
     "words": words,
     "words-history": words_history,
     "closest-phrases": closest_phrases,
@@ -159,3 +167,23 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
 def fused_ranking(trace: RunTrace) -> list[str]:
     """Everything that a run retrieved, by reciprocal rank fusion; ties by when it was found."""
     return list(fuse_rankings([item.id for item in retrieval.items] for retrieval in trace.retrievals))
+
+
+def _fused_with(recommender: Recommender) -> Callable[[RunTrace], list[str]]:
+    """Rank what a run retrieved beside the recommender's own list for the run's history, words and constraints."""
+
+    def rank(trace: RunTrace) -> list[str]:
+        query = Query(history=trace.run.history, words=trace.run.message, where=trace.run.config.get("where"))
+        [own] = retrieve_batch(recommender, [query], k=_OWN_K)
+        searched = [retrieval.items for retrieval in trace.retrievals]
+        return list(fuse_rankings([item.id for item in found] for found in (own, *searched)))
+
+    return rank
+
+
+def _with_signals(setting: Setting) -> Retriever:
+    dataset, holdout = setting.dataset, setting.holdout
+    fitted_on = {(user, dataset.target(user, holdout)) for user in dataset.users if dataset.history(user, holdout)}
+    check_disjoint(evaluated_pairs(setting.cases), fitted_on, by="the weights of the signals")
+    plain = Retriever(setting.artifact, setting.encoder)
+    return Retriever(setting.artifact, setting.encoder, reranking=fit_reranking(plain, dataset))

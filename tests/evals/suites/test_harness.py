@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deeprec.agent import AgentConfig, TraceStore
+from deeprec.agent import AgentConfig, TraceStore, fuse_rankings
 from deeprec.agent.traces import RunFilter, RunTrace, TraceStoreError
 from deeprec.evals import (
     SYSTEMS,
@@ -32,7 +32,7 @@ from deeprec.evals import (
     render_html,
     run_suite,
 )
-from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, TextRole
+from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder, Retriever, TextRole, fit_reranking
 from tests.tiny_server import TinyServer, serve_tiny
 
 QUICK = ("popularity", "co-occurrence", "trm", "trm-oracle")
@@ -247,6 +247,25 @@ def test_a_suite_that_cannot_run_says_what_to_do(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         run(suite, store, dataset, artifact, **settings)
+
+
+@pytest.mark.slow
+def test_the_own_list_joins_what_stored_runs_retrieved_without_a_call_of_the_model(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+) -> None:
+    rows = ("trm", "deeprec-guided", "fused-own", "fused-signals")
+    run(make_suite(*rows[:2], users=3, max_retrievals=1), store, dataset, artifact, base_url=server.base_url)
+    results = run(make_suite(*rows, users=3, max_retrievals=1), store, dataset, artifact, only=rows[2:])
+    assert {"fused-own", "fused-signals"} <= {system.name for system in results.systems}
+    plain = Retriever(artifact, HashingEncoder())
+    reranked = Retriever(artifact, HashingEncoder(), reranking=fit_reranking(plain, dataset))
+    searched = {trace.run.user_id: trace.retrievals for trace in traces_of(store, "deeprec-guided")}
+    for name, recommender in (("fused-own", plain), ("fused-signals", reranked)):
+        for trace in traces_of(store, name):
+            own = recommender.retrieve(trace.run.history, k=30)
+            found = [[item.id for item in each.items] for each in searched[trace.run.user_id]]
+            fused = list(fuse_rankings([[item.id for item in own], *found]))
+            assert [place.item_id for place in trace.written] == fused[:5]
 
 
 def test_differences_are_paired_by_user_and_other_targets_are_refused(
