@@ -1,4 +1,4 @@
-"""Fingerprints of weights: two models or adapters of one name are told apart by them, wherever they lie."""
+"""Fingerprints of weights: they distinguish two models or adapters of one name, wherever these lie."""
 
 from __future__ import annotations
 
