@@ -23,8 +23,8 @@ class LoopState:
     best: str | None = None
     """The version that no later one was better than, by the paired interval of the NDCG of the list as written."""
     identity: str = ""
-    """8 random hex digits that distinguish its adapters from those of other loops on a server; none in loops from before
-    there were any."""
+    """8 random hex digits that distinguish its adapters from those of other loops on a server; none in loops from
+    before there were any."""
     steps: dict[str, int] = field(default_factory=dict)
     """Stage -> its steps, as the loop last went on with."""
 
