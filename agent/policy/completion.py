@@ -10,18 +10,18 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, StrictFloat, StrictInt
-
+from deeprec.agent.policy.completion_answers import Card, Cards, Choices, Text, Tokens, check_choice
 from deeprec.agent.policy.openai_endpoint import (
     Endpoint,
-    InvalidAnswerError,
     PolicyAccessError,
     PolicyError,
     PolicyRejectedError,
     PolicyUnavailableError,
 )
+from deeprec.agent.policy.server_address import server_addresses
+from deeprec.agent.policy.server_list import same_model
 from deeprec.agent.policy.weight_fingerprints import fingerprint_served
 from deeprec.agent.traces.records import LogprobsMode
 from deeprec.trm_tool.errors import ConfigError
@@ -104,50 +104,15 @@ class ServedModel:
 
 _ONE_TOKEN = 1e-6
 """A share of the probability mass that the likeliest token alone fills."""
-_TokenId = Annotated[StrictInt, Field(ge=0, lt=2**32)]
-
-
-class _Card(BaseModel):
-    id: str
-    parent: str | None = None
-    root: str | None = None
-    fingerprint: str | None = None
-    max_model_len: int | None = None
-
-
-class _Cards(BaseModel):
-    data: list[_Card]
-
-
-class _Tokens(BaseModel):
-    tokens: list[_TokenId]
-
-
-class _Text(BaseModel):
-    prompt: str
-
-
-class _Logprobs(BaseModel):
-    token_logprobs: list[StrictFloat | StrictInt]
-
-
-class _Choice(BaseModel):
-    text: str
-    finish_reason: str
-    token_ids: list[_TokenId]
-    prompt_token_ids: list[_TokenId]
-    logprobs: _Logprobs
-
-
-class _Choices(BaseModel):
-    choices: list[_Choice]
 
 
 class CompletionPolicy:
     """A model behind an OpenAI-compatible vLLM server, asked with token ids. Many calls may run at once.
 
     Args:
-        base_url: With or without the closing `/v1`.
+        base_url: With or without the closing `/v1`. Several servers of one model stand with commas between them: each
+            has to serve the same weights under the same names, and a completion is asked of the one that has the fewest
+            in flight.
         model: The name under which the server has it; None takes the only one that it has. The name of a loaded
             adapter is taken for `adapter`.
         api_key: Else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
@@ -173,10 +138,11 @@ class CompletionPolicy:
         cache_salt: str | None = None,
         retry_wait_s: float = 0.5,
     ) -> None:
-        self._endpoint = Endpoint(
-            base_url, api_key=api_key, timeout_s=timeout_s, max_retries=max_retries, retry_wait_s=retry_wait_s
-        )
-        self.base_url = self._endpoint.base_url
+        self._endpoints = [
+            Endpoint(address, api_key=api_key, timeout_s=timeout_s, max_retries=max_retries, retry_wait_s=retry_wait_s)
+            for address in server_addresses(base_url)
+        ]
+        self.base_url = ",".join(endpoint.base_url for endpoint in self._endpoints)
         self.adapter = adapter
         self._cache_salt = cache_salt
         self._model = model
@@ -209,14 +175,30 @@ class CompletionPolicy:
             PolicyRejectedError: the server refuses the request, for instance for its key.
         """
         if self._served is None or refresh:
-            cards = await self._endpoint.ask(f"{self.base_url}/models", None, _Cards, lambda cards: cards)
-            served = self._find(cards)
-            by_name = {card.id: card for card in cards.data}
-            base, adapter = await asyncio.to_thread(
-                lambda: [_fingerprint(by_name.get(name or "")) for name in (self._model, self.adapter)]
-            )
-            self._served = replace(served, base_fingerprint=base, adapter_fingerprint=adapter)
+            each = self._of_each_server()
+            found = [await policy._describe() for policy in each]
+            self._model, self.adapter = each[0]._model, each[0].adapter
+            self._served = same_model(found, [policy.base_url for policy in each])
         return self._served
+
+    async def _describe(self) -> ServedModel:
+        """Ask the only server of this client what it serves."""
+        cards = await self._endpoints[0].ask(f"{self.base_url}/models", None, Cards, lambda cards: cards)
+        served = self._find(cards)
+        by_name = {card.id: card for card in cards.data}
+        base, adapter = await asyncio.to_thread(
+            lambda: [_fingerprint(by_name.get(name or "")) for name in (self._model, self.adapter)]
+        )
+        return replace(served, base_fingerprint=base, adapter_fingerprint=adapter)
+
+    def _of_each_server(self) -> list["CompletionPolicy"]:
+        """A client of each server alone, over the same connections."""
+        found = []
+        for endpoint in self._endpoints:
+            other = copy.copy(self)
+            other._endpoints, other.base_url = [endpoint], endpoint.base_url
+            found.append(other)
+        return found
 
     async def find_logprobs_mode(self) -> LogprobsMode:
         """Find out, by one token, whether the server gives the log-probabilities that it samples from.
@@ -226,8 +208,10 @@ class CompletionPolicy:
         """
         if self.logprobs_mode is None:
             nucleus = SamplingConfig(top_p=_ONE_TOKEN, max_tokens=1)
-            answer = await self.complete(await self.tokenize("I"), sampling=nucleus)
-            self.logprobs_mode = "processed" if all(value > -_ONE_TOKEN for value in answer.logprobs) else "raw"
+            prompt = await self.tokenize("I")
+            answers = [await policy.complete(prompt, sampling=nucleus) for policy in self._of_each_server()]
+            values = [value for answer in answers for value in answer.logprobs]
+            self.logprobs_mode = "processed" if all(value > -_ONE_TOKEN for value in values) else "raw"
         return self.logprobs_mode
 
     async def tokenize(self, text: str) -> list[int]:
@@ -243,7 +227,8 @@ class CompletionPolicy:
     async def detokenize(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids`, special tokens included."""
         body = {"model": await self._name(), "tokens": list(token_ids)}
-        return await self._endpoint.ask(f"{self._endpoint.root}/detokenize", body, _Text, lambda answer: answer.prompt)
+        first = self._endpoints[0]
+        return await first.ask(f"{first.root}/detokenize", body, Text, lambda answer: answer.prompt)
 
     async def complete(
         self,
@@ -303,13 +288,18 @@ class CompletionPolicy:
         elif choices is not None:
             body["structured_outputs"] = {"choice": list(choices)}
         started = time.perf_counter()
-        choice = await self._endpoint.ask(
-            f"{self.base_url}/completions",
-            body,
-            _Choices,
-            lambda answer: _check(answer, prompt, sampling.max_tokens),
-            timeout_s=timeout_s,
-        )
+        endpoint = min(self._endpoints, key=lambda each: each.in_flight)
+        endpoint.in_flight += 1
+        try:
+            choice = await endpoint.ask(
+                f"{endpoint.base_url}/completions",
+                body,
+                Choices,
+                lambda answer: check_choice(answer, prompt, sampling.max_tokens),
+                timeout_s=timeout_s,
+            )
+        finally:
+            endpoint.in_flight -= 1
         return Completion(
             token_ids=tuple(choice.token_ids),
             logprobs=tuple(float(value) for value in choice.logprobs.token_logprobs),
@@ -321,7 +311,8 @@ class CompletionPolicy:
 
     async def aclose(self) -> None:
         """Close this event loop's connections. A later call opens new ones."""
-        await self._endpoint.aclose()
+        for endpoint in self._endpoints:
+            await endpoint.aclose()
 
     async def __aenter__(self) -> "CompletionPolicy":
         return self
@@ -336,9 +327,10 @@ class CompletionPolicy:
 
     async def _tokenize(self, body: dict[str, Any]) -> list[int]:
         body = {"model": await self._name(), "add_special_tokens": False, **body}
-        return await self._endpoint.ask(f"{self._endpoint.root}/tokenize", body, _Tokens, lambda answer: answer.tokens)
+        first = self._endpoints[0]
+        return await first.ask(f"{first.root}/tokenize", body, Tokens, lambda answer: answer.tokens)
 
-    def _find(self, cards: _Cards) -> ServedModel:
+    def _find(self, cards: Cards) -> ServedModel:
         models = {card.id: card for card in cards.data if card.parent is None}
         adapters = {card.id: card for card in cards.data if card.parent is not None}
         if self._model is None:
@@ -366,31 +358,11 @@ class CompletionPolicy:
         )
 
 
-def _fingerprint(card: _Card | None) -> str | None:
+def _fingerprint(card: Card | None) -> str | None:
     """The fingerprint that a server names, else that of the folder which it names."""
     if card is None:
         return None
     return card.fingerprint or fingerprint_served(card.root, is_adapter=card.parent is not None)
-
-
-def _check(answer: _Choices, prompt: list[int], max_tokens: int) -> _Choice:
-    if len(answer.choices) != 1:
-        raise InvalidAnswerError(f"{len(answer.choices)} choices where one was asked for")
-    choice = answer.choices[0]
-    logprobs = choice.logprobs.token_logprobs
-    if choice.prompt_token_ids != prompt:
-        raise InvalidAnswerError(
-            f"the prompt of {len(prompt)} token ids came back as {len(choice.prompt_token_ids)} others"
-        )
-    if len(logprobs) != len(choice.token_ids):
-        raise InvalidAnswerError(f"{len(logprobs)} logprobs for {len(choice.token_ids)} tokens")
-    if len(choice.token_ids) > max_tokens:
-        raise InvalidAnswerError(f"{len(choice.token_ids)} tokens where at most {max_tokens} were asked for")
-    if not all(math.isfinite(value) for value in logprobs):
-        raise InvalidAnswerError("a log-probability that is not finite")
-    if choice.finish_reason not in ("stop", "length"):  # "abort": the engine dropped the request
-        raise InvalidAnswerError(f"finish_reason {choice.finish_reason!r}")
-    return choice
 
 
 def _names(cards: Mapping[str, object]) -> str:

@@ -71,6 +71,8 @@ class Endpoint:
                 f"timeout_s is {timeout_s}, max_retries {max_retries}, retry_wait_s {retry_wait_s}; "
                 "set a time above 0 and neither of the others below 0."
             )
+        self.in_flight = 0
+        """Requests that the caller has sent and not yet got an answer to, as the caller counts them."""
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.retry_wait_s = retry_wait_s

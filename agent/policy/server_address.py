@@ -1,9 +1,24 @@
 """Addresses of model servers: their two roots, the credentials in them, and whether they are this machine's own."""
 
 import ipaddress
+import re
 from urllib.parse import unquote, urlsplit
 
 from deeprec.trm_tool.errors import ConfigError
+
+
+def server_addresses(base_url: str) -> list[str]:
+    """List the addresses of servers that stand one after another, with commas between them.
+
+    Raises:
+        ConfigError: one is not an address of HTTP, or stands twice.
+    """
+    addresses = [address.strip() for address in re.split(r",(?=\s*https?://)", base_url)]
+    places = [split_base_url(address)[0] for address in addresses]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise ConfigError(f"The server {twice} stands twice in the list of addresses. Name each once.")
+    return addresses
 
 
 def split_base_url(base_url: str) -> tuple[str, str]:

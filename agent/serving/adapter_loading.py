@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deeprec.agent.policy.completion import CompletionPolicy
-from deeprec.agent.policy.openai_endpoint import Endpoint, PolicyRejectedError
+from deeprec.agent.policy.openai_endpoint import Endpoint, PolicyRejectedError, PolicyUnavailableError
+from deeprec.agent.policy.server_address import server_addresses
 from deeprec.agent.policy.weight_fingerprints import ADAPTER_FILES, fingerprint_adapter
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import hide_passwords
@@ -20,14 +21,15 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
     new name and a new folder. The folder has to stay, because an adapter that was evicted is read again.
 
     Args:
-        base_url: a vLLM server that was started with LoRA and runtime loading, as `deeprec llm serve` does. With
-            several replicas behind one address only one of them is reached: load into each.
+        base_url: a vLLM server that was started with LoRA and runtime loading, as `deeprec llm serve` does. Several,
+            with commas between their addresses, are loaded one after another, and all have to have it then. With
+            several replicas behind one address only one of them is reached.
         name: the name of the adapter in requests and traces.
         folder: an adapter as PEFT saves it; the server reads it, so the path is the server's.
         api_key: the key of the server; else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY.
 
     Returns:
-        whether it was loaded; False where the server has it already.
+        whether it was loaded; False where every server has it already.
 
     Raises:
         ConfigError: there is no adapter in the folder, or the server has other weights under the name.
@@ -36,8 +38,17 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
     """
     folder = Path(folder).resolve()
     check_adapter_folder(folder)
-    if await has_adapter(base_url, name, folder, api_key=api_key):
-        return False
+    addresses = server_addresses(base_url)
+    new = [address for address in addresses if not await has_adapter(address, name, folder, api_key=api_key)]
+    for address in new:
+        await _load(address, name, folder, api_key)
+    if len(addresses) > 1 and not await has_adapter(base_url, name, folder, api_key=api_key):
+        raise PolicyUnavailableError(f"Not every server of {hide_passwords(base_url)} has {name} after it was loaded.")
+    return bool(new)
+
+
+async def _load(base_url: str, name: str, folder: Path, api_key: str | None) -> None:
+    """Have one server load an adapter."""
     endpoint = Endpoint(base_url, api_key=api_key, timeout_s=_TIMEOUT_S, max_retries=2, retry_wait_s=0.5)
     try:
         await endpoint.post_text(
@@ -51,11 +62,10 @@ async def load_adapter(base_url: str, name: str, folder: Path | str, *, api_key:
         ) from error
     finally:
         await endpoint.aclose()
-    return True
 
 
 async def has_adapter(base_url: str, name: str, folder: Path | str, *, api_key: str | None = None) -> bool:
-    """Check whether a server has an adapter under a name; the arguments are those of `load_adapter`.
+    """Check whether a server, or each of several, has an adapter under a name; its arguments are as of `load_adapter`.
 
     Raises:
         ConfigError: it has other weights under the name, or does not show which.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -116,3 +117,44 @@ def test_an_adapter_is_loaded_from_the_command_line(
         main(["llm", "load", str(tmp_path), "--base-url", server.base_url])
     assert ended.value.code == 2
     assert "is not a LoRA adapter" in capsys.readouterr().err
+
+
+async def test_an_adapter_is_loaded_into_each_server_of_a_list_and_asked_there(
+    server: TinyServer, adapter: Path
+) -> None:
+    with serve_tiny() as second:
+        both = f"{server.base_url}, {second.base_url}"
+        assert await load_adapter(server.base_url, "rec-v1", adapter)
+        async with CompletionPolicy(both, adapter="rec-v1") as policy:
+            with pytest.raises(ConfigError, match="has no adapter 'rec-v1'"):
+                await policy.connect()
+        assert await load_adapter(both, "rec-v1", adapter)  # into the second alone
+        assert not await load_adapter(both, "rec-v1", adapter)
+        for each in (server, second):
+            assert [request["path"] for request in each.requests].count("/v1/load_lora_adapter") == 1
+        async with CompletionPolicy(both, adapter="rec-v1") as policy:
+            served = await policy.connect()
+            answers = await asyncio.gather(*(policy.complete([1, 2, n], sampling=FIXED) for n in range(8)))
+            assert await policy.find_logprobs_mode() == "processed"
+        async with CompletionPolicy(server.base_url, adapter="rec-v1") as alone:
+            expected = [await alone.complete([1, 2, n], sampling=FIXED) for n in range(8)]
+        assert served.adapters == ("rec-v1",)
+        assert [each.token_ids for each in answers] == [each.token_ids for each in expected]
+        asked = [[request["path"] for request in each.requests].count("/v1/completions") for each in (server, second)]
+        assert min(asked[0] - len(expected), asked[1]) > 2  # a share of the eight, and one to find the mode
+        second.logprobs_mode = "raw"
+        async with CompletionPolicy(both) as policy:
+            assert await policy.find_logprobs_mode() == "raw"
+
+
+async def test_a_list_is_as_good_as_its_servers(server: TinyServer) -> None:
+    with serve_tiny() as second:
+        both = f"{server.base_url},{second.base_url}"
+        second.max_model_len = 100
+        async with CompletionPolicy(both) as policy:
+            assert (await policy.connect()).max_model_len == 100
+        with pytest.raises(ConfigError, match="Name each once"):
+            CompletionPolicy(f"{both},{server.base_url}/")
+    async with CompletionPolicy(both, timeout_s=1, max_retries=0) as policy:
+        with pytest.raises(PolicyUnavailableError):
+            await policy.connect()

@@ -1,0 +1,34 @@
+"""Servers behind one list of addresses have to serve the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deeprec.agent.policy.completion import ServedModel
+from deeprec.agent.policy.server_list import same_model
+from deeprec.trm_tool import ConfigError
+
+ONE = ServedModel(name="m", max_model_len=8192, models=("m",), adapters=("a", "b"), base_fingerprint="x")
+PLACES = ("http://one/v1", "http://two/v1")
+
+
+def test_servers_that_are_alike_have_what_all_of_them_have() -> None:
+    other = replace(ONE, max_model_len=4096, adapters=("b",))
+    found = same_model([ONE, other], PLACES)
+    assert (found.max_model_len, found.adapters) == (4096, ("b",))
+    assert same_model([ONE], PLACES[:1]) == ONE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "n"}, "the name is 'm' and 'n'"),
+        ({"base_fingerprint": "y"}, "the base fingerprint is 'x' and 'y'"),
+        ({"adapter_fingerprint": "y"}, "the adapter fingerprint is None and 'y'"),
+    ],
+)
+def test_other_weights_are_refused_with_both_addresses(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"http://one/v1 and http://two/v1 differ: {message}"):
+        same_model([ONE, replace(ONE, **changes)], PLACES)  # type: ignore[arg-type]
