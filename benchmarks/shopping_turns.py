@@ -80,6 +80,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, A
                                 "turns": _medians(waited),
                             }
                         )
+                        _write(options.out, rows)  # a run that is stopped keeps what it measured
     return rows
 
 
@@ -93,12 +94,18 @@ def _medians(waited: Sequence[Sequence[dict[str, float]]]) -> dict[str, dict[str
     return found
 
 
+def _write(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    result = {"ratios": ratios(rows), "rows": rows, "cores": os.cpu_count(), "machine": platform.machine()}
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
 def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """What -> the ratio of seconds to the answer of a search, for each round."""
     answers = {(row["round"], row["side"], row["at once"]): row["turns"]["search"]["answer"] for row in rows}
     found: dict[str, list[float]] = {}
     for (number, side, at_once), seconds in answers.items():
-        if at_once != 1:
+        if at_once != 1 and (number, side, 1) in answers:
             found.setdefault(f"{side}, {at_once} at once / alone", []).append(seconds / answers[number, side, 1])
         if side == "model":
             rules = answers[number, "rules", at_once]
@@ -125,15 +132,11 @@ def main() -> None:
             table.add_row(str(row["round"] + 1), row["side"], str(row["at once"]), kind, *seconds, f"{row['load']:.1f}")
     console = Console(width=140)
     console.print(table)
-    found = ratios(rows)
-    for what, each in found.items():
+    for what, each in ratios(rows).items():
         console.print(
             f"{what}, seconds to the answer of a search: median {statistics.median(each):.2f}, {min(each):.2f} to "
             f"{max(each):.2f} over {len(each)} rounds"
         )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    result = {"ratios": found, "rows": rows, "cores": os.cpu_count(), "machine": platform.machine()}
-    options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
