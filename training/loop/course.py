@@ -43,8 +43,12 @@ def begun_course(out: Path) -> dict[str, Any]:
 
 def _read_course(path: Path) -> dict[str, Any]:
     try:
-        return dict(read_json(path))
-    except (OSError, ValueError, TypeError) as error:
+        course = dict(read_json(path))
+        for plan in course.get("stages", []):
+            str(plan["stage"]), int(plan.get("steps", 0)), dict(plan)
+        dict(course.get("agent", {})), dict(course.get("validation", {}))
+        return course
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
 
 
@@ -59,7 +63,8 @@ def locked(out: Path) -> Iterator[None]:
     """
     if not (out / CONFIG_FILE).is_file() and out.is_dir() and any(path.name != LOCK_FILE for path in out.iterdir()):
         raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of a loop.")
-    write_file(out / LOCK_FILE, "") if not (out / LOCK_FILE).is_file() else None
+    if not (out / LOCK_FILE).is_file():
+        write_file(out / LOCK_FILE, "")
     with (out / LOCK_FILE).open() as handle:
         try:
             import fcntl
@@ -103,7 +108,7 @@ def keep_course(course: Mapping[str, Any], out: Path, state: LoopState, *, has_b
             f"{out} holds a loop that was begun with other settings ({', '.join(changed)} changed), which decide its "
             "course. Go on with those, or name another folder. Steps, logging, validation.every and paths may change."
         )
-    planned = state.steps or {str(plan["stage"]): int(plan["steps"]) for plan in begun["stages"]}
+    planned = state.steps or {str(plan["stage"]): int(plan["steps"]) for plan in begun.get("stages", [])}
     _check_steps(planned, steps, out, state.version - (1 if _begins_with_adapter(begun) else 0), has_begun)
     state.steps = steps
 

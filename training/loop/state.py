@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.folders import write_file
@@ -37,7 +39,11 @@ def read_state(out: Path) -> LoopState:
     """
     path = out / STATE_FILE
     try:
-        return LoopState(**read_json(path))
+        return TypeAdapter(LoopState).validate_python(read_json(path))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "the file"
+        raise ConfigError(f"{path}: {where}: {fault['msg']}. Restore it, or name another folder.") from error
     except FileNotFoundError:
         return LoopState()
     except (OSError, ValueError, TypeError) as error:

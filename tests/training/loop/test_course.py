@@ -90,6 +90,15 @@ def test_what_changes_the_course_is_refused_by_name(out: Path, changes: dict[str
         go_on(out, **changes)
 
 
+@pytest.mark.parametrize(
+    "text", ["[1]", '{"stages": 5}', '{"stages": [{}]}', '{"stages": [{"stage": "a", "steps": "x"}]}']
+)
+def test_a_damaged_course_is_one_clear_error(out: Path, text: str) -> None:
+    (out / CONFIG_FILE).write_text(text)
+    with pytest.raises(ConfigError, match=r"config.json cannot be read \("):
+        go_on(out)
+
+
 def test_the_steps_of_the_last_time_count_not_those_of_the_beginning(out: Path) -> None:
     state = go_on(out, version=21, begun="interaction", **{"stages.interaction.steps": 40})
     state.version = 45  # four steps into the next stage

@@ -229,6 +229,22 @@ def test_the_policy_that_sampled_is_at_no_distance_and_another_is(
     assert with_adapter.gap.mean > far.distance.gap.mean
 
 
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        ({"base_fingerprint": "another"}, "was sampled by another base model (tiny, another)"),
+        ({"adapter": "rec-v2", "adapter_version": "rec-v2"}, "was sampled by rec-v2, a later version than"),
+    ],
+)
+def test_check_names_runs_of_other_weights_than_the_model_s(
+    store: TraceStore, tiny_base: Path, run: dict[str, Any], why: str
+) -> None:
+    store_runs(store, *(made_run(minute=minute, run=run) for minute in range(2)))
+    report = report_store(store, policy=load_current_policy(tiny_base))
+    assert why in str(report.obstacle)
+    assert ("carry no fingerprint" in " ".join(report.notes)) == ("base_fingerprint" not in run)
+
+
 def test_rollouts_that_do_not_fit_the_model_are_named(
     store: TraceStore, tiny_base: Path, tiny_model: LlamaForCausalLM
 ) -> None:
