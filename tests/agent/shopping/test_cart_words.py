@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from deeprec.agent.conversation import read_delta
 from deeprec.agent.shopping import MemoryCart, build_shopping_agent
-from deeprec.agent.ui.steps import turn_steps
 from tests.agent.shopping.lamp_shop import Talk, catalogue
 from tests.small_recommender import WordCounts
 
@@ -95,16 +93,3 @@ async def test_a_list_of_one_has_no_first_two(talk: Talk) -> None:
     assert talk.ids == ["g"]
     for said in ("compare the first two", "compare both of them", "compare the last three"):
         assert "The last list has 1 item." in (await talk.says(said))["text"]
-
-
-@pytest.mark.parametrize("digits", [30, 5_000])
-async def test_a_number_of_many_digits_ends_no_turn(talk: Talk, digits: int) -> None:
-    number = 10**digits
-    edit = {"changes": [{"kind": "set", "attribute": "colour", "values": [number, "black"], "minimum": -number}]}
-    labels = [step.label async for step in turn_steps(talk.agent, {"edit": edit, "person": "ann"}, "t1")]
-    values = (await talk.agent.aget_state(talk.config)).values
-    assert labels == ["Understood", "Came back"]
-    assert values["reply"]["difference"]["added"] == ["only colour: black"]
-    assert "a number of too many digits" in " ".join(values["reply"]["problems"])
-    delta, _ = read_delta(edit, turn=1, source="person")  # also where no checkpointer has to keep it
-    assert delta.changes[0].values == ("black",)
