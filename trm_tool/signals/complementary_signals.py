@@ -22,7 +22,7 @@ LATEST = 5
 RECENT = 20
 """Items at the end of a person's sequence that count as chosen lately."""
 LATELY = 0.1
-"""Share of the items that count as chosen lately, those of the highest `recency`."""
+"""Share of the common items that count as chosen lately, those of the highest `recency`."""
 LINKS = ("together", "nearby", "next")
 """The signals that depend on the history."""
 SIGNALS = (*LINKS, "count", "recency")
@@ -38,7 +38,7 @@ class Evidence:
     next: str | None = None
     """The latest item of the history that it followed the most often."""
     is_recent: bool = False
-    """Whether its `recency` is among the highest tenth of the catalogue."""
+    """Whether its `recency` is among the highest tenth of the items that more people than the average chose."""
 
 
 class ComplementarySignals:
@@ -127,7 +127,10 @@ class ComplementarySignals:
         """
         known = self._known(history)
         starts = {"together": known, "next": known[-LATEST:]}
-        lately = np.quantile(self.counts[1], 1 - LATELY)
+        chosen, recency = self.counts
+        is_common = chosen >= np.log1p(np.expm1(chosen).mean())  # the recency of a rare item is chance
+        usual, lately = np.quantile(recency[is_common], [0.5, 1 - LATELY])
+        is_recent = is_common & (recency >= lately) & (recency > usual)  # with short histories all are alike
         found = []
         for item_id in item_ids:
             row = self._rows.get(item_id)
@@ -135,7 +138,7 @@ class ComplementarySignals:
                 found.append(Evidence())
                 continue
             strongest = {name: self._strongest(self.links[name], rows, row) for name, rows in starts.items()}
-            found.append(Evidence(**strongest, is_recent=bool(self.counts[1, row] > lately)))
+            found.append(Evidence(**strongest, is_recent=bool(is_recent[row])))
         return found
 
     def _strongest(self, links: ItemLinks, starts: NDArray[np.int64], end: int) -> str | None:

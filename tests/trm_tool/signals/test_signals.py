@@ -94,8 +94,20 @@ def test_evidence_names_the_item_of_the_history_that_speaks_for_another(walks: D
     assert stranger.next is None
     assert new == Evidence()
     assert signals.evidence([], ["i10"])[0].together is None
-    recent = [each.is_recent for each in signals.evidence([], walks.catalogue.ids)]
-    assert sum(recent) <= ITEMS // 10
+
+
+def test_only_what_many_people_chose_is_chosen_lately(walks: Dataset) -> None:
+    early, late = (tuple(f"i{at}" for at in range(start, start + 20)) for start in (0, 20))
+    sequences = {f"u{user}": (*early, *late[: user + 1]) for user in range(20)}
+    signals = ComplementarySignals.count(replace(walks, users=tuple(sequences), sequences=sequences), holdout=0)
+    evidence = signals.evidence([], walks.catalogue.ids)
+    recent = [item_id for item_id, each in zip(walks.catalogue.ids, evidence, strict=True) if each.is_recent]
+    values = signals.values([], ["i19", "i39"])
+    assert values[1, RECENCY] > values[0, RECENCY]  # one person chose i39, lately
+    assert "i20" in recent  # all chose it, lately
+    assert "i39" not in recent
+    short = ComplementarySignals.count(walks, holdout=2)  # all that anybody chose is among their last 20 items
+    assert not any(each.is_recent for each in short.evidence([], walks.catalogue.ids))
 
 
 def test_a_fitted_order_finds_test_items_that_the_recommender_does_not(walks: Dataset) -> None:
