@@ -43,8 +43,6 @@ from deeprec.trm_tool import (
 CREDITS = ("run", "token")
 SEARCHES, PHRASES, RETRIEVED, K = 2, 12, 10, 10
 FEATURES = 5
-GROUPS, SIZE = 8, 8
-"""Requests of one step, and runs of each."""
 STAGE = stage_reward("recommendation")
 Array: TypeAlias = NDArray[np.float64]
 
@@ -157,13 +155,22 @@ def gradient(task: Task, drawn: Sequence[Drawn], credit: str) -> tuple[Array, fl
 
 
 def learn(
-    train: Sequence[Task], test: Sequence[Task], credit: str, *, steps: int, rate: float, seed: int, every: int
+    train: Sequence[Task],
+    test: Sequence[Task],
+    credit: str,
+    *,
+    steps: int,
+    rate: float,
+    seed: int,
+    every: int,
+    groups: int = 8,
+    size: int = 8,
 ) -> dict[str, Any]:
-    """Train a policy with Adam, and measure the likeliest list on the test requests as it goes.
+    """Train a policy with Adam on `groups` requests a step and `size` runs of each, and measure it as it goes.
 
     Returns:
-        `ndcg`, (measurements, test requests), before the first step and after every `every` steps; `reward`, the mean
-        of each step.
+        `ndcg`, (measurements, test requests), of the likeliest list before the first step and after every `every`
+        steps; `reward`, (steps,), the mean of each step's runs.
     """
     rng, weights = np.random.default_rng(seed), np.zeros(SEARCHES * PHRASES + FEATURES)
     mean, square = np.zeros_like(weights), np.zeros_like(weights)
@@ -171,16 +178,16 @@ def learn(
     measured, rewards = [measure(test, weights)], []
     for step in range(1, steps + 1):
         found = []
-        for number in range(GROUPS):
-            task = train[order[((step - 1) * GROUPS + number) % len(train)]]
-            found.append(gradient(task, [draw(task, weights, rng) for _ in range(SIZE)], credit))
+        for number in range(groups):
+            task = train[order[((step - 1) * groups + number) % len(train)]]
+            found.append(gradient(task, [draw(task, weights, rng) for _ in range(size)], credit))
         total = np.mean([each for each, _ in found], axis=0)
         rewards.append(float(np.mean([reward for _, reward in found])))
         mean, square = 0.9 * mean + 0.1 * total, 0.99 * square + 0.01 * total**2
         weights += rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-8)
         if step % every == 0:
             measured.append(measure(test, weights))
-    return {"ndcg": np.array(measured), "reward": rewards}
+    return {"ndcg": np.array(measured), "reward": np.array(rewards)}
 
 
 def measure(tasks: Sequence[Task], weights: Array) -> Array:
@@ -204,6 +211,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifact", type=Path, required=True, help="a recommender of `trm train --holdout 3`")
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--groups", type=int, default=8, help="requests of one step")
+    parser.add_argument("--size", type=int, default=8, help="runs of each")
     parser.add_argument("--every", type=int, default=5, help="steps between two measurements")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.03, 0.1])
     parser.add_argument("--seeds", type=int, default=5)
@@ -217,9 +226,17 @@ def main() -> None:
     train = make_tasks(retriever, asked[: options.train])
     test = make_tasks(retriever, made_request_cases(dataset, retriever.catalogue, "test").cases[: options.test])
     console, result = Console(highlight=False), list[dict[str, Any]]()
-    table = Table("rate", "NDCG@10, run", "token", "token less run, last", "steps of token to run's last", box=None)
+    table = Table(
+        "rate", "NDCG@10, run", "token", "token less run", "reward, token less run", "steps to equal", box=None
+    )
     for rate in options.rates:
-        settings: dict[str, Any] = {"steps": options.steps, "rate": rate, "every": options.every}
+        settings: dict[str, Any] = {
+            "steps": options.steps,
+            "rate": rate,
+            "every": options.every,
+            "groups": options.groups,
+            "size": options.size,
+        }
         learned = {
             credit: [learn(train, test, credit, seed=seed, **settings) for seed in range(options.seeds)]
             for credit in CREDITS
@@ -233,12 +250,15 @@ def main() -> None:
             }
             for seed in range(options.seeds)
         ]
+        rewards = {credit: np.array([each["reward"].mean() for each in runs]) for credit, runs in learned.items()}
+        earned = paired_interval(rewards["token"], rewards["run"])  # by seed
         ends = {credit: float(curve[-1].mean()) for credit, curve in curves.items()}
         table.add_row(
             f"{rate:g}",
             f"{ends['run']:.4f}",
             f"{ends['token']:.4f}",
             shown(last, 4),
+            f"{rewards['run'].mean():.4f}: {shown(earned, 4)}",
             ", ".join(f"{each['token']:g} ({each['run']:g})" for each in steps_to),
         )
         result.append(
@@ -247,6 +267,8 @@ def main() -> None:
                 "before": float(curves["run"][0].mean()),
                 "last": ends,
                 "last, token less run": last.to_dict(),
+                "mean reward of all steps": {credit: float(own.mean()) for credit, own in rewards.items()},
+                "mean reward, token less run": earned.to_dict(),
                 "by seed, token less run": [
                     float(learned["token"][seed]["ndcg"][-1].mean() - learned["run"][seed]["ndcg"][-1].mean())
                     for seed in range(options.seeds)

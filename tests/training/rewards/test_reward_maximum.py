@@ -34,6 +34,7 @@ def random_beliefs(items: Iterable[str], draws: int) -> list[dict[str, float]]:
     return [dict(zip(ids, rng.dirichlet(np.ones(len(ids))).tolist(), strict=True)) for _ in range(draws)]
 
 
+@pytest.mark.slow
 def test_the_best_list_of_the_default_is_the_ranking_by_belief_and_that_of_the_paper_is_not(artifact: Artifact) -> None:
     drawn = random_beliefs(artifact.catalogue.ids, draws=6)
     wanted = [tuple(sorted(beliefs, key=beliefs.__getitem__, reverse=True)[:LENGTH]) for beliefs in drawn]

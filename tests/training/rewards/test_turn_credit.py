@@ -106,6 +106,7 @@ def with_list(trace: RunTrace, text: str, tokenizer: Any) -> RunTrace:
     return replace(trace, turns=(*trace.turns[:-1], last))
 
 
+@pytest.mark.slow
 def test_the_credit_of_turns_and_positions_lies_on_their_tokens(chat_base: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(chat_base)
     end = "</recommendation_list>"
