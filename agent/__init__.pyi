@@ -51,6 +51,10 @@ from .policy.openai_endpoint import (
     PolicyUnavailableError as PolicyUnavailableError,
 )
 from .policy.token_policy import TokenPolicy as TokenPolicy
+from .policy.weight_fingerprints import (
+    fingerprint_adapter as fingerprint_adapter,
+    fingerprint_base as fingerprint_base,
+)
 from .protocols.prompts import Prompts as Prompts
 from .protocols.tagged import TaggedProtocol as TaggedProtocol
 from .protocols.tagged_text import read_tagged as read_tagged

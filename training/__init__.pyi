@@ -92,6 +92,7 @@ from .rollouts.logprob_gap import (
 )
 from .rollouts.page import rollout_fragment as rollout_fragment
 from .rollouts.request_instances import select_request_instances as select_request_instances
+from .rollouts.rollout_filter import PolicyWeights as PolicyWeights
 from .rollouts.rollouts import (
     Rollout as Rollout,
     RolloutError as RolloutError,

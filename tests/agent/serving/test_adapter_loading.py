@@ -8,9 +8,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from deeprec.agent import CompletionPolicy, PolicyRejectedError, PolicyUnavailableError, SamplingConfig, load_adapter
+from deeprec.agent import (
+    CompletionPolicy,
+    PolicyRejectedError,
+    PolicyUnavailableError,
+    SamplingConfig,
+    fingerprint_adapter,
+    load_adapter,
+)
 from deeprec.agent.cli.main import main
-from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.trm_tool import ConfigError
 from tests.tiny_server import TinyServer, serve_tiny, tiny_llama
 

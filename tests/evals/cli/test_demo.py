@@ -10,7 +10,7 @@ from rich.console import Console
 
 from deeprec.evals.cli import demo
 from deeprec.trm_tool import Retriever
-from deeprec.trm_tool.data.generated_shop.generator import ShopConfig, generate_shop
+from deeprec.trm_tool.data import ShopConfig, generate_shop
 from tests.command_line import answer_of, refusal_of
 
 

@@ -15,8 +15,7 @@ import pytest
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from deeprec.agent import TraceStore, load_adapter
-from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
+from deeprec.agent import TraceStore, fingerprint_adapter, load_adapter
 from deeprec.evals import REWARD_SCHEME
 from deeprec.training import (
     AdapterConfig,

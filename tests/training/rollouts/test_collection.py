@@ -7,8 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from deeprec.agent import AgentConfig, CompletionPolicy, TraceStore
-from deeprec.agent.policy.weight_fingerprints import fingerprint_base
+from deeprec.agent import AgentConfig, CompletionPolicy, TraceStore, fingerprint_base
 from deeprec.agent.traces import RunFilter
 from deeprec.evals import ServerLostError
 from deeprec.training import Collection, Instance, collect_groups, read_rollouts

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from deeprec.agent.policy.weight_fingerprints import fingerprint_base
+from deeprec.agent import fingerprint_base
 from deeprec.training import AdapterConfig, GrpoConfig, SftConfig, save_adapter
 from deeprec.training.trainers.policy_model import load_policy, require_trl
 from deeprec.trm_tool import ConfigError
