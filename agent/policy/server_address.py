@@ -32,6 +32,7 @@ def split_base_url(base_url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(base_url.strip())
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_address = is_address and "://" not in parts.path  # a list of addresses, where one is asked for
     except ValueError:  # a bracket left open, or a port that is not a number below 65536
         is_address = False
     if not is_address:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deeprec.agent.policy.completion import ServedModel
+from deeprec.agent.policy.server_address import server_addresses, split_base_url
 from deeprec.agent.policy.server_list import same_model
 from deeprec.trm_tool import ConfigError
 
@@ -32,3 +33,11 @@ def test_servers_that_are_alike_have_what_all_of_them_have() -> None:
 def test_other_weights_are_refused_with_both_addresses(changes: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=rf"http://one/v1 and http://two/v1 differ: {message}"):
         same_model([ONE, replace(ONE, **changes)], PLACES)  # type: ignore[arg-type]
+
+
+def test_a_list_is_split_between_addresses_alone() -> None:
+    assert server_addresses("http://one:8000/v1 , https://me:a,b@two") == ["http://one:8000/v1", "https://me:a,b@two"]
+    with pytest.raises(ConfigError, match="stands twice"):
+        server_addresses("http://one/v1,http://one")
+    with pytest.raises(ConfigError, match="The server's address is"):
+        split_base_url("http://one/v1,http://two/v1")  # where one server is asked for
