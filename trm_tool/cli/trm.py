@@ -158,13 +158,17 @@ def search(
     diversity: Annotated[
         float, typer.Option(help="How much to avoid items that are similar to those above them, 0 to 1; 0 is off.")
     ] = 0.0,
+    signals: Annotated[
+        Path | None, typer.Option(help="Order lists from histories again: a file from `deeprec trm signals`.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the items that fit a history and a preference best; with neither, the most popular ones."""
     conditions = read_where(where)
+    from deeprec.trm_tool.signals.reranking import SignalReranking
     from deeprec.trm_tool.trm.retriever import Retriever
 
-    retriever = Retriever.load(artifact)
+    retriever = Retriever.load(artifact, reranking=None if signals is None else SignalReranking.load(signals))
     try:
         found = retriever.retrieve(
             read_ids(history, retriever.catalogue),
@@ -193,6 +197,35 @@ def search(
         summary = plain(retriever.catalogue.summary(item.id, 100), 100)
         table.add_row(str(rank), Text(plain(item.id, 40)), f"{item.score:.4f}", Text(summary))
     console.print(table if found else Text("No item is left: the history and the constraints rule all of them out."))
+
+
+@app.command()
+@option_groups
+def signals(
+    out: Annotated[Path, typer.Option(help="The file of the signals; one that is there is replaced.")],
+    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    data: DataOption = None,
+    columns: ColumnOptions = ColumnOptions(),
+    as_json: JsonOption = False,
+) -> None:
+    """Count what people chose together, next and lately, to order lists from histories again."""
+    from deeprec.trm_tool.signals.reranking import FEATURES, fit_reranking
+    from deeprec.trm_tool.trm.retriever import Retriever
+
+    dataset = columns.read(data, columns.dropped_file(out.resolve().with_name(f"{out.name}.dropped_rows.tsv")))
+    reranking = fit_reranking(Retriever.load(artifact), dataset)
+    reranking.save(out)
+    weights = dict(zip(FEATURES, reranking.weights, strict=True))
+    if as_json:
+        print(json.dumps({"signals": str(out), "fingerprint": reranking.fingerprint, "weights": weights}, indent=2))
+        return
+    console = Console()
+    console.print(
+        Text("Weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()) + "."), soft_wrap=True
+    )
+    command = f"deeprec trm search {quote(str(artifact))} --signals {quote(str(out))}"
+    command += f" {show_ids('--history', dataset.history(dataset.users[0])[-3:])}"
+    console.print(Text(f"Wrote {out}. Search with it: {command}"), soft_wrap=True)
 
 
 @app.command()

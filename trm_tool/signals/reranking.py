@@ -30,7 +30,7 @@ PENALTY = 0.01
 FEATURES = ("score", "rank", *SIGNALS)
 """What is weighed: the recommender's score, the logarithm of its rank (the first rank is the highest), the signals."""
 FORMAT = "deeprec complementary signals 1"
-_REMEDY = "Make the file again with `fit_reranking`."
+_REMEDY = "Make the file again with `deeprec trm signals`."
 
 
 class SignalReranking:
@@ -66,11 +66,13 @@ class SignalReranking:
         return np.argsort(-weighed, kind="stable")
 
     def save(self, path: Path | str) -> None:
-        """Write signals and weights as one file of safetensors, at once.
+        """Write signals and weights as one file of safetensors, at once, in place of signals that are there.
 
         Raises:
-            ConfigError: the file cannot be written.
+            ConfigError: something else is there, or the file cannot be written.
         """
+        if Path(path).exists() and _format_of(path) != FORMAT:
+            raise ConfigError(f"{path} is there already and holds no signals. Name another file, or move it away.")
         about = {
             "item_ids": self.signals.item_ids,
             "weights": self.weights,
@@ -154,6 +156,14 @@ def fit_reranking(recommender: Recommender, dataset: Dataset) -> SignalReranking
             "is nothing to fit signals on. Go on without signals."
         )
     return SignalReranking(signals, _fit(np.stack(features), np.array(targets)))
+
+
+def _format_of(path: Path | str) -> str | None:
+    try:
+        with safe_open(path, framework="np") as file:
+            return (file.metadata() or {}).get("format")
+    except (OSError, SafetensorError):
+        return None
 
 
 def _features(

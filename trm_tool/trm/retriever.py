@@ -328,6 +328,6 @@ def _check_reranking(reranking: SignalReranking, artifact: Artifact) -> None:
         raise ConfigError(
             f"The re-ranking counts other interactions (holdout {signals.holdout}, data "
             f"{signals.dataset_fingerprint[:16]}) than the artifact was trained on (holdout {trained.holdout}, data "
-            f"{str(trained.dataset_fingerprint)[:16]}), so that it may know what is held out. Make it with "
-            "`fit_reranking` of this artifact."
+            f"{str(trained.dataset_fingerprint)[:16]}), so that it may know what is held out. Make it for "
+            "this artifact with `deeprec trm signals`."
         )

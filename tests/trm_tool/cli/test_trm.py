@@ -79,6 +79,25 @@ def test_search_says_what_it_could_not_hold_and_when_nothing_is_left(artifact_fo
     assert "\x1b" not in nothing.output
 
 
+def test_signals_are_written_and_order_searches_from_histories(
+    artifact_folder: Path, atomic_folder: Path, tmp_path: Path
+) -> None:
+    out, asked = tmp_path / "shop.signals", ("search", artifact_folder, "--json", "-k", "50", "--history", "900,893")
+    written = json.loads(run("signals", artifact_folder, "--data", atomic_folder, "--out", out, "--json").stdout)
+    assert set(written["weights"]) == {"score", "rank", "together", "nearby", "next", "count", "recency"}
+    assert f"--signals {out}" in run("signals", artifact_folder, "--data", atomic_folder, "--out", out).output
+    plain, ordered = json.loads(run(*asked).stdout), json.loads(run(*asked, "--signals", out).stdout)
+    assert plain["trm_fingerprint"] != ordered["trm_fingerprint"]
+    before, after = ([item["item_id"] for item in each["items"]] for each in (plain, ordered))
+    assert before != after
+    assert sorted(before) == sorted(after)
+    assert "Make the file again" in str(refusal(*asked, "--signals", artifact_folder / "model.safetensors"))
+    weights = artifact_folder / "model.safetensors"
+    held = weights.read_bytes()
+    assert "holds no signals" in str(refusal("signals", artifact_folder, "--data", atomic_folder, "--out", weights))
+    assert weights.read_bytes() == held
+
+
 def test_search_diversifies_on_demand(artifact_folder: Path, retriever: Retriever) -> None:
     result = run("search", artifact_folder, "--history", "900", "-k", "5", "--diversity", "0.9", "--json")
     found = retriever.retrieve(["900"], k=5, diversity=0.9)
