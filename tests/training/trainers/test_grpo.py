@@ -239,7 +239,7 @@ def test_a_full_disk_leaves_the_adapter_as_it_was(
 def test_nothing_that_is_written_is_a_pickle(tiny_base: Path, tiny_model: LlamaForCausalLM, tmp_path: Path) -> None:
     train_grpo(steps_of(tiny_model), base=tiny_base, out=tmp_path / "out", config=config(steps=2))
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert {path.suffix for path in written} == {".json", ".jsonl", ".safetensors"}
+    assert {path.suffix for path in written} == {".json", ".jsonl", ".md", ".safetensors"}
     assert not any(path.read_bytes()[:1] == b"\x80" or path.read_bytes()[:2] == b"PK" for path in written)
 
 
@@ -322,7 +322,7 @@ def test_rollouts_that_are_left_out_are_counted_and_named(
 ) -> None:
     scored = scored_step(tiny_model)
     scored[1] = replace(scored[1], advantage=math.nan)
-    scored[4] = replace(scored[4], rollout=replace(scored[4].rollout, adapter_version="rec-v9"))
+    scored[4] = replace(scored[4], rollout=replace(scored[4].rollout, adapter_version="rec-v3"))
     with caplog.at_level(logging.WARNING):
         train_grpo(
             lambda step: scored, base=tiny_base, out=tmp_path / "out", config=config(steps=1), version=lambda step: 4
