@@ -254,7 +254,8 @@ def test_an_adapter_is_held_to_the_one_that_it_starts_from(
     reports: list[StepReport] = []
     held = GrpoConfig(steps=3, beta=0.1, **settings)
     out = tmp_path / "held"
-    adapter = train_grpo(source, base=tiny_base, start=start, out=out, config=held, on_step=reports.append)
+    going_on: dict[str, Any] = {"base": tiny_base, "start": start, "version": lambda step: 2}  # the rollouts are of 0
+    adapter = train_grpo(source, out=out, config=held, on_step=reports.append, **going_on)
     divergences = [report.metrics["kl"] for report in reports]
     assert divergences[0] == pytest.approx(0, abs=1e-9)  # not that from the base model
     assert divergences[-1] > 1e-5
@@ -262,8 +263,8 @@ def test_an_adapter_is_held_to_the_one_that_it_starts_from(
     [checkpoint] = (out / "checkpoints").iterdir()
     assert not any(".ref." in name for name in load_file(checkpoint / "weights.safetensors"))
     cut, again = tmp_path / "cut", list[StepReport]()
-    train_grpo(source, base=tiny_base, start=start, out=cut, config=replace(held, steps=1))
-    train_grpo(source, base=tiny_base, start=start, out=cut, config=held, on_step=again.append)
+    train_grpo(source, out=cut, config=replace(held, steps=1), **going_on)
+    train_grpo(source, out=cut, config=held, on_step=again.append, **going_on)
     assert [report.metrics["kl"] for report in again] == divergences[1:]  # the reference is still the start
 
 
