@@ -115,7 +115,7 @@ def test_every_block_that_is_not_run_says_why() -> None:
     fenced = sum(page.read_text(encoding="utf-8").count("```python") for page in PAGES)
     found = [example for page in PAGES for example in examples(page)]
     assert len(found) == fenced >= 8
-    assert sum(example.reason is not None for example in found) <= 3
+    assert sum(example.reason is not None for example in found) <= 4
     assert all(len(example.reason.split()) >= 4 for example in found if example.reason is not None)
 
 
