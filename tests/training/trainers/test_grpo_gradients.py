@@ -259,7 +259,7 @@ def test_an_adapter_is_held_to_the_one_that_it_starts_from(
     divergences = [report.metrics["kl"] for report in reports]
     assert divergences[0] == pytest.approx(0, abs=1e-9)  # not that from the base model
     assert divergences[-1] > 1e-5
-    assert sorted(file.name for file in adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert [path for path in adapter.rglob("*") if path.is_dir()] == []  # PEFT writes a second adapter to a folder
     [checkpoint] = (out / "checkpoints").iterdir()
     assert not any(".ref." in name for name in load_file(checkpoint / "weights.safetensors"))
     cut, again = tmp_path / "cut", list[StepReport]()
