@@ -54,9 +54,9 @@ def fingerprint_served(root: str | None, *, is_adapter: bool) -> str | None:
         its fingerprint; None where the folder is not one of this machine, or cannot be read.
     """
     folder = Path(root or "")
-    if not folder.is_absolute() or not folder.is_dir():
-        return None
-    try:
+    try:  # the name is the server's: also to look whether there is such a folder may fail
+        if not folder.is_absolute() or not folder.is_dir():
+            return None
         return fingerprint_adapter(folder) if is_adapter else fingerprint_base(folder)
-    except OSError:
+    except (OSError, ValueError):
         return None

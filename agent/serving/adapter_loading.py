@@ -76,15 +76,24 @@ async def has_adapter(base_url: str, name: str, folder: Path | str, *, api_key: 
     async with CompletionPolicy(base_url, api_key=api_key) as policy:
         if name not in (await policy.connect()).adapters:
             return False
-        served = await policy.asking(name).connect()
-    known, root = served.adapter_fingerprint, served.roots.get(name)
-    is_same = root == str(folder) if known is None else known == fingerprint_adapter(folder)
-    if not is_same:
-        raise ConfigError(
-            f"The server at {hide_passwords(base_url)} has another adapter under the name {name} than that of {folder} "
-            f"(its own is from {root or 'a folder that it does not name'}). A name stands for one set of weights: load "
-            "it under another name, or start the server anew."
-        )
+        await policy.asking(name).connect()
+    for address in server_addresses(base_url):
+        async with CompletionPolicy(address, model=name, api_key=api_key) as policy:
+            served = await policy.connect()
+        known, root = served.adapter_fingerprint, served.roots.get(name)
+        is_same = root == str(folder) if known is None else known == fingerprint_adapter(folder)
+        if not is_same:
+            its_own = f"its own is from {root}" if root else "it names no folder"
+            seen = (
+                f"has an adapter under the name {name}, and does not show whether it is that of {folder} ({its_own}, "
+                "whose weights this machine cannot read)"
+                if known is None
+                else f"has another adapter under the name {name} than that of {folder} ({its_own})"
+            )
+            raise ConfigError(
+                f"The server at {hide_passwords(address)} {seen}. A name stands for one set of weights: load it under "
+                "another name, or start the server anew."
+            )
     return True
 
 

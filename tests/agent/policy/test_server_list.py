@@ -27,12 +27,22 @@ def test_servers_that_are_alike_have_what_all_of_them_have() -> None:
     [
         ({"name": "n"}, "the name is 'm' and 'n'"),
         ({"base_fingerprint": "y"}, "the base fingerprint is 'x' and 'y'"),
-        ({"adapter_fingerprint": "y"}, "the adapter fingerprint is None and 'y'"),
     ],
 )
 def test_other_weights_are_refused_with_both_addresses(changes: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=rf"http://one/v1 and http://two/v1 differ: {message}"):
         same_model([ONE, replace(ONE, **changes)], PLACES)  # type: ignore[arg-type]
+
+
+def test_weights_that_a_server_does_not_show_are_unknown_and_not_other_ones() -> None:
+    shown, hidden = replace(ONE, adapter_fingerprint="a"), replace(ONE, base_fingerprint=None)
+    for found in ([shown, hidden], [hidden, shown]):
+        served = same_model(found, PLACES)
+        assert (served.base_fingerprint, served.adapter_fingerprint) == (None, None)
+    assert same_model([shown, shown], PLACES).adapter_fingerprint == "a"
+    other = replace(ONE, base_fingerprint="y")
+    with pytest.raises(ConfigError, match=r"http://one/v1 and http://three/v1 differ: the base fingerprint"):
+        same_model([ONE, hidden, other], [*PLACES, "http://three/v1"])
 
 
 def test_a_list_is_split_between_addresses_alone() -> None:

@@ -65,7 +65,7 @@ async def test_a_name_that_stands_for_other_weights_is_refused(
     with pytest.raises(ConfigError, match=rf"has another adapter under the name rec-v1 .* is from {adapter}"):
         await load_adapter(server.base_url, "rec-v1", moved)
     server.roots["rec-v1"] = "/nowhere"  # of another machine
-    with pytest.raises(ConfigError, match="has another adapter under the name rec-v1"):
+    with pytest.raises(ConfigError, match=r"does not show whether it is that of .* is from /nowhere"):
         await load_adapter(server.base_url, "rec-v1", adapter)
 
 
@@ -75,6 +75,14 @@ async def test_the_weights_that_answer_are_known_by_their_fingerprints(server: T
         served = await policy.connect()
     assert served.adapter_fingerprint == fingerprint_adapter(adapter)
     assert served.base_fingerprint is None  # the server names no folder
+
+
+@pytest.mark.parametrize("root", ["/" + "a" * 5_000, "/x\0y"])
+async def test_a_name_that_can_be_no_folder_shows_no_weights(server: TinyServer, adapter: Path, root: str) -> None:
+    await load_adapter(server.base_url, "rec-v1", adapter)
+    server.roots["rec-v1"] = root
+    async with CompletionPolicy(server.base_url, adapter="rec-v1") as policy:
+        assert (await policy.connect()).adapter_fingerprint is None
 
 
 async def test_the_kind_of_log_probabilities_is_found_by_one_token(server: TinyServer) -> None:
