@@ -10,8 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from deeprec.evals.simulation.outcomes import ConversationOutcome
 from deeprec.trm_tool.errors import ConfigError
+
+_OUTCOME = TypeAdapter(ConversationOutcome)
 
 
 class OutcomeFile:
@@ -49,10 +53,10 @@ class OutcomeFile:
         os.replace(self._part, self.path)
 
     def _read(self, settings: Mapping[str, Any]) -> None:
-        lines = self._part.read_text(encoding="utf-8").splitlines(keepends=True)
         try:
-            before = json.loads(lines[0])["settings"]
-        except (ValueError, KeyError, IndexError, TypeError):
+            lines = self._part.read_bytes().splitlines(keepends=True)
+            before = dict(json.loads(lines[0])["settings"])
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
             raise ConfigError(
                 f"{self._part} does not begin with the settings of conversations. Delete it, or name another --out."
             ) from None
@@ -63,17 +67,17 @@ class OutcomeFile:
                 f"{self._part} holds conversations that were interrupted, with {was}. Give the same settings to go on, "
                 "or delete it."
             )
-        whole = [line for line in lines if line.endswith("\n")]  # the last one may have been cut off
+        whole = [line for line in lines if line.endswith(b"\n")]  # the last one may have been cut off
         for line in whole[1:]:
-            with suppress(ValueError, TypeError, KeyError):
+            # A conversation whose line is damaged is held again, as one that failed is.
+            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 values = json.loads(line)
                 system = values.pop("system")
-                values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-                outcome = ConversationOutcome(**values)
-                if outcome.error is None:  # what failed is tried again
+                outcome = _OUTCOME.validate_python(values)
+                if outcome.error is None:
                     self._kept[system, outcome.person] = outcome
         if len(whole) < len(lines):
-            self._part.write_text("".join(whole), encoding="utf-8")
+            self._part.write_bytes(b"".join(whole))
 
 
 def _line(system: str, outcome: ConversationOutcome) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,43 @@ def test_conversations_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
     OutcomeFile(tmp_path / "said.jsonl", {"seed": 1}).add("rules", outcome("ann"))
     with pytest.raises(ConfigError, match="seed 1 and not 2"):
         OutcomeFile(tmp_path / "said.jsonl", {"seed": 2})
-    (tmp_path / "said.jsonl.part").write_text("not JSON", encoding="utf-8")
+
+
+DAMAGED = (
+    b"not JSON",
+    b"",
+    b"\xff\xfe\n",
+    b"3\n",
+    b'{"settings": 3}\n',
+    b'{"settings": ["seed"]}\n',
+    b"[" * 100_000 + b"\n",
+)
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[:12]))
+def test_a_file_that_begins_otherwise_is_refused_and_stays(tmp_path: Path, content: bytes) -> None:
+    part = tmp_path / "said.jsonl.part"
+    part.write_bytes(content)
     with pytest.raises(ConfigError, match="does not begin with the settings"):
         OutcomeFile(tmp_path / "said.jsonl", {"seed": 1})
+    assert part.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *DAMAGED[2:],
+        b"null\n",
+        b'{"system": "rules", "person": "cat"}\n',
+        json.dumps({"system": "rules", **asdict(outcome("cat")), "actions": "many"}).encode() + b"\n",
+        json.dumps({"system": [], **asdict(outcome("cat"))}).encode() + b"\n",
+    ],
+    ids=lambda line: repr(line[:12]),
+)
+def test_a_conversation_whose_line_is_damaged_is_held_again(tmp_path: Path, line: bytes) -> None:
+    OutcomeFile(tmp_path / "said.jsonl", {"seed": 1}).add("rules", outcome("ann"))
+    with (tmp_path / "said.jsonl.part").open("ab") as part:
+        part.write(line)
+    again = OutcomeFile(tmp_path / "said.jsonl", {"seed": 1})
+    again.add("rules", outcome("bob"))
+    assert set(OutcomeFile(tmp_path / "said.jsonl", {"seed": 1}).kept("rules")) == {"ann", "bob"}
