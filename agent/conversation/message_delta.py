@@ -34,6 +34,12 @@ _ASKING = (
 _QUESTION = re.compile(
     rf"(?:^|(?<=[.;!?] ))(?:{_ASKING})\b(?! (?:i|you|we|there)\b)[^.;!?]*{REFERENCE}[^.;!?]*[.;!?]?", re.IGNORECASE
 )
+_ASKS_OF_IT = re.compile(
+    r"(?:^|(?<=[.;!?] ))(?:is|are|was|were|does|do|did|has) (?:it|this|that|they|these|those)\b"
+    r"(?=[^.;!?]*\b(?:no|not|without|free)\b)[^.;!?]*[.;!?]?",
+    re.IGNORECASE,
+)
+"""A question whether something lacks a value ("is it without horror?"), which refuses none."""
 
 
 def delta_of_message(message: str, state: ConversationState, catalogue: ConversationCatalogue) -> StateDelta:
@@ -56,6 +62,8 @@ def delta_of_message(message: str, state: ConversationState, catalogue: Conversa
         reading.corrects = True
         reading.take(*found.span())
     find_references(reading)
+    for found in reading.find(_ASKS_OF_IT):
+        reading.take(*found.span())
     find_bounds(reading)
     find_similar(reading)
     find_feedback(reading)

@@ -65,7 +65,7 @@ class MessageReading:
     """Attribute -> where the words stand that withdraw all about it; what stands before them is withdrawn too."""
     corrects: bool = False
     """Whether the message corrects what was said before: "actually", "I meant", "instead"."""
-    undecided: list[int] = field(default_factory=list)
+    undecided: list[tuple[int, int]] = field(default_factory=list)
     """Where bounds stand of which a negation leaves open what is meant."""
     quiet: list[tuple[int, int]] = field(default_factory=list)
     """Places that are understood and yet stay in the text for retrievals: values that are wanted."""

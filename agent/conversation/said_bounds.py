@@ -16,6 +16,8 @@ _PART = re.compile(r"\b(early|mid|late)(?:er)?[\s-](?:the\s)?$", re.IGNORECASE)
 _PARTS = {"early": (0, 3), "mid": (3, 6), "late": (6, 9)}
 _SPENDS = re.compile(r"\b(?:budget|have|got|spend|spending|afford|for|pay|with)\b[^.,;!?]{0,20}$", re.IGNORECASE)
 _CONTRAST = re.compile(r"\b(?:not|instead of|rather than|no longer)\s*$", re.IGNORECASE)
+_LEAVES_OPEN = re.compile(r"\b(?:have to|must|need(?:n't)?|mind|matter|necessarily)\b[^.,;!?]*$", re.IGNORECASE)
+"""Before a bound, what says that it need not hold."""
 _NEAR_CHARS = 16
 _MAX_BESIDE = 3
 """Words beside a number that answers a question, at most."""
@@ -37,9 +39,10 @@ def find_bounds(reading: MessageReading) -> None:
         if TAKEN in text[start:end] or not (text[start:end].strip()):
             continue
         if said.is_undecided:
-            reading.undecided.append(start)
+            reading.undecided.append((start, end))
             words = reading.take(start, end)
-            if said.low != said.high and not said.is_decade:
+            is_dated = said.is_decade or is_year(said.low)
+            if (said.low != said.high or is_dated or not _LEAVES_OPEN.search(text[:start])) and not reading.corrects:
                 reading.not_clear(words, "This is not read as a limit. Name the least or the most that you want.")
             continue
         name = _attribute_beside(reading, text, start, end)

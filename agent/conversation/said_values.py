@@ -105,7 +105,7 @@ def _is_narrowed(
     behind = next((other for other in values if other.start >= value.end), None)
     if behind is not None and _JOINT.fullmatch(bare[value.end : behind.start]):
         return _is_narrowed(reading, behind, values, refusing)  # "no red or blue rugs"
-    if any(bare[value.end : start].isspace() for start in reading.undecided):
+    if any(bare[value.end : start].isspace() or bare[end : value.start].isspace() for start, end in reading.undecided):
         return True
     if any(bare[other.end : value.start].isspace() and _inside(other.start, refusing) for other in values):
         return True

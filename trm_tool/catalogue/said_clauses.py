@@ -1,7 +1,8 @@
 """Clauses of a text that refuse or limit: "no horror, drama or war", "only comedies". English alone is read."""
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _HAD = r"(?:seen|watched|heard|played|tried|owned|bought|been)\b"  # "I have never seen one" does not refuse it
@@ -80,6 +81,15 @@ def limiting_clauses(text: str) -> Iterator[SaidClause]:
                 about = _to_the_end(clause[start:])
                 yield SaidClause(about.strip(), about, offset + start, offset + start)
             start += len(part) + 1
+
+
+def refused_places(text: str, starts: Sequence[int]) -> set[int]:
+    """Which of the words that start at some places of a text, in its order, stand in a refusal: their indexes."""
+    found = set[int]()
+    for clause in refusing_clauses(text):
+        low, high = (bisect_left(starts, place) for place in (clause.start, clause.start + len(clause.about)))
+        found.update(range(low, high))
+    return found
 
 
 def _clauses(text: str) -> Iterator[tuple[int, str]]:

@@ -5,10 +5,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from deeprec.trm_tool.catalogue.negated_bounds import NEGATIONS, negation_before
+from deeprec.trm_tool.catalogue.catalogue import is_year
+from deeprec.trm_tool.catalogue.negated_bounds import NEGATIONS, may_be_refused, negation_before, refusal_behind
+from deeprec.trm_tool.catalogue.said_clauses import refused_places
 
 NumberBound = Literal["min", "max", "range"]
 About = Literal["price", "year", "weight"]
@@ -133,6 +135,8 @@ def said_numbers(text: str, values: Sequence[tuple[int, int]] = ()) -> tuple[Sai
     tokens = list(_TOKEN.finditer(text))
     words = ["." if found["stop"] else _plain(found[0]) for found in tokens]
     numbers = list(_numbers(tokens, words))
+    is_dated = any(number.is_dated for number in numbers)
+    refused = refused_places(text, [token.start() for token in tokens]) if is_dated else set[int]()
     named = {at for at, token in enumerate(tokens) if any(start <= token.start() < end for start, end in values)}
     said: list[SaidNumber] = []
     at = 0
@@ -142,9 +146,37 @@ def said_numbers(text: str, values: Sequence[tuple[int, int]] = ()) -> tuple[Sai
             at += 2
         else:
             behind = numbers[at + 1].start if at + 1 < len(numbers) else len(words)
-            said.append(_bounded(numbers[at], words, behind, named))
+            found = _bounded(numbers[at], words, behind, named)
+            is_open = numbers[at].is_dated and found.bound is None and found.about != "price"
+            if is_open and (
+                numbers[at].start in refused or may_be_refused(words, numbers[at].start, numbers[at].stop, named)
+            ):
+                found = replace(found, is_undecided=True)
+            both = _both_negated(said[-1], found, words) if said else None
+            said[-1 if both else len(said) :] = [both or found]
             at += 1
     return tuple(said)
+
+
+def _both_negated(first: SaidNumber, second: SaidNumber, words: Sequence[str]) -> SaidNumber | None:
+    """The range of two bounds that one negation refuses: "nothing under 20 or over 90"."""
+    between = words[max(first.used) + 1 : min(second.used)]
+    if words[min(first.used)] not in NEGATIONS or first.is_strict or between not in (["or"], ["nor"]):
+        return None
+    way = _BEFORE.get(words[min(second.used)])
+    if way is None or not way[1] or not second.is_undecided or {first.bound, _flipped(way)[0]} != {"min", "max"}:
+        return None
+    low, high = sorted((first.low, second.low))
+    is_between = (first.bound == "min") == (first.low == low)
+    return replace(
+        first,
+        low=low,
+        high=high,
+        bound="range" if is_between else None,
+        is_undecided=not is_between,
+        about=first.about or second.about,
+        used=frozenset(range(min(first.used), max(second.used) + 1)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +187,11 @@ class _Number:
     stop: int
     is_decade: bool = False
     is_short: bool = False
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether it is a decade, or may be a year."""
+        return self.is_decade or is_year(self.low)
 
 
 def _numbers(tokens: Sequence[re.Match[str]], words: Sequence[str]) -> Iterable[_Number]:
@@ -236,6 +273,8 @@ def _range(first: _Number, second: _Number, words: Sequence[str], named: Collect
     low, high = min(first.low, second.low), max(first.high, second.high)
     start = before[-1] if before else first.start
     begin, is_refused = negation_before(words, start, "range", named)
+    if is_refused is False and refusal_behind(words, second.stop, "range")[1] is not False:
+        is_refused = None
     used = {*range(start if is_refused is None else begin, second.stop)}
     used |= {at for at in (first.start - 1, second.stop) if 0 <= at < len(words) and words[at] in _MONEY}
     exact = _exact(first.start, words)
@@ -312,6 +351,7 @@ def _bounded(number: _Number, words: Sequence[str], behind: int, named: Collecti
                 break
             begin, is_refused = negation_before(words, at, found[0], named)
             is_within = number.is_decade and word in ("from", "most")  # "from the nineties" is in them
+            is_within = is_within or (word == "from" and number.is_dated and is_refused is not False)
             if way is None and not is_undecided and not is_within:
                 way = None if is_refused is None else _flipped(found) if is_refused else found
                 is_undecided = is_refused is None
@@ -322,6 +362,13 @@ def _bounded(number: _Number, words: Sequence[str], behind: int, named: Collecti
         elif word not in _BETWEEN:
             break
         at -= 1
+    if way is not None:
+        end, is_refused = refusal_behind(words, max(used) + 1, way[0])
+        if is_refused and words[min(used)] not in NEGATIONS:
+            way = _flipped(way)
+            used.update(range(max(used) + 1, end))
+        elif is_refused is not False:
+            way, is_undecided = None, True
     return SaidNumber(
         low=number.low,
         high=number.high,

@@ -153,6 +153,30 @@ def test_feedback_without_items_is_named(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ("a rug, anything over 50 is too much", {"price <= 50", "maybe type: rug"}),
+        ("over 50? no thanks", {"price <= 50"}),
+        ("nothing under 20 or over 90", {"price >= 20", "price <= 90"}),
+    ],
+)
+def test_a_bound_is_read_with_the_words_that_refuse_it(words: str, lines: set[str]) -> None:
+    assert set(describe_state(say(ConversationState(), words, shop=SHOP))) == lines
+
+
+@pytest.mark.parametrize("words", ["nothing fancy under 50", "nothing from the 80s", "no 1988 rugs"])
+def test_a_bound_or_a_year_that_is_not_read_is_named(words: str) -> None:
+    delta = delta_of_message(words, ConversationState(), SHOP)
+    assert delta.changes == ()
+    assert len(delta.unresolved) == 1
+
+
+def test_a_question_whether_something_lacks_a_value_refuses_none() -> None:
+    state = say(ConversationState(), "lamps", shop=SHOP).with_shown(["a", "b"])
+    assert say(state, "is it without black?", shop=SHOP).refused == ()
+
+
+@pytest.mark.parametrize(
     "words", ["a rug, it doesn't have to be under 50 dollars", "I don't mind going over 50 dollars"]
 )
 def test_a_bound_that_a_negation_leaves_open_is_not_set(words: str) -> None:

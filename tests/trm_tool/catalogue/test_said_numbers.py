@@ -62,10 +62,19 @@ def test_a_number_has_the_bound_of_its_words(text: str, low: int, high: int, bou
                 "I need a tent that's not over 50",
                 "I need a tent for no more than 50",
                 "what I need is no more than 50",
+                "anything over 50 is too much",
+                "over 50 is out of the question",
+                "over 50? no thanks",
+                "a rug; over 50 would be too expensive",
+                "above 50 dollars is not okay",
+                "more than 50 I won't pay",
+                "50 dollars or more is too much",
+                "anything but over 50",
             )
         ],
         ("I don't want anything under 50", "min"),
         ("I won't buy anything below 50", "min"),
+        ("under 50 is too cheap", "min"),
         *[
             (text, None)
             for text in (
@@ -77,6 +86,11 @@ def test_a_number_has_the_bound_of_its_words(text: str, low: int, high: int, bou
                 "not necessarily under 50",
                 "I don't want a tent over 50",
                 "I can't avoid going over 50",
+                "over 50 is not a problem",
+                "over 50 isn't too much",
+                "is over 50 too much?",
+                "nothing over 50 is too much",
+                "under 50 isn't possible",
             )
         ],
     ],
@@ -84,6 +98,33 @@ def test_a_number_has_the_bound_of_its_words(text: str, low: int, high: int, bou
 def test_a_negation_turns_a_bound_round_or_leaves_none(text: str, bound: Any) -> None:
     [number] = said_numbers(text)
     assert (number.low, number.bound) == (50, bound)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing from the 80s",
+        "no films from the 80s",
+        "no 80s films",
+        "avoid the 80s",
+        "anything but the 80s",
+        "I'm sick of the 80s",
+        "I hate films from the 80s",
+        "no 1988 films",
+        "nothing from 1988",
+        "the 80s are not for me",
+        "a western that's not from the sixties",
+    ],
+)
+def test_years_that_are_refused_bound_nothing(text: str) -> None:
+    [number] = said_numbers(text)
+    assert (number.bound, number.is_undecided) == (None, True)
+
+
+@pytest.mark.parametrize("text", ["nothing under 20 or over 90", "no more than 90 or less than 20"])
+def test_a_negation_holds_for_both_bounds_of_an_alternative(text: str) -> None:
+    [number] = said_numbers(text)
+    assert (number.bound, number.low, number.high) == ("range", 20, 90)
 
 
 def test_a_pronoun_a_date_and_a_figure_beyond_measure_bound_nothing() -> None:
