@@ -38,7 +38,9 @@ class PolicyVersions:
     def weights(self, number: int) -> PolicyWeights:
         """Read the fingerprints of a version's weights."""
         adapter = fingerprint_adapter(self.folder(number)) if number else None
-        return PolicyWeights(base=self.fingerprints["base_fingerprint"], adapter=adapter, version=number)
+        return PolicyWeights(
+            base=self.fingerprints["base_fingerprint"], adapter=adapter, version=number, identity=self.identity or None
+        )
 
     def folder(self, number: int) -> Path:
         """The folder of a version's adapter, which may not exist yet."""

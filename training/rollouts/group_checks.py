@@ -19,14 +19,24 @@ class _First(NamedTuple):
     run_id: UUID
     prompt: bytes
     names: tuple[str | None, ...]
-    fingerprints: tuple[str | None, ...]
+
+
+class _Known(NamedTuple):
+    """The first run of a group whose fingerprint is known."""
+
+    run_id: UUID
+    fingerprint: str
 
 
 class GroupChecks:
-    """Compares the runs of each group with its first one, run by run; memory grows with the groups."""
+    """Compares the runs of each group with its first one, run by run; memory grows with the groups.
+
+    Fingerprints are compared with the first known one of the group: runs that were logged without any hide no others.
+    """
 
     def __init__(self) -> None:
         self._first: dict[str, _First] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         self.of_several_policies: dict[str, tuple[UUID, UUID]] = {}
         """Group -> two of its runs, of different policies."""
         self.of_several_prompts: dict[str, tuple[UUID, UUID]] = {}
@@ -36,13 +46,17 @@ class GroupChecks:
         """Compare a run with the first one of its group."""
         key = group_key(rollout)
         prompt = rollout.token_ids[: int(np.argmax(rollout.env_mask))]
-        fingerprints = rollout.base_fingerprint, rollout.adapter_fingerprint
-        own = _First(rollout.run_id, hashlib.sha256(prompt.tobytes()).digest(), policy_names(rollout), fingerprints)
+        own = _First(rollout.run_id, hashlib.sha256(prompt.tobytes()).digest(), policy_names(rollout))
         first = self._first.setdefault(key, own)
         pair = (first.run_id, own.run_id)
-        pairs = zip(first.fingerprints, own.fingerprints, strict=True)
-        if first.names != own.names or any(None not in both and both[0] != both[1] for both in pairs):
+        if first.names != own.names:
             self.of_several_policies.setdefault(key, pair)
+        for part, fingerprint in (("base", rollout.base_fingerprint), ("adapter", rollout.adapter_fingerprint)):
+            if fingerprint is None:
+                continue
+            known = self._known.setdefault((key, part), _Known(own.run_id, fingerprint))
+            if known.fingerprint != fingerprint:
+                self.of_several_policies.setdefault(key, (known.run_id, own.run_id))
         if first.prompt != own.prompt:
             self.of_several_prompts.setdefault(key, pair)
 

@@ -17,7 +17,7 @@ from deeprec.trm_tool.errors import ConfigError
 
 Refusal = Literal["stale", "too long", "no advantage"]
 
-_VERSION = re.compile(r"rec-v(\d+)(-[0-9a-f]{8})?")
+_VERSION = re.compile(r"rec-v(\d+)(?:-([0-9a-f]{8}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class PolicyWeights:
     """The fingerprint of the adapter; None without one."""
     version: int | None
     """The number of the version; None where it is not known."""
+    identity: str | None = None
+    """The identity of the loop that counts the versions, as in "rec-v3-1a2b3c4d"; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,13 @@ class FilteredRollouts:
 
 
 def filter_rollouts(
-    scored: Sequence[ScoredRollout], *, vocabulary: int, context: int, version: int | None, max_staleness: int
+    scored: Sequence[ScoredRollout],
+    *,
+    vocabulary: int,
+    context: int,
+    version: int | None,
+    max_staleness: int,
+    identity: str | None = None,
 ) -> FilteredRollouts:
     """Leave out the rollouts that a step cannot learn from.
 
@@ -59,6 +67,8 @@ def filter_rollouts(
         context: Tokens of the longest sequence that the model can read.
         version: The version of the policy that is being trained; None where it is not known.
         max_staleness: By how many versions a rollout's policy may be behind `version`.
+        identity: The identity of the loop that counts `version`: rollouts of another loop have no age. None where it is
+            not known.
 
     Raises:
         ConfigError: a rollout is guided, or has a token that the model does not have, so that the whole selection of
@@ -77,7 +87,8 @@ def filter_rollouts(
             )
         behind = None
         sampled_by = policy_version(rollout.adapter_version)
-        if version is not None and sampled_by is not None:
+        is_other = _is_of_another_loop(rollout.adapter_version, identity)
+        if version is not None and sampled_by is not None and not is_other:
             behind = version - sampled_by
         reason = _refusal(each, context, behind, max_staleness)
         if reason is not None:
@@ -119,11 +130,17 @@ def policy_fault(rollout: Rollout, weights: PolicyWeights, *, has_moved: bool = 
         the reason and the remedy; None where there is none.
     """
     name = rollout.adapter_version or rollout.adapter
-    if rollout.base_fingerprint not in (None, weights.base):
+    fault = _base_fault(rollout, weights.base)
+    if fault is not None:
+        return fault
+    own = rollout.adapter_fingerprint
+    if own is not None and own == weights.adapter:
+        return None  # the same weights, whatever they are called
+    if _is_of_another_loop(name, weights.identity):
         return (
-            f"Run {rollout.run_id} was sampled by another base model ({rollout.policy_model}, "
-            f"{rollout.base_fingerprint}) than the one that is trained ({weights.base}). Name its model with --base, "
-            "or choose the runs of one model with --model."
+            f"Run {rollout.run_id} was sampled by {name}, an adapter of another training loop than the one that is "
+            f"trained (identity {weights.identity}). Start from the adapter that sampled it (--start), or choose runs "
+            "of this loop with --adapter-version."
         )
     version = policy_version(name)
     if version is not None and weights.version is not None and version > weights.version:
@@ -136,7 +153,6 @@ def policy_fault(rollout: Rollout, weights: PolicyWeights, *, has_moved: bool = 
         return None  # an earlier version, whose weights are others
     if has_moved:
         return None
-    own = rollout.adapter_fingerprint
     if (name is None) != (weights.adapter is None) or (own is not None and own != weights.adapter):
         plain = "the base model without an adapter"
         sampled_by = plain if name is None else f"the adapter {name} with the weights {own or '(not logged)'}"
@@ -156,6 +172,19 @@ def check_policy(rollouts: Iterable[Rollout], weights: PolicyWeights, *, has_mov
             raise ConfigError(fault)
 
 
+def check_base(rollouts: Iterable[Rollout], fingerprint: str) -> None:
+    """Raise ConfigError for the first run that another base model wrote; runs without a fingerprint are not compared.
+
+    Args:
+        rollouts: the runs.
+        fingerprint: the fingerprint of the base model that is trained (`fingerprint_base`).
+    """
+    for rollout in rollouts:
+        fault = _base_fault(rollout, fingerprint)
+        if fault is not None:
+            raise ConfigError(fault)
+
+
 def version_name(number: int) -> str:
     """The name of a policy's version, under which its adapter is stored: "rec-v3".
 
@@ -170,6 +199,29 @@ def policy_version(adapter_version: str | None) -> int | None:
         return 0
     match = _VERSION.fullmatch(adapter_version)
     return int(match[1]) if match else None
+
+
+def loop_identity(adapter_version: str | None) -> str | None:
+    """The identity of the loop in "rec-v3-1a2b3c4d"; None for a name without one."""
+    match = _VERSION.fullmatch(adapter_version or "")
+    return match[2] if match else None
+
+
+def _is_of_another_loop(name: str | None, identity: str | None) -> bool:
+    """Whether the identities are known and differ."""
+    own = loop_identity(name)
+    return own is not None and identity is not None and own != identity
+
+
+def _base_fault(rollout: Rollout, fingerprint: str) -> str | None:
+    own = rollout.base_fingerprint
+    if own is None or own == fingerprint or ("@" in own) != ("@" in fingerprint):
+        return None  # an id with its commit and a digest of a folder can be of one model
+    return (
+        f"Run {rollout.run_id} was sampled by another base model ({rollout.policy_model}, {own}) "
+        f"than the one that is trained ({fingerprint}). Name its model with --base, or choose the runs of one model "
+        "with --model."
+    )
 
 
 def _refusal(each: ScoredRollout, context: int, behind: int | None, max_staleness: int) -> Refusal | None:

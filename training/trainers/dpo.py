@@ -10,7 +10,7 @@ from typing import Any
 
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.pairs.rollout_pairs import RolloutPair, check_pairs
-from deeprec.training.rollouts.rollout_filter import check_tokens
+from deeprec.training.rollouts.rollout_filter import check_base, check_tokens
 from deeprec.training.trainers.first_answers import FirstAnswer
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
@@ -53,7 +53,7 @@ def train_dpo(
 
     Raises:
         ConfigError: there are no pairs, one does not compare two answers to one prompt, one has tokens that the model
-            does not have, all are too long for it, or the disk is full.
+            does not have or was sampled by another base model, all are too long for it, or the disk is full.
         TrainingError: the loss is NaN or infinite.
     """
     config = config or DpoConfig()
@@ -64,6 +64,7 @@ def train_dpo(
     for pair in pairs:
         for rollout in (pair.chosen, pair.rejected):
             check_tokens(rollout, policy.vocabulary)
+        check_base((pair.chosen, pair.rejected), policy.fingerprint)
     pairs = _short_enough(pairs, policy.context)
     from deeprec.training.trainers.dpo_trainer import make_dpo_trainer
 

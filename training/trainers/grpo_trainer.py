@@ -14,7 +14,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.advantages import ScoredRollout
-from deeprec.training.rollouts.rollout_filter import PolicyWeights, check_policy, filter_rollouts
+from deeprec.training.rollouts.rollout_filter import PolicyWeights, check_policy, filter_rollouts, loop_identity
+from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, read_lineage
 from deeprec.training.trainers.alarms import find_alarms
 from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo import Source
@@ -75,7 +76,9 @@ def make_grpo_trainer(
     freeze_reference(policy.model)
     trainer.set_up(policy, config, out, identity, on_step)
     adapter = None if start is None else fingerprint_adapter(start)
-    trainer.feed(source, version, PolicyWeights(base=policy.fingerprint, adapter=adapter, version=None))
+    name = None if start is None or not (start / LINEAGE_FILE).is_file() else read_lineage(start).name
+    weights = PolicyWeights(base=policy.fingerprint, adapter=adapter, version=None, identity=loop_identity(name))
+    trainer.feed(source, version, weights)
     return trainer
 
 
@@ -101,6 +104,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
             context=self._policy.context,
             version=self._version(step),
             max_staleness=self._config.max_staleness,
+            identity=current.identity,
         )
         learned = [each for each in filtered.rollouts if self._is_learned(each)]
         self._filtered, self._learned, self._tally = filtered, learned, TokenTally()

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter, fingerprint_base
 from deeprec.agent.serving.adapter_loading import check_adapter_folder
-from deeprec.training.rollouts.rollout_filter import PolicyWeights, policy_version
+from deeprec.training.rollouts.rollout_filter import PolicyWeights, loop_identity, policy_version
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, read_lineage
 from deeprec.training.trainers.model_folders import read_adapter_config
 from deeprec.trm_tool.errors import ConfigError
@@ -112,11 +112,12 @@ def read_policy_weights(base: Path | str, start: Path | None) -> PolicyWeights:
     _check_base(base)
     if start is not None:
         check_adapter_folder(start)
-    has_lineage = start is not None and (start / LINEAGE_FILE).is_file()
+    name = None if start is None or not (start / LINEAGE_FILE).is_file() else read_lineage(start).name
     return PolicyWeights(
         base=fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
         adapter=None if start is None else fingerprint_adapter(start),
-        version=0 if start is None else policy_version(read_lineage(start).name) if has_lineage else None,
+        version=0 if start is None else None if name is None else policy_version(name),
+        identity=loop_identity(name),
     )
 
 

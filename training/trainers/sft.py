@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
-from deeprec.training.rollouts.rollout_filter import check_tokens
+from deeprec.training.rollouts.rollout_filter import check_base, check_tokens
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
@@ -44,8 +44,8 @@ def train_sft(
         the folder of the trained adapter, or of the model.
 
     Raises:
-        ConfigError: there are no rollouts, one has tokens that the model does not have, all are too long for it, or the
-            disk is full.
+        ConfigError: there are no rollouts, one has tokens that the model does not have or was sampled by another base
+            model, all are too long for it, or the disk is full.
         TrainingError: the loss is NaN or infinite.
     """
     config = config or SftConfig()
@@ -56,6 +56,7 @@ def train_sft(
     )
     for rollout in rollouts:
         check_tokens(rollout, policy.vocabulary)
+    check_base(rollouts, policy.fingerprint)
     rollouts = _short_enough(rollouts, policy.context)
     from deeprec.training.trainers.sft_trainer import make_sft_trainer
 

@@ -74,7 +74,7 @@ def test_a_guided_rollout_is_an_error(tiny_model: LlamaForCausalLM) -> None:
         filtered([scored(tiny_model, 2), guided])
 
 
-WEIGHTS = PolicyWeights(base="b", adapter="a2", version=2)
+WEIGHTS = PolicyWeights(base="b", adapter="a2", version=2, identity="0a1b2c3d")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,13 @@ WEIGHTS = PolicyWeights(base="b", adapter="a2", version=2)
         ),
         ({"adapter_version": "rec-v3-0a1b2c3d"}, r"by rec-v3-0a1b2c3d, a later version than .*\(rec-v2\)"),
         ({"adapter_version": "rec-v2", "base_fingerprint": "c"}, r"another base model \(tiny, c\)"),
+        ({"adapter_version": "rec-v2", "base_fingerprint": "org/model@abc"}, None),  # cannot be compared with a digest
         ({"adapter": "mine", "adapter_fingerprint": "x"}, "adapter mine with the weights x"),
         ({"adapter": "mine", "adapter_fingerprint": "a2"}, None),
+        ({"adapter_version": "rec-v1-0a1b2c3d", "adapter_fingerprint": "a1"}, None),
+        ({"adapter_version": "rec-v1-bbbbbbbb"}, "by rec-v1-bbbbbbbb, an adapter of another training loop"),
+        ({"adapter_version": "rec-v2-bbbbbbbb", "adapter_fingerprint": "x"}, "of another training loop"),
+        ({"adapter_version": "rec-v9-bbbbbbbb", "adapter_fingerprint": "a2"}, None),  # the same weights
     ],
 )
 def test_runs_of_other_weights_than_those_that_are_trained_are_refused(
@@ -111,3 +116,9 @@ def test_a_forgotten_start_is_named(tiny_model: LlamaForCausalLM) -> None:
         rollout = replace(make_rollout(tiny_model, seed=1), **run)  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match=r"without an adapter.*--start"):
             check_policy([rollout], base)
+
+
+def test_a_rollout_of_another_loop_has_no_age(tiny_model: LlamaForCausalLM) -> None:
+    given = [scored(tiny_model, 1, adapter_version=f"rec-v1-{loop}") for loop in ("0a1b2c3d", "bbbbbbbb")]
+    found = filtered(given, version=9, identity="0a1b2c3d")
+    assert (found.rollouts, found.refused) == ((given[1],), {"stale": (given[0].rollout.run_id,)})

@@ -182,6 +182,7 @@ def test_pairs_that_cannot_be_compared_are_refused_by_name(
         ([replace(one, rejected=copied)], "are the same text"),
         ([replace(one, chosen_reward=0.0)], "the chosen one has to earn more"),
         ([replace(one, chosen=foreign)], f"Run {foreign.run_id} has the token 300"),
+        ([replace(one, rejected=replace(one.rejected, base_fingerprint="f" * 16))], "sampled by another base model"),
     ):
         with pytest.raises(ConfigError, match=message):
             train_dpo(wrong, base=tiny_base, out=tmp_path / "out", config=config())

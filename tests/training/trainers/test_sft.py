@@ -173,6 +173,9 @@ def test_runs_that_do_not_fit_are_named(
     wrong = replace(rollouts[3], token_ids=rollouts[3].token_ids + 250)
     with pytest.raises(ConfigError, match=f"Run {wrong.run_id} has the token"):
         train_sft([*rollouts, wrong], base=tiny_base, out=tmp_path / "two", config=config())
+    foreign = replace(rollouts[3], base_fingerprint="f" * 16)
+    with pytest.raises(ConfigError, match=f"Run {foreign.run_id} was sampled by another base model"):
+        train_sft([*rollouts, foreign], base=tiny_base, out=tmp_path / "two", config=config())
 
 
 @pytest.mark.slow
