@@ -51,14 +51,25 @@ class ThreadCheckpoints:
 
 
 async def _begun_turns(saver: BaseCheckpointSaver[Any], thread: str, limit: int) -> list[CheckpointTuple]:
-    """The first checkpoints of the latest turns, the latest turn first; none of a saver that is left alone."""
-    config: RunnableConfig = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
-    chosen: dict[str, Any] = {"filter": {"source": "input"}, "limit": limit}
-    if isinstance(saver, (InMemorySaver, *_sqlite("async"))):
-        return [each async for each in saver.alist(config, **chosen)]
-    if isinstance(saver, _sqlite("sync")):
-        return await asyncio.to_thread(lambda: list(saver.list(config, **chosen)))
-    return []
+    """The first checkpoints of the latest turns, the latest turn first; none of a saver that is left alone.
+
+    They are found from parent to parent, so that turns which were undone do not count.
+    """
+    begun = list[CheckpointTuple]()
+    if not isinstance(saver, (InMemorySaver, *_sqlite("async"), *_sqlite("sync"))):
+        return begun
+    config: RunnableConfig | None = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
+    while config is not None and len(begun) < limit:
+        if isinstance(saver, _sqlite("sync")):
+            found = await asyncio.to_thread(saver.get_tuple, config)
+        else:
+            found = await saver.aget_tuple(config)
+        if found is None:  # it is deleted
+            break
+        if found.metadata.get("source") == "input":
+            begun.append(found)
+        config = found.parent_config
+    return begun
 
 
 async def _delete_before(saver: Any, thread: str, checkpoint_id: str) -> None:

@@ -162,6 +162,17 @@ async def test_the_latest_turns_of_a_long_conversation_can_be_undone() -> None:
     assert "2. Dune floor lamp" in await chat("under 60")
 
 
+async def test_turns_that_were_undone_do_not_count_among_those_that_can_be() -> None:
+    chat = Chat()
+    await chat("only black", *(f"under {price}" for price in range(100, 60, -2)))
+    for _ in range(8):
+        await chat("/undo")
+    await chat(*(f"under {price}" for price in range(60, 53, -1)))
+    for _ in range(10):
+        assert "The answer before it:" in await chat("/undo")
+    assert "colour: black" in await chat("/state")
+
+
 async def test_a_thread_goes_on_with_its_list_and_its_cart(tmp_path: Path) -> None:
     before = Chat(cart=SqliteCart(tmp_path / "threads.db"))
     await before("only black", "add the first to my cart")
