@@ -67,6 +67,11 @@ def plain(text: str, max_chars: int) -> str:
     return " ".join(kept.split())[:max_chars].rstrip(_LOOSE_ENDS)
 
 
+def whole_characters(text: str) -> str:
+    """A text with a question mark in the place of each half of a character (a lone surrogate), which no store takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def has_words(text: str) -> bool:
     """Whether a letter of any script or a digit stands in a text, which a row of emoji has not."""
     return any(char.isalnum() for char in text)

@@ -19,7 +19,7 @@ from deeprec.agent.ui.thread_view import thread_view, title_of
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import CatalogueView
 from deeprec.trm_tool.errors import DeepRecError
-from deeprec.trm_tool.text import hide_passwords
+from deeprec.trm_tool.text import hide_passwords, whole_characters
 
 MAX_MESSAGE_CHARS = 4_000
 """Characters of a message that are read, as many as the page of conversations takes."""
@@ -80,8 +80,7 @@ class ChatSession:
 
     async def take(self, line: str) -> bool:
         """Do what a line says. Returns False where it ends the chat. An error is printed, and the chat goes on."""
-        # Bytes that are no text reach Python as lone surrogates, which no store can keep.
-        line = line.encode("utf-8", "replace").decode("utf-8").strip()
+        line = whole_characters(line).strip()  # bytes that are no text reach Python as lone surrogates
         name, *named = line.removeprefix("/").split() or [""]
         if line.startswith("/") and name in ("quit", "exit"):
             return False

@@ -18,8 +18,10 @@ from deeprec.agent.conversation import (
 )
 from deeprec.agent.conversation.said_text import FUNCTION_WORDS, left_over, word_set
 from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, wants_more
+from deeprec.agent.shopping.shopping_input import storable_edit
 from deeprec.agent.shopping.turn_plan import TurnPlan
 from deeprec.trm_tool.catalogue.german import is_german, read_in_english
+from deeprec.trm_tool.text import whole_characters
 
 MAX_CHARS = 2_000
 """Characters of a message that are read."""
@@ -53,7 +55,7 @@ def plan_turn(
         The turn, and what is known behind the message and the edit.
     """
     problems = [CUT] if len(text) > MAX_CHARS else []
-    text = text[:MAX_CHARS]
+    text = whole_characters(text[:MAX_CHARS])
     delta = delta_of_message(text, before, catalogue)
     names_only = not asks(text) and intent_of(text, delta, apply_delta(before, delta), catalogue)[0] == "facts"
     if names_only and (resolved := _resolved(delta, before, last, catalogue)) is not None:
@@ -62,7 +64,7 @@ def plan_turn(
     english = read_in_english(text).text
     intent, item_ids = intent_of(english, delta, after, catalogue)
     if edit is not None:
-        edited, unread = read_delta(edit, turn=after.turn, source="person")
+        edited, unread = read_delta(storable_edit(edit), turn=after.turn, source="person")
         checked = check_delta(edited, after, catalogue, "")
         after = apply_delta(after, checked.delta)
         actions += checked.delta.actions

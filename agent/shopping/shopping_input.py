@@ -9,6 +9,7 @@ from deeprec.agent.graph.messages import check_messages
 from deeprec.agent.graph.request_settings import is_nested
 from deeprec.agent.shopping.state import ShoppingInput, ShoppingState
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.text import whole_characters
 
 MAX_DEPTH = 8
 """How deep an edit may be nested."""
@@ -48,12 +49,18 @@ def take_input(request: object) -> object:
 def storable_edit(edit: object, depth: int = 0) -> object:
     """An edit from outside as LangGraph can keep it: integers of more than 64 bits, and deep nesting, become texts.
 
-    `read_delta` then names them. A checkpointer sees the input before the graph does, so that callers convert it.
+    `read_delta` then names them. Halves of characters, in keys too, become question marks. A checkpointer sees the
+    input before the graph does, so that callers convert it.
     """
     if depth > MAX_DEPTH:
         return "a value nested too deep"
+    if isinstance(edit, str):
+        return whole_characters(edit)
     if isinstance(edit, Mapping):
-        return {key: storable_edit(value, depth + 1) for key, value in edit.items()}
+        return {
+            whole_characters(key) if isinstance(key, str) else key: storable_edit(value, depth + 1)
+            for key, value in edit.items()
+        }
     if isinstance(edit, list | tuple):
         return [storable_edit(value, depth + 1) for value in edit]
     return "a number of too many digits" if isinstance(edit, int) and not -(2**63) <= edit < 2**63 else edit

@@ -17,6 +17,7 @@ from deeprec.agent.conversation import (
 from deeprec.agent.conversation.state import MAX_SHOWN
 from deeprec.agent.graph.messages import DATA_KEY
 from deeprec.agent.shopping.state import ShoppingState
+from deeprec.trm_tool.text import whole_characters
 
 MAX_READ_AGAIN = 40
 """Messages of a client without state that are read again, the latest ones."""
@@ -64,7 +65,7 @@ def _read_again(messages: Sequence[AnyMessage], catalogue: ConversationCatalogue
     state = ConversationState()
     for message in messages:
         if isinstance(message, HumanMessage):
-            state = apply_delta(state, delta_of_message(str(message.text), state, catalogue))
+            state = apply_delta(state, delta_of_message(whole_characters(str(message.text)), state, catalogue))
         elif isinstance(message, AIMessage):
             reply = message.additional_kwargs.get(DATA_KEY)
             items = reply.get("items") if isinstance(reply, dict) and reply.get("kind") == "list" else None

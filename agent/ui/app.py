@@ -41,6 +41,7 @@ from deeprec.agent.views import page_environment, run_html
 from deeprec.agent.views.html.style import PAGE_STYLE
 from deeprec.trm_tool import Catalogue
 from deeprec.trm_tool.errors import DeepRecError
+from deeprec.trm_tool.text import whole_characters
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """Names of this machine. A page of another site that resolves its own name to it has that name in `Host`."""
@@ -265,7 +266,7 @@ def _turn(body: bytes | None, content_type: str) -> dict[str, Any] | None:
     message, edit = asked.get("message", ""), asked.get("edit")
     if not isinstance(message, str) or len(message) > MAX_MESSAGE_CHARS or not isinstance(edit, dict | None):
         return None
-    message = message.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate fits into no checkpoint
+    message = whole_characters(message)
     if not message.strip() and edit is None:
         return None
     return {"messages": [HumanMessage(message)] if message.strip() else [], "edit": edit}

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from deeprec.agent import AgentConfig
 from deeprec.agent.shopping import MemoryCart, build_shopping_agent
+from deeprec.agent.shopping.shopping_input import storable_edit
 from tests.agent.shopping.lamp_shop import Talk, catalogue
 from tests.model_scripts import raw_tool_call, tool_call
 from tests.small_recommender import WordCounts
@@ -82,6 +84,25 @@ async def test_titles_and_reviews_change_nothing() -> None:
         assert reply["action"] is None
         assert known((await agent.aget_state(talk.config)).values) == before
     assert cart.items("ann") == ()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"\ud800": 1},
+        {"changes": [{"kind": "set", "attribute": "colour", "values": ["\ud800"]}]},
+        {"feedback": [{"kind": "\udfff", "item_ids": ["\ud800"]}]},
+        {"changes": [{"\ud800": {"\ud800": ["\ud800"]}}]},
+    ],
+)
+async def test_half_a_character_ends_no_turn(edit: dict[str, Any]) -> None:
+    talk = Talk(build_shopping_agent(None, WordCounts(catalogue()), checkpointer=InMemorySaver()))
+    assert (await talk.says("only white rugs \ud800"))["items"]
+    assert (await talk.says(None, edit=storable_edit(edit)))["problems"]
+    assert {card["facts"]["colour"] for card in (await talk.says("under 70"))["items"]} == {"white"}
+    stateless = build_shopping_agent(None, WordCounts(catalogue()))
+    said = [HumanMessage("only white \ud800"), AIMessage("Which?"), HumanMessage("rugs")]
+    assert (await stateless.ainvoke({"messages": said}))["reply"]["items"]
 
 
 @pytest.mark.slow
