@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption
-from deeprec.training.cli.train import PresetOption, WeightOption, make_stage
-from deeprec.training.cli.trainers import BaseOption, base_model
+from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
+from deeprec.training.cli.trainers import BaseOption, base_model, check_leaks, target_data
 from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption
@@ -28,6 +28,13 @@ def export(
     base: BaseOption = None,
     guided: Annotated[
         bool, typer.Option("--guided", help="Also write guided runs, as `train sft` reads them.")
+    ] = False,
+    data: TargetDataOption = None,
+    allow_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leaks", help="Also write runs with held-out targets, or targets known to their recommender."
+        ),
     ] = False,
     runs: RunOptions = RunOptions(),
     as_json: JsonOption = False,
@@ -46,6 +53,8 @@ def export(
 
     tokenizer = load_tokenizer(base_model(base)) if layout == "openrlhf" else None
     with TraceStore(store, create=False) as traces, Console(stderr=True, quiet=as_json).status("Writing …"):
+        if not allow_leaks:
+            check_leaks(traces, where, target_data(data))
         rewarded = read_rewarded(traces, where, stage=reward, allow_guided=guided)
         wrote = export_rollouts(rewarded, out, layout, tokenizer=tokenizer)  # type: ignore[arg-type]  # checked there
     if as_json:

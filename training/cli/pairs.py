@@ -13,8 +13,16 @@ import typer
 from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
-from deeprec.training.cli.train import PresetOption, WeightOption, make_stage
-from deeprec.training.cli.trainers import BaseOption, OutOption, StepBar, TrainerOptions, base_model, report_training
+from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
+from deeprec.training.cli.trainers import (
+    BaseOption,
+    OutOption,
+    StepBar,
+    TrainerOptions,
+    base_model,
+    report_training,
+    target_data,
+)
 from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
@@ -51,6 +59,7 @@ def pairs(
         Path | None, typer.Option(help="Also write the pairs to this file, as JSON lines in TRL's preference format.")
     ] = None,
     base: BaseOption = None,
+    data: TargetDataOption = None,
     allow_leaks: Annotated[
         bool,
         typer.Option("--allow-leaks", help="Also pair runs whose targets are held out, or known to their recommender."),
@@ -85,6 +94,7 @@ def pairs(
             reward=by,
             name=name,
             margin=margin,
+            dataset=target_data(data),
             allow_leaks=allow_leaks,
             on_progress=lambda done: status.update(f"{done:,} runs read …"),
         )
@@ -159,7 +169,7 @@ def dpo(
     require_trl()
     base = trainer.base_model()
     with TraceStore(store, create=False) as traces:
-        found = read_rollout_pairs(traces, name, allow_leaks=trainer.allow_leaks)
+        found = read_rollout_pairs(traces, name, dataset=trainer.dataset(), allow_leaks=trainer.allow_leaks)
         answer = _first_answer(traces, found, base, artifact) if validation else None
     with StepBar() as bar:
         trained = train_dpo(

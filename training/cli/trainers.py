@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deeprec.training.rewards.stages import StageReward
     from deeprec.training.rollouts.advantages import ScoredRollout
     from deeprec.training.trainers.step_report import StepReport
+    from deeprec.trm_tool import Dataset
 
 _SFT, _GRPO, _LORA = SftConfig(), GrpoConfig(), AdapterConfig()
 
@@ -116,15 +117,29 @@ class TrainerOptions:
         """The folder or the id of the base model; the embedded one is written to its folder first."""
         return base_model(self.base)
 
+    def dataset(self) -> Dataset | None:
+        """The data that targets are looked up in; None where it was not named."""
+        return target_data(self.data)
+
     def check_leaks(self, store: TraceStore, where: RunFilter) -> None:
         """Raise ConfigError for runs that a policy which is evaluated must not learn from, unless they are allowed."""
-        from deeprec.evals.suites.suite import read_named_data
-        from deeprec.training.store_report.target_leaks import find_leaks
+        if not self.allow_leaks:
+            check_leaks(store, where, self.dataset())
 
-        if self.allow_leaks:
-            return
-        if found := find_leaks(store, where, None if self.data is None else read_named_data(str(self.data))):
-            raise ConfigError(f"{' '.join(found)} Or pass --allow-leaks, and evaluate on other people.")
+
+def target_data(data: Path | None) -> Dataset | None:
+    """Read the data that targets are looked up in; None where it was not named."""
+    from deeprec.evals.suites.suite import read_named_data
+
+    return None if data is None else read_named_data(str(data))
+
+
+def check_leaks(store: TraceStore, where: RunFilter, dataset: Dataset | None) -> None:
+    """Raise ConfigError for runs that a policy which is evaluated must not learn from."""
+    from deeprec.training.store_report.target_leaks import find_leaks
+
+    if found := find_leaks(store, where, dataset):
+        raise ConfigError(f"{' '.join(found)} Or pass --allow-leaks, and evaluate on other people.")
 
 
 @option_groups

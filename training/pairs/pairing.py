@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +15,10 @@ import numpy as np
 from deeprec.agent.traces import Part, RunFilter, RunPair, TraceStore, write_pairs
 from deeprec.evals.metrics.rewards import REWARD_SCHEME
 from deeprec.training.rewards.stages import REWARD, StageReward
-from deeprec.training.rollouts.group_checks import group_key, policy_names
+from deeprec.training.rollouts.group_checks import GroupChecks, group_key
 from deeprec.training.rollouts.rollouts import Rollout, RolloutError, read_rollouts
 from deeprec.training.store_report.target_leaks import find_leaks
+from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 
 LeftOut = Literal[
@@ -80,8 +80,6 @@ class _Scored(NamedTuple):
 
     reward: float
     run_id: UUID
-    prompt: bytes
-    policy: tuple[str | None, ...]
 
 
 def make_pairs(
@@ -91,6 +89,7 @@ def make_pairs(
     reward: PairReward,
     name: str = "pairs",
     margin: float = 0.0,
+    dataset: Dataset | None = None,
     allow_leaks: bool = False,
     on_progress: Callable[[int], Any] | None = None,
 ) -> PairingReport:
@@ -105,6 +104,8 @@ def make_pairs(
         reward: what the runs are compared by.
         name: the name of the set of pairs.
         margin: the smallest gap of the two rewards that makes a pair; equal rewards never do.
+        dataset: the data of the runs, in which their targets are looked up; None takes the embedded ml-100k for the
+            runs that are of it.
         allow_leaks: also pair runs about held-out targets, or whose recommender has learned their targets.
         on_progress: called after each page with the number of rollouts so far.
 
@@ -114,7 +115,7 @@ def make_pairs(
     """
     if not (margin >= 0 and math.isfinite(margin)):
         raise ConfigError(f"The margin of pairs is {margin}. Set it to 0 or more, in units of the reward.")
-    found = [] if allow_leaks else find_leaks(store, where)
+    found = [] if allow_leaks else find_leaks(store, where, dataset)
     if found:
         raise ConfigError(f"{' '.join(found)} Or allow leaks, and evaluate on other people.")
     refused: Counter[str] = Counter()
@@ -124,6 +125,7 @@ def make_pairs(
 
     rollouts = read_rollouts(store, where, allow_guided=True, on_refused=refuse)
     groups: dict[str, list[_Scored]] = {}
+    checks = GroupChecks()
     runs, unscored, without_reward = 0, [], 0
     while page := list(islice(rollouts, _PAGE)):
         rewards = read_pair_rewards(store, [rollout.run_id for rollout in page], reward)
@@ -133,14 +135,15 @@ def make_pairs(
             if value is None:
                 unscored.append(rollout.run_id)
             elif math.isfinite(value):
-                groups.setdefault(group_key(rollout), []).append(_scored(rollout, value))
+                groups.setdefault(group_key(rollout), []).append(_Scored(value, rollout.run_id))
+                checks.add(rollout)
             else:
                 without_reward += 1
         if on_progress is not None:
             on_progress(runs)
     if unscored:
         raise ConfigError(_unscored(unscored, runs, reward))
-    pairs, left_out = _pairs(store, groups, reward, margin)
+    pairs, left_out = _pairs(store, groups, checks, reward, margin)
     if not pairs:
         raise ConfigError(_nothing(groups, left_out, refused, without_reward, margin))
     write_pairs(store, name, pairs)
@@ -177,20 +180,24 @@ def prompt_of(rollout: Rollout) -> np.ndarray:
     return rollout.token_ids[: int(np.argmax(rollout.env_mask == 1))]
 
 
-def _scored(rollout: Rollout, reward: float) -> _Scored:
-    prompt = hashlib.sha256(prompt_of(rollout).tobytes()).digest()[:16]
-    return _Scored(reward, rollout.run_id, prompt, policy_names(rollout))
-
-
 def _pairs(
-    store: TraceStore, groups: Mapping[str, Sequence[_Scored]], reward: PairReward, margin: float
+    store: TraceStore,
+    groups: Mapping[str, Sequence[_Scored]],
+    checks: GroupChecks,
+    reward: PairReward,
+    margin: float,
 ) -> tuple[list[RunPair], Counter[LeftOut]]:
     pairs: list[RunPair] = []
     left_out: Counter[LeftOut] = Counter()
-    for group in groups.values():
+    for key, group in groups.items():
         best = min(group, key=lambda each: (-each.reward, each.run_id))
         worst = min(group, key=lambda each: (each.reward, each.run_id))
-        if reason := _reason(store, group, best, worst, margin):
+        reason: LeftOut | None = None
+        if key in checks.of_several_prompts:
+            reason = "several prompts"
+        elif key in checks.of_several_policies:
+            reason = "several policies"
+        if reason := reason or _reason(store, group, best, worst, margin):
             left_out[reason] += 1
             continue
         pairs.append(
@@ -210,13 +217,9 @@ def _pairs(
 def _reason(
     store: TraceStore, group: Sequence[_Scored], best: _Scored, worst: _Scored, margin: float
 ) -> LeftOut | None:
-    """The reason why a group gives no pair; None where it gives one."""
+    """The reason why a group of one prompt and one policy gives no pair; None where it gives one."""
     if len(group) == 1:
         return "one run"
-    if len({each.prompt for each in group}) > 1:
-        return "several prompts"
-    if len({each.policy for each in group}) > 1:
-        return "several policies"
     if best.reward == worst.reward:
         return "equal rewards"
     if best.reward - worst.reward < margin:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from deeprec.agent.traces import Part, RunTrace, TraceStore, pair_sets, read_pairs
+from deeprec.agent.traces import Part, RunRecord, RunTrace, TraceStore, pair_sets, read_pairs
 from deeprec.training.pairs.pairing import prompt_of
 from deeprec.training.rollouts.rollouts import Rollout, rollout_from_run
-from deeprec.training.store_report.records import RecommenderRuns
-from deeprec.training.store_report.target_leaks import leaks
+from deeprec.training.store_report.target_leaks import find_run_leaks
+from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 
 _TOKENS_ONLY: tuple[Part, ...] = ("texts", "settings", "scores")
@@ -28,27 +27,30 @@ class RolloutPair:
     rejected_reward: float
 
 
-def read_rollout_pairs(store: TraceStore, name: str, *, allow_leaks: bool = False) -> list[RolloutPair]:
+def read_rollout_pairs(
+    store: TraceStore, name: str, *, dataset: Dataset | None = None, allow_leaks: bool = False
+) -> list[RolloutPair]:
     """Read a set of pairs with the tokens of their runs; all of them are in memory at once, with 13 bytes a token.
 
     Args:
         store: the store of the pairs and of their runs.
         name: the name of the set.
+        dataset: as for `make_pairs`.
         allow_leaks: as for `make_pairs`.
 
     Raises:
-        ConfigError: there is no such set, or runs are of a held-out split or of a recommender that has learned their
-            targets.
+        ConfigError: there is no such set, or runs are about held-out targets, or targets that their recommender has
+            learned or may have.
         RolloutError: a run cannot be trained on, because its person was removed since, for example.
     """
     stored = read_pairs(store, name)
     if not stored:
         known = ", ".join(pair_sets(store)) or "none yet; `deeprec train pairs` makes one of scored groups"
         raise ConfigError(f"The store has no pairs named {name!r}. There are: {known}.")
-    recommenders: Counter[tuple[str, int | None, str | None]] = Counter()
+    records: list[RunRecord] = []
 
     def rollout(trace: RunTrace) -> Rollout:
-        recommenders[trace.run.trm_fingerprint, trace.run.trm_holdout, trace.run.split] += 1
+        records.append(trace.run)
         return rollout_from_run(trace, allow_guided=True)
 
     pairs = [
@@ -60,11 +62,7 @@ def read_rollout_pairs(store: TraceStore, name: str, *, allow_leaks: bool = Fals
         )
         for pair in stored
     ]
-    found = [
-        RecommenderRuns(fingerprint=fingerprint, holdout=holdout, split=split, runs=runs)
-        for (fingerprint, holdout, split), runs in recommenders.items()
-    ]
-    if not allow_leaks and (reasons := list(leaks(found))):
+    if not allow_leaks and (reasons := find_run_leaks(records, dataset)):
         raise ConfigError(f"{' '.join(reasons)} Or allow leaks, and evaluate on other people.")
     return pairs
 

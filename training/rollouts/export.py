@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from deeprec.training.rollouts.advantages import RewardedRollout
+from deeprec.training.rollouts.group_checks import GroupChecks
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import staging_file
@@ -53,22 +54,27 @@ def export_rollouts(
         tokenizer: for `openrlhf` that of the model that wrote the runs, which decodes prompts.
 
     Raises:
-        ConfigError: there is no such layout, the tokenizer is missing, no rollout has a reward, or the file cannot be
-            written. What was there before is unchanged.
+        ConfigError: there is no such layout, the tokenizer is missing, no rollout has a reward, a group has rollouts of
+            different prompts or policies, which trainers would compare, or the file cannot be written. What was there
+            before is unchanged.
     """
     if layout not in get_args(RolloutLayout):
         raise ConfigError(f"Rollouts cannot be written for {layout!r}. Choose {' or '.join(get_args(RolloutLayout))}.")
     if layout == "openrlhf" and tokenizer is None:
         raise ConfigError("OpenRLHF takes prompts as text: give the tokenizer of the model that wrote the runs.")
     written = without_reward = 0
+    checks = GroupChecks()
     with staging_file(path) as staged, staged.open("w", encoding="utf-8") as file:
         for each in rewarded:
             if not math.isfinite(each.reward):
                 without_reward += 1
                 continue
+            checks.add(each.rollout)
             row = _verl(each) if layout == "verl" else _openrlhf(each, tokenizer)
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             written += 1
+        if fault := checks.fault():
+            raise ConfigError(fault)
         if not written:
             raise ConfigError(
                 f"No rollout with a reward matches ({without_reward} have none), so there is nothing to write. Score "

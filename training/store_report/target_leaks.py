@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
-from deeprec.agent.traces import RunFilter, TraceStore
+from deeprec.agent.traces import RunFilter, RunRecord, TraceStore
 from deeprec.evals.requests.cases import SPLITS
 from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.store_report.records import RecommenderRuns
@@ -27,7 +29,23 @@ def find_leaks(store: TraceStore, where: RunFilter | None = None, dataset: Datas
         where: which runs; None for all.
         dataset: the data of the runs; None takes the embedded ml-100k for the runs that are of it.
     """
-    return [*leaks(recommender_runs(store, where)), *_target_leaks(store, where, dataset)]
+    with store.snapshot() as snapshot:
+        if dataset is None:
+            dataset = _embedded({count.values[0] for count in snapshot.count_runs("dataset_fingerprint", where=where)})
+        targets = list(_target_leaks(snapshot.runs(_READ, where), dataset))
+    return [*leaks(recommender_runs(store, where)), *targets]
+
+
+def find_run_leaks(runs: Sequence[RunRecord], dataset: Dataset | None = None) -> list[str]:
+    """Find the same reasons for runs that are at hand; the data is as for `find_leaks`."""
+    if dataset is None:
+        dataset = _embedded({run.dataset_fingerprint for run in runs})
+    counted = Counter((run.trm_fingerprint, run.trm_holdout, run.split) for run in runs)
+    recommenders = [
+        RecommenderRuns(fingerprint=fingerprint, holdout=holdout, split=split, runs=count)
+        for (fingerprint, holdout, split), count in counted.most_common()
+    ]
+    return [*leaks(recommenders), *_target_leaks(runs, dataset)]
 
 
 def recommender_runs(store: TraceStore, where: RunFilter | None = None) -> tuple[RecommenderRuns, ...]:
@@ -60,25 +78,22 @@ def leaks(recommenders: Iterable[RecommenderRuns]) -> Iterator[str]:
         )
 
 
-def _target_leaks(store: TraceStore, where: RunFilter | None, dataset: Dataset | None) -> Iterator[str]:
+def _target_leaks(runs: Iterable[Any], dataset: Dataset | None) -> Iterator[str]:
+    """Look the targets of runs up; a run has the columns that `_READ` names."""
     learned: list[UUID] = []
     evaluated: list[UUID] = []
     unlabelled: list[UUID] = []
-    with store.snapshot() as snapshot:
-        if dataset is None:
-            trained_on = {count.values[0] for count in snapshot.count_runs("dataset_fingerprint", where=where)}
-            dataset = _embedded(trained_on)
-        for run in snapshot.runs(_READ, where):
-            if run.target_id is None:
-                continue
-            is_known = dataset is not None and run.dataset_fingerprint == dataset.fingerprint
-            if dataset is None or not is_known or run.user_id not in dataset.sequences:
-                if run.split is None:
-                    unlabelled.append(run.run_id)
-            elif run.target_id in dataset.sequences[run.user_id][1 - SPLITS[SPLIT] :]:
-                evaluated.append(run.run_id)
-            elif run.trm_holdout is None or run.target_id in dataset.history(run.user_id, run.trm_holdout):
-                learned.append(run.run_id)
+    for run in runs:
+        if run.target_id is None:
+            continue
+        is_known = dataset is not None and run.dataset_fingerprint == dataset.fingerprint
+        if dataset is None or not is_known or run.user_id not in dataset.sequences:
+            if run.split is None:
+                unlabelled.append(run.run_id)
+        elif run.target_id in dataset.sequences[run.user_id][1 - SPLITS[SPLIT] :]:
+            evaluated.append(run.run_id)
+        elif run.trm_holdout is None or run.target_id in dataset.history(run.user_id, run.trm_holdout):
+            learned.append(run.run_id)
     if learned:
         yield (
             f"{len(learned)} runs (such as {learned[0]}) have targets that their recommender has learned, or may have, "

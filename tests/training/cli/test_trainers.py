@@ -187,3 +187,8 @@ def test_rollouts_are_exported_for_other_trainers(
     assert json.loads(capsys.readouterr().out)["rollouts"] == 13
     assert call("export", "--for", "ray", "--store", filled, "--out", str(out)) == 2
     assert "Choose verl or openrlhf" in capsys.readouterr().err
+    with TraceStore(filled) as store:
+        store_runs(store, made_run(group="held-out", run={"split": "test", "trm_holdout": 3}))
+    assert call(*asked) == 2
+    assert "of the split test" in capsys.readouterr().err
+    assert call(*asked, "--allow-leaks") == 0

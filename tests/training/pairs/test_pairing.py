@@ -13,7 +13,7 @@ from deeprec.agent import TraceStore
 from deeprec.agent.traces import RunFilter, read_pairs, redact_person
 from deeprec.training import PairingReport, RolloutError, StoredReward, make_pairs, read_rollout_pairs, stage_reward
 from deeprec.training.pairs.rollout_pairs import check_pairs
-from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool import ConfigError, Dataset
 from tests.made_runs import made_run, store_runs
 from tests.training.pairs.answers import answered
 
@@ -124,6 +124,39 @@ def test_runs_that_were_not_scored_or_are_held_out_are_refused_by_name(store: Tr
         read_rollout_pairs(store, "pairs")
     with pytest.raises(ConfigError, match=r"no pairs named 'none'\. There are: pairs"):
         read_rollout_pairs(store, "none")
+
+
+def test_the_targets_of_pairs_are_looked_up_in_the_data_whatever_their_runs_say(
+    store: TraceStore, dataset: Dataset
+) -> None:
+    about = {"user_id": "u11", "target_id": dataset.sequences["u11"][-1], "dataset_fingerprint": dataset.fingerprint}
+    group(store, "a", 1.0, 0.0, run={"split": "train", **about})
+    with pytest.raises(ConfigError, match="about targets of the splits valid or test"):
+        make_pairs(store, reward=HIT, dataset=dataset)
+    make_pairs(store, reward=HIT, allow_leaks=True)
+    with pytest.raises(ConfigError, match="about targets of the splits valid or test"):
+        read_rollout_pairs(store, "pairs", dataset=dataset)
+    assert len(read_rollout_pairs(store, "pairs", dataset=dataset, allow_leaks=True)) == 1
+    group(store, "b", 1.0, 0.0, run={"split": None, "suite": "unlabelled", **about})
+    make_pairs(store, RunFilter(suite="unlabelled"), reward=HIT, name="unlabelled", allow_leaks=True)
+    with pytest.raises(ConfigError, match=r"2 runs .* have a target and no split"):
+        read_rollout_pairs(store, "unlabelled")
+
+
+@pytest.mark.parametrize(
+    ("of_runs", "pairs"), [(("A", "B"), 0), ((None, "A", "A"), 1), ((None, None), 1), (("A", None), 1)]
+)
+def test_other_weights_under_one_name_are_another_policy(
+    store: TraceStore, of_runs: tuple[str | None, ...], pairs: int
+) -> None:
+    group(store, "always", 1.0, 0.0)
+    for number, fingerprint in enumerate(of_runs):
+        weights = {"adapter": "x", "adapter_version": "x", "adapter_fingerprint": fingerprint}
+        [trace] = store_runs(store, answered("a", (50 + number, 60), text=f"answer {number}", run=weights))
+        store.write_rewards(trace.run.run_id, "deeprec", {"hit": float(number)})
+    report = make_pairs(store, reward=HIT)
+    assert report.pairs == 1 + pairs
+    assert report.left_out == ({} if pairs else {"several policies": 1})
 
 
 def test_a_person_who_was_removed_is_not_learned_from(store: TraceStore) -> None:

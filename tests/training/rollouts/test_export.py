@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,19 @@ def test_what_cannot_be_written_is_said_and_the_file_before_stays(
             export_rollouts(rollouts, out, layout)  # type: ignore[arg-type]
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
     assert out.read_text(encoding="utf-8") == "kept"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"adapter_fingerprint": "B"}, "runs of different policies"), ({"token_ids": None}, "runs of different prompts")],
+)
+def test_a_group_of_several_policies_or_prompts_is_refused(
+    rewarded: list[RewardedRollout], tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    first = replace(rewarded[0], rollout=replace(rewarded[0].rollout, adapter_fingerprint="A"))
+    changed = {name: first.rollout.token_ids + 1 if value is None else value for name, value in changed.items()}
+    out = tmp_path / "out.jsonl"
+    out.write_text("earlier")
+    with pytest.raises(ConfigError, match=message):
+        export_rollouts([first, replace(first, rollout=replace(first.rollout, **changed))], out, "verl")
+    assert out.read_text() == "earlier"
