@@ -72,9 +72,22 @@ class MessageReading:
     _read: EnglishReading = field(init=False)
 
     def __post_init__(self) -> None:
-        self._read = read_in_english(plain(self.message, MAX_CHARS))
+        written = plain(self.message, MAX_CHARS)
+        values = [(value.start, value.end) for value in self.vocabulary.values_in(written)]
+        self._read = read_in_english(written, values, self._titles_in(written))
         self.message = self._read.text
         self.text = _MARK.sub(" ", self.message).replace("’", "'")
+
+    def _titles_in(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where titles of items stand that were shown or are in the cart."""
+        known = (*(each.item_id for each in self.state.shown), *self.state.items_with("in_cart"))
+        for title in sorted(
+            {self.vocabulary.catalogue.item(item_id).title for item_id in known}, key=len, reverse=True
+        ):
+            if title.strip():
+                case = re.IGNORECASE if " " in title.strip() else 0
+                for found in re.finditer(rf"(?<!\w){re.escape(title)}(?!\w)", text, case):
+                    yield found.span()
 
     @property
     def turn(self) -> int:

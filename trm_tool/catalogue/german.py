@@ -5,22 +5,25 @@ text encoder maps them.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from deeprec.trm_tool.catalogue.german_negations import (
+    TITLE,
+    VALUE,
+    Edit,
+    items_meant,
+    needless,
+    negated_bounds,
+    refused_behind,
+)
 
 _NUMBER = (
     r"(?= (?:etwa |rund |ca\.? )?"
     r"(?:[\d€$]|zehn|zwanzig|drei(?:ß|ss)ig|vierzig|fünfzig|sechzig|siebzig|achtzig|neunzig|hundert))"
 )
 _YEAR = r"(?= (?:dem Jahre? )?(?:1[89]|20)\d\d)"
-_NEGATED = (
-    r"(?:(?:(?:mag|will|möchte|brauche|kann|soll|darf) (?:ich|es|er)|(?:mögen|wollen|brauchen) wir|bitte|lieber) "
-    r"(?:auf keinen Fall|(?:gar |überhaupt )?nichts?)"
-    r"(?: (?:sehen|schauen|haben|ausgeben|zahlen|kosten|ausstehen|leiden|anfangen))?"
-    r"|geht (?:gar|überhaupt) nicht)(?=\s*(?:[.,;:!?]|$))"
-)
 _WORDS: dict[str, str] = {
-    _NEGATED: "",
     # Refusals and limits
     r"keine (?:Ahnung|Frage)": "no doubt",
     r"keine Sorge": "no worries",
@@ -32,6 +35,7 @@ _WORDS: dict[str, str] = {
     r"nicht nur": "not only",
     r"nicht schlecht": "not bad",
     r"ohne": "without",
+    r"(?:an)?statt(?: von)?": "instead of",
     r"nie(?:mals)?": "never",
     r"au(?:ß|ss)er": "except",
     r"hasse": "hate",
@@ -73,6 +77,7 @@ _WORDS: dict[str, str] = {
     r"neuer(?:e[ns]?)?": "newer",
     r"ältere?[ns]?": "older",
     # Numbers, units and names of attributes
+    r"aus(?= de[nmr] (?:\d0|(?:Zwanz|Drei(?:ß|ss)|Vierz|Fünfz|Sechz|Siebz|Achtz|Neunz)ig))": "from",
     r"Zwanziger(?:n|jahren?| Jahren?)?": "twenties",
     r"Drei(?:ß|ss)iger(?:n|jahren?| Jahren?)?": "thirties",
     r"Vierziger(?:n|jahren?| Jahren?)?": "forties",
@@ -112,6 +117,7 @@ _WORDS: dict[str, str] = {
     r"im (?:Warenkorb|Einkaufswagen)|in meinem (?:Warenkorb|Einkaufswagen)": "in my cart",
     r"lege?|packe?|tue?": "put",
     r"nimm|nehmen Sie": "take",
+    r"entferne|lösche": "remove",
     r"ich nehme": "i'll take",
     r"gefällt mir nicht": "is not for me",
     r"gefällt mir": "is nice",
@@ -201,31 +207,34 @@ _GERMAN_MARKS = _words(
     "einem einer der das den dem aber bitte danke suche brauche möchte mag hätte gern gerne über unter höchstens "
     "mindestens etwas auch aus sein nur zu im ist sind nie wie zwischen heute lieber besser etwa wäre soll "
     "weder alles außer ausschließlich spätestens frühestens maximal keinesfalls nein geht gar kann irgendein "
-    "irgendeine mehr warum hallo nehme nimm gefällt warenkorb einkaufswagen zeig zeige kostet meinen meinem"
+    "irgendeine mehr warum hallo nehme nimm gefällt warenkorb einkaufswagen zeig zeige kostet meinen meinem "
+    "statt anstatt"
 )
 _ENGLISH_MARKS = _words(
     "i we my me and not nothing no without or for with a an the but please thanks want need like some something over "
     "under most least also from of to is are be never how only today that it you do don't isn't which than"
 )
 _BOUND = re.compile(r"(?<!\w)(?:ab|bis)(?= [\d€])", re.IGNORECASE)
-_REFUSED_BEFORE = re.compile(
-    r"(?<!\w)(?<!als )(?<!über )(?=(?:(?:mehr als|über) )?[\w-]{1,40}(?: Euro|(?:(?:,| und| oder) [\w-]{1,40}){0,3}) "
-    rf"{_NEGATED}(?!\w))",
-    re.IGNORECASE,
-)
-"""Where a word stands that a negation behind it refuses: "Horror mag ich nicht"."""
 _NOR = re.compile(r"(?<!\w)noch(?!\w)", re.IGNORECASE)
 """What goes on behind "weder"; elsewhere it means "still"."""
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
+_ARTICLES = _words("der das den dem einer")
+_ARTICLE_IN_USE = re.compile(r"(?<!\w)(?:[Dd](?:er|as|en|em)|[Ee]iner) (?=[a-zäöüß])")
+
+
 def is_german(text: str, least: int = 1) -> bool:
     """Whether a text has more German than English words of grammar, and at least `least` of them.
 
-    Words that both languages have ("war", "die", "man", "was", "also") count for neither.
+    Words that both languages have ("war", "die", "man", "was", "also") count for neither, and articles that only
+    stand before names ("Das Boot"), for nothing.
     """
     words = [word.lower() for word in _TOKEN.findall(text)]
-    german = sum(word in _GERMAN_MARKS for word in words) + len(_BOUND.findall(text))
+    marks = [word for word in words if word in _GERMAN_MARKS]
+    german = len(marks) + len(_BOUND.findall(text))
+    if _ARTICLES.issuperset(marks) and german == len(marks) and _ARTICLE_IN_USE.search(text) is None:
+        return False
     return german >= least and german > sum(word in _ENGLISH_MARKS for word in words)
 
 
@@ -243,24 +252,61 @@ class EnglishReading:
         return self.original[self.places[start] : self.places[end]]
 
 
-def read_in_english(text: str) -> EnglishReading:
-    """Put English words of grammar in the places of the German ones; a text in another language stays as it is."""
-    reading = EnglishReading(text, text, range(len(text) + 1))
-    if not is_german(text):
-        return reading
-    reading = _replaced(_REFUSED_BEFORE, lambda found: "not ", reading)
-    if "weder" in text.lower():
-        reading = _replaced(_NOR, lambda found: "nor", reading)
-    return _replaced(_ANY, lambda found: _ENGLISH[int((found.lastgroup or "w0")[1:])], reading)
-
-
-def _replaced(
-    pattern: re.Pattern[str], word_of: Callable[[re.Match[str]], str], reading: EnglishReading
+def read_in_english(
+    text: str, values: Iterable[tuple[int, int]] = (), titles: Iterable[tuple[int, int]] = ()
 ) -> EnglishReading:
+    """Put English words of grammar in the places of the German ones; a text in another language stays as it is.
+
+    Args:
+        text: What was written.
+        values: Where values of the catalogue stand in it, in characters. They stay as they are.
+        titles: Where titles stand that the conversation knows. They stay too, and no word of theirs is German.
+    """
+    reading = EnglishReading(text, text, range(len(text) + 1))
+    held = _marked(text, [place for place in titles if _is_name(text, *place)], TITLE)
+    if not is_german(held):
+        return reading
+    held = _marked(held, [place for place in values if _is_name(text, *place)], VALUE)
+    reading = EnglishReading(text, held, reading.places)
+    for find in (items_meant, negated_bounds, needless, refused_behind):
+        reading = _edited(find(reading.text), reading)
+    if "weder" in text.lower():
+        reading = _edited(((*found.span(), "nor") for found in _NOR.finditer(reading.text)), reading)
+    edits = ((*found.span(), _ENGLISH[int((found.lastgroup or "w0")[1:])]) for found in _ANY.finditer(reading.text))
+    reading = _edited(edits, reading)
+    read = "".join(
+        text[place] if letter in (VALUE, TITLE) else letter
+        for letter, place in zip(reading.text, reading.places, strict=False)
+    )
+    return EnglishReading(text, read, reading.places)
+
+
+def _marked(text: str, places: Iterable[tuple[int, int]], mark: str) -> str:
+    for start, end in places:
+        if not {VALUE, TITLE}.intersection(text[start:end]):
+            text = f"{text[:start]}{mark * (end - start)}{text[end:]}"
+    return text
+
+
+def _is_name(text: str, start: int, end: int) -> bool:
+    """Whether words are a value or a title where they stand: one that is German too, such as "War", is written so."""
+    words = text[start:end]
+    if any(letter.isdigit() for letter in words) and not any(letter.isalpha() for letter in words):
+        return False
+    if _ANY.fullmatch(words) is None:
+        return True
+    begins = not text[:start].strip() or text[:start].rstrip()[-1] in ".!?"
+    is_listed = re.match(r"\s*(?:$|[.,;!?]|(?:und|oder)\b)", text[end:]) is not None
+    behind = re.search(r"(?:^|\W)(?:ohne|kein\w*|nur|nicht|außer|weder|noch)\s+$", text[:start], re.I) is not None
+    return (words[0].isupper() and (not begins or is_listed)) or behind
+
+
+def _edited(edits: Iterable[Edit], reading: EnglishReading) -> EnglishReading:
     parts, places, end = list[str](), list[int](), 0
-    for found in pattern.finditer(reading.text):
-        word = word_of(found)
-        parts += [reading.text[end : found.start()], word]
-        places += [*reading.places[end : found.start()], *([reading.places[found.start()]] * len(word))]
-        end = found.end()
+    for start, stop, word in sorted(edits, key=lambda edit: edit[:2]):
+        if start < end:
+            continue
+        parts += [reading.text[end:start], word]
+        places += [*reading.places[end:start], *([reading.places[start]] * len(word))]
+        end = stop
     return EnglishReading(reading.original, "".join([*parts, reading.text[end:]]), (*places, *reading.places[end:]))

@@ -147,7 +147,9 @@ class PlainConstraints:
 
     def read(self, text: str) -> PlainStatements:
         """Read a text; its first 2,000 characters count."""
-        reading = read_in_english(plain(text, MAX_CHARS))
+        written_text = plain(text, MAX_CHARS)
+        places = [(start, end) for _, start, end in self._spotter.places(written_text)]
+        reading = read_in_english(written_text, places)
         found = self._read(reading.text)
 
         def written(words: str) -> str:
