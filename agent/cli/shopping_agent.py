@@ -22,6 +22,7 @@ from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.serving.shipped_adapter import find_shipped_adapter, load_shipped_adapter, shipped_settings
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL_NAME, pull_embedded_model
 from deeprec.agent.shopping import Cart, MemoryCart, SqliteCart, build_shopping_agent
+from deeprec.agent.shopping.thread_carts import carts_of_threads
 from deeprec.agent.traces import SqlRecorder, TraceStore
 from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import Retriever
@@ -171,7 +172,7 @@ async def _threads_and_carts(threads: Path | None) -> AsyncIterator[tuple[Any, C
     try:
         async with AsyncSqliteSaver.from_conn_string(str(threads)) as saver:
             await saver.setup()
-            yield saver, SqliteCart(threads)
+            yield saver, SqliteCart(threads, first=await carts_of_threads(saver))
     except sqlite3.DatabaseError as error:
         raise ConfigError(f"{threads} cannot keep conversations ({error}). Name another file with --threads.") from None
 

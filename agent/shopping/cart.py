@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 
+CART_TABLE = "cart_items"
 LOCKED_S = 10.0
 """Seconds that a cart in a file waits while another process writes to it."""
 
@@ -78,17 +79,26 @@ class MemoryCart:
 class SqliteCart:
     """Carts in an SQLite file, which may hold other tables too, such as those of LangGraph's checkpoints."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, first: Mapping[str, Sequence[str]] | None = None) -> None:
         """Open the file, or make it.
+
+        Args:
+            path: The file.
+            first: Person -> ids of items that are put into the person's cart where the file has no carts yet.
 
         Raises:
             sqlite3.DatabaseError: it is not an SQLite file.
         """
         self._path = str(path)
-        self._run(
-            "CREATE TABLE IF NOT EXISTS cart_items "
-            "(at INTEGER PRIMARY KEY, person TEXT NOT NULL, item_id TEXT NOT NULL, UNIQUE (person, item_id))"
-        )
+        rows = [(person, item_id) for person, items in (first or {}).items() for item_id in items]
+        with closing(sqlite3.connect(self._path, timeout=LOCKED_S)) as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (CART_TABLE,)).fetchall():
+                connection.execute(
+                    f"CREATE TABLE {CART_TABLE} "
+                    "(at INTEGER PRIMARY KEY, person TEXT NOT NULL, item_id TEXT NOT NULL, UNIQUE (person, item_id))"
+                )
+                connection.executemany("INSERT OR IGNORE INTO cart_items (person, item_id) VALUES (?, ?)", rows)
 
     def add(self, person: str, item_id: str) -> CartReceipt:
         """Put an item into a person's cart."""
