@@ -17,7 +17,8 @@ _PART = r"[^.,;:!?\n]"
 _END = r"(?=\s*(?:[.,;:!?\n]|$|(?:aber|sondern|weil|denn|und ich|bitte)\b))"
 _START = r"(?:(?<=[.,;:!?\n])|^)\s*"
 _ADVERBS = (
-    r"(?: (?:leider|eigentlich|wirklich|dafür|aber|auch|mir|uns|dann|halt|einfach|echt|heute|jetzt|bitte|lieber|eher))*"
+    r"(?: (?:leider|eigentlich|wirklich|dafür|aber|auch|mir|uns|dann|halt|einfach|echt|heute|jetzt|doch|bitte|lieber"
+    r"|eher))*"
 )
 _NOT = r"(?:auf keinen Fall|keinesfalls|(?:gar |überhaupt |absolut )?nichts?|nie(?:mals)?)"
 _MODAL = r"(?:mag|mögen|will|wollen|möchten?|brauchen?|kann|können|soll|sollen|darf|dürfen)"
@@ -254,6 +255,13 @@ _LIKES = re.compile(
     re.IGNORECASE,
 )
 
+_NOT_DONE = re.compile(
+    rf"(?<!\w)(?:{_WHO} (?:(?P<takes>nehmen?|kaufen?)|habe?|haben|kennen?) (?P<items>{REFERENCE})"
+    rf"|(?P<before>{REFERENCE}) (?:(?P<took>nehmen?|kaufen?)|habe?|haben|kennen?) {_WHO}){_ADVERBS}(?: noch)? {_NOT}"
+    rf"(?: (?:mehr|gesehen|gekauft|geschaut|gelesen))?{_END}",
+    re.IGNORECASE,
+)
+
 
 def items_meant(text: str) -> Iterator[Edit]:
     """Find what is asked and felt about items that were shown, where German has its verb or negation elsewhere."""
@@ -265,6 +273,13 @@ def items_meant(text: str) -> Iterator[Edit]:
             verb, place = ("remove ", " from my cart") if found["out"] else ("put ", " in my cart")
         yield found.start() + lead, found.start("items"), verb
         yield found.end("items"), found.end(), place
+    for found in _NOT_DONE.finditer(text):
+        items = "items" if found["items"] else "before"
+        if found["takes"] or found["took"]:
+            yield found.start(), found.start(items), "leave "
+            yield found.end(items), found.end(), " out of my cart"
+        else:
+            yield *found.span(), ""
     for found in _LIKES.finditer(text):
         items = "items" if found["items"] else "before"
         yield found.start(), found.start(items), "i don't like " if found["no"] else "i like "

@@ -160,6 +160,9 @@ def test_values_and_titles_stay_as_they_are_written() -> None:
         ("bitte nicht den ersten in den Warenkorb legen", "leave the first out of my cart"),
         ("lege den ersten nicht in den Warenkorb", "leave the first out of my cart"),
         ("nimm den ersten nicht aus dem Warenkorb", "leave the first in my cart"),
+        ("ich nehme den ersten doch nicht", "leave the first out of my cart"),
+        ("den ersten nehme ich nicht", "leave the first out of my cart"),
+        ("ich habe den ersten noch nicht gesehen", ""),
     ],
 )
 def test_the_verb_of_what_is_asked_about_items_comes_first(said: str, read: str) -> None:
