@@ -33,8 +33,10 @@ _ONE = re.compile(
 )
 _DEFINITE = re.compile(r"\b(?:the|that|this) (?=[^\W\d_])", re.IGNORECASE)
 _OUT_OF_CART = re.compile(
-    rf"\b(?:remove|take|drop|delete) (?P<what>[^.,;!?\ue000-\ue0ff]{{1,60}}?) (?:out of|from|off) {CART}", re.IGNORECASE
+    rf"\b(?:remove|take|drop|delete) (?P<what>[^.;!?]{{1,60}}?) (?:out of|from|off) {CART}", re.IGNORECASE
 )
+_JOINT = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:the|my|that|this)\s", re.IGNORECASE)
 _THIS_ONE = re.compile(r"\b(?:that|this) (?:last )?(?:one|film|movie|item|product)\b", re.IGNORECASE)
 _OTHER = re.compile(r"\bthe other(?: one)?\b(?! \w+s\b)", re.IGNORECASE)
 _ALL = re.compile(
@@ -166,9 +168,27 @@ def _described(reading: MessageReading, shown: Sequence[str]) -> None:
 def _in_cart(reading: MessageReading) -> None:
     """References to what is in the cart by what it is: "remove the black rug from my cart"."""
     for found in reading.find(_OUT_OF_CART):
-        what = found["what"]
-        fitting = _having(reading.vocabulary, what, reading.state.items_with("in_cart"))
-        _refer_to(reading, found.start("what"), found.end("what"), fitting)
+        what, start = found["what"], found.start("what")
+        in_cart = reading.state.items_with("in_cart")
+        joints = list(_JOINT.finditer(what))
+        if not joints:
+            _refer_to(reading, start, found.end("what"), _having(reading.vocabulary, what, in_cart))
+            continue
+        lows = [start, *(start + joint.end() for joint in joints)]
+        highs = [*(start + joint.start() for joint in joints), found.end("what")]
+        parts = [(low, high, reading.text[low:high]) for low, high in zip(lows, highs, strict=True)]
+        if not all(reading.referred(part) or _ARTICLE.match(part) for _, _, part in parts):
+            fitting = _having(reading.vocabulary, what, in_cart)  # "the black and white rug"
+            _refer_to(reading, start, found.end("what"), fitting)
+            continue
+        for low, high, part in parts:
+            fitting = _having(reading.vocabulary, part, in_cart)
+            if fitting:
+                _refer_to(reading, low, high, fitting)
+            elif not reading.referred(part):
+                reason = "Nothing in your cart is meant by that."
+                unresolved = Unresolved(words=reading.words(low, high), reason=reason)
+                reading.refer(low, high, Reference(words=unresolved.words, item_ids=(), unresolved=unresolved))
 
 
 def _run_of_values(vocabulary: ConversationCatalogue, text: str) -> str:

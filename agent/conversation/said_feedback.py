@@ -17,6 +17,14 @@ _ACTIONS: tuple[tuple[ActionKind, str], ...] = (
             rf"(?:just )?(?:take|buy|order|purchase|get|have) {_ITEMS}"),
     ("buy", rf"(?:^|[.,;!]\s*)(?:buy|order|purchase) (?:me )?{_ITEMS}"),
 )  # fmt: skip
+_NOT_ASKED = re.compile(
+    r"(?:\b(?:not|never|without|cannot|don'?t|won'?t|nobody|rather than|instead of)\b|n't\b)[^.,;!?]*$"
+    r"|(?:^|[.,;!?]\s*)(?:(?:and|but|so|or|then|please) )*"
+    r"(?:why|should|shall|how|when|who|did|do|does|have|has|had|was|were|is|are|if|unless|whether|what)\b[^.;!?]*$",
+    re.IGNORECASE,
+)
+"""Before an action, what makes it no request: a negation of its clause, a question, a condition."""
+_NEW_CLAUSE = re.compile(r"\b(?:but|so|then|because)\b", re.IGNORECASE)
 _NO_ITEM = rf"(?P<what>(?!{REFERENCE})[^.,;!?{TAKEN}]{{1,60}}?)"
 _UNMET: tuple[tuple[str, str], ...] = (
     ("Nothing in your cart is meant by that.", rf"(?:remove|take|drop|delete) {_NO_ITEM} (?:out of|from|off) {CART}"),
@@ -64,6 +72,12 @@ def find_feedback(reading: MessageReading) -> None:
     for action, pattern in _ACTIONS:
         for found in reading.find(re.compile(rf"(?:\b|(?<=^)){pattern}", re.IGNORECASE)):
             ids = reading.referred_ids(found["items"])
+            before = reading.text[: found.start()]
+            clause = max((each.end() for each in _NEW_CLAUSE.finditer(before)), default=0)
+            if (not_asked := _NOT_ASKED.search(before[clause:])) is not None:
+                words = reading.take(clause + not_asked.start(), found.end())
+                reading.not_clear(words, "This is not read as a request, so nothing was done with your cart.")
+                continue
             words = reading.take(*found.span())
             if ids:
                 reading.actions.append(RequestedAction(kind=action, item_ids=ids, words=words))
@@ -82,7 +96,7 @@ def find_feedback(reading: MessageReading) -> None:
             ids = reading.referred_ids(found["items"])
             held = tuple(item_id for item_id in ids if item_id in reading.state.items_with(kind))
             is_refusal = re.match(r"do|did", found[0], re.IGNORECASE) is not None  # where nothing is held, a dislike
-            if not held and is_refusal:
+            if not held and is_refusal and kind == "liked":  # "I don't dislike the first" states no dislike
                 continue
             words = reading.take(*found.span())
             if ids and not held:

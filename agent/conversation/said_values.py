@@ -69,10 +69,14 @@ def find_values(reading: MessageReading) -> None:
     named = _behind_names(reading)
     values = list(reading.vocabulary.values_in(reading.text))
     beside_missing = _find_missing(reading, values, refusing, limiting)
+    narrowed = _narrowed(reading, values, refusing)
+    unapplied = dict[int, SaidClause]()
     for value in values:
         name = next(iter(value.attributes))
-        if _inside(value.start, refusing):
-            if value.start not in beside_missing and not _is_narrowed(reading, value, values, refusing):
+        if (clause := _inside(value.start, refusing)) is not None:
+            if value.start in narrowed:
+                unapplied[clause.mark] = clause
+            elif value.start not in beside_missing:
                 relaxed |= _refuse(reading, value)
             continue
         answered = reading.state.open_question
@@ -85,6 +89,11 @@ def find_values(reading: MessageReading) -> None:
         reading.quiet.append((value.start, value.end))
     for name, found in wanted.items():
         _want(reading, name, found, replaces=name not in relaxed)
+    for mark, clause in unapplied.items():
+        end = clause.start + len(clause.about)
+        has_refused = any(mark < value.start < end and value.start not in narrowed for value in values)
+        if not has_refused:
+            reading.not_clear(reading.words(mark, end), "Nothing is left out for that. Name one thing to leave out.")
     for clause in refusing:  # what is refused would weigh for it
         if any(clause.start <= value.start < clause.start + len(clause.about) for value in values):
             reading.take(clause.mark, clause.start + len(clause.about))
@@ -94,27 +103,34 @@ def _inside(position: int, clauses: Sequence[SaidClause]) -> SaidClause | None:
     return next((each for each in clauses if each.start <= position < each.start + len(each.about)), None)
 
 
-def _is_narrowed(
-    reading: MessageReading, value: NamedValue, values: Sequence[NamedValue], refusing: Sequence[SaidClause]
-) -> bool:
-    """Whether a refused value is refused only together with what stands beside it: "no blue rugs", "no rugs under 80".
+def _narrowed(reading: MessageReading, values: Sequence[NamedValue], refusing: Sequence[SaidClause]) -> set[int]:
+    """Where refused values stand that are refused only together with what stands beside them: "no rugs under 80".
 
     "no blue rugs" refuses what is blue where rugs are asked for, and refuses no rug.
     """
-    bare = reading.text
-    behind = next((other for other in values if other.start >= value.end), None)
-    if behind is not None and _JOINT.fullmatch(bare[value.end : behind.start]):
-        return _is_narrowed(reading, behind, values, refusing)  # "no red or blue rugs"
-    if any(bare[value.end : start].isspace() or bare[end : value.start].isspace() for start, end in reading.undecided):
-        return True
-    if any(bare[other.end : value.start].isspace() and _inside(other.start, refusing) for other in values):
-        return True
-    if behind is None or not bare[value.end : behind.start].isspace():
-        return False
+    bare, found = reading.text, set[int]()
+    is_refused = [_inside(value.start, refusing) is not None for value in values]
     wanted = (*reading.state.required, *reading.state.preferred)
     asked = {(each.attribute, each_value) for each in wanted for each_value in each.values}
-    asked |= {pair for other in values if not _inside(other.start, refusing) for pair in _pairs(other)}
-    return asked.isdisjoint(_pairs(behind))
+    asked |= {pair for value, refused in zip(values, is_refused, strict=True) if not refused for pair in _pairs(value)}
+    for at in reversed(range(len(values))):
+        value = values[at]
+        behind = values[at + 1] if at + 1 < len(values) else None
+        gap = "" if behind is None else bare[value.end : behind.start]
+        if behind is not None and _JOINT.fullmatch(gap):  # "no red or blue rugs"
+            is_narrowed = behind.start in found
+        else:
+            is_narrowed = (
+                any(
+                    bare[value.end : start].isspace() or bare[end : value.start].isspace()
+                    for start, end in reading.undecided
+                )
+                or (at > 0 and is_refused[at - 1] and bare[values[at - 1].end : value.start].isspace())
+                or (behind is not None and gap.isspace() and asked.isdisjoint(_pairs(behind)))
+            )
+        if is_narrowed:
+            found.add(value.start)
+    return found
 
 
 def _pairs(value: NamedValue) -> set[tuple[str, str]]:

@@ -62,6 +62,7 @@ _ALSO_FINE = re.compile(
     re.IGNORECASE,
 )
 _OF_CART = re.compile(rf"\b{CART}\b", re.IGNORECASE)
+_OUT_OF_CART = re.compile(rf"[^.;!?]{{0,60}} (?:out of|from|off) {CART}\b", re.IGNORECASE)
 _PRICEY = re.compile(r"\b(?:expensive|pricey|cheap|dear|costly)\b", re.IGNORECASE)
 _AGED = re.compile(r"\b(?:old|new|recent|modern)\b", re.IGNORECASE)
 
@@ -91,7 +92,7 @@ def find_withdrawals(reading: MessageReading) -> None:
             about, words = found["about"], reading.words(*found.span())
             if pattern is _ANY and not list(reading.vocabulary.attributes_in(about)):
                 continue  # "any comedy" asks for one
-            if _OF_CART.search(about):
+            if _OF_CART.search(about) or _OUT_OF_CART.match(reading.text, found.end()):
                 continue  # "remove the rug from my cart" is an action
             if _relax(reading, about, words, only_held=pattern is _AFTER_ALL):
                 reading.take(*found.span())

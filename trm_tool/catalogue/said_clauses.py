@@ -12,7 +12,7 @@ _REFUSING = re.compile(
     rf"|never(?! (?:a (?:dull|dry)|tires?|fails?|disappoints?)\b)(?! {_HAD})(?!(?<=ve never) read\b)"
     r"|except|excluding|exclude|avoid|avoiding|skip|minus|spare"
     r"|(?<!n['’]t )(?<!not )(?<!never )(?:stay|keep|steer|shy) (?:(?:me|us|well|far) )?(?:away from|clear of)"
-    r"|(?<=\band )away from"
+    r"|(?:(?<=\band )|(?<=, )|(?<=,)|^|(?<=^ ))away from"
     r"|hates?|hated|dislikes?|detests?|loathes?|anything but|other than|rather than|instead of|leave out|fed up with"
     r"|(?<!\bnot )(?<!\bnever )(?<!\bnever get )(?<!n['’]t get )(?:sick|tired|bored|(?<!\bget )enough) of"
     r"|(?:can['’]?t|cannot) (?:stand|bear)"

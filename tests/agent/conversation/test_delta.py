@@ -1,5 +1,6 @@
 """Deltas that a model proposes: the right parts survive the wrong ones, and guesses take nothing hard away."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_a_bound_is_read_with_the_words_that_refuse_it(words: str, lines: set[st
 def test_a_bound_or_a_year_that_is_not_read_is_named(words: str) -> None:
     delta = delta_of_message(words, ConversationState(), SHOP)
     assert delta.changes == ()
-    assert len(delta.unresolved) == 1
+    assert "not read as a limit" in delta.unresolved[0].reason
 
 
 def test_a_question_whether_something_lacks_a_value_refuses_none() -> None:
@@ -190,3 +191,89 @@ def test_a_refusal_in_other_words_than_the_persons_weighs() -> None:
     state, _ = propose(ConversationState(), "a rug, as long as it isn't bright", {"changes": excluded}, shop=shop)
     assert "rather not colour: white" in describe_state(state)
     assert state.refused == ()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "don't add the first to my cart",
+        "I don't want to add the first to my cart",
+        "never put the second in my cart",
+        "should I put the first in my cart?",
+        "why did you put the first in my cart?",
+        "please do not remove the first from my cart",
+        "if I add the first to my cart, what is the total?",
+    ],
+)
+def test_an_action_that_is_not_asked_for_is_not_done_and_named(words: str) -> None:
+    state = say(ConversationState(), "lamps", shop=SHOP).with_shown(["a", "b"])
+    delta = delta_of_message(words, state.with_feedback("in_cart", ["a"]), SHOP)
+    assert (delta.actions, delta.feedback, delta.changes) == ((), (), ())
+    assert "not read as a request" in delta.unresolved[0].reason
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["add the first to my cart", "can you put the first in the cart?", "I don't like b, add the first to my cart"],
+)
+def test_an_action_that_is_asked_for_is_requested(words: str) -> None:
+    state = say(ConversationState(), "lamps", shop=SHOP).with_shown(["a", "b"])
+    assert [each.item_ids for each in delta_of_message(words, state, SHOP).actions] == [("a",)]
+
+
+@pytest.mark.parametrize("words", ["I don't dislike the first", "I don't hate the second"])
+def test_a_dislike_that_is_denied_is_none(words: str) -> None:
+    state = say(ConversationState(), "lamps", shop=SHOP).with_shown(["a", "b"])
+    assert delta_of_message(words, state, SHOP).feedback == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "removed", "unclear"),
+    [
+        ("remove the rug and the lamp from my cart", ("e", "a"), []),
+        ("take the rug e and the desk lamp out of my cart", ("e", "a"), []),
+        ("remove the rug, and the sage green lamp from my cart", ("e",), ["the sage green lamp"]),
+    ],
+)
+def test_what_is_removed_together_is_found_one_by_one(words: str, removed: tuple[str, ...], unclear: list[str]) -> None:
+    delta = delta_of_message(words, ConversationState().with_feedback("in_cart", ["e", "a"]), SHOP)
+    assert [each.item_ids for each in delta.actions] == [removed]
+    assert ([each.words for each in delta.unresolved], delta.changes) == (unclear, ())
+
+
+def test_black_and_white_in_a_removal_are_not_taken_apart() -> None:
+    state = ConversationState().with_feedback("in_cart", ["e", "a"])
+    delta = delta_of_message("remove the black and white rug from my cart", state, SHOP)
+    assert (delta.actions, len(delta.unresolved)) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    "words", ["no white rugs", "no black lamp under 50 dollars", "I don't want black or white under 50"]
+)
+def test_a_refusal_that_is_not_applied_is_named(words: str) -> None:
+    delta = delta_of_message(words, ConversationState(), SHOP)
+    assert delta.changes == ()
+    assert any("Nothing is left out" in each.reason for each in delta.unresolved)
+
+
+def test_away_from_refuses_behind_a_comma() -> None:
+    lines = describe_state(say(ConversationState(), "stay under 50, away from black", shop=SHOP))
+    assert "not colour: black" in lines
+
+
+def test_a_long_refusal_takes_steps_in_proportion() -> None:
+    def steps(count: int) -> int:
+        calls = 0
+
+        def count_call(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(count_call)
+        try:
+            delta_of_message("no " + "black/white/" * count, ConversationState(), SHOP)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert steps(40) < 3 * steps(20)
