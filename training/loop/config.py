@@ -148,16 +148,21 @@ class LoopConfig(FileSettings):
     def continued(self, begun: Mapping[str, Any]) -> LoopConfig:
         """Complete the settings for a loop that was begun with the course `begun`; it is empty for a new loop.
 
-        The settings of the agent, the presets of rewards and the people of the validation that the settings leave out
-        stay as they were. A stage of an older loop, which knew no presets, has that of the paper.
+        The settings of the agent, the presets of rewards, and the people and the difference of the validation that
+        the settings leave out stay as they were. A stage of an older loop, which knew no presets, has that of the
+        paper.
         """
         known = {plan["stage"]: plan.get("preset", "paper") for plan in begun.get("stages", ())}
         stages = tuple(
             plan.model_copy(update={"preset": plan.preset or known.get(plan.stage, DEFAULT_PRESET)})
             for plan in self.stages
         )
-        users = self.validation.users or begun.get("validation", {}).get("users")
-        validation = self.validation.model_copy(update={"users": users})
+        own = {name: getattr(self.validation, name) for name in self.validation.model_fields_set}
+        kept = {
+            name: begun["validation"][name] for name in ("users", "difference") if name in begun.get("validation", {})
+        }
+        given = {name: value for name, value in own.items() if value is not None}
+        validation = self.validation.model_copy(update=kept | given)
         agent = {**begun.get("agent", {}), **self.agent}
         return self.model_copy(update={"agent": agent, "stages": stages, "validation": validation})
 
@@ -192,7 +197,6 @@ class LoopConfig(FileSettings):
         left_out = {"concurrency", "server_args", "device", "start", "agent"}
         course = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         course["validation"]["users"] = self.validation.people
-        del course["validation"]["difference"]
         for plan in course["stages"]:
             if plan.get("preset") == "paper":  # which the courses of older loops do not name
                 del plan["preset"]

@@ -26,8 +26,13 @@ _MAY_CHANGE = frozenset(
 
 
 def course_id(course: Mapping[str, Any]) -> str:
-    """Fingerprint what decides a loop's course, in 8 hex digits. They are part of the labels of its runs."""
-    return hashlib.sha256(json.dumps(course, sort_keys=True).encode()).hexdigest()[:8]
+    """Fingerprint what decides a loop's course, in 8 hex digits. They are part of the labels of its runs.
+
+    The people of the validation count, not the difference that they were chosen for.
+    """
+    validation = {name: value for name, value in course.get("validation", {}).items() if name != "difference"}
+    decisive = {**course, "validation": validation} if "validation" in course else course
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def begun_course(out: Path) -> dict[str, Any]:
@@ -102,6 +107,8 @@ def keep_course(course: Mapping[str, Any], out: Path, state: LoopState, *, has_b
         return
     begun = _read_course(path)
     before, now = _settings(begun), _settings(course)
+    if "validation.difference" not in before:  # the courses of older loops do not name it
+        now.pop("validation.difference", None)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
         raise ConfigError(
@@ -121,7 +128,8 @@ def _check_steps(
     for name, following in zip(names, [*names, None][1:], strict=True):
         own = min(max(done, 0), planned[name])
         done -= planned[name]
-        if steps[name] != planned[name] and following is not None and has_begun(following):
+        # Its runs may have been pruned, so its versions count too.
+        if steps[name] != planned[name] and following is not None and (done > 0 or has_begun(following)):
             raise ConfigError(
                 f"{out} holds a loop whose stage {name} had {planned[name]} steps, and the stage {following} has "
                 f"begun: it cannot have {steps[name]} now. Go on with {planned[name]}, or name another folder."

@@ -7,7 +7,16 @@ import pytest
 
 from deeprec.agent import TraceStore
 from deeprec.agent.traces import RunFilter
-from deeprec.evals import Setting, load_results, make_report, ndcg_at_k, run_suite
+from deeprec.evals import (
+    SYSTEMS,
+    Setting,
+    load_results,
+    load_suite,
+    make_cases,
+    make_report,
+    ndcg_at_k,
+    run_suite,
+)
 from deeprec.trm_tool import ConfigError, Dataset
 from tests.evals.suites.test_harness import make_suite
 from tests.small_recommender import CoOccurrence
@@ -39,6 +48,19 @@ def test_lists_of_a_recommender_of_ones_own_are_stored_and_measured(
     run = next(iter(store.traces(RunFilter(system="trm")))).run
     assert (run.trm_fingerprint, run.trm_holdout, run.dataset_fingerprint) == ("counts-1", 2, dataset.fingerprint)
     assert not any("other data" in line for line in make_report(results).warnings)
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "ml-100k-200", "smoke"])
+@pytest.mark.parametrize("holdout", [1, 2])
+def test_every_system_of_a_packaged_suite_can_be_made_with_it_and_with_any_holdout(
+    dataset: Dataset, recommender: CoOccurrence, name: str, holdout: int
+) -> None:
+    recommender.identity = replace(recommender.identity, holdout=holdout)
+    suite = load_suite(name)
+    cases = make_cases(dataset, suite.split)
+    setting = Setting(suite=suite, dataset=dataset, recommender=recommender, cases=cases)
+    for entry in suite.systems:
+        SYSTEMS[entry.system](setting)
 
 
 def test_agents_search_with_it_and_what_their_lists_earn_is_stored(

@@ -118,6 +118,8 @@ def test_a_validation_without_people_takes_as_many_as_its_difference_needs(tmp_p
     new = load_loop_config(write(tmp_path, PLAIN.replace("users: 2, every: 1", "difference: 0.03, every: 1")))
     assert (new.validation.people, new.course()["validation"]["users"]) == (106, 106)
     assert new.continued({"validation": {"users": 64}}).validation.people == 64  # as a loop was begun
+    plain = load_loop_config(write(tmp_path, PLAIN.replace("users: 2, every: 1", "every: 1")))
+    assert plain.continued(new.course()).course()["validation"] == new.course()["validation"]
     given = load_loop_config(write(tmp_path, PLAIN))
     assert given.continued({"validation": {"users": 64}}).validation.people == 2  # which is then refused by name
 

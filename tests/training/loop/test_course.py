@@ -24,7 +24,7 @@ COURSE: dict[str, Any] = {
     ],
     "warm_start": {"users": 10},
     "grpo": {"loss_type": "dapo"},
-    "validation": {"users": 64, "every": 10},
+    "validation": {"users": 64, "difference": 0.02, "every": 10},
 }
 
 
@@ -76,10 +76,15 @@ def test_a_loop_goes_on_with_what_does_not_change_its_course(out: Path, changes:
         ({"stages.interaction.users": 5}, r"\(stages\.interaction\.users changed\)"),
         ({"stages.recommendation.weights": {"hit": 2}}, r"\(stages\.recommendation\.weights\.hit changed\)"),
         ({"validation.users": 900}, r"\(validation\.users changed\)"),
+        ({"validation.difference": 0.01}, r"\(validation\.difference changed\)"),
         ({"grpo.loss_type": "grpo"}, r"\(grpo\.loss_type changed\)"),
         ({"stages": [COURSE["stages"][1]]}, r"stages.* changed"),
         (
             {"stages.interaction.steps": 40, "version": 22, "begun": "interaction recommendation"},
+            "whose stage interaction had 20 steps, and the stage recommendation has begun",
+        ),
+        (
+            {"stages.interaction.steps": 30, "version": 46},  # the runs of its steps were pruned
             "whose stage interaction had 20 steps, and the stage recommendation has begun",
         ),
         ({"stages.interaction.steps": 5, "version": 11, "begun": "interaction"}, "has done 10 steps of the stage"),

@@ -156,7 +156,13 @@ def test_every_step_learns_from_runs_of_the_version_before_it_on_a_server_that_i
     assert set(result.validation) == {"untrained", "trm", "rec-v1", "rec-v3", "rec-v4"}
     ndcg = {name: measures["ndcg@3 written"] for name, measures in result.validation.items() if name != "trm"}
     assert None not in ndcg.values()
-    assert result.best in ndcg
+    verdicts = [
+        match
+        for line in said
+        if (match := re.fullmatch(r"(rec-v\d) (?:is|and) .* (is kept|is the best now)\b.*", line))
+    ]
+    assert [match[1] for match in verdicts] == ["rec-v1", "rec-v3", "rec-v4"]
+    assert result.best == next((match[1] for match in reversed(verdicts) if match[2] == "is the best now"), "untrained")
     assert any(re.match(r"rec-v4 (is|and) .* in ndcg@3 written.*: .* is (kept|the best now)", line) for line in said)
     lineage = read_lineage(out / "adapters" / "rec-v4")
     assert (lineage.name, lineage.method, lineage.stage) == (list(server.adapters)[-1], "grpo", "recommendation")
