@@ -286,7 +286,14 @@ def grpo(
     require_trl()
     with TraceStore(store, create=False) as traces:
         trainer.check_leaks(traces, where)
-        scored = read_scored(traces, where, stage=reward, scale=scale, strict=True)  # type: ignore[arg-type]  # checked there
+        scored = read_scored(
+            traces,
+            where,
+            stage=reward,
+            scale=scale,  # type: ignore[arg-type]  # checked there
+            strict=True,
+            allow_flat=credit == "token",  # runs of equal rewards may differ in what their tokens earned
+        )
         if credit == "token":
             from transformers import AutoTokenizer
 

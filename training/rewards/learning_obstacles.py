@@ -49,6 +49,7 @@ def obstacle(
     groups_of_two: int,
     rewards: RewardCounts | None = None,
     mixed: str | None = None,
+    allow_flat: bool = False,
 ) -> str | None:
     """Find out why GRPO cannot learn from some runs.
 
@@ -60,6 +61,7 @@ def obstacle(
         rewards: the counts of their rewards; None where rewards were not read.
         mixed: what is wrong with groups that do not have one prompt and one policy (`GroupChecks.fault`), or with runs
             of another policy than the one that is trained (`policy_fault`); None where nothing is.
+        allow_flat: equal rewards in every group are no reason.
 
     Returns:
         the reason and the remedy, in full sentences; None where GRPO can learn.
@@ -98,7 +100,7 @@ def obstacle(
             f"Every group has one rollout ({rollouts} in all), so that none is better than another. Run the agent "
             f"several times for each person, under one group id.{to_be_ended}"
         )
-    if rewards is not None and not rewards.groups_that_differ:
+    if rewards is not None and not rewards.groups_that_differ and not allow_flat:
         return (
             f"All rewards are equal in each of {groups_of_two} groups, so every advantage is 0. Sample at a "
             "temperature above 0, use larger groups, or start with `deeprec train sft` where no run keeps the format."

@@ -152,6 +152,7 @@ def read_scored(
     stage: StageReward,
     scale: Scale = "none",
     strict: bool = False,
+    allow_flat: bool = False,
     on_refused: Callable[[RolloutError], Any] | None = None,
     on_faults: Callable[[GroupFaults], Any] | None = None,
 ) -> list[ScoredRollout]:
@@ -165,6 +166,8 @@ def read_scored(
         stage: the weights of the components.
         scale: the scale of the advantages, as for `advantages`.
         strict: raise where GRPO cannot learn from any of the rollouts. A loop does not, and goes on with its next step.
+        allow_flat: with `strict`, do not raise where every group has equal rewards: the credit of tokens
+            (`credit_turns`) may differ all the same.
         on_refused: as for `read_rollouts`.
         on_faults: as for `score_groups`.
 
@@ -191,6 +194,7 @@ def read_scored(
         refused=refused,
         groups_of_two=tally.groups_of_two,
         rewards=counts,
+        allow_flat=allow_flat,
     )
     if fault is not None and (strict or counts.unscored):
         raise ConfigError(fault)

@@ -38,7 +38,8 @@ def logged_steps(
 ) -> tuple[Callable[[int], list[ScoredRollout]], int]:
     """Deal logged groups into optimizer steps.
 
-    Groups with equal rewards have no gradient and count in the means of their step, as they do in a loop.
+    Groups with equal rewards have no gradient, unless the credit of their tokens differs, and count in the means of
+    their step, as they do in a loop.
 
     Args:
         scored: The rollouts, in any order.
@@ -50,13 +51,13 @@ def logged_steps(
         dealt; and the number of steps of one pass.
 
     Raises:
-        ConfigError: every group has equal rewards.
+        ConfigError: every group has equal rewards, and no credit of tokens.
     """
     groups: dict[str, list[ScoredRollout]] = {}
     for each in sorted(scored, key=lambda each: each.rollout.run_id):
         groups.setdefault(group_key(each.rollout), []).append(each)
     keys = sorted(groups)
-    if not any(each.advantage for each in scored):
+    if not any(each.advantage or each.policy_advantages.any() for each in scored):
         raise ConfigError(
             f"None of {len(groups)} groups has rewards that differ, so there is nothing to learn. See "
             "`deeprec train check`."

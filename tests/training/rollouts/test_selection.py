@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from transformers import LlamaForCausalLM
 
-from deeprec.training import RewardedRollout, score_groups
+from deeprec.training import RewardedRollout, TokenCredit, score_groups
 from deeprec.training.rollouts.selection import best_rollouts, logged_steps
 from deeprec.trm_tool import ConfigError
 from tests.training.tiny_policy import make_rollout
@@ -40,3 +43,16 @@ def test_logged_groups_are_dealt_whole_and_each_once_a_pass_flat_ones_too(tiny_m
     assert [each.rollout.run_id for each in again(4)] == [each.rollout.run_id for each in source(4)]
     with pytest.raises(ConfigError, match="None of 1 groups has rewards that differ"):
         logged_steps(scored[-2:], groups_a_step=2)
+
+
+def test_runs_of_equal_rewards_are_dealt_where_their_tokens_earned_something(tiny_model: LlamaForCausalLM) -> None:
+    flat = score_groups(rewarded(tiny_model, [2, 2]))
+    size = flat[0].rollout.token_ids.size
+    for earned in (0.0, 0.5):
+        credit = TokenCredit(advantages=np.full(size, earned, np.float32), positions=np.zeros(size, np.int64))
+        credited = [replace(flat[0], credit=credit), flat[1]]
+        if earned:
+            assert logged_steps(credited, groups_a_step=2)[1] == 1
+        else:
+            with pytest.raises(ConfigError, match="None of 1 groups has rewards that differ"):
+                logged_steps(credited, groups_a_step=2)
