@@ -313,6 +313,8 @@ class Retriever:
             if not query.history or has_text(query):
                 continue
             rows = best(line, DEPTH)
+            if len(rows) < 2:
+                continue  # there is nothing to order, nor anything to compare a signal with
             order = self.reranking.order(query.history, [ids[row] for row in rows], line[rows])
             line[rows[order]] = line[rows]
         return scores, filtered

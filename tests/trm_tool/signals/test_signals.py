@@ -178,6 +178,18 @@ def test_a_retriever_orders_lists_from_histories_again_and_no_others(
     assert reranked.identity.holdout == retriever.identity.holdout
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_list_of_none_or_one_is_not_ordered(
+    retriever: Retriever, reranked: Retriever, dataset: Dataset, left: int
+) -> None:
+    history = dataset.history(dataset.users[0], 1)
+    asked = {"exclude": ids_of(retriever, history)[left:]}
+    assert len(ids_of(reranked, history, **asked)) == left
+    where = {"year": {"min": 3000}} if left == 0 else None
+    assert ids_of(reranked, history, where=where, **asked) == ids_of(retriever, history, where=where, **asked)
+
+
 def test_a_retriever_says_in_words_what_speaks_for_its_items(
     retriever: Retriever, reranked: Retriever, dataset: Dataset
 ) -> None:
