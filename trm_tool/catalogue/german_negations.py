@@ -267,17 +267,15 @@ def items_meant(text: str) -> Iterator[Edit]:
     """Find what is asked and felt about items that were shown, where German has its verb or negation elsewhere."""
     for found in _CART.finditer(text):
         lead = len(found[0]) - len(found[0].lstrip())
-        if found["first"] or found["then"]:
-            verb, place = "leave ", " in my cart" if found["out"] else " out of my cart"
-        else:
-            verb, place = ("remove ", " from my cart") if found["out"] else ("put ", " in my cart")
-        yield found.start() + lead, found.start("items"), verb
+        negation = "don't " if found["first"] or found["then"] else ""
+        verb, place = ("remove ", " from my cart") if found["out"] else ("put ", " in my cart")
+        yield found.start() + lead, found.start("items"), f"{negation}{verb}"
         yield found.end("items"), found.end(), place
     for found in _NOT_DONE.finditer(text):
         items = "items" if found["items"] else "before"
         if found["takes"] or found["took"]:
-            yield found.start(), found.start(items), "leave "
-            yield found.end(items), found.end(), " out of my cart"
+            yield found.start(), found.start(items), "don't put "
+            yield found.end(items), found.end(), " in my cart"
         else:
             yield *found.span(), ""
     for found in _LIKES.finditer(text):
