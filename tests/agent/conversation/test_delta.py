@@ -203,6 +203,10 @@ def test_a_refusal_in_other_words_than_the_persons_weighs() -> None:
         "why did you put the first in my cart?",
         "please do not remove the first from my cart",
         "if I add the first to my cart, what is the total?",
+        "bitte nicht den ersten in den Warenkorb legen",
+        "lege den ersten nicht in den Warenkorb",
+        "nimm den ersten nicht aus dem Warenkorb",
+        "den ersten nehme ich nicht",
     ],
 )
 def test_an_action_that_is_not_asked_for_is_not_done_and_named(words: str) -> None:
