@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid5
 
-from deeprec.agent import PolicyRejectedError, PolicyUnavailableError, SamplingConfig, SqlRecorder, TraceStore
-from deeprec.agent.policy.completion import Completion
+from deeprec.agent import (
+    CompletionPolicy,
+    PolicyRejectedError,
+    PolicyUnavailableError,
+    SamplingConfig,
+    SqlRecorder,
+    TraceStore,
+)
+from deeprec.agent.policy.completion import Completion, ServedModel
 from deeprec.agent.policy.token_policy import TokenPolicy
 from deeprec.agent.traces import RunFilter, RunOutcome, RunRecord, TurnRecord
 from deeprec.agent.traces.records import Outcome
@@ -109,7 +117,8 @@ async def collect_knowledge(
         on_ended: Called with the number of runs that have ended and the number of all: at the start, and after each.
 
     Raises:
-        ConfigError: the catalogue has no factors, or a case is given twice.
+        ConfigError: the catalogue has no factors, a case is given twice, or runs under the label are of another policy,
+            other settings or other data.
         ServerLostError: the server became unavailable. What has ended is stored; the same call resumes.
     """
     if len({(case.key, case.target) for case in cases}) < len(cases):
@@ -123,6 +132,13 @@ async def collect_knowledge(
     report = on_ended or (lambda done, total: None)
     report(done, len(ids))
     waiting = iter(left)
+    try:
+        asked = collector.asked(await policy.connect())
+        check_earlier_runs(store, config.label, {**asked, "max_tokens": config.max_tokens})
+        if left and isinstance(policy, CompletionPolicy):
+            await policy.find_logprobs_mode()
+    except PolicyUnavailableError as error:
+        raise ServerLostError(f"The model's server is unavailable: {error}") from error
 
     async def work(recorder: SqlRecorder) -> None:
         nonlocal done
@@ -144,11 +160,48 @@ async def collect_knowledge(
     return KnowledgeRuns(label=config.label, runs=tuple(ids), new=len(left))
 
 
+def check_earlier_runs(store: TraceStore, label: str, asked: Mapping[str, Any]) -> None:
+    """Check that knowledge runs of a suite are of the policy and the settings that are asked for, where both are known.
+
+    Args:
+        store: The store of the runs.
+        label: The suite.
+        asked: Columns of runs -> what they have to be; None is not known. `max_tokens` is looked up in their settings.
+
+    Raises:
+        ConfigError: names a run that differs, and in what.
+    """
+    names = [name for name in asked if name != "max_tokens"]
+    with store.snapshot() as snapshot:
+        for run in snapshot.runs(("run_id", "config", *names), RunFilter(label=label, kind="knowledge")):
+            own = {name: getattr(run, name) for name in names} | {"max_tokens": run.config.get("max_tokens")}
+            for name, value in asked.items():
+                is_known = name == "adapter" or None not in (value, own[name])  # no adapter is one, too
+                if is_known and own[name] != value:
+                    raise ConfigError(
+                        f"The suite {label} has knowledge of another policy or other settings: {name} of run "
+                        f"{run.run_id} is {own[name]}, and {value} is asked for. Choose another name (--name) or "
+                        "another store (--store)."
+                    )
+
+
 class _Collector:
     def __init__(self, policy: TokenPolicy, dataset: Dataset, config: KnowledgeConfig) -> None:
         self._policy, self._config = policy, config
         self._catalogue, self._data = dataset.catalogue, dataset.fingerprint
         self._factors = catalogue_factors(self._catalogue)
+
+    def asked(self, served: ServedModel) -> dict[str, Any]:
+        """The columns that all runs of a suite have in common: policy, settings and data."""
+        return {
+            "policy_model": str(self._policy.model),
+            "adapter": self._policy.adapter,
+            "base_fingerprint": served.base_fingerprint,
+            "adapter_fingerprint": served.adapter_fingerprint,
+            "guided": self._config.guided,
+            "sampling": {"temperature": self._config.temperature, "top_p": 1.0},
+            "dataset_fingerprint": self._data,
+        }
 
     def run_id(self, case: Case, sample: int) -> UUID:
         parts = (self._config.label, str(self._config.seed), case.key, case.target, str(sample))
@@ -159,7 +212,7 @@ class _Collector:
         run_id = self.run_id(case, sample)
         seed = run_seed(self._config.label, case.key, self._config.seed, sample)
         served = await self._policy.connect()
-        await recorder.start_run(self._record(run_id, case, seed))
+        await recorder.start_run(self._record(run_id, case, seed, served))
         turn = await recorder.load_turn(run_id, 0)  # of a process that was killed before the run's end
         if turn is None:
             offered = offered_factors(self._factors, self._catalogue, case.history)
@@ -202,7 +255,7 @@ class _Collector:
             latency_ms=written.latency_ms,
         )
 
-    def _record(self, run_id: UUID, case: Case, seed: int) -> RunRecord:
+    def _record(self, run_id: UUID, case: Case, seed: int, served: ServedModel) -> RunRecord:
         config = self._config
         return RunRecord(
             run_id=run_id,
@@ -213,20 +266,17 @@ class _Collector:
             protocol=PROTOCOL,
             protocol_version=KNOWLEDGE_VERSION,
             prompt_version=KNOWLEDGE_VERSION,
-            guided=config.guided,
             k=0,
-            policy_model=str(self._policy.model),
-            adapter=self._policy.adapter,
             adapter_version=self._policy.adapter,
             trm_fingerprint=NO_RECOMMENDER,
             trm_holdout=SPLITS.get(config.split),  # nobody who answered had learned the target
-            dataset_fingerprint=self._data,
-            sampling={"temperature": config.temperature, "top_p": 1.0},
-            config={"group_size": config.group_size, "where": case.where},
+            logprobs_mode=self._policy.logprobs_mode if isinstance(self._policy, CompletionPolicy) else None,
+            config={"group_size": config.group_size, "max_tokens": config.max_tokens, "where": case.where},
             seed=seed,
             split=config.split,
             suite=config.label,
             system=PROTOCOL,
             kind="knowledge",
             group_id=f"{config.label}/{case.key}",
+            **self.asked(served),
         )

@@ -22,12 +22,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
-from deeprec.agent.policy.weight_fingerprints import fingerprint_base
+from deeprec.agent import CompletionPolicy, PolicyUnavailableError, TraceStore, load_adapter, make_server
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter, fingerprint_base
 from deeprec.agent.traces import RunFilter
+from deeprec.evals.suites.served_runs import ServerLostError
 from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.feedback.augmented_recommenders import train_augmented
-from deeprec.training.feedback.collection import KnowledgeConfig, collect_knowledge
+from deeprec.training.feedback.collection import KnowledgeConfig, check_earlier_runs, collect_knowledge
 from deeprec.training.feedback.feedback_config import FeedbackConfig, keep_settings
 from deeprec.training.feedback.feedback_report import FeedbackReport, measure_feedback
 from deeprec.training.feedback.knowledge import catalogue_factors, read_knowledge
@@ -35,7 +36,9 @@ from deeprec.training.feedback.knowledge_cases import LEARN, knowledge_cases
 from deeprec.training.feedback.knowledge_runs import KnowledgeRun, read_knowledge_runs
 from deeprec.training.feedback.knowledge_scores import KNOWLEDGE_SCHEME, SCORE, score_knowledge
 from deeprec.training.feedback.reranking import choose_trust
+from deeprec.training.loop.course import lock_file
 from deeprec.training.loop.messages import report_tenths
+from deeprec.training.loop.start_checks import check_base
 from deeprec.training.pairs.pairing import StoredReward, make_pairs
 from deeprec.training.pairs.rollout_pairs import read_rollout_pairs
 from deeprec.training.rollouts.instances import SPLIT
@@ -49,6 +52,7 @@ from deeprec.trm_tool.recommender import BatchRecommender
 
 UNTUNED, TUNED = "untuned", "tuned"
 RESULTS = "results.json"
+LOCK = "feedback.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,18 +92,20 @@ def run_feedback(
         say: Called with a line for each thing that happened.
 
     Raises:
-        ConfigError: the settings do not fit what `out` holds, the catalogue has no factors, or no pair could be made:
-            the message counts the groups whose scores are all equal, or too close.
+        ConfigError: the settings do not fit what `out` holds, another process works in it, the catalogue has no
+            factors, the server has another base model, the store has the knowledge of another folder's adapter under
+            the same name, or no pair could be made: the message counts the groups whose scores are all equal, or too
+            close.
         ServerLostError: the server became unavailable; the same call goes on.
     """
     catalogue_factors(dataset.catalogue)  # before anything is started
+    base_fingerprint = fingerprint_base(base, None if Path(base).is_dir() else load_config(base))
     course = config.course(
-        dataset_fingerprint=dataset.fingerprint,
-        base_fingerprint=fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
-        encoder_id=encoder.id,
+        dataset_fingerprint=dataset.fingerprint, base_fingerprint=base_fingerprint, encoder_id=encoder.id
     )
-    keep_settings(course, out)
     with ExitStack() as stack:
+        stack.enter_context(lock_file(out / LOCK, busy=f"Another process runs the recommender feedback in {out}."))
+        keep_settings(course, out)
         feedback = _Feedback(
             config=config,
             out=out,
@@ -107,6 +113,7 @@ def run_feedback(
             dataset=dataset,
             encoder=encoder,
             base=base,
+            base_fingerprint=base_fingerprint,
             cache=cache,
             say=say,
             label=config.label(course),
@@ -125,6 +132,7 @@ class _Feedback:
     dataset: Dataset
     encoder: Encoder
     base: Path | str
+    base_fingerprint: str
     cache: Path | None
     say: Callable[[str], None]
     label: str
@@ -199,16 +207,23 @@ class _Feedback:
             guided=config.guided,
             seed=config.seed,
         )
+        own: dict[str, str | None] = {"base_fingerprint": self.base_fingerprint}
+        if policy == TUNED:
+            own["adapter_fingerprint"] = fingerprint_adapter(self.adapter)
+        check_earlier_runs(self.store, plan.label, own)
         ended = sum(len(page) for page in self.store.run_ids(RunFilter(label=plan.label, ended=True)))
         if ended >= len(cases) * group_size:
             return
         on_ended = report_tenths(self.say, f"{policy} knowledge ({split})")
 
         async def write() -> None:
-            adapter = None
-            if policy == TUNED:
-                adapter = f"{self.label}-v1"
-                await load_adapter(self.base_url, adapter, self.adapter.resolve())
+            adapter = f"{self.label}-v1" if policy == TUNED else None
+            try:
+                await check_base(self.base_url, self.base, self.base_fingerprint)
+                if adapter is not None:
+                    await load_adapter(self.base_url, adapter, self.adapter.resolve())
+            except PolicyUnavailableError as error:
+                raise ServerLostError(f"The model's server is unavailable: {error}") from error
             async with CompletionPolicy(self.base_url, adapter=adapter, timeout_s=MAX_REQUEST_SECONDS) as asked:
                 await collect_knowledge(
                     asked,

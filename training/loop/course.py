@@ -68,17 +68,26 @@ def locked(out: Path) -> Iterator[None]:
     """
     if not (out / CONFIG_FILE).is_file() and out.is_dir() and any(path.name != LOCK_FILE for path in out.iterdir()):
         raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of a loop.")
-    if not (out / LOCK_FILE).is_file():
-        write_file(out / LOCK_FILE, "")
-    with (out / LOCK_FILE).open() as handle:
+    with lock_file(out / LOCK_FILE, busy=f"Another process runs the loop in {out}."):
+        yield
+
+
+@contextmanager
+def lock_file(path: Path, *, busy: str) -> Iterator[None]:
+    """Enter the block as the only one that holds a lock file, which is made where there is none; it is as for `locked`.
+
+    Raises:
+        ConfigError: another process holds it, which `busy` says in a sentence, or it cannot be written.
+    """
+    if not path.is_file():
+        write_file(path, "")
+    with path.open() as handle:
         try:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(
-                f"Another process runs the loop in {out}. Wait for its end, or name another folder."
-            ) from error
+            raise ConfigError(f"{busy} Wait for its end, or name another folder.") from error
         except (ImportError, OSError):
             pass
         yield

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from deeprec.agent import CompletionPolicy
+from deeprec.agent.policy.completion import ServedModel
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.agent.serving.adapter_loading import has_adapter
 from deeprec.evals.metrics.rewards import Reward
@@ -56,20 +58,35 @@ def loop_course(config: LoopConfig, versions: PolicyVersions) -> dict[str, Any]:
     return course
 
 
+async def check_base(base_url: str, base: Path | str, fingerprint: str) -> ServedModel:
+    """Describe what a server serves, and refuse one of another base model, where it shows which it has.
+
+    Args:
+        base_url: the server.
+        base: the base model that is trained.
+        fingerprint: the fingerprint of its weights.
+
+    Raises:
+        ConfigError: the server has another one.
+    """
+    async with CompletionPolicy(base_url) as policy:
+        served = await policy.connect()
+    if served.base_fingerprint not in (None, fingerprint):
+        raise ConfigError(
+            f"The server at {hide_passwords(base_url)} serves another base model ({served.name}, "
+            f"{served.base_fingerprint}) than the one that is trained ({base}, {fingerprint}). Start one of that "
+            "model, or name none, so that one is started."
+        )
+    return served
+
+
 async def check_server(base_url: str, versions: PolicyVersions) -> None:
     """Refuse a server of another base model, or with other weights under the name of a version of the loop.
 
     Raises:
         ConfigError: it is one.
     """
-    async with CompletionPolicy(base_url) as policy:
-        served = await policy.connect()
-    base, own = served.base_fingerprint, versions.fingerprints["base_fingerprint"]
-    if base not in (None, own):
-        raise ConfigError(
-            f"The server at {hide_passwords(base_url)} serves another base model ({served.name}, {base}) than the "
-            f"loop's ({versions.base}, {own}). Start one of that model, or let the loop start it."
-        )
+    served = await check_base(base_url, versions.base, versions.fingerprints["base_fingerprint"])
     for name in served.adapters:
         number = policy_version(name)
         if number and name == versions.served_name(number) and versions.exists(number):

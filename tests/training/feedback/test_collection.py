@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deeprec.agent import CompletionPolicy, TraceStore
+from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.agent.traces import RunFilter
 from deeprec.evals import Case, ServerLostError, make_cases
 from deeprec.training import KnowledgeConfig, KnowledgeRuns, collect_knowledge, read_rollouts
 from deeprec.trm_tool import ConfigError, Dataset
+from tests.made_runs import made_run, store_runs
 from tests.tiny_server import TinyServer, decode
 
 
@@ -119,3 +123,48 @@ async def test_a_case_given_twice_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="given twice"):
         await collect(server, dataset, store, [cases[0], cases[0]], config())
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"guided": False}, "guided of run .* is True, and False is asked for"),
+        ({"temperature": 0.5}, r"sampling of run .* 1\.0.* is asked for"),
+        ({"max_tokens": 9}, "max_tokens of run .* is 200, and 9 is asked for"),
+        ({"guided": False, "group_size": 3}, "guided of run"),
+        ({"guided": False, "seed": 1}, "guided of run"),
+    ],
+)
+async def test_other_settings_under_one_name_are_refused(
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case], changed: dict[str, Any], why: str
+) -> None:
+    await collect(server, dataset, store, cases[:1], config())
+    with pytest.raises(ConfigError, match=why):
+        await collect(server, dataset, store, cases[:1], config(**changed))
+    assert (await collect(server, dataset, store, cases[:1], config(group_size=3))).new == 1
+
+
+@pytest.mark.parametrize(("name", "earlier"), [("adapter", "tuned"), ("policy_model", "other")])
+async def test_another_policy_under_one_name_is_refused(
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case], name: str, earlier: str
+) -> None:
+    run = {"kind": "knowledge", "suite": config().label, "guided": True, "policy_model": "tiny"}
+    run |= {"sampling": {"temperature": 1.0, "top_p": 1.0}}
+    store_runs(store, made_run(run=run | {name: earlier}))
+    with pytest.raises(ConfigError, match=f"{name} of run .* is {earlier}, and"):
+        await collect(server, dataset, store, cases[:1], config())
+
+
+async def test_runs_carry_what_the_server_shows_of_its_weights(
+    server: TinyServer, dataset: Dataset, store: TraceStore, cases: list[Case], tiny_base: Path, tmp_path: Path
+) -> None:
+    server.root = str(tiny_base)
+    await collect(server, dataset, store, cases[:1], config())
+    for trace in store.traces():
+        run = trace.run
+        assert (run.base_fingerprint, run.logprobs_mode) == (fingerprint_base(tiny_base), "processed")
+    server.root = str(shutil.copytree(tiny_base, tmp_path / "other"))
+    with (tmp_path / "other" / "config.json").open("a") as changed:
+        changed.write("\n")
+    with pytest.raises(ConfigError, match="base_fingerprint of run"):
+        await collect(server, dataset, store, cases[:1], config())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from deeprec.agent import TraceStore
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.agent.traces import RunFilter, read_pairs
 from deeprec.training import (
     FeedbackConfig,
@@ -19,6 +22,8 @@ from deeprec.training import (
     report_lines,
     run_feedback,
 )
+from deeprec.training.feedback.feedback import LOCK
+from deeprec.training.loop.course import lock_file
 from deeprec.trm_tool import (
     Artifact,
     Catalogue,
@@ -131,6 +136,12 @@ def test_the_whole_way_and_that_it_is_gone_only_once(
     assert len(server.requests) == asked
     assert {path: path.stat().st_mtime for path in out.rglob("*.safetensors")} == before
     assert again.report.to_dict() == kept
+    for run in (trace.run for trace in store.traces(RunFilter(label=f"{label}/tuned/test"))):
+        assert run.adapter_fingerprint == fingerprint_adapter(result.adapter)
+    weights = result.adapter / "adapter_model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights)  # as of another folder
+    with pytest.raises(ConfigError, match="has knowledge of another policy or other settings: adapter_fingerprint"):
+        feed_back(server, store, dataset, tiny_base, out)
     with pytest.raises(ConfigError, match="began with other settings: group_size was 3 and is 2"):
         feed_back(server, store, dataset, tiny_base, out, group_size=2)
 
@@ -169,3 +180,25 @@ def test_a_catalogue_without_attributes_is_refused_before_anything_starts(
 def test_settings_that_cannot_work_are_refused(setting: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         config(**setting)
+
+
+def test_a_server_of_another_base_model_is_refused_before_anything_is_written(
+    server: TinyServer, store: TraceStore, dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    server.root = str(shutil.copytree(tiny_base, tmp_path / "other"))
+    with (tmp_path / "other" / "config.json").open("a") as changed:
+        changed.write("\n")
+    with pytest.raises(ConfigError, match="serves another base model"):
+        feed_back(server, store, dataset, tiny_base, tmp_path / "out")
+    assert not list(store.traces())
+
+
+def test_a_folder_is_of_one_process_at_a_time(
+    server: TinyServer, store: TraceStore, dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    with (
+        lock_file(tmp_path / "out" / LOCK, busy="It is in use."),
+        pytest.raises(ConfigError, match="Another process runs the recommender feedback in"),
+    ):
+        feed_back(server, store, dataset, tiny_base, tmp_path / "out")
+    assert not list(store.traces())
