@@ -12,7 +12,7 @@ from deeprec.agent.policy.weight_fingerprints import ADAPTER_FILES
 from deeprec.agent.serving.local_adapters import read_adapter
 from deeprec.agent.serving.servers import MAX_LORA_RANK
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage, read_lineage, write_lineage
-from deeprec.training.trainers.model_folders import read_adapter_config, write_folder
+from deeprec.training.trainers.model_folders import CARD, adapter_card, read_adapter_config, write_folder
 from deeprec.training.trainers.policy_model import load_config
 from deeprec.trm_tool import ConfigError
 
@@ -48,6 +48,8 @@ def check_given_adapter(folder: Path, base: Path | str, base_fingerprint: str) -
 def take_over(given: Path, folder: Path, lineage: AdapterLineage) -> None:
     """Copy an adapter under a new lineage, whose settings keep the adapter's own; the folder appears atomically.
 
+    Its card comes with it; one without a card gets one. Its files stay as they are, so that its fingerprint does.
+
     Raises:
         ConfigError: the folder cannot be written.
     """
@@ -56,6 +58,10 @@ def take_over(given: Path, folder: Path, lineage: AdapterLineage) -> None:
     def write(staged: Path) -> None:
         for name in ADAPTER_FILES:
             shutil.copyfile(given / name, staged / name)
+        if (given / CARD).is_file():
+            shutil.copyfile(given / CARD, staged / CARD)
+        else:
+            (staged / CARD).write_text(adapter_card(read_adapter_config(given), None), encoding="utf-8")
         write_lineage(staged, replace(lineage, settings={**lineage.settings, **own}))
 
     write_folder(folder, write)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from deeprec.training.trainers.policy_model import PolicyModel
 
 
+CARD = "README.md"
+
+
 def save_adapter(model: Any, folder: Path, training: Mapping[str, Any] | None = None) -> None:
     """Write a model's LoRA adapter as PEFT and vLLM read it: `adapter_config.json` and `adapter_model.safetensors`.
 
@@ -45,14 +48,20 @@ def save_adapter(model: Any, folder: Path, training: Mapping[str, Any] | None = 
         if Path(base).is_absolute() or Path(base).is_dir():
             settings["base_model_name_or_path"] = Path(base).name
         path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        (staged / "README.md").write_text(_card(settings, training), encoding="utf-8")  # PEFT's is an empty form
+        (staged / CARD).write_text(adapter_card(settings, training), encoding="utf-8")  # PEFT's is an empty form
 
     write_folder(folder, write)
 
 
-def _card(settings: Mapping[str, Any], training: Mapping[str, Any] | None) -> str:
-    """The model card of an adapter: what it goes on, how it was trained, and how it is loaded."""
-    base = settings["base_model_name_or_path"]
+def adapter_card(settings: Mapping[str, Any], training: Mapping[str, Any] | None) -> str:
+    """Write the model card of an adapter: what it goes on, how it was trained, and how it is loaded.
+
+    Args:
+        settings: those of its `adapter_config.json`. A base model in a folder is named by the folder's name.
+        training: as for `save_adapter`.
+    """
+    base = str(settings["base_model_name_or_path"] or "")
+    base = Path(base).name if Path(base).is_absolute() else base
     known = {"base_model": base, "library_name": "peft", "pipeline_tag": "text-generation", "tags": ["lora", "deeprec"]}
     trained = (
         "It is not known how it was trained."

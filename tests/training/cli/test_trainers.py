@@ -161,6 +161,10 @@ def test_a_checkpoint_of_another_stage_is_not_taken_for_this_one(
         (["grpo", "--stage", "recommendation", "--loss", "ppo"], "Choose one of dapo"),
         (["grpo", "--stage", "recommendation", "--scale", "batch"], "Choose none or group"),
         (["grpo", "--stage", "recommendation", "--weight", "hit=0"], "All rewards are equal"),
+        (
+            ["grpo", "--stage", "recommendation", "--weight", "hit=0", "--credit", "token"],
+            "None of 3 groups has rewards that differ",  # looked for behind the credit
+        ),
         (["grpo", "--stage", "recommendation", "--scale", "group", "--credit", "token"], "gives each token its own"),
         (["grpo", "--stage", "recommendation", "--ratio", "item"], "Set credit to 'token'"),
     ],
