@@ -126,7 +126,7 @@ def test_the_first_program_of_the_readme_prints_a_list_and_logs_its_run(
     assert len(agent.splitlines()) == 5
     assert own.count("'item_id'") == 3
     with TraceStore(workplace / ".deeprec/traces.db") as store:
-        [run] = [run for run in store.runs() if run.message == "something lighter"]
+        [run] = [run for run in store.runs() if run.message == "a comedy for a rainy day"]
     assert (run.policy_model, run.adapter_version) == (MODEL, "smollm2-135m-words-v2")
 
 

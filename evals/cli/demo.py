@@ -164,7 +164,7 @@ def demo(
     console.print(f"  {deeprec} traces ls --store {home / 'traces.db'}")
     console.print(f"  {deeprec} traces show {str(traces[0].run.run_id)[:8]} --store {home / 'traces.db'}")
     console.print(f"  {deeprec} llm serve          then, in another terminal:")
-    console.print(f'  {deeprec} recommend --user 1 --message "something lighter"')
+    console.print(f'  {deeprec} recommend --user 1 --message "a comedy for a rainy day"')
 
 
 def _requests(data: Dataset, users: int, seed: int) -> list[Request]:
