@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from deeprec.agent import CompletionPolicy, TraceStore
-from deeprec.agent.policy.weight_fingerprints import fingerprint_base
+from deeprec.agent import CompletionPolicy, TraceStore, fingerprint_base
 from deeprec.agent.traces import RunFilter
 from deeprec.evals import Case, ServerLostError, make_cases
 from deeprec.training import KnowledgeConfig, KnowledgeRuns, collect_knowledge, read_rollouts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
 import shutil
 from dataclasses import replace
@@ -12,8 +13,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from deeprec.agent import TraceStore
-from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
+from deeprec.agent import TraceStore, fingerprint_adapter
 from deeprec.agent.traces import RunFilter, read_pairs
 from deeprec.training import (
     FeedbackConfig,
@@ -23,7 +23,6 @@ from deeprec.training import (
     run_feedback,
 )
 from deeprec.training.feedback.feedback import LOCK
-from deeprec.training.loop.course import lock_file
 from deeprec.trm_tool import (
     Artifact,
     Catalogue,
@@ -196,9 +195,9 @@ def test_a_server_of_another_base_model_is_refused_before_anything_is_written(
 def test_a_folder_is_of_one_process_at_a_time(
     server: TinyServer, store: TraceStore, dataset: Dataset, tiny_base: Path, tmp_path: Path
 ) -> None:
-    with (
-        lock_file(tmp_path / "out" / LOCK, busy="It is in use."),
-        pytest.raises(ConfigError, match="Another process runs the recommender feedback in"),
-    ):
-        feed_back(server, store, dataset, tiny_base, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="Another process runs the recommender feedback in"):
+            feed_back(server, store, dataset, tiny_base, tmp_path / "out")
     assert not list(store.traces())
