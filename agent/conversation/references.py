@@ -35,6 +35,11 @@ _DEFINITE = re.compile(r"\b(?:the|that|this) (?=[^\W\d_])", re.IGNORECASE)
 _OUT_OF_CART = re.compile(
     rf"\b(?:remove|take|drop|delete) (?P<what>[^.;!?]{{1,60}}?) (?:out of|from|off) {CART}", re.IGNORECASE
 )
+_NUMBERS_FOR_CART = re.compile(
+    rf"\b(?:add|put|place|drop|stick|pop) (?P<what>#?\d{{1,2}}(?:(?:\s*,\s*(?:and )?| and | & )#?\d{{1,2}})*) "
+    rf"(?:to|in|into) {CART}",
+    re.IGNORECASE,
+)
 _JOINT = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:the|my|that|this)\s", re.IGNORECASE)
 _THIS_ONE = re.compile(r"\b(?:that|this) (?:last )?(?:one|film|movie|item|product)\b", re.IGNORECASE)
@@ -87,6 +92,10 @@ def find_references(reading: MessageReading) -> None:
         for found in reading.find(pattern):
             fitting = _extreme(reading.vocabulary, found["about"].lower(), shown)
             _refer_to(reading, found.start("whole"), found.end("whole"), fitting)
+    for found in reading.find(_NUMBERS_FOR_CART):
+        for number in re.compile(r"#?(\d+)").finditer(reading.text, *found.span("what")):
+            position = int(number[1])
+            _refer_to_some(reading, number, shown[position - 1 : position] if position else (), 1, len(shown))
     _ordinals(reading, shown)
     _described(reading, shown)
     for found in reading.find(_ALL):

@@ -21,6 +21,8 @@ _LEAVES_OPEN = re.compile(r"\b(?:have to|must|need(?:n't)?|mind|matter|necessari
 _NEAR_CHARS = 16
 _MAX_BESIDE = 3
 """Words beside a number that answers a question, at most."""
+_NEAR_SHARE = 0.2
+"""How far beyond the numbers of an attribute an answer may lie, as a share of their range."""
 _ABOUT_SHARE = 0.2
 """How far "around 50" reaches to both sides, as a share of the number."""
 _ABOUT_YEARS = 3
@@ -47,7 +49,7 @@ def find_bounds(reading: MessageReading) -> None:
             continue
         name = _attribute_beside(reading, text, start, end)
         if name is None and said.about is None and said.bound is not None and not values:
-            name = _asked_number(reading, text[:start] + text[end:])
+            name = _asked_number(reading, said, text[:start] + text[end:])
         unit = UNIT.match(text, end)
         if unit is not None and said.bound is not None and said.about in (None, "weight"):
             words = reading.words(start, unit.end())
@@ -87,7 +89,7 @@ def _changes(
         return [Change(kind="set", attribute=name, maximum=said.low, hard=is_hard, words=words)]
     if name is not None:
         return [Change(kind="set", attribute=name, minimum=said.low, maximum=said.high, words=words)]
-    return _answered(reading, said, words) or _corrected(reading, said, text[:start], words)
+    return _answered(reading, said, words, text[:start] + text[end:]) or _corrected(reading, said, text[:start], words)
 
 
 def _years(
@@ -139,20 +141,32 @@ def _around(name: str, number: float, words: str) -> list[Change]:
     return [Change(kind="set", attribute=name, minimum=low, maximum=high, hard=False, words=words)]
 
 
-def _asked_number(reading: MessageReading, rest: str) -> str | None:
-    """The number attribute that the last turn asked about, where a message is little more than its answer."""
-    name = reading.state.open_question
-    is_answer = reading.vocabulary.kinds.get(name or "") == "number" and len(re.findall(r"\w+", rest)) <= _MAX_BESIDE
-    return name if is_answer else None
+def _asked_number(reading: MessageReading, said: SaidNumber, rest: str) -> str | None:
+    """The number attribute that the last turn asked about, where a number can answer it.
 
-
-def _answered(reading: MessageReading, said: SaidNumber, words: str) -> list[Change] | None:
-    """A bare number that answers the question of the last turn."""
-    name = reading.state.open_question
-    if name is None or reading.vocabulary.kinds.get(name) != "number":
+    The message is little more than the number, and the number lies within what the attribute has, or near. Every
+    higher number can be a budget.
+    """
+    name, vocabulary = reading.state.open_question, reading.vocabulary
+    if name is None or vocabulary.kinds.get(name) != "number" or len(re.findall(r"\w+", rest)) > _MAX_BESIDE:
         return None
-    least = None if name == reading.vocabulary.price else said.low
-    return [Change(kind="set", attribute=name, minimum=least, maximum=said.low, words=words)]
+    low, high = vocabulary.range_of(name)
+    reach = _NEAR_SHARE * (high - low)
+    is_possible = low - reach <= said.low and (said.high <= high + reach or name == vocabulary.price)
+    return name if is_possible else None
+
+
+def _answered(reading: MessageReading, said: SaidNumber, words: str, rest: str) -> list[Change] | None:
+    """A bare number that answers the question of the last turn; one that stands alone and cannot is named."""
+    name = _asked_number(reading, said, rest)
+    if name is not None:
+        least = None if name == reading.vocabulary.price else said.low
+        return [Change(kind="set", attribute=name, minimum=least, maximum=said.low, words=words)]
+    asked = reading.state.open_question
+    if asked is not None and reading.vocabulary.kinds.get(asked) == "number" and not re.search(r"\w", rest):
+        low, high = reading.vocabulary.range_of(asked)
+        reading.not_clear(words, f"This is not read as {_spelt(asked)}, which is {low:.12g} to {high:.12g} here.")
+    return None
 
 
 def _corrected(reading: MessageReading, said: SaidNumber, before: str, words: str) -> list[Change] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from deeprec.agent.conversation.delta import Change
@@ -61,28 +61,44 @@ def find_values(reading: MessageReading) -> None:
 
     A value in a clause that refuses is excluded; one in a clause that limits, behind the name of its attribute, or in
     answer to a question must be; every other one weighs. Of an attribute of which an item has one value, a later
-    message replaces the value of an earlier one, unless its words add to it ("or blue", "also blue").
+    message replaces the value of an earlier one, unless its words add to it ("or blue", "also blue"). A value that one
+    message both asks for and refuses is refused, and named; in a correction, what stands later holds. What stands in
+    the title of an item is no value.
     """
     refusing, limiting = list(refusing_clauses(reading.text)), list(limiting_clauses(reading.text))
     wanted: dict[str, list[_Found]] = {}
     relaxed: set[str] = set()
     named = _behind_names(reading)
-    values = list(reading.vocabulary.values_in(reading.text))
+    values = list(reading.vocabulary.values_outside_titles(reading.text))
     beside_missing = _find_missing(reading, values, refusing, limiting)
     narrowed = _narrowed(reading, values, refusing)
     unapplied = dict[int, SaidClause]()
+    refused: dict[tuple[str, str], int] = {}  # and where it is refused last
     for value in values:
-        name = next(iter(value.attributes))
         if (clause := _inside(value.start, refusing)) is not None:
             if value.start in narrowed:
                 unapplied[clause.mark] = clause
             elif value.start not in beside_missing:
                 relaxed |= _refuse(reading, value)
+                refused |= dict.fromkeys(_pairs(value), value.start)
+    for value in values:
+        if _inside(value.start, refusing) is not None:
             continue
+        name = next(iter(value.attributes))
         answered = reading.state.open_question
         name = answered if answered in value.attributes else name  # type: ignore[assignment]
         if value.start < reading.withdrawn.get(name, -1):
             continue
+        kept = tuple(
+            each
+            for each in value.attributes[name]
+            if (at := refused.get((name, each))) is None or (reading.corrects and at < value.start)
+        )
+        if not kept:
+            words = reading.take(value.start, value.end)
+            reading.not_clear(words, "The message both asks for that and refuses it, so it is left out.")
+            continue
+        value = replace(value, attributes={**value.attributes, name: kept})
         limits = bool(_inside(value.start, limiting)) and value.start not in beside_missing
         is_hard = limits or name == answered or (name, value.start) in named
         wanted.setdefault(name, []).append(_Found(value=value, is_hard=is_hard))
@@ -95,7 +111,7 @@ def find_values(reading: MessageReading) -> None:
         if not has_refused:
             reading.not_clear(reading.words(mark, end), "Nothing is left out for that. Name one thing to leave out.")
     for clause in refusing:  # what is refused would weigh for it
-        if any(clause.start <= value.start < clause.start + len(clause.about) for value in values):
+        if any(_inside(value.start, [clause]) for value in reading.vocabulary.values_in(reading.text)):
             reading.take(clause.mark, clause.start + len(clause.about))
 
 

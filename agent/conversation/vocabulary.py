@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from deeprec.trm_tool import CatalogueCard, PreferenceReader, Where, describe_ca
 from deeprec.trm_tool.catalogue.catalogue import phrase_of
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter, fold_words
+from deeprec.trm_tool.catalogue.said_titles import NamedTitles
 
 if TYPE_CHECKING:
     from deeprec.trm_tool import CatalogueView
@@ -118,6 +120,18 @@ class ConversationCatalogue:
             if is_head and behind is not None and not named.keys().isdisjoint(self._values[behind[0]]):
                 continue  # the wool of "a wool blanket" is a material
             yield NamedValue(attributes=named, start=start, end=end)
+
+    def values_outside_titles(self, text: str) -> Iterator[NamedValue]:
+        """Find the values that a text names beside the titles of items: "like Star Wars" asks for no war."""
+        values = list(self.values_in(text))
+        titles = list(self._titles.around(text, [(value.start, value.end) for value in values]))
+        for value in values:
+            if not any(start <= value.start < end for start, end in titles):
+                yield value
+
+    @cached_property
+    def _titles(self) -> NamedTitles:
+        return NamedTitles(self.catalogue.item(item_id).title for item_id in self.catalogue.ids)
 
     def attributes_in(self, text: str) -> Iterator[NamedAttribute]:
         """Find the attributes that a text names, in its order: "colour", "color", "the budget"."""

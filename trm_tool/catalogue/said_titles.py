@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
+from deeprec.trm_tool.catalogue.stated_preference import FILLERS
 
 
 def _words(text: str) -> frozenset[str]:
@@ -24,6 +27,53 @@ _IN_TITLES = _words(
     "under over below above before after less more since until between up at max stay keep leave away"
 )
 """Words of titles that can state something."""
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_LIKENED = re.compile(
+    r"(?:(?<!would )(?<!['’]d )\blike|\b(?:similar to|along the lines of|in the style of))\s+$", re.IGNORECASE
+)
+_SMALL = _words("a an and at for from in of on or the to with")
+"""Words without a capital in titles."""
+_MAX_TITLE_WORDS = 10
+
+
+class NamedTitles:
+    """Finds titles of a catalogue in which values stand, so that the war of "Star Wars" is no value.
+
+    A title counts where it is written with capitals, or where something is to be like it; one that consists of values
+    ("Black Rug") counts nowhere.
+
+    Args:
+        titles: As the catalogue writes them. What stands before a colon is a title too.
+    """
+
+    def __init__(self, titles: Iterable[str]) -> None:
+        bare = {_bare_title(title) for title in titles}
+        folded = (fold_words(part) for title in bare for part in {title, title.partition(":")[0]})
+        self._titles = frozenset(words for words in folded if len(words) > 1)
+
+    def around(self, text: str, values: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Find where the titles stand around values, each given by where it starts and ends."""
+        words = list(_WORD.finditer(text))
+        folded = tuple(each for word in words for each in fold_words(word[0]))
+        is_value = [any(start <= word.start() < end for start, end in values) for word in words]
+        named = [
+            each or not FILLERS.isdisjoint(fold_words(word[0])) for each, word in zip(is_value, words, strict=True)
+        ]
+        first = [at for at, each in enumerate(is_value) if each]
+        for at in first:
+            spans = (
+                (low, high)
+                for low in range(max(0, at + 1 - _MAX_TITLE_WORDS), at + 1)
+                for high in range(min(len(words), low + _MAX_TITLE_WORDS), at, -1)
+            )
+            for low, high in spans:
+                start, end = words[low].start(), words[high - 1].end()
+                if folded[low:high] not in self._titles or all(named[low:high]):
+                    continue
+                is_capital = all(not word[0][0].islower() or word[0] in _SMALL for word in words[low:high])
+                if is_capital or _LIKENED.search(text[:start]):
+                    yield start, end
+                    break
 
 
 class SaidTitles:

@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 
 from deeprec.agent.conversation import (
+    ConversationCatalogue,
     ConversationState,
     DeltaProblem,
     StateDelta,
+    apply_delta,
     check_delta,
     delta_of_message,
     describe_state,
     read_delta,
 )
+from deeprec.trm_tool import Catalogue, Item
 from tests.agent.conversation.small_shop import propose, say, small_shop
 
 SHOP = small_shop()
@@ -281,3 +284,99 @@ def test_a_long_refusal_takes_steps_in_proportion() -> None:
         return calls
 
     assert steps(40) < 3 * steps(20)
+
+
+@pytest.mark.parametrize("words", ["Black, but not black", "nothing black, a black one", "a black one, nothing black"])
+def test_a_refusal_wins_over_a_wish_of_the_same_value_and_is_named(words: str) -> None:
+    delta = delta_of_message(words, ConversationState(), SHOP)
+    state = apply_delta(ConversationState(), delta)
+    assert describe_state(state) == ("not colour: black",)
+    assert "black" not in delta.said.lower()
+    assert any("asks for that and refuses it" in each.reason for each in delta.unresolved)
+
+
+def test_a_correction_may_ask_for_what_it_refused_and_a_wish_for_several_values_keeps_the_rest() -> None:
+    assert describe_state(say(ConversationState(), "not black, sorry, I mean black", shop=SHOP)) == (
+        "maybe colour: black",
+    )
+    state = say(ConversationState(), "a lamp, but no floor lamp", shop=SHOP)
+    assert set(describe_state(state)) == {"maybe type: desk lamp", "not type: floor lamp"}
+
+
+FILMS = ConversationCatalogue(
+    Catalogue(
+        [
+            Item(id=str(at), title=title, attributes={"genre": (genre,), "release_year": float(year)})
+            for at, (title, genre, year) in enumerate(
+                [
+                    ("Star Wars (1977)", "War", 1977),
+                    ("Alien (1979)", "Horror", 1979),
+                    ("Rocky Horror Picture Show, The (1975)", "Comedy", 1975),
+                    ("War, The (1994)", "War", 1994),
+                    ("War Comedy (1998)", "Comedy", 1998),
+                ]
+            )
+        ],
+        {"genre": "tags", "release_year": "number"},
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("something like Star Wars but without war", ["not genre: War"]),
+        ("without war, like Star Wars", ["not genre: War"]),
+        ("something like star wars, no horror", ["not genre: Horror"]),
+        ("I loved The Rocky Horror Picture Show", []),
+        ("nothing like Star Wars", []),
+        ("stars of wars", ["maybe genre: War"]),
+        ("War Comedy", ["maybe genre: War", "maybe genre: Comedy"]),
+        ("The War", ["maybe genre: War"]),
+        ("War, but not war", ["not genre: War"]),
+    ],
+)
+def test_words_inside_a_title_are_no_wish(words: str, known: list[str]) -> None:
+    assert describe_state(say(ConversationState(), words, shop=FILMS)) == tuple(known)
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("<script>alert(1)</script>", ()),
+        ("chapter (1)", ()),
+        ("1", ()),
+        ("under 2", ()),
+        ("I have 1 brother who likes films with much to laugh at", ()),
+        ("before 1990", ("release_year <= 1989",)),
+        ("1979", ("release_year >= 1979", "release_year <= 1979")),
+        ("1980 to 1992", ("release_year >= 1980", "release_year <= 1992")),
+    ],
+)
+def test_a_number_answers_a_question_only_where_it_can(words: str, known: tuple[str, ...]) -> None:
+    state = ConversationState().with_question("release_year")
+    assert describe_state(say(state, words, shop=FILMS)) == known
+
+
+def test_a_number_alone_that_is_no_answer_is_named_and_any_budget_is_one() -> None:
+    delta = delta_of_message("1", ConversationState().with_question("release_year"), FILMS)
+    assert ["1975 to 1998" in each.reason for each in delta.unresolved] == [True]
+    state = ConversationState().with_question("price")
+    assert describe_state(say(state, "500", shop=SHOP)) == ("price <= 500",)
+    assert describe_state(say(state, "40 or so for 12 of my friends and for their children", shop=SHOP)) == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "added"),
+    [
+        ("put 3 and 4 in my cart", [("c", "d")]),
+        ("add #1, 2 and 4 to the basket", [("a", "b", "d")]),
+        ("put 2 in my cart", [("b",)]),
+        ("put 2 and 9 in my cart", [("b",)]),
+        ("put 9 in my cart", []),
+    ],
+)
+def test_items_are_put_into_the_cart_by_their_numbers(words: str, added: list[tuple[str, ...]]) -> None:
+    delta = delta_of_message(words, ConversationState().with_shown(list("abcd")), SHOP)
+    assert [each.item_ids for each in delta.actions] == added
+    assert [each.words for each in delta.unresolved] == (["9"] if "9" in words else [])
