@@ -13,7 +13,7 @@ import pytest
 
 from deeprec.agent import turn_seed
 from deeprec.agent.cli.main import main
-from tests.command_line import answer_of, refusal_of
+from tests.command_line import answer_of, refusal_of, run_command
 from tests.model_scripts import tool_call
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
 
@@ -126,6 +126,12 @@ def test_a_key_that_cannot_be_sent_is_one_line(
 @pytest.mark.parametrize("where", ["year > 1990", "[1]", '{"release_year": {"above": 1990}}'])
 def test_a_condition_that_makes_no_sense_is_one_line(refusal: Refusal, artifact_folder: Path, where: str) -> None:
     refusal("trm", "search", artifact_folder, "--where", where)
+
+
+def test_an_option_that_is_none_of_its_choices_says_so_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run_command(capsys, "train", "score", "--preset", "papper")
+    assert code == 2
+    assert "Invalid value for '--preset': 'papper' is not one of 'outcome', 'paper'." in err
 
 
 def test_a_missing_store_and_an_unknown_run_are_one_line(refusal: Refusal, answer: Answer) -> None:

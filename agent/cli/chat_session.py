@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from difflib import get_close_matches
 from shlex import quote
@@ -107,25 +107,30 @@ class ChatSession:
         await self._turn(messages=[HumanMessage(message[:MAX_MESSAGE_CHARS])])
 
     async def _why(self, named: list[str]) -> None:
-        if not (await self.thread.known()).last_list:
+        shown = (await self.thread.known()).last_list  # what the words of the question refer to, the cart's listing too
+        if not shown:
             self._print("Nothing was shown yet.", "yellow")
         elif not named:
             await self._say("Why these?")
-        elif len(await self._items(named)) == 1:
+        elif len(self._items(named, shown)) == 1:
             await self._say(f"Why number {int(named[0])}?")
 
     async def _feedback(self, kind: str, named: list[str]) -> None:
-        if item_ids := await self._items(named):
+        if item_ids := self._items(named, await self._listed()):
             await self._turn(edit={"feedback": [{"kind": kind, "item_ids": item_ids}]})
 
     async def _unlike(self, named: list[str]) -> None:
-        if item_ids := await self._items(named):
+        if item_ids := self._items(named, await self._listed()):
             about = {"item_ids": item_ids, "taken_back": True}
             await self._turn(edit={"feedback": [{"kind": kind, **about} for kind in ("liked", "disliked")]})
 
-    async def _items(self, named: list[str]) -> list[str]:
-        """The items at positions of the last list; none, with a line that says why, where one is no position."""
-        shown = (await self.thread.known()).last_list
+    async def _listed(self) -> list[str]:
+        """Ids of the items of the last list, in its order."""
+        listed = await self.thread.last_list() or {}
+        return [item["item_id"] for item in listed.get("nearest") or listed.get("items") or ()]
+
+    def _items(self, named: list[str], shown: Sequence[str]) -> list[str]:
+        """The items at positions of what was shown; none, with a line that says why, where one is no position."""
         if not shown:
             self._print("Nothing was shown yet.", "yellow")
             return []
@@ -165,15 +170,17 @@ class ChatSession:
             self._print("The last turn is undone; nothing is known.", "dim")
 
     async def _trace(self, _: list[str]) -> None:
-        values = await self.thread.values()
+        listed = await self.thread.last_list()
         store = "" if self._store == DEFAULT_STORE else f" --store {quote(hide_passwords(self._store))}"
         self._print(f"This conversation is the thread {self.thread.name}. To read all of it:")
         self._print(f"  deeprec traces conversation {quote(self.thread.name)}{store}")
-        if run_id := values.get("reply", {}).get("run_id"):
+        if listed is None:
+            self._print("No list was shown yet, so that there is no run of one.")
+        elif run_id := listed.get("run_id"):
             self._print("How the last list was made:")
             self._print(f"  deeprec traces show {run_id}{store}")
         else:
-            self._print("No model searched for the last answer, so that it has no run of its own.")
+            self._print("No model searched for the last list, so that it has no run of its own.")
 
     async def _new(self, _: list[str]) -> None:
         self.thread = self._thread_named(_new_name())

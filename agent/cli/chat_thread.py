@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.conversation import ConversationState, read_state
+from deeprec.agent.graph.messages import DATA_KEY
 from deeprec.agent.shopping import Cart
 from deeprec.agent.shopping.cart import cart_owner
 from deeprec.agent.shopping.turn_plan import read_plan
@@ -44,6 +45,17 @@ class ChatThread:
     async def known(self) -> ConversationState:
         """What is known in it."""
         return read_state((await self.values()).get("conversation") or {})
+
+    async def last_list(self) -> Mapping[str, Any] | None:
+        """The last reply that offers items, a `Reply` as JSON values; None before the first.
+
+        A listing of the cart offers none, nor does an answer about items that were shown before.
+        """
+        for message in reversed((await self.values()).get("messages") or ()):
+            reply = message.additional_kwargs.get(DATA_KEY)
+            if isinstance(reply, Mapping) and (reply.get("kind") == "list" or reply.get("nearest")):
+                return reply
+        return None
 
     def turn(self, **asked: Any) -> AsyncGenerator[Step]:
         """Run one turn, and yield its steps as they happen; `values` then have its reply."""

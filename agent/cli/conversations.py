@@ -45,7 +45,8 @@ def list_conversations(
     if as_json:
         typer.echo(json.dumps([to_json(line) for line in listed], indent=2))
     elif listed:
-        Console().print(_listing(listed))
+        console = Console()
+        console.print(_listing(listed, console.width // 2 if console.is_terminal else None), crop=console.is_terminal)
     elif where != ConversationFilter():
         typer.echo("No conversation matches.")
     else:
@@ -89,19 +90,23 @@ def show_conversation(
         typer.echo(f"Wrote the conversation to {visible(str(out))}.")
 
 
-def _listing(conversations: list[ConversationSummary]) -> Table:
+def _listing(conversations: list[ConversationSummary], thread_cells: int | None) -> Table:
+    """Conversations as a table whose threads stay whole, folded after `thread_cells` where that is given."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("thread", overflow="fold")
+    threads = [Text(visible(each.thread_id, 512), overflow="fold", no_wrap=False) for each in conversations]
+    longest = max(thread.cell_len for thread in threads)
+    cells = min(longest, thread_cells or longest)
+    table.add_column("thread", no_wrap=True, min_width=cells, max_width=cells)  # person and message give way
     table.add_column("started, UTC", no_wrap=True, min_width=12)
-    table.add_column("person", overflow="ellipsis", no_wrap=True)
+    table.add_column("person")
     table.add_column("turns", justify="right", no_wrap=True)
-    table.add_column("message", overflow="ellipsis", no_wrap=True)
-    for each in conversations:
+    table.add_column("message")
+    for thread, each in zip(threads, conversations, strict=True):
         table.add_row(
-            Text(visible(each.thread_id, 512)),
+            thread,
             each.started_at.strftime("%d %b %H:%M"),
-            Text(visible(each.user_id or "", 40)),
+            Text(visible(each.user_id or "", 40), overflow="ellipsis", no_wrap=True),
             str(each.turns),
-            Text("redacted" if each.redacted else visible(each.message, 80)),
+            Text("redacted" if each.redacted else visible(each.message, 80), overflow="ellipsis", no_wrap=True),
         )
     return table

@@ -86,6 +86,14 @@ class _LazyGroup(TyperGroup):
             return args[0], _load(args[0]), args[1:]
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is called. An invalid option is reported without pydantic's word for its error."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
 
 def _load(name: str) -> Any:
     group: typer.Typer = import_module(_GROUPS[name][0]).app

@@ -10,31 +10,43 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from rich.console import Console
 
-from deeprec.agent import SqlRecorder, TraceStore
+from deeprec.agent import AgentConfig, SqlRecorder, TraceStore
 from deeprec.agent.cli.chat_session import ChatSession
 from deeprec.agent.cli.chat_thread import ChatThread
 from deeprec.agent.shopping import Cart, MemoryCart, SqliteCart, build_shopping_agent
+from deeprec.agent.shopping.cart import cart_owner
 from deeprec.agent.traces import export_requests
 from deeprec.agent.views import render_conversation
 from deeprec.trm_tool import Catalogue, DataError, Item, Retriever
 from tests.agent.shopping.lamp_shop import catalogue
 from tests.command_line import refusal_of, run_command
+from tests.model_scripts import tool_call
 from tests.small_recommender import WordCounts
+from tests.tiny_server import TinyServer
 
 
 class Chat:
     """A chat over the shop of lamps. Calling it with lines returns what is printed for them."""
 
     def __init__(
-        self, items: Catalogue | None = None, saver: Any = None, name: str = "ann", cart: Cart | None = None
+        self,
+        items: Catalogue | None = None,
+        saver: Any = None,
+        name: str = "ann",
+        cart: Cart | None = None,
+        model: Any = None,
     ) -> None:
         self.shop = WordCounts(items or catalogue())
         self.saver = saver or InMemorySaver()
         self.cart = cart = cart or MemoryCart()
-        agent = build_shopping_agent(None, self.shop, cart=cart, checkpointer=self.saver)
+        config = AgentConfig(k=3, min_retrievals=0)
+        agent = build_shopping_agent(
+            model, self.shop, config=config if model else None, cart=cart, checkpointer=self.saver
+        )
         self._file = io.StringIO()
         self.session = ChatSession(
             lambda thread: ChatThread(agent, cart, thread, history=["h"]),
@@ -88,6 +100,40 @@ async def test_what_was_said_of_an_item_is_taken_back_and_leaves_the_history_at_
     assert await chat("/unlike 1") == "Nothing was said of it before.\n"
     await chat("any colour")
     assert chat.shop.calls[-1][0] == ("h",)
+
+
+async def test_positions_are_those_of_the_last_list_also_behind_the_cart_and_other_answers() -> None:
+    chat = Chat()
+    await chat("only black", "add the third to my cart")
+    assert "1. Fern rug" in await chat("what is in my cart?")
+    assert await chat("/like 1 3") == "Noted: you like Bram desk lamp and you like Fern rug.\n"
+    assert await chat("/unlike 1") == "Noted: Bram desk lamp no longer counts as liked.\n"
+    await chat("only brass things under 1")
+    assert "'4' is none" in await chat("/dislike 4")
+
+
+async def test_a_cart_alone_has_no_list_to_like_from() -> None:
+    chat = Chat()
+    chat.cart.add(cart_owner(None, {"configurable": {"thread_id": "ann"}}), "e")
+    assert "1. Fern rug" in await chat("what is in my cart?")
+    assert await chat("/like 1") == "Nothing was shown yet.\n"
+
+
+async def test_the_trace_names_the_run_of_the_last_list_behind_other_turns(
+    chat: ChatOpenAI, server: TinyServer
+) -> None:
+    server.script = [
+        tool_call("change_wishes", changes=[]),
+        tool_call("retrieve_items", preference="rug"),
+        tool_call("recommend_items", numbers=[1, 2]),
+    ]
+    talk = Chat(model=chat)
+    assert "No list was shown yet" in await talk("/trace")
+    await talk("something soft")
+    run_id = (await talk.session.thread.values())["reply"]["run_id"]
+    assert run_id
+    await talk("/like 1", "what is in my cart?")
+    assert f"deeprec traces show {run_id} --store" in await talk("/trace")
 
 
 async def test_undo_goes_back_turn_by_turn_also_of_the_cart() -> None:
