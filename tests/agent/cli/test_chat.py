@@ -18,7 +18,6 @@ from deeprec.agent import AgentConfig, SqlRecorder, TraceStore
 from deeprec.agent.cli.chat_session import ChatSession
 from deeprec.agent.cli.chat_thread import ChatThread
 from deeprec.agent.shopping import Cart, MemoryCart, SqliteCart, build_shopping_agent
-from deeprec.agent.shopping.cart import cart_owner
 from deeprec.agent.traces import export_requests
 from deeprec.agent.views import render_conversation
 from deeprec.trm_tool import Catalogue, DataError, Item, Retriever
@@ -114,7 +113,7 @@ async def test_positions_are_those_of_the_last_list_also_behind_the_cart_and_oth
 
 async def test_a_cart_alone_has_no_list_to_like_from() -> None:
     chat = Chat()
-    chat.cart.add(cart_owner(None, {"configurable": {"thread_id": "ann"}}), "e")
+    chat.cart.add("thread:ann", "e")
     assert "1. Fern rug" in await chat("what is in my cart?")
     assert await chat("/like 1") == "Nothing was shown yet.\n"
 
