@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,7 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_ends_the_chat(
         if given[1] and not interrupted:  # the person has a history; the load of the recommender has none
             interrupted.append(True)
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)  # the signal reaches the thread of the loop before this one has an answer
         return retrieve(*given, **named)
 
     def ctrl_c() -> str:
