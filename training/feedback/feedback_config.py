@@ -45,7 +45,7 @@ class FeedbackConfig:
     margin: float = 0.0
     """The smallest gap of two scores that makes a pair."""
     learning_rate: float | None = None
-    """Of DPO; None is the trainer's own."""
+    """The learning rate of DPO; None is the trainer's own."""
     dpo_epochs: int = 1
     seed: int = 0
     concurrency: int = 32

@@ -245,7 +245,7 @@ class EnglishReading:
     original: str
     text: str
     places: Sequence[int]
-    """For each place in `text`, and its end, where it stands in `original`."""
+    """Where each place in `text`, and its end, stands in `original`."""
 
     def written(self, start: int, end: int) -> str:
         """What was written where `text` has the places from `start` to before `end`."""

@@ -46,7 +46,7 @@ class SasrecConfig:
     n_layers: int = 2
     n_heads: int = 2
     dropout: float = 0.3
-    """Of the hidden states and of attention."""
+    """The share of hidden states and attention weights that training drops."""
     max_length: int = 50
     """Items of a history that are read, counted from its end."""
 
