@@ -21,7 +21,7 @@ from deeprec.training.trainers.first_answers import FirstAnswer, valid_share
 from deeprec.training.trainers.micro_batches import Padding, dpo_batch, micro_batches, pad_right
 from deeprec.training.trainers.policy_model import PolicyModel
 from deeprec.training.trainers.step_report import StepReport
-from deeprec.training.trainers.step_trainer import Stepwise, Work, on_one_device, training_arguments
+from deeprec.training.trainers.step_trainer import Stepwise, Work, epoch_arguments, hold_out, on_one_device
 from deeprec.training.trainers.trainer_config import DPO_LEARNING_RATE, DPO_LORA_LEARNING_RATE, DpoConfig
 
 _OF_PAIRS = (
@@ -46,23 +46,15 @@ def make_dpo_trainer(
     on_step: Callable[[StepReport], Any] | None,
 ) -> PairDpoTrainer:
     """Build the trainer; the arguments are those of `train_dpo` and the `identity` of `find_checkpoint`."""
-    order = np.random.default_rng(config.seed).permutation(len(pairs))
-    held_out = min(round(config.validation * len(pairs)), len(pairs) - 1)
-    validation, training = order[:held_out], np.sort(order[held_out:])
-    steps_an_epoch = math.ceil(training.size / config.batch_size)
-    steps = config.epochs * steps_an_epoch
+    training, validation = hold_out(config, len(pairs))
     default = DPO_LEARNING_RATE if config.lora is None else DPO_LORA_LEARNING_RATE
     args = TrlDpoConfig(
-        **training_arguments(config, policy, out, steps=steps, learning_rate=default),
-        lr_scheduler_type="linear",
-        warmup_steps=int(config.warmup * steps),
-        eval_strategy="steps" if held_out else "no",
-        eval_steps=steps_an_epoch,
+        **epoch_arguments(
+            config, policy, out, examples=training.size, validates=validation.size > 0, learning_rate=default
+        ),
         beta=config.beta,
         loss_type=["sigmoid", "sft"],
         loss_weights=[1.0, config.sft_weight],
-        max_length=None,
-        router_aux_loss_coef=0.0,
         # TRL would load the reference of a whole model beside it; `feed` computes its log-probabilities beforehand.
         precompute_ref_log_probs=config.lora is None,
     )
@@ -71,7 +63,7 @@ def make_dpo_trainer(
         model=policy.model,
         args=on_one_device(args),
         train_dataset=rows,
-        eval_dataset=rows if held_out else None,
+        eval_dataset=rows if validation.size else None,
         processing_class=policy.tokenizer,
     )
     if config.lora is not None:

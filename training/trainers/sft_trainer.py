@@ -17,7 +17,7 @@ from deeprec.training.trainers.completion_logprobs import only_policy_positions
 from deeprec.training.trainers.micro_batches import micro_batches, padding_of, sft_labels
 from deeprec.training.trainers.policy_model import PolicyModel
 from deeprec.training.trainers.step_report import StepReport
-from deeprec.training.trainers.step_trainer import Stepwise, Work, on_one_device, training_arguments
+from deeprec.training.trainers.step_trainer import Stepwise, Work, epoch_arguments, hold_out, on_one_device
 from deeprec.training.trainers.trainer_config import SFT_LEARNING_RATE, SFT_LORA_LEARNING_RATE, SftConfig
 
 
@@ -31,27 +31,19 @@ def make_sft_trainer(
     on_step: Callable[[StepReport], Any] | None,
 ) -> RolloutSftTrainer:
     """Build the trainer; the arguments are those of `train_sft` and the `identity` of `find_checkpoint`."""
-    order = np.random.default_rng(config.seed).permutation(len(rollouts))
-    held_out = min(round(config.validation * len(rollouts)), len(rollouts) - 1)
-    validation, training = order[:held_out], np.sort(order[held_out:])
-    steps_an_epoch = math.ceil(training.size / config.batch_size)
-    steps = config.epochs * steps_an_epoch
+    training, validation = hold_out(config, len(rollouts))
     default = SFT_LEARNING_RATE if config.lora is None else SFT_LORA_LEARNING_RATE
     args = TrlSftConfig(
-        **training_arguments(config, policy, out, steps=steps, learning_rate=default),
-        lr_scheduler_type="linear",
-        warmup_steps=int(config.warmup * steps),
-        eval_strategy="steps" if held_out else "no",
-        eval_steps=steps_an_epoch,
-        max_length=None,
+        **epoch_arguments(
+            config, policy, out, examples=training.size, validates=validation.size > 0, learning_rate=default
+        ),
         dataset_kwargs={"skip_prepare_dataset": True},
-        router_aux_loss_coef=0.0,
     )
     trainer = RolloutSftTrainer(
         model=policy.model,
         args=on_one_device(args),
         train_dataset=_dataset([rollouts[at] for at in training]),
-        eval_dataset=_dataset([rollouts[at] for at in validation]) if held_out else None,
+        eval_dataset=_dataset([rollouts[at] for at in validation]) if validation.size else None,
         processing_class=policy.tokenizer,
     )
     trainer.set_up(policy, config, out, identity, on_step)

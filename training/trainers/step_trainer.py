@@ -18,7 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 
@@ -37,7 +39,13 @@ from deeprec.training.trainers.overridden_methods import check_overridden_method
 from deeprec.training.trainers.policy_model import PolicyModel
 from deeprec.training.trainers.step_log import append_line, json_value, resume_log
 from deeprec.training.trainers.step_report import StepReport, TrainingError
-from deeprec.training.trainers.trainer_config import CPU_MICRO_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS, OptimizerConfig
+from deeprec.training.trainers.trainer_config import (
+    CPU_MICRO_BATCH_TOKENS,
+    GPU_MICRO_BATCH_TOKENS,
+    DpoConfig,
+    OptimizerConfig,
+    SftConfig,
+)
 from deeprec.trm_tool.errors import ConfigError
 
 CHECKPOINTS, ADAPTER, MODEL = "checkpoints", "adapter", "model"
@@ -227,6 +235,43 @@ class Stepwise:
     def _load_scaler(self, checkpoint: str | None) -> None: ...
 
     def _send_telemetry(self) -> None: ...
+
+
+def hold_out(config: SftConfig | DpoConfig, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose by the seed which of `count` examples, at least one of them, are trained on and which are held out.
+
+    Returns:
+        the places of the former, in their order, and of the latter.
+    """
+    order = np.random.default_rng(config.seed).permutation(count)
+    held_out = min(round(config.validation * count), count - 1)
+    return np.sort(order[held_out:]), order[:held_out]
+
+
+def epoch_arguments(
+    config: SftConfig | DpoConfig,
+    policy: PolicyModel,
+    out: Path,
+    *,
+    examples: int,
+    validates: bool,
+    learning_rate: float,
+) -> dict[str, Any]:
+    """Build the arguments of a training that goes through its `examples` in epochs and may validate after each.
+
+    The learning rate rises, then falls to zero; the other arguments are those of `training_arguments`.
+    """
+    steps_an_epoch = math.ceil(examples / config.batch_size)
+    steps = config.epochs * steps_an_epoch
+    return {
+        **training_arguments(config, policy, out, steps=steps, learning_rate=learning_rate),
+        "lr_scheduler_type": "linear",
+        "warmup_steps": int(config.warmup * steps),
+        "eval_strategy": "steps" if validates else "no",
+        "eval_steps": steps_an_epoch,
+        "max_length": None,
+        "router_aux_loss_coef": 0.0,
+    }
 
 
 def training_arguments(
