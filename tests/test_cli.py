@@ -13,6 +13,7 @@ import pytest
 
 from deeprec.agent import turn_seed
 from deeprec.agent.cli.main import main
+from deeprec.trm_tool import ComplementarySignals, Dataset, SignalReranking
 from tests.command_line import answer_of, refusal_of, run_command
 from tests.model_scripts import tool_call
 from tests.tiny_server import MODEL, TinyServer, serve_tiny
@@ -95,6 +96,20 @@ def test_an_artifact_that_is_missing_or_damaged_is_one_line(
     assert "model.safetensors is not a readable safetensors file" in refusal(*command, "damaged")
     Path("damaged/config.json").unlink()
     assert "config.json is missing" in refusal(*command, "damaged")
+
+
+@pytest.mark.parametrize(
+    "command", [("recommend", "--history", "900", "--artifact"), ("chat", "--artifact"), ("trm", "search")]
+)
+def test_signals_that_are_missing_or_another_artifacts_are_one_line(
+    refusal: Refusal, artifact_folder: Path, dataset: Dataset, command: tuple[str, ...]
+) -> None:
+    assert "nowhere cannot be read as signals" in refusal(*command, artifact_folder, "--signals", "nowhere")
+    of_all = ComplementarySignals.count(dataset, holdout=0)
+    SignalReranking(of_all, [1.0] * 7).save("leaky.signals")
+    printed = refusal(*command, artifact_folder, "--signals", "leaky.signals")
+    assert "counts other interactions (holdout 0" in printed
+    assert "`deeprec trm signals`" in printed
 
 
 @pytest.mark.slow
@@ -246,6 +261,18 @@ def test_a_run_is_forked_and_replayed(
     assert "the preference is empty" in refusal(*fork[:-1], "", "--turn", 1)
     assert "No run begins with" in refusal("traces", "replay", "ffffffff", *live)
     assert f"has no model 'gpt-9'; it has '{MODEL}'" in refusal(*fork, "--turn", 1, "--model", "gpt-9")
+
+
+@pytest.mark.slow
+def test_a_run_with_signals_is_replayed_with_them(
+    answer: Answer, refusal: Refusal, server: TinyServer, artifact_folder: Path, atomic_folder: Path
+) -> None:
+    answer("trm", "signals", artifact_folder, "--data", atomic_folder, "--out", "shop.signals")
+    live = ("--artifact", artifact_folder, "--base-url", server.base_url)
+    asked = ("--history", "900,893,886", "--seed", 5)
+    run_id = json.loads(answer("recommend", *live, "--signals", "shop.signals", *asked, "--json"))["run_id"]
+    assert "own artifact and signals" in refusal("traces", "replay", run_id, *live)
+    assert "They went the same way" in answer("traces", "replay", run_id, *live, "--signals", "shop.signals")
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ from deeprec.agent.views.visible_text import visible
 from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, ColumnOptions, DataOption
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, ColumnOptions, DataOption, SignalsOption
 
 app = typer.Typer(add_completion=False)
 
@@ -57,6 +57,7 @@ def chat(
     artifact: Annotated[
         Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
     ] = DEFAULT_ARTIFACT,
+    signals: SignalsOption = None,
     data: DataOption = None,
     columns: ColumnOptions = ColumnOptions(),
     base_url: NamedBaseUrlOption = None,
@@ -82,7 +83,7 @@ def chat(
             f"Give 1 to {MAX_NAME_CHARS} characters that can be seen."
         )
     console = Console(soft_wrap=True, highlight=False)
-    retriever = load_recommender(artifact, console)
+    retriever = load_recommender(artifact, signals, console)
     items: Sequence[str] | None = read_ids(history, retriever.catalogue) if history else None
     if user is not None:
         items = history_of_user(user, columns.read(data), retriever, artifact, named=data is not None)

@@ -38,6 +38,7 @@ from deeprec.trm_tool.cli.options import (
     ColumnOptions,
     DataOption,
     JsonOption,
+    SignalsOption,
     WhereOption,
     read_where,
 )
@@ -71,6 +72,7 @@ def recommend(
     artifact: Annotated[
         Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
     ] = DEFAULT_ARTIFACT,
+    signals: SignalsOption = None,
     data: DataOption = None,
     columns: ColumnOptions = ColumnOptions(),
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
@@ -107,7 +109,7 @@ def recommend(
         )
     conditions = read_where(where)
     config = make_agent_config({"guided": protocol is ProtocolName.TAGGED} | agent)
-    retriever = Retriever.load(artifact)
+    retriever = Retriever.load(artifact, reranking=signals)
     if user is not None:
         dataset = columns.read(data)
         items = history_of_user(user, dataset, retriever, artifact, named=data is not None)

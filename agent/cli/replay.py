@@ -24,6 +24,9 @@ from deeprec.trm_tool.text import hide_passwords
 
 RunArgument = Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")]
 RecommenderOption = Annotated[Path, typer.Option("--artifact", help="The recommender that the run was made with.")]
+OwnSignalsOption = Annotated[
+    Path | None, typer.Option("--signals", help="The signals that it had: a file from `deeprec trm signals`.")
+]
 OwnModelOption = Annotated[
     str | None,
     typer.Option(
@@ -49,6 +52,7 @@ def fork(
         typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling from there on.", show_default="the run's own"),
     ] = None,
     artifact: RecommenderOption = DEFAULT_ARTIFACT,
+    signals: OwnSignalsOption = None,
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
     model: OwnModelOption = None,
     allow_other_model: OtherModelOption = False,
@@ -57,12 +61,13 @@ def fork(
 ) -> None:
     """Edit the preference of one turn of a run, and let the model go on from there."""
     edit = {"turn": turn - 1, "preference": preference, "seed": seed}
-    asyncio.run(_again(run, edit, artifact, base_url, model, allow_other_model, store, as_json))
+    asyncio.run(_again(run, edit, artifact, signals, base_url, model, allow_other_model, store, as_json))
 
 
 def replay(
     run: RunArgument,
     artifact: RecommenderOption = DEFAULT_ARTIFACT,
+    signals: OwnSignalsOption = None,
     base_url: BaseUrlOption = DEFAULT_BASE_URL,
     model: OwnModelOption = None,
     allow_other_model: OtherModelOption = False,
@@ -70,13 +75,14 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Run a logged run again as it was, and report where the new run differs."""
-    asyncio.run(_again(run, None, artifact, base_url, model, allow_other_model, store, as_json))
+    asyncio.run(_again(run, None, artifact, signals, base_url, model, allow_other_model, store, as_json))
 
 
 async def _again(
     run: str,
     edit: dict[str, Any] | None,
     artifact: Path,
+    signals: Path | None,
     base_url: str,
     model: str | None,
     allow_other_model: bool,
@@ -106,7 +112,7 @@ async def _again(
             model = made.policy_model
         sampling = {name: float(made.config.get(name, 1.0)) for name in ("temperature", "top_p")}
         adapter = None if allow_other_model else made.adapter
-        retriever = Retriever.load(artifact)
+        retriever = Retriever.load(artifact, reranking=signals)
         async with open_policy(base_url, model, protocol=made.protocol, adapter=adapter, **sampling) as (name, policy):
             live: Any = {"policy": policy, "retriever": retriever, "allow_other_model": allow_other_model}
             with nullcontext() if as_json else progress.status(f"{name} is reasoning…"):

@@ -67,13 +67,14 @@ class ShoppingAgent(NamedTuple):
         return visible(f"{len(retriever.catalogue):,} items; {searches}.")
 
 
-def load_recommender(artifact: Path, console: Console) -> Retriever:
-    """Load a recommender with its text encoder, so that the first answer waits for nothing.
+def load_recommender(artifact: Path, signals: Path | None, console: Console) -> Retriever:
+    """Load a recommender, with signals where a file is named, and its text encoder: the first answer waits for nothing.
 
     Raises:
-        ArtifactError: the folder has no artifact that can be used.
+        ArtifactError: the folder has no artifact, or the file no signals, that can be used.
+        ConfigError: the signals are those of another artifact.
     """
-    retriever = Retriever.load(artifact)
+    retriever = Retriever.load(artifact, reranking=signals)
     with stage(console, "Loading the recommender, and reading what its items can be asked for"):
         retriever.warm_up()
     return retriever

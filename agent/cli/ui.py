@@ -29,7 +29,7 @@ from deeprec.agent.policy.server_address import is_loopback
 from deeprec.agent.traces import TraceStore
 from deeprec.agent.ui import make_ui_app
 from deeprec.trm_tool import Retriever
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, SignalsOption
 from deeprec.trm_tool.errors import ConfigError
 
 app = typer.Typer(add_completion=False)
@@ -43,6 +43,7 @@ def ui(
     artifact: Annotated[
         Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
     ] = DEFAULT_ARTIFACT,
+    signals: SignalsOption = None,
     base_url: NamedBaseUrlOption = None,
     model: ModelOption = None,
     serve: ServeOption = False,
@@ -59,7 +60,7 @@ def ui(
 ) -> None:
     """Talk with the shopping agent on a web page, until Ctrl-C. Without a model, rules and the recommender answer."""
     open_page(
-        lambda console: load_recommender(artifact, console),
+        lambda console: load_recommender(artifact, signals, console),
         base_url=base_url,
         model=model,
         serve=serve,

@@ -129,7 +129,7 @@ def refuse_another(
     if run.trm_fingerprint != fingerprint:
         raise ConfigError(
             f"{name} was made with the recommender {run.trm_fingerprint[:12]}, and this one is "
-            f"{fingerprint[:12]}: other items would come back. Name the run's own artifact."
+            f"{fingerprint[:12]}: other items would come back. Name the run's own artifact and signals."
         )
     live = {"adapter": None, "sampling": {}, **protocol.lineage()}
     for what in ("policy_model", "adapter", "sampling"):

@@ -1,9 +1,10 @@
 """The agents as `langgraph.json` names them, for `langgraph dev`, Studio and LangGraph's servers.
 
-The environment says what they are made of: DEEPREC_ARTIFACT (the recommender's folder), DEEPREC_BASE_URL and
-DEEPREC_MODEL (the model), DEEPREC_PROTOCOL (`tagged` or `tools`; `none` for a shopping agent without a model) and
-DEEPREC_STORE (the trace store). The defaults are those of `deeprec recommend`: where no model is named and the server
-has the shipped adapter, the adapter is used, with its settings.
+The environment says what they are made of: DEEPREC_ARTIFACT (the recommender's folder), DEEPREC_SIGNALS
+(the file of its signals, if it is to use them), DEEPREC_BASE_URL and DEEPREC_MODEL (the model), DEEPREC_PROTOCOL
+(`tagged` or `tools`; `none` for a shopping agent without a model) and DEEPREC_STORE (the trace store). The defaults are
+those of `deeprec recommend`: where no model is named and the server has the shipped adapter, the adapter is used, with
+its settings.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ async def make_graph() -> CompiledStateGraph[Any, Any, Any, Any]:
 
     Raises:
         ConfigError: DEEPREC_PROTOCOL is neither `tagged` nor `tools`, or `tools` comes without DEEPREC_MODEL.
-        ArtifactError: DEEPREC_ARTIFACT holds no recommender.
+        ArtifactError: DEEPREC_ARTIFACT holds no recommender, or DEEPREC_SIGNALS no signals.
     """
     return await asyncio.to_thread(_build, _environment())
 
@@ -47,7 +48,7 @@ async def make_shopping_graph() -> CompiledStateGraph[Any, Any, Any, Any]:
 
     Raises:
         ConfigError: DEEPREC_PROTOCOL is neither `tagged`, `tools` nor `none`, or `tools` comes without DEEPREC_MODEL.
-        ArtifactError: DEEPREC_ARTIFACT holds no recommender.
+        ArtifactError: DEEPREC_ARTIFACT holds no recommender, or DEEPREC_SIGNALS no signals.
     """
     return await asyncio.to_thread(_build_shopping, _environment())
 
@@ -56,6 +57,7 @@ class _Environment(NamedTuple):
     """What the variables say."""
 
     artifact: str
+    signals: str | None
     base_url: str
     model: str | None
     protocol: str
@@ -65,6 +67,7 @@ class _Environment(NamedTuple):
 def _environment() -> _Environment:
     return _Environment(
         artifact=os.environ.get("DEEPREC_ARTIFACT") or ".deeprec/trm/ml-100k",
+        signals=os.environ.get("DEEPREC_SIGNALS") or None,
         base_url=os.environ.get("DEEPREC_BASE_URL") or DEFAULT_BASE_URL,
         model=os.environ.get("DEEPREC_MODEL") or None,
         protocol=os.environ.get("DEEPREC_PROTOCOL") or "tagged",
@@ -77,14 +80,14 @@ def _build(environment: _Environment) -> CompiledStateGraph[Any, Any, Any, Any]:
     policy = _policy(environment)
     if policy is None:
         raise ConfigError("DEEPREC_PROTOCOL is none, and this graph needs a model. Set it to tagged or tools.")
-    recommender, recorder = _recommender(environment.artifact), _recorder(environment.store)
+    recommender, recorder = _recommender(environment.artifact, environment.signals), _recorder(environment.store)
     return build_graph(policy, recommender, config=_config(policy, {}), recorder=recorder)
 
 
 @cache
 def _build_shopping(environment: _Environment) -> CompiledStateGraph[Any, Any, Any, Any]:
     policy = _policy(environment)
-    recommender, recorder = _recommender(environment.artifact), _recorder(environment.store)
+    recommender, recorder = _recommender(environment.artifact, environment.signals), _recorder(environment.store)
     return build_shopping_agent(policy, recommender, config=_config(policy, {"k": 5}), recorder=recorder)
 
 
@@ -117,8 +120,8 @@ def _adapter(base_url: str, model: str | None) -> str | None:
 
 
 @cache
-def _recommender(artifact: str) -> Retriever:
-    return Retriever.load(artifact)
+def _recommender(artifact: str, signals: str | None) -> Retriever:
+    return Retriever.load(artifact, reranking=signals)
 
 
 @cache

@@ -113,6 +113,10 @@ class ColumnOptions:
         )
 
 
+SignalsOption = Annotated[
+    Path | None,
+    typer.Option("--signals", help="Order lists from histories again: a file from `deeprec trm signals`."),
+]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder of RecBole atomic files.", show_default="the embedded ml-100k")
 ]

@@ -20,6 +20,7 @@ from deeprec.trm_tool.cli.options import (
     ColumnOptions,
     DataOption,
     JsonOption,
+    SignalsOption,
     WhereOption,
     read_where,
 )
@@ -158,17 +159,14 @@ def search(
     diversity: Annotated[
         float, typer.Option(help="How much to avoid items that are similar to those above them, 0 to 1; 0 is off.")
     ] = 0.0,
-    signals: Annotated[
-        Path | None, typer.Option(help="Order lists from histories again: a file from `deeprec trm signals`.")
-    ] = None,
+    signals: SignalsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the items that fit a history and a preference best; with neither, the most popular ones."""
     conditions = read_where(where)
-    from deeprec.trm_tool.signals.reranking import SignalReranking
     from deeprec.trm_tool.trm.retriever import Retriever
 
-    retriever = Retriever.load(artifact, reranking=None if signals is None else SignalReranking.load(signals))
+    retriever = Retriever.load(artifact, reranking=signals)
     try:
         found = retriever.retrieve(
             read_ids(history, retriever.catalogue),

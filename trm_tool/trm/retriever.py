@@ -103,14 +103,27 @@ class Retriever:
 
     @classmethod
     def load(
-        cls, folder: Path | str, encoder: Encoder | None = None, *, reranking: SignalReranking | None = None
+        cls,
+        folder: Path | str,
+        encoder: Encoder | None = None,
+        *,
+        reranking: SignalReranking | Path | str | None = None,
     ) -> "Retriever":
-        """Load the artifact in a folder; the other arguments are those of `Retriever`.
+        """Load the artifact in a folder.
+
+        Args:
+            folder: What `deeprec trm train` wrote.
+            encoder: As for `Retriever`.
+            reranking: As for `Retriever`, or its file, which `deeprec trm signals` wrote.
 
         Raises:
             ArtifactError: names the file and the field that does not fit.
+            ConfigError: as `Retriever` raises it.
         """
-        return cls(load_artifact(Path(folder)), encoder, reranking=reranking)
+        artifact = load_artifact(Path(folder))
+        if isinstance(reranking, Path | str):
+            reranking = SignalReranking.load(reranking)
+        return cls(artifact, encoder, reranking=reranking)
 
     def retrieve(
         self,

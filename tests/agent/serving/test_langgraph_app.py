@@ -18,7 +18,7 @@ from langgraph_sdk.client import LangGraphClient
 
 from deeprec.agent import TraceStore
 from deeprec.agent.serving.langgraph_app import make_graph, make_shopping_graph
-from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool import ArtifactError, ConfigError
 from tests.tiny_server import MODEL, TinyServer
 
 ROOT = Path(__file__).parents[3]
@@ -178,5 +178,8 @@ async def test_the_shopping_graph_needs_no_model(
     monkeypatch.setenv("DEEPREC_STORE", str(tmp_path / "traces.db"))
     output = await (await make_shopping_graph()).ainvoke({"messages": [("user", "a comedy")]})
     assert output["reply"]["kind"] == "list"
+    monkeypatch.setenv("DEEPREC_SIGNALS", str(tmp_path / "nowhere"))
+    with pytest.raises(ArtifactError, match="nowhere cannot be read as signals"):
+        await make_shopping_graph()
     with pytest.raises(ConfigError, match="needs a model"):
         await make_graph()
