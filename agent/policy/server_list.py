@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def same_model(found: Sequence[ServedModel], addresses: Sequence[str]) -> Served
             if (value := getattr(served, what)) is not None
         ]
         for (one, place), (other, address) in pairwise(shown):
-            if one != other:
+            is_same = one == other if what == "name" else same_weights(one, other)
+            if not is_same:
                 raise ConfigError(
                     f"The servers at {place} and {address} differ: the {what.replace('_', ' ')} is {one!r} and "
                     f"{other!r}. Serve one model on all, and load an adapter on each."

@@ -6,33 +6,64 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from deeprec.trm_tool.bounded_json import parse_json, read_json
+
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 """The files of a LoRA adapter, as PEFT saves it."""
+_INDEX, _ONE_FILE = "model.safetensors.index.json", "model.safetensors"
+_LONGEST_HEADER = 100_000_000
+"""Bytes of the longest header that safetensors reads."""
+_SAMPLE = 16_384
+"""Bytes that are read at the beginning, in the middle and at the end of a tensor; one of three times that is read
+whole."""
 
 
 def fingerprint_base(base: Path | str, config: Any = None) -> str:
     """Compute an identity of a base model without reading all of its weights.
 
+    Each tensor counts by its name, type and shape, and by 16 KiB at its beginning, in its middle and at its end; one of
+    up to 48 KiB counts whole. A change of a tensor between these samples alone is not seen. Nothing is downloaded.
+
     Args:
         base: A folder, or a Hugging Face id.
-        config: The loaded configuration, which has the commit of an id.
+        config: The loaded configuration of an id, which has its commit with some versions of transformers; else the
+            commit is that of the branch `main` in the cache of Hugging Face.
 
     Returns:
-        for a folder 16 hex digits over its configuration and the size and 16 samples of 64 KiB of each file of weights;
-        for an id the id and its commit.
+        two digests of 16 hex digits with "-" between them. The first one is all that runs and loops from before the
+        second one hold (`same_weights`). An id has the fingerprint of its snapshot in the cache; where its weights are
+        not there, it is the id and its commit, "org/name@commit".
     """
     folder = Path(base)
     if not folder.is_dir():
-        return f"{base}@{getattr(config, '_commit_hash', None)}"
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        with file.open("rb") as opened:
-            for part in range(16):
-                opened.seek(size * part // 16)
-                digest.update(opened.read(65_536))
-    return digest.hexdigest()[:16]
+        snapshot = _cached_snapshot(str(base), config)
+        if snapshot is None or not all(file.is_file() for file in _weight_files(snapshot) or [snapshot / _ONE_FILE]):
+            return id_and_commit(base, config)
+        folder = snapshot
+    return f"{_digest_of_files(folder)}-{_digest_of_tensors(folder)}"
+
+
+def id_and_commit(base: Path | str, config: Any = None) -> str:
+    """Name a Hugging Face id and its commit, "org/name@commit": the fingerprint of a model whose weights are not here.
+
+    Args: as of `fingerprint_base`.
+    """
+    snapshot = _cached_snapshot(str(base), config)
+    return f"{base}@{getattr(config, '_commit_hash', None) if snapshot is None else snapshot.name}"
+
+
+def same_weights(one: str, other: str) -> bool:
+    """Check whether two fingerprints can be of the same weights.
+
+    Those of base models can be of different kinds, and are compared by what both have: an id with its commit, which can
+    be None, and a digest have nothing in common, and can be of one model.
+    """
+    if ("@" in one) != ("@" in other):
+        return True
+    split_at = "@" if "@" in one else "-"
+    (first, _, rest), (other_first, _, other_rest) = one.partition(split_at), other.partition(split_at)
+    is_known = not {"", "None"} & {rest, other_rest}
+    return first == other_first and (rest == other_rest or not is_known)
 
 
 def fingerprint_adapter(folder: Path) -> str:
@@ -60,3 +91,68 @@ def fingerprint_served(root: str | None, *, is_adapter: bool) -> str | None:
         return fingerprint_adapter(folder) if is_adapter else fingerprint_base(folder)
     except (OSError, ValueError):
         return None
+
+
+def _cached_snapshot(name: str, config: Any) -> Path | None:
+    """The folder of a model in the cache of Hugging Face, named after its commit; None where it is not there."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ModuleNotFoundError:
+        return None
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=getattr(config, "_commit_hash", None))
+    except HFValidationError:  # the name is no id
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files of weights that a model is loaded from: its one file and those of its index, else all there are."""
+    try:
+        files = {folder / name for name in read_json(folder / _INDEX)["weight_map"].values()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        files = set()
+    if (folder / _ONE_FILE).is_file():
+        files.add(folder / _ONE_FILE)
+    return sorted(files or folder.glob("*.safetensors"))
+
+
+def _digest_of_files(folder: Path) -> str:
+    """16 hex digits over the configuration, and over the size and 16 samples of 64 KiB of each file of weights."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as opened:
+            for part in range(16):
+                opened.seek(size * part // 16)
+                digest.update(opened.read(65_536))
+    return digest.hexdigest()[:16]
+
+
+def _digest_of_tensors(folder: Path) -> str:
+    """16 hex digits over the configuration, and over the header and samples of each tensor of each file of weights."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in _weight_files(folder):
+        with path.open("rb") as file:
+            header = file.read(min(int.from_bytes(file.read(8), "little"), _LONGEST_HEADER))
+            data = file.tell()
+            digest.update(f"{path.name} {path.stat().st_size}".encode() + header)
+            for begin, end in _tensor_offsets(header) or [(0, path.stat().st_size - data)]:
+                whole = end - begin <= 3 * _SAMPLE
+                starts = [begin] if whole else [begin, (begin + end - _SAMPLE) // 2, end - _SAMPLE]
+                for start in starts:
+                    file.seek(data + start)
+                    digest.update(file.read(end - begin if whole else _SAMPLE))
+    return digest.hexdigest()[:16]
+
+
+def _tensor_offsets(header: bytes) -> list[tuple[int, int]]:
+    """Where the bytes of each tensor begin and end, after the header; none where the header is damaged."""
+    try:
+        tensors = parse_json(header)
+        found = [tensors[name]["data_offsets"] for name in tensors if name != "__metadata__"]
+        return sorted((int(begin), int(end)) for begin, end in found if 0 <= begin <= end)
+    except (ValueError, TypeError, KeyError):
+        return []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.agent.traces.records import RunTrace, TurnRecord
 from deeprec.agent.views.run_facts import retrievals_of
 
@@ -182,7 +183,7 @@ def _differences(left: RunTrace, right: RunTrace, names: Sequence[str]) -> list[
             for key in dict.fromkeys([*one, *other]):
                 if one.get(key) != other.get(key):
                     found.append(Difference(name=f"{name}.{key}", left=one.get(key), right=other.get(key)))
-        elif one != other:
+        elif one != other and not (name == "base_fingerprint" and one and other and same_weights(one, other)):
             found.append(Difference(name=name, left=one, right=other))
     return found
 

@@ -7,6 +7,7 @@ log-probabilities, as every run of a token policy does, so that trainers learn f
 from __future__ import annotations
 
 import asyncio
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from deeprec.agent import (
 )
 from deeprec.agent.policy.completion import Completion, ServedModel
 from deeprec.agent.policy.token_policy import TokenPolicy
+from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.agent.traces import RunFilter, RunOutcome, RunRecord, TurnRecord
 from deeprec.agent.traces.records import Outcome
 from deeprec.evals.requests.agent_requests import run_seed
@@ -177,7 +179,8 @@ def check_earlier_runs(store: TraceStore, label: str, asked: Mapping[str, Any]) 
             own = {name: getattr(run, name) for name in names} | {"max_tokens": run.config.get("max_tokens")}
             for name, value in asked.items():
                 is_known = name == "adapter" or None not in (value, own[name])  # no adapter is one, too
-                if is_known and own[name] != value:
+                is_same = same_weights if name == "base_fingerprint" else operator.eq
+                if is_known and not is_same(own[name], value):
                     raise ConfigError(
                         f"The suite {label} has knowledge of another policy or other settings: {name} of run "
                         f"{run.run_id} is {own[name]}, and {value} is asked for. Choose another name (--name) or "

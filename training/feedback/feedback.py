@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.agent import CompletionPolicy, PolicyUnavailableError, TraceStore, load_adapter, make_server
-from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter, fingerprint_base
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.agent.traces import RunFilter
 from deeprec.evals.suites.served_runs import ServerLostError
 from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.feedback.augmented_recommenders import train_augmented
 from deeprec.training.feedback.collection import KnowledgeConfig, check_earlier_runs, collect_knowledge
-from deeprec.training.feedback.feedback_config import FeedbackConfig, keep_settings
+from deeprec.training.feedback.feedback_config import FeedbackConfig, begun_settings, keep_settings
 from deeprec.training.feedback.feedback_report import FeedbackReport, measure_feedback
 from deeprec.training.feedback.knowledge import catalogue_factors, read_knowledge
 from deeprec.training.feedback.knowledge_cases import LEARN, knowledge_cases
@@ -44,7 +44,7 @@ from deeprec.training.pairs.rollout_pairs import read_rollout_pairs
 from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.trainers.dpo import train_dpo
 from deeprec.training.trainers.first_answers import FirstAnswer
-from deeprec.training.trainers.policy_model import load_config
+from deeprec.training.trainers.policy_model import read_base_fingerprint
 from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool import Dataset, Encoder
 from deeprec.trm_tool.folders import write_file
@@ -99,7 +99,7 @@ def run_feedback(
         ServerLostError: the server became unavailable; the same call goes on.
     """
     catalogue_factors(dataset.catalogue)  # before anything is started
-    base_fingerprint = fingerprint_base(base, None if Path(base).is_dir() else load_config(base))
+    base_fingerprint = read_base_fingerprint(base, begun=begun_settings(out).get("base_fingerprint"))
     course = config.course(
         dataset_fingerprint=dataset.fingerprint, base_fingerprint=base_fingerprint, encoder_id=encoder.id
     )

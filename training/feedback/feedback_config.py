@@ -82,6 +82,22 @@ class FeedbackConfig:
         return f"{self.name}-{digest[:8]}"
 
 
+def begun_settings(out: Path) -> dict[str, Any]:
+    """Read the settings that a folder began with; they are empty where it is new.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = out / SETTINGS
+    if not path.exists():
+        return {}
+    try:
+        began = read_json(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}). Name a new folder with --out.") from None
+    return began if isinstance(began, dict) else {}
+
+
 def keep_settings(course: dict[str, Any], out: Path) -> None:
     """Write the settings of a new folder; refuse others than those that a folder began with.
 
@@ -92,11 +108,7 @@ def keep_settings(course: dict[str, Any], out: Path) -> None:
     if not path.exists():
         write_file(path, json.dumps(course, indent=2, sort_keys=True) + "\n")
         return
-    try:
-        began = read_json(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}). Name a new folder with --out.") from None
-    began = began if isinstance(began, dict) else {}
+    began = begun_settings(out)
     other = [name for name in sorted({*began, *course}) if began.get(name) != course.get(name)]
     if other:
         raise ConfigError(

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter, make_server
-from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.agent.traces import RunFilter
 from deeprec.evals.metrics.heard_words import SUPPORT, make_support_reward
 from deeprec.evals.metrics.rewards import Reward, make_rewards
@@ -46,7 +45,7 @@ from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
 from deeprec.training.trainers.adapter_lineage import write_lineage
 from deeprec.training.trainers.grpo import train_grpo
-from deeprec.training.trainers.policy_model import load_config
+from deeprec.training.trainers.policy_model import read_base_fingerprint
 from deeprec.training.trainers.sft import train_sft
 from deeprec.training.trainers.step_report import StepReport, TrainingError
 from deeprec.training.trainers.trainer_config import SftConfig
@@ -99,7 +98,8 @@ def run_loop(
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server became unavailable; start the loop again to go on.
     """
-    config = config.continued(begun_course(out))
+    begun = begun_course(out)
+    config = config.continued(begun)
     own = load_rewards(map(config.path_of, config.rewards), named_in=f"The loop {config.name}")
     recommender: Recommender = Retriever(artifact, encoder) if isinstance(artifact, Artifact) else artifact
     rewards = {**_components(recommender, encoder), **own}
@@ -125,7 +125,7 @@ def run_loop(
         fingerprints={
             "dataset_fingerprint": dataset.fingerprint,
             "trm_fingerprint": recommender.identity.fingerprint,
-            "base_fingerprint": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
+            "base_fingerprint": read_base_fingerprint(base, begun=begun.get("base_fingerprint")),
         },
     )
     course = loop_course(config, versions)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from deeprec.agent.policy.weight_fingerprints import ADAPTER_FILES
+from deeprec.agent.policy.weight_fingerprints import ADAPTER_FILES, same_weights
 from deeprec.agent.serving.local_adapters import read_adapter
 from deeprec.agent.serving.servers import MAX_LORA_RANK
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage, read_lineage, write_lineage
@@ -38,7 +38,8 @@ def check_given_adapter(folder: Path, base: Path | str, base_fingerprint: str) -
         raise ConfigError(
             f"The adapter in {folder} has rank {rank}; servers take {MAX_LORA_RANK} at most. Train one of that rank."
         )
-    if (folder / LINEAGE_FILE).is_file() and (other := read_lineage(folder).base_fingerprint) != base_fingerprint:
+    other = read_lineage(folder).base_fingerprint if (folder / LINEAGE_FILE).is_file() else base_fingerprint
+    if not same_weights(other, base_fingerprint):
         raise ConfigError(
             f"The adapter in {folder} was trained on another base model: {other}, and {base} is {base_fingerprint}. "
             "Name that model as base, or another adapter."

@@ -8,7 +8,7 @@ from typing import Any
 
 from deeprec.agent import CompletionPolicy
 from deeprec.agent.policy.completion import ServedModel
-from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
+from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter, same_weights
 from deeprec.agent.serving.adapter_loading import has_adapter
 from deeprec.evals.metrics.rewards import Reward
 from deeprec.training.loop.config import LoopConfig
@@ -71,7 +71,7 @@ async def check_base(base_url: str, base: Path | str, fingerprint: str) -> Serve
     """
     async with CompletionPolicy(base_url) as policy:
         served = await policy.connect()
-    if served.base_fingerprint not in (None, fingerprint):
+    if served.base_fingerprint is not None and not same_weights(served.base_fingerprint, fingerprint):
         raise ConfigError(
             f"The server at {hide_passwords(base_url)} serves another base model ({served.name}, "
             f"{served.base_fingerprint}) than the one that is trained ({base}, {fingerprint}). Start one of that "

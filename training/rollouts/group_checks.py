@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
+from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
 
@@ -55,7 +56,7 @@ class GroupChecks:
             if fingerprint is None:
                 continue
             known = self._known.setdefault((key, part), _Known(own.run_id, fingerprint))
-            if known.fingerprint != fingerprint:
+            if not same_weights(known.fingerprint, fingerprint):
                 self.of_several_policies.setdefault(key, (known.run_id, own.run_id))
         if first.prompt != own.prompt:
             self.of_several_prompts.setdefault(key, pair)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import numpy as np
 
+from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
@@ -215,8 +216,8 @@ def _is_of_another_loop(name: str | None, identity: str | None) -> bool:
 
 def _base_fault(rollout: Rollout, fingerprint: str) -> str | None:
     own = rollout.base_fingerprint
-    if own is None or own == fingerprint or ("@" in own) != ("@" in fingerprint):
-        return None  # an id with its commit and a digest of a folder can be of one model
+    if own is None or same_weights(own, fingerprint):
+        return None
     return (
         f"Run {rollout.run_id} was sampled by another base model ({rollout.policy_model}, {own}) "
         f"than the one that is trained ({fingerprint}). Name its model with --base, or choose the runs of one model "

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.training.trainers.model_folders import write_folder
 from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ConfigError
@@ -90,6 +91,8 @@ def find_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
         return None
     kept = read_state(found[-1])["identity"]
     differing = sorted(name for name in {*kept, *identity} if kept.get(name) != identity.get(name))
+    if "base" in differing and same_weights(str(kept.get("base")), str(identity.get("base"))):
+        differing.remove("base")
     if differing:
         what = "; ".join(f"{name} was {kept.get(name)!r} and is {identity.get(name)!r}" for name in differing)
         raise ConfigError(

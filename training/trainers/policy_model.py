@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter, fingerprint_base
+from deeprec.agent.policy.weight_fingerprints import (
+    fingerprint_adapter,
+    fingerprint_base,
+    id_and_commit,
+    same_weights,
+)
 from deeprec.agent.serving.adapter_loading import check_adapter_folder
 from deeprec.training.rollouts.rollout_filter import PolicyWeights, loop_identity, policy_version
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, read_lineage
@@ -114,11 +119,31 @@ def read_policy_weights(base: Path | str, start: Path | None) -> PolicyWeights:
         check_adapter_folder(start)
     name = None if start is None or not (start / LINEAGE_FILE).is_file() else read_lineage(start).name
     return PolicyWeights(
-        base=fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
+        base=read_base_fingerprint(base),
         adapter=None if start is None else fingerprint_adapter(start),
         version=0 if start is None else None if name is None else policy_version(name),
         identity=loop_identity(name),
     )
+
+
+def read_base_fingerprint(base: Path | str, *, begun: object = None) -> str:
+    """Read the fingerprint of a base model, whose weights are not loaded.
+
+    Args:
+        base: A model's folder, or a Hugging Face id.
+        begun: The fingerprint that a loop or the like was begun with, of whichever kind. It is returned where it is one
+            of `base`, so that what an earlier version of deeprec began goes on under it.
+
+    Raises:
+        ConfigError: there is no such model, or it has no configuration.
+    """
+    config = None if Path(base).is_dir() else load_config(base)
+    own = fingerprint_base(base, config)
+    if not isinstance(begun, str):
+        return own
+    if config is not None and "@" in begun:
+        own = id_and_commit(base, config)
+    return begun if same_weights(own, begun) else own
 
 
 def load_config(base: Path | str) -> Any:

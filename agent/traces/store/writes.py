@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.agent.traces.conversation_records import ConversationTurn
 from deeprec.agent.traces.records import (
     OPEN_STATUSES,
@@ -114,8 +115,9 @@ def start_run(connection: Connection, record: RunRecord, now: datetime) -> bool:
     ).one()
     differing = {name: values[name] for name in _LINEAGE if getattr(stored, name) != values[name]}
     for name in _FINGERPRINTS:
-        if None not in (getattr(stored, name), values[name]) and getattr(stored, name) != values[name]:
-            differing[name] = values[name]
+        known, own = getattr(stored, name), values[name]
+        if None not in (known, own) and not same_weights(known, own):
+            differing[name] = own
     config = values["config"]
     differing |= {name: config.get(name) for name in _ASKED if stored.config.get(name) != config.get(name)}
     if differing:

@@ -40,6 +40,7 @@ def test_weights_that_a_server_does_not_show_are_unknown_and_not_other_ones() ->
         served = same_model(found, PLACES)
         assert (served.base_fingerprint, served.adapter_fingerprint) == (None, None)
     assert same_model([shown, shown], PLACES).adapter_fingerprint == "a"
+    assert same_model([ONE, replace(ONE, base_fingerprint="x-z")], PLACES).base_fingerprint == "x"  # of another kind
     other = replace(ONE, base_fingerprint="y")
     with pytest.raises(ConfigError, match=r"http://one/v1 and http://three/v1 differ: the base fingerprint"):
         same_model([ONE, hidden, other], [*PLACES, "http://three/v1"])

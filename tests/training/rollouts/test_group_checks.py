@@ -20,3 +20,13 @@ def test_a_run_without_a_fingerprint_hides_no_two_that_differ(tiny_model: LlamaF
         with pytest.raises(ConfigError, match=f"different policies .such as g: {ids[0]} and {ids[1]}"):
             check_groups(runs)
         check_groups([run for run in runs if getattr(run, part) != "B"])
+
+
+def test_fingerprints_of_two_kinds_are_of_one_policy_where_they_agree(tiny_model: LlamaForCausalLM) -> None:
+    runs = [
+        replace(make_rollout(tiny_model, seed=seed), base_fingerprint=fingerprint)
+        for seed, fingerprint in enumerate(["a", "a-b", "b-b"])
+    ]
+    check_groups(runs[:2])
+    with pytest.raises(ConfigError, match="different policies"):
+        check_groups(runs)

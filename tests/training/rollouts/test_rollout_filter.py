@@ -90,6 +90,7 @@ WEIGHTS = PolicyWeights(base="b", adapter="a2", version=2, identity="0a1b2c3d")
         ),
         ({"adapter_version": "rec-v3-0a1b2c3d"}, r"by rec-v3-0a1b2c3d, a later version than .*\(rec-v2\)"),
         ({"adapter_version": "rec-v2", "base_fingerprint": "c"}, r"another base model \(tiny, c\)"),
+        ({"adapter_version": "rec-v2", "base_fingerprint": "b-n"}, None),  # of a later kind
         ({"adapter_version": "rec-v2", "base_fingerprint": "org/model@abc"}, None),  # cannot be compared with a digest
         ({"adapter": "mine", "adapter_fingerprint": "x"}, "adapter mine with the weights x"),
         ({"adapter": "mine", "adapter_fingerprint": "a2"}, None),

@@ -1,13 +1,15 @@
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub.constants
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
 from deeprec.agent import fingerprint_base
 from deeprec.training import AdapterConfig, GrpoConfig, SftConfig, save_adapter
-from deeprec.training.trainers.policy_model import load_policy, require_trl
+from deeprec.training.trainers.policy_model import load_policy, read_base_fingerprint, require_trl
 from deeprec.trm_tool import ConfigError
 from tests.training.tiny_policy import write_tiny_base
 
@@ -30,6 +32,29 @@ def test_models_have_different_fingerprints(tiny_base: Path, tmp_path: Path) -> 
     assert fingerprint_base(tiny_base) == fingerprint_base(write_tiny_base(tmp_path / "same"))
     assert fingerprint_base(tiny_base) != fingerprint_base(write_tiny_base(tmp_path / "other", seed=1))
     assert fingerprint_base("Qwen/Qwen2.5-7B-Instruct").startswith("Qwen/Qwen2.5-7B-Instruct@")
+
+
+def test_what_an_earlier_version_began_goes_on_under_the_fingerprint_of_then(tiny_base: Path) -> None:
+    own = fingerprint_base(tiny_base)
+    earlier = own.split("-")[0]
+    assert read_base_fingerprint(tiny_base, begun=earlier) == earlier
+    assert read_base_fingerprint(tiny_base, begun=own) == own
+    for other in (None, 7, "another", f"{earlier}-another"):
+        assert read_base_fingerprint(tiny_base, begun=other) == own
+
+
+def test_what_was_begun_with_an_id_goes_on_with_that_id_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    commit = "0" * 40
+    for name in ("one", "other"):
+        write_tiny_base(tmp_path / f"models--org--{name}" / "snapshots" / commit)
+        (tmp_path / f"models--org--{name}" / "refs").mkdir()
+        (tmp_path / f"models--org--{name}" / "refs" / "main").write_text(commit)
+    own = fingerprint_base("org/one", SimpleNamespace(_commit_hash=commit))
+    assert "@" not in own
+    assert read_base_fingerprint("org/one", begun=f"org/one@{commit}") == f"org/one@{commit}"
+    assert read_base_fingerprint("org/other", begun=f"org/one@{commit}") != f"org/one@{commit}"
 
 
 def test_what_is_no_model_is_named(tmp_path: Path, tiny_base: Path) -> None:

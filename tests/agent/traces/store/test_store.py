@@ -140,6 +140,13 @@ def test_a_run_resumed_with_another_policy_is_refused(store: TraceStore, make: A
         store.start_run(make.run(run.run_id, adapter_version="5", sampling={"temperature": 0.0}))
 
 
+def test_a_run_goes_on_under_a_later_kind_of_fingerprint_of_the_same_weights(store: TraceStore, make: Any) -> None:
+    store.start_run(run := make.run(base_fingerprint="a"))
+    store.start_run(make.run(run.run_id, parent_id=run.parent_id, base_fingerprint="a-b"))
+    with pytest.raises(StepConflictError, match="its base_fingerprint differ"):
+        store.start_run(make.run(run.run_id, parent_id=run.parent_id, base_fingerprint="c-b"))
+
+
 @pytest.mark.parametrize(
     "change", [{"k": 4}, {"seed": None}, {"target_id": "2"}, {"user_id": "13"}, {"tenant": "books"}, {"message": None}]
 )
