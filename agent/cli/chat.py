@@ -9,32 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from deeprec.agent.cli.chat_session import ChatSession
-from deeprec.agent.cli.chat_thread import ChatThread
 from deeprec.agent.cli.person_history import history_of_user
-from deeprec.agent.cli.policy_options import ModelOption
-from deeprec.agent.cli.shopping_agent import (
-    NamedBaseUrlOption,
-    ServeOption,
-    load_recommender,
-    open_shopping_agent,
-    served_model,
-)
+from deeprec.agent.cli.policy_options import ModelOption, NamedBaseUrlOption, ServeOption
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
-from deeprec.agent.traces import TraceStore
-from deeprec.agent.traces.store.database import database_url, sqlite_path
-from deeprec.agent.traces.store.recorder import SqlRecorder
 from deeprec.agent.views.visible_text import visible
-from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, ColumnOptions, DataOption, SignalsOption
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, ArtifactOption, ColumnOptions, DataOption, SignalsOption
+from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deeprec.agent.cli.chat_session import ChatSession
 
 app = typer.Typer(add_completion=False)
 
@@ -54,9 +45,7 @@ def chat(
         str | None,
         typer.Option(help="The conversation to go on with, or a name for a new one.", show_default="a new one"),
     ] = None,
-    artifact: Annotated[
-        Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
-    ] = DEFAULT_ARTIFACT,
+    artifact: ArtifactOption = DEFAULT_ARTIFACT,
     signals: SignalsOption = None,
     data: DataOption = None,
     columns: ColumnOptions = ColumnOptions(),
@@ -82,6 +71,11 @@ def chat(
             f"--thread {visible(thread, 80)!r} cannot name a conversation. "
             f"Give 1 to {MAX_NAME_CHARS} characters that can be seen."
         )
+    from deeprec.agent.cli.chat_session import ChatSession
+    from deeprec.agent.cli.chat_thread import ChatThread
+    from deeprec.agent.cli.shopping_agent import load_recommender, open_shopping_agent, served_model
+    from deeprec.agent.traces import SqlRecorder, TraceStore
+
     console = Console(soft_wrap=True, highlight=False)
     retriever = load_recommender(artifact, signals, console)
     items: Sequence[str] | None = read_ids(history, retriever.catalogue) if history else None
@@ -172,6 +166,8 @@ def _piped_lines(console: Console) -> Callable[[], str]:
 
 def _beside(store: str) -> Path:
     """The file of the threads: beside the store's file, or in this folder's `.deeprec` for a store on a server."""
+    from deeprec.agent.traces.store.database import database_url, sqlite_path
+
     url = database_url(store)
     path = sqlite_path(url) if url.get_backend_name() == "sqlite" else Path(DEFAULT_STORE)
     return path.with_suffix(".threads.db")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from deeprec.trm_tool import ConfigError, Dataset, Retriever
+from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deeprec.trm_tool import Dataset, Retriever
 
 
 def history_of_user(user: str, dataset: Dataset, retriever: Retriever, artifact: Path, *, named: bool) -> Sequence[str]:

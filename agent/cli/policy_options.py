@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deeprec.agent.graph.config import AgentConfig
+from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.trm_tool.cli.option_groups import SettingsOf
 
 if TYPE_CHECKING:
@@ -37,6 +39,27 @@ BaseUrlOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", envvar="DEEPREC_MODEL", help="A model of the server; else its only one.")
 ]
+
+NamedBaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        envvar="DEEPREC_BASE_URL",
+        help="The model's server; `deeprec llm serve` starts one.",
+        show_default=f"{DEFAULT_BASE_URL} if a server is there, else no model",
+    ),
+]
+ServeOption = Annotated[bool, typer.Option("--serve", help="Serve the embedded model for as long as the command runs.")]
+ThreadsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--threads",
+        help="An SQLite file that keeps the conversations and the carts, so that they go on after a restart.",
+        show_default="kept in memory",
+    ),
+]
+DEFAULT_PORT = 8600
+"""The port of the page of conversations."""
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,25 +16,16 @@ from rich.text import Text
 from deeprec.agent.cli.person_history import history_of_user
 from deeprec.agent.cli.policy_options import AgentOptions, BaseUrlOption, ModelOption, open_policy
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
-from deeprec.agent.graph.build import build_graph
 from deeprec.agent.graph.config import AgentConfig, make_agent_config
-from deeprec.agent.graph.many_runs import run_many, step_text
-from deeprec.agent.graph.state import AgentInput, AgentOutput, Lineage
 from deeprec.agent.graph.turn_seeds import MAX_SEED
-from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
-from deeprec.agent.serving.shipped_adapter import find_shipped_adapter, shipped_settings
-from deeprec.agent.traces.export.otel import OtelRecorder
-from deeprec.agent.traces.export.otlp import SpanOptions, spans_to
-from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
-from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.run_facts import constraint_lines
 from deeprec.agent.views.visible_text import visible, visible_json
-from deeprec.trm_tool import ConfigError, Retriever
 from deeprec.trm_tool.cli.item_ids import IDS_HELP, read_ids
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
     DEFAULT_ARTIFACT,
+    ArtifactOption,
     ColumnOptions,
     DataOption,
     JsonOption,
@@ -42,6 +33,12 @@ from deeprec.trm_tool.cli.options import (
     WhereOption,
     read_where,
 )
+from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deeprec.agent.graph.state import AgentInput, AgentOutput
+    from deeprec.agent.traces.export.otlp import SpanOptions
+    from deeprec.trm_tool import Retriever
 
 app = typer.Typer(add_completion=False)
 
@@ -69,9 +66,7 @@ def recommend(
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help=f"What must not come back. {IDS_HELP}.")] = None,
     where: WhereOption = None,
-    artifact: Annotated[
-        Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
-    ] = DEFAULT_ARTIFACT,
+    artifact: ArtifactOption = DEFAULT_ARTIFACT,
     signals: SignalsOption = None,
     data: DataOption = None,
     columns: ColumnOptions = ColumnOptions(),
@@ -108,6 +103,11 @@ def recommend(
             "A list is for one person: give either --user ID, or --history ID,ID,… (--history '' for a stranger)."
         )
     conditions = read_where(where)
+    from deeprec.agent.graph.state import AgentInput, Lineage
+    from deeprec.agent.serving.shipped_adapter import find_shipped_adapter, shipped_settings
+    from deeprec.agent.traces.export.otlp import spans_to
+    from deeprec.trm_tool import Retriever
+
     config = make_agent_config({"guided": protocol is ProtocolName.TAGGED} | agent)
     retriever = Retriever.load(artifact, reranking=signals)
     if user is not None:
@@ -147,6 +147,12 @@ async def _run(
     *,
     quiet: bool,
 ) -> AgentOutput:
+    from deeprec.agent.graph.build import build_graph
+    from deeprec.agent.graph.many_runs import run_many
+    from deeprec.agent.traces.export.otel import OtelRecorder
+    from deeprec.agent.traces.store.recorder import Recorder, SqlRecorder
+    from deeprec.agent.traces.store.store import TraceStore
+
     base_url, model, adapter = server
     asked = open_policy(
         base_url,
@@ -174,6 +180,8 @@ async def _run(
 
 
 def _report(console: Console, node: str, wrote: Any) -> None:
+    from deeprec.agent.graph.many_runs import step_text
+
     if line := step_text(node, wrote):
         console.print(Text(visible(f"  {line}"), style="dim"))
 
@@ -185,6 +193,8 @@ def _with_attributes(output: AgentOutput, retriever: Retriever) -> list[dict[str
 
 
 def _print(output: AgentOutput, retriever: Retriever, k: int, artifact: Path) -> None:
+    from deeprec.agent.protocols.prompts import MAX_MESSAGE_CHARS
+
     table = Table("", "Item", "Title and attributes", "Found by", box=None)
     for item in output["recommendations"]:
         found = f"retrieval {item['retrieval'] + 1}" if item["retrieval"] is not None else "the recommender alone"

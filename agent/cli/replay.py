@@ -19,13 +19,17 @@ from deeprec.agent.graph.turn_seeds import MAX_SEED
 from deeprec.agent.serving.server_process import DEFAULT_BASE_URL
 from deeprec.agent.traces.store.store import TraceStore
 from deeprec.agent.views.visible_text import visible
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption, artifact_is_there, is_there
 from deeprec.trm_tool.text import hide_passwords
 
 RunArgument = Annotated[str, typer.Argument(help="A run id, or as much of its beginning as is unique.")]
-RecommenderOption = Annotated[Path, typer.Option("--artifact", help="The recommender that the run was made with.")]
+RecommenderOption = Annotated[
+    Path,
+    typer.Option("--artifact", help="The recommender that the run was made with.", callback=artifact_is_there),
+]
 OwnSignalsOption = Annotated[
-    Path | None, typer.Option("--signals", help="The signals that it had: a file from `deeprec trm signals`.")
+    Path | None,
+    typer.Option("--signals", help="The signals that it had: a file from `deeprec trm signals`.", callback=is_there),
 ]
 OwnModelOption = Annotated[
     str | None,

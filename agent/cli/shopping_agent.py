@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import typer
 from langgraph.graph.state import CompiledStateGraph
 from rich.console import Console
 
@@ -31,27 +30,6 @@ from deeprec.trm_tool.progress import stage
 
 LIST_LENGTH = 5
 """Items of a list in a conversation."""
-DEFAULT_PORT = 8600
-"""The port of the page of conversations."""
-
-NamedBaseUrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--base-url",
-        envvar="DEEPREC_BASE_URL",
-        help="The model's server; `deeprec llm serve` starts one.",
-        show_default=f"{DEFAULT_BASE_URL} if a server is there, else no model",
-    ),
-]
-ServeOption = Annotated[bool, typer.Option("--serve", help="Serve the embedded model for as long as the command runs.")]
-ThreadsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--threads",
-        help="An SQLite file that keeps the conversations and the carts, so that they go on after a restart.",
-        show_default="kept in memory",
-    ),
-]
 
 
 class ShoppingAgent(NamedTuple):

@@ -26,6 +26,29 @@ DEFAULT_STORE = ".deeprec/traces.db"
 StoreOption = Annotated[
     str, typer.Option("--store", envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
 ]
+
+
+def store_is_there(store: str) -> str:
+    """Return the address of a store that is read; the callback of its option, before the command imports much.
+
+    Raises:
+        TraceStoreError: no store is there.
+    """
+    from deeprec.agent.traces.store.database import check_stored
+
+    check_stored(store)
+    return store
+
+
+StoredRunsOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="DEEPREC_STORE",
+        help="The trace store: a SQLite file or a database URL.",
+        callback=store_is_there,
+    ),
+]
 STATUSES = (*get_args(Status), "incomplete")
 """The values of `--status`."""
 StatusOption = Annotated[str | None, typer.Option(help=f"Only runs of this status: {', '.join(STATUSES)}.")]

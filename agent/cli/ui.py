@@ -7,30 +7,27 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
 from rich.console import Console
 from rich.text import Text
 
-from deeprec.agent.cli.policy_options import ModelOption
-from deeprec.agent.cli.shopping_agent import (
+from deeprec.agent.cli.policy_options import (
     DEFAULT_PORT,
+    ModelOption,
     NamedBaseUrlOption,
     ServeOption,
     ThreadsOption,
-    load_recommender,
-    open_shopping_agent,
-    served_model,
 )
 from deeprec.agent.cli.trace_options import DEFAULT_STORE
 from deeprec.agent.policy.server_address import is_loopback
-from deeprec.agent.traces import TraceStore
-from deeprec.agent.ui import make_ui_app
-from deeprec.trm_tool import Retriever
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, SignalsOption
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, ArtifactOption, SignalsOption
 from deeprec.trm_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deeprec.agent.traces import TraceStore
+    from deeprec.trm_tool import Retriever
 
 app = typer.Typer(add_completion=False)
 
@@ -40,9 +37,7 @@ _STOP_S = 3
 
 @app.command()
 def ui(
-    artifact: Annotated[
-        Path, typer.Option(help="The recommender: a folder that `deeprec trm train` wrote.")
-    ] = DEFAULT_ARTIFACT,
+    artifact: ArtifactOption = DEFAULT_ARTIFACT,
     signals: SignalsOption = None,
     base_url: NamedBaseUrlOption = None,
     model: ModelOption = None,
@@ -59,6 +54,8 @@ def ui(
     ] = DEFAULT_STORE,
 ) -> None:
     """Talk with the shopping agent on a web page, until Ctrl-C. Without a model, rules and the recommender answer."""
+    from deeprec.agent.cli.shopping_agent import load_recommender
+
     open_page(
         lambda console: load_recommender(artifact, signals, console),
         base_url=base_url,
@@ -88,6 +85,9 @@ def open_page(
     Raises:
         ConfigError: the page cannot listen there, or a setting cannot work.
     """
+    from deeprec.agent.cli.shopping_agent import served_model
+    from deeprec.agent.traces import TraceStore
+
     key = os.environ.get("DEEPREC_API_KEY") or None
     if key is None and not is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
         raise ConfigError(
@@ -111,6 +111,11 @@ async def _serve(
     listening: socket.socket,
     console: Console,
 ) -> None:
+    import uvicorn
+
+    from deeprec.agent.cli.shopping_agent import open_shopping_agent
+    from deeprec.agent.ui import make_ui_app
+
     async with open_shopping_agent(retriever, traces, base_url=base_url, model=model, threads=threads) as agent:
         about = agent.about(retriever)
         page = make_ui_app(agent.graph, retriever.catalogue, store=traces, key=key, about=about)

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from deeprec.evals.cli.terminal_table import terminal_table
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, MAX_SEED, JsonOption, notes_replaced
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, MAX_SEED, JsonOption, artifact_is_there, notes_replaced
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ _SHOWN = (
 
 def converse(
     data: Annotated[str, typer.Option(help="Whose people talk: ml-100k, or a folder of RecBole files.")] = "ml-100k",
-    artifact: Annotated[Path, typer.Option(help="The recommender of all systems.")] = DEFAULT_ARTIFACT,
+    artifact: Annotated[
+        Path, typer.Option(help="The recommender of all systems.", callback=artifact_is_there)
+    ] = DEFAULT_ARTIFACT,
     people: Annotated[int, typer.Option(min=2, help="So many people talk with each system.")] = 100,
     base_url: Annotated[
         str | None,

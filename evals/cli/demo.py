@@ -36,7 +36,7 @@ from deeprec.agent import (
     visible,
     wait_with_progress,
 )
-from deeprec.agent.cli.shopping_agent import DEFAULT_PORT
+from deeprec.agent.cli.policy_options import DEFAULT_PORT
 from deeprec.evals.cli.side_by_side import DEAF, HEARING, Answered, render_answered
 from deeprec.evals.metrics.ranking import ndcg_at_k, recall_at_k
 from deeprec.evals.requests.agent_requests import make_agent_request, run_seed

@@ -14,7 +14,7 @@ from deeprec.evals.cli import suites as suite_cli
 from deeprec.evals.cli.conversations import converse
 from deeprec.evals.cli.diagnose import diagnose_runs
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOptions, DataOption, JsonOption
+from deeprec.trm_tool.cli.options import MAX_SEED, ColumnOptions, DataOption, JsonOption, artifact_is_there, is_there
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def _eval() -> None:
 def trm_eval(
     artifact: Annotated[
         list[Path],
-        typer.Argument(help="A folder from `deeprec trm train`; with --requests also several, each of another fold."),
+        typer.Argument(
+            help="A folder from `deeprec trm train`; with --requests also several, each of another fold.",
+            callback=lambda folders: [artifact_is_there(each) for each in folders],
+        ),
     ],
     data: DataOption = None,
     split: Annotated[
@@ -67,12 +70,16 @@ def trm_eval(
     ] = None,
     columns: ColumnOptions = ColumnOptions(),
     preferences: Annotated[
-        Path | None, typer.Option(help="Also evaluate preferences of logged runs: a file from `deeprec traces export`.")
+        Path | None,
+        typer.Option(
+            help="Also evaluate preferences of logged runs: a file from `deeprec traces export`.", callback=is_there
+        ),
     ] = None,
     requests: Annotated[
         Path | None,
         typer.Option(
-            help="Evaluate on what people asked and took instead: a file from `deeprec data import-requests`."
+            help="Evaluate on what people asked and took instead: a file from `deeprec data import-requests`.",
+            callback=is_there,
         ),
     ] = None,
     seed: Annotated[

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption
 from deeprec.evals.cli.terminal_table import terminal_table
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, DEFAULT_CACHE, JsonOption
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, DEFAULT_CACHE, JsonOption, artifact_is_there
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.progress import StepProgress
 
@@ -35,7 +35,9 @@ SuiteArgument = Annotated[str, typer.Argument(help="A suite: its file, or the na
 
 def run(
     suite: SuiteArgument,
-    artifact: Annotated[Path, typer.Option(help="The recommender of all systems.")] = DEFAULT_ARTIFACT,
+    artifact: Annotated[
+        Path, typer.Option(help="The recommender of all systems.", callback=artifact_is_there)
+    ] = DEFAULT_ARTIFACT,
     store: StoreOption = DEFAULT_STORE,
     base_url: Annotated[
         str | None, typer.Option(envvar="DEEPREC_BASE_URL", help="The model's server; `deeprec llm serve` starts one.")
@@ -48,15 +50,17 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run what the store lacks of a suite. After an interruption the same command continues where it was."""
+    from deeprec.evals.suites.suite import load_suite, read_named_data
+
+    chosen = load_suite(suite)
+
     from deeprec.agent import TraceStore, load_shipped_adapter, make_server, pull_embedded_model, wait_with_progress
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
     from deeprec.evals.suites.harness import run_suite
     from deeprec.evals.suites.report import make_report
     from deeprec.evals.suites.results import load_results
-    from deeprec.evals.suites.suite import load_suite, read_named_data
     from deeprec.trm_tool import load_artifact
 
-    chosen = load_suite(suite)
     if serve and base_url is not None:
         raise ConfigError("--serve starts a server, and --base-url names one. Give one of the two.")
     console = Console(stderr=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption, to_json
 from deeprec.training.cli.trainers import BaseOption, base_model
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import ColumnOptions, DataOption, JsonOption
+from deeprec.trm_tool.cli.options import ColumnOptions, DataOption, JsonOption, artifact_is_there, is_there
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import hide_passwords, plain
 
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 @option_groups
 def demonstrations(
-    requests: Annotated[Path, typer.Option(help="A file of requests, made or from your own log.")],
+    requests: Annotated[Path, typer.Option(help="A file of requests, made or from your own log.", callback=is_there)],
     artifact: Annotated[
-        Path, typer.Option(help="The recommender that is asked: one of `trm train --holdout 3`, which saw no target.")
+        Path,
+        typer.Option(
+            help="The recommender that is asked: one of `trm train --holdout 3`, which saw no target.",
+            callback=artifact_is_there,
+        ),
     ],
     store: StoreOption = DEFAULT_STORE,
     data: DataOption = None,

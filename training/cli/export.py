@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoredRunsOption
 from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
 from deeprec.training.cli.trainers import BaseOption, base_model, check_leaks, target_data
 from deeprec.training.rewards.stages import DEFAULT_PRESET
@@ -21,7 +21,7 @@ from deeprec.trm_tool.cli.options import JsonOption
 def export(
     layout: Annotated[str, typer.Option("--for", help="The trainer that reads the file: verl or openrlhf.")],
     out: Annotated[Path, typer.Option(help="The file of JSON lines; one that is there is replaced.")],
-    store: StoreOption = DEFAULT_STORE,
+    store: StoredRunsOption = DEFAULT_STORE,
     stage: Annotated[str, typer.Option(help="The stage whose reward is written.")] = "recommendation",
     weight: WeightOption = None,
     preset: PresetOption = DEFAULT_PRESET,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoredRunsOption, to_json
 from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
 from deeprec.training.cli.trainers import (
     BaseOption,
@@ -26,7 +26,7 @@ from deeprec.training.cli.trainers import (
 from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import JsonOption
+from deeprec.trm_tool.cli.options import JsonOption, artifact_is_there
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import hide_passwords, plain
 
@@ -40,7 +40,7 @@ _DPO = DpoConfig()
 
 @option_groups
 def pairs(
-    store: StoreOption = DEFAULT_STORE,
+    store: StoredRunsOption = DEFAULT_STORE,
     name: Annotated[str, typer.Option(help="The name of the set of pairs; an earlier one is replaced.")] = "pairs",
     stage: Annotated[
         str | None,
@@ -128,7 +128,7 @@ def pairs(
 @option_groups
 def dpo(
     out: OutOption,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoredRunsOption = DEFAULT_STORE,
     name: Annotated[str, typer.Option("--pairs", help="The set of pairs, as `train pairs` named it.")] = "pairs",
     trainer: TrainerOptions = TrainerOptions(),
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = _DPO.epochs,
@@ -143,7 +143,8 @@ def dpo(
     artifact: Annotated[
         Path | None,
         typer.Option(
-            help="The recommender whose catalogue says which knowledge is valid, for pairs of knowledge runs."
+            help="The recommender whose catalogue says which knowledge is valid, for pairs of knowledge runs.",
+            callback=artifact_is_there,
         ),
     ] = None,
     as_json: JsonOption = False,

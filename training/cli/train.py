@@ -11,16 +11,19 @@ from typing import Annotated
 
 import typer
 
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, to_json
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, store_is_there, to_json
 from deeprec.training.rewards.stages import DEFAULT_PRESET, RewardPreset, StageReward, check_stage, stage_reward
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption, artifact_is_there, is_there
 from deeprec.trm_tool.errors import ConfigError
 
 app = typer.Typer(help="Train the policy on logged runs.", no_args_is_help=True, add_completion=False)
 
 StoreArgument = Annotated[
-    str, typer.Argument(envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.")
+    str,
+    typer.Argument(
+        envvar="DEEPREC_STORE", help="The trace store: a SQLite file or a database URL.", callback=store_is_there
+    ),
 ]
 WeightOption = Annotated[
     list[str] | None,
@@ -48,6 +51,7 @@ TargetDataOption = Annotated[
         "--data",
         help="Folder of RecBole files: whether recommenders have learned the targets of runs is looked up there.",
         show_default="ml-100k for runs of it",
+        callback=is_there,
     ),
 ]
 
@@ -72,7 +76,9 @@ def check(
         Path | None,
         typer.Option(help="Also compare the rollouts with this language model: a folder or a Hugging Face id."),
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="The adapter that is put on the model of --base.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="The adapter that is put on the model of --base.", callback=is_there)
+    ] = None,
     guided: Annotated[bool, typer.Option("--guided", help="Count guided runs too, as `train sft` does.")] = False,
     data: TargetDataOption = None,
     runs: RunOptions = RunOptions(),
@@ -136,7 +142,10 @@ def score(
     reward: RewardOption = None,
     artifact: Annotated[
         Path,
-        typer.Option(help="The recommender that the runs asked; for training, one of `trm train --holdout 3`."),
+        typer.Option(
+            help="The recommender that the runs asked; for training, one of `trm train --holdout 3`.",
+            callback=artifact_is_there,
+        ),
     ] = DEFAULT_ARTIFACT,
     again: Annotated[
         bool, typer.Option("--again", help="Score what has been scored too, as after a change of your own reward.")

@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoreOption, to_json
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoredRunsOption, to_json
 from deeprec.agent.serving.server_process import Dtype
 from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
 from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.training.trainers.trainer_config import AdapterConfig, Credit, GrpoConfig, RatioLevel, SftConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import JsonOption
+from deeprec.trm_tool.cli.options import JsonOption, is_there
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.progress import StepProgress
 
@@ -72,7 +72,7 @@ class TrainerOptions:
     """What a training begins with and how its optimizer steps are made, for every trainer alike."""
 
     base: BaseOption = None
-    start: Annotated[Path | None, typer.Option(help="Continue from this adapter's folder.")] = None
+    start: Annotated[Path | None, typer.Option(help="Continue from this adapter's folder.", callback=is_there)] = None
     learning_rate: Annotated[
         float | None,
         typer.Option(help="The learning rate of AdamW.", show_default="one for an adapter, one for all weights"),
@@ -145,7 +145,7 @@ def check_leaks(store: TraceStore, where: RunFilter, dataset: Dataset | None) ->
 @option_groups
 def sft(
     out: OutOption,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoredRunsOption = DEFAULT_STORE,
     trainer: TrainerOptions = TrainerOptions(),
     best: Annotated[
         int | None, typer.Option(min=1, help="Train only on so many runs, those with the highest rewards.")
@@ -205,7 +205,7 @@ def sft(
 def grpo(
     stage: Annotated[str, typer.Option(help="The stage whose reward is learned: interaction or recommendation.")],
     out: OutOption,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoredRunsOption = DEFAULT_STORE,
     trainer: TrainerOptions = TrainerOptions(),
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps.", show_default="one pass over the groups")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from deeprec.trm_tool.cli.item_ids import read_ids
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import ColumnOption, JsonOption, TextColumns, split_names
+from deeprec.trm_tool.cli.options import ArtifactArgument, ColumnOption, JsonOption, TextColumns, is_there, split_names
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-ArtifactArgument = Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")]
 FileArgument = Annotated[
     Path,
     typer.Argument(
-        help="Items with the columns of the catalogue: a RecBole .item file, or CSV, Parquet, JSON or Excel."
+        help="Items with the columns of the catalogue: a RecBole .item file, or CSV, Parquet, JSON or Excel.",
+        callback=is_there,
     ),
 ]
 Out = Annotated[

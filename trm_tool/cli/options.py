@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deeprec.trm_tool.bounded_json import parse_json
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ConfigError, DataError
+from deeprec.trm_tool.trm.artifact_folder import check_artifact
 
 if TYPE_CHECKING:
     from deeprec.trm_tool.data.columns import ColumnNames
@@ -22,6 +23,29 @@ DEFAULT_CACHE = Path(".deeprec/cache/embeddings")
 """Folder in which commands cache text embeddings; delete it to empty the cache."""
 MAX_SEED = 2**32 - 1
 """Every generator of random numbers that is used here takes seeds from 0 to this."""
+
+
+def is_there(path: Path | None) -> Path | None:
+    """Return the path of a file or a folder that a command reads; the callback of its option, before the command runs.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    if path is not None and not path.exists():
+        raise DataError(f"{path} does not exist. Name a file or a folder that is there.")
+    return path
+
+
+def artifact_is_there(folder: Path | None) -> Path | None:
+    """Return the folder of an artifact; the callback of its option, before the command imports what loads it.
+
+    Raises:
+        ArtifactError: the folder, or the configuration in it, is missing.
+    """
+    if folder is not None:
+        check_artifact(folder)
+    return folder
+
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DropBadRows = Annotated[
@@ -115,10 +139,24 @@ class ColumnOptions:
 
 SignalsOption = Annotated[
     Path | None,
-    typer.Option("--signals", help="Order lists from histories again: a file from `deeprec trm signals`."),
+    typer.Option(
+        "--signals", help="Order lists from histories again: a file from `deeprec trm signals`.", callback=is_there
+    ),
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of RecBole atomic files.", show_default="the embedded ml-100k")
+    Path | None,
+    typer.Option(
+        "--data", help="Folder of RecBole atomic files.", show_default="the embedded ml-100k", callback=is_there
+    ),
+]
+ArtifactArgument = Annotated[
+    Path, typer.Argument(help="A folder from `deeprec trm train`.", callback=artifact_is_there)
+]
+ArtifactOption = Annotated[
+    Path,
+    typer.Option(
+        "--artifact", help="The recommender: a folder that `deeprec trm train` wrote.", callback=artifact_is_there
+    ),
 ]
 
 CatalogueOption = Annotated[

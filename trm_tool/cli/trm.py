@@ -17,11 +17,13 @@ from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import (
     DEFAULT_ARTIFACT,
     DEFAULT_CACHE,
+    ArtifactArgument,
     ColumnOptions,
     DataOption,
     JsonOption,
     SignalsOption,
     WhereOption,
+    is_there,
     read_where,
 )
 from deeprec.trm_tool.errors import ConfigError, UnknownItemError
@@ -55,11 +57,17 @@ def train(
     ] = 0,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", show_default="28")] = None,
     preferences: Annotated[
-        Path | None, typer.Option(help="Train on preferences of logged runs too: a file from `deeprec traces export`.")
+        Path | None,
+        typer.Option(
+            help="Train on preferences of logged runs too: a file from `deeprec traces export`.", callback=is_there
+        ),
     ] = None,
     requests: Annotated[
         Path | None,
-        typer.Option(help="Train on what people asked and took too: a file from `deeprec data import-requests`."),
+        typer.Option(
+            help="Train on what people asked and took too: a file from `deeprec data import-requests`.",
+            callback=is_there,
+        ),
     ] = None,
     without_fold: Annotated[
         str | None,
@@ -141,7 +149,7 @@ def train(
 
 @app.command()
 def search(
-    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    artifact: ArtifactArgument = DEFAULT_ARTIFACT,
     history: Annotated[list[str] | None, typer.Option(help=f"{IDS_HELP}. The latest last.")] = None,
     preference: Annotated[str | None, typer.Option(help='The preference in words: "comedy; 1990s".')] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Items to list.")] = 10,
@@ -201,7 +209,7 @@ def search(
 @option_groups
 def signals(
     out: Annotated[Path, typer.Option(help="The file of the signals; one that is there is replaced.")],
-    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    artifact: ArtifactArgument = DEFAULT_ARTIFACT,
     data: DataOption = None,
     columns: ColumnOptions = ColumnOptions(),
     as_json: JsonOption = False,
@@ -228,7 +236,7 @@ def signals(
 
 @app.command()
 def describe(
-    artifact: Annotated[Path, typer.Argument(help="A folder from `deeprec trm train`.")] = DEFAULT_ARTIFACT,
+    artifact: ArtifactArgument = DEFAULT_ARTIFACT,
     attribute: Annotated[str | None, typer.Option(help="Describe this attribute alone.", show_default="all")] = None,
     contains: Annotated[str | None, typer.Option(help="List the values that contain this text.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Values of an attribute, at most.")] = 20,

@@ -26,8 +26,10 @@ from deeprec.trm_tool.trm.artifact_folder import (
     CONFIG,
     ITEMS,
     METRICS,
+    REMEDY,
     TEXTS,
     WEIGHTS,
+    check_artifact,
     check_destination,
     check_unchanged,
     digests_of,
@@ -56,7 +58,6 @@ _FIELDS: dict[str, type] = {
 }
 _FEW_LAYERS = 100
 """So many layers cost nothing to make; their tensors are compared with the file one by one."""
-_REMEDY = "Copy the artifact again, or train it again with `deeprec trm train`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,11 +228,7 @@ def load_artifact(folder: Path) -> Artifact:
         ArtifactError: a file, or a field in it, is missing, damaged, of another version or misshapen; both are named.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        seen = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ArtifactError(
-            f"{folder} {seen}. Name an artifact, or make one with `deeprec trm train` (of ml-100k: `deeprec demo`)."
-        )
+    check_artifact(folder)
     config = _read_config(folder / CONFIG)
     architecture = _read_architecture(folder / CONFIG, config["architecture"])
     items, width = config["items"], config["text_width"]
@@ -242,7 +239,7 @@ def load_artifact(folder: Path) -> Artifact:
         with weightless():  # until the weights below
             model = PreferenceAwareTRM(architecture, texts["text_embeddings"])
     except RuntimeError as error:
-        raise ArtifactError(f"{folder / CONFIG}: 'architecture' cannot work: {error}. {_REMEDY}") from None
+        raise ArtifactError(f"{folder / CONFIG}: 'architecture' cannot work: {error}. {REMEDY}") from None
     expected = {**model.state_dict(), "popularity": torch.empty(items, dtype=torch.float64, device="meta")}
     weights = _read_tensors(folder / WEIGHTS, expected)
     popularity = weights.pop("popularity").numpy()
@@ -250,7 +247,7 @@ def load_artifact(folder: Path) -> Artifact:
     digests = digests_of(folder, (CONFIG, WEIGHTS, ITEMS, TEXTS))
     for name in (WEIGHTS, ITEMS, TEXTS):
         if config["files"].get(name) != digests[name]:
-            raise ArtifactError(f"{folder / name} is not the file that 'files' in {CONFIG} describes. {_REMEDY}")
+            raise ArtifactError(f"{folder / name} is not the file that 'files' in {CONFIG} describes. {REMEDY}")
     return Artifact(
         model=model.requires_grad_(False).eval(),
         catalogue=catalogue,
@@ -265,14 +262,12 @@ def load_artifact(folder: Path) -> Artifact:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = read_json(path)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing. {_REMEDY}") from None
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from None
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}. {REMEDY}") from None
     except ValueError as error:  # JSON and UTF-8 alike
-        raise ArtifactError(f"{path} is not JSON ({reason_of(error)}). {_REMEDY}") from None
+        raise ArtifactError(f"{path} is not JSON ({reason_of(error)}). {REMEDY}") from None
     if not isinstance(config, dict):
-        raise ArtifactError(f"{path} is not a JSON object. {_REMEDY}")
+        raise ArtifactError(f"{path} is not a JSON object. {REMEDY}")
     if config.get("format", FORMAT) != FORMAT:
         raise ArtifactError(
             f"{path}: 'format' is {config['format']!r}; this version of deeprec-agent reads {FORMAT}. "
@@ -280,29 +275,27 @@ def _read_config(path: Path) -> dict[str, Any]:
         )
     for name, kind in _FIELDS.items():
         if name not in config:
-            raise ArtifactError(f"{path} lacks the field {name!r}. {_REMEDY}")
+            raise ArtifactError(f"{path} lacks the field {name!r}. {REMEDY}")
         if not isinstance(config[name], kind) or isinstance(config[name], bool):
             raise ArtifactError(
-                f"{path}: {name!r} is {str(config[name])[:80]!r}, not of type {kind.__name__}. {_REMEDY}"
+                f"{path}: {name!r} is {str(config[name])[:80]!r}, not of type {kind.__name__}. {REMEDY}"
             )
     for name in ("items", "text_width"):
         if config[name] < 1:
-            raise ArtifactError(f"{path}: {name!r} is {config[name]}, below 1. {_REMEDY}")
+            raise ArtifactError(f"{path}: {name!r} is {config[name]}, below 1. {REMEDY}")
     for name in ("trust", "words_trust"):
         value = config.get(name, config["trust"])
         if type(value) is not float or not 0 <= value <= 1:  # refuses NaN as well
-            raise ArtifactError(f"{path}: {name!r} is {str(value)[:80]}, outside 0 to 1. {_REMEDY}")
+            raise ArtifactError(f"{path}: {name!r} is {str(value)[:80]}, outside 0 to 1. {REMEDY}")
     changes, trained = config.get("changes", {}), config.get("trained_items", config["items"])
     if (
         not isinstance(changes, dict)
         or set(changes) - set(CHANGES)
         or any(type(n) is not int for n in changes.values())
     ):
-        raise ArtifactError(
-            f"{path}: 'changes' is {str(changes)[:80]!r}, not counts of {', '.join(CHANGES)}. {_REMEDY}"
-        )
+        raise ArtifactError(f"{path}: 'changes' is {str(changes)[:80]!r}, not counts of {', '.join(CHANGES)}. {REMEDY}")
     if type(trained) is not int or not 0 < trained <= config["items"]:
-        raise ArtifactError(f"{path}: 'trained_items' is {str(trained)[:80]!r} of {config['items']} items. {_REMEDY}")
+        raise ArtifactError(f"{path}: 'trained_items' is {str(trained)[:80]!r} of {config['items']} items. {REMEDY}")
     return config
 
 
@@ -318,18 +311,18 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 def _read_architecture(path: Path, architecture: dict[str, Any]) -> TRMConfig:
     for part in fields(TRMConfig):
         if part.name not in architecture:
-            raise ArtifactError(f"{path} lacks the field 'architecture.{part.name}'. {_REMEDY}")
+            raise ArtifactError(f"{path} lacks the field 'architecture.{part.name}'. {REMEDY}")
         value = architecture[part.name]
         wanted = (int, float) if part.type is float else (part.type,)
         if type(value) not in wanted:
-            raise ArtifactError(f"{path}: 'architecture.{part.name}' is {str(value)[:80]!r}. {_REMEDY}")
+            raise ArtifactError(f"{path}: 'architecture.{part.name}' is {str(value)[:80]!r}. {REMEDY}")
     unknown = sorted(set(architecture) - {part.name for part in fields(TRMConfig)})
     if unknown:
-        raise ArtifactError(f"{path}: 'architecture.{unknown[0]}' is not known to this version. {_REMEDY}")
+        raise ArtifactError(f"{path}: 'architecture.{unknown[0]}' is not known to this version. {REMEDY}")
     try:
         return TRMConfig(**architecture)
     except ConfigError as error:
-        raise ArtifactError(f"{path}: 'architecture' cannot work: {error} {_REMEDY}") from None
+        raise ArtifactError(f"{path}: 'architecture' cannot work: {error} {REMEDY}") from None
 
 
 def _check_layers(folder: Path, architecture: TRMConfig) -> None:
@@ -340,7 +333,7 @@ def _check_layers(folder: Path, architecture: TRMConfig) -> None:
     if size and needed > size and architecture.layers > _FEW_LAYERS:
         raise ArtifactError(
             f"{folder / CONFIG}: 'architecture.layers' is {architecture.layers}, which takes over {needed:,} bytes; "
-            f"{weights.name} has {size:,}. {_REMEDY}"
+            f"{weights.name} has {size:,}. {REMEDY}"
         )
 
 
@@ -349,23 +342,23 @@ def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     try:
         tensors = load_file(path)
     except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing. {_REMEDY}") from None
+        raise ArtifactError(f"{path} is missing. {REMEDY}") from None
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path} is not a readable safetensors file ({reason_of(error)}). {_REMEDY}") from None
+        raise ArtifactError(f"{path} is not a readable safetensors file ({reason_of(error)}). {REMEDY}") from None
     for name, like in expected.items():
         if name not in tensors:
-            raise ArtifactError(f"{path} lacks the tensor {name!r}. {_REMEDY}")
+            raise ArtifactError(f"{path} lacks the tensor {name!r}. {REMEDY}")
         found = tensors[name]
         if found.shape != like.shape or found.dtype != like.dtype:
             raise ArtifactError(
-                f"{path}: {name!r} is {_described(found)}; {CONFIG} and {ITEMS} ask for {_described(like)}. {_REMEDY}"
+                f"{path}: {name!r} is {_described(found)}; {CONFIG} and {ITEMS} ask for {_described(like)}. {REMEDY}"
             )
         # The sum takes no memory, and is finite where all values are, short of an overflow.
         if not bool(torch.isfinite(found.sum())) and not bool(torch.isfinite(found).all()):
-            raise ArtifactError(f"{path}: {name!r} holds values that are not finite. {_REMEDY}")
+            raise ArtifactError(f"{path}: {name!r} holds values that are not finite. {REMEDY}")
     unknown = sorted(set(tensors) - set(expected))
     if unknown:
-        raise ArtifactError(f"{path} has a tensor {unknown[0]!r} that {CONFIG} does not ask for. {_REMEDY}")
+        raise ArtifactError(f"{path} has a tensor {unknown[0]!r} that {CONFIG} does not ask for. {REMEDY}")
     return tensors
 
 

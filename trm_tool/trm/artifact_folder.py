@@ -6,15 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.trm_tool.bounded_json import read_json
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ArtifactError, ConfigError
 from deeprec.trm_tool.folders import check_not_current
 from deeprec.trm_tool.text import plain
 
 CONFIG, WEIGHTS, ITEMS, TEXTS = "config.json", "model.safetensors", "items.parquet", "text_embeddings.safetensors"
 METRICS, CARD = "metrics.json", "README.md"
 FILES = frozenset({CONFIG, WEIGHTS, ITEMS, TEXTS, METRICS, CARD})
+REMEDY = "Copy the artifact again, or train it again with `deeprec trm train`."
+"""What helps against a damaged artifact."""
 _OURS: dict[str, type] = {"format": int, "architecture": dict, "dataset_fingerprint": str}
 """Fields of `config.json` by which an artifact is known from a model of another library."""
+
+
+def check_artifact(folder: Path, *, holdout: int | None = None) -> None:
+    """Raise ArtifactError when no artifact can be loaded from `folder`: it, or the configuration in it, is missing.
+
+    What this module imports is light, so that a command can refuse a wrong path before it imports torch.
+
+    Args:
+        folder: The folder of an artifact.
+        holdout: The holdout that its training needs, for the error; None where any will do.
+    """
+    if not folder.is_dir():
+        seen = "is a file, not a folder" if folder.exists() else "does not exist"
+        make = "`deeprec trm train` (of ml-100k: `deeprec demo`)"
+        if holdout is not None:
+            make = f"`deeprec trm train --out {folder} --holdout {holdout}`"
+        raise ArtifactError(f"{folder} {seen}. Name an artifact, or make one with {make}.")
+    if not (folder / CONFIG).exists():
+        raise ArtifactError(f"{folder / CONFIG} is missing. {REMEDY}")
 
 
 def check_destination(folder: Path) -> None:

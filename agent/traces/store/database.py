@@ -58,6 +58,13 @@ class Database:
             raise TraceStoreError(f"The trace store {self.path} was removed or replaced since it was opened.")
 
 
+def check_stored(target: str | Path) -> None:
+    """Raise TraceStoreError when no store is there: a path of a SQLite file, or the URL of one. Nothing is opened."""
+    url = database_url(target)
+    if url.get_backend_name() == "sqlite" and not (path := sqlite_path(url)).exists():
+        raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name another store.")
+
+
 def open_database(target: str | Path, *, create: bool) -> Database:
     """Open a store's database and bring its tables up to date.
 
@@ -68,6 +75,8 @@ def open_database(target: str | Path, *, create: bool) -> Database:
         TraceStoreError: no such database, a file that is none, one that belongs to another program or to a newer
             version of this one, or one that cannot be opened.
     """
+    if not create:
+        check_stored(target)
     url = database_url(target)
     path: Path | None = None
     name = url.render_as_string(hide_password=True)
@@ -76,8 +85,6 @@ def open_database(target: str | Path, *, create: bool) -> Database:
         name = str(path)
         if path.exists() and not path.is_file():
             raise TraceStoreError(f"The trace store {path} is not a file. Name a SQLite file or a database URL.")
-        if not path.exists() and not create:
-            raise TraceStoreError(f"There is no trace store at {path}. Run the agent first, or name another store.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

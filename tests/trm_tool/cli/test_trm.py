@@ -47,7 +47,7 @@ def test_describe_shows_what_items_can_be_asked_for_by(artifact_folder: Path) ->
     answer = json.loads(run("describe", artifact_folder, "--json", "--contains", "fo", "--limit", "1").stdout)
     assert answer["attributes"][0]["values"] == [["Fox", 13]]
     assert "Did you mean 'studio'" in str(refusal("describe", artifact_folder, "--attribute", "studios"))
-    assert "items.parquet is missing" in str(refusal("describe", artifact_folder / "nowhere"))
+    assert "nowhere does not exist" in str(refusal("describe", artifact_folder / "nowhere"))
 
 
 def test_search_writes_json_for_machines(artifact_folder: Path, retriever: Retriever) -> None:
