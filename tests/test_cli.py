@@ -104,7 +104,7 @@ def test_an_artifact_that_is_missing_or_damaged_is_one_line(
 def test_signals_that_are_missing_or_another_artifacts_are_one_line(
     refusal: Refusal, artifact_folder: Path, dataset: Dataset, command: tuple[str, ...]
 ) -> None:
-    assert "nowhere cannot be read as signals" in refusal(*command, artifact_folder, "--signals", "nowhere")
+    assert "nowhere does not exist" in refusal(*command, artifact_folder, "--signals", "nowhere")
     of_all = ComplementarySignals.count(dataset, holdout=0)
     SignalReranking(of_all, [1.0] * 7).save("leaky.signals")
     printed = refusal(*command, artifact_folder, "--signals", "leaky.signals")
