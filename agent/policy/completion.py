@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deeprec.agent.policy.completion_answers import Card, Cards, Choices, Text, Tokens, check_choice
+from deeprec.agent.policy.completion_answers import Card, Cards, Choices, Text, Tokens, check_choice, start_time
 from deeprec.agent.policy.openai_endpoint import (
     Endpoint,
     PolicyAccessError,
@@ -186,10 +186,20 @@ class CompletionPolicy:
         cards = await self._endpoints[0].ask(f"{self.base_url}/models", None, Cards, lambda cards: cards)
         served = self._find(cards)
         by_name = {card.id: card for card in cards.data}
+        shows_folder = any(card.fingerprint is None and card.root and not card.parent for card in cards.data)
+        started = await self._started() if shows_folder else None
         base, adapter = await asyncio.to_thread(
-            lambda: [_fingerprint(by_name.get(name or "")) for name in (self._model, self.adapter)]
+            lambda: [_fingerprint(by_name.get(name or ""), started) for name in (self._model, self.adapter)]
         )
         return replace(served, base_fingerprint=base, adapter_fingerprint=adapter)
+
+    async def _started(self) -> float | None:
+        """The time at which the only server of this client was started; None where it does not report one."""
+        endpoint = self._endpoints[0]
+        try:
+            return start_time(await endpoint.get_text(f"{endpoint.root}/metrics"))
+        except PolicyError:
+            return None
 
     def _of_each_server(self) -> list["CompletionPolicy"]:
         """A client of each server alone, over the same connections."""
@@ -358,11 +368,11 @@ class CompletionPolicy:
         )
 
 
-def _fingerprint(card: Card | None) -> str | None:
+def _fingerprint(card: Card | None, started: float | None) -> str | None:
     """The fingerprint that a server names, else that of the folder which it names."""
     if card is None:
         return None
-    return card.fingerprint or fingerprint_served(card.root, is_adapter=card.parent is not None)
+    return card.fingerprint or fingerprint_served(card.root, is_adapter=card.parent is not None, started=started)
 
 
 def _names(cards: Mapping[str, object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, Field, StrictFloat, StrictInt
@@ -26,6 +27,15 @@ class Cards(BaseModel):
     """The models and adapters of a server."""
 
     data: list[Card]
+
+
+def start_time(metrics: str) -> float | None:
+    """Find when a server was started, in seconds since 1970, in its metrics of Prometheus; None where they lack it."""
+    found = re.search(r"^process_start_time_seconds (\S+)$", metrics, re.MULTILINE)
+    try:
+        return float(found[1]) if found else None
+    except ValueError:
+        return None
 
 
 class Tokens(BaseModel):

@@ -109,6 +109,10 @@ class Endpoint:
         """Send `body` to `url` by POST and return the answer's text unread. Raises as `ask`."""
         return await self._within(url, body, lambda text: text, None)
 
+    async def get_text(self, url: str) -> str:
+        """Send a GET to `url` and return the answer's text unread. Raises as `ask`."""
+        return await self._within(url, None, lambda text: text, None)
+
     async def _within(
         self, url: str, body: dict[str, Any] | None, read: Callable[[str], Result], limit_s: float | None
     ) -> Result:

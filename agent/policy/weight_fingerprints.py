@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from deeprec.trm_tool.bounded_json import parse_json, read_json
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 """The files of a LoRA adapter, as PEFT saves it."""
 _INDEX, _ONE_FILE = "model.safetensors.index.json", "model.safetensors"
+_log = logging.getLogger(__name__)
+
 _LONGEST_HEADER = 100_000_000
 """Bytes of the longest header that safetensors reads."""
 _SAMPLE = 16_384
@@ -74,23 +77,41 @@ def fingerprint_adapter(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def fingerprint_served(root: str | None, *, is_adapter: bool) -> str | None:
+def fingerprint_served(root: str | None, *, is_adapter: bool, started: float | None = None) -> str | None:
     """Compute the fingerprint of what a server serves from a folder.
 
     Args:
         root: the folder as the server names it.
         is_adapter: whether it is an adapter, not a base model.
+        started: when the server was started, in seconds since 1970; None where it is not known. A base model is read
+            then, an adapter later.
 
     Returns:
-        its fingerprint; None where the folder is not one of this machine, or cannot be read.
+        its fingerprint; None where the folder is not one of this machine, or cannot be read, or a base model has
+        changed since the server was started, so that the server may have other weights. A warning says so.
     """
     folder = Path(root or "")
     try:  # the name is the server's: also to look whether there is such a folder may fail
         if not folder.is_absolute() or not folder.is_dir():
             return None
-        return fingerprint_adapter(folder) if is_adapter else fingerprint_base(folder)
+        if is_adapter:
+            return fingerprint_adapter(folder)
+        if started is not None and started < _changed_at(folder):
+            _log.warning(
+                "%s has changed since its server was started. The weights that answer are unknown, and runs carry no "
+                "fingerprint of them: restart the server.",
+                folder,
+            )
+            return None
+        return fingerprint_base(folder)
     except (OSError, ValueError):
         return None
+
+
+def _changed_at(folder: Path) -> float:
+    """When a model's folder or one of its files was last written, replaced or renamed, in seconds since 1970."""
+    places = [folder.lstat(), *(path.stat() for path in (folder, folder / "config.json", *_weight_files(folder)))]
+    return max(time for place in places for time in (place.st_mtime, place.st_ctime))
 
 
 def _cached_snapshot(name: str, config: Any) -> Path | None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -25,6 +26,7 @@ from deeprec.agent import (
     PolicyRejectedError,
     PolicyUnavailableError,
     SamplingConfig,
+    fingerprint_base,
     make_chat_model,
 )
 from deeprec.trm_tool import ConfigError, DeepRecError
@@ -268,6 +270,29 @@ async def test_connect_tells_the_model_its_length_and_the_adapters(server: Scrip
     assert served.name == "base-v2"
     assert (served.max_model_len, served.models, served.adapters) == (64, ("base",), ("base-v2",))
     assert [path for path, _, _ in server.requests] == ["/v1/models", "/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "is_known"),
+    [
+        ((200, "process_start_time_seconds {later}\n", {"Content-Type": "text/plain"}), True),
+        ((200, "# a comment\nprocess_start_time_seconds 1.5e+09\n", {"Content-Type": "text/plain"}), False),
+        ((200, "process_start_time_seconds soon\n", {"Content-Type": "text/plain"}), True),
+        ((404, {}, {}), True),  # it does not report when it was started
+    ],
+)
+async def test_weights_that_changed_after_the_server_was_started_are_not_known(
+    server: Scripted, tmp_path: Path, caplog: pytest.LogCaptureFixture, metrics: Answer, is_known: bool
+) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    status, body, headers = metrics
+    text = body.format(later=time.time() + 60) if isinstance(body, str) else body
+    server.answers = [(200, {"data": [{"id": "base", "root": str(tmp_path)}]}, {}), (status, text, headers)]
+    async with client(server.url) as policy:
+        served = await policy.connect()
+    assert served.base_fingerprint == (fingerprint_base(tmp_path) if is_known else None)
+    assert (f"{tmp_path} has changed since its server was started" in caplog.text) is not is_known
+    assert [path for path, _, _ in server.requests] == ["/v1/models", "/metrics"]
 
 
 async def test_a_model_that_the_server_lacks_is_answered_with_those_it_has(server: Scripted) -> None:
