@@ -48,6 +48,10 @@ def train_augmented(
     Raises:
         DataError: none of the runs has knowledge to train on.
     """
+
+    def say_epoch(epoch: int, ndcg_at_10: float) -> None:
+        say(f"epoch {epoch}, NDCG@10 {ndcg_at_10:.4f}")
+
     weights = path if backbone == "trm" else path / _WEIGHTS
     if not weights.exists():
         written = as_written_preferences(store, dataset, where)
@@ -61,7 +65,7 @@ def train_augmented(
                 seed=seed,
                 cache=cache,
                 written=written,
-                on_progress=lambda done: say(f"epoch {done.epoch}, NDCG@10 {done.ndcg_at_10:.4f}"),
+                on_progress=lambda done: say_epoch(done.epoch, done.ndcg_at_10) if done.epoch else None,
             )
         else:
             train_knowledge_sasrec(
@@ -73,6 +77,6 @@ def train_augmented(
                 seed=seed,
                 cache=cache,
                 written=written,
-                on_epoch=lambda epoch, ndcg_at_10: say(f"epoch {epoch}, NDCG@10 {ndcg_at_10:.4f}"),
+                on_epoch=say_epoch,
             )
     return Retriever.load(weights, encoder) if backbone == "trm" else load_sasrec(weights, dataset, encoder)

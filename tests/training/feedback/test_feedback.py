@@ -48,7 +48,7 @@ def feed_back(
     server: TinyServer, store: TraceStore, dataset: Dataset, base: Path, out: Path, **changed: Any
 ) -> FeedbackResult:
     said: list[str] = []
-    return run_feedback(
+    result = run_feedback(
         config(**changed),
         out,
         store=store,
@@ -58,6 +58,8 @@ def feed_back(
         base_url=server.base_url,
         say=said.append,
     )
+    assert not [line for line in said if "nan" in line]
+    return result
 
 
 def listening(artifact: Artifact, dataset: Dataset, folder: Path) -> None:
