@@ -95,10 +95,11 @@ def _parsed(source: str, text: str, kind: type[Settings]) -> Settings:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_fault(error, kind)}") from error
+        raise ConfigError(f"{source}: {first_fault(error, kind)}") from error
 
 
-def _first_fault(error: ValidationError, kind: type[Settings]) -> str:
+def first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
+    """Describe the first fault of settings that do not fit `kind` in one line: the field and what is wrong with it."""
     fault = next((each for each in error.errors() if each["type"] == "extra_forbidden"), error.errors()[0])
     where = ".".join(str(part) for part in fault["loc"]) or "the settings"
     if fault["type"] == "missing":

@@ -24,6 +24,8 @@ def other_value(name: str) -> Any:
     default = getattr(AgentConfig(), name)
     if name == "prompts":
         return "instruct"
+    if name == "thinks":
+        return False
     if name in ("guided_positions", "own_k"):
         return 3
     if isinstance(default, bool):

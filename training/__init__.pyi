@@ -1,3 +1,18 @@
+from .ablation.ablation import run_ablation as run_ablation
+from .ablation.plan import (
+    AblationPlan as AblationPlan,
+    AblationSize as AblationSize,
+    load_ablation_plan as load_ablation_plan,
+    packaged_ablations as packaged_ablations,
+)
+from .ablation.results import AblationResult as AblationResult
+from .ablation.row_settings import (
+    AblationRow as AblationRow,
+    AblationTest as AblationTest,
+    RowSettings as RowSettings,
+    TrainingPart as TrainingPart,
+)
+from .ablation.table import AblatedRow as AblatedRow, AblationTable as AblationTable
 from .demonstrations.collection import (
     DemonstrationConfig as DemonstrationConfig,
     Demonstrations as Demonstrations,

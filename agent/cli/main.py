@@ -47,6 +47,7 @@ _ADDED = {
         ("replay", "deeprec.agent.cli.replay", "replay"),
     ],
     "train": [
+        ("ablation", "deeprec.training.cli.ablation", "ablation"),
         ("demonstrations", "deeprec.training.cli.demonstrations", "demonstrations"),
         ("dpo", "deeprec.training.cli.pairs", "dpo"),
         ("feedback", "deeprec.training.cli.feedback", "feedback"),

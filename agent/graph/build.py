@@ -34,6 +34,7 @@ from deeprec.agent.graph.step_inputs import OtherInputsError
 from deeprec.agent.policy.completion import CompletionPolicy, SamplingConfig
 from deeprec.agent.policy.wrapped_chat_models import chat_models_in
 from deeprec.agent.protocols import AgentProtocol, Prompts, TaggedProtocol, ToolsProtocol
+from deeprec.agent.protocols.thoughts import with_thoughts
 from deeprec.agent.traces.store.recorder import NullRecorder, Recorder
 from deeprec.trm_tool import AnyRecommender, ConfigError
 
@@ -190,6 +191,7 @@ def make_protocol(
     if isinstance(policy, CompletionPolicy) and protocol in (None, "tagged"):
         sampling = SamplingConfig(temperature=config.temperature, top_p=config.top_p)
         prompts = prompts or _prompts(config.prompts or "trained")
+        prompts = prompts if config.thinks is None else with_thoughts(prompts, config.thinks)
         return TaggedProtocol(policy, sampling=sampling, guided=config.guided, prompts=prompts)
     if isinstance(policy, Runnable) and chat_models_in(policy) and protocol in (None, "tools"):
         prompts = prompts or _prompts(config.prompts or "instruct")

@@ -46,6 +46,9 @@ class AgentConfig:
     """The texts that the model is shown: `trained` for policies trained on them, and for the embedded model; `instruct`
     for instruct models without training; `words` for policies that were trained to turn a message into a preference.
     Without it: `instruct` with tools, `trained` for tagged."""
+    thinks: Annotated[bool | None, FIXED_AT_BUILD] = None
+    """Whether a turn of the tagged protocol begins with a thought. Without it as the texts have it: `trained` and
+    `instruct` ask for thoughts, `words` for none. The model has to be trained with the same."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Temperature of the sampling; 0 always takes the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0

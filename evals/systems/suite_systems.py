@@ -91,6 +91,14 @@ def trm_signals(setting: Setting) -> System:
     return make_recommender_system("trm-signals", _with_signals(setting), k=setting.suite.k)
 
 
+def deep_list(setting: Setting) -> System:
+    """The recommender's own first items by history and words, ordered again by complementary signals.
+
+    It is what a deep list gives without a search and without a model. Refuses what `trm-signals` does.
+    """
+    return make_recommender_system("deep-list", _with_signals(setting), k=setting.suite.k, hears_words=True)
+
+
 def trm_oracle(setting: Setting) -> System:
     """The recommender with every attribute of the target as its preference: an upper bound, not a competitor."""
     preferences = all_attributes(setting.cases, setting.recommender.catalogue)
@@ -146,6 +154,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "co-occurrence": cooccurrence,
     "trm": trm,
     "trm-signals": trm_signals,
+    "deep-list": deep_list,
     "trm-oracle": trm_oracle,
     "one-retrieval": one_retrieval,
     "one-retrieval-shuffled": one_retrieval_shuffled,

@@ -48,6 +48,7 @@ def make_recommender_system(
     *,
     k: int,
     preferences: Mapping[Case, str] | None = None,
+    hears_words: bool = False,
     oracle: bool = False,
 ) -> System:
     """Build a system out of what any recommender retrieves: 1 / rank for its `k` best, -inf for every other item.
@@ -57,13 +58,22 @@ def make_recommender_system(
         recommender: Answers with the history masked, so that seen items have -inf.
         k: Items that are retrieved.
         preferences: Case -> the preference it is given, "" or no entry for none; None gives no case a preference.
+        hears_words: Whether it gets the words and the constraints of a request.
         oracle: Whether the preferences hold something about the target.
     """
     positions = {item_id: position for position, item_id in enumerate(recommender.catalogue.ids)}
 
     def score(cases: Sequence[Case]) -> NDArray[np.floating]:
         scores = np.full((len(cases), len(positions)), -np.inf)
-        queries = [Query(history=case.history, preference=(preferences or {}).get(case) or None) for case in cases]
+        queries = [
+            Query(
+                history=case.history,
+                preference=(preferences or {}).get(case) or None,
+                words=case.message if hears_words else None,
+                where=case.where if hears_words else None,
+            )
+            for case in cases
+        ]
         for line, retrieved in zip(scores, retrieve_batch(recommender, queries, k=k), strict=True):
             for rank, item in enumerate(retrieved, start=1):
                 line[positions[item.id]] = 1 / rank

@@ -62,6 +62,19 @@ def test_signals_are_never_scored_on_the_items_that_their_weights_were_fitted_on
         run(make_suite("trm", "trm-signals", split="valid"), store, dataset, artifact)
 
 
+def test_a_deep_list_has_the_order_of_the_signals_and_hears_what_a_request_says(
+    store: TraceStore, dataset: Dataset, artifact: Artifact
+) -> None:
+    entries = ("trm", "trm-signals", "deep-list", {"system": "deep-list", "name": "silent", "words": "none"})
+    histories = run(make_suite(*entries[:3]), store, dataset, artifact)
+    ranks = {system.name: system.measures["rr_filled"] for system in histories.systems}
+    assert np.array_equal(ranks["deep-list"], ranks["trm-signals"])
+    asked = run(make_suite(*entries, requests="made", name="asked"), store, dataset, artifact)
+    ranks = {system.name: system.measures["rr_filled"] for system in asked.systems}
+    assert np.array_equal(ranks["silent"], ranks["trm-signals"])
+    assert not np.array_equal(ranks["deep-list"], ranks["silent"])
+
+
 def test_systems_without_a_model_are_stored_and_measured_by_id(
     store: TraceStore, dataset: Dataset, artifact: Artifact
 ) -> None:
