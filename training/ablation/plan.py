@@ -26,7 +26,6 @@ from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.settings_file import FileSettings, first_fault, packaged_settings, read_settings
 from deeprec.evals.suites.suite import EMBEDDED, Name
 from deeprec.training.ablation.row_settings import (
-    FREE,
     RECOMMENDER,
     AblationRow,
     AblationTest,
@@ -60,7 +59,7 @@ class AblationSize(BaseModel):
     """The rows of this size, `full` and `recommender` among them; empty takes all."""
     policy: Literal["stages", "start", "untrained"] = "stages"
     """What the rows evaluate that would train the stages; with `start` or `untrained` no stage is trained."""
-    system: Literal["deeprec-free", "deeprec-guided"] = FREE
+    system: Literal["deeprec-free", "deeprec-guided"] = "deeprec-free"
     """How these rows evaluate it."""
 
 
@@ -158,7 +157,7 @@ class AblationPlan(FileSettings):
         if unknown:
             raise ValueError(f"sizes.{name}.rows: there is no row {unknown[0]!r}; there are {', '.join(self.rows)}")
         try:
-            test = AblationTest.model_validate(self.test.model_dump() | size.test)
+            test = AblationTest.model_validate({**self.test.model_dump(), **size.test})
             loop = changed_loop(self.loop, size.loop)
         except ValidationError as error:
             raise ValueError(f"sizes.{name}.test: {first_fault(error, AblationTest)}") from error

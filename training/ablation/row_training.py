@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
@@ -89,9 +90,9 @@ class RowTrainer:
         )
         steps = sum(plan.steps for plan in part.config.stages)
         last = version_name(steps + (1 if part.kind == WARM_START or start is not None else 0))
-        chosen = last if version == "last" else result.adapter and result.adapter.name
-        if chosen is None:
+        if version == "best" and result.adapter is None:
             return None
+        chosen = result.adapter.name if version == "best" and result.adapter is not None else last
         name = "-".join(filter(None, (chosen, read_state(out).identity)))
         return TrainedPolicy(name=name, folder=out / ADAPTERS / chosen, preferred=result.best)
 
@@ -151,7 +152,11 @@ class RowTrainer:
         return TrainedPolicy(name=f"dpo-{fingerprint_adapter(trained)[:8]}", folder=trained)
 
     def _instances(self, config: LoopConfig) -> tuple[Instance, ...]:
-        dealt = {"max_rank": config.max_rank, "seed": config.seed, "interaction_share": config.interaction_share}
+        dealt: dict[str, Any] = {
+            "max_rank": config.max_rank,
+            "seed": config.seed,
+            "interaction_share": config.interaction_share,
+        }
         requests = read_loop_requests(config, self.dataset, self.recommender)
         if requests is None:
             selection = select_instances(self.dataset, self.recommender, **dealt)
