@@ -26,7 +26,7 @@ def other_value(name: str) -> Any:
         return "instruct"
     if name == "thinks":
         return False
-    if name in ("guided_positions", "own_k"):
+    if name in ("guided_positions", "own_k", "max_retrieve_k"):
         return 3
     if isinstance(default, bool):
         return not default

@@ -57,9 +57,15 @@ class AgentConfig:
     """Items in the recommended list."""
     retrieve_k: _Count = 10
     """Items that one retrieval returns."""
+    max_retrieve_k: _Count | None = None
+    """Items that a model which calls tools may ask of one retrieval, at most: how deep it looks is its own choice, and
+    `retrieve_k` holds where it makes none. Without it, and in the tagged protocol, every retrieval has `retrieve_k`."""
     own_k: _Count | None = None
     """Items of the recommender's own list, by history and words, that count as retrieval 0 where positions are filled
     by what the retrievals found. The model does not see them. Without it only its own retrievals count."""
+    allows_no_preference: bool = False
+    """Whether an empty preference is a retrieval too, of the recommender's own list by history and words. A guided
+    model has it on offer once a run. Without it an empty preference is malformed."""
     shows_evidence: bool = False
     """Whether the model sees beside each item that it finds what people's choices say for it, where the recommender
     knows that (`ItemEvidence`, such as a `Retriever` with signals)."""

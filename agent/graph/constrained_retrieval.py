@@ -103,7 +103,7 @@ class PreferenceConstraints:
     async def read(self, state: AgentState, config: AgentConfig) -> Asked:
         """Read the preference of the model's last turn."""
         preference, where = state["decision"]["preference"], state["request"]["where"]
-        plain = Asked(preference=preference, where=where)
+        plain = Asked(preference=preference or None, where=where)
         holds = stated_hard(state) or standing_guesses(state)
         if not (config.reads_constraints and (holds or may_state_constraints(preference))):
             return plain

@@ -28,13 +28,15 @@ def summary_line(catalogue: CatalogueView, item_id: str) -> str:
     return neutralise(catalogue.summary(item_id, MAX_SUMMARY_CHARS), MAX_SUMMARY_CHARS)
 
 
-def explained_lines(recommender: AnyRecommender, history: Sequence[str], item_ids: Sequence[str]) -> list[str]:
-    """The summaries of items, each with what people's choices say for it, where the recommender knows that.
+def found_lines(
+    recommender: AnyRecommender, history: Sequence[str], item_ids: Sequence[str], *, explained: bool
+) -> list[str]:
+    """The summaries of items; `explained`, each with what people's choices say for it, if the recommender knows that.
 
     Evidence is left out where the recommender cannot give it now; an error of its own is logged as a warning.
     """
     lines = [summary_line(recommender.catalogue, item_id) for item_id in item_ids]
-    if not isinstance(recommender, ItemEvidence) or inspect.iscoroutinefunction(recommender.evidence):
+    if not explained or not isinstance(recommender, ItemEvidence) or inspect.iscoroutinefunction(recommender.evidence):
         return lines
     try:
         known = [neutralise(each, MAX_EVIDENCE_CHARS) for each in recommender.evidence(history, item_ids)]

@@ -98,7 +98,8 @@ def step_text(node: str, wrote: Mapping[str, Any]) -> str | None:
     """Describe in one line what a step did; None where nothing is worth a line."""
     decision = wrote.get("decision") or {}
     if node == "reason" and decision.get("action") == "retrieve":
-        return f"retrieves: {decision['preference']}"
+        asked = decision["preference"] or "the recommender's own list"
+        return f"retrieves: {asked}"
     if node in ("reason", "rank") and decision.get("action") == "malformed":
         return f"wrote something unreadable: {decision['detail']}"
     if node == "retrieve":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
@@ -29,7 +28,7 @@ from deeprec.agent.graph.constrained_retrieval import (
 )
 from deeprec.agent.graph.edited_state import Forks
 from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates, not_excluded
-from deeprec.agent.graph.item_lines import explained_lines, summary_line, title_line
+from deeprec.agent.graph.item_lines import found_lines, summary_line, title_line
 from deeprec.agent.graph.laid_out_catalogue import Passes
 from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
 from deeprec.agent.graph.messages import answer_message
@@ -127,6 +126,8 @@ class Nodes:
                         phrases=offer.phrases,
                         numbers=offer.numbers,
                         card=offer.card,
+                        may_be_empty=config.allows_no_preference,
+                        max_retrieve_k=config.max_retrieve_k,
                     ),
                     run_id=start.run_id,
                     timeout_s=config.max_seconds - (run_clock() - started),
@@ -214,7 +215,7 @@ class Nodes:
         asked = await self._constraints.read(state, config)
         preference, inputs = state["decision"]["preference"], self._retrieval_inputs(state, config, asked)
         stored = await self._recorder.load_retrieval(run_id, position)
-        record = check_retrieval(stored, inputs, preference=preference, k=config.retrieve_k)
+        record = check_retrieval(stored, inputs, preference=preference, k=_size(state, config))
         failed: Exception | None = None
         if record is None:
             record, failed = await self._retrieval(state, config, started, asked, inputs)
@@ -236,7 +237,8 @@ class Nodes:
         ending: Ending | None
         if record.detail is None:
             numbers = {candidate["item_id"]: number for number, candidate in enumerate(candidates, start=1)}
-            shown = self._lines(state["request"]["history"], [item.id for item in record.items], config)
+            history, found = state["request"]["history"], [item.id for item in record.items]
+            shown = found_lines(self._recommender, history, found, explained=config.shows_evidence)
             lines = [(numbers[item.id], line) for item, line in zip(record.items, shown, strict=True)]
             ending = await calls.observe(state, update, started, lines, asked.remark)
             ending = ending or spent_budget({**state, **update}, config, started)
@@ -298,7 +300,8 @@ class Nodes:
         if status != "empty" and (not found or (is_fallback and len(found) < k) or config.own_k is not None):
             where, passes = self._constraints.hard_where(state), await self._constraints.passes(state)
             own = await ranking_without_model(state, config, started, self._recommender_calls, where, passes)
-        ranked = fill_list(written, found, own, k=None, fallback=is_fallback, own_k=config.own_k or 0)
+        own_k = 0 if "" in state["preferences"] else config.own_k or 0  # a list that the model asked for counts once
+        ranked = fill_list(written, found, own, k=None, fallback=is_fallback, own_k=own_k)
         filled = await choose_shown(ranked, self._recommender, self._recommender_calls.filters_now(), config)
         if status == "finished" and not written:
             status, detail = "ungrounded", "the list that the model wrote names none of the candidates"
@@ -340,7 +343,7 @@ class Nodes:
     def _retrieval_inputs(self, state: AgentState, config: AgentConfig, read: Asked) -> str:
         request = state["request"]
         asked = [request["history"], request["where"], request.get("exclude", []), state["decision"]["preference"]]
-        asked += [config.retrieve_k, config.trust]
+        asked += [_size(state, config), config.trust]
         words = words_of(request.get("message"), config)
         asked += [words, config.words_trust] if words else []
         asked += [] if read.stated is None else [read.stated]
@@ -351,14 +354,14 @@ class Nodes:
     ) -> tuple[RetrievalRecord, Exception | None]:
         """Call the recommender; `detail` of the record says why nothing came back, and the error stands beside it."""
         request, words = state["request"], words_of(state["request"].get("message"), config)
-        found = Retrieved()
+        k, found = _size(state, config), Retrieved()
         failed: Exception | None = None
 
         async def retrieve(preference: str | None, where: Where | None, passes: Passes | None) -> Retrieved:
             return await self._recommender_calls.retrieve(
                 request["history"],
                 preference,
-                k=config.retrieve_k,
+                k=k,
                 trust=config.trust,
                 words=words,
                 words_trust=config.words_trust,
@@ -369,7 +372,7 @@ class Nodes:
             )
 
         try:
-            found = await retrieve_asked(asked, config.retrieve_k, retrieve)
+            found = await retrieve_asked(asked, k, retrieve)
         except (ConfigError, GraphBubbleUp):
             raise
         except Exception as error:
@@ -378,7 +381,7 @@ class Nodes:
             position=state["retrieval_count"],
             turn=state["turn_count"] - 1,
             preference=state["decision"]["preference"],
-            k=config.retrieve_k,
+            k=k,
             items=tuple(found),
             unenforced=not_enforced(asked, found, self._recommender.catalogue),
             latency_ms=(run_clock() - started) * 1000,
@@ -389,8 +392,7 @@ class Nodes:
         )
         return record, failed
 
-    def _lines(self, history: Sequence[str], item_ids: Sequence[str], config: AgentConfig) -> list[str]:
-        """What the model sees of the items that were found."""
-        if config.shows_evidence:
-            return explained_lines(self._recommender, history, item_ids)
-        return [summary_line(self._recommender.catalogue, item_id) for item_id in item_ids]
+
+def _size(state: AgentState, config: AgentConfig) -> int:
+    """Items that the retrieval of the model's last turn returns."""
+    return state["decision"].get("limit") or config.retrieve_k

@@ -193,6 +193,7 @@ class PolicyCalls:
             phrases=[phrase for phrase in request["phrases"] if phrase not in used] if retrievals_left > 0 else [],
             may_refuse=may_refuse,
             bounds=request.get("bounds", []),
+            may_be_empty=config.allows_no_preference and "" not in state["preferences"],
             describe=self._describe if config.describes_catalogue else None,
             may_rank=state["retrieval_count"] >= config.min_retrievals,
             most_numbers=config.guided_positions,
@@ -211,6 +212,8 @@ def _inputs(node: Node, state: AgentState, allowance: Allowance, *ranked: int) -
     allowed = asdict(replace(allowance, timeout_s=0.0, seed=None, describe=None))
     del allowed["describe"]
     allowed |= {} if allowance.describe is None else {"describes": True}
+    if not allowance.may_be_empty:
+        del allowed["may_be_empty"]
     if allowance.most_numbers is None:
         del allowed["most_numbers"]
     if node == "rank" or not allowance.excluded:  # as turns were digested before it was named

@@ -20,6 +20,7 @@ _PLACEHOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "only_weighed": (set(), {"what"}),
     "kept": (set(), {"what"}),
     "tools_rank": (set(), {"k"}),
+    "limit_argument": (set(), {"most"}),
     "budget": (set(), {"max_retrievals"}),
     "go_on": (set(), {"k"}),
     "stop_now": (set(), {"k"}),

@@ -64,6 +64,8 @@ class Prompts:
         f"{BEGIN_LIST}\n...\n...\n{END_LIST}"
     )
     """The rest of the system prompt in the tagged protocol, with the tags by which its turns are read; `{k}` items."""
+    own_list: str = "An empty preference is a search too: it finds what the recommender itself would recommend."
+    """The next line of the system prompt in both protocols, where `AgentConfig.allows_no_preference` says so."""
     tools_instructions: str = (
         "Call the tool retrieve_items to search. When you have seen enough, call recommend_items with the numbers of "
         "{k} different items, the best first."
@@ -113,6 +115,8 @@ class Prompts:
     where_argument: str = ""
     """The description of its argument `where`, constraints by attribute; without one the argument is not offered, and
     taken all the same."""
+    limit_argument: str = "How many items to find, 1 to {most}. A long list shows more of what may fit."
+    """The description of its argument `limit`, which `AgentConfig.max_retrieve_k` (`{most}`) offers."""
     describe_tool: str = "Look up what the catalogue can be asked for, before a search."
     """The description of the tool describe_catalogue, where `AgentConfig.describes_catalogue` offers it."""
     recommend_tool: str = "Hand in the final list."
@@ -208,17 +212,18 @@ class Prompts:
     def _texts(self) -> dict[str, object]:
         return {name: text for name, text in asdict(self).items() if name not in _SWITCHES}
 
-    def tagged_system(self, k: int, max_retrievals: int | None = None) -> str:
-        """The system prompt of the tagged protocol, for a list of `k` items."""
-        return self._system(self.tagged_instructions, k, max_retrievals)
+    def tagged_system(self, k: int, max_retrievals: int | None = None, *, may_be_empty: bool = False) -> str:
+        """The system prompt of the tagged protocol, for a list of `k` items and `own_list` where it `may_be_empty`."""
+        return self._system(self.tagged_instructions, k, max_retrievals, may_be_empty)
 
-    def tools_system(self, k: int, max_retrievals: int | None = None) -> str:
-        """The system prompt of the tools protocol, for a list of `k` items."""
-        return self._system(self.tools_instructions, k, max_retrievals)
+    def tools_system(self, k: int, max_retrievals: int | None = None, *, may_be_empty: bool = False) -> str:
+        """The system prompt of the tools protocol, likewise."""
+        return self._system(self.tools_instructions, k, max_retrievals, may_be_empty)
 
-    def _system(self, instructions: str, k: int, max_retrievals: int | None) -> str:
+    def _system(self, instructions: str, k: int, max_retrievals: int | None, may_be_empty: bool) -> str:
+        own_list = self.own_list if may_be_empty else ""
         budget = self.budget.format(max_retrievals=max_retrievals) if max_retrievals else ""
-        return "\n".join(filter(None, (self.role, instructions.format(k=k), budget)))
+        return "\n".join(filter(None, (self.role, instructions.format(k=k), own_list, budget)))
 
     @property
     def has_card(self) -> bool:
@@ -384,6 +389,7 @@ _WORDS: dict[str, str | bool] = {
     "tagged_instructions": (
         f"{BEGIN_PREFERENCE}PHRASE; not PHRASE; NAME <= NUMBER{END_PREFERENCE}\n{BEGIN_LIST}{{k}} numbers{END_LIST}"
     ),
+    "own_list": "",
     "no_history": "They chose nothing yet.",
     "history_line": "They chose: {items}",
     "phrases": "The catalogue knows: {phrases}",

@@ -111,7 +111,12 @@ class TaggedProtocol:
         await self._policy.connect()  # whether the server has the model
         person = self._prompts.opening(briefing)
         messages = [
-            {"role": "system", "content": self._prompts.tagged_system(briefing.k, briefing.max_retrievals)},
+            {
+                "role": "system",
+                "content": self._prompts.tagged_system(
+                    briefing.k, briefing.max_retrievals, may_be_empty=briefing.may_be_empty
+                ),
+            },
             {"role": "user", "content": person},
         ]
         ids = await self._policy.tokenize_chat(messages)
@@ -129,7 +134,7 @@ class TaggedProtocol:
             "max_retrievals": briefing.max_retrievals,
             "found": 0,
         }
-        return await self._opened(conversation, self._next_tag)
+        return await self._opened(conversation | briefing.freedoms(), self._next_tag)
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
         """Let the model think and then retrieve or rank."""
@@ -234,7 +239,8 @@ class TaggedProtocol:
     def _turn(self, conversation: Conversation, completion: Completion) -> Turn:
         text = (BEGIN_LIST + "\n" if conversation["list_open"] else conversation.get("opened", "")) + completion.text
         cut = completion.finish_reason == "length"
-        decision = read_tagged(text, cut=cut, guided=self.guided, lenient=self._opens)
+        may_be_empty = bool(conversation.get("may_be_empty"))
+        decision = read_tagged(text, cut=cut, guided=self.guided, lenient=self._opens, may_be_empty=may_be_empty)
         return Turn(
             conversation={
                 **conversation,

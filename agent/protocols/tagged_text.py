@@ -39,7 +39,9 @@ def preference_regex(allowance: Allowance) -> str:
     return f"{segments_regex(allowance)}{re.escape(END_PREFERENCE)}"
 
 
-def read_tagged(text: str, *, cut: bool = False, guided: bool = False, lenient: bool = False) -> Decision:
+def read_tagged(
+    text: str, *, cut: bool = False, guided: bool = False, lenient: bool = False, may_be_empty: bool = False
+) -> Decision:
     """Read what the model wrote in one turn; whatever is neither a preference nor a list is malformed.
 
     Args:
@@ -48,9 +50,10 @@ def read_tagged(text: str, *, cut: bool = False, guided: bool = False, lenient: 
         guided: Whether the server held the model to the format; the list may then stay open.
         lenient: Whether a list or a preference may also stay open, its tags may be written somewhat otherwise, several
             numbers may stand in a line, and what is too long is cut.
+        may_be_empty: Whether nothing between the tags of a preference is a retrieval of the recommender's own list.
     """
     if lenient:
-        return _read_leniently(text, cut=cut)
+        return _read_leniently(text, cut=cut, may_be_empty=may_be_empty)
     thought = _between(text, BEGIN_THOUGHT, END_THOUGHT)
     if BEGIN_LIST in text:
         if END_LIST in text:
@@ -70,13 +73,13 @@ def read_tagged(text: str, *, cut: bool = False, guided: bool = False, lenient: 
         return _cut_or_malformed(cut, thought, "neither a preference nor a list")
     if any(tag in inside for tag in _TAGS):
         return Decision(action="malformed", thought=thought, detail="a tag inside the preference")
-    preference, why = read_preference(inside)
+    preference, why = read_preference(inside, may_be_empty=may_be_empty)
     if preference is None:
         return Decision(action="malformed", thought=thought, detail=why)
     return Decision(action="retrieve", thought=thought, preference=preference)
 
 
-def _read_leniently(text: str, *, cut: bool) -> Decision:
+def _read_leniently(text: str, *, cut: bool, may_be_empty: bool) -> Decision:
     before, _, after_thought = text.rpartition(END_THOUGHT)
     thought = before.replace(BEGIN_THOUGHT, "").strip() or None
     opened = _OPENING.search(after_thought)
@@ -95,9 +98,13 @@ def _read_leniently(text: str, *, cut: bool) -> Decision:
             return Decision(action="recommend", thought=thought, numbers=numbers, unread=named.count([]))
         if closed is None or not BEGIN_PREFERENCE.startswith(closed[0]):
             return _cut_or_malformed(cut, thought, "the list names no number")
-        body = rest[closed.end() :]
-        body = body[: found.start()] if (found := _ANY_TAG.search(body)) else body
-    preference, why = read_preference(" ".join(body.split()), cut=True)
+        rest = rest[closed.end() :]
+        closed = _ANY_TAG.search(rest)
+        body = rest[: closed.start()] if closed else rest
+    may_be_empty = (
+        may_be_empty and closed is not None and END_PREFERENCE.startswith(closed[0])
+    )  # what is cut is no choice
+    preference, why = read_preference(" ".join(body.split()), cut=True, may_be_empty=may_be_empty)
     if preference is None:
         return Decision(action="malformed", thought=thought, detail=why)
     return Decision(action="retrieve", thought=thought, preference=preference, detail=why)

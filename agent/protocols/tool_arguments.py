@@ -1,7 +1,8 @@
 """Calls of the two tools as models and providers really write them: odd arguments, odd names, and calls in the text.
 
-The tools are `retrieve_items(preference: str, where: object = {})` and `recommend_items(numbers: list[int])`. What is
-read stays what the model wrote: nothing is guessed that a person would not read from the same call.
+The tools are `retrieve_items(preference: str, where: object = {}, limit: int = …)` and `recommend_items(numbers:
+list[int])`. What is read stays what the model wrote: nothing is guessed that a person would not read from the same
+call.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def read_written_preference(arguments: Any) -> str | None:
     Constraints in an argument `where`, as `Where` has them, become segments before the phrases.
     """
     arguments = _unquoted(arguments)
+    if isinstance(arguments, Mapping) and "limit" in arguments:
+        arguments = {name: value for name, value in arguments.items() if name != "limit"}
     where = _unquoted(arguments.get("where")) if isinstance(arguments, Mapping) else None
     if not isinstance(where, Mapping):
         return _phrases(_argument(arguments, "preference"))
@@ -81,6 +84,22 @@ def read_written_preference(arguments: Any) -> str | None:
     others = {name: value for name, value in arguments.items() if name != "where"}
     phrases = _phrases(_argument(others, "preference")) if others else None
     return "; ".join([*segments, *([phrases] if phrases else [])]) or None
+
+
+def asks_for_nothing(arguments: Any) -> bool:
+    """Whether a call leaves its preference out or empty, and names nothing else but a limit."""
+    arguments = _unquoted(arguments)
+    return isinstance(arguments, Mapping) and not any(value for name, value in arguments.items() if name != "limit")
+
+
+def read_written_limit(arguments: Any, most: int) -> int | None:
+    """How many items a call asks for, the nearest from 1 to `most`; None where it names no number."""
+    arguments = _unquoted(arguments)
+    value = arguments.get("limit") if isinstance(arguments, Mapping) else None
+    try:
+        return int(min(most, max(1.0, float(str(value)))))
+    except ValueError:  # that of a value which is not a number
+        return None
 
 
 def read_written_numbers(arguments: Any) -> tuple[tuple[int, ...], int] | None:

@@ -17,7 +17,9 @@ from deeprec.agent.protocols.tool_arguments import (
     ARGUMENTS,
     DESCRIBE_CATALOGUE,
     WrittenCall,
+    asks_for_nothing,
     calls_in,
+    read_written_limit,
     read_written_numbers,
     read_written_preference,
     thought_and_text,
@@ -36,12 +38,16 @@ _USUAL_PREFERENCE_CHARS = 160
 """Characters of a preference that a server is asked to hold a model to."""
 
 
-def make_tools(prompts: Prompts, *, k: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def make_tools(
+    prompts: Prompts, *, k: int | None = None, may_be_empty: bool = False, max_retrieve_k: int | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Describe the tools retrieve_items and recommend_items, as OpenAI's API takes them.
 
     Args:
         prompts: With the descriptions.
         k: Numbers that a list has at most; with it the arguments have bounds, which servers may enforce.
+        may_be_empty: Whether the preference may be left out.
+        max_retrieve_k: Items that a call may ask for; without it the argument `limit` is not offered.
     """
     preference: dict[str, Any] = {"type": "string", "description": prompts.preference_argument}
     numbers: dict[str, Any] = {
@@ -52,11 +58,16 @@ def make_tools(prompts: Prompts, *, k: int | None = None) -> tuple[dict[str, Any
     if k is not None:
         preference |= {"maxLength": _USUAL_PREFERENCE_CHARS}
         numbers |= {"minItems": 1, "maxItems": k}
-    where = {"where": {"type": "object", "description": prompts.where_argument}} if prompts.where_argument else {}
-    return (
-        _tool("retrieve_items", prompts.retrieve_tool, {"preference": preference} | where),
-        _tool("recommend_items", prompts.recommend_tool, {"numbers": numbers}),
-    )
+    arguments = {"preference": preference}
+    if prompts.where_argument:
+        arguments["where"] = {"type": "object", "description": prompts.where_argument}
+    if max_retrieve_k is not None:
+        described = prompts.limit_argument.format(most=max_retrieve_k)
+        arguments["limit"] = {"type": "integer", "minimum": 1, "maximum": max_retrieve_k, "description": described}
+    retrieve = _tool("retrieve_items", prompts.retrieve_tool, arguments)
+    if may_be_empty:
+        retrieve["function"]["parameters"]["required"] = []
+    return retrieve, _tool("recommend_items", prompts.recommend_tool, {"numbers": numbers})
 
 
 def make_describe_tool(prompts: Prompts) -> dict[str, Any]:
@@ -74,11 +85,19 @@ def _tool(name: str, description: str, arguments: dict[str, Any]) -> dict[str, A
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
+def read_tool_calls(
+    answer: AIMessage, *, guided: bool = False, may_be_empty: bool = False, max_retrieve_k: int | None = None
+) -> Decision:
     """Read what the model decided from the first call of a message that can be read; several lists are one.
 
     Calls are read as `tool_arguments` finds them, in the text too where there is no other. Anything else is malformed,
     with the reason. A guided model may also end the exploration with a text, the object `{"thought": …, "rank": true}`.
+
+    Args:
+        answer: What the model wrote.
+        guided: Whether the server held the model to the format.
+        may_be_empty: Whether a call without a preference retrieves the recommender's own list.
+        max_retrieve_k: Items that a call may ask for; without it no call does.
     """
     thought, text = thought_and_text(answer)
     written = _guided_object(answer) if guided and not answer.tool_calls else {}
@@ -88,7 +107,9 @@ def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
     if calls and calls[0].start is not None:
         text = text[: calls[0].start]
     thought = "\n\n".join(part for part in (thought, text.strip()) if part) or None
-    decisions = [_decision(call, guided=guided) for call in calls] or [_without_a_call(answer)]
+    decisions = [
+        _decision(call, guided=guided, may_be_empty=may_be_empty, max_retrieve_k=max_retrieve_k) for call in calls
+    ] or [_without_a_call(answer)]
     decision = decisions[_carried_out(decisions)]
     if decision.action == "malformed" and (stop := stop_of(answer)):
         kind, clause = stop
@@ -101,22 +122,22 @@ def read_tool_calls(answer: AIMessage, *, guided: bool = False) -> Decision:
     return replace(decision, thought=thought)
 
 
-def asked_description(answer: AIMessage) -> tuple[int, Any] | None:
+def asked_description(answer: AIMessage, *, may_be_empty: bool = False) -> tuple[int, Any] | None:
     """The call of describe_catalogue that a message makes where none of its calls retrieves or recommends.
 
     Returns:
         Its position among the calls, and its arguments as the model wrote them, `{}` where they cannot be read.
     """
     calls = calls_in(answer)
-    if any(_decision(call).action != "malformed" for call in calls):
+    if any(_decision(call, may_be_empty=may_be_empty).action != "malformed" for call in calls):
         return None
     asked = (at for at, call in enumerate(calls) if call.name == DESCRIBE_CATALOGUE)
     return next(((at, calls[at].arguments or {}) for at in asked), None)
 
 
-def carried_out(answer: AIMessage) -> int:
+def carried_out(answer: AIMessage, *, may_be_empty: bool = False) -> int:
     """The position, among the calls of a message, of the one that `read_tool_calls` follows; 0 without one."""
-    return _carried_out([_decision(call) for call in calls_in(answer)])
+    return _carried_out([_decision(call, may_be_empty=may_be_empty) for call in calls_in(answer)])
 
 
 def _carried_out(decisions: Sequence[Decision]) -> int:
@@ -129,19 +150,24 @@ def _without_a_call(answer: AIMessage) -> Decision:
     return Decision(action="malformed", detail=why)
 
 
-def _decision(call: WrittenCall, *, guided: bool = False) -> Decision:
+def _decision(
+    call: WrittenCall, *, guided: bool = False, may_be_empty: bool = False, max_retrieve_k: int | None = None
+) -> Decision:
     if call.name not in ARGUMENTS:
         return Decision(action="malformed", detail=f"there is no tool {neutralise(repr(call.name), 60)}")
     if call.arguments is None:
         return Decision(action="malformed", detail="a tool call with unreadable arguments")
     if call.name == "retrieve_items":
         value = read_written_preference(call.arguments)
+        if value is None and may_be_empty and asks_for_nothing(call.arguments):
+            value = ""
         if value is None:
             return Decision(action="malformed", detail=f"{_called_with(call)}, without a preference in words")
-        preference, why = read_preference(value, cut=True)
+        preference, why = read_preference(value, cut=True, may_be_empty=may_be_empty)
         if preference is None:
             return Decision(action="malformed", detail=why)
-        return Decision(action="retrieve", preference=preference, detail=why)
+        limit = None if max_retrieve_k is None else read_written_limit(call.arguments, max_retrieve_k)
+        return Decision(action="retrieve", preference=preference, limit=limit, detail=why)
     found = read_written_numbers(call.arguments)
     if found is None or not (found[0] or guided):
         return Decision(action="malformed", detail=f"{_called_with(call)}, without a number of an item")
@@ -188,14 +214,14 @@ def as_tool_call(answer: AIMessage) -> AIMessage:
     return answer.model_copy(update={"content": str(written.get("thought")), "tool_calls": [call]})
 
 
-def with_preference(message: AIMessage, preference: str) -> AIMessage:
+def with_preference(message: AIMessage, preference: str, *, was_empty: bool = False) -> AIMessage:
     """Replace the preference in the call that was carried out; what the provider repeats of it elsewhere goes."""
     if not (message.tool_calls or message.invalid_tool_calls):
         return _with_text_preference(message, preference)
-    at = carried_out(message)
+    at = carried_out(message, may_be_empty=was_empty)
     message = with_readable_arguments(message)
     calls = list(message.tool_calls)
-    others = calls[at]["args"] if "preference" in calls[at]["args"] else {}
+    others = calls[at]["args"] if was_empty or "preference" in calls[at]["args"] else {}
     others = {name: value for name, value in others.items() if name != "where"}  # the edited preference has it all
     calls[at] = {**calls[at], "name": "retrieve_items", "args": {**others, "preference": preference}}
     content: Any = message.content
@@ -232,6 +258,20 @@ def with_readable_arguments(message: AIMessage) -> AIMessage:
     calls = [tool_call(name=name, args=args, id=given or f"call_{at}") for at, (name, args, given) in enumerate(read)]
     kept = {k: v for k, v in message.additional_kwargs.items() if k != "tool_calls"}
     return message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": kept})
+
+
+def with_kept_numbers(message: AIMessage) -> AIMessage:
+    """A message whose calls name no number beyond 64 bits, which no checkpoint can hold: such a number becomes text."""
+    calls = [{**call, "args": _kept(call["args"])} for call in message.tool_calls]
+    return message if calls == message.tool_calls else message.model_copy(update={"tool_calls": calls})
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _kept(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_kept(each) for each in value]
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def unread_message(error: ValidationError) -> AIMessage:

@@ -45,6 +45,7 @@ from deeprec.agent.protocols.tool_messages import (
     read_tool_calls,
     tools_regex,
     unread_message,
+    with_kept_numbers,
     with_preference,
     with_readable_arguments,
 )
@@ -132,7 +133,7 @@ class ToolsProtocol:
     async def open(self, briefing: Briefing) -> Conversation:
         """Begin a conversation."""
         person = self._prompts.opening(briefing)
-        system = self._prompts.tools_system(briefing.k, briefing.max_retrievals)
+        system = self._prompts.tools_system(briefing.k, briefing.max_retrievals, may_be_empty=briefing.may_be_empty)
         messages = [SystemMessage(system), HumanMessage(person)]
         return {
             "messages": messages,
@@ -141,6 +142,7 @@ class ToolsProtocol:
             "message": briefing.message,
             "max_retrievals": briefing.max_retrievals,
             "found": 0,
+            **briefing.freedoms(),
         }
 
     async def reason(self, conversation: Conversation, allowance: Allowance) -> Turn:
@@ -155,7 +157,7 @@ class ToolsProtocol:
             may_describe = allowance.describe is not None and _descriptions(conversation) < MAX_DESCRIPTIONS
             answer, ms = await self._free_answer(conversation, allowance, may_describe)
             spent += ms
-            asked = asked_description(answer) if may_describe else None
+            asked = asked_description(answer, may_be_empty=_may_be_empty(conversation)) if may_describe else None
             if asked is None or allowance.describe is None:
                 return self._turn(conversation, answer, spent)
             at, arguments = asked
@@ -168,11 +170,13 @@ class ToolsProtocol:
     ) -> tuple[AIMessage, float]:
         """What the model answers to the tools that are due, and the milliseconds that it took."""
         more = [make_describe_tool(self._prompts)] if may_describe else []
+        freedoms = _freedoms(conversation)
         if not self._prompts.leads:
-            model = self._model.bind_tools([*make_tools(self._prompts), *more]) if more else self._both
+            own = bool(more or freedoms)
+            model = self._model.bind_tools([*make_tools(self._prompts, **freedoms), *more]) if own else self._both
             return await self._call(model, conversation["messages"], allowance)
         found, most = conversation.get("found", 0), conversation.get("max_retrievals")
-        retrieve, recommend = make_tools(self._prompts, k=conversation.get("k"))
+        retrieve, recommend = make_tools(self._prompts, k=conversation.get("k"), **freedoms)
         if found and found == most:
             return await self._ask(conversation, allowance, [recommend])
         return await self._ask(conversation, allowance, [retrieve, *([recommend] if found else []), *more])
@@ -248,7 +252,7 @@ class ToolsProtocol:
         *before, last = messages_from_dict(record.messages or [])
         if not isinstance(last, AIMessage):
             raise PolicyUnavailableError(f"Turn {record.position} was stored without its message; it cannot be edited.")
-        edited = with_preference(last, preference)
+        edited = with_preference(last, preference, was_empty=record.preference == "")
         messages = [message_to_dict(message) for message in (*before, edited)]
         return replace(record, preference=preference, messages=messages, latency_ms=0.0)
 
@@ -257,7 +261,11 @@ class ToolsProtocol:
         stored = [message for record in records for message in messages_from_dict(record.messages or [])][:-1]
         here = conversation["messages"]
         looked_up = stored[len(here) :]
-        is_own = not looked_up or (isinstance(looked_up[0], AIMessage) and asked_description(looked_up[0]) is not None)
+        may_be_empty = _may_be_empty(conversation)
+        is_own = not looked_up or (
+            isinstance(looked_up[0], AIMessage)
+            and asked_description(looked_up[0], may_be_empty=may_be_empty) is not None
+        )
         return is_own and _texts(stored[: len(here)]) == _texts(here)
 
     def _turn(self, conversation: Conversation, answer: AIMessage, latency_ms: float) -> Turn:
@@ -266,7 +274,7 @@ class ToolsProtocol:
         usages = [_usage(message) for message in added if isinstance(message, AIMessage)]  # the last is the answer's
         return Turn(
             conversation={**conversation, "messages": messages, "new": 0},
-            decision=read_tool_calls(answer, guided=self.guided),
+            decision=read_tool_calls(answer, guided=self.guided, **_freedoms(conversation)),
             completion=Completion(
                 text=str(answer.text),
                 finish_reason=finish_reason_of(answer),
@@ -286,7 +294,8 @@ class ToolsProtocol:
         last = conversation["messages"][-1]
         if not isinstance(last, AIMessage) or not (last.tool_calls or last.invalid_tool_calls):
             return _extend(conversation, HumanMessage(text))
-        followed = carried_out(last) if followed is None else followed
+        if followed is None:
+            followed = carried_out(last, may_be_empty=_may_be_empty(conversation))
         answers = [
             ToolMessage(text if at == followed else self._prompts.tools_one_call, tool_call_id=str(call["id"]))
             for at, call in enumerate(with_readable_arguments(last).tool_calls)
@@ -333,13 +342,25 @@ class ToolsProtocol:
             raise PolicyUnavailableError(f"The chat model failed: {type(error).__name__}: {why}") from error
         if not isinstance(answer, AIMessage):
             raise PolicyUnavailableError(f"The chat model answered with {type(answer).__name__}, not an AIMessage.")
-        return answer, _ms_since(started)
+        return with_kept_numbers(answer), _ms_since(started)
 
 
 def _descriptions(conversation: Conversation) -> int:
     """How often the model has looked the catalogue up."""
-    said = conversation["messages"]
-    return sum(isinstance(message, AIMessage) and asked_description(message) is not None for message in said)
+    said, may_be_empty = conversation["messages"], _may_be_empty(conversation)
+    return sum(
+        isinstance(message, AIMessage) and asked_description(message, may_be_empty=may_be_empty) is not None
+        for message in said
+    )
+
+
+def _freedoms(conversation: Conversation) -> dict[str, Any]:
+    """`Briefing.freedoms` of a conversation."""
+    return {name: conversation[name] for name in ("may_be_empty", "max_retrieve_k") if name in conversation}
+
+
+def _may_be_empty(conversation: Conversation) -> bool:
+    return "may_be_empty" in conversation
 
 
 def _name_of(model: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 from deeprec.agent.policy.completion import Completion, PolicyError
@@ -51,6 +51,15 @@ class Briefing:
     """The numbers that can be bounded, each with its range, such as `year 1922 to 1998`, for the same prompts."""
     card: Sequence[str] = ()
     """What the catalogue can be asked for, a line an attribute, neutralised, for prompts that show it."""
+    may_be_empty: bool = False
+    """Whether an empty preference is a retrieval of the recommender's own list, in this run."""
+    max_retrieve_k: int | None = None
+    """Items that the model may ask of one retrieval, at most; None where it has no choice."""
+
+    def freedoms(self) -> dict[str, Any]:
+        """The part of a conversation that says what a retrieval may be, beyond a preference alone; empty by default."""
+        named = {"may_be_empty": self.may_be_empty, "max_retrieve_k": self.max_retrieve_k}
+        return {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,8 @@ class Allowance:
     """Whether a preference may be up to six segments, among them what must not be (`not horror`) and the bounds."""
     bounds: Sequence[str] = ()
     """Names of the numbers that such a preference may bound (`year >= 1990`)."""
+    may_be_empty: bool = False
+    """Whether a guided preference may be empty."""
     describe: Describe | None = None
     """What answers the model's questions about the catalogue; None where it may ask none."""
     may_rank: bool = False
@@ -97,6 +108,9 @@ class Decision:
     action: Literal["retrieve", "recommend", "malformed"]
     thought: str | None = None
     preference: str | None = None
+    """What a retrieval asks for; empty for the recommender's own list."""
+    limit: int | None = None
+    """Items that the retrieval is to return, where the model says how many."""
     numbers: tuple[int, ...] = ()
     """Candidate numbers that the list names, repeats kept, best first."""
     unread: int = 0
@@ -246,7 +260,10 @@ def segments_regex(allowance: Allowance) -> str:
     """A regular expression for a guided preference: two phrases on offer, or six segments where it may refuse.
 
     Such a segment is a phrase on offer, `not` before one, or a bound of a number: `comedy; not horror; year >= 1990`.
+    The preference may be empty where the allowance says so.
     """
+    if allowance.may_be_empty:
+        return f"({segments_regex(replace(allowance, may_be_empty=False))})?"
     if not allowance.may_refuse:
         return phrases_regex(allowance.phrases)
     ways = [f"(not )?({'|'.join(map(escaped_regex, allowance.phrases))})"]
@@ -271,12 +288,13 @@ def phrases_regex(phrases: Sequence[str]) -> str:
     return f"({'|'.join(ways)})"
 
 
-def read_preference(text: str, *, cut: bool = False) -> tuple[str | None, str | None]:
+def read_preference(text: str, *, cut: bool = False, may_be_empty: bool = False) -> tuple[str | None, str | None]:
     """Read a preference strictly.
 
     Args:
         text: Phrases separated by `;`.
         cut: Whether a preference that is too long is cut after the last phrase that fits.
+        may_be_empty: Whether no phrase is a preference too, the empty one.
 
     Returns:
         (preference, None), phrases stripped, repeats dropped, joined by `; `; (preference, what was cut); or (None, why
@@ -288,7 +306,7 @@ def read_preference(text: str, *, cut: bool = False) -> tuple[str | None, str | 
         phrases = [phrase for phrase in phrases if any(char.isalnum() for char in phrase)]
     preference = "; ".join(phrases)
     if not preference:
-        return None, "the preference is empty"
+        return ("", None) if may_be_empty else (None, "the preference is empty")
     if len(preference) <= MAX_PREFERENCE_CHARS:
         return preference, None
     why = f"the preference has {len(preference):,} characters, more than {MAX_PREFERENCE_CHARS}"

@@ -68,7 +68,8 @@ def step_of(part: object) -> Step | None:
         case "thought":
             return Step(label="Thought", text=plain(str(part.get("text", "")), MAX_TEXT))
         case "preference":
-            return Step(label="Asked for", text=plain(str(part.get("text", "")), MAX_TEXT), kind="call")
+            preference = plain(str(part.get("text", "")), MAX_TEXT)
+            return Step(label="Asked for", text=preference or "the recommender's own list", kind="call")
         case "retrieved":  # by the recommender alone
             preference = plain(str(part.get("text", "")), MAX_TEXT)
             return Step(label="Came back", text=preference and f"for “{preference}”", lines=_titles(part))

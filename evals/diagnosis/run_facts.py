@@ -17,9 +17,9 @@ class RunFacts:
 
     @cached_property
     def preferences(self) -> tuple[str, ...]:
-        """Preferences of the retrievals, in order; case and white space made alike."""
+        """Preferences of the retrievals that have one, in order; case and white space made alike."""
         written = (turn.preference for turn in self.run.turns if turn.action == "retrieve")
-        return tuple(" ".join(text.casefold().split()) for text in written if text is not None)
+        return tuple(" ".join(text.casefold().split()) for text in written if text)
 
     @cached_property
     def found(self) -> tuple[tuple[str, ...], ...]:

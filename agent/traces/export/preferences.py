@@ -76,7 +76,7 @@ def _written(trace: RunTrace) -> Iterator[WrittenPreference]:
     digest = history_digest(run.history)
     retrieval_of = {retrieval.turn: retrieval.position for retrieval in trace.retrievals}
     for turn in trace.turns:
-        if turn.action != "retrieve" or turn.preference is None:
+        if turn.action != "retrieve" or not turn.preference:
             continue
         yield WrittenPreference(
             run_id=str(run.run_id),

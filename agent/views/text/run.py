@@ -125,7 +125,8 @@ def _turn(turn: TurnRecord, turns: int) -> Iterable[RenderableType]:
     if turn.thought:
         yield line(turn.thought, style="italic")
     if turn.preference is not None:
-        yield line(f"preference: {turn.preference}", style="cyan")
+        asked = turn.preference or "none, for the recommender's own list"
+        yield line(f"preference: {asked}", style="cyan")
     if turn.action in ("malformed", "unavailable") and turn.text and turn.text.strip() != turn.thought:
         yield line(f"wrote: {turn.text}")
     if turn.detail:

@@ -152,3 +152,29 @@ def test_what_a_reasoning_model_thinks_is_the_thought_and_not_the_text(answer: A
 def test_a_call_inside_a_thought_is_none() -> None:
     assert read_tool_calls(AIMessage(f"<think>Should I write {CALL}?</think> No.")).action == "malformed"
     assert read_tool_calls(AIMessage(f"<think>Should I write {CALL}? Let me")).action == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("limit", "read"),
+    [
+        (7, 7),
+        ("7", 7),
+        (7.9, 7),
+        (0, 1),
+        (-5, 1),
+        (10**400, 9),
+        ("lots", None),
+        ([3], None),
+        (None, None),
+        (True, None),
+    ],
+)
+def test_a_limit_is_the_nearest_number_in_its_bounds(limit: object, read: int | None) -> None:
+    asked = called("retrieve_items", {"preference": "comedy", "limit": limit})
+    decision = read_tool_calls(asked, max_retrieve_k=9)
+    assert (decision.preference, decision.limit) == ("comedy", read)
+    assert read_tool_calls(asked).limit is None
+    alone = called("retrieve_items", {"limit": limit})
+    assert read_tool_calls(alone, max_retrieve_k=9).action == "malformed"
+    own = read_tool_calls(alone, may_be_empty=True, max_retrieve_k=9)
+    assert (own.action, own.preference, own.limit) == ("retrieve", "", read)
