@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import typer
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, store_is_there, to_json
 from deeprec.training.rewards.stages import DEFAULT_PRESET, RewardPreset, StageReward, check_stage, stage_reward
+from deeprec.training.trainers.launcher import is_first_process
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption, artifact_is_there, is_there
 from deeprec.trm_tool.errors import ConfigError
@@ -61,6 +63,8 @@ def _train() -> None:
     """Train the policy on logged runs."""
     if not sys.stderr.isatty():  # in a log, transformers' bars are one line of thousands of characters
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not is_first_process():  # which warns for all
+        logging.getLogger("deeprec").setLevel(logging.ERROR)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoredRun
 from deeprec.agent.serving.server_process import Dtype
 from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
 from deeprec.training.rewards.stages import DEFAULT_PRESET
+from deeprec.training.trainers.launcher import is_first_process
 from deeprec.training.trainers.trainer_config import AdapterConfig, Credit, GrpoConfig, RatioLevel, SftConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption, is_there
@@ -335,7 +336,8 @@ class StepBar:
             TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
         )
-        self._progress = StepProgress(*columns, console=Console(stderr=True, highlight=False))
+        console = Console(stderr=True, highlight=False, quiet=not is_first_process())
+        self._progress = StepProgress(*columns, console=console)
         self._task = self._progress.add_task("steps", total=None, figures="")
 
     def __enter__(self) -> Self:
@@ -352,7 +354,9 @@ class StepBar:
 
 
 def report_training(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
-    """Report how the training went, from its log."""
+    """Report how the training went, from its log; of several processes the first one does."""
+    if not is_first_process():
+        return
     from deeprec.training.trainers.step_log import read_log
 
     lines = read_log(out)

@@ -44,6 +44,7 @@ from deeprec.training.pairs.rollout_pairs import read_rollout_pairs
 from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.trainers.dpo import train_dpo
 from deeprec.training.trainers.first_answers import FirstAnswer
+from deeprec.training.trainers.launcher import refuse_several
 from deeprec.training.trainers.policy_model import read_base_fingerprint
 from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool import Dataset, Encoder
@@ -98,6 +99,7 @@ def run_feedback(
             close.
         ServerLostError: the server became unavailable; the same call goes on.
     """
+    refuse_several("The recommender feedback")
     catalogue_factors(dataset.catalogue)  # before anything is started
     base_fingerprint = read_base_fingerprint(base, begun=begun_settings(out).get("base_fingerprint"))
     course = config.course(

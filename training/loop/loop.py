@@ -45,6 +45,7 @@ from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
 from deeprec.training.trainers.adapter_lineage import write_lineage
 from deeprec.training.trainers.grpo import train_grpo
+from deeprec.training.trainers.launcher import refuse_several
 from deeprec.training.trainers.policy_model import read_base_fingerprint
 from deeprec.training.trainers.sft import train_sft
 from deeprec.training.trainers.step_report import StepReport, TrainingError
@@ -98,6 +99,7 @@ def run_loop(
         ConfigError: the settings do not fit the data, the recommender, or what `out` holds from before.
         ServerLostError: the server became unavailable; start the loop again to go on.
     """
+    refuse_several("The loop")
     begun = begun_course(out)
     config = config.continued(begun)
     own = load_rewards(map(config.path_of, config.rewards), named_in=f"The loop {config.name}")

@@ -1,7 +1,8 @@
 """Checkpoints that a training resumes from exactly, written atomically and without pickles.
 
 transformers saves optimizer, scheduler and random states with `torch.save`, a pickle, and loading a pickle can run any
-code. Here tensors are safetensors and the rest is JSON.
+code. Here tensors are safetensors and the rest is JSON. Tensors are whole, however many processes train, so that a
+training resumes in another number of them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from deeprec.agent.policy.weight_fingerprints import same_weights
+from deeprec.training.trainers.launcher import is_first_process
 from deeprec.training.trainers.model_folders import write_folder
+from deeprec.training.trainers.processes import spread_like, wait_for_all, whole
 from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.errors import ConfigError
 
@@ -38,7 +41,7 @@ def save_checkpoint(
     identity: Mapping[str, Any],
     trainer_state: Mapping[str, Any],
 ) -> Path:
-    """Write a checkpoint, and delete older ones once it is complete.
+    """Write a checkpoint, and delete older ones once it is complete. Of several processes the first one writes.
 
     Args:
         folder: Where checkpoints are; each is a folder in it.
@@ -56,6 +59,11 @@ def save_checkpoint(
         ConfigError: the checkpoint cannot be written. The one before it is unchanged.
     """
     tensors, groups = _flat(optimizer.state_dict())
+    weights = {name: whole(tensor) for name, tensor in trained_weights(model).items()}
+    written = folder / f"{_PREFIX}{step:06d}"
+    if not is_first_process():
+        wait_for_all()
+        return written
     random_tensors, random_rest = _random_state()
     state = {
         "step": step,
@@ -66,17 +74,17 @@ def save_checkpoint(
     }
 
     def write(staged: Path) -> None:
-        save_file({name: tensor.contiguous() for name, tensor in _trained(model)}, staged / WEIGHTS)
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, staged / WEIGHTS)
         save_file(tensors, staged / OPTIMIZER)
         save_file(random_tensors, staged / RANDOM)
         (staged / TRAINER_STATE).write_text(json.dumps(trainer_state), encoding="utf-8")
         (staged / STATE).write_text(json.dumps(state), encoding="utf-8")
 
-    written = folder / f"{_PREFIX}{step:06d}"
     write_folder(written, write)
     for older in folder.iterdir():
         if older != written:  # also what a killed process left incomplete
             shutil.rmtree(older, ignore_errors=True)
+    wait_for_all()
     return written
 
 
@@ -124,7 +132,7 @@ def load_weights(checkpoint: Path, model: Any) -> None:
         ConfigError: the model trains other weights than the checkpoint has, or the checkpoint is damaged.
     """
     kept = _load(checkpoint, WEIGHTS)
-    trained = dict(_trained(model))
+    trained = trained_weights(model)
     if {name: tensor.shape for name, tensor in kept.items()} != {
         name: tensor.shape for name, tensor in trained.items()
     }:
@@ -134,13 +142,14 @@ def load_weights(checkpoint: Path, model: Any) -> None:
         )
     with torch.no_grad():
         for name, tensor in trained.items():
-            tensor.copy_(kept[name])
+            tensor.copy_(spread_like(kept[name], tensor))
 
 
 def load_optimizer(checkpoint: Path, optimizer: Any, scheduler: Any) -> None:
     """Load the state of optimizer and scheduler."""
     state = read_state(checkpoint)
-    optimizer.load_state_dict(_nested(_load(checkpoint, OPTIMIZER), state["optimizer"]))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer.load_state_dict(_nested(_load(checkpoint, OPTIMIZER), state["optimizer"], parameters))
     scheduler.load_state_dict(state["scheduler"])
 
 
@@ -154,6 +163,11 @@ def load_random(checkpoint: Path) -> None:
     torch.random.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])
+
+
+def trained_weights(model: Any) -> dict[str, torch.Tensor]:
+    """The weights of a model that are trained, by name, as this process has them."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -171,14 +185,10 @@ def _random_state() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return tensors, rest
 
 
-def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:
-    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-
-
 def _flat(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Split an optimizer's state into named tensors and JSON; the tensor `key` of parameter 3 becomes "3.key"."""
     tensors = {
-        f"{number}.{key}": value.contiguous()
+        f"{number}.{key}": whole(value).contiguous()
         for number, values in state["state"].items()
         for key, value in values.items()
         if isinstance(value, torch.Tensor)
@@ -190,11 +200,13 @@ def _flat(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, 
     return tensors, {"state": rest, "param_groups": state["param_groups"]}
 
 
-def _nested(tensors: Mapping[str, torch.Tensor], groups: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(
+    tensors: Mapping[str, torch.Tensor], groups: Mapping[str, Any], parameters: Sequence[torch.Tensor]
+) -> dict[str, Any]:
     state = {int(number): dict(values) for number, values in groups["state"].items()}
     for name, tensor in tensors.items():
         number, key = name.split(".", 1)
-        state[int(number)][key] = tensor
+        state[int(number)][key] = spread_like(tensor, parameters[int(number)])
     return {"state": state, "param_groups": groups["param_groups"]}
 
 

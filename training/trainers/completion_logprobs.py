@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
+from accelerate.utils import extract_model_from_parallel, is_peft_model
 
 
 def policy_logprobs(model: Any, token_ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,9 +40,11 @@ def only_policy_positions(model: Any, mask: torch.Tensor) -> Iterator[None]:
     of a causal model attends to, and without a mask attention takes its fast path.
 
     Args:
-        model: the model that TRL added its fused head to: a transformers model, or a PEFT model around one.
+        model: the model that TRL added its fused head to: a transformers model, or a PEFT model around one; DDP may be
+            around it.
         mask: bool (batch, length), True at a position whose *next* token the policy wrote.
     """
+    model = extract_model_from_parallel(model)
     backbone = (model.get_base_model() if is_peft_model(model) else model).base_model
 
     def drop_mask(_: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -12,6 +12,7 @@ from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.pairs.rollout_pairs import RolloutPair, check_pairs
 from deeprec.training.rollouts.rollout_filter import check_base, check_tokens
 from deeprec.training.trainers.first_answers import FirstAnswer
+from deeprec.training.trainers.launcher import check_launcher
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import DpoConfig
@@ -56,6 +57,7 @@ def train_dpo(
             does not have or was sampled by another base model, all are too long for it, or the disk is full.
         TrainingError: the loss is NaN or infinite.
     """
+    check_launcher(whole_model=True)
     config = config or DpoConfig()
     check_pairs(pairs)
     policy = load_policy(

@@ -18,8 +18,10 @@ from deeprec.training.pairs.rollout_pairs import RolloutPair
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.trainers.completion_logprobs import only_policy_positions, policy_logprobs
 from deeprec.training.trainers.first_answers import FirstAnswer, valid_share
+from deeprec.training.trainers.launcher import process_count
 from deeprec.training.trainers.micro_batches import Padding, dpo_batch, micro_batches, pad_right
 from deeprec.training.trainers.policy_model import PolicyModel
+from deeprec.training.trainers.processes import own_metrics, own_share, sums_of_all
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.step_trainer import Stepwise, Work, epoch_arguments, hold_out, on_one_device
 from deeprec.training.trainers.trainer_config import DPO_LEARNING_RATE, DPO_LORA_LEARNING_RATE, DpoConfig
@@ -110,9 +112,10 @@ class PairDpoTrainer(Stepwise, DPOTrainer):  # type: ignore[misc]
         self.model.eval()
         work = self._work(self._validation)
         loss = 0.0
-        with torch.no_grad(), self.compute_loss_context_manager():
-            for batch in work.batches:
+        with torch.no_grad(), self.compute_loss_context_manager(), own_metrics(self.accelerator):
+            for batch in self.share(work):
                 loss += float(self.compute_loss(self.model, self._prepare_inputs(dict(batch))))
+        [loss] = sums_of_all([loss / process_count()])  # `_batch` multiplies by their number
         means = self._means("eval", work)
         self._metrics["eval"].clear()
         if self._answer is not None:
@@ -128,7 +131,7 @@ class PairDpoTrainer(Stepwise, DPOTrainer):  # type: ignore[misc]
 
     def _work(self, pairs: Sequence[RolloutPair]) -> Work:
         longest = [2 * max(side.token_ids.size for side in _sides(pair)) for pair in pairs]  # a pair is two rows
-        batches = micro_batches(longest, self.micro_batch_tokens())
+        batches = self.cut(longest)
         learned = sum(int(pair.chosen.env_mask.sum()) for pair in pairs)
         return Work(
             batches=[self._batch([pairs[at] for at in batch], len(pairs), learned) for batch in batches],
@@ -145,7 +148,10 @@ class PairDpoTrainer(Stepwise, DPOTrainer):  # type: ignore[misc]
             [pair.chosen for pair in pairs],
             [pair.rejected for pair in pairs],
             self._reference,
-            loss_weights=(len(pairs) / step_pairs, self._config.sft_weight * tokens / step_tokens),
+            loss_weights=(
+                process_count() * len(pairs) / step_pairs,
+                process_count() * self._config.sft_weight * tokens / step_tokens,
+            ),
         )
 
     def _logprobs(self, rollouts: Sequence[Rollout]) -> dict[Any, float]:
@@ -165,10 +171,11 @@ class PairDpoTrainer(Stepwise, DPOTrainer):  # type: ignore[misc]
     def _means(self, mode: str, work: Work) -> dict[str, float]:
         """Turn TRL's means of the micro-batches into means over the pairs, and over the tokens."""
         seen = self._metrics[mode]
-        pairs = [batch["input_ids"].shape[0] for batch in work.batches]
-        tokens = [int(batch["completion_mask"].sum()) for batch in work.batches]
-        means = {name: float(np.average(seen[name], weights=pairs)) for name in _OF_PAIRS}
-        return means | {"entropy": float(np.average(seen["entropy"], weights=tokens))}
+        own = own_share(work.batches)
+        pairs = [batch["input_ids"].shape[0] * counts for batch, counts in own]
+        tokens = [int(batch["completion_mask"].sum()) * counts for batch, counts in own]
+        means = {name: self.mean_of_all(seen[name], pairs) for name in _OF_PAIRS}
+        return means | {"entropy": self.mean_of_all(seen["entropy"], tokens)}
 
     # TRL calls the methods below (`overridden_methods`).
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.advantages import ScoredRollout
+from deeprec.training.trainers.launcher import check_launcher
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import GrpoConfig
@@ -37,6 +38,9 @@ def train_grpo(
     Call it again with the same arguments after a kill: training resumes from its last checkpoint in `out`, with the
     same results as without the kill. A training that has ended is not repeated; with more steps it goes on.
 
+    In several processes (`accelerate launch`, `torchrun`) each calls this with the same arguments, `source` gives each
+    the same rollouts, and the step is as in one.
+
     Args:
         source: Called once as each step begins, and again with the same number when a training resumes in that step.
         base: The base model: a folder, or a Hugging Face id.
@@ -50,7 +54,7 @@ def train_grpo(
         data: An identity of the rollouts, such as a digest, so that a checkpoint of a training on other rollouts is
             refused; None leaves that to the caller.
         on_step: Called after each step, before its checkpoint and before `source` is called for the next one. After a
-            kill in between it is called for the same step again.
+            kill in between it is called for the same step again. Of several processes each calls it.
 
     Returns:
         the folder of the trained adapter, or of the model.
@@ -58,9 +62,10 @@ def train_grpo(
     Raises:
         ConfigError: the model, the rollouts and the settings do not fit each other; no step had a gradient; another
             policy sampled the rollouts, by their names, the fingerprints of their weights or their log-probabilities;
-            or the disk is full (what was saved before is intact).
+            the disk is full (what was saved before is intact); or the launcher asks for DeepSpeed.
         TrainingError: the loss is NaN or infinite.
     """
+    check_launcher()
     config = config or GrpoConfig()
     policy = load_policy(
         base, lora=config.lora, start=start, device=config.device, dtype=config.dtype, seed=config.seed

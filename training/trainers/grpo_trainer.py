@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
@@ -20,8 +21,10 @@ from deeprec.training.trainers.alarms import find_alarms
 from deeprec.training.trainers.completion_logprobs import policy_logprobs
 from deeprec.training.trainers.grpo import Source
 from deeprec.training.trainers.item_ratios import item_log_ratios
-from deeprec.training.trainers.micro_batches import grpo_batch, micro_batches, padding_of
+from deeprec.training.trainers.launcher import process_count
+from deeprec.training.trainers.micro_batches import grpo_batch, padding_of
 from deeprec.training.trainers.policy_model import PolicyModel
+from deeprec.training.trainers.processes import check_same
 from deeprec.training.trainers.reference_policy import freeze_reference, reference_logprobs
 from deeprec.training.trainers.step_metrics import TokenTally, rollout_metrics
 from deeprec.training.trainers.step_report import StepReport
@@ -33,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 _MEAN_OVER_ROLLOUTS = ("grpo", "dr_grpo", "luspo", "sapo")
 """Losses that TRL averages over the rollouts of a micro-batch. "bnpo" averages over its tokens; the others divide by
-the tokens of the whole step."""
+the tokens of the whole step, and multiply by the number of processes, over which gradients are averaged."""
 
 
 def make_grpo_trainer(
@@ -110,8 +113,9 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
         self._filtered, self._learned, self._tally = filtered, learned, TokenTally()
         self._report_missing(step, len(given))
         taken = filtered.rollouts if self._config.beta else learned
+        check_same(f"The rollouts of step {step + 1}", _digest(filtered.rollouts))
         lengths = [each.rollout.token_ids.size for each in taken]
-        batches = micro_batches(lengths, self.micro_batch_tokens())
+        batches = self.cut(lengths)
         items = _policy_tokens(filtered.rollouts)
         return Work(
             batches=[self._batch([taken[at] for at in batch], items) for batch in batches],
@@ -121,6 +125,7 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
 
     def after_backward(self, step: int, work: Work) -> dict[str, float]:
         """Report the step's metrics, and drop the gradient of a step whose rollouts another policy sampled."""
+        self._tally.add_processes()
         metrics = rollout_metrics(self._filtered, len(self._learned)) | self._tally.metrics()
         known = {alarm.name for alarm in self._alarms}
         self._alarms = tuple(find_alarms([*self.history, metrics]))
@@ -175,9 +180,9 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
     def _batch(self, scored: Sequence[ScoredRollout], items: int) -> dict[str, torch.Tensor]:
         weight = 1.0
         if self._config.loss_type in _MEAN_OVER_ROLLOUTS:
-            weight = len(scored) / len(self._filtered.rollouts)
+            weight = process_count() * len(scored) / len(self._filtered.rollouts)
         elif self._config.loss_type == "bnpo":
-            weight = _policy_tokens(scored) / items
+            weight = process_count() * _policy_tokens(scored) / items
         return grpo_batch(scored, step_tokens=items, weight=weight, credit=self._config.credit)
 
     # TRL calls the methods below (`overridden_methods`).
@@ -197,16 +202,17 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
             inputs["ref_per_token_logps"] = reference
         loss: torch.Tensor = super()._compute_loss(model, inputs)
         logprobs, entropies = self._seen
-        self._tally.add(
-            logprobs,
-            old,
-            entropies,
-            self._mask,
-            inputs["advantages"],
-            self._config,
-            positions=inputs.get("list_positions"),
-            reference=inputs.get("ref_per_token_logps"),
-        )
+        if self._counts:
+            self._tally.add(
+                logprobs,
+                old,
+                entropies,
+                self._mask,
+                inputs["advantages"],
+                self._config,
+                positions=inputs.get("list_positions"),
+                reference=inputs.get("ref_per_token_logps"),
+            )
         return loss * inputs["weight"]
 
     def _get_per_token_logps_and_entropies(
@@ -226,6 +232,11 @@ class LoggedGrpoTrainer(Stepwise, GRPOTrainer):  # type: ignore[misc]
 
 def _policy_tokens(scored: Sequence[ScoredRollout]) -> int:
     return sum(int(each.rollout.env_mask.sum()) for each in scored)
+
+
+def _digest(scored: Sequence[ScoredRollout]) -> bytes:
+    """The runs of a step with their advantages, in their order, to be compared."""
+    return b"".join(each.rollout.run_id.bytes + np.float64(each.advantage).tobytes() for each in scored)
 
 
 def _no_reward(**_: Any) -> list[float]:

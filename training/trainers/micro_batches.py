@@ -28,12 +28,13 @@ class Padding(NamedTuple):
         return 1 - self.tokens / self.padded if self.padded else 0.0
 
 
-def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def micro_batches(lengths: Sequence[int], max_tokens: int, processes: int = 1) -> list[list[int]]:
     """Split sequences into batches of at most `max_tokens`, padding included.
 
     Args:
         lengths: (n,), the tokens of each sequence.
         max_tokens: the largest number of rows times the longest row. A longer sequence is a batch of one.
+        processes: as many batches for each, where there are enough sequences: the largest batches are halved.
 
     Returns:
         positions in `lengths`, each exactly once, longest first, so that a lack of memory shows at once.
@@ -46,6 +47,10 @@ def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             batches.append([position])
             longest = lengths[position]
+    while len(batches) % processes and (several := [batch for batch in batches if len(batch) > 1]):
+        largest = max(several, key=lambda batch: len(batch) * lengths[batch[0]])
+        at, half = batches.index(largest), (len(largest) + 1) // 2
+        batches[at : at + 1] = [largest[:half], largest[half:]]
     return batches
 
 

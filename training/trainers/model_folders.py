@@ -17,13 +17,21 @@ from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import let_others_read, replace_folder
 
 if TYPE_CHECKING:
+    import torch
+
     from deeprec.training.trainers.policy_model import PolicyModel
 
 
 CARD = "README.md"
 
 
-def save_adapter(model: Any, folder: Path, training: Mapping[str, Any] | None = None) -> None:
+def save_adapter(
+    model: Any,
+    folder: Path,
+    training: Mapping[str, Any] | None = None,
+    *,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write a model's LoRA adapter as PEFT and vLLM read it: `adapter_config.json` and `adapter_model.safetensors`.
 
     The folder is replaced atomically: a reader finds the old adapter or the new one, and the old one stays where the
@@ -34,6 +42,8 @@ def save_adapter(model: Any, folder: Path, training: Mapping[str, Any] | None = 
         model: A PEFT model.
         folder: Where to.
         training: What the training depended on, as JSON, for the card; None where it is not known.
+        weights: The trained weights by their names in the model; None takes the model's own. They are given where the
+            model's are spread over processes.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -41,7 +51,7 @@ def save_adapter(model: Any, folder: Path, training: Mapping[str, Any] | None = 
 
     def write(staged: Path) -> None:
         # The reference of a KL term is an adapter too.
-        model.save_pretrained(staged, save_embedding_layers=False, selected_adapters=["default"])
+        model.save_pretrained(staged, save_embedding_layers=False, selected_adapters=["default"], state_dict=weights)
         path = staged / "adapter_config.json"
         settings = dict(read_json(path))
         base = str(settings["base_model_name_or_path"] or "")
@@ -85,15 +95,15 @@ with `--enable-lora --max-lora-rank {settings["r"]} --lora-modules NAME=FOLDER`,
 """
 
 
-def save_model(policy: PolicyModel, folder: Path) -> None:
-    """Write a whole model with its tokenizer; the folder is replaced as by `save_adapter`.
+def save_model(policy: PolicyModel, folder: Path, *, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write a whole model with its tokenizer; the folder is replaced, and `weights` are given, as by `save_adapter`.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
 
     def write(staged: Path) -> None:
-        policy.model.save_pretrained(staged)
+        policy.model.save_pretrained(staged, state_dict=weights)
         policy.tokenizer.save_pretrained(staged)
 
     write_folder(folder, write)

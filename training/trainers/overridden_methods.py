@@ -139,6 +139,13 @@ OVERRIDDEN_METHODS = (
     ),
     OverriddenMethod(
         name="compute_loss",
+        trainers=(*DPO, *GRPO),
+        why="A micro-batch that another process has too has the loss 0.",
+        parameters=("model", "inputs", "return_outputs", "num_items_in_batch"),
+        callers=("Trainer.training_step",),
+    ),
+    OverriddenMethod(
+        name="compute_loss",
         trainers=SFT,
         why="The output head runs at the policy's tokens alone (`only_policy_positions`).",
         parameters=("model", "inputs", "return_outputs", "num_items_in_batch"),

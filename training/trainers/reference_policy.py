@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
+from accelerate.utils import extract_model_from_parallel, is_peft_model
 from trl.trainer.utils import use_adapter
 
 from deeprec.training.trainers.completion_logprobs import only_policy_positions
@@ -39,6 +39,7 @@ def reference_logprobs(model: Any, reference: Any, token_ids: torch.Tensor, mask
     """
     if reference is not None:
         return _logprobs(reference, token_ids, mask)
+    model = extract_model_from_parallel(model)  # DDP needs to know of passes with a gradient alone
     with use_adapter(model, adapter_name=REFERENCE):
         return _logprobs(model, token_ids, mask)
 

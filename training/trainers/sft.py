@@ -11,6 +11,7 @@ from typing import Any
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.rollout_filter import check_base, check_tokens
 from deeprec.training.rollouts.rollouts import Rollout
+from deeprec.training.trainers.launcher import check_launcher
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import SftConfig
@@ -48,6 +49,7 @@ def train_sft(
             model, all are too long for it, or the disk is full.
         TrainingError: the loss is NaN or infinite.
     """
+    check_launcher()
     config = config or SftConfig()
     if not rollouts:
         raise ConfigError("There is no run to train on. Name a store and a filter that find some, or collect runs.")

@@ -14,8 +14,10 @@ from trl import SFTConfig as TrlSftConfig, SFTTrainer
 
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.trainers.completion_logprobs import only_policy_positions
-from deeprec.training.trainers.micro_batches import micro_batches, padding_of, sft_labels
+from deeprec.training.trainers.launcher import process_count
+from deeprec.training.trainers.micro_batches import padding_of, sft_labels
 from deeprec.training.trainers.policy_model import PolicyModel
+from deeprec.training.trainers.processes import own_metrics, own_share, sums_of_all
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.step_trainer import Stepwise, Work, epoch_arguments, hold_out, on_one_device
 from deeprec.training.trainers.trainer_config import SFT_LEARNING_RATE, SFT_LORA_LEARNING_RATE, SftConfig
@@ -72,9 +74,10 @@ class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
         self.model.eval()
         work = self._work(self.eval_dataset)
         loss = 0.0
-        with torch.no_grad(), self.compute_loss_context_manager():
-            for batch in work.batches:
+        with torch.no_grad(), self.compute_loss_context_manager(), own_metrics(self.accelerator):
+            for batch in self.share(work):
                 loss += float(self.compute_loss(self.model, self._prepare_inputs(dict(batch)), False, work.items))
+        [loss] = sums_of_all([loss / process_count()])  # TRL multiplies by their number
         means = self._means("eval", work)
         self._metrics["eval"].clear()
         metrics = {"eval_loss": loss, **{f"eval_{name}": value for name, value in means.items()}}
@@ -100,7 +103,7 @@ class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
     def _work(self, examples: Dataset) -> Work:
         rows = examples.to_list()
         lengths = [len(row["input_ids"]) for row in rows]
-        batches = micro_batches(lengths, self.micro_batch_tokens())
+        batches = self.cut(lengths)
         collated = [self.data_collator([rows[at] for at in batch]) for batch in batches]
         return Work(
             batches=collated,
@@ -110,10 +113,9 @@ class RolloutSftTrainer(Stepwise, SFTTrainer):  # type: ignore[misc]
 
     def _means(self, mode: str, work: Work) -> dict[str, float]:
         """Turn TRL's means of the micro-batches into means over tokens."""
-        weights = [_learned(batch) for batch in work.batches]
+        weights = [_learned(batch) * counts for batch, counts in own_share(work.batches)]
         return {
-            name: float(np.average(self._metrics[mode][name], weights=weights))
-            for name in ("entropy", "mean_token_accuracy")
+            name: self.mean_of_all(self._metrics[mode][name], weights) for name in ("entropy", "mean_token_accuracy")
         }
 
 

@@ -14,6 +14,7 @@ from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.rollout_filter import FilteredRollouts
 from deeprec.training.trainers.alarms import same_answer
 from deeprec.training.trainers.item_ratios import item_log_ratios
+from deeprec.training.trainers.processes import largest_of_all, sums_of_all
 from deeprec.training.trainers.trainer_config import GrpoConfig
 
 
@@ -73,6 +74,15 @@ class TokenTally:
         self.clipped_low += int((mask & (ratio < 1 - config.clip_low) & (advantage < 0)).sum())
         highest = config.clip_high if config.loss_type == "cispo" else 1 + config.clip_high
         self.clipped_high += int((mask & (ratio > highest) & (advantage > 0)).sum())
+
+    def add_processes(self) -> None:
+        """Add what the other processes have counted; every process has to call this, once a step."""
+        self.max_ratio = largest_of_all(self.max_ratio)
+        tokens, self.entropy, self.gap, self.ratio, low, high, kl = sums_of_all(
+            [self.tokens, self.entropy, self.gap, self.ratio, self.clipped_low, self.clipped_high, self.kl or 0.0]
+        )
+        self.tokens, self.clipped_low, self.clipped_high = int(tokens), int(low), int(high)
+        self.kl = None if self.kl is None else kl
 
     @property
     def mean_gap(self) -> float:

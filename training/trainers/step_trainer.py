@@ -2,18 +2,19 @@
 
 TRL and transformers count steps in batches of one size. Here a step takes any number of rollouts and cuts them by
 tokens, so that neither copies nor fillers are needed. A step depends on its number alone, so that a training resumes
-exactly from its last checkpoint.
+exactly from its last checkpoint. Several processes share the micro-batches of a step (`processes`).
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,15 @@ from deeprec.training.trainers.checkpoints import (
     load_weights,
     read_state,
     save_checkpoint,
+    trained_weights,
 )
-from deeprec.training.trainers.micro_batches import Padding
+from deeprec.training.trainers.launcher import is_first_process, is_sharded, process_count
+from deeprec.training.trainers.micro_batches import Padding, micro_batches
 from deeprec.training.trainers.model_folders import save_adapter, save_model
 from deeprec.training.trainers.overridden_methods import check_overridden_methods
 from deeprec.training.trainers.policy_model import PolicyModel
-from deeprec.training.trainers.step_log import append_line, json_value, resume_log
+from deeprec.training.trainers.processes import check_same, own_metrics, own_share, sums_of_all, wait_for_all, whole
+from deeprec.training.trainers.step_log import append_line, json_value, read_log, resume_log
 from deeprec.training.trainers.step_report import StepReport, TrainingError
 from deeprec.training.trainers.trainer_config import (
     CPU_MICRO_BATCH_TOKENS,
@@ -46,7 +50,6 @@ from deeprec.training.trainers.trainer_config import (
     OptimizerConfig,
     SftConfig,
 )
-from deeprec.trm_tool.errors import ConfigError
 
 CHECKPOINTS, ADAPTER, MODEL = "checkpoints", "adapter", "model"
 
@@ -55,7 +58,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """The micro-batches of a step."""
+    """The micro-batches of a step, those of all processes."""
 
     batches: Sequence[Mapping[str, torch.Tensor]]
     items: int
@@ -69,6 +72,7 @@ class Stepwise:
     # Attributes of the trainer.
     train: Any
     remove_callback: Any
+    accelerator: Any
     args: Any
     model: Any
     optimizer: Any
@@ -91,13 +95,14 @@ class Stepwise:
         self._alarms: tuple[Alarm, ...] = ()
         self._stopped: str | None = None
         self._began = 0.0
+        self._counts = True
         self._log_lines: list[dict[str, Any]] = []
 
     def begin(self) -> None:
         """Measure what has to be known before the first step; it is called before each start and resumption."""
 
     def work(self, step: int) -> Work:
-        """Build the micro-batches of one step, on the CPU; there are none where nothing can be learned."""
+        """Build the micro-batches of one step, on the CPU, alike in each process; none where nothing can be learned."""
         raise NotImplementedError
 
     def after_backward(self, step: int, work: Work) -> dict[str, float]:
@@ -110,8 +115,14 @@ class Stepwise:
         Returns:
             the folder of the trained adapter, or of the whole model.
         """
+        check_same("What is trained, and on which runs,", json.dumps(self._identity, sort_keys=True).encode())
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
-        self._log_lines = resume_log(self._out, 0 if checkpoint is None else read_state(checkpoint)["step"])
+        step = 0 if checkpoint is None else read_state(checkpoint)["step"]
+        wait_for_all()
+        if is_first_process():
+            resume_log(self._out, step)
+        wait_for_all()
+        self._log_lines = [line for line in read_log(self._out) if line["step"] <= step]
         self.remove_callback(PrinterCallback)  # transformers adds it where progress bars are off
         self.begin()
         with torch.autograd.set_detect_anomaly(False):  # importing RecBole's SASRec switches it on
@@ -129,6 +140,21 @@ class Stepwise:
         """The largest number of tokens of a micro-batch on this device, padding included."""
         default = GPU_MICRO_BATCH_TOKENS if self._policy.on_gpu else CPU_MICRO_BATCH_TOKENS
         return self._config.micro_batch_tokens or default
+
+    def cut(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Split sequences into the micro-batches of all processes (`micro_batches`)."""
+        return micro_batches(lengths, self.micro_batch_tokens(), process_count())
+
+    def share(self, work: Work) -> Iterator[Mapping[str, torch.Tensor]]:
+        """Go through the micro-batches that this process runs; inside, `_counts` says whether one counts here."""
+        for batch, self._counts in own_share(work.batches):
+            yield batch
+        self._counts = True
+
+    def mean_of_all(self, values: Sequence[float], weights: Sequence[float]) -> float:
+        """Compute a weighted mean over the micro-batches of all processes, from those of this one."""
+        total, weight = sums_of_all([float(np.multiply(values, weights).sum()), float(np.sum(weights))])
+        return total / weight
 
     def stop(self, why: str) -> None:
         """End the training after this step, and drop the step's gradient."""
@@ -152,11 +178,17 @@ class Stepwise:
         if self._policy.on_gpu:
             torch.cuda.reset_peak_memory_stats()
         total = torch.zeros((), device=self.args.device)
-        for batch in work.batches:
-            total += super().training_step(model, dict(batch), torch.tensor(work.items))  # type: ignore[misc]
-        if not math.isfinite(total):
+        last = len(own_share(work.batches)) - 1
+        with own_metrics(self.accelerator):
+            for number, batch in enumerate(self.share(work)):
+                # DDP adds the gradients up once. FSDP does it each time, because it holds no whole gradient.
+                alone = nullcontext() if number == last or is_sharded() else self.accelerator.no_sync(model)
+                with alone:
+                    total += super().training_step(model, dict(batch), torch.tensor(work.items))  # type: ignore[misc]
+        [loss] = sums_of_all([float(total)])
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"The loss of step {step + 1} is {float(total)}; nothing was learned from it. The last checkpoint is "
+                f"The loss of step {step + 1} is {loss}; nothing was learned from it. The last checkpoint is "
                 "intact. Lower the learning rate, and start again in another folder."
             )
         seconds = time.perf_counter() - self._began
@@ -174,6 +206,13 @@ class Stepwise:
         logged.update({name: [value] for name, value in metrics.items()})
         return total
 
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Compute TRL's loss of a micro-batch, which is 0 where another process has it too."""
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
+        return loss if self._counts else loss * 0.0
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log through TRL and transformers, and into the file; then call `on_step`."""
         is_step = "loss" in logs
@@ -189,7 +228,8 @@ class Stepwise:
         if self._stopped and is_step:
             line["stopped"] = self._stopped
         self._log_lines.append(line)
-        append_line(self._out, line)
+        if is_first_process():
+            append_line(self._out, line)
         if self._on_step is not None and is_step:
             self._on_step(
                 StepReport(
@@ -203,10 +243,16 @@ class Stepwise:
             )
 
     def _save_policy(self, folder: Path) -> None:
-        if self._config.lora is None:
-            save_model(self._policy, folder)
-        else:
-            save_adapter(self._policy.model, folder, self._identity)
+        model, weights = self._policy.model, None
+        if is_sharded():
+            spread = model.state_dict() if self._config.lora is None else trained_weights(model)
+            weights = {name: whole(tensor) for name, tensor in spread.items()}
+        if is_first_process():
+            if self._config.lora is None:
+                save_model(self._policy, folder, weights=weights)
+            else:
+                save_adapter(model, folder, self._identity, weights=weights)
+        wait_for_all()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = self._out / CHECKPOINTS
@@ -287,14 +333,9 @@ def training_arguments(
         learning_rate: The learning rate where the settings have none.
 
     Raises:
-        ConfigError: the process was started as one of several, or the installed TRL or transformers does not fit.
+        ConfigError: the installed TRL or transformers does not fit.
     """
     check_overridden_methods()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "Training was started in several processes, but takes one. Call `deeprec train` without accelerate launch "
-            "or torchrun; CUDA_VISIBLE_DEVICES chooses the GPU."
-        )
     return {
         "output_dir": str(out),
         "max_steps": steps,

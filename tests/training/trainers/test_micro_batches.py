@@ -8,9 +8,10 @@ from deeprec.training.trainers.micro_batches import grpo_batch, micro_batches, p
 from tests.training.tiny_policy import make_rollout
 
 
-@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200))
-def test_every_sequence_is_in_one_batch_that_keeps_the_bound(lengths: list[int], bound: int) -> None:
-    batches = micro_batches(lengths, bound)
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200), st.integers(1, 5))
+def test_every_sequence_is_in_one_batch_that_keeps_the_bound(lengths: list[int], bound: int, processes: int) -> None:
+    batches = micro_batches(lengths, bound, processes)
+    assert len(batches) % processes == 0 or all(len(batch) == 1 for batch in batches)
     assert sorted(at for batch in batches for at in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[at] for at in batch) <= bound
@@ -23,6 +24,7 @@ def test_similar_lengths_go_together_and_the_longest_first() -> None:
     lengths = [10, 100, 12, 90, 11]
     assert micro_batches(lengths, 200) == [[1, 3], [2, 4, 0]]
     assert padding_of(lengths, [[1, 3], [2, 4, 0]]) == (223, 236)
+    assert micro_batches(lengths, 200, processes=3) == [[1], [3], [2, 4, 0]]
 
 
 def test_a_batch_holds_the_logged_tokens_as_they_are(tiny_model: LlamaForCausalLM) -> None:

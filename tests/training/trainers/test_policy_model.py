@@ -92,15 +92,6 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
         require_trl()
 
 
-def test_several_processes_are_refused(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deeprec.training.trainers.step_trainer import training_arguments
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    policy = load_policy(tiny_base, lora=AdapterConfig(), device="cpu")
-    with pytest.raises(ConfigError, match="several processes, but takes one"):
-        training_arguments(GrpoConfig(), policy, tmp_path, steps=1, learning_rate=1.0)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
