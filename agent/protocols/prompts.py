@@ -197,8 +197,11 @@ class Prompts:
             base, known = _WORDS, WORDS_VERSION
         elif self.leads and not self.card:
             base, known = _INSTRUCT_1, _OLDER_INSTRUCT_VERSION
-        defaults = {field.name: field.default for field in fields(self)} | base
+        own = {field.name: field.default for field in fields(self)}
+        defaults = own | base
         changed = {name: text for name, text in asdict(self).items() if text != defaults[name]}
+        if self.own_list == own["own_list"]:  # texts without a thought were versioned before there was such a line
+            changed.pop("own_list", None)
         if not changed:
             return known
         content = json.dumps({"version": known, "changed": changed}, sort_keys=True)

@@ -24,7 +24,7 @@ def make_entry_systems(
 
     Raises:
         ConfigError: `only` names an entry that the suite lacks, an entry names no system, or a derived system has no
-            source in the suite.
+            source in the suite; or a system without an agent has settings of one.
     """
     suite = setting.suite
     unknown = [name for name in only if name not in {entry.name for entry in suite.systems}]
@@ -33,14 +33,22 @@ def make_entry_systems(
         raise ConfigError(f"The suite {suite.name} has no system {unknown[0]!r}; it has {known}.")
     made = []
     for entry in suite.systems:
+        own = setting
+        if entry.agent:
+            own = replace(setting, suite=suite.model_copy(update={"agent": {**suite.agent, **entry.agent}}))
         if entry.system in systems:
-            system = systems[entry.system](setting)
+            system = systems[entry.system](own)
         elif ":" in entry.system:
-            system = _own_system(suite.path_of(entry.system), setting)
+            system = _own_system(suite.path_of(entry.system), own)
         else:
             raise ConfigError(
                 f"The suite {suite.name} names the system {entry.system!r}, which is not known. Choose one of "
                 f"{', '.join(systems)}, or name a function of your own: module:function or path.py:function."
+            )
+        if (entry.agent or entry.signals) and not isinstance(system, AgentSystem):
+            raise ConfigError(
+                f"{entry.name} has {'agent' if entry.agent else 'signals'} in the suite {suite.name}, and the system "
+                f"{entry.system} is not an agent. Leave it out; the recommender alone with signals is trm-signals."
             )
         if isinstance(system, DerivedSystem):
             source_entry(suite, entry, system)
@@ -55,7 +63,7 @@ def shuffled_entries(made: Sequence[tuple[Entry, AnySystem]]) -> dict[str, str]:
         for entry, system in made
         if isinstance(system, AgentSystem) and system.is_shuffled
         for other, twin in made
-        if twin == replace(system, is_shuffled=False) and other.model == entry.model
+        if twin == replace(system, is_shuffled=False) and (other.model, other.signals) == (entry.model, entry.signals)
     }
 
 

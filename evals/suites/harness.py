@@ -32,8 +32,8 @@ from deeprec.evals.requests.request_cases import MADE_TEST, with_other_words
 from deeprec.evals.suites.entry_systems import make_entry_systems, shuffled_entries, source_entry
 from deeprec.evals.suites.listed_runs import make_listed_run
 from deeprec.evals.suites.progress import ProgressCounter, SuiteProgress
-from deeprec.evals.suites.result_rows import model_name, models_of
 from deeprec.evals.suites.results import measured_runs
+from deeprec.evals.suites.row_checks import check_model, check_settings
 from deeprec.evals.suites.run_scores import RunScorer
 from deeprec.evals.suites.served_runs import run_on_server
 from deeprec.evals.suites.suite import (
@@ -48,7 +48,7 @@ from deeprec.evals.suites.suite import (
 from deeprec.evals.systems.catalogue_rows import make_row_finder
 from deeprec.evals.systems.recommender_variants import HistoryOnly, ShuffledHistoryOnly
 from deeprec.evals.systems.setting import Setting
-from deeprec.evals.systems.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem
+from deeprec.evals.systems.suite_systems import SYSTEMS, AgentSystem, AnySystem, DerivedSystem, with_signals
 from deeprec.evals.systems.system import System
 from deeprec.trm_tool import (
     Artifact,
@@ -138,10 +138,12 @@ def run_suite(
     label = suite_label(suite, dataset, recommender.identity.fingerprint, cases)
     every = make_entry_systems(setting, systems, only)
     made = [(entry, system) for entry, system in every if not only or entry.name in only]
+    has_signals = any(entry.signals for entry, _ in made)
     harness = _Harness(
         label=label,
         setting=setting,
         for_agents=for_agents,
+        with_signals=with_signals(replace(setting, recommender=for_agents)) if has_signals else for_agents,
         store=store,
         done=measured_runs(store, label),
         scorer=RunScorer(setting, for_agents.encoder if isinstance(for_agents, Retriever) else encoder),
@@ -186,6 +188,8 @@ class _Harness:
     label: str
     setting: Setting
     for_agents: Recommender
+    with_signals: Recommender
+    """The same, where a row names signals with them."""
     store: TraceStore
     done: set[UUID]
     """Runs that are stored and measured."""
@@ -242,7 +246,7 @@ class _Harness:
             config = system.config
             name = entry.model or (await find_shipped_adapter(base_url, None) if config.prompts == "words" else None)
             async with _policy_of(base_url, name) as policy:
-                self._check_model(entry, policy)
+                check_model(self.store, self.label, entry, policy)
                 if entry.protocol == "tagged":
                     await self._run_agent(entry, system, policy, policy, max_concurrency)
                     continue
@@ -258,16 +262,6 @@ class _Harness:
                 finally:
                     await chat.root_async_client.close()
 
-    def _check_model(self, entry: Entry, policy: CompletionPolicy) -> None:
-        """One row is one model: runs of another one neither count as this one's nor are mixed with them."""
-        name = model_name(str(policy.model), policy.adapter)
-        others = models_of(self.store, self.label, entry.name) - {name}
-        if others:
-            raise ConfigError(
-                f"The stored runs of {entry.name} were written by {', '.join(sorted(others))}, and the server has "
-                f"{name}. Serve the same model, or give {name} an entry of its own (`name: …`, `model: {name}`)."
-            )
-
     async def _run_agent(
         self,
         entry: Entry,
@@ -276,6 +270,8 @@ class _Harness:
         model: CompletionPolicy | BaseChatModel,
         max_concurrency: int,
     ) -> None:
+        recommender = self.with_signals if entry.signals else self.for_agents
+        check_settings(self.store, self.label, entry, system.config, recommender.identity)
         messages = make_test_messages(self.setting.dataset, self.setting.suite.split) if entry.asked else {}
         pairs, left = self._pairs(entry, entry)
         counter, given = self._counter(entry, total=len(pairs), left=len(left)), self._given(entry)
@@ -291,7 +287,7 @@ class _Harness:
             await run_on_server(
                 build_graph(
                     model,
-                    _variant(self.for_agents, system, seed),
+                    _variant(recommender, system, seed),
                     config=system.config,
                     recorder=SqlRecorder(self.store),
                 ),
@@ -372,6 +368,9 @@ class _Harness:
     def _id(self, entry: Entry, case: Case, seed: int) -> UUID:
         way = (*([entry.protocol] if entry.protocol != "tagged" else []), *(["asked"] if entry.asked else []))
         way = (*way, *([] if entry.words == "own" else [f"words: {entry.words}"]))
+        own = {"agent": dict(entry.agent)} if entry.agent else {}
+        own |= {"signals": True} if entry.signals else {}
+        way = (*way, *([json.dumps(own, sort_keys=True)] if own else []))
         names = (self.label, entry.name, entry.system, entry.model or "", case.key, str(seed), *way)
         return uuid5(_NAMESPACE, "|".join(names))
 

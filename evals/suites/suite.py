@@ -10,12 +10,14 @@
       - trm
       - deeprec-guided
       - {system: deeprec-guided, name: tuned, model: rec-v61}
+      - {system: deeprec-guided, name: own-list, signals: true, agent: {own_k: 30}}
       - own_systems.py:newest   # def newest(setting: Setting) -> System: …
 
 With `requests`, the cases are those of a file of requests, or of requests that are made in test words (`made`): one
 case for each request and target, and every system gets the request's message.
 
-`agent` takes the settings of `AgentConfig`; what it leaves out has the default there. Suites from before this block
+`agent` takes the settings of `AgentConfig`; what it leaves out has the default there. That of a row replaces them for
+the row alone. Suites from before this block
 named the settings of the agent at the top level: see `Suite`.
 """
 
@@ -87,6 +89,15 @@ class Entry(BaseModel):
     words: Literal["own", "other", "none"] = "own"
     """The words that the system gets in a suite of requests: the request's own, those of another conversation, or none.
     With another person's words, or none, a system should lose no more than its recommender does."""
+    agent: Mapping[str, Any] = {}
+    """Settings of `AgentConfig` for this row's agent alone, in place of those of the suite."""
+    signals: bool = False
+    """Whether this row's agent has the recommender with complementary signals, as `trm-signals` has."""
+
+    @field_validator("agent")
+    @classmethod
+    def _known_settings(cls, agent: Mapping[str, Any]) -> dict[str, Any]:
+        return check_agent_block(agent, fixed=_FIXED)
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deeprec.trm_tool import Recommender, Retrieved
+from deeprec.trm_tool import ItemEvidence, Recommender, Retrieved
 from deeprec.trm_tool.recommender import CatalogueView, RecommenderIdentity
 
 
@@ -39,6 +39,12 @@ class HistoryOnly:
     ) -> Retrieved:
         """Retrieve what fits the history, whatever the preference and the words."""
         return self._recommender.retrieve(history, None, **settings)
+
+    def evidence(self, history: Sequence[str], item_ids: Sequence[str]) -> Sequence[str]:
+        """What people's choices say for items, where the recommender knows that; else "" for each."""
+        if isinstance(self._recommender, ItemEvidence):
+            return self._recommender.evidence(history, item_ids)
+        return [""] * len(item_ids)
 
 
 class ShuffledHistoryOnly(HistoryOnly):

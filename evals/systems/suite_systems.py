@@ -88,7 +88,7 @@ def trm_signals(setting: Setting) -> System:
         ConfigError: the suite's targets are those that the weights of the signals are fitted on, such as those of the
             split `valid`; or as `fit_reranking`.
     """
-    return make_recommender_system("trm-signals", _with_signals(setting), k=setting.suite.k)
+    return make_recommender_system("trm-signals", with_signals(setting), k=setting.suite.k)
 
 
 def deep_list(setting: Setting) -> System:
@@ -96,7 +96,7 @@ def deep_list(setting: Setting) -> System:
 
     It is what a deep list gives without a search and without a model. Refuses what `trm-signals` does.
     """
-    return make_recommender_system("deep-list", _with_signals(setting), k=setting.suite.k, hears_words=True)
+    return make_recommender_system("deep-list", with_signals(setting), k=setting.suite.k, hears_words=True)
 
 
 def trm_oracle(setting: Setting) -> System:
@@ -146,7 +146,7 @@ def fused_own(setting: Setting) -> DerivedSystem:
 
 def fused_signals(setting: Setting) -> DerivedSystem:
     """`fused-own`, the own list ordered by complementary signals; refuses what `trm-signals` does."""
-    return DerivedSystem(source="deeprec-guided", rank=_fused_with(_with_signals(setting)))
+    return DerivedSystem(source="deeprec-guided", rank=_fused_with(with_signals(setting)))
 
 
 SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
@@ -190,7 +190,12 @@ def _fused_with(recommender: Recommender) -> Callable[[RunTrace], list[str]]:
     return rank
 
 
-def _with_signals(setting: Setting) -> Retriever:
+def with_signals(setting: Setting) -> Retriever:
+    """The recommender of a suite with complementary signals, whose weights are fitted on none of the suite's targets.
+
+    Raises:
+        ConfigError: as `trm_signals`.
+    """
     dataset, holdout = setting.dataset, setting.holdout
     fitted_on = {(user, dataset.target(user, holdout)) for user in dataset.users if dataset.history(user, holdout)}
     check_disjoint(evaluated_pairs(setting.cases), fitted_on, by="the weights of the signals")

@@ -59,6 +59,7 @@ def test_the_texts_of_the_shipped_adapter_have_a_version_of_their_own() -> None:
     assert texts[2] == texts[3] == "They chose nothing yet.\nThe person says nothing."
     assert hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16] == "dada60d51bc1f4ff"
     assert Prompts.words(role="You advise the guests of a tea shop.").version.startswith("custom-")
+    assert Prompts(thinks=False, leads=True).version == "custom-11dc948083b1"  # runs before `own_list` came have it
 
 
 async def test_a_free_run_is_a_preference_and_the_list(

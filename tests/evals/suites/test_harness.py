@@ -241,9 +241,51 @@ def test_a_system_of_ones_own_is_one_function(
     assert results.system("brief").measures["listed"].tolist() == [2.0] * 12
 
 
+@pytest.mark.slow
+def test_a_row_has_settings_and_signals_of_its_own(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+) -> None:
+    guided = {"system": "deeprec-guided"}
+    suite = make_suite(
+        "trm",
+        "deeprec-guided",
+        {**guided, "name": "own", "agent": {"own_k": 9}},
+        {**guided, "name": "shown", "signals": True, "agent": {"own_k": 9, "shows_evidence": True}},
+        {"system": "one-retrieval", "name": "ranked", "signals": True, "agent": {"shows_evidence": True}},
+        users=2,
+        max_retrievals=1,
+    )
+    label = run(suite, store, dataset, artifact, base_url=server.base_url).label
+    plain, own, shown, ranked = ([*traces_of(store, name)] for name in ("deeprec-guided", "own", "shown", "ranked"))
+    for row, own_k, shows in ((plain, None, False), (own, 9, False), (shown, 9, True), (ranked, None, True)):
+        assert [(each.run.config["own_k"], each.run.config["shows_evidence"]) for each in row] == [(own_k, shows)] * 2
+    fingerprints = [{each.run.trm_fingerprint for each in row} for row in (plain, own, shown, ranked)]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2] == fingerprints[3]
+    for row, says in ((plain, False), (ranked, True)):
+        texts = ["".join(chr(token) for turn in each.turns for token in turn.prompt_ids if token < 256) for each in row]
+        assert ["[chosen with" in text or "[much chosen lately" in text for text in texts] == [says] * 2
+    asked = len(server.requests)
+    assert run(suite, store, dataset, artifact, base_url=server.base_url).label == label
+    assert not [each for each in server.requests[asked:] if each["path"] == "/v1/completions"]
+    for change, named in (({"agent": {"own_k": 8}}, "own_k"), ({"signals": True, "agent": {"own_k": 9}}, "signals")):
+        changed = make_suite("trm", {**guided, "name": "own", **change}, users=2, max_retrievals=1)
+        with pytest.raises(ConfigError, match=f"The stored runs of own have another value of {named}. Put it back"):
+            run(changed, store, dataset, artifact, base_url=server.base_url)
+
+
 @pytest.mark.parametrize(
     ("suite", "settings", "message"),
     [
+        (
+            make_suite({"system": "trm", "name": "trm", "signals": True}),
+            {},
+            "trm has signals in the suite tiny, and the system trm is not an agent. Leave it out",
+        ),
+        (
+            make_suite("trm", {"system": "deeprec-guided", "name": "late", "signals": True}, split="valid"),
+            {"base_url": "http://127.0.0.1:9/v1"},
+            "learned by the weights of the signals",
+        ),
         (make_suite("trm", "gone"), {}, "names the system 'gone', which is not known. Choose one of popularity"),
         (make_suite("trm", "fused"), {}, "reads the runs of deeprec-guided, and .* has no such system. Add it"),
         (
