@@ -252,23 +252,23 @@ def test_a_row_has_settings_and_signals_of_its_own(
         {**guided, "name": "own", "agent": {"own_k": 9}},
         {**guided, "name": "shown", "signals": True, "agent": {"own_k": 9, "shows_evidence": True}},
         {"system": "one-retrieval", "name": "ranked", "signals": True, "agent": {"shows_evidence": True}},
-        users=2,
+        users=1,
         max_retrievals=1,
     )
     label = run(suite, store, dataset, artifact, base_url=server.base_url).label
     plain, own, shown, ranked = ([*traces_of(store, name)] for name in ("deeprec-guided", "own", "shown", "ranked"))
     for row, own_k, shows in ((plain, None, False), (own, 9, False), (shown, 9, True), (ranked, None, True)):
-        assert [(each.run.config["own_k"], each.run.config["shows_evidence"]) for each in row] == [(own_k, shows)] * 2
+        assert [(each.run.config["own_k"], each.run.config["shows_evidence"]) for each in row] == [(own_k, shows)]
     fingerprints = [{each.run.trm_fingerprint for each in row} for row in (plain, own, shown, ranked)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2] == fingerprints[3]
     for row, says in ((plain, False), (ranked, True)):
         texts = ["".join(chr(token) for turn in each.turns for token in turn.prompt_ids if token < 256) for each in row]
-        assert ["[chosen with" in text or "[much chosen lately" in text for text in texts] == [says] * 2
+        assert ["[chosen with" in text or "[much chosen lately" in text for text in texts] == [says]
     asked = len(server.requests)
     assert run(suite, store, dataset, artifact, base_url=server.base_url).label == label
     assert not [each for each in server.requests[asked:] if each["path"] == "/v1/completions"]
     for change, named in (({"agent": {"own_k": 8}}, "own_k"), ({"signals": True, "agent": {"own_k": 9}}, "signals")):
-        changed = make_suite("trm", {**guided, "name": "own", **change}, users=2, max_retrievals=1)
+        changed = make_suite("trm", {**guided, "name": "own", **change}, users=1, max_retrievals=1)
         with pytest.raises(ConfigError, match=f"The stored runs of own have another value of {named}. Put it back"):
             run(changed, store, dataset, artifact, base_url=server.base_url)
 
