@@ -368,7 +368,7 @@ class _Harness:
     def _id(self, entry: Entry, case: Case, seed: int) -> UUID:
         way = (*([entry.protocol] if entry.protocol != "tagged" else []), *(["asked"] if entry.asked else []))
         way = (*way, *([] if entry.words == "own" else [f"words: {entry.words}"]))
-        own = {"agent": dict(entry.agent)} if entry.agent else {}
+        own: dict[str, object] = {"agent": dict(entry.agent)} if entry.agent else {}
         own |= {"signals": True} if entry.signals else {}
         way = (*way, *([json.dumps(own, sort_keys=True)] if own else []))
         names = (self.label, entry.name, entry.system, entry.model or "", case.key, str(seed), *way)
