@@ -69,11 +69,11 @@ def same_weights(one: str, other: str) -> bool:
     return first == other_first and (rest == other_rest or not is_known)
 
 
-def fingerprint_adapter(folder: Path) -> str:
-    """Compute 16 hex digits over an adapter's configuration and weights."""
-    digest = hashlib.sha256()
-    for name in ADAPTER_FILES:
-        digest.update((folder / name).read_bytes())
+def fingerprint_adapter(folder: Path, *, config: bytes | None = None) -> str:
+    """Compute 16 hex digits over an adapter's configuration, or `config` in its place, and its weights."""
+    settings, weights = (folder / name for name in ADAPTER_FILES)
+    digest = hashlib.sha256(settings.read_bytes() if config is None else config)
+    digest.update(weights.read_bytes())
     return digest.hexdigest()[:16]
 
 

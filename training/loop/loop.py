@@ -200,7 +200,7 @@ class _Loop:
 
     def run(self) -> LoopResult:
         if self.config.start is not None and not self.versions.exists(1):
-            lineage = self.versions.lineage(1, method="given", settings={"start": str(self.config.start)})
+            lineage = self.versions.lineage(1, method="given", settings={"start": self.config.start.name})
             take_over(self.config.start, self.versions.folder(1), lineage)
         self.validate(0)
         newest = 0

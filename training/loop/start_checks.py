@@ -12,7 +12,7 @@ from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter, same_w
 from deeprec.agent.serving.adapter_loading import has_adapter
 from deeprec.evals.metrics.rewards import Reward
 from deeprec.training.loop.config import LoopConfig
-from deeprec.training.loop.start_adapter import check_given_adapter
+from deeprec.training.loop.start_adapter import check_given_adapter, fingerprint_taken_over
 from deeprec.training.loop.versions import PolicyVersions
 from deeprec.training.rewards.stage_rewards import check_computed
 from deeprec.training.rollouts.instances import Selection
@@ -54,7 +54,7 @@ def loop_course(config: LoopConfig, versions: PolicyVersions) -> dict[str, Any]:
             course["start_fingerprint"] = fingerprint_adapter(versions.folder(1))
         else:
             check_given_adapter(config.start, versions.base, versions.fingerprints["base_fingerprint"])
-            course["start_fingerprint"] = fingerprint_adapter(config.start)
+            course["start_fingerprint"] = fingerprint_taken_over(config.start)
     return course
 
 

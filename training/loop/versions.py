@@ -12,6 +12,7 @@ from typing import Any, Literal
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.rollout_filter import PolicyWeights, policy_version, version_name
 from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage
+from deeprec.training.trainers.model_folders import name_of_base
 
 ADAPTERS = "adapters"
 _NEWEST_KEPT = 3
@@ -64,7 +65,7 @@ class PolicyVersions:
         return AdapterLineage(
             name=self.served_name(number),
             parent=self.served_name(number - 1) if number > 1 else None,
-            base=str(self.base),
+            base=name_of_base(self.base),
             method=method,
             stage=stage,
             step=step,

@@ -25,7 +25,7 @@ class AdapterLineage:
     """The adapter that training started from; None where it started from the base model, or where the adapter was
     given."""
     base: str
-    """The base model's folder or id."""
+    """The base model's id, or the name of its folder, without the path."""
     base_fingerprint: str
     method: Literal["sft", "grpo", "given"]
     """`given` is an adapter that a loop started from; the fingerprints are then the loop's, and `settings` holds the

@@ -54,13 +54,31 @@ def save_adapter(
         model.save_pretrained(staged, save_embedding_layers=False, selected_adapters=["default"], state_dict=weights)
         path = staged / "adapter_config.json"
         settings = dict(read_json(path))
-        base = str(settings["base_model_name_or_path"] or "")
-        if Path(base).is_absolute() or Path(base).is_dir():
-            settings["base_model_name_or_path"] = Path(base).name
+        settings["base_model_name_or_path"] = name_of_base(settings["base_model_name_or_path"])
         path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         (staged / CARD).write_text(adapter_card(settings, training), encoding="utf-8")  # PEFT's is an empty form
 
     write_folder(folder, write)
+
+
+def name_of_base(base: Path | str | None) -> str:
+    """Name a base model for another machine: by the name of its folder, without the path, or by its id."""
+    name = str(base or "")
+    return Path(name).name if Path(name).is_absolute() or Path(name).is_dir() else name
+
+
+def portable_config(adapter: Path) -> bytes:
+    """Read an adapter's `adapter_config.json` with its base model named as by `name_of_base`.
+
+    Raises:
+        ConfigError: as for `read_adapter_config`.
+    """
+    settings = read_adapter_config(adapter)
+    base = settings.get("base_model_name_or_path")
+    if name_of_base(base) == (base or ""):
+        return (adapter / "adapter_config.json").read_bytes()
+    changed = settings | {"base_model_name_or_path": name_of_base(base)}
+    return (json.dumps(changed, indent=2, sort_keys=True) + "\n").encode()
 
 
 def adapter_card(settings: Mapping[str, Any], training: Mapping[str, Any] | None) -> str:
@@ -70,8 +88,7 @@ def adapter_card(settings: Mapping[str, Any], training: Mapping[str, Any] | None
         settings: those of its `adapter_config.json`. A base model in a folder is named by the folder's name.
         training: as for `save_adapter`.
     """
-    base = str(settings["base_model_name_or_path"] or "")
-    base = Path(base).name if Path(base).is_absolute() else base
+    base = name_of_base(settings["base_model_name_or_path"])
     known = {"base_model": base, "library_name": "peft", "pipeline_tag": "text-generation", "tags": ["lora", "deeprec"]}
     trained = (
         "It is not known how it was trained."
