@@ -25,9 +25,9 @@ from deeprec.training.ablation.results import (
 from deeprec.training.ablation.row_settings import RowSettings, start_id
 from deeprec.training.ablation.row_training import RowTrainer, TrainedPolicy
 from deeprec.training.ablation.table import AblationTable, read_table, write_table
-from deeprec.training.loop.course import lock_file
 from deeprec.training.loop.messages import report_tenths
 from deeprec.training.loop.start_checks import check_base
+from deeprec.training.trainers.lock_files import lock_file
 from deeprec.training.trainers.policy_model import load_config
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever
 from deeprec.trm_tool.errors import DeepRecError

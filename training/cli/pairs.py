@@ -14,15 +14,15 @@ from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoredRunsOption, to_json
 from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
+from deeprec.training.cli.trained_lineage import origin_of_runs, write_trained_lineage
 from deeprec.training.cli.trainers import (
     BaseOption,
     OutOption,
-    StepBar,
     TrainerOptions,
     base_model,
-    report_training,
     target_data,
 )
+from deeprec.training.cli.training_progress import StepBar, report_training
 from deeprec.training.rewards.stages import DEFAULT_PRESET
 from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
@@ -172,10 +172,14 @@ def dpo(
     with TraceStore(store, create=False) as traces:
         found = read_rollout_pairs(traces, name, dataset=trainer.dataset(), allow_leaks=trainer.allow_leaks)
         answer = _first_answer(traces, found, base, artifact) if validation else None
+        origin = origin_of_runs(traces, (side.run_id for pair in found for side in (pair.chosen, pair.rejected)))
     with StepBar() as bar:
         trained = train_dpo(
             found, base=base, start=trainer.start, out=out, config=config, answer=answer, on_step=bar.show
         )
+    write_trained_lineage(
+        trained, method="dpo", base=base, start=trainer.start, origin=origin, config=config, pairs=len(found)
+    )
     report_training(trained, out, f"{len(found)} pairs", as_json=as_json)
 
 

@@ -7,46 +7,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoredRunsOption, to_json
+from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, StoredRunsOption
 from deeprec.agent.serving.server_process import Dtype
 from deeprec.training.cli.train import PresetOption, TargetDataOption, WeightOption, make_stage
+from deeprec.training.cli.trained_lineage import origin_of_runs, write_trained_lineage
+from deeprec.training.cli.training_progress import StepBar, report_training
 from deeprec.training.rewards.stages import DEFAULT_PRESET
-from deeprec.training.trainers.launcher import is_first_process
 from deeprec.training.trainers.trainer_config import AdapterConfig, Credit, GrpoConfig, RatioLevel, SftConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import JsonOption, is_there
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.progress import StepProgress
 
 if TYPE_CHECKING:
     from deeprec.agent.traces import RunFilter, TraceStore
     from deeprec.training.rewards.stages import StageReward
     from deeprec.training.rollouts.advantages import ScoredRollout
-    from deeprec.training.trainers.step_report import StepReport
     from deeprec.trm_tool import Dataset
 
 _SFT, _GRPO, _LORA = SftConfig(), GrpoConfig(), AdapterConfig()
-
-_SHOWN = ("loss", "reward", "format_valid", "rewards/margins", "entropy")
-_REPORTED = {
-    "loss": "Loss",
-    "eval_loss": "Loss on held-out runs",
-    "eval_rewards/margins": "Reward of the chosen over the rejected run on held-out pairs",
-    "eval_rewards/accuracies": "Share of held-out pairs whose chosen run has the higher reward",
-    "eval_valid_answers": "Share of valid answers to held-out prompts",
-    "reward": "Reward",
-    "format_valid": "Share of runs that keep the format",
-    "entropy": "Entropy, nats per token",
-    "logprob_gap": "Distance from the logged log-probabilities, nats per token",
-    "padding_waste": "Share of padding",
-    "peak_memory_gb": "Peak memory, GB",
-}
 
 OutOption = Annotated[
     Path,
@@ -180,6 +162,7 @@ def sft(
     with TraceStore(store, create=False) as traces:
         trainer.check_leaks(traces, where)
         rewarded = list(read_rewarded(traces, where, stage=reward, allow_guided=True))
+        origin = origin_of_runs(traces, (each.rollout.run_id for each in rewarded), where)
     if best is None and min_reward is None:
         rollouts = [each.rollout for each in rewarded]
     else:
@@ -195,10 +178,12 @@ def sft(
                 f"None of {len(rewarded)} runs has a reward"
                 f"{'' if min_reward is None else f' of {min_reward} or more'}. See `deeprec train check`."
             )
+    base = trainer.base_model()
     with StepBar() as bar:
-        trained = train_sft(
-            rollouts, base=trainer.base_model(), start=trainer.start, out=out, config=config, on_step=bar.show
-        )
+        trained = train_sft(rollouts, base=base, start=trainer.start, out=out, config=config, on_step=bar.show)
+    write_trained_lineage(
+        trained, method="sft", base=base, start=trainer.start, origin=origin, config=config, runs=len(rollouts)
+    )
     report_training(trained, out, f"{len(rollouts)} of {len(rewarded)} runs", as_json=as_json)
 
 
@@ -300,21 +285,36 @@ def grpo(
 
             tokenizer = AutoTokenizer.from_pretrained(str(trainer.base_model()))
             scored = credit_turns(scored, traces, stage=reward, tokenizer=tokenizer)
+        origin = origin_of_runs(traces, (each.rollout.run_id for each in scored), where)
     source, one_pass = logged_steps(scored, groups_a_step=groups_a_step, seed=trainer.seed)
     base = trainer.base_model()
     weights = read_policy_weights(base, trainer.start)
     check_policy((each.rollout for each in scored), weights)
+    config = GrpoConfig(steps=steps or one_pass, **settings)
     with StepBar() as bar:
         trained = train_grpo(
             source,
             base=base,
             start=trainer.start,
             out=out,
-            config=GrpoConfig(steps=steps or one_pass, **settings),
+            config=config,
             version=lambda step: weights.version,
             data=_digest(scored, reward, scale, groups_a_step),
             on_step=bar.show,
         )
+    write_trained_lineage(
+        trained,
+        method="grpo",
+        base=base,
+        start=trainer.start,
+        origin=origin,
+        config=config,
+        stage=reward.stage,
+        weights=dict(reward.weights),
+        scale=scale,
+        groups_a_step=groups_a_step,
+        runs=len(scored),
+    )
     report_training(trained, out, f"{len(scored)} runs", as_json=as_json)
 
 
@@ -323,69 +323,3 @@ def _digest(scored: Sequence[ScoredRollout], stage: StageReward, scale: str, gro
     runs = sorted((str(each.rollout.run_id), each.reward, each.advantage) for each in scored)
     text = json.dumps([stage.stage, dict(stage.weights), scale, groups_a_step, runs])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class StepBar:
-    """A progress bar of the optimizer steps, with their metrics."""
-
-    def __init__(self) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}"),
-        )
-        console = Console(stderr=True, highlight=False, quiet=not is_first_process())
-        self._progress = StepProgress(*columns, console=console)
-        self._task = self._progress.add_task("steps", total=None, figures="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, report: StepReport) -> None:
-        """Move the bar to a step."""
-        figures = [f"{name} {report.metrics[name]:.3f}" for name in _SHOWN if name in report.metrics]
-        self._progress.update(self._task, total=report.steps, completed=report.steps_done, figures="  ".join(figures))
-
-
-def report_training(trained: Path, out: Path, what: str, *, as_json: bool) -> None:
-    """Report how the training went, from its log; of several processes the first one does."""
-    if not is_first_process():
-        return
-    from deeprec.training.trainers.step_log import read_log
-
-    lines = read_log(out)
-    steps = [line for line in lines if "loss" in line]
-    seconds = sum(line["step_time"] for line in steps)
-    tokens = steps[-1]["num_tokens"]
-    summary = {
-        "trained": str(trained),
-        "steps": len(steps),
-        "tokens": tokens,
-        "seconds": seconds,
-        "first": steps[0],
-        "last": steps[-1],
-        "validation": [line for line in lines if "eval_loss" in line],
-    }
-    if as_json:
-        typer.echo(json.dumps(to_json(summary), indent=2, allow_nan=False))
-        return
-    typer.echo(
-        f"{what}, {len(steps)} steps, {tokens:,.0f} tokens in {seconds:,.0f} s "
-        f"({1000 * seconds / max(tokens, 1):.1f} s per 1,000)."
-    )
-    for name, label in _REPORTED.items():
-        figures = [line[name] for line in lines if isinstance(line.get(name), float)]
-        if figures:
-            last = f", {figures[-1]:.3f} at last" if len(figures) > 1 else ""
-            typer.echo(f"{label}: {figures[0]:.3f} at first{last}")
-    for line in steps[-1].get("warnings", ()):
-        typer.echo(f"Warning: {line}")
-    if "stopped" in steps[-1]:
-        typer.echo(f"Ended early: {steps[-1]['stopped']}")
-    typer.echo(f"Trained: {trained}")

@@ -36,7 +36,6 @@ from deeprec.training.feedback.knowledge_cases import LEARN, knowledge_cases
 from deeprec.training.feedback.knowledge_runs import KnowledgeRun, read_knowledge_runs
 from deeprec.training.feedback.knowledge_scores import KNOWLEDGE_SCHEME, SCORE, score_knowledge
 from deeprec.training.feedback.reranking import choose_trust
-from deeprec.training.loop.course import lock_file
 from deeprec.training.loop.messages import report_tenths
 from deeprec.training.loop.start_checks import check_base
 from deeprec.training.pairs.pairing import StoredReward, make_pairs
@@ -45,6 +44,7 @@ from deeprec.training.rollouts.instances import SPLIT
 from deeprec.training.trainers.dpo import train_dpo
 from deeprec.training.trainers.first_answers import FirstAnswer
 from deeprec.training.trainers.launcher import refuse_several
+from deeprec.training.trainers.lock_files import lock_file
 from deeprec.training.trainers.policy_model import read_base_fingerprint
 from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool import Dataset, Encoder

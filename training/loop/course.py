@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deeprec.training.loop.state import CONFIG_FILE, LoopState
+from deeprec.training.trainers.lock_files import lock_file
 from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.folders import write_file
@@ -59,9 +60,7 @@ def _read_course(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Enter the block as the only loop in a folder, which is made where there is none.
-
-    The lock ends with the process. Windows and some network file systems have none; there the block is entered at once.
+    """Enter the block as the only loop in a folder, which is made where there is none; it is as for `lock_file`.
 
     Raises:
         ConfigError: another loop runs in the folder, or it holds other files or cannot be written.
@@ -69,27 +68,6 @@ def locked(out: Path) -> Iterator[None]:
     if not (out / CONFIG_FILE).is_file() and out.is_dir() and any(path.name != LOCK_FILE for path in out.iterdir()):
         raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of a loop.")
     with lock_file(out / LOCK_FILE, busy=f"Another process runs the loop in {out}."):
-        yield
-
-
-@contextmanager
-def lock_file(path: Path, *, busy: str) -> Iterator[None]:
-    """Enter the block as the only one that holds a lock file, which is made where there is none; it is as for `locked`.
-
-    Raises:
-        ConfigError: another process holds it, which `busy` says in a sentence, or it cannot be written.
-    """
-    if not path.is_file():
-        write_file(path, "")
-    with path.open() as handle:
-        try:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"{busy} Wait for its end, or name another folder.") from error
-        except (ImportError, OSError):
-            pass
         yield
 
 

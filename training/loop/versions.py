@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.rollout_filter import PolicyWeights, policy_version, version_name
-from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage
+from deeprec.training.trainers.adapter_lineage import LINEAGE_FILE, AdapterLineage, library_versions
 from deeprec.training.trainers.model_folders import name_of_base
 
 ADAPTERS = "adapters"
@@ -71,7 +70,7 @@ class PolicyVersions:
             step=step,
             suite=suite,
             settings=settings,
-            versions={name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")},
+            versions=library_versions(),
             **self.fingerprints,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,26 +20,34 @@ LINEAGE_FILE = "deeprec.json"
 class AdapterLineage:
     """The origin of an adapter."""
 
-    name: str
-    """The adapter's name on a server and in traces; one name stands for one set of weights."""
+    name: str | None
+    """The adapter's name on a server and in traces; one name stands for one set of weights. None where it is named when
+    it is loaded, as the adapter of a trainer's command."""
     parent: str | None
-    """The adapter that training started from; None where it started from the base model, or where the adapter was
-    given."""
+    """The name of the adapter that training started from; None where it started from the base model, where the adapter
+    was given, or where that one has no name."""
     base: str
     """The base model's id, or the name of its folder, without the path."""
     base_fingerprint: str
-    method: Literal["sft", "grpo", "given"]
+    method: Literal["sft", "grpo", "dpo", "given"]
     """`given` is an adapter that a loop started from; the fingerprints are then the loop's, and `settings` holds the
     adapter's own lineage."""
     stage: str | None
     step: int
     """Optimizer steps of the stage up to this version."""
     suite: str | None
-    """The suite of the stored runs that its last step learned from."""
-    dataset_fingerprint: str
-    trm_fingerprint: str
+    """The suite of the stored runs that its last step learned from; None where they are of several or none."""
+    dataset_fingerprint: str | None
+    """Of the data of its runs; None where it is not known, or there are several."""
+    trm_fingerprint: str | None
+    """Of the recommender that its runs asked, as above."""
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+
+
+def library_versions() -> dict[str, str]:
+    """Look up the versions of the packages that a training depends on."""
+    return {name: version(name) for name in ("deeprec-agent", "torch", "transformers", "trl", "peft")}
 
 
 def write_lineage(folder: Path, lineage: AdapterLineage) -> None:

@@ -13,6 +13,7 @@ from deeprec.training.pairs.rollout_pairs import RolloutPair, check_pairs
 from deeprec.training.rollouts.rollout_filter import check_base, check_tokens
 from deeprec.training.trainers.first_answers import FirstAnswer
 from deeprec.training.trainers.launcher import check_launcher
+from deeprec.training.trainers.lock_files import alone_in_folder
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import DpoConfig
@@ -21,6 +22,7 @@ from deeprec.trm_tool.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 
+@alone_in_folder
 def train_dpo(
     pairs: Sequence[RolloutPair],
     *,
@@ -54,7 +56,8 @@ def train_dpo(
 
     Raises:
         ConfigError: there are no pairs, one does not compare two answers to one prompt, one has tokens that the model
-            does not have or was sampled by another base model, all are too long for it, or the disk is full.
+            does not have or was sampled by another base model, all are too long for it, another process trains in
+            `out`, or the disk is full.
         TrainingError: the loss is NaN or infinite.
     """
     check_launcher(whole_model=True)

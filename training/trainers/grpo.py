@@ -9,6 +9,7 @@ from typing import Any
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.trainers.launcher import check_launcher
+from deeprec.training.trainers.lock_files import alone_in_folder
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import GrpoConfig
@@ -18,6 +19,7 @@ Source = Callable[[int], Sequence[ScoredRollout]]
 """An optimizer step, counted from 0 -> its scored rollouts, of any number."""
 
 
+@alone_in_folder
 def train_grpo(
     source: Source,
     *,
@@ -62,7 +64,8 @@ def train_grpo(
     Raises:
         ConfigError: the model, the rollouts and the settings do not fit each other; no step had a gradient; another
             policy sampled the rollouts, by their names, the fingerprints of their weights or their log-probabilities;
-            the disk is full (what was saved before is intact); or the launcher asks for DeepSpeed.
+            another process trains in `out`; the disk is full (what was saved before is intact); or the launcher asks
+            for DeepSpeed.
         TrainingError: the loss is NaN or infinite.
     """
     check_launcher()

@@ -12,6 +12,7 @@ from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.training.rollouts.rollout_filter import check_base, check_tokens
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.trainers.launcher import check_launcher
+from deeprec.training.trainers.lock_files import alone_in_folder
 from deeprec.training.trainers.policy_model import load_policy
 from deeprec.training.trainers.step_report import StepReport
 from deeprec.training.trainers.trainer_config import SftConfig
@@ -20,6 +21,7 @@ from deeprec.trm_tool.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 
+@alone_in_folder
 def train_sft(
     rollouts: Sequence[Rollout],
     *,
@@ -46,7 +48,7 @@ def train_sft(
 
     Raises:
         ConfigError: there are no rollouts, one has tokens that the model does not have or was sampled by another base
-            model, all are too long for it, or the disk is full.
+            model, all are too long for it, another process trains in `out`, or the disk is full.
         TrainingError: the loss is NaN or infinite.
     """
     check_launcher()

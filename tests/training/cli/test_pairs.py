@@ -1,4 +1,4 @@
-"""`deeprec train pairs` over a real store."""
+"""`deeprec train pairs` and `deeprec train dpo` over a real store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from deeprec.agent import TraceStore
 from deeprec.agent.cli.main import main
+from deeprec.training import read_lineage
+from deeprec.trm_tool import Dataset
 from tests.made_runs import store_runs
 from tests.training.pairs.answers import answered
 
@@ -74,3 +76,39 @@ def test_dpo_learns_from_a_set_of_pairs(chat_base: Path, tmp_path: Path, capsys:
     assert "no pairs named 'none'. There are: words" in capsys.readouterr().err
     assert call("dpo", "--pairs", "words", *few, "--beta", "0", "--out", str(tmp_path / "other")) == 2
     assert "DpoConfig.beta is 0.0" in capsys.readouterr().err
+    lineage = read_lineage(tmp_path / "out" / "adapter")
+    assert (lineage.name, lineage.method, lineage.step, lineage.settings["pairs"]) == (None, "dpo", 2, 8)
+
+
+def test_targets_of_pairs_are_looked_up_in_the_data_that_is_named(
+    tiny_base: Path, dataset: Dataset, atomic_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, person = str(tmp_path / "traces.db"), "u11"
+    of = {"user_id": person, "split": "train", "dataset_fingerprint": dataset.fingerprint}
+    with TraceStore(target) as store:
+        for group, from_end in (("learned", 4), ("allowed", 3)):  # the data alone distinguishes them
+            for number in range(2):
+                run = of | {"target_id": dataset.sequences[person][-from_end], "suite": group}
+                answer = answered(group, (50 + number, 60), text=str(number), run=run)
+                [trace] = store_runs(store, answer)
+                store.write_rewards(trace.run.run_id, "deeprec", {"hit": 1.0 - number})
+
+    def call(*asked: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["train", *asked, "--store", target])
+        written = capsys.readouterr()
+        return written.out if not ended.value.code else f"{ended.value.code}: {written.err}"
+
+    pairs, named = ("pairs", "--reward", "deeprec.hit"), ("--data", str(atomic_folder))
+    leak = "targets that their recommender has learned, or may have"
+    assert "2 pairs 'pairs' of 2 groups" in call(*pairs)
+    refused = call(*pairs, *named)
+    assert refused.startswith("2: ")
+    assert leak in refused
+    assert "2 pairs" in call(*pairs, *named, "--allow-leaks")
+    dpo = ("dpo", "--cpu", "--base", str(tiny_base), "--out", str(tmp_path / "out"), *named)
+    refused = call(*dpo)
+    assert refused.startswith("2: ")
+    assert leak in refused
+    assert not (tmp_path / "out").exists()
+    assert "1 pairs 'pairs' of 1 groups" in call(*pairs, *named, "--suite", "allowed")

@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 from transformers import LlamaForCausalLM
 
-from deeprec.agent import TraceStore
+from deeprec.agent import TraceStore, fingerprint_adapter, fingerprint_base
 from deeprec.agent.cli.main import main
 from deeprec.agent.traces import RunTrace, TurnRecord
+from deeprec.training import read_lineage
 from tests.made_runs import made_run, store_runs
 from tests.training.tiny_policy import make_rollout
 
@@ -87,6 +88,10 @@ def test_grpo_trains_on_all_groups_and_counts_flat_ones_as_a_loop_does(
     assert [step["rewards/hit/mean"] for step in trained] == pytest.approx([1 / 3] * 2)
     assert trained[0]["logprob_gap"] < 1e-5
     assert call(*asked) == 0  # it has ended: reported again, not trained again
+    lineage = read_lineage(tmp_path / "out" / "adapter")
+    assert (lineage.method, lineage.stage, lineage.step) == ("grpo", "recommendation", 3)
+    assert (lineage.base, lineage.base_fingerprint) == (tiny_base.name, fingerprint_base(tiny_base))
+    assert str(tmp_path) not in (tmp_path / "out" / "adapter" / "deeprec.json").read_text()
     said = capsys.readouterr().out
     assert "9 runs, 3 steps," in said
     assert f"Trained: {tmp_path / 'out' / 'adapter'}" in said
@@ -103,8 +108,28 @@ def test_sft_takes_the_best_runs_guided_ones_included(
     report = json.loads(capsys.readouterr().out)
     assert report["last"]["rollouts"] == 3
     assert len(report["validation"]) == 1
-    assert call("sft", *flags(tiny_base, filled, tmp_path / "some"), "--min-reward", "2", "--system", "guided") == 0
+    start = tmp_path / "all" / "adapter"
+    some = [*flags(tiny_base, filled, tmp_path / "some"), "--start", str(start)]
+    assert call("sft", *some, "--min-reward", "2", "--system", "guided") == 0
     assert "2 of 4 runs, 2 steps," in capsys.readouterr().out
+    lineage = read_lineage(tmp_path / "some" / "adapter")
+    assert (lineage.method, lineage.stage, lineage.settings["runs"]) == ("sft", None, 2)
+    assert lineage.settings["start_fingerprint"] == fingerprint_adapter(start)
+
+
+@pytest.mark.parametrize("command", [["sft"], ["grpo", "--stage", "recommendation"]])
+def test_a_folder_has_one_training_at_a_time(
+    tiny_base: Path, filled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="needs locks of files")
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / "training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert call(*command, *flags(tiny_base, filled, out)) == 2
+    caught = capsys.readouterr().err
+    assert f"Another process trains in {out}. Wait for its end, or name another folder." in " ".join(caught.split())
+    assert [path.name for path in out.iterdir()] == ["training.lock"]
 
 
 @pytest.mark.slow

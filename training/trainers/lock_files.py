@@ -1,0 +1,56 @@
+"""Lock files: a folder that is written over hours has one process at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, cast
+
+from deeprec.training.trainers.launcher import is_first_process
+from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.folders import write_file
+
+Given = ParamSpec("Given")
+TRAINING_LOCK = "training.lock"
+
+
+def alone_in_folder(train: Callable[Given, Path]) -> Callable[Given, Path]:
+    """Make a trainer refuse a folder `out`, a keyword of it, in which another training runs.
+
+    Of the processes of one training that was launched with several, the first one holds the lock.
+    """
+
+    @wraps(train)
+    def trained(*args: Given.args, **kwargs: Given.kwargs) -> Path:
+        if not is_first_process():
+            return train(*args, **kwargs)
+        out = cast(Path, kwargs["out"])
+        with lock_file(out / TRAINING_LOCK, busy=f"Another process trains in {out}."):
+            return train(*args, **kwargs)
+
+    return trained
+
+
+@contextmanager
+def lock_file(path: Path, *, busy: str) -> Iterator[None]:
+    """Enter the block as the only one that holds a lock file, which is made where there is none.
+
+    The lock ends with the process. Windows and some network file systems have none; there the block is entered at once.
+
+    Raises:
+        ConfigError: another process holds it, which `busy` says in a sentence, or it cannot be written.
+    """
+    if not path.is_file():
+        write_file(path, "")
+    with path.open() as handle:
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"{busy} Wait for its end, or name another folder.") from error
+        except (ImportError, OSError):
+            pass
+        yield
