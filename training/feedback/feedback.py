@@ -258,7 +258,9 @@ class _Feedback:
         )
 
     def scheme(self, backbone: str) -> str:
-        return f"{KNOWLEDGE_SCHEME}-{backbone}"
+        """The scheme of a backbone's scores: those of another folder's recommender are not taken for them."""
+        fingerprint = self.recommenders[f"{UNTUNED} {backbone}"].identity.fingerprint
+        return f"{KNOWLEDGE_SCHEME}-{backbone}-{fingerprint[:8]}"
 
     def score(self, backbone: str) -> None:
         """Score the knowledge of the split `train` by the augmented recommender, under the trust of validation."""

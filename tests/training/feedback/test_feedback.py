@@ -109,15 +109,21 @@ def test_the_whole_way_and_that_it_is_gone_only_once(
     }
     for trace in store.traces(RunFilter(label=f"{label}/tuned/test")):
         assert trace.run.adapter == name
+    folder = out / "recommenders"
+    made = {
+        "trm": Retriever.load(folder / "untuned-trm", HashingEncoder()),
+        "sasrec": load_sasrec(folder / "untuned-sasrec" / "sasrec.safetensors", dataset, HashingEncoder()),
+    }
+    scheme = {backbone: f"knowledge-{backbone}-{each.identity.fingerprint[:8]}" for backbone, each in made.items()}
     pairs = read_pairs(store, label)
     train = {run.run_id: run for run in runs if run.split == "train"}
     assert pairs
     for pair in pairs:
         assert train[pair.chosen_id].group_id == train[pair.rejected_id].group_id
-        scores = store.rewards([pair.chosen_id, pair.rejected_id], "knowledge-trm")
+        scores = store.rewards([pair.chosen_id, pair.rejected_id], scheme["trm"])
         assert scores[pair.chosen_id]["score"] == pair.chosen_reward > pair.rejected_reward
-    assert set(train) == {*store.rewards(list(train), "knowledge-sasrec")}
-    assert not store.rewards([run.run_id for run in runs if run.split == "test"], "knowledge-trm")
+    assert set(train) == {*store.rewards(list(train), scheme["sasrec"])}
+    assert not store.rewards([run.run_id for run in runs if run.split == "test"], scheme["trm"])
     assert Retriever.load(result.recommenders["trm"], HashingEncoder()).holdout == 3
     realigned = result.recommenders["sasrec"] / "sasrec.safetensors"
     assert load_sasrec(realigned, dataset, HashingEncoder()).identity.holdout == 3
@@ -158,6 +164,17 @@ def test_scores_that_are_all_equal_give_no_pair_and_say_so(
     with pytest.raises(ConfigError, match="None of 3 groups gives a pair at a margin of 0: 3 equal rewards"):
         feed_back(server, store, dataset, tiny_base, out, backbones=("trm",), people=3, test_people=2, group_size=2)
     assert not (out / "dpo").exists()
+    second = tmp_path / "second"  # the same runs, and another recommender, whose scores are its own
+    listening(artifact, dataset, second / "recommenders" / "untuned-trm")
+    (second / "dpo").mkdir()
+    with (second / "dpo" / "training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="Another process trains in"):  # so that it ends behind the pairs
+            feed_back(
+                server, store, dataset, tiny_base, second, backbones=("trm",), people=3, test_people=2, group_size=2
+            )
+    [label] = {str(run.suite).split("/")[0] for run in (trace.run for trace in store.traces())}
+    assert read_pairs(store, label)
 
 
 def test_a_catalogue_without_attributes_is_refused_before_anything_starts(
