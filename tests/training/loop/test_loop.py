@@ -496,7 +496,7 @@ def test_a_loop_begins_with_an_adapter_that_is_given(
     assert {"rec-v1", "rec-v2"} < set(result.validation)
     assert [axes.get_title() for axes in plot_loop(tmp_path / "loop").axes] == ["GRPO", "validation targets"]
     first, second = (read_lineage(tmp_path / "loop" / "adapters" / f"rec-v{n}") for n in (1, 2))
-    assert (first.method, first.settings["start"], first.parent) == ("given", str(adapter), None)
+    assert (first.method, first.settings["start"], first.parent) == ("given", adapter.name, None)
     assert (second.method, second.parent) == ("grpo", first.name)
     taken = tmp_path / "loop" / "adapters" / "rec-v1" / "adapter_model.safetensors"
     assert taken.read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
