@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deeprec.agent import TraceStore, load_adapter, make_server
-from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.evals.suites.harness import run_suite
 from deeprec.evals.suites.suite import Entry, Suite
 from deeprec.training.ablation.plan import AblationPlan
@@ -28,7 +27,7 @@ from deeprec.training.ablation.table import AblationTable, read_table, write_tab
 from deeprec.training.loop.messages import report_tenths
 from deeprec.training.loop.start_checks import check_base
 from deeprec.training.trainers.lock_files import lock_file
-from deeprec.training.trainers.policy_model import load_config
+from deeprec.training.trainers.policy_model import read_base_fingerprint
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, Encoder, Retriever
 from deeprec.trm_tool.errors import DeepRecError
 
@@ -67,7 +66,7 @@ def run_ablation(
     fingerprints = {
         "dataset": dataset.fingerprint,
         "recommender": artifact.fingerprint,
-        "base": fingerprint_base(base, None if Path(base).is_dir() else load_config(base)),
+        "base": read_base_fingerprint(base),
         "start": start_id(first),
     }
     with lock_file(out / LOCK_FILE, busy=f"Another process runs the ablation in {out}."):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +125,11 @@ def interval_text(found: Interval) -> str:
     """A difference with its interval, such as "+.012 (-.003 to .027)"; "0" where all people have equal values."""
     if math.isnan(found.low):
         return "0" if found.n else ""
-    shown = [f"{value:.3f}".replace("0.", ".", 1) for value in (found.low, found.high)]
-    return f"{found.mean:+.3f} ({shown[0]} to {shown[1]})".replace("0.", ".", 1)
+    mean, low, high = (
+        re.sub(r"^([+-]?)0\.", r"\1.", shown)
+        for shown in (f"{found.mean:+.3f}", f"{found.low:.3f}", f"{found.high:.3f}")
+    )
+    return f"{mean} ({low} to {high})"
 
 
 def _row(
