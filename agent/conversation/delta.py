@@ -107,6 +107,8 @@ class StateDelta:
     missing: tuple[Missing, ...] = ()
     said: str = ""
     """What the message says beside all of this, for retrievals; empty where nothing is left."""
+    said_words: str = ""
+    """The same as the person wrote it, where that differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,9 @@ def apply_delta(state: ConversationState, delta: StateDelta) -> ConversationStat
         said = state.without_feedback if feedback.taken_back else state.with_feedback
         state = said(feedback.kind, feedback.item_ids)
     if has_words(delta.said):
-        state = replace(state, said=(*state.said, SaidText(turn=state.turn, text=delta.said))[-MAX_SAID:])
+        state = replace(
+            state, said=(*state.said, SaidText(turn=state.turn, text=delta.said, words=delta.said_words))[-MAX_SAID:]
+        )
     return replace(
         state,
         order=delta.order or state.order,
@@ -202,7 +204,7 @@ def _without_words(said: Iterable[SaidText], turn: int, words: str) -> Iterable[
         if each.turn == turn and words and pattern.search(each.text):
             text = left_over(pattern.sub(" ", each.text))
             if text:
-                yield replace(each, text=text)
+                yield replace(each, text=text, words="")
         else:
             yield each
 

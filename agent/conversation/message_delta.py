@@ -12,11 +12,12 @@ from deeprec.agent.conversation.critiques import (
     find_vague_numbers,
 )
 from deeprec.agent.conversation.delta import StateDelta
+from deeprec.agent.conversation.meant_values import find_meant_values
 from deeprec.agent.conversation.message_reading import REFERENCE, TAKEN, MessageReading
 from deeprec.agent.conversation.references import find_references
 from deeprec.agent.conversation.said_bounds import find_bounds
 from deeprec.agent.conversation.said_feedback import find_feedback
-from deeprec.agent.conversation.said_text import left_over
+from deeprec.agent.conversation.said_text import FAREWELL, left_over
 from deeprec.agent.conversation.said_values import find_values
 from deeprec.agent.conversation.state import ConversationState
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
@@ -40,6 +41,12 @@ _ASKS_OF_IT = re.compile(
     re.IGNORECASE,
 )
 """A question whether something lacks a value ("is it without horror?"), which refuses none."""
+_FACT_QUESTION = re.compile(
+    r"^\W*(?:and |so |but |ok(?:ay)?,? )?(?:how (?:long|old|new|much|many|good|bad|scary)|who|who's|when|where|whose"
+    r"|(?:is|are|was|were|does|did|has)(?! any| some))\b(?! (?:i|you|we|there)\b)[^.;!?]*\?*\s*$",
+    re.IGNORECASE,
+)
+"""A message that is a question for a fact of an item, and no request: "how long is the first?"."""
 
 
 def delta_of_message(message: str, state: ConversationState, catalogue: ConversationCatalogue) -> StateDelta:
@@ -56,6 +63,8 @@ def delta_of_message(message: str, state: ConversationState, catalogue: Conversa
         catalogue: The catalogue, laid out.
     """
     reading = MessageReading(message=message, state=state, vocabulary=catalogue)
+    for found in reading.find(FAREWELL):
+        reading.take(*found.span())
     find_withdrawals(reading)
     reading.corrects = _CONTRASTING.search(reading.text) is not None
     for found in reading.find(_CORRECTING):
@@ -73,7 +82,10 @@ def delta_of_message(message: str, state: ConversationState, catalogue: Conversa
     find_superlatives(reading)
     find_vague_numbers(reading)
     find_values(reading)
+    find_meant_values(reading)
+    _find_fact_question(reading)
     turn, references = reading.turn, sorted(reading.references, key=lambda each: each.start)
+    said, said_words = _left(reading)
     return StateDelta(
         turn=turn,
         changes=reading.changes,
@@ -86,13 +98,26 @@ def delta_of_message(message: str, state: ConversationState, catalogue: Conversa
         set_aside=tuple(dict.fromkeys(reading.set_aside)),
         unresolved=tuple(each.unresolved for each in references if each.unresolved is not None),
         missing=tuple(replace(each, turn=turn) for each in reading.missing),
-        said=_left(reading),
+        said=said,
+        said_words="" if said_words == said else said_words,
     )
 
 
-def _left(reading: MessageReading) -> str:
-    """What is left of a message for retrievals: what was not taken, and the values that are wanted."""
+def _find_fact_question(reading: MessageReading) -> None:
+    """Take a message that is a question about an item which it does not name: it asks for no list."""
+    found = _FACT_QUESTION.match(reading.message)
+    is_about = reading.references or reading.changes or reading.order or reading.feedback or reading.actions
+    if found is None or is_about or reading.similar_to or reading.set_aside or reading.missing:
+        return
+    has = "No item of the list is meant by that." if reading.state.shown else "No list was shown yet."
+    reading.not_clear(reading.take(0, len(reading.text)), f"{has} A question is answered for an item of a list.")
+
+
+def _left(reading: MessageReading) -> tuple[str, str]:
+    """What is left of a message for retrievals, and how it was written: what was not taken, and what is wanted."""
     kept = re.sub(rf"{REFERENCE}|{TAKEN}+", lambda found: TAKEN * len(found[0]), reading.text)
     for start, end in reading.quiet:
         kept = kept[:start] + reading.message[start:end] + kept[end:]
-    return left_over(kept.replace(TAKEN, " "))
+    written = " ".join(reading.written(*found.span()) for found in re.finditer(rf"[^{TAKEN}]+", kept))
+    said = left_over(kept.replace(TAKEN, " "))
+    return said, left_over(written) if said and reading.is_translated else said

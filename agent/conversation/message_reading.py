@@ -90,6 +90,11 @@ class MessageReading:
                     yield found.span()
 
     @property
+    def is_translated(self) -> bool:
+        """Whether English words of grammar stand in the places of German ones."""
+        return self._read.text != self._read.original
+
+    @property
     def turn(self) -> int:
         """The turn of the message, from 1."""
         return self.state.turn + 1
@@ -107,9 +112,13 @@ class MessageReading:
             is_left = self.text[found.start() : found.end()] == found[0]
             start = max(found.end(), start + 1) if is_left else found.start() + 1
 
-    def words(self, start: int, end: int) -> str:
+    def written(self, start: int, end: int) -> str:
         """What the person wrote there."""
-        return self._read.written(start, end).strip(" ,.;:!?")
+        return self._read.written(start, end)
+
+    def words(self, start: int, end: int) -> str:
+        """What the person wrote there, without the marks around it."""
+        return self.written(start, end).strip(" ,.;:!?")
 
     def take(self, start: int, end: int) -> str:
         """Take a part of the text and return what the person wrote there."""

@@ -41,6 +41,15 @@ _NUMBERS_FOR_CART = re.compile(
     re.IGNORECASE,
 )
 _JOINT = re.compile(r"\s*,\s*(?:and\s+)?|\s+and\s+", re.IGNORECASE)
+_EXAMPLE = re.compile(
+    r"\b(?:like|similar to|along the lines of|in the style of|liked|loved?|enjoy(?:ed)?|adored?|seen|saw|watched"
+    r"|hated?)\s+(?P<verb>)(?=[^\W_])",
+    re.IGNORECASE,
+)
+"""Words behind which a title of the catalogue is an example, or something that the person has an opinion of."""
+_FURTHER = re.compile(r"(?:\s*,)?(?:\s*(?:and|or)\b)?\s+(?P<verb>)(?=[A-Z0-9])")
+"""Between two titles in a row."""
+_ARTICLES = re.compile(r"(?:(?:the|film|movie)\s+)*", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:the|my|that|this)\s", re.IGNORECASE)
 _THIS_ONE = re.compile(r"\b(?:that|this) (?:last )?(?:one|film|movie|item|product)\b", re.IGNORECASE)
 _OTHER = re.compile(r"\bthe other(?: one)?\b(?! \w+s\b)", re.IGNORECASE)
@@ -85,8 +94,12 @@ def find_references(reading: MessageReading) -> None:
     """
     shown = reading.state.last_list
     _titles(reading)
+    _examples(reading)
     _in_cart(reading)
     if not shown:
+        for pattern in _PRONOUNS if reading.references else ():  # "I liked Alien, more like that"
+            for found in reading.find(pattern):
+                _pronoun(reading, found["it"].lower(), *found.span("it"), shown)
         return
     for pattern in _OF_THE_SHOWN:
         for found in reading.find(pattern):
@@ -255,6 +268,25 @@ def _titles(reading: MessageReading) -> None:
             continue
         for found in reading.find(pattern):
             _refer_to(reading, found.start(), found.end(), named[title])
+
+
+def _examples(reading: MessageReading) -> None:
+    """References by the title of an item that was not shown, where the words name it as an example: "like Toy Story".
+
+    A title that several items have means all of them.
+    """
+    vocabulary = reading.vocabulary
+    for found in reading.find(_EXAMPLE):
+        begins: re.Match[str] | None = found
+        while begins is not None:
+            first, begins = begins.end("verb"), None
+            for start in dict.fromkeys((first, _ARTICLES.match(reading.text, first).end())):  # type: ignore[union-attr]
+                titled = vocabulary.titled_at(reading.text, start)
+                if titled is not None and not vocabulary.is_values(reading.text[start : titled[0]]):
+                    end, item_ids = titled
+                    reading.refer(first, end, Reference(words=reading.words(start, end), item_ids=item_ids))
+                    begins = _FURTHER.match(reading.text, end)
+                    break
 
 
 def _refer_to_some(

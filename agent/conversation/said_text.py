@@ -28,6 +28,14 @@ _REQUEST_WORDS = word_set(
 )
 
 
+FAREWELL = re.compile(
+    r"\bthat(?:'s| is| was| will be|'ll be) (?:all|it|enough|everything)\b(?: (?:for (?:now|today)|from me))?"
+    r"|\b(?:good)?bye\b|\bsee you\b",
+    re.IGNORECASE,
+)
+"""What ends a conversation: its "that" refers to nothing."""
+
+
 def without_refusals(text: str) -> str:
     """A text without the clauses that refuse something: "a tent, nothing heavy" gives "a tent"."""
     kept = text

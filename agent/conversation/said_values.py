@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from deeprec.agent.conversation.delta import Change
+from deeprec.agent.conversation.meant_values import weigh_refused
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
 from deeprec.agent.conversation.said_text import FUNCTION_WORDS, word_set
 from deeprec.agent.conversation.vocabulary import NamedValue
@@ -238,6 +239,8 @@ def _find_missing(
         Where the values stand that follow such a word directly, as the blankets of "only teal blankets".
     """
     beside = set[int]()
+    asked = [value for value in values if _inside(value.start, refusing) is None]
+    wanted = {each for value in asked for _, each in _pairs(value)}
     for clauses, pattern, kind in ((limiting, _ONLY, "required"), (refusing, _REFUSED, "refused")):
         for clause in clauses:
             for found in pattern.finditer(reading.text, clause.mark, clause.start + len(clause.about)):
@@ -248,7 +251,10 @@ def _find_missing(
                     continue
                 if _DESCRIBES.match(reading.text, end) or (kind == "required" and _GOES_ON.match(reading.text, end)):
                     continue
-                reading.lacks(what, kind=kind)
+                written = reading.words(start, end)
+                reading.lacks(written, kind=kind)
+                if kind == "refused":
+                    weigh_refused(reading, what, written, wanted)
                 behind = [
                     value for value in values if not reading.text[end : value.start].strip() and value.start >= end
                 ]

@@ -66,6 +66,9 @@ class SaidText:
 
     turn: int
     text: str
+    """What retrievals get: with English words of grammar in the places of German ones."""
+    words: str = ""
+    """The same as the person wrote it, where that differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 ClosestPhrases = Callable[[str, int], Sequence[str]]
 """`PhraseSimilarity.closest_phrases`: the phrases of the catalogue that are closest to a text."""
 
+NearPhrases = Callable[[str, float], Sequence[str]]
+"""Names the phrase of the catalogue that is closest to a text, where its cosine reaches a number, and else none."""
+
 MAX_NEAREST = 3
 """Similar values that are offered for one that the catalogue lacks."""
 _PRICES = ("price", "cost", "msrp")
@@ -69,14 +72,17 @@ class ConversationCatalogue:
     Args:
         catalogue: The items of any recommender.
         closest: Names the phrases that are closest to a text, where the recommender knows (`PhraseSimilarity`).
+        near: Names the closest phrase where it is near enough, where the recommender knows how near it is.
     """
 
-    def __init__(self, catalogue: CatalogueView, closest: ClosestPhrases | None = None) -> None:
+    def __init__(
+        self, catalogue: CatalogueView, closest: ClosestPhrases | None = None, near: NearPhrases | None = None
+    ) -> None:
         self.catalogue = catalogue
         self.card: CatalogueCard = describe_catalogue(catalogue)
         self.reader = PreferenceReader(catalogue)
         self.index = AttributeIndex(catalogue)
-        self.closest = closest
+        self.closest, self._near = closest, near
         self.kinds = {each.name: each.kind for each in self.card.attributes}
         """Attribute -> its kind, for the attributes that some item has, in the order of the catalogue."""
         self._described = {each.name: each for each in self.card.attributes}
@@ -131,7 +137,7 @@ class ConversationCatalogue:
 
     @cached_property
     def _titles(self) -> NamedTitles:
-        return NamedTitles(self.catalogue.item(item_id).title for item_id in self.catalogue.ids)
+        return NamedTitles({item_id: self.catalogue.item(item_id).title for item_id in self.catalogue.ids})
 
     def attributes_in(self, text: str) -> Iterator[NamedAttribute]:
         """Find the attributes that a text names, in its order: "colour", "color", "the budget"."""
@@ -166,6 +172,21 @@ class ConversationCatalogue:
         if not found and attribute is not None:
             found = list(self.values_of(attribute))
         return tuple(dict.fromkeys(found))[:MAX_NEAREST]
+
+    def meant_by(self, text: str, min_cosine: float) -> Mapping[str, tuple[str, ...]] | None:
+        """The value whose phrase a text means without naming it, by its attribute; None where none is near enough."""
+        near = () if self._near is None else self._near(text, min_cosine)
+        return next((self._values[phrase] for phrase in near if phrase in self._values), None)
+
+    def is_values(self, text: str) -> bool:
+        """Whether a text names values of the catalogue and nothing else."""
+        for value in reversed(list(self.values_in(text))):
+            text = f"{text[: value.start]} {text[value.end :]}"
+        return not text.strip()
+
+    def titled_at(self, text: str, start: int) -> tuple[int, tuple[str, ...]] | None:
+        """The longest title of items that a text has at a place: where it ends, and the ids of the items with it."""
+        return self._titles.at(text, start)
 
     def attribute_of(self, value: str) -> str | None:
         """The attribute that has a value, as the catalogue writes it; None where no attribute has it."""

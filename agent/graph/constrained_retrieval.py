@@ -29,7 +29,7 @@ from deeprec.agent.graph.run_constraints import (
     with_stated,
 )
 from deeprec.agent.graph.run_start import RunStart
-from deeprec.agent.graph.state import AgentState, Candidate, RunConstraints
+from deeprec.agent.graph.state import AgentState, Candidate, GuessedConstraint, RunConstraints
 from deeprec.agent.graph.supported_constraints import ClosestPhrases, PersonWords
 from deeprec.agent.protocols.turn import Remark
 from deeprec.trm_tool import (
@@ -68,7 +68,7 @@ class Asked:
     @property
     def remark(self) -> Remark | None:
         """What the model is shown of its constraints; None where all of them are kept."""
-        guessed = [each for each in self.stated["guessed"] if "words" not in each] if self.stated else []
+        guessed = [each for each in self.stated["guessed"] if not _is_heard_alone(each)] if self.stated else []
         if self.stated is None or not (guessed or self.stated["unenforceable"]):
             return None
         closest = {missing: f" (closest: {text})" for missing, text in self.closest.items()}
@@ -167,6 +167,8 @@ class PreferenceConstraints:
                 continue
             closest[missing] = constraint.text
         texts |= {each["text"] for each in guessed}
+        heard = {each["text"]: each["words"] for each in standing}
+        guessed = [{**each, "words": heard[each["text"]]} if each["text"] in heard else each for each in guessed]
         guessed += [each for each in standing if each["text"] not in texts]
         kept, weighed = passing, list[Where]()
         for guess in guessed:
@@ -234,6 +236,11 @@ class PreferenceConstraints:
         if laid_out is None or laid_out.catalogue is not catalogue or laid_out.version != version:
             laid_out = self._laid_out = LaidOutCatalogue.of(catalogue, version)
         return laid_out
+
+
+def _is_heard_alone(guess: GuessedConstraint) -> bool:
+    """Whether a guess is made of the person's words, and the model wrote nothing of it."""
+    return "words" in guess and "stands_for" in guess
 
 
 async def retrieve_asked(asked: Asked, k: int, retrieve: Callable[..., Awaitable[Retrieved]]) -> Retrieved:

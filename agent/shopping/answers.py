@@ -14,6 +14,7 @@ from deeprec.agent.conversation import (
     state_difference,
 )
 from deeprec.agent.shopping.config import ShoppingConfig
+from deeprec.agent.shopping.intents import says_farewell
 from deeprec.agent.shopping.item_answers import ItemAnswers
 from deeprec.agent.shopping.item_records import ItemRecords
 from deeprec.agent.shopping.reply import Reply, ReplyQuestion
@@ -80,7 +81,11 @@ class Answers:
         found = plan.found
         missing = [each for each in state.missing if each.turn == state.turn or each.kind == "required"]
         unclear = [f"{each.words}: {each.reason}" for each in plan.unresolved if not each.item_ids]
-        problems = [*found.problems, *(missing_sentence(each, self._records) for each in missing), *unclear]
+        problems = [
+            *found.problems,
+            *(missing_sentence(each, self._records, state.disliked) for each in missing),
+            *unclear,
+        ]
         demanded = [each for each in missing if each.kind == "required" and each.turn == state.turn]
         if not found.item_ids or demanded:
             nearest = self._records.cards(found.nearest, state)
@@ -124,7 +129,8 @@ class Answers:
         if state.order is not None:
             end = "highest" if state.order.descending else "lowest"
             return f"By {self._records.label(state.order.attribute)}, the {end} first:"
-        return "These fit best:" if state_lines(state) or state.said else "You may like these:"
+        is_asked = state_lines(state) or state.said or state.similar_to
+        return "These fit best:" if is_asked else "You may like these:"
 
     def _which_one(self, plan: TurnPlan, state: ConversationState) -> ReplyQuestion | None:
         """The question which item was meant; None where that is clear."""
@@ -188,6 +194,8 @@ class Answers:
         ]
 
     def _greeting(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
+        if says_farewell(plan.message):
+            return Reply(kind="state", text="You are welcome. This conversation can go on at any time.")
         text = f"What are you looking for? You can ask for {askable(self._catalogue, self._records)}."
         return Reply(kind="question", text="", question=ReplyQuestion(attribute="", text=text, options=()))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
+from typing import Any
 
 from deeprec.agent.conversation import ConversationCatalogue
-from deeprec.agent.conversation.vocabulary import ClosestPhrases
 from deeprec.trm_tool import AnyRecommender, PhraseSimilarity
+from deeprec.trm_tool.recommender import takes_min_cosine
 
 _log = logging.getLogger(__name__)
 
@@ -34,18 +35,21 @@ class CurrentCatalogue:
                 self.now = self._lay_out()
 
     def _lay_out(self) -> ConversationCatalogue:
-        recommender = self._recommender
+        recommender: Any = self._recommender
         closest = recommender.closest_phrases if isinstance(recommender, PhraseSimilarity) else None
-        is_called = closest is not None and not iscoroutinefunction(closest)
-        return ConversationCatalogue(recommender.catalogue, _or_none(closest) if closest and is_called else None)
+        if closest is None or iscoroutinefunction(closest):
+            return ConversationCatalogue(recommender.catalogue)
+        asked = _or_none(closest)
+        near = (lambda text, least: asked(text, 1, min_cosine=least)) if takes_min_cosine(recommender) else None
+        return ConversationCatalogue(recommender.catalogue, asked, near)
 
 
-def _or_none(closest: ClosestPhrases) -> ClosestPhrases:
+def _or_none(closest: Callable[..., Sequence[str]]) -> Callable[..., Sequence[str]]:
     """The closest phrases, or none while the recommender cannot say: a conversation goes on without them."""
 
-    def asked(text: str, n: int) -> Sequence[str]:
+    def asked(text: str, n: int, **limit: float) -> Sequence[str]:
         try:
-            return closest(text, n)
+            return closest(text, n, **limit)
         except Exception as error:
             _log.warning("The recommender does not say which phrases are closest: %r", error)
             return ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, StateDelta
+from deeprec.agent.conversation.said_text import FAREWELL
 from deeprec.agent.shopping.turn_plan import Intent
 from deeprec.trm_tool.text import has_words
 
@@ -56,11 +57,17 @@ _MORE = re.compile(
 )
 _GREETING = re.compile(
     r"^\W*(?:(?:hi|hello|hey|good (?:morning|evening|afternoon|day)|thanks|thank(?: you)?|cheers|great|cool"
-    r"|ok(?:ay)?|bye|goodbye|perfect|nice|that's all|there|so much|very much|a lot|help|please)\b\W*)+$",
+    r"|ok(?:ay)?|(?:good)?bye|perfect|nice|that(?:'s|’s| is| was| will be) (?:all|it|enough|everything)"
+    r"|for (?:now|today)|from me|see you|there|so much|very much|a lot|help|please)\b\W*)+$",
     re.IGNORECASE,
 )
 _HOW_MUCH = re.compile(r"\bhow (?:much|expensive|cheap)\b|\bcosts?\b|\bpricey\b", re.IGNORECASE)
 _HOW_OLD = re.compile(r"\bhow (?:old|new|recent)\b|\bwhen\b|\bwhat year\b", re.IGNORECASE)
+
+
+def says_farewell(message: str) -> bool:
+    """Whether a message ends the conversation: "thanks, that is all"."""
+    return FAREWELL.search(message.replace("’", "'")) is not None
 
 
 def wants_more(message: str) -> bool:

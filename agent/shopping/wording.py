@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deeprec.agent.conversation import ConversationCatalogue, ConversationState, Missing, Question, describe_state
+from deeprec.agent.conversation import (
+    ConversationCatalogue,
+    ConversationState,
+    Missing,
+    Question,
+    StatedCondition,
+    describe_state,
+)
 from deeprec.agent.shopping.item_records import ItemRecords
 from deeprec.agent.shopping.reply import Reply, ShownCard
 from deeprec.trm_tool.text import plain
@@ -18,13 +25,17 @@ def joined(parts: Sequence[str], last: str = "and") -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}" if parts else ""
 
 
-def missing_sentence(missing: Missing, records: ItemRecords) -> str:
-    """What the catalogue lacks, with the nearest that it has."""
+def missing_sentence(missing: Missing, records: ItemRecords, disliked: Sequence[StatedCondition] = ()) -> str:
+    """What the catalogue lacks, with what counts against items in its place (`disliked`), or what is nearest to it."""
     words = plain(missing.words, 80)
     if words in ("price", "year"):
         return f"There is no {words} in this catalogue, so that a limit on it cannot be held."
     at = f" as {records.label(missing.attribute)}" if missing.attribute else ""
     nearest = f" The nearest: {joined([plain(each, 80) for each in missing.nearest], 'or')}." if missing.nearest else ""
+    weighs = [each for each in disliked if missing.kind == "refused" and each.words == missing.words]
+    if weighs:
+        values = joined([plain(value, 80) for each in weighs for value in each.values])
+        nearest = f" Of what it has, {values} is the nearest, so that it counts against an item."
     return f"Nothing in this catalogue has {words!r}{at}.{nearest}"
 
 

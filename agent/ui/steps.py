@@ -28,7 +28,7 @@ class Step:
     label: str
     text: str = ""
     lines: Sequence[str] = ()
-    """Changes of what is known, problems, or titles, a line each."""
+    """Changes of what is known, or titles, a line each."""
     kind: str = ""
     """A colour of the style sheet: call, warn, or none."""
 
@@ -63,7 +63,7 @@ def step_of(part: object) -> Step | None:
         return None
     match part.get("deeprec") or part.get("type"):
         case "delta":
-            lines = [*map(condition_text, _texts(part.get("changes"))), *_texts(part.get("problems"))]
+            lines = list(map(condition_text, _texts(part.get("changes"))))  # the reply names the problems
             return Step(label="Understood", lines=lines, kind="call") if lines else None
         case "thought":
             return Step(label="Thought", text=plain(str(part.get("text", "")), MAX_TEXT))

@@ -152,7 +152,7 @@ def thread_view(values: Mapping[str, Any], catalogue: CatalogueView) -> ThreadVi
         left_out=max(0, len(entries) - MAX_ENTRIES),
         chips=list(_chips(state)),
         indifferent=[name.replace("_", " ") for name in state.indifferent],
-        said=[each.text for each in state.said],
+        said=[each.words or each.text for each in state.said],
         missing=[
             f"{each.words}: the nearest is {each.nearest[0]}" if each.nearest else each.words for each in state.missing
         ],

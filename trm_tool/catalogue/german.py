@@ -248,8 +248,15 @@ class EnglishReading:
     """Where each place in `text`, and its end, stands in `original`."""
 
     def written(self, start: int, end: int) -> str:
-        """What was written where `text` has the places from `start` to before `end`."""
-        return self.original[self.places[start] : self.places[end]]
+        """What was written where `text` has the places from `start` to before `end`; a part of a word as the word."""
+        first, last = self.places[start], self.places[end]
+        if self.text is self.original or first == last:
+            return self.original[first:last]
+        while first and self.original[first - 1 : first + 1].isalnum():
+            first -= 1
+        while self.original[last - 1 : last + 1].isalnum() and last < len(self.original):
+            last += 1
+        return self.original[first:last]
 
 
 def read_in_english(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS
@@ -43,13 +45,41 @@ class NamedTitles:
     ("Black Rug") counts nowhere.
 
     Args:
-        titles: As the catalogue writes them. What stands before a colon is a title too.
+        titles: Item id -> its title as the catalogue writes it. What stands before a colon is a title too.
     """
 
-    def __init__(self, titles: Iterable[str]) -> None:
-        bare = {_bare_title(title) for title in titles}
-        folded = (fold_words(part) for title in bare for part in {title, title.partition(":")[0]})
-        self._titles = frozenset(words for words in folded if len(words) > 1)
+    def __init__(self, titles: Mapping[str, str]) -> None:
+        named: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        self._bare = {item_id: _bare_title(title) for item_id, title in titles.items()}
+        for item_id, bare in self._bare.items():
+            for part in dict.fromkeys((bare, bare.partition(":")[0])):
+                named[fold_words(part)].append(item_id)
+        self._items = {words: tuple(item_ids) for words, item_ids in named.items() if words}
+        self._titles = frozenset(words for words in self._items if len(words) > 1)
+
+    def at(self, text: str, start: int) -> tuple[int, tuple[str, ...]] | None:
+        """Find the longest title that begins at a place, with or without its article.
+
+        A title of one word counts where it is written with a capital; a longer one, however it is written.
+
+        Args:
+            text: What somebody said.
+            start: Where a word of it begins, in characters.
+
+        Returns:
+            Where the title ends, and the ids of the items that have it, those that have exactly this one where there
+            are such; None where no title begins there.
+        """
+        words = list(islice(_WORD.finditer(text, start), _MAX_TITLE_WORDS))
+        for count in range(len(words), 0, -1):
+            begun = words[:count]
+            folded = fold_words(text[start : begun[-1].end()])
+            item_ids = self._items.get(folded) or self._items.get(("the", *folded), ())
+            if item_ids and (count > 1 or not begun[0][0][0].islower()):
+                written = text[start : begun[-1].end()].lower()
+                exact = [each for each in item_ids if self._bare[each] in (written, f"the {written}")]
+                return begun[-1].end(), tuple(exact) or item_ids
+        return None
 
     def around(self, text: str, values: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Find where the titles stand around values, each given by where it starts and ends."""

@@ -380,3 +380,45 @@ def test_items_are_put_into_the_cart_by_their_numbers(words: str, added: list[tu
     delta = delta_of_message(words, ConversationState().with_shown(list("abcd")), SHOP)
     assert [each.item_ids for each in delta.actions] == added
     assert [each.words for each in delta.unresolved] == (["9"] if "9" in words else [])
+
+
+@pytest.mark.parametrize(
+    ("words", "similar", "liked"),
+    [
+        ("I liked Alien, more like that", ["1"], ["1"]),
+        ("like star wars", ["0"], []),
+        ("something like The Rocky Horror Picture Show, but newer", ["2"], []),
+        ("similar to the film Rocky Horror Picture Show", ["2"], []),
+        ("I loved Star Wars and Alien", [], ["0", "1"]),
+        ("I like horror", [], []),  # a title of one word is written with a capital
+        ("I'd like war", [], []),
+        ("I like War Comedy", [], []),  # which names values and nothing else
+    ],
+)
+def test_a_title_of_the_catalogue_is_an_example(words: str, similar: list[str], liked: list[str]) -> None:
+    state = say(ConversationState(), words, shop=FILMS)
+    assert (list(state.similar_to), list(state.items_with("liked"))) == (similar, liked)
+
+
+@pytest.mark.parametrize("words", ["how long is the first?", "who directed Alien?", "Is it dubbed?", "who is in it"])
+def test_a_question_before_any_list_is_no_wish(words: str) -> None:
+    delta = delta_of_message(words, ConversationState(), FILMS)
+    assert (delta.said, delta.changes) == ("", ())
+    assert [each.reason.partition(".")[0] for each in delta.unresolved] == ["No list was shown yet"]
+
+
+@pytest.mark.parametrize(
+    "words", ["is there something with robots?", "how about something with robots?", "do you have robots?"]
+)
+def test_a_question_for_items_is_a_wish(words: str) -> None:
+    delta = delta_of_message(words, ConversationState(), FILMS)
+    assert "robots" in delta.said or [each.words for each in delta.missing] == ["robots"]
+    assert delta.unresolved == ()
+
+
+def test_what_is_left_of_a_german_message_is_kept_as_it_was_written() -> None:
+    delta = delta_of_message("ein Film mit Robotern, keine Horrorfilme, nicht zu lang", ConversationState(), FILMS)
+    assert [each.words for each in delta.changes] == ["Horrorfilme"]
+    [said] = apply_delta(ConversationState(), delta).said
+    assert said.words == "ein Film mit Robotern, nicht zu lang"
+    assert said.text != said.words

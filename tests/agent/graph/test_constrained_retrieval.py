@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from langchain_openai import ChatOpenAI
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
 from deeprec.agent.graph.messages import answer_text
+from deeprec.agent.views.run_facts import constraint_lines
 from deeprec.trm_tool import Catalogue, Dataset, Retrieved, Retriever
 from tests.model_scripts import LIST, SEARCH, tool_call
 from tests.small_recommender import CoOccurrence
@@ -215,6 +217,22 @@ async def test_a_refusal_that_the_catalogue_lacks_is_named_with_the_one_that_it_
     assert (remark.kept, remark.weighed, remark.missing) == (kept, weighed, ("not scary (closest: not horror)",))
     missing = "not scary" if kept else "not scary (closest: not horror)"
     assert answer_text(output).splitlines()[6:] == [f"Not in this catalogue: {missing}."]
+
+
+async def test_a_retrieval_and_its_run_give_one_reason_for_a_guess(dataset: Dataset, tmp_path: Path) -> None:
+    hearing = Hearing(dataset.catalogue, [dataset.history(user, 2) for user in dataset.users])
+    config = replace(CONFIG, enforces_words=True)
+    with TraceStore(tmp_path / "traces.db") as store, SqlRecorder(store) as recorder:
+        graph = build_graph(
+            None, hearing, protocol=ScriptedProtocol(["not horror; not scary"]), config=config, recorder=recorder
+        )
+        output = await graph.ainvoke({"history": [], "message": "nothing scary"})
+        [retrieval] = store.run(UUID(output["run_id"])).retrievals
+    for stated in (output["constraints"], retrieval.constraints):
+        assert constraint_lines(stated) == [
+            "only weighed: not horror (nothing scary)",
+            "not in this catalogue: not scary",
+        ]
 
 
 @pytest.mark.parametrize(

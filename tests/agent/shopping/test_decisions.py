@@ -321,3 +321,24 @@ async def test_a_german_conversation_reaches_the_cart(talk: Talk) -> None:
     assert reply["action"] == {"kind": "remove_from_cart", "item_ids": [shown], "failed": []}
     assert (await talk.says("Ich nehme den ersten"))["action"]["kind"] == "add_to_cart"
     assert (await talk.says("Danke!"))["kind"] == "question"
+
+
+@pytest.mark.parametrize("farewell", ["thanks, that is all", "That's it, bye!", "that's all for today, thank you"])
+async def test_a_farewell_asks_which_item_is_meant_by_nothing(talk: Talk, farewell: str) -> None:
+    await talk.says("a black lamp")
+    reply = await talk.says(farewell)
+    assert (reply["kind"], reply["text"]) == ("state", "You are welcome. This conversation can go on at any time.")
+
+
+async def test_a_question_as_the_first_message_steers_nothing(talk: Talk) -> None:
+    reply = await talk.says("how long is the first?")
+    assert (reply["kind"], reply["items"]) == ("cannot", [])
+    assert "No list was shown yet." in reply["text"]
+    asked = (await talk.agent.aget_state(talk.config)).values["conversation"]
+    assert (asked["said"], asked["shown"]) == ([], [])
+
+
+async def test_the_example_that_is_named_does_not_come_back(talk: Talk) -> None:
+    await talk.says("something like Cole desk lamp")
+    assert talk.ids[0] == "a"  # a desk lamp, and dimmable
+    assert "b" not in talk.ids
