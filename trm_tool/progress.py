@@ -1,6 +1,8 @@
 """Progress of long commands: a bar on a terminal, lines in a log."""
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,13 +22,17 @@ if TYPE_CHECKING:
     from deeprec.trm_tool.trm.training.train import TrainingProgress
 
 
+LONGEST_SILENCE_S = 20.0
+"""A log is given a line at least so often, while something lasts."""
+
+
 class StepProgress(Progress):
-    """A bar for each task; where the console is a file or a pipe, a line at each tenth of a task instead."""
+    """A bar for each task; where the console is a file or a pipe, a line at the first step and each tenth instead."""
 
     def __init__(self, *columns: ProgressColumn, console: Console) -> None:
         super().__init__(*columns, console=console, disable=console.quiet or not console.is_terminal)
         self._in_words = [column for column in columns if not isinstance(column, BarColumn)]
-        self._printed = set[tuple[TaskID, str, int]]()
+        self._printed = set[tuple[TaskID, str, int, bool]]()
         self._pending = ""
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
@@ -35,7 +41,8 @@ class StepProgress(Progress):
         if not self.disable:
             return
         [task] = (task for task in self.tasks if task.id == task_id)
-        at = (task_id, task.description, int(10 * task.completed / task.total) if task.total else 0)
+        tenth = int(10 * task.completed / task.total) if task.total else 0
+        at = (task_id, task.description, tenth, task.completed > 0)
         parts = (str(column(task)) for column in self._in_words)
         self._pending = "  ".join(filter(None, parts))
         if at not in self._printed:
@@ -54,16 +61,42 @@ class StepProgress(Progress):
 
 
 @contextmanager
-def stage(console: Console, doing: str) -> Iterator[None]:
-    """Show what is done while the context lasts, with its seconds; where the console is no terminal, as one line."""
+def stage(console: Console, doing: str, *, every_s: float = LONGEST_SILENCE_S) -> Iterator[None]:
+    """Show what is done while the context lasts, with its seconds.
+
+    Where the console is no terminal, it is a line at the start and one whenever `every_s` seconds more have passed.
+    """
     if not console.is_terminal:
         console.print(f"{doing} …", soft_wrap=True, markup=False, highlight=False)
-        yield
+        with lines_of_time(console, doing, every_s=every_s):
+            yield
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         bar.add_task(f"{doing} …")
         yield
+
+
+@contextmanager
+def lines_of_time(console: Console, doing: str, *, every_s: float = LONGEST_SILENCE_S) -> Iterator[None]:
+    """Print how long something has lasted, every so many seconds; nothing on a terminal, whose bars show it."""
+    if console.is_terminal or console.quiet:
+        yield
+        return
+    ended, began = threading.Event(), time.monotonic()
+
+    def print_lines() -> None:
+        while not ended.wait(every_s):
+            passed = f"{doing} … {time.monotonic() - began:.0f} s so far"
+            console.print(passed, soft_wrap=True, markup=False, highlight=False)
+
+    printer = threading.Thread(target=print_lines, daemon=True)
+    printer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        printer.join()
 
 
 @contextmanager
@@ -74,13 +107,17 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
         BarColumn(),
         TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[score]}"),
         console=console,
     )
-    with bar:
-        task = bar.add_task("Reading texts", total=None, score="", unit="")
+    with bar, lines_of_time(console, "Training the recommender"):
+        task = bar.add_task("Reading texts", total=None, score="", unit="", left="")
+        encoded_s = 0.0
 
         def show(progress: "TrainingProgress") -> None:
+            nonlocal encoded_s
+            encoded_s = encoded_s if progress.epoch else progress.seconds
             score = f"validation NDCG@10 {progress.ndcg_at_10:.4f}" if progress.epoch else ""
             if not math.isnan(progress.told_ndcg_at_10):
                 score += f", with exact preferences {progress.told_ndcg_at_10:.4f}"
@@ -92,6 +129,15 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
                 unit = "" if total is None else f"{done:,}/{total:,} texts"
             else:
                 done, total, unit = progress.epoch, progress.epochs, f"{progress.epoch}/{progress.epochs} epochs"
-            bar.update(task, description=stage, total=total, completed=done, score=score, unit=unit)
+            left = _left(progress, progress.seconds - encoded_s)
+            bar.update(task, description=stage, total=total, completed=done, score=score, unit=unit, left=left)
 
         yield show
+
+
+def _left(progress: "TrainingProgress", seconds: float) -> str:
+    """How long the epochs that are left take at most, by those that are done; empty before the first."""
+    if not 0 < progress.epoch < progress.epochs:
+        return ""
+    left = seconds / progress.epoch * (progress.epochs - progress.epoch)
+    return f"at most {left:.0f} s left" if left < 120 else f"at most {left / 60:.0f} min left"

@@ -130,7 +130,8 @@ def demo(
         )
         with TraceStore(home / "traces.db") as store:
             running = time.perf_counter()
-            runs = asyncio.run(_run(server, adapter, retriever, config, store, data, requests, seed))
+            with stage(console, "The model reasons for all of them at once"):
+                runs = asyncio.run(_run(server, adapter, retriever, config, store, data, requests, seed))
             seconds = time.perf_counter() - running
             traces = [store.run(run_id) for run_id in runs]
     console.print("The server is stopped.")
@@ -187,7 +188,7 @@ def _recommender(read: Callable[[], Dataset], folder: Path, seed: int) -> Retrie
             console.print(f"Trained already: {folder}")
             return retriever
     data = read()
-    console.print(f"Training on {data.name}: some minutes, once.")
+    console.print(f"Training on {data.name}, once. How long it takes at most is shown from the first epoch on.")
     with training_bar(console) as show:
         train_trm(data, folder, encoder=make_encoder(None), cache=DEFAULT_CACHE, seed=seed, on_progress=show)
     console.print(f"Written: {folder}")

@@ -1,9 +1,12 @@
+import time
 from io import StringIO
 
+import pytest
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-from deeprec.trm_tool.progress import StepProgress, stage
+from deeprec.trm_tool.progress import StepProgress, stage, training_bar
+from deeprec.trm_tool.trm.training.train import TrainingProgress
 
 
 def follow(console: Console, steps: int = 200) -> None:
@@ -52,3 +55,25 @@ def test_a_stage_is_named_while_it_lasts() -> None:
         pass
     assert "Reading …" in shown.getvalue()
     assert "0:00:00" in shown.getvalue()
+
+
+def test_a_log_is_not_silent_while_a_stage_lasts() -> None:
+    log = StringIO()
+    with stage(Console(file=log), "Reasoning", every_s=0.01):
+        while log.getvalue().count("s so far") < 2:
+            time.sleep(0.01)
+    lines = log.getvalue().splitlines()
+    assert lines[:2] == ["Reasoning …", "Reasoning … 0 s so far"]
+    time.sleep(0.05)
+    assert log.getvalue().splitlines() == lines  # it ends with the stage
+
+
+@pytest.mark.parametrize(("epoch_s", "left"), [(4.0, "at most 108 s left"), (20.0, "at most 9 min left")])
+def test_a_training_says_from_the_first_epoch_on_how_long_it_takes_at_most(epoch_s: float, left: str) -> None:
+    log = StringIO()
+    with training_bar(Console(file=log, width=200)) as show:
+        show(TrainingProgress(stage="training", epoch=0, epochs=28, seconds=30.0))
+        show(TrainingProgress(stage="training", epoch=1, epochs=28, seconds=30.0 + epoch_s, ndcg_at_10=0.1))
+        show(TrainingProgress(stage="training", epoch=28, epochs=28, seconds=30.0 + 28 * epoch_s, ndcg_at_10=0.1))
+    lines = log.getvalue().splitlines()
+    assert [left in line for line in lines if "/28" in line] == [False, True, False]
