@@ -18,6 +18,7 @@ from deeprec.agent.graph.step_inputs import check_inputs, digest
 from deeprec.agent.graph.turn_seeds import turn_seed
 from deeprec.agent.policy.completion import PolicyError, PolicyUnavailableError
 from deeprec.agent.policy.openai_endpoint import PolicyAccessError
+from deeprec.agent.policy.server_list import asking_for
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Turn
 from deeprec.agent.protocols.turn import ContextFullError, Describe, Remark, RemarkingProtocol, record_of
 from deeprec.agent.traces.records import Node, TurnRecord
@@ -119,8 +120,9 @@ class PolicyCalls:
         append: Callable[[], Awaitable[Mapping[str, Any] | None]],
     ) -> Ending | None:
         try:
-            async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
-                conversation = await append()
+            with asking_for(state["run_id"]):
+                async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
+                    conversation = await append()
         except PolicyError as error:
             return self._outage(error, node, state["run_id"])
         except TimeoutError:
@@ -142,8 +144,10 @@ class PolicyCalls:
         is_full = False
         if failure is None:
             try:
-                async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
-                    turn = self.protocol.replay(state["conversation"], record) if record is not None else await call()
+                with asking_for(state["run_id"]):
+                    async with asyncio.timeout(max(MIN_TIMEOUT_S, seconds_left(state, self._config, started))):
+                        replayed = None if record is None else self.protocol.replay(state["conversation"], record)
+                        turn = replayed or await call()
                 turn = _judged(turn, state) if record is None else _as_recorded(turn, record)
             except ContextFullError as error:
                 failure, is_full = str(error), True

@@ -21,7 +21,7 @@ from deeprec.agent.policy.openai_endpoint import (
     PolicyUnavailableError,
 )
 from deeprec.agent.policy.server_address import server_addresses
-from deeprec.agent.policy.server_list import same_model
+from deeprec.agent.policy.server_list import RunServers, same_model
 from deeprec.agent.policy.weight_fingerprints import fingerprint_served
 from deeprec.agent.traces.records import LogprobsMode
 from deeprec.trm_tool.errors import ConfigError
@@ -111,8 +111,8 @@ class CompletionPolicy:
 
     Args:
         base_url: With or without the closing `/v1`. Several servers of one model stand with commas between them: each
-            has to serve the same weights under the same names, and a completion is asked of the one that has the fewest
-            in flight.
+            has to serve the same weights under the same names. A run asks the one that has the fewest requests in
+            flight at its first, and stays there; where a server is unavailable, another one is asked.
         model: The name under which the server has it; None takes the only one that it has. The name of a loaded
             adapter is taken for `adapter`.
         api_key: Else the environment's DEEPREC_API_KEY, else OPENAI_API_KEY, else none.
@@ -142,6 +142,7 @@ class CompletionPolicy:
             Endpoint(address, api_key=api_key, timeout_s=timeout_s, max_retries=max_retries, retry_wait_s=retry_wait_s)
             for address in server_addresses(base_url)
         ]
+        self._servers = RunServers()
         self.base_url = ",".join(endpoint.base_url for endpoint in self._endpoints)
         self.adapter = adapter
         self._cache_salt = cache_salt
@@ -237,8 +238,7 @@ class CompletionPolicy:
     async def detokenize(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids`, special tokens included."""
         body = {"model": await self._name(), "tokens": list(token_ids)}
-        first = self._endpoints[0]
-        return await first.ask(f"{first.root}/detokenize", body, Text, lambda answer: answer.prompt)
+        return await self._servers.ask(self._endpoints, "/detokenize", body, Text, lambda answer: answer.prompt)
 
     async def complete(
         self,
@@ -298,18 +298,14 @@ class CompletionPolicy:
         elif choices is not None:
             body["structured_outputs"] = {"choice": list(choices)}
         started = time.perf_counter()
-        endpoint = min(self._endpoints, key=lambda each: each.in_flight)
-        endpoint.in_flight += 1
-        try:
-            choice = await endpoint.ask(
-                f"{endpoint.base_url}/completions",
-                body,
-                Choices,
-                lambda answer: check_choice(answer, prompt, sampling.max_tokens),
-                timeout_s=timeout_s,
-            )
-        finally:
-            endpoint.in_flight -= 1
+        choice = await self._servers.ask(
+            self._endpoints,
+            "/v1/completions",
+            body,
+            Choices,
+            lambda answer: check_choice(answer, prompt, sampling.max_tokens),
+            timeout_s=timeout_s,
+        )
         return Completion(
             token_ids=tuple(choice.token_ids),
             logprobs=tuple(float(value) for value in choice.logprobs.token_logprobs),
@@ -337,8 +333,7 @@ class CompletionPolicy:
 
     async def _tokenize(self, body: dict[str, Any]) -> list[int]:
         body = {"model": await self._name(), "add_special_tokens": False, **body}
-        first = self._endpoints[0]
-        return await first.ask(f"{first.root}/tokenize", body, Tokens, lambda answer: answer.tokens)
+        return await self._servers.ask(self._endpoints, "/tokenize", body, Tokens, lambda answer: answer.tokens)
 
     def _find(self, cards: Cards) -> ServedModel:
         models = {card.id: card for card in cards.data if card.parent is None}

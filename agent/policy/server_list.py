@@ -1,17 +1,97 @@
-"""Several servers behind one list of addresses: they have to serve the same model."""
+"""Several servers behind one list of addresses: they have to serve the same model, and a run stays on one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from deeprec.agent.policy.openai_endpoint import Answer, Endpoint, PolicyUnavailableError, Result
 from deeprec.agent.policy.weight_fingerprints import same_weights
 from deeprec.trm_tool.errors import ConfigError
 
 if TYPE_CHECKING:
     from deeprec.agent.policy.completion import ServedModel
+
+_AVOIDED_S = 60.0
+"""Seconds for which a server is not chosen again after it was unavailable, as long as there is another."""
+_RUNS = 10_000
+"""Runs whose server is remembered, the latest ones."""
+_asking: ContextVar[str | None] = ContextVar("run that asks", default=None)
+
+
+@contextmanager
+def asking_for(run_id: str) -> Iterator[None]:
+    """Mark the requests inside the block as those of a run, which stay on one server."""
+    token = _asking.set(run_id)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
+class RunServers:
+    """The server that each run asks: at first the one with the fewest requests in flight, and the same from then on.
+
+    The turns of a run begin with the same tokens, which one server keeps in its prefix cache.
+    """
+
+    def __init__(self) -> None:
+        self._of_runs: OrderedDict[str, Endpoint] = OrderedDict()
+        self._avoided_until: dict[Endpoint, float] = {}
+
+    async def ask(
+        self,
+        endpoints: Sequence[Endpoint],
+        path: str,
+        body: dict[str, Any],
+        answer: type[Answer],
+        check: Callable[[Answer], Result],
+        *,
+        timeout_s: float | None = None,
+    ) -> Result:
+        """Ask the server of the run (`asking_for`), and the others where that is unavailable.
+
+        Args:
+            endpoints: The servers to choose from, at least one.
+            path: What is asked for, behind the address of a server.
+            body, answer, check, timeout_s: As of `Endpoint.ask`.
+        """
+        left, began, rest_s = list(endpoints), time.monotonic(), timeout_s
+        while True:
+            endpoint = self._choose(left)
+            left.remove(endpoint)
+            endpoint.in_flight += 1
+            try:
+                return await endpoint.ask(endpoint.root + path, body, answer, check, timeout_s=rest_s)
+            except PolicyUnavailableError:
+                rest_s = None if timeout_s is None else timeout_s - (time.monotonic() - began)
+                if not left or (rest_s is not None and rest_s <= 0):
+                    raise  # of a spent limit the server is not the cause
+                self._avoided_until[endpoint] = time.monotonic() + _AVOIDED_S
+            finally:
+                endpoint.in_flight -= 1
+
+    def _choose(self, endpoints: Sequence[Endpoint]) -> Endpoint:
+        now, run_id = time.monotonic(), _asking.get()
+
+        def is_avoided(each: Endpoint) -> bool:
+            return now < self._avoided_until.get(each, now)
+
+        chosen = min(endpoints, key=lambda each: (is_avoided(each), each.in_flight))
+        if run_id is not None:
+            known = self._of_runs.pop(run_id, None)
+            if known is not None and known in endpoints and not is_avoided(known):
+                chosen = known
+            self._of_runs[run_id] = chosen
+            while len(self._of_runs) > _RUNS:
+                self._of_runs.popitem(last=False)
+        return chosen
 
 
 def same_model(found: Sequence[ServedModel], addresses: Sequence[str]) -> ServedModel:
