@@ -30,7 +30,7 @@ from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.feedback.augmented_recommenders import train_augmented
 from deeprec.training.feedback.collection import KnowledgeConfig, check_earlier_runs, collect_knowledge
 from deeprec.training.feedback.feedback_config import FeedbackConfig, begun_settings, keep_settings
-from deeprec.training.feedback.feedback_report import FeedbackReport, measure_feedback
+from deeprec.training.feedback.feedback_report import FeedbackReport, measure_feedback, shown
 from deeprec.training.feedback.knowledge import catalogue_factors, read_knowledge
 from deeprec.training.feedback.knowledge_cases import LEARN, knowledge_cases
 from deeprec.training.feedback.knowledge_runs import KnowledgeRun, read_knowledge_runs
@@ -274,8 +274,8 @@ class _Feedback:
             scheme=self.scheme(backbone),
         )
         self.say(
-            f"{backbone} scored {done.runs} pieces of knowledge, {done.malformed} of them malformed; mean gain "
-            f"{done.gain.mean:+.4f} ({done.gain.low:+.4f} to {done.gain.high:+.4f})"
+            f"{backbone} scored {done.runs} pieces of knowledge, {done.malformed} of them malformed; mean gain: "
+            f"{shown(done.gain, '+.4f')}"
         )
 
     def tune(self) -> None:

@@ -108,8 +108,17 @@ def report_lines(report: FeedbackReport) -> list[str]:
             for row in each.rows:
                 if row.depth == depth:
                     lines.append(f"  {row.row:36} " + "  ".join(_cell(row, name) for name in METRICS))
-        lines += [f"  The score agrees with {name}: {_shown(share)}" for name, share in each.agreement.items()]
+        lines += [f"  The score agrees with {name}: {_agreeing(share)}" for name, share in each.agreement.items()]
     return lines
+
+
+def shown(found: Interval, number: str) -> str:
+    """A mean with its interval, or what is missing of them; `number` is the format of the numbers."""
+    if math.isnan(found.mean):
+        return "nothing to measure"
+    if math.isnan(found.low):
+        return f"{found.mean:{number}} (no interval: one person, or all alike)"
+    return f"{found.mean:{number}} ({found.low:{number}} to {found.high:{number}})"
 
 
 def _backbone(
@@ -145,7 +154,7 @@ def _backbone(
         ranks: dict[str, NDArray[np.float64]] = {
             ALONE: np.array([_place(run.target, items) for run, items in zip(one, first, strict=True)]),
             UNTUNED: reranked_ranks(augmented, one, first, trust=trusts[UNTUNED]),
-            OTHERS: reranked_ranks(augmented, others, first, trust=trusts[UNTUNED]),
+            **({OTHERS: reranked_ranks(augmented, others, first, trust=trusts[UNTUNED])} if others else {}),
             BEST: np.array([best[run.group_id] for run in one]),
             TUNED: reranked_ranks(augmented, written, first, trust=trusts[TUNED]),
             REALIGNED: reranked_ranks(realigned, written, first, trust=trusts[REALIGNED]),
@@ -193,8 +202,8 @@ def _about_next_item(run: KnowledgeRun, dataset: Dataset) -> KnowledgeRun:
 
 
 def _neighbours(runs: Sequence[KnowledgeRun]) -> list[tuple[KnowledgeRun, KnowledgeRun]]:
-    """Each run with the one of another person."""
-    return [(run, runs[(at + 1) % len(runs)]) for at, run in enumerate(runs)]
+    """Each run with the one of another person; none where there is one person alone."""
+    return [(run, runs[(at + 1) % len(runs)]) for at, run in enumerate(runs)] if len(runs) > 1 else []
 
 
 def _place(target: str, items: Sequence[str]) -> float:
@@ -207,16 +216,22 @@ def _valid(runs: Sequence[KnowledgeRun]) -> Interval:
 
 def _shares(report: FeedbackReport) -> list[str]:
     return [
-        f"{policy} {share.mean:.1%} ({report.distinct[policy]} different pieces)"
+        f"{policy} no answers"
+        if math.isnan(share.mean)
+        else f"{policy} {share.mean:.1%} ({report.distinct[policy]} different pieces)"
         for policy, share in report.valid.items()
     ]
 
 
 def _cell(row: RerankedRow, name: str) -> str:
     own, above = row.metrics[name], row.above_alone[name]
+    if math.isnan(own.mean):
+        return f"{name} –"
     bounds = "" if math.isnan(above.low) else f" ({above.low:+.4f} to {above.high:+.4f})"
     return f"{name} {own.mean:.4f} {above.mean:+.4f}{bounds}"
 
 
-def _shown(share: Interval) -> str:
-    return f"{share.mean:.3f} ({share.low:.3f} to {share.high:.3f}) of {share.n} pairs; chance is 0.5"
+def _agreeing(share: Interval) -> str:
+    if not share.n:
+        return "nothing to measure: no two pieces of a person differ in both"
+    return f"{shown(share, '.3f')} of {share.n} pairs; chance is 0.5"
