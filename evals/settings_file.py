@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from deeprec.agent.graph.config import make_agent_config
 from deeprec.evals.bounded_yaml import YamlBoundsError, load_yaml
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ConfigError, unlabelled
 
 MAX_BYTES = 100_000
 
@@ -109,7 +109,7 @@ def first_fault(error: ValidationError, kind: type[BaseModel]) -> str:
         meant = f"Did you mean {close[0]!r}?" if close else "Leave it out."
         return f"there is no field {where!r}; found {fault['input']!r}"[:160] + f". {meant}"
     if fault["type"] == "value_error":  # a check of our own, whose message says what it found
-        message = fault["msg"].removeprefix("Value error, ")
+        message = unlabelled(fault["msg"])
         return f"{where}: {message}" if message.endswith((".", "?")) else f"{where}: {message}."
     seen = f"; found {fault['input']!r}"[:120] if fault["loc"] else ""
     return f"{where}: {fault['msg']}{seen}."

@@ -43,3 +43,8 @@ class RecommenderRefusedError(DeepRecError):
 def reason_of(error: BaseException) -> str:
     """The first line of another library's error, at most 200 characters; the name of its type where it has no text."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+
+
+def unlabelled(message: str) -> str:
+    """A message of pydantic without the label "Value error, " that it puts before that of a check of our own."""
+    return message.removeprefix("Value error, ")

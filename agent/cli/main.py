@@ -21,7 +21,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from deeprec.trm_tool.errors import DeepRecError
+from deeprec.trm_tool.errors import DeepRecError, unlabelled
 from deeprec.trm_tool.text import plain
 
 # name -> (module with a typer `app`, one line of help)
@@ -92,7 +92,7 @@ class _LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
+            error.message = unlabelled(error.message)
             raise
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from deeprec.trm_tool import Condition, ConfigError
+from deeprec.trm_tool.errors import unlabelled
 
 Source = Literal["message", "model", "person"]
 """Who stated something: the words of a message, a model that proposed it, or a person who edited the state."""
@@ -232,9 +233,10 @@ def read_state(value: object) -> ConversationState:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))
+        why = unlabelled(first["msg"]).rstrip(".")
         raise ConfigError(
-            f"The state of a conversation has {str(first['input'])[:80]!r} at {place}: {first['msg'].rstrip('.')}. "
-            "Give what ConversationState.to_dict wrote."
+            f"The state of a conversation has {str(first['input'])[:80]!r} at {place}: {why}. Give what "
+            "ConversationState.to_dict wrote."
         ) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.errors import unlabelled
 
 _Count = Annotated[int, Field(ge=1)]
 FIXED_AT_BUILD = object()
@@ -123,7 +124,7 @@ class AgentConfig:
             try:
                 object.__setattr__(self, name, adapter.validate_python(value))
             except ValidationError as error:
-                rule = error.errors()[0]["msg"].replace("Input should", "it should")
+                rule = unlabelled(error.errors()[0]["msg"]).replace("Input should", "it should").rstrip(".")
                 raise ConfigError(f"AgentConfig.{name} is {value!r}; {rule}.") from error
         if self.min_retrievals > self.max_retrievals:
             raise ConfigError(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from deeprec.agent.policy.http_clients import RedirectRefusedError, make_async_client
 from deeprec.agent.policy.server_address import split_base_url
-from deeprec.trm_tool.errors import ConfigError, DeepRecError
+from deeprec.trm_tool.errors import ConfigError, DeepRecError, unlabelled
 
 _logger = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 10.0
@@ -198,7 +198,7 @@ def _parse(text: str, answer: type[Answer]) -> Answer:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise InvalidAnswerError(f"{place}: {first['msg']}, in {_shorten(text, 80)!r}") from error
+        raise InvalidAnswerError(f"{place}: {unlabelled(first['msg'])}, in {_shorten(text, 80)!r}") from error
 
 
 def _refusal(url: str, error: openai.APIStatusError) -> str:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 from deeprec.agent.policy.weight_fingerprints import fingerprint_base
 from deeprec.agent.serving.generation import GenerationError, Generator, Request
 from deeprec.agent.serving.server_process import Dtype, check_key_for
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ConfigError, unlabelled
 
 _LONGEST_BODY = 32 * 2**20
 _POLL_S = 0.5
@@ -206,7 +206,7 @@ def _handler(routes: _Routes, key: str | None) -> type[BaseHTTPRequestHandler]:
                 return 200, route(body, self._is_waiting)
             except ValidationError as error:
                 first = error.errors()[0]
-                return 400, _problem(400, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}")
+                return 400, _problem(400, f"{'.'.join(map(str, first['loc'])) or 'body'}: {unlabelled(first['msg'])}")
             except (GenerationError, ConfigError) as error:
                 return 400, _problem(400, str(error))
             except ConnectionError:

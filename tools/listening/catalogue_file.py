@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deeprec.trm_tool import DataError
 from deeprec.trm_tool.bounded_json import read_json
 from deeprec.trm_tool.catalogue.catalogue import decade_of
+from deeprec.trm_tool.errors import unlabelled
 
 DECADE = re.compile(r"(\d{3})0s")
 """A phrase of a decade, such as `1990s`: what a catalogue calls a number of ten years."""
@@ -173,7 +174,7 @@ def read_catalogue_file(path: Path) -> WrittenCatalogue:
     except ValidationError as error:
         fault = error.errors()[0]
         field = ".".join(map(str, fault["loc"]))
-        why = fault["msg"].removeprefix("Value error, ")
+        why = unlabelled(fault["msg"])
         seen = "" if fault["type"] in ("value_error", "missing") else f"; found {fault['input']!r}"[:120]
         raise DataError(f"{path.name}: {field + ': ' if field else ''}{why}{seen}. Correct it.") from None
     except OSError as error:

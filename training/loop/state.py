@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deeprec.trm_tool import ConfigError
 from deeprec.trm_tool.bounded_json import read_json
+from deeprec.trm_tool.errors import unlabelled
 from deeprec.trm_tool.folders import write_file
 
 STATE_FILE, CONFIG_FILE, WARM_START = "loop.json", "config.json", "warm-start"
@@ -43,7 +44,8 @@ def read_state(out: Path) -> LoopState:
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the file"
-        raise ConfigError(f"{path}: {where}: {fault['msg']}. Restore it, or name another folder.") from error
+        why = unlabelled(fault["msg"]).rstrip(".")
+        raise ConfigError(f"{path}: {where}: {why}. Restore it, or name another folder.") from error
     except FileNotFoundError:
         return LoopState()
     except (OSError, ValueError, TypeError) as error:

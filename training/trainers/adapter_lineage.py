@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.errors import unlabelled
 from deeprec.trm_tool.folders import write_file
 
 LINEAGE_FILE = "deeprec.json"
@@ -74,4 +75,5 @@ def read_lineage(folder: Path) -> AdapterLineage:
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"]) or "the file"
-        raise ConfigError(f"{path}: {where}: {fault['msg']}. Train the adapter again, or restore the file.") from error
+        why = unlabelled(fault["msg"]).rstrip(".")
+        raise ConfigError(f"{path}: {where}: {why}. Train the adapter again, or restore the file.") from error

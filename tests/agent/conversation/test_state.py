@@ -98,3 +98,14 @@ def test_a_thread_of_many_turns_stays_bounded() -> None:
     assert state.turn == 200
     assert len(json.dumps(state.to_dict())) < 40_000
     assert describe_state(state) == ("maybe type: rug", "maybe colour: white")
+
+
+def test_a_condition_that_makes_no_sense_is_named_in_the_words_of_its_check() -> None:
+    both = {"required": [{"attribute": "price", "values": ["low"], "maximum": 5.0}]}
+    with pytest.raises(
+        ConfigError, match=r"at required\.0: A condition on 'price' has 1 values .* maximum\. Give what"
+    ):
+        read_state(both)
+    with pytest.raises(ConfigError) as ended:
+        read_state(both)
+    assert "Value error" not in str(ended.value)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, get_type_hints
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from deeprec.trm_tool.data.made_requests.words import WordSet
-from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.errors import ConfigError, unlabelled
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -47,5 +47,5 @@ class MadeRequestConfig:
                 try:
                     TypeAdapter(hint).validate_python(getattr(self, name))
                 except ValidationError as error:
-                    reason = error.errors()[0]["msg"].lower()
+                    reason = unlabelled(error.errors()[0]["msg"]).lower()
                     raise ConfigError(f"{name} is {getattr(self, name)!r}; {reason}.") from None
