@@ -16,6 +16,7 @@ from .catalogue.stated_preference import (
     read_stated_preference as read_stated_preference,
 )
 from .catalogue_tool import make_describe_catalogue_tool as make_describe_catalogue_tool
+from .choices_tool import make_people_also_chose_tool as make_people_also_chose_tool
 from .data.atomic_files import embedded_ml100k as embedded_ml100k, read_atomic_files as read_atomic_files
 from .data.columns import ColumnNames as ColumnNames
 from .data.dataset import Dataset as Dataset
@@ -51,6 +52,7 @@ from .recommender import (
     AsyncRecommender as AsyncRecommender,
     BatchRecommender as BatchRecommender,
     CatalogueView as CatalogueView,
+    CoChoices as CoChoices,
     ItemEvidence as ItemEvidence,
     ItemVectors as ItemVectors,
     PhraseSimilarity as PhraseSimilarity,

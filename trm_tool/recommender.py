@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import has_words
@@ -304,6 +304,23 @@ class ItemEvidence(Protocol):
 
     def evidence(self, history: Sequence[str], item_ids: Sequence[str]) -> Sequence[str]:
         """Write a short line about each item; "" where nothing is known. Callers neutralise it for prompts."""
+
+
+How = Literal["together", "next", "lately"]
+"""What people chose together with items, directly after them, or much of late."""
+
+
+@runtime_checkable
+class CoChoices(Protocol):
+    """A recommender that knows what people also chose; the agent's tool `people_also_chose` asks it."""
+
+    def also_chosen(self, item_ids: Sequence[str], how: How, *, k: int, exclude: Collection[str] = ()) -> Sequence[str]:
+        """Find what people chose together with items, next after the latest of them, or lately.
+
+        Returns:
+            At most `k` ids of items that may be recommended, strongest first, none of `item_ids` and `exclude`; none
+            where nothing is known.
+        """
 
 
 def retrieve_batch(recommender: Recommender, queries: Sequence[Query], *, k: int) -> list[Retrieved]:

@@ -90,6 +90,9 @@ class AgentConfig:
     describes_catalogue: bool = False
     """Whether a model that calls tools may ask what the catalogue can be asked for (`describe_catalogue`), three times
     a run, beside its retrievals. Guided models and the tagged protocol have no such tool."""
+    shows_choices: bool = False
+    """Whether a model that calls tools may ask what people also chose (`people_also_chose`), three times a run, beside
+    its retrievals, where the recommender knows that (`CoChoices`, such as a `Retriever` with signals). As above."""
     weighs_missing: bool = True
     """Whether what a preference refuses or demands and the catalogue has no value for ("not scary") weighs as the
     closest phrase that it has; the model sees both. Without it such a constraint is only named."""

@@ -31,6 +31,7 @@ from deeprec.agent.graph.grounding import fill_list, ground, merge_candidates, n
 from deeprec.agent.graph.item_lines import found_lines, summary_line, title_line
 from deeprec.agent.graph.laid_out_catalogue import Passes
 from deeprec.agent.graph.lists_without_model import nearest_list, own_ranking, ranked, ranking_without_model, words_of
+from deeprec.agent.graph.look_ups import LookUps
 from deeprec.agent.graph.messages import answer_message
 from deeprec.agent.graph.offered_phrases import Offer, OfferedPhrases
 from deeprec.agent.graph.outages import cause_of, ended_by_outage, failure_of
@@ -83,7 +84,7 @@ class Nodes:
             is_guided=protocol.guided,
             has_card=isinstance(protocol, CardProtocol) and protocol.has_card,
         )
-        self._runs = RunSettings(protocol, config, self._recorder, self._offered.describe)
+        self._runs = RunSettings(protocol, config, self._recorder, LookUps(recommender, self._offered.describe))
         self.forks = Forks(recommender, self._recorder, self.prepare, self._start_run)
 
     async def prepare(self, state: AgentState, task: str) -> AgentState:

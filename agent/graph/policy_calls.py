@@ -11,6 +11,7 @@ from uuid import UUID
 from deeprec.agent.graph.budgets import CONTEXT_FULL, ended_by_budget, ended_by_time, seconds_left
 from deeprec.agent.graph.config import AgentConfig
 from deeprec.agent.graph.grounding import ground
+from deeprec.agent.graph.look_ups import LookUps
 from deeprec.agent.graph.outages import ended_by_outage
 from deeprec.agent.graph.run_clock import run_clock
 from deeprec.agent.graph.state import AgentState, Ending
@@ -20,7 +21,7 @@ from deeprec.agent.policy.completion import PolicyError, PolicyUnavailableError
 from deeprec.agent.policy.openai_endpoint import PolicyAccessError
 from deeprec.agent.policy.server_list import asking_for
 from deeprec.agent.protocols import AgentProtocol, Allowance, Briefing, Turn
-from deeprec.agent.protocols.turn import ContextFullError, Describe, Remark, RemarkingProtocol, record_of
+from deeprec.agent.protocols.turn import ContextFullError, Remark, RemarkingProtocol, record_of
 from deeprec.agent.traces.records import Node, TurnRecord
 from deeprec.agent.traces.store.codec import storable
 from deeprec.agent.traces.store.recorder import Recorder
@@ -36,8 +37,8 @@ class PolicyCalls:
     PolicyAccessError where the server refuses the key. Errors of other kinds pass through, LangGraph's interrupts too.
     """
 
-    def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder, describe: Describe) -> None:
-        self.protocol, self._config, self._recorder, self._describe = protocol, config, recorder, describe
+    def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder, look_ups: LookUps) -> None:
+        self.protocol, self._config, self._recorder, self._look_ups = protocol, config, recorder, look_ups
 
     async def open(self, briefing: Briefing, *, run_id: UUID, timeout_s: float) -> tuple[dict[str, Any], Ending | None]:
         """Begin the conversation.
@@ -198,7 +199,8 @@ class PolicyCalls:
             may_refuse=may_refuse,
             bounds=request.get("bounds", []),
             may_be_empty=config.allows_no_preference and "" not in state["preferences"],
-            describe=self._describe if config.describes_catalogue else None,
+            describe=self._look_ups.describe if config.describes_catalogue else None,
+            also_chosen=self._look_ups.also_chosen(request["history"]) if config.shows_choices else None,
             may_rank=state["retrieval_count"] >= config.min_retrievals,
             most_numbers=config.guided_positions,
             excluded=tuple(at for at, each in enumerate(state["candidates"], start=1) if each.get("excluded")),
@@ -213,9 +215,10 @@ class PolicyCalls:
 
 def _inputs(node: Node, state: AgentState, allowance: Allowance, *ranked: int) -> str:
     """A digest of what the model's turn follows from. A fork of a logged run may go on with another seed."""
-    allowed = asdict(replace(allowance, timeout_s=0.0, seed=None, describe=None))
-    del allowed["describe"]
+    allowed = asdict(replace(allowance, timeout_s=0.0, seed=None, describe=None, also_chosen=None))
+    del allowed["describe"], allowed["also_chosen"]
     allowed |= {} if allowance.describe is None else {"describes": True}
+    allowed |= {} if allowance.also_chosen is None else {"choices": True}
     if not allowance.may_be_empty:
         del allowed["may_be_empty"]
     if allowance.most_numbers is None:

@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from deeprec.agent.graph.config import AgentConfig, adjust_agent_config
+from deeprec.agent.graph.look_ups import LookUps
 from deeprec.agent.graph.policy_calls import PolicyCalls
 from deeprec.agent.graph.state import RunRequest
-from deeprec.agent.protocols.turn import AdjustableProtocol, AgentProtocol, Describe
+from deeprec.agent.protocols.turn import AdjustableProtocol, AgentProtocol
 from deeprec.agent.traces.store.recorder import Recorder
 from deeprec.trm_tool import ConfigError
 
@@ -19,8 +20,8 @@ _POLICY_SETTINGS = ("model", "temperature", "top_p")
 class RunSettings:
     """The settings of a graph, and what follows from them for one run."""
 
-    def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder, describe: Describe) -> None:
-        self._protocol, self._config, self._recorder, self._describe = protocol, config, recorder, describe
+    def __init__(self, protocol: AgentProtocol, config: AgentConfig, recorder: Recorder, look_ups: LookUps) -> None:
+        self._protocol, self._config, self._recorder, self._look_ups = protocol, config, recorder, look_ups
         self._made = lru_cache(maxsize=256)(self._make)
 
     def of(self, request: RunRequest) -> tuple[AgentConfig, PolicyCalls]:
@@ -50,7 +51,7 @@ class RunSettings:
                     f"{', '.join(of_policy)}. Leave it out, or see deeprec.agent.AdjustableProtocol."
                 )
             protocol = protocol.adjusted(**{name: getattr(config, name, value) for name, value in of_policy.items()})
-        return config, PolicyCalls(protocol, config, self._recorder, self._describe)
+        return config, PolicyCalls(protocol, config, self._recorder, self._look_ups)
 
 
 def set_values(settings: Mapping[str, Any], config: AgentConfig) -> dict[str, Any]:

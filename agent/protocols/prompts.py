@@ -119,6 +119,8 @@ class Prompts:
     """The description of its argument `limit`, which `AgentConfig.max_retrieve_k` (`{most}`) offers."""
     describe_tool: str = "Look up what the catalogue can be asked for, before a search."
     """The description of the tool describe_catalogue, where `AgentConfig.describes_catalogue` offers it."""
+    choices_tool: str = "Look up what people chose together with items, next after them, or lately, before a search."
+    """The description of the tool people_also_chose, where `AgentConfig.shows_choices` offers it."""
     recommend_tool: str = "Hand in the final list."
     """The description of the tool recommend_items."""
     numbers_argument: str = "Numbers of different items, the best first."

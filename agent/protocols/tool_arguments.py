@@ -19,9 +19,9 @@ from deeprec.trm_tool.catalogue.where_text import preference_segments
 
 ARGUMENTS = {"retrieve_items": "preference", "recommend_items": "numbers"}
 """Tool -> its argument."""
-DESCRIBE_CATALOGUE = "describe_catalogue"
-"""The tool that a turn may call before it decides, where it is on offer."""
-_NAMES = (*ARGUMENTS, DESCRIBE_CATALOGUE)
+DESCRIBE_CATALOGUE, PEOPLE_ALSO_CHOSE = LOOK_UPS = ("describe_catalogue", "people_also_chose")
+"""The tools that a turn may call before it decides, where they are on offer."""
+_NAMES = (*ARGUMENTS, *LOOK_UPS)
 MAX_NUMBER = 999_999
 """The largest number that may name a candidate, six digits as in the tagged protocol."""
 _NAME_KEYS = ("name", "tool", "tool_name", "function")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import invalid_tool_call, tool_call
@@ -16,6 +16,8 @@ from deeprec.agent.protocols.prompts import Prompts
 from deeprec.agent.protocols.tool_arguments import (
     ARGUMENTS,
     DESCRIBE_CATALOGUE,
+    LOOK_UPS,
+    PEOPLE_ALSO_CHOSE,
     WrittenCall,
     asks_for_nothing,
     calls_in,
@@ -27,6 +29,7 @@ from deeprec.agent.protocols.tool_arguments import (
 from deeprec.agent.protocols.turn import Allowance, Decision, read_preference, segments_regex, thought_regex
 from deeprec.trm_tool.bounded_json import parse_json
 from deeprec.trm_tool.catalogue_tool import DescribeCatalogueInput
+from deeprec.trm_tool.choices_tool import PeopleAlsoChoseInput
 from deeprec.trm_tool.text import neutralise
 
 UNREADABLE = "unreadable"
@@ -79,6 +82,16 @@ def make_describe_tool(prompts: Prompts) -> dict[str, Any]:
     return _tool(DESCRIBE_CATALOGUE, prompts.describe_tool, arguments)
 
 
+def make_choices_tool(prompts: Prompts) -> dict[str, Any]:
+    """Describe the tool people_also_chose, likewise."""
+    fields = PeopleAlsoChoseInput.model_fields
+    arguments: dict[str, Any] = {
+        name: {"type": "string", "description": fields[name].description} for name in ("how", "item")
+    }
+    arguments["how"]["enum"] = list(get_args(fields["how"].annotation))
+    return _tool(PEOPLE_ALSO_CHOSE, prompts.choices_tool, arguments)
+
+
 def _tool(name: str, description: str, arguments: dict[str, Any]) -> dict[str, Any]:
     required = [argument for argument in arguments if argument in ARGUMENTS.values()]
     parameters = {"type": "object", "properties": arguments, "required": required}
@@ -122,17 +135,20 @@ def read_tool_calls(
     return replace(decision, thought=thought)
 
 
-def asked_description(answer: AIMessage, *, may_be_empty: bool = False) -> tuple[int, Any] | None:
-    """The call of describe_catalogue that a message makes where none of its calls retrieves or recommends.
+def asked_look_up(
+    answer: AIMessage, names: Collection[str] = LOOK_UPS, *, may_be_empty: bool = False
+) -> tuple[int, str, Any] | None:
+    """The first call of one of these tools that a message makes where none of its calls retrieves or recommends.
 
     Returns:
-        Its position among the calls, and its arguments as the model wrote them, `{}` where they cannot be read.
+        Its position among the calls, its tool, and its arguments as the model wrote them, `{}` where they cannot be
+        read.
     """
     calls = calls_in(answer)
     if any(_decision(call, may_be_empty=may_be_empty).action != "malformed" for call in calls):
         return None
-    asked = (at for at, call in enumerate(calls) if call.name == DESCRIBE_CATALOGUE)
-    return next(((at, calls[at].arguments or {}) for at in asked), None)
+    asked = ((at, call.name, call.arguments or {}) for at, call in enumerate(calls) if call.name in names)
+    return next(asked, None)
 
 
 def carried_out(answer: AIMessage, *, may_be_empty: bool = False) -> int:

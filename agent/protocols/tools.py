@@ -10,7 +10,7 @@ import asyncio
 import copy
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,10 +36,12 @@ from deeprec.agent.policy.completion import Completion, PolicyUnavailableError
 from deeprec.agent.policy.wrapped_chat_models import WrappedChatModel, as_chat_model, change_chat_models, chat_models_in
 from deeprec.agent.protocols.finish_reasons import finish_reason_of
 from deeprec.agent.protocols.prompts import Prompts
+from deeprec.agent.protocols.tool_arguments import DESCRIBE_CATALOGUE, PEOPLE_ALSO_CHOSE
 from deeprec.agent.protocols.tool_messages import (
     as_tool_call,
-    asked_description,
+    asked_look_up,
     carried_out,
+    make_choices_tool,
     make_describe_tool,
     make_tools,
     read_tool_calls,
@@ -55,6 +57,7 @@ from deeprec.agent.protocols.turn import (
     Briefing,
     ContextFullError,
     Conversation,
+    Describe,
     PolicyLineage,
     Remark,
     Turn,
@@ -63,8 +66,8 @@ from deeprec.agent.traces.records import TurnRecord
 from deeprec.agent.traces.store.codec import storable
 from deeprec.trm_tool import ConfigError
 
-MAX_DESCRIPTIONS = 3
-"""Calls of describe_catalogue in one run that are answered; the tool is not offered after them."""
+MAX_LOOK_UPS = 3
+"""Answered calls of each look-up (describe_catalogue, people_also_chose) in one run; then it is offered no more."""
 
 
 class ToolsProtocol:
@@ -154,22 +157,26 @@ class ToolsProtocol:
             return self._turn(conversation, as_tool_call(answer), ms)
         spent = 0.0
         while True:
-            may_describe = allowance.describe is not None and _descriptions(conversation) < MAX_DESCRIPTIONS
-            answer, ms = await self._free_answer(conversation, allowance, may_describe)
+            answers = {
+                name: answers
+                for name, answers in _look_ups(allowance).items()
+                if _looked_up(conversation, name) < MAX_LOOK_UPS
+            }
+            answer, ms = await self._free_answer(conversation, allowance, answers)
             spent += ms
-            asked = asked_description(answer, may_be_empty=_may_be_empty(conversation)) if may_describe else None
-            if asked is None or allowance.describe is None:
+            asked = asked_look_up(answer, answers, may_be_empty=_may_be_empty(conversation))
+            if asked is None:
                 return self._turn(conversation, answer, spent)
-            at, arguments = asked
-            text = await allowance.describe(arguments)
+            at, name, arguments = asked
+            text = await answers[name](arguments)
             conversation = self._answered(_extend(conversation, answer), text, at)
             allowance = replace(allowance, max_tokens=max(1, allowance.max_tokens - _usage(answer)[1]))
 
     async def _free_answer(
-        self, conversation: Conversation, allowance: Allowance, may_describe: bool
+        self, conversation: Conversation, allowance: Allowance, look_ups: Collection[str]
     ) -> tuple[AIMessage, float]:
         """What the model answers to the tools that are due, and the milliseconds that it took."""
-        more = [make_describe_tool(self._prompts)] if may_describe else []
+        more = [_LOOK_UPS[name](self._prompts) for name in look_ups]
         freedoms = _freedoms(conversation)
         if not self._prompts.leads:
             own = bool(more or freedoms)
@@ -263,8 +270,7 @@ class ToolsProtocol:
         looked_up = stored[len(here) :]
         may_be_empty = _may_be_empty(conversation)
         is_own = not looked_up or (
-            isinstance(looked_up[0], AIMessage)
-            and asked_description(looked_up[0], may_be_empty=may_be_empty) is not None
+            isinstance(looked_up[0], AIMessage) and asked_look_up(looked_up[0], may_be_empty=may_be_empty) is not None
         )
         return is_own and _texts(stored[: len(here)]) == _texts(here)
 
@@ -345,13 +351,20 @@ class ToolsProtocol:
         return with_kept_numbers(answer), _ms_since(started)
 
 
-def _descriptions(conversation: Conversation) -> int:
-    """How often the model has looked the catalogue up."""
+_LOOK_UPS = {DESCRIBE_CATALOGUE: make_describe_tool, PEOPLE_ALSO_CHOSE: make_choices_tool}
+
+
+def _look_ups(allowance: Allowance) -> dict[str, Describe]:
+    """Tool -> what answers it, of those that a turn may call before it decides."""
+    answers = {DESCRIBE_CATALOGUE: allowance.describe, PEOPLE_ALSO_CHOSE: allowance.also_chosen}
+    return {name: answer for name, answer in answers.items() if answer is not None}
+
+
+def _looked_up(conversation: Conversation, name: str) -> int:
+    """How often the model has called a tool of look-ups."""
     said, may_be_empty = conversation["messages"], _may_be_empty(conversation)
-    return sum(
-        isinstance(message, AIMessage) and asked_description(message, may_be_empty=may_be_empty) is not None
-        for message in said
-    )
+    calls = (asked_look_up(each, may_be_empty=may_be_empty) for each in said if isinstance(each, AIMessage))
+    return sum(call is not None and call[1] == name for call in calls)
 
 
 def _freedoms(conversation: Conversation) -> dict[str, Any]:

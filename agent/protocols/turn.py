@@ -25,7 +25,8 @@ class ContextFullError(PolicyError):
 
 
 Describe = Callable[[object], Awaitable[str]]
-"""Answers a call of `describe_catalogue`: from the arguments as the model wrote them to a text that is safe to show."""
+"""Answers a look-up, such as a call of `describe_catalogue`: from the arguments as the model wrote them to a text that
+is safe to show."""
 
 Stop = Literal["truncated", "refused", "filtered"]
 """What stops a model before its answer is whole: the token limit, the model itself, or a content filter."""
@@ -88,6 +89,8 @@ class Allowance:
     """Whether a guided preference may be empty."""
     describe: Describe | None = None
     """What answers the model's questions about the catalogue; None where it may ask none."""
+    also_chosen: Describe | None = None
+    """What answers its questions about what people also chose, likewise."""
     may_rank: bool = False
     most_numbers: int | None = None
     """Numbers that the list of a guided model has, at most, where that is less than the list is to have."""

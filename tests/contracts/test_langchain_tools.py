@@ -8,7 +8,12 @@ from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 
 from deeprec.agent import AgentConfig, CompletionPolicy, build_graph, make_recommend_tool
-from deeprec.trm_tool import Retriever, make_describe_catalogue_tool, make_retrieve_items_tool
+from deeprec.trm_tool import (
+    Retriever,
+    make_describe_catalogue_tool,
+    make_people_also_chose_tool,
+    make_retrieve_items_tool,
+)
 from tests.tiny_server import MODEL, TinyServer
 
 
@@ -44,6 +49,22 @@ class DescribeCatalogue:
         return {"attribute": "class", "limit": 3}
 
 
+class PeopleAlsoChose:
+    """`people_also_chose(how, item, limit)`."""
+
+    @pytest.fixture(autouse=True)
+    def _retriever(self, retriever: Retriever) -> None:
+        self._made = make_people_also_chose_tool(retriever, history=list(retriever.catalogue.ids[:3]))
+
+    @property
+    def tool_constructor(self) -> BaseTool:
+        return self._made
+
+    @property
+    def tool_invoke_params_example(self) -> dict[str, Any]:
+        return {"how": "next", "limit": 3}
+
+
 class RecommendItems:
     """`recommend_items(history, message)`."""
 
@@ -76,6 +97,14 @@ class TestDescribeCatalogue(DescribeCatalogue, ToolsUnitTests):
 
 
 class TestDescribeCatalogueInvoked(DescribeCatalogue, ToolsIntegrationTests):
+    pass
+
+
+class TestPeopleAlsoChose(PeopleAlsoChose, ToolsUnitTests):
+    pass
+
+
+class TestPeopleAlsoChoseInvoked(PeopleAlsoChose, ToolsIntegrationTests):
     pass
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
+from deeprec.trm_tool.recommender import How
 from deeprec.trm_tool.signals.item_links import WINDOW, ItemLinks, following_counts, together_links
 
 MAX_ITEMS = 10_000
@@ -127,10 +128,7 @@ class ComplementarySignals:
         """
         known = self._known(history)
         starts = {"together": known, "next": known[-LATEST:]}
-        chosen, recency = self.counts
-        is_common = chosen >= np.log1p(np.expm1(chosen).mean())  # the recency of a rare item is chance
-        usual, lately = np.quantile(recency[is_common], [0.5, 1 - LATELY])
-        is_recent = is_common & (recency >= lately) & (recency > usual)  # with short histories all are alike
+        is_recent = self._recent()
         found = []
         for item_id in item_ids:
             row = self._rows.get(item_id)
@@ -140,6 +138,28 @@ class ComplementarySignals:
             strongest = {name: self._strongest(self.links[name], rows, row) for name, rows in starts.items()}
             found.append(Evidence(**strongest, is_recent=bool(is_recent[row])))
         return found
+
+    def also_chosen(self, item_ids: Sequence[str], how: How) -> list[str]:
+        """Rank what people chose `together` with items, `next` after the latest five of them, or much `lately`.
+
+        Returns:
+            Item ids, strongest first; only those that a link with a strength above 0 leads to, or that are recent.
+        """
+        known = self._known(item_ids)
+        if how == "lately":
+            strengths = np.where(self._recent(), np.expm1(self.counts[0]), 0.0)
+        else:
+            strengths = self.links[how].sums(np.unique(known) if how == "together" else known[-LATEST:])
+        order = np.argsort(-strengths, kind="stable")
+        return [self.item_ids[row] for row in order[: int((strengths > 0).sum())]]
+
+    def _recent(self) -> NDArray[np.bool_]:
+        """Which items are chosen much lately, (items,)."""
+        chosen, recency = self.counts
+        is_common = chosen >= np.log1p(np.expm1(chosen).mean())  # the recency of a rare item is chance
+        usual, lately = np.quantile(recency[is_common], [0.5, 1 - LATELY])
+        is_recent: NDArray[np.bool_] = is_common & (recency >= lately) & (recency > usual)
+        return is_recent  # with short histories all are alike, and none is
 
     def _strongest(self, links: ItemLinks, starts: NDArray[np.int64], end: int) -> str | None:
         """The item that links the most strongly to another one; None where none does."""

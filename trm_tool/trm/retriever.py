@@ -16,7 +16,7 @@ from deeprec.trm_tool.catalogue.catalogue import Catalogue, Item
 from deeprec.trm_tool.catalogue.filters import Filtered, Where
 from deeprec.trm_tool.encoders.text_encoder import Encoder, encoder_of_artifact
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.recommender import Query, RecommenderIdentity, Retrieved
+from deeprec.trm_tool.recommender import How, Query, RecommenderIdentity, Retrieved
 from deeprec.trm_tool.score_ranking import check_k, ranked
 from deeprec.trm_tool.signals.reranking import DEPTH, SignalReranking
 from deeprec.trm_tool.trm.artifact import Artifact, load_artifact, save_changed
@@ -246,6 +246,15 @@ class Retriever:
                 said.append("much chosen lately")
             lines.append("; ".join(said))
         return lines
+
+    def also_chosen(self, item_ids: Sequence[str], how: How, *, k: int, exclude: Collection[str] = ()) -> list[str]:
+        """Find what people chose beside items, by the signals of the re-ranking (`CoChoices`); none without them."""
+        if self.reranking is None:
+            return []
+        catalogue = self.catalogue
+        left_out = {*item_ids, *exclude, *catalogue.removed}
+        found = self.reranking.signals.also_chosen(item_ids, how)
+        return [each for each in found if each in catalogue and each not in left_out][:k]
 
     def rank_of(self, item_id: str, query: Query) -> int:
         """1-based rank of an item by its score; one that the query masks comes after all that it allows."""
