@@ -86,14 +86,16 @@ def make_diversity_reward(encoder: Encoder) -> Reward:
     """Build the reward for retrieving by different preferences: 0.2 * (1 - mean pairwise cosine of the preferences).
 
     Returns:
-        f(trace) -> in [0, 0.4]; 0 for a run with one preference, which differs from nothing; NaN for one with none.
+        f(trace) -> in [0, 0.4]; 0 for a run with one preference, which differs from nothing, or with retrievals of the
+        recommender's own list alone; NaN for one without a retrieval of its model.
     """
 
     def reward(trace: RunTrace) -> float:
-        written = [retrieval.preference for retrieval in trace.retrievals if retrieval.preference]
-        if not written or not _is_the_models(trace):
+        asked = [retrieval.preference for retrieval in trace.retrievals if retrieval.preference is not None]
+        if not asked or not _is_the_models(trace):
             return math.nan
-        if len(written) == 1:
+        written = [preference for preference in asked if preference]
+        if len(written) < 2:
             return 0.0
         vectors = encoder.encode(written, role="preference").astype(np.float64)  # (preferences, width)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -126,7 +126,8 @@ def test_diversity_is_one_minus_the_mean_pairwise_cosine() -> None:
         0.2 * (1 - (0 + 0.5 + 0.8660254) / 3), abs=1e-6
     )
     assert reward(make_trace(searches=["a", "a"])) == pytest.approx(0.0, abs=1e-6)
-    assert reward(make_trace(searches=["a"])) == 0.0
+    assert reward(make_trace(searches=["a"])) == reward(make_trace(searches=["a", ""])) == 0.0
+    assert reward(make_trace(searches=[""])) == 0.0  # the recommender's own list: doing nothing is no fault
     assert math.isnan(reward(make_trace(searches=[])))
 
 
