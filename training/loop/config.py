@@ -126,6 +126,9 @@ class LoopConfig(FileSettings):
     """Worst rank of a target in the recommender's own list; people with a lower target are left out as too hard."""
     interaction_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the people who are for the stage `interaction`; the others are for `recommendation`."""
+    collect_ahead: bool = False
+    """Whether the runs of the next step are collected while a step trains, for a server with a device of its own. They
+    are then of the version before the newest; those of a stage's first two steps are of the version it starts from."""
     server_args: tuple[str, ...] = ()
     """Further flags of vLLM, where the loop starts it."""
     concurrency: _Count = 32
@@ -197,6 +200,8 @@ class LoopConfig(FileSettings):
         left_out = {"concurrency", "server_args", "device", "start", "agent"}
         course = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         course["validation"]["users"] = self.validation.people
+        if not self.collect_ahead:  # which the courses of older loops do not name
+            del course["collect_ahead"]
         for plan in course["stages"]:
             if plan.get("preset") == "paper":  # which the courses of older loops do not name
                 del plan["preset"]
@@ -225,6 +230,11 @@ class LoopConfig(FileSettings):
             raise ValueError("validation_requests is given and requests is not; name requests to train on, or neither")
         if self.requests not in (None, MADE_TEST) and self.validation_requests is None:
             raise ValueError("requests names a file; name another one as validation_requests, to choose the best by")
+        if self.collect_ahead and self.grpo.get("max_staleness", 1) == 0:
+            raise ValueError(
+                "collect_ahead trains on runs that are one version behind, and grpo.max_staleness is 0; set it to 1 or "
+                "more, or collect_ahead to false"
+            )
         if not self.stages and self.warm_start is None:
             raise ValueError("there is nothing to train: give a warm start or a stage")
         named = {field.name for field in fields(GrpoConfig)} - _OWN_FIELDS

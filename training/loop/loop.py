@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from deeprec.agent.traces import RunFilter
 from deeprec.evals.metrics.heard_words import SUPPORT, make_support_reward
 from deeprec.evals.metrics.rewards import Reward, make_rewards
 from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
+from deeprec.training.loop.collection_ahead import CollectionAhead
 from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
 from deeprec.training.loop.course import begun_course, course_id, keep_course, locked
 from deeprec.training.loop.loop_requests import read_loop_requests
@@ -104,7 +106,8 @@ def run_loop(
     config = config.continued(begun)
     own = load_rewards(map(config.path_of, config.rewards), named_in=f"The loop {config.name}")
     recommender: Recommender = Retriever(artifact, encoder) if isinstance(artifact, Artifact) else artifact
-    rewards = {**_components(recommender, encoder), **own}
+    trm = recommender if isinstance(recommender, Retriever) else None  # no other has vectors of items
+    rewards = {**(make_rewards(None, encoder) if trm is None else make_rewards(trm.artifact, trm.encoder)), **own}
     requests = read_loop_requests(config, dataset, recommender)
     dealt: dict[str, Any] = {
         "max_rank": config.max_rank,
@@ -225,7 +228,7 @@ class _Loop:
         label = f"{self.label}/{WARM_START}"
         instances = self.selection.of("interaction")[: plan.users]
         on_ended = report_tenths(self.say, "guided runs")
-        self.collect(label, instances, plan.group_size, version=0, guided=True, on_ended=on_ended)
+        asyncio.run(self.collect(label, instances, plan.group_size, version=0, guided=True, on_ended=on_ended))
         not_computed = {name: 0.0 for name in REWARD_PRESETS["paper"]["recommendation"] if name not in self.rewards}
         reward = stage_reward("recommendation", not_computed, preset="paper")
         score_stored_runs(self.store, RunFilter(suite=label), rewards=self.rewards, stage=reward)
@@ -267,7 +270,7 @@ class _Loop:
         return AutoTokenizer.from_pretrained(str(self.versions.base))
 
     def train_stage(self, plan: StagePlan, *, first: int) -> None:
-        """Train `plan.steps` versions after `first`, each from runs of the one before it."""
+        """Train `plan.steps` versions after `first`, each from runs of the one before it, or two before it."""
         instances = self.selection.of(plan.stage)
         last, reward, trainer = first + plan.steps, plan.reward(self.own), self.config.trainer(plan)
         if self.state.version >= last and version_name(last) in self.state.validation:
@@ -276,10 +279,15 @@ class _Loop:
         def suite_of(step: int) -> str:
             return f"{self.label}/{plan.stage}/{step:04d}"
 
+        def begin(step: int) -> Callable[[], Coroutine[Any, Any, None]]:
+            users = [instances[(step * plan.users + number) % len(instances)] for number in range(plan.users)]
+            version = first + max(0, step - self.config.collect_ahead)
+            self.serve(version)
+            return partial(self.collect, suite_of(step), users, plan.group_size, version=version, guided=False)
+
         def source(step: int) -> list[ScoredRollout]:
             suite = suite_of(step)
-            users = [instances[(step * plan.users + number) % len(instances)] for number in range(plan.users)]
-            self.collect(suite, users, plan.group_size, version=first + step, guided=False)
+            collection.wait_for(step)
             score_stored_runs(self.store, RunFilter(suite=suite), rewards=self.rewards, stage=reward)
             scored = read_scored(self.store, RunFilter(suite=suite), stage=reward)
             check_policy((each.rollout for each in scored), self.versions.weights(first + step))
@@ -310,17 +318,18 @@ class _Loop:
                 self.validate(number)
             self.delete_old_versions()
 
-        train_grpo(
-            source,
-            base=self.versions.base,
-            start=self.versions.folder(first) if first else None,
-            out=self.out / plan.stage,
-            config=trainer,
-            version=lambda step: first + step,
-            on_step=after_step,
-        )
+        with CollectionAhead(begin, steps=plan.steps, ahead=int(self.config.collect_ahead)) as collection:
+            train_grpo(
+                source,
+                base=self.versions.base,
+                start=self.versions.folder(first) if first else None,
+                out=self.out / plan.stage,
+                config=trainer,
+                version=lambda step: first + step,
+                on_step=after_step,
+            )
 
-    def collect(
+    async def collect(
         self,
         label: str,
         instances: Sequence[Instance],
@@ -330,7 +339,7 @@ class _Loop:
         guided: bool,
         on_ended: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Run the agent with a version of the policy: a group of runs for each instance, stored under `label`."""
+        """Run the agent with a version that is served: a group of runs for each instance, stored under `label`."""
         collection = Collection(
             label=label,
             system="collect",
@@ -338,26 +347,22 @@ class _Loop:
             config=self.config.agent_config(guided=guided),
             seed=self.config.seed,
         )
-
-        async def run_agents() -> None:
-            adapter = self.versions.served_name(version) if version else None
-            async with CompletionPolicy(self.base_url, adapter=adapter, timeout_s=MAX_REQUEST_SECONDS) as policy:
-                await collect_groups(
-                    policy,
-                    self.recommender,
-                    self.store,
-                    instances,
-                    collection,
-                    max_concurrency=self.config.concurrency,
-                    on_ended=on_ended,
-                )
-
-        if version:
-            self.serve(version)
-        asyncio.run(run_agents())
+        adapter = self.versions.served_name(version) if version else None
+        async with CompletionPolicy(self.base_url, adapter=adapter, timeout_s=MAX_REQUEST_SECONDS) as policy:
+            await collect_groups(
+                policy,
+                self.recommender,
+                self.store,
+                instances,
+                collection,
+                max_concurrency=self.config.concurrency,
+                on_ended=on_ended,
+            )
 
     def serve(self, number: int) -> None:
-        """Have the server load a version, unless it has it."""
+        """Have the server load a version, unless it has it or it is the model without an adapter."""
+        if not number:
+            return
         asyncio.run(load_adapter(self.base_url, self.versions.served_name(number), self.versions.folder(number)))
         if number > self.state.version:
             self.state.version = number
@@ -389,10 +394,3 @@ class _Loop:
         steps = [self.config.begins_with_adapter, *(plan.steps for plan in self.config.stages)]
         starts = {version_name(number) for number in (1, *np.cumsum(steps).tolist())}
         self.versions.delete_old(keep={*starts, str(self.state.best)})
-
-
-def _components(recommender: Recommender, encoder: Encoder | None) -> dict[str, Reward]:
-    """The reward components that a recommender allows: all of them for the TRM."""
-    if isinstance(recommender, Retriever):
-        return make_rewards(recommender.artifact, recommender.encoder)
-    return make_rewards(None, encoder)

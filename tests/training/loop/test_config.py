@@ -38,6 +38,10 @@ STAGED = (
     ("text", "message"),
     [
         ("name: a", "the field artifact is missing"),
+        (
+            STAGED + "collect_ahead: true\ngrpo: {max_staleness: 0}\n",
+            "collect_ahead trains on runs that are one version",
+        ),
         ("- a", "holds list"),
         ("name: [", "is not YAML"),
         ("name: a\nartifact: b\nagent: {}\nstages: []\nvalidation: {users: 1, every: 1}", "nothing to train"),

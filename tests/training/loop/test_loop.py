@@ -272,6 +272,40 @@ def test_a_loop_that_is_killed_goes_on_to_the_same_end(
         assert all((one[key] == other[key]).all() for key in one)
 
 
+def test_a_loop_that_collects_ahead_learns_from_runs_of_the_version_before_the_newest_and_goes_on_to_the_same_end(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    stage = {"stage": "interaction", "steps": 3, "users": 2, "group_size": 3}
+    config = make_config(warm_start=None, stages=[stage], collect_ahead=True)
+
+    def stop(line: str) -> None:
+        if line.startswith("rec-v2: "):
+            raise KilledError
+
+    run(tmp_path / "whole", server, base, dataset, artifact, config=config)
+    with serve_tiny() as another:
+        another.writer = speak
+        with pytest.raises(KilledError):
+            run(tmp_path / "killed", another, base, dataset, artifact, config=config, say=stop)
+        run(tmp_path / "killed", another, base, dataset, artifact, config=config)
+    one, other = (
+        load_file(tmp_path / which / "adapters" / "rec-v3" / "adapter_model.safetensors")
+        for which in ("whole", "killed")
+    )
+    assert all((one[name] == other[name]).all() for name in one)
+    with TraceStore(tmp_path / "killed.db") as store:
+        wrote = {
+            (str(trace.run.suite)[-4:], (trace.run.adapter_version or "none")[:6])
+            for trace in store.traces()
+            if "/interaction/" in str(trace.run.suite)
+        }
+    assert wrote == {("0000", "none"), ("0001", "none"), ("0002", "rec-v1")}
+    log = [json.loads(line) for line in (tmp_path / "whole" / "interaction" / "log.jsonl").read_text().splitlines()]
+    assert [line["staleness/max"] for line in log] == [0, 1, 1]
+    with pytest.raises(ConfigError, match="collect_ahead"):
+        run(tmp_path / "whole", server, base, dataset, artifact, config=make_config(warm_start=None, stages=[stage]))
+
+
 SMALL = make_config(stages=[], warm_start={"users": 1, "group_size": 1, "best": 1})
 
 
