@@ -158,6 +158,7 @@ def feedback(
     from deeprec.agent import TraceStore
     from deeprec.training.feedback.feedback import run_feedback, summary
     from deeprec.training.feedback.feedback_report import report_lines
+    from deeprec.training.feedback.knowledge import catalogue_factors
     from deeprec.training.trainers.policy_model import require_trl
     from deeprec.trm_tool import make_encoder
 
@@ -178,6 +179,7 @@ def feedback(
     )
     require_trl()
     dataset = columns.read(data)
+    catalogue_factors(dataset.catalogue)  # before a store is made and a model is written
     console = Console(stderr=True, highlight=False)
     try:
         with TraceStore(store) as traces:

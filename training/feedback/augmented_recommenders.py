@@ -10,6 +10,7 @@ from deeprec.evals.requests.cases import SPLITS
 from deeprec.training.feedback.knowledge_runs import as_written_preferences
 from deeprec.training.rollouts.instances import SPLIT
 from deeprec.trm_tool import Dataset, Encoder, Retriever, load_sasrec, train_knowledge_sasrec, train_trm
+from deeprec.trm_tool.errors import DataError
 from deeprec.trm_tool.recommender import BatchRecommender
 from deeprec.trm_tool.sasrec.training import SasrecTraining
 
@@ -46,7 +47,7 @@ def train_augmented(
         say: Called after each epoch.
 
     Raises:
-        DataError: none of the runs has knowledge to train on.
+        DataError: none of the runs has knowledge to train on; the message counts them.
     """
 
     def say_epoch(epoch: int, ndcg_at_10: float) -> None:
@@ -54,7 +55,13 @@ def train_augmented(
 
     weights = path if backbone == "trm" else path / _WEIGHTS
     if not weights.exists():
-        written = as_written_preferences(store, dataset, where)
+        written = list(as_written_preferences(store, dataset, where))
+        if not written:
+            runs = sum(len(page) for page in store.run_ids(where))
+            raise DataError(
+                f"None of {runs} answers under {where.label} is knowledge, so no recommender can learn from it. Hold "
+                "the policy to factors and values of the catalogue (leave out --free), or use a larger model."
+            )
         if backbone == "trm":
             train_trm(
                 dataset,

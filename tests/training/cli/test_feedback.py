@@ -12,6 +12,7 @@ from deeprec.agent import TraceStore
 from deeprec.agent.cli.main import app
 from deeprec.agent.traces import RunFilter, export_jsonl, import_jsonl
 from deeprec.evals import diagnose
+from tests.conftest import WriteAtomic, tiny_items
 from tests.tiny_server import TinyServer
 
 
@@ -63,6 +64,31 @@ def test_knowledge_runs_are_shown_exported_and_diagnosed(wrote: tuple[Path, list
     assert "4 of knowledge" in call("eval", "diagnose", "--store", store).output
     checked = call("train", "check", store, "--guided")
     assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.slow
+def test_answers_that_are_no_knowledge_are_named_before_a_recommender_is_trained(
+    server: TinyServer, atomic_folder: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    server.writer = lambda *_: ""
+    few = ("--people", 2, "--test-people", 2, "--group-size", 2, "--free", "--backbone", "trm")
+    given = ("--data", atomic_folder, "--base", tiny_base, "--base-url", server.base_url)
+    outcome = call("train", "feedback", *given, "--store", tmp_path / "x.db", "--out", tmp_path / "out", *few)
+    assert "None of 2 answers under feedback-" in str(outcome.exception)
+    assert "leave out --free" in str(outcome.exception)
+    assert not (tmp_path / "out" / "recommenders").exists()
+
+
+def test_a_catalogue_without_attributes_is_refused_before_a_store_is_made(
+    server: TinyServer, write_atomic: WriteAtomic, tmp_path: Path
+) -> None:
+    items = ["\t".join(line.split("\t")[:2]) for line in tiny_items()]
+    bare = write_atomic(items=items, item_header="item_id:token\tmovie_title:token_seq")
+    given = ("--data", bare, "--base-url", server.base_url, "--store", tmp_path / "x.db")
+    for asked in (("knowledge",), ("feedback", "--out", tmp_path / "out")):
+        outcome = call("train", *asked, *given)
+        assert "None of the catalogue's attributes (it has none)" in str(outcome.exception)
+        assert not (tmp_path / "x.db").exists()
 
 
 def test_settings_that_cannot_work_are_named(server: TinyServer, atomic_folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ def write(folder: Path, text: str) -> Path:
     file = folder / "loop.yaml"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="needs an environment without wandb")
+def test_a_tracker_that_is_not_installed_is_named_when_the_file_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"loop\.yaml: .*report_to names 'wandb'.*pip install wandb"):
+        load_loop_config(str(write(tmp_path, STAGED + "grpo: {report_to: [wandb]}")))
 
 
 @pytest.mark.parametrize("name", packaged_loops())
