@@ -382,7 +382,7 @@ def _variant(recommender: Recommender, system: AgentSystem, seed: int) -> Recomm
     """The recommender as a system has it."""
     if system.is_shuffled:
         return ShuffledHistoryOnly(recommender, seed=seed)
-    return recommender if system.hears_preference else HistoryOnly(recommender)
+    return recommender if system.hears_preference else HistoryOnly(recommender, hears_words=system.hears_words)
 
 
 @asynccontextmanager

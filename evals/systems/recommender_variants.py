@@ -13,10 +13,10 @@ from deeprec.trm_tool.recommender import CatalogueView, RecommenderIdentity
 
 
 class HistoryOnly:
-    """A recommender that ignores preferences: it answers by the history alone."""
+    """A recommender that ignores preferences: it answers by the history alone, or by the history and the words."""
 
-    def __init__(self, recommender: Recommender) -> None:
-        self._recommender = recommender
+    def __init__(self, recommender: Recommender, *, hears_words: bool = False) -> None:
+        self._recommender, self._hears_words = recommender, hears_words
 
     @property
     def catalogue(self) -> CatalogueView:
@@ -37,7 +37,9 @@ class HistoryOnly:
         words_trust: float | None = None,
         **settings: Any,
     ) -> Retrieved:
-        """Retrieve what fits the history, whatever the preference and the words."""
+        """Retrieve what fits the history, whatever the preference, and the words unless it hears them."""
+        if self._hears_words:
+            settings |= {"words": words, "words_trust": words_trust}
         return self._recommender.retrieve(history, None, **settings)
 
     def evidence(self, history: Sequence[str], item_ids: Sequence[str]) -> Sequence[str]:

@@ -38,6 +38,8 @@ class AgentSystem:
     config: AgentConfig
     hears_preference: bool = True
     """False: whatever the model writes, the recommender gets the history alone."""
+    hears_words: bool = False
+    """Whether the recommender still gets the words of a request where it hears no preference."""
     is_shuffled: bool = False
     """The model is shown what it finds in an order drawn for each user and seed; only where it hears no preference."""
 
@@ -114,6 +116,11 @@ def one_retrieval(setting: Setting) -> AgentSystem:
     return AgentSystem(config=setting.suite.agent_config(guided=True, **_ONE_RETRIEVAL), hears_preference=False)
 
 
+def own_list(setting: Setting) -> AgentSystem:
+    """The recommender's own list by history and words, ranked by the model, which is left to itself."""
+    return AgentSystem(config=setting.suite.agent_config(**_ONE_RETRIEVAL), hears_preference=False, hears_words=True)
+
+
 def one_retrieval_shuffled(setting: Setting) -> AgentSystem:
     """`one-retrieval`, its candidates shown in a drawn order: how much of its ranking is the order it was shown?"""
     return replace(one_retrieval(setting), is_shuffled=True)
@@ -158,6 +165,7 @@ SYSTEMS: Mapping[str, Callable[[Setting], AnySystem]] = {
     "trm-oracle": trm_oracle,
     "one-retrieval": one_retrieval,
     "one-retrieval-shuffled": one_retrieval_shuffled,
+    "own-list": own_list,
     "deeprec-one-turn": deeprec_one_turn,
     "deeprec-guided": deeprec_guided,
     "deeprec-free": deeprec_free,

@@ -49,12 +49,12 @@ class AblationRow(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> AblationRow:
-        agents, alone = (FREE, "deeprec-guided"), _WITHOUT_MODEL
+        agents, alone = (FREE, "deeprec-guided", "own-list"), _WITHOUT_MODEL
         if self.policy == "none" and self.system not in alone:
             raise ValueError(f"with policy none system has to be one of {', '.join(alone)}; found {self.system!r}")
         if self.policy != "none" and self.system not in agents:
             raise ValueError(
-                f"the system {self.system!r} is no agent's; choose {' or '.join(agents)}, or give policy: none"
+                f"the system {self.system!r} is no agent's; choose {', '.join(agents)}, or give policy: none"
             )
         if self.dpo and self.policy != "dpo":
             raise ValueError("dpo has settings, and the policy is not dpo; leave them out, or set policy: dpo")

@@ -75,6 +75,38 @@ def test_a_deep_list_has_the_order_of_the_signals_and_hears_what_a_request_says(
     assert not np.array_equal(ranks["deep-list"], ranks["silent"])
 
 
+def test_the_model_ranks_the_recommenders_own_list_whatever_it_asks_for(
+    store: TraceStore, dataset: Dataset, artifact: Artifact, server: TinyServer
+) -> None:
+    server.writer = lambda prompt, rng: (
+        "<recommendation_list>\n4\n3\n2\n1\n</recommendation_list>"
+        if "<|end_of_item_list|>" in prompt
+        else "<think>so</think>\n<|begin_of_preference|>drama<|end_of_preference|>"
+    )
+    for requests in (None, "made"):
+        suite = Suite(
+            name=f"own-{requests}",
+            k=4,
+            requests=requests,
+            agent={"retrieve_k": 4, "enforces_words": False},
+            baseline="own-list",
+            systems=("words-history", "own-list"),  # type: ignore[arg-type]  # names are read as entries
+        )
+        label = run_suite(
+            suite, store, dataset=dataset, artifact=artifact, encoder=HashingEncoder(), base_url=server.base_url
+        )
+        plain, own = (
+            {t.run.user_id: t for t in traces_of(store, name) if t.run.suite == label}
+            for name in ("words-history", "own-list")
+        )
+        assert plain.keys() == own.keys()
+        for user, trace in own.items():
+            [retrieval] = trace.retrievals
+            assert retrieval.preference == "drama"
+            assert [item.id for item in retrieval.items] == [place.item_id for place in plain[user].recommended]
+            assert [place.item_id for place in trace.written] == [item.id for item in reversed(retrieval.items)]
+
+
 def test_systems_without_a_model_are_stored_and_measured_by_id(
     store: TraceStore, dataset: Dataset, artifact: Artifact
 ) -> None:

@@ -48,11 +48,14 @@ def test_every_packaged_row_differs_from_the_full_method_where_it_says_so(name: 
 
 def test_the_packaged_plans_have_the_rows_that_issue_21_names() -> None:
     named = {
-        *("full", "recommender", "deep-list", "untrained", "warm-start", "no-stage-1", "no-process", "no-pointwise"),
+        *("full", "recommender", "untrained", "warm-start", "no-stage-1", "no-process", "no-pointwise"),
         *("no-listwise", "no-selection", "one-search", "turn-credit", "dpo"),
     }
     rows = {name: set(load_ablation_plan(name).rows) for name in packaged_ablations()}
-    assert rows == {"made-requests": named | {"raw-words", "reasoning"}, "histories": named | {"no-reasoning"}}
+    assert rows == {
+        "made-requests": named | {"raw-words", "own-list", "reasoning"},
+        "histories": named | {"deep-list", "no-reasoning"},
+    }
 
 
 def test_rows_of_the_packaged_plans_change_what_they_are_called_after() -> None:
