@@ -154,7 +154,9 @@ def _relative(reading: MessageReading, attribute: str, more: bool, found: re.Mat
     ids: Sequence[str] = reading.referred_ids(found["items"]) if found["items"] else ()
     if found["items"] and not ids:
         return None  # the reference says itself why it is not resolved
-    ids = ids or _subject(reading, found.start()) or reading.similar_to[-1:] or state.last_list
+    ids = ids or _subject(reading, found.start())
+    reading.compared += ids
+    ids = ids or reading.similar_to[-1:] or state.last_list
     numbers = _numbers(vocabulary, attribute, ids)
     if numbers:
         at = float(median(numbers))

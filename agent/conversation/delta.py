@@ -100,6 +100,8 @@ class StateDelta:
     similar_to: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     """Items that the message refers to, in its order."""
+    unused: tuple[str, ...] = ()
+    """Words that refer to items of which the message changes nothing."""
     focus: tuple[str, ...] = ()
     """Those that it refers to last, which "it" and "that one" then mean."""
     set_aside: tuple[str, ...] = ()

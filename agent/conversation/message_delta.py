@@ -49,6 +49,9 @@ _FACT_QUESTION = re.compile(
 """A message that is a question for a fact of an item, and no request: "how long is the first?"."""
 
 
+_PRONOUN = re.compile(r"(?:it|that|this|them|they|those|these|both|all|any|none|the other)\b", re.IGNORECASE)
+
+
 def delta_of_message(message: str, state: ConversationState, catalogue: ConversationCatalogue) -> StateDelta:
     """Read a message into the changes that it states.
 
@@ -94,6 +97,7 @@ def delta_of_message(message: str, state: ConversationState, catalogue: Conversa
         actions=tuple(reading.actions),
         similar_to=tuple(dict.fromkeys(reading.similar_to)),
         references=tuple(dict.fromkeys(item_id for each in references for item_id in each.item_ids)),
+        unused=_unused(reading),
         focus=next((each.item_ids for each in reversed(references) if each.item_ids), ()),
         set_aside=tuple(dict.fromkeys(reading.set_aside)),
         unresolved=tuple(each.unresolved for each in references if each.unresolved is not None),
@@ -111,6 +115,18 @@ def _find_fact_question(reading: MessageReading) -> None:
         return
     has = "No item of the list is meant by that." if reading.state.shown else "No list was shown yet."
     reading.not_clear(reading.take(0, len(reading.text)), f"{has} A question is answered for an item of a list.")
+
+
+def _unused(reading: MessageReading) -> tuple[str, ...]:
+    """The words that name items by a position, a title or what they have, and on which nothing was done."""
+    used = {*reading.similar_to, *reading.set_aside, *reading.compared}
+    used |= {item_id for each in reading.feedback for item_id in each.item_ids}
+    used |= {item_id for each in reading.actions for item_id in each.item_ids}
+    return tuple(
+        each.words
+        for each in reading.references
+        if each.item_ids and used.isdisjoint(each.item_ids) and not _PRONOUN.match(each.words)
+    )
 
 
 def _left(reading: MessageReading) -> tuple[str, str]:

@@ -65,6 +65,8 @@ class MessageReading:
     """Attribute -> where the words stand that withdraw all about it; what stands before them is withdrawn too."""
     corrects: bool = False
     """Whether the message corrects what was said before: "actually", "I meant", "instead"."""
+    compared: list[str] = field(default_factory=list)
+    """Items in relation to which a bound was read."""
     undecided: list[tuple[int, int]] = field(default_factory=list)
     """Where bounds stand of which a negation leaves open what is meant."""
     quiet: list[tuple[int, int]] = field(default_factory=list)

@@ -116,8 +116,14 @@ def _ranges(name: str, items: Sequence[str], catalogue: ConversationCatalogue) -
     ends: dict[int, list[float]] = {}
     for item, part in parts.items():
         ends.setdefault(part, []).append(numbers[item])
-    labels = {part: f"{min(held):.12g} to {max(held):.12g}" for part, held in ends.items()}
+    is_one = name != catalogue.price  # a price alone would be read as the most that somebody pays
+    labels = {part: _label(min(held), max(held), is_one) for part, held in ends.items()}
     return {item: {labels[parts[item]]} if item in parts else set() for item in items}
+
+
+def _label(low: float, high: float, is_one: bool) -> str:
+    """A range as an answer: `20 to 45`, and `1996` where both ends are the same and a number alone means it."""
+    return f"{low:.12g}" if is_one and low == high else f"{low:.12g} to {high:.12g}"
 
 
 def _low(label: str) -> float:

@@ -17,7 +17,9 @@ _PARTS = {"early": (0, 3), "mid": (3, 6), "late": (6, 9)}
 _SPENDS = re.compile(r"\b(?:budget|have|got|spend|spending|afford|for|pay|with)\b[^.,;!?]{0,20}$", re.IGNORECASE)
 _CONTRAST = re.compile(r"\b(?:not|instead of|rather than|no longer)\s*$", re.IGNORECASE)
 _LEAVES_OPEN = re.compile(r"\b(?:have to|must|need(?:n't)?|mind|matter|necessarily)\b[^.,;!?]*$", re.IGNORECASE)
-"""Before a bound, what says that it need not hold."""
+"""Before a bound, what says that it need not hold; English of a German form that is not certain says it too."""
+_NEEDLESS = re.compile(r"\b(?:m[uü]ss\w*|muß|brauch\w*|unbedingt|n[oö]tig\w*|notwendig|egal)\b", re.IGNORECASE)
+"""German that says it."""
 _NEAR_CHARS = 16
 _MAX_BESIDE = 3
 """Words beside a number that answers a question, at most."""
@@ -44,7 +46,9 @@ def find_bounds(reading: MessageReading) -> None:
             reading.undecided.append((start, end))
             words = reading.take(start, end)
             is_dated = said.is_decade or is_year(said.low)
-            if (said.low != said.high or is_dated or not _LEAVES_OPEN.search(text[:start])) and not reading.corrects:
+            written = reading.written(0, len(text)) if reading.is_translated else ""
+            is_open = _LEAVES_OPEN.search(text[:start]) and (not written or _NEEDLESS.search(written))
+            if (said.low != said.high or is_dated or not is_open) and not reading.corrects:
                 reading.not_clear(words, "This is not read as a limit. Name the least or the most that you want.")
             continue
         name = _attribute_beside(reading, text, start, end)

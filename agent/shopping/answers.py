@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from deeprec.agent.conversation import (
@@ -17,7 +17,7 @@ from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.intents import says_farewell
 from deeprec.agent.shopping.item_answers import ItemAnswers
 from deeprec.agent.shopping.item_records import ItemRecords
-from deeprec.agent.shopping.reply import Reply, ReplyQuestion
+from deeprec.agent.shopping.reply import Reply, ReplyQuestion, ShownCard
 from deeprec.agent.shopping.turn_plan import Intent, TurnPlan
 from deeprec.agent.shopping.wording import (
     askable,
@@ -104,7 +104,7 @@ class Answers:
         for each in wanted if state.order is None or not state.order.everywhere else ():
             if not any(self._records.fulfils(item_id, each) for item_id in found.item_ids):
                 problems.append(f"None of these has {self._records.condition_text({each.attribute: each.condition})}.")
-        lines = [self._heading(plan, state), *(card_line(card, self._catalogue) for card in cards)]
+        lines = list(self._list_lines(plan, state, cards))
         return Reply(
             kind="list",
             text="\n".join(lines),
@@ -122,6 +122,20 @@ class Answers:
                 text = f"Would {joined(labels, 'or')} do?"
                 return ReplyQuestion(attribute=each.attribute, text=text, options=labels)
         return None
+
+    def _list_lines(self, plan: TurnPlan, state: ConversationState, cards: Sequence[ShownCard]) -> Iterator[str]:
+        """A list on lines: what all of it has, then the items with all that was asked for, and those with a part."""
+        shared = [self._records.refusal_text(each) for each in state.refused] if len(cards) > 1 else []
+        wishes = [each for each in state.preferred if each.source != "model"]
+        whole = [all(self._records.fulfils(card.item_id, each) for each in wishes) for card in cards]
+        is_parted = state.order is None and whole[0] and False in whole
+        yield self._heading(plan, state)
+        if shared:
+            yield f"All of these: {joined(shared)}."
+        for at, card in enumerate(cards):
+            if is_parted and at == whole.index(False):
+                yield "These have only a part of what you asked for:"
+            yield card_line(card, self._catalogue, shared)
 
     def _heading(self, plan: TurnPlan, state: ConversationState) -> str:
         if plan.wants_more:

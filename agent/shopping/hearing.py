@@ -21,7 +21,7 @@ from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, want
 from deeprec.agent.shopping.shopping_input import storable_edit
 from deeprec.agent.shopping.turn_plan import TurnPlan
 from deeprec.trm_tool.catalogue.german import is_german, read_in_english
-from deeprec.trm_tool.text import whole_characters
+from deeprec.trm_tool.text import plain, whole_characters
 
 MAX_CHARS = 2_000
 """Characters of a message that are read."""
@@ -29,6 +29,8 @@ GERMAN = "de"
 READS_GERMAN = "Ich lese Deutsch und antworte auf Englisch."
 """What a person reads once who writes German: German is read, by a table and by the encoder, and not written."""
 CUT = f"Only the first {MAX_CHARS:,} characters of the message were read."
+
+UNUSED = "Nothing was done with {words!r}. Say what you think of it, or ask about it."
 
 _THINGS = FUNCTION_WORDS | word_set("film films movie movies item items product products thing things please")
 
@@ -75,6 +77,8 @@ def plan_turn(
         after = replace(after, order=before.order if intent == "comparison" else None)
     if is_german(text, least=2) and before.language != GERMAN:
         after, problems = replace(after, language=GERMAN), [*problems, READS_GERMAN]
+    if intent == "search":
+        problems += [UNUSED.format(words=plain(words, 80)) for words in dict.fromkeys(delta.unused)]
     if intent != "search":  # a question is no wish, so that no retrieval hears its words
         after = replace(after, said=tuple(each for each in after.said if each.turn != after.turn))
     plan = TurnPlan(

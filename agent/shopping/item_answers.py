@@ -18,11 +18,12 @@ MAX_VALUES = 12
 _YES_NO = re.compile(
     r"^\W*(?:and |so |but )?(?:is|are|was|were|does|do|did|has|have|can|could|will|would)\b", re.IGNORECASE
 )
+_FOR_A_FACT = re.compile(r"^\W*(?:and |so |but )?(?:how|who|whose|who's|when|where|which|what|what's)\b", re.IGNORECASE)
 _QUESTION_WORDS = word_set(
     "a about an and any are at available be by can come comes could did do does for from get good got had has have how "
     "i in is it item its kind made make me my of on one or out product some tell than that the them there these they "
     "this those to too use used was were what which will with work would you your first second third fourth fifth last "
-    "film movie option number"
+    "film movie option number more like know details who when where whose"
 )
 
 
@@ -79,7 +80,10 @@ class ItemAnswers:
         lines = []
         for card in cards:
             lines.append(f"{card.position}. {card.title}")
-            lines += [f"   It has what you asked for: {joined(card.reasons)}."] if card.reasons else []
+            wished = [each.replace(": ", " ", 1) for each in self._records.wished(card.item_id, state)]
+            spared = self._records.spared(card.item_id, state)
+            lines += [f"   It has what you asked for: {joined(wished)}."] if wished else []
+            lines += [f"   It has nothing of what you refused: {joined(spared, 'or')}."] if spared else []
             wanted = [each for each in state.preferred if not self._records.fulfils(card.item_id, each)]
             without = [f"{self._records.label(e.attribute)} {', '.join(e.values)}" for e in wanted if e.values]
             lines += [f"   It does not have: {joined(without)}, which only weighed."] if without else []
@@ -104,7 +108,11 @@ class ItemAnswers:
         quoted = list(self._records.sentences_with(card.item_id, words))[:2] if words else []
         if quoted:
             return [f"{card.position}. {card.title}", *(f"   Its record says: {sentence}" for sentence in quoted)]
-        missing = ["   Its record does not say so. It says:"] if words and _YES_NO.search(message) else []
+        missing = []
+        if words and _YES_NO.search(message):
+            missing = ["   Its record does not say so. It says:"]
+        elif words and _FOR_A_FACT.search(message):
+            missing = ["   The catalogue does not say that. It says:"]
         head, *facts = facts_lines(card, self._records)
         return [head, *missing, *facts]
 

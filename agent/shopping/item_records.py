@@ -66,14 +66,22 @@ class ItemRecords:
 
     def reasons(self, item_id: str, state: ConversationState) -> tuple[str, ...]:
         """What the person asked for and the record confirms, each once, what must be first."""
-        found = []
-        for each in (*state.required, *state.preferred):
-            if self.fulfils(item_id, each):
-                found.append(self._reason(item_id, each))
-        for each in state.refused:
-            if not self.fulfils(item_id, each):
-                found.append(self.condition_text({each.attribute: {"not_in": each.values}}))
+        refused = [each for each in state.refused if not self.fulfils(item_id, each)]
+        return tuple(dict.fromkeys((*self.wished(item_id, state), *map(self.refusal_text, refused))))
+
+    def wished(self, item_id: str, state: ConversationState) -> tuple[str, ...]:
+        """What the person asked for and the record confirms, each once, what must be first."""
+        found = [self._reason(item_id, e) for e in (*state.required, *state.preferred) if self.fulfils(item_id, e)]
         return tuple(dict.fromkeys(found))
+
+    def spared(self, item_id: str, state: ConversationState) -> tuple[str, ...]:
+        """What the person refused and the record lacks: `colour red`."""
+        lacking = [each for each in state.refused if not self.fulfils(item_id, each)]
+        return tuple(dict.fromkeys(self.condition_text({e.attribute: {"in": list(e.values)}}) for e in lacking))
+
+    def refusal_text(self, refused: StatedCondition) -> str:
+        """A refusal as a person reads it: `colour not red`."""
+        return self.condition_text({refused.attribute: {"not_in": list(refused.values)}})
 
     def card(self, item_id: str, position: int, state: ConversationState) -> ShownCard:
         """An item as a person sees it."""

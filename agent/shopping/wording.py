@@ -45,11 +45,11 @@ def question_text(question: Question, records: ItemRecords) -> str:
     return f"Any wish for the {records.label(question.attribute)}? For example {joined(labels, 'or')}."
 
 
-def card_line(card: ShownCard, catalogue: ConversationCatalogue) -> str:
-    """One item on one line: its position, its title, its price or year, and what it fulfils."""
+def card_line(card: ShownCard, catalogue: ConversationCatalogue, shared: Sequence[str] = ()) -> str:
+    """One item on one line: its position, its title, its price or year, and what it fulfils beside what all share."""
     numbers = [name for name in (catalogue.price, catalogue.year) if name in card.facts]
     facts = [f"{name.replace('_', ' ')} {card.facts[name]}" for name in numbers if name is not None]
-    facts += [each for each in card.reasons if not any(each.startswith(fact) for fact in facts)]
+    facts += [each for each in card.reasons if each not in shared and not any(each.startswith(fact) for fact in facts)]
     details = "; ".join(facts[:MAX_LINE_FACTS])
     return f"{card.position}. {card.title}" + (f" ({details})" if details else "")
 

@@ -9,6 +9,7 @@ from deeprec.agent.conversation.delta_applied import StateDifference, state_diff
 from deeprec.agent.conversation.state import read_state
 from deeprec.agent.traces.conversation_records import UNDONE, ConversationTrace, ConversationTurn, Reaction
 from deeprec.agent.traces.records import listed
+from deeprec.agent.views.run_facts import Titles
 from deeprec.trm_tool.errors import ConfigError
 
 MAX_LINES = 60
@@ -70,6 +71,32 @@ def turn_facts(trace: ConversationTrace) -> list[TurnFacts]:
         )
         for turn in trace.turns
     ]
+
+
+class RepliedTitles:
+    """Titles of a conversation's items: those of a catalogue, and else what the replies say beside their positions."""
+
+    def __init__(self, trace: ConversationTrace, titles: Titles | None) -> None:
+        self._titles = titles
+        self._lines: dict[str, str] = {}
+        for turn in trace.turns:
+            lines = dict[str, str]()
+            for line in turn.reply.splitlines():
+                position, _, rest = line.partition(". ")
+                lines.setdefault(position, rest)
+            for at, item_id in enumerate(turn.shown, start=1):
+                if called := lines.get(str(at)):
+                    self._lines[item_id] = called
+
+    def __contains__(self, item_id: object, /) -> bool:
+        """Whether the item has a title."""
+        return item_id in self._lines or (self._titles is not None and item_id in self._titles)
+
+    def summary(self, item_id: str, /) -> str:
+        """The item in one short line."""
+        if self._titles is not None and item_id in self._titles:
+            return self._titles.summary(item_id)
+        return self._lines[item_id]
 
 
 def reaction_words(reaction: Reaction) -> str:

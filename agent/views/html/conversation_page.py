@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from deeprec.agent.traces.conversation_records import ConversationTrace
-from deeprec.agent.views.conversation_facts import TurnFacts, reaction_words, turn_facts
+from deeprec.agent.views.conversation_facts import RepliedTitles, TurnFacts, reaction_words, turn_facts
 from deeprec.agent.views.html.environment import render_page
 from deeprec.agent.views.html.run_page import ItemRow, RunView
 from deeprec.agent.views.run_facts import Titles
@@ -23,7 +23,7 @@ def conversation_html(
 
     Args:
         trace: the conversation.
-        titles: what the items are called; a `Catalogue`, usually. Without it ids stand alone.
+        titles: what the items are called; a `Catalogue`, usually. Without it, as the replies called them.
         runs: the runs of its searches; each stands below the conversation, and its turn links to it.
         run_link: the address of a run that is not among `runs`; without it the run's id stands alone.
     """
@@ -38,7 +38,7 @@ def conversation_html(
         conversation=trace,
         turns=turns,
         shown={facts.turn.turn_id: _rows(facts) for facts in turns},
-        titles=titles,
+        titles=RepliedTitles(trace, titles),
         link=link,
         reaction_words=reaction_words,
         runs=runs,

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from deeprec.agent.traces.conversation_records import ConversationTrace
-from deeprec.agent.views.conversation_facts import TurnFacts, reaction_words, turn_facts
+from deeprec.agent.views.conversation_facts import RepliedTitles, TurnFacts, reaction_words, turn_facts
 from deeprec.agent.views.run_facts import Titles
 from deeprec.agent.views.text.run import heading, line
 from deeprec.agent.views.visible_text import visible
@@ -19,13 +19,14 @@ def render_conversation(trace: ConversationTrace, titles: Titles | None = None) 
 
     Args:
         trace: the conversation.
-        titles: what the items are called; without it (and for items it lacks) ids stand alone.
+        titles: what the items are called; without it (and for items it lacks) as the replies called them.
     """
     parts: list[RenderableType] = [Text(f"Conversation {visible(trace.thread_id, 200)}", style="bold")]
     if trace.tenant is not None:
         parts.append(line(f"tenant {trace.tenant}"))
+    known = RepliedTitles(trace, titles)
     for facts in turn_facts(trace):
-        parts += _turn(facts, titles)
+        parts += _turn(facts, known)
     return Group(*parts)
 
 

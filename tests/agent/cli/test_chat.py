@@ -75,7 +75,7 @@ async def test_reasons_are_asked_for_by_position() -> None:
     chat = Chat()
     assert await chat("/why") == "Nothing was shown yet.\n"
     await chat("only black")
-    assert "2. Dune floor lamp\n   It has what you asked for: colour: black." in await chat("/why 2")
+    assert "2. Dune floor lamp\n   It has what you asked for: colour black." in await chat("/why 2")
     assert "Bram" in await chat("/why")
     assert "'9' is none" in await chat("/why 9")
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from deeprec.agent.conversation import ConversationState, question_for
+from deeprec.agent.conversation import ConversationCatalogue, ConversationState, describe_state, question_for
+from deeprec.trm_tool import Catalogue, Item
 from tests.agent.conversation.small_shop import say, small_shop
 
 SHOP = small_shop()
@@ -45,3 +46,14 @@ def test_no_question_where_no_answer_would_change_the_list() -> None:
     assert question_for([], ConversationState(), SHOP, k=3) is None
     known = say(ConversationState(), "under 100, any colour, any features", shop=SHOP)
     assert question_for(["e", "f", "g", "h"], known, SHOP, k=3) is None  # all of them are rugs
+
+
+def test_a_range_of_one_number_is_offered_as_the_number() -> None:
+    years = [1990.0] * 3 + [1996.0] * 3 + [2000.0, 2001.0, 2003.0]
+    items = [Item(id=str(at), title=f"Film {at}", attributes={"year": year}) for at, year in enumerate(years)]
+    films = ConversationCatalogue(Catalogue(items, {"year": "number"}))
+    question = question_for([item.id for item in items], ConversationState(), films, k=3)
+    assert question is not None
+    assert [option.label for option in question.options] == ["1990", "1996", "2000", "2001 to 2003"]
+    asked = say(ConversationState(), "a film", shop=films).with_question("year")
+    assert describe_state(say(asked, "1996", shop=films)) == ("year >= 1996", "year <= 1996")

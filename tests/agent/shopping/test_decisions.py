@@ -107,7 +107,7 @@ async def test_no_question_is_asked_where_none_is_wanted() -> None:
         ("the third", "facts", "price: 20.00", "Fern"),
         ("compare the first and the second", "comparison", "colour: 1: black; 2: white", "Iris"),
         ("which is cheaper, the first or the third?", "comparison", "least: 3; most: 1", "Gale"),
-        ("why the first?", "explanation", "price 40.00, at most 70.00 and type: rug.", "Gale"),
+        ("why the first?", "explanation", "price 40.00, at most 70.00 and type rug.", "Gale"),
         ("why these?", "explanation", "3. Iris rug", "recommender"),
         ("what have I asked for so far?", "state", "- maybe type: rug", "Fern"),
         ("what colours do you have?", "facts", "colour: black, white, sage green", "price"),
@@ -342,3 +342,42 @@ async def test_the_example_that_is_named_does_not_come_back(talk: Talk) -> None:
     await talk.says("something like Cole desk lamp")
     assert talk.ids[0] == "a"  # a desk lamp, and dimmable
     assert "b" not in talk.ids
+
+
+async def test_a_refusal_stands_once_above_a_list_and_a_part_of_the_wishes_under_its_own_heading(talk: Talk) -> None:
+    reply = await talk.says("a black one under 60, nothing white")
+    lines = reply["text"].splitlines()
+    assert lines[:2] == ["These fit best:", "All of these: colour not white."]
+    assert lines[2].startswith("1. Bram desk lamp (price 20.00; colour: black")
+    assert all("not white" not in line for line in lines[2:])
+    assert "colour not white" in reply["items"][0]["reasons"]
+    await talk.says("forget all that")
+    lines = (await talk.says("a black desk lamp under 60"))["text"].splitlines()
+    at = lines.index("These have only a part of what you asked for:")
+    assert lines[at - 1].startswith("1. Bram desk lamp")
+    assert lines[at + 1].startswith("2. Cole desk lamp")  # it is white
+
+
+async def test_what_the_catalogue_does_not_say_is_not_answered_by_other_facts(talk: Talk) -> None:
+    await talk.says("a black lamp, but no rugs")
+    text = (await talk.says("how tall is the first?"))["text"]
+    assert "The catalogue does not say that. It says:" in text
+    assert "does not say" not in (await talk.says("how much is the first?"))["text"]
+    assert "does not say" not in (await talk.says("tell me more about the first"))["text"]
+    text = (await talk.says("why the first?"))["text"]
+    assert "It has nothing of what you refused: type rug." in text
+    assert "not rug" not in text
+
+
+async def test_a_reference_on_which_nothing_was_done_is_named(talk: Talk) -> None:
+    await talk.says("a lamp")
+    named = "Nothing was done with 'the second'. Say what you think of it, or ask about it."
+    assert (await talk.says("the second, and only black"))["problems"] == [named]
+    for used in ("I like the second, and only black", "like the first, only black", "cheaper than the first"):
+        assert not any("Nothing was done" in each for each in (await talk.says(used))["problems"])
+
+
+async def test_a_german_bound_that_is_not_certain_is_named(talk: Talk) -> None:
+    reply = await talk.says("eine Lampe, über 50 Euro eher nicht")
+    assert any("'über 50 Euro'" in each or "über 50 Euro:" in each for each in reply["problems"])
+    assert not any("50 Euro" in each for each in (await talk.says("50 Euro muss nicht sein"))["problems"])

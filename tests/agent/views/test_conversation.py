@@ -75,6 +75,16 @@ def test_a_conversation_reads_as_one_in_a_terminal(trace: ConversationTrace) -> 
         position = text.index(part, position)
 
 
+def test_without_a_catalogue_items_are_called_as_the_replies_called_them(trace: ConversationTrace) -> None:
+    first, *others = trace.turns
+    listed = replace(first, reply="These fit:\n1. Fir tent (price 20.00)\n2. Oak tent\nAnything else?")
+    talk = replace(trace, turns=(listed, *others))
+    text = in_terminal(render_conversation(talk), 100)
+    assert "1. Fir tent (price 20.00) (9), in the cart" in text
+    assert "disliked 77" in text  # no reply names it
+    assert conversation_html(talk).count("Fir tent (price 20.00)") == 2  # in the reply, and beside its id
+
+
 def test_a_page_links_the_searches_to_their_runs(trace: ConversationTrace) -> None:
     page = conversation_html(trace, Named("Tent"), runs=[RunView(trace=made_run())])
     assert f'<a href="#r{RUN.hex}-run">run <code>{str(RUN)[:8]}</code></a>' in page
