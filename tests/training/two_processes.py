@@ -18,6 +18,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import LlamaForCausalLM
 
 from deeprec.training import DpoConfig, GrpoConfig, RolloutPair, SftConfig, train_dpo, train_grpo, train_sft
+from deeprec.trm_tool import ConfigError
 from tests.training.tiny_policy import make_rollout, scored_step
 
 _SHARED: dict[str, Any] = {"learning_rate": 1e-3, "device": "cpu", "micro_batch_tokens": 40}
@@ -60,6 +61,10 @@ def main(out: Path, base: Path) -> int:
     child = os.fork()
     os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), "0" if child else "1")
     train_all(base, out)
+    try:
+        train_grpo(lambda step: (), base=base, out=out / "kl", config=WITH_KL, data=os.environ["RANK"])
+    except ConfigError as error:
+        print(f"process {os.environ['RANK']}: {error}", flush=True)
     _shard_on_cpu()
     train_policy(base, out / "all weights", replace(ALL_WEIGHTS, steps=3))
     torch.distributed.destroy_process_group()

@@ -80,7 +80,9 @@ def check(
         Path | None,
         typer.Option(help="Also compare the rollouts with this language model: a folder or a Hugging Face id."),
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="The adapter that is put on the model of --base.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="The adapter that is put on the model of --base.", callback=is_there)
+    ] = None,
     guided: Annotated[bool, typer.Option("--guided", help="Count guided runs too, as `train sft` does.")] = False,
     data: TargetDataOption = None,
     runs: RunOptions = RunOptions(),

@@ -10,8 +10,6 @@ from uuid import UUID
 from deeprec.agent.traces import RunFilter
 from deeprec.training.rewards.stages import StageReward
 
-NO_REWARDS = "None of {rollouts} rollouts has rewards. Run `deeprec train score` first."
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardCounts:
@@ -61,9 +59,8 @@ def obstacle(
         refused: reason -> how many of the runs were refused.
         groups_of_two: groups with two or more rollouts (with a reward, where `rewards` is given).
         rewards: the counts of their rewards; None where rewards were not read.
-        mixed: what is wrong with groups that do not have one prompt and one policy (`GroupChecks.fault`), with runs of
-            another policy than the one that is trained (`policy_fault`), or with runs that nothing has scored; None
-            where nothing is.
+        mixed: what is wrong with groups that do not have one prompt and one policy (`GroupChecks.fault`), or with runs
+            of another policy than the one that is trained (`policy_fault`); None where nothing is.
         allow_flat: equal rewards in every group are no reason.
 
     Returns:

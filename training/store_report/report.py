@@ -10,7 +10,7 @@ from typing import Any
 
 from deeprec.agent.traces import Part, RunFilter, TraceStore
 from deeprec.evals.metrics.rewards import REWARD_SCHEME
-from deeprec.training.rewards.learning_obstacles import NO_REWARDS, obstacle, unscored_message
+from deeprec.training.rewards.learning_obstacles import obstacle, unscored_message
 from deeprec.training.rewards.stages import StageReward
 from deeprec.training.rollouts.logprob_gap import FOREIGN_TOKEN, TOO_LONG, CurrentPolicy, measure_gap
 from deeprec.training.rollouts.rollouts import SAMPLING_REASONS, RolloutError, read_rollouts
@@ -56,7 +56,6 @@ def report_store(
     """
     tally = StoreTally(stage, policy, sample, Random(seed))
     refused: dict[str, tuple[int, RolloutError]] = {}
-    scored = 0
 
     def refuse(error: RolloutError) -> None:
         count, example = refused.get(error.reason, (0, error))
@@ -64,22 +63,20 @@ def report_store(
 
     rollouts = read_rollouts(store, where, allow_guided=allow_guided, on_refused=refuse)
     while page := list(islice(rollouts, _PAGE)):
-        stored = store.rewards([rollout.run_id for rollout in page], REWARD_SCHEME)
-        scored += len(stored)
+        stored = {} if stage is None else store.rewards([rollout.run_id for rollout in page], REWARD_SCHEME)
         for rollout in page:
             tally.add(rollout, stored.get(rollout.run_id, {}))
         if on_progress is not None:
             on_progress(tally.rollouts + sum(count for count, _ in refused.values()))
     refusals = [Refusals(reason=reason, runs=count, example=error.run_id) for reason, (count, error) in refused.items()]
     counts = None if tally.rewards is None else tally.rewards.counts()
-    unrewarded = NO_REWARDS.format(rollouts=tally.rollouts) if tally.rollouts and not scored else None
     fault = obstacle(
         where=where,
         rollouts=tally.rollouts,
         refused={each.reason: each.runs for each in refusals},
         groups_of_two=tally.groups_of_two,
         rewards=counts,
-        mixed=tally.checks.fault() or tally.policy_fault or (unrewarded if stage is None else None),
+        mixed=tally.checks.fault() or tally.policy_fault,
     )
     report = StoreReport(
         runs=tally.rollouts + sum(each.runs for each in refusals),
@@ -96,8 +93,7 @@ def report_store(
         leaks=tuple(find_leaks(store, where, dataset)),
         notes=(),
     )
-    unscored = [unscored_message(counts, tally.rollouts)] if counts and counts.unscored else [unrewarded or ""]
-    unscored = [] if report.obstacle else list(filter(None, unscored))
+    unscored = [] if report.obstacle or not (counts and counts.unscored) else [unscored_message(counts, tally.rollouts)]
     sampled = [str(error) for _, error in refused.values() if error.reason in SAMPLING_REASONS]
     if policy is not None and tally.without_fingerprint:
         sampled.append(

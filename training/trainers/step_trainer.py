@@ -115,7 +115,7 @@ class Stepwise:
         Returns:
             the folder of the trained adapter, or of the whole model.
         """
-        check_same("What is trained, and on which runs,", json.dumps(self._identity, sort_keys=True).encode())
+        check_same("The settings or the runs", json.dumps(self._identity, sort_keys=True).encode())
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
         step = 0 if checkpoint is None else read_state(checkpoint)["step"]
         wait_for_all()

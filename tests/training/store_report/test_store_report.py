@@ -311,10 +311,6 @@ def test_score_writes_what_check_then_reads(
 ) -> None:
     store_runs(store, made_run(), made_run(("893", "886", "879"), minute=1))
     (tmp_path / "own.py").write_text("def short(trace):\n    return -len(trace.turns)\n", encoding="utf-8")
-    for options in ((), ("--guided",)):
-        unscored = answer_of(capsys, "train", "check", file, *options)
-        assert "None of 2 rollouts has rewards. Run `deeprec train score` first." in unscored
-        assert "GRPO can learn" not in unscored
     unscored = answer_of(capsys, "train", "check", file, "--guided", "--stage", "recommendation")
     assert "2 rollouts have not been scored" in unscored
     assert "train score --stage recommendation" in unscored
@@ -335,7 +331,7 @@ def test_score_writes_what_check_then_reads(
 
 
 def test_mistakes_are_one_line(
-    store: TraceStore, file: Path, tiny_base: Path, artifact_folder: Path, capsys: pytest.CaptureFixture[str]
+    store: TraceStore, file: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments, words in (
         (("check", "absent.db"), "absent.db"),
@@ -347,7 +343,7 @@ def test_mistakes_are_one_line(
         (("check", file, "--base", tiny_base, "--adapter", "absent"), "is not a LoRA adapter"),
         (("check", file, "--status", "done"), "is not a status of a run"),
         (("score", file, "--artifact", "absent"), "absent"),
-        (("score", file, "--artifact", artifact_folder, "--reward", "absent.py:f"), "There is no file absent.py"),
+        (("score", file, "--reward", "absent.py:f"), "There is no file absent.py"),
     ):
         output = refusal_of(capsys, "train", *arguments)
         assert words in output
