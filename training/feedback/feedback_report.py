@@ -108,6 +108,9 @@ def report_lines(report: FeedbackReport) -> list[str]:
             for row in each.rows:
                 if row.depth == depth:
                     lines.append(f"  {row.row:36} " + "  ".join(_cell(row, name) for name in METRICS))
+                if row.depth == depth and row.row in (TUNED, REALIGNED):
+                    added = "  ".join(f"{name} {shown(each, '+.4f')}" for name, each in row.above_untuned.items())
+                    lines.append(f"  {'  less untuned knowledge':36} {added}")
         lines += [f"  The score agrees with {name}: {_agreeing(share)}" for name, share in each.agreement.items()]
     return lines
 
@@ -159,7 +162,7 @@ def _backbone(
             TUNED: reranked_ranks(augmented, written, first, trust=trusts[TUNED]),
             REALIGNED: reranked_ranks(realigned, written, first, trust=trusts[REALIGNED]),
         }
-        rows += measure_rows(ranks, depth, [run.user for run in one], alone=ALONE)
+        rows += measure_rows(ranks, depth, [run.user for run in one], alone=ALONE, untuned=UNTUNED)
     others_of = {name: each for name, each in recommenders.items() if each is not augmented}
     return BackboneReport(
         backbone=backbone,

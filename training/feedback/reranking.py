@@ -42,6 +42,8 @@ class RerankedRow:
     """Metric -> mean over people with its 95% interval."""
     above_alone: Mapping[str, Interval]
     """The same, less the recommender alone on the same people."""
+    above_untuned: Mapping[str, Interval]
+    """The same, less the recommender with untuned knowledge: what tuning and re-alignment add."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields for JSON: a missing number is None."""
@@ -50,6 +52,7 @@ class RerankedRow:
             "depth": self.depth,
             "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
             "above_alone": {name: interval.to_dict() for name, interval in self.above_alone.items()},
+            "above_untuned": {name: interval.to_dict() for name, interval in self.above_untuned.items()},
         }
 
 
@@ -107,23 +110,29 @@ def choose_trust(recommender: Recommender, runs: Sequence[KnowledgeRun], depth: 
 
 
 def measure_rows(
-    ranks: Mapping[str, NDArray[np.float64]], depth: int, people: Sequence[str], *, alone: str
+    ranks: Mapping[str, NDArray[np.float64]], depth: int, people: Sequence[str], *, alone: str, untuned: str
 ) -> list[RerankedRow]:
-    """Measure rows of ranks of the same people, each against the recommender alone; people are resampled.
+    """Measure rows of ranks of the same people, each against two of them; people are resampled.
 
     Args:
         ranks: Row -> ranks (people,), inf where the target was not reached.
         depth: Items that were ranked again.
         people: Whom each rank belongs to.
         alone: The row of the recommender alone.
+        untuned: The row of untuned knowledge.
     """
     values = {row: {name: of(own) for name, of in METRICS.items()} for row, own in ranks.items()}
+
+    def above(own: Mapping[str, NDArray[np.float64]], other: str) -> dict[str, Interval]:
+        return {name: paired_interval(own[name], values[other][name], people) for name in METRICS}
+
     return [
         RerankedRow(
             row=row,
             depth=depth,
             metrics={name: clustered_interval(own[name], people) for name in METRICS},
-            above_alone={name: paired_interval(own[name], values[alone][name], people) for name in METRICS},
+            above_alone=above(own, alone),
+            above_untuned=above(own, untuned),
         )
         for row, own in values.items()
     ]

@@ -136,7 +136,11 @@ def test_the_whole_way_and_that_it_is_gone_only_once(
         for depth in (20, 100):
             assert of["best of N (knows the target)", depth] >= of["untuned knowledge", depth]
         assert {*each.agreement} > {"the next item of the person"}
-    assert any("re-aligned on tuned knowledge" in line for line in report_lines(result.report))
+    lines = report_lines(result.report)
+    assert any("re-aligned on tuned knowledge" in line for line in lines)
+    assert (
+        sum("less untuned knowledge" in line for line in lines) == 2 * 2 * 2
+    )  # tuned and re-aligned, 2 depths and backbones
 
     asked, before = len(server.requests), {path: path.stat().st_mtime for path in out.rglob("*.safetensors")}
     again = feed_back(server, store, dataset, tiny_base, out)

@@ -33,7 +33,11 @@ def test_what_is_missing_of_an_interval_is_named(found: Interval, text: str) -> 
 @pytest.mark.parametrize("found", [ALIKE, NOTHING])
 def test_no_line_has_a_number_that_is_none(found: Interval) -> None:
     row = RerankedRow(
-        row="alone", depth=20, metrics=dict.fromkeys(METRICS, found), above_alone=dict.fromkeys(METRICS, found)
+        row="alone",
+        depth=20,
+        metrics=dict.fromkeys(METRICS, found),
+        above_alone=dict.fromkeys(METRICS, found),
+        above_untuned=dict.fromkeys(METRICS, found),
     )
     backbone = BackboneReport(backbone="trm", trusts={}, rows=(row,), agreement={"the next item": found})
     report = FeedbackReport(people=1, valid={"untuned": found}, distinct={"untuned": 0}, backbones=(backbone,))

@@ -77,13 +77,19 @@ def test_the_best_of_a_group_and_the_chosen_trust(dataset: Dataset, retriever: R
     assert (1 / reranked_ranks(retriever, exact, first, trust=chosen)).mean() >= max(values.values())
 
 
-def test_rows_are_paired_with_the_recommender_alone() -> None:
-    ranks = {"alone": np.array([1.0, 3.0, math.inf]), "better": np.array([1.0, 1.0, math.inf])}
-    alone, better = measure_rows(ranks, 20, ["a", "b", "c"], alone="alone")
+def test_rows_are_paired_with_the_recommender_alone_and_with_untuned_knowledge() -> None:
+    ranks = {
+        "alone": np.array([1.0, 3.0, math.inf]),
+        "untuned": np.array([2.0, 1.0, math.inf]),
+        "better": np.array([1.0, 1.0, math.inf]),
+    }
+    alone, untuned, better = measure_rows(ranks, 20, ["a", "b", "c"], alone="alone", untuned="untuned")
     assert alone.above_alone["map"].mean == 0
     assert better.metrics["map"].mean == pytest.approx(2 / 3)
     assert better.above_alone["ndcg@10"].mean == pytest.approx((1 - 0.5) / 3)
     assert better.above_alone["recall@10"].mean == 0
+    assert untuned.above_untuned["map"].mean == 0
+    assert better.above_untuned["map"].mean == pytest.approx((1 - 0.5) / 3)
 
 
 def test_agreement_counts_the_pairs_that_two_scores_order() -> None:
