@@ -14,6 +14,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Checkpointer
 
+from deeprec.agent.shopping.postgres_checkpoints import delete_from_postgres, postgres_savers
+
 PARTS = 2
 """How often in `kept_turns` turns old checkpoints are deleted."""
 _DELETIONS = (
@@ -23,7 +25,7 @@ _DELETIONS = (
 
 
 class ThreadCheckpoints:
-    """Deletes the old checkpoints of an agent's threads in memory and in SQLite; other savers are left alone."""
+    """Deletes the old checkpoints of an agent's threads in memory, SQLite and PostgreSQL; other savers keep theirs."""
 
     def __init__(self, checkpointer: Checkpointer, kept_turns: int | None) -> None:
         """Take what keeps the threads, and how many turns keep their checkpoints; None keeps all."""
@@ -56,11 +58,12 @@ async def _begun_turns(saver: BaseCheckpointSaver[Any], thread: str, limit: int)
     They are found from parent to parent, so that turns which were undone do not count.
     """
     begun = list[CheckpointTuple]()
-    if not isinstance(saver, (InMemorySaver, *_sqlite("async"), *_sqlite("sync"))):
+    synchronous = (*_sqlite("sync"), *postgres_savers("sync"))
+    if not isinstance(saver, (InMemorySaver, *_sqlite("async"), *postgres_savers("async"), *synchronous)):
         return begun
     config: RunnableConfig | None = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
     while config is not None and len(begun) < limit:
-        if isinstance(saver, _sqlite("sync")):
+        if isinstance(saver, synchronous):
             found = await asyncio.to_thread(saver.get_tuple, config)
         else:
             found = await saver.aget_tuple(config)
@@ -76,6 +79,8 @@ async def _delete_before(saver: Any, thread: str, checkpoint_id: str) -> None:
     """Delete the checkpoints of a thread and of its subgraphs that are older than one; ids are in the order of time."""
     if isinstance(saver, InMemorySaver):
         _delete_from_memory(saver, thread, checkpoint_id)
+    elif isinstance(saver, (*postgres_savers("async"), *postgres_savers("sync"))):
+        await delete_from_postgres(saver, thread, checkpoint_id)
     elif isinstance(saver, _sqlite("async")):
         async with saver.lock:
             for statement in _DELETIONS:

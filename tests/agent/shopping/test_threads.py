@@ -65,13 +65,34 @@ async def test_a_thread_of_200_turns_stays_bounded() -> None:
     assert values["messages"][-1].additional_kwargs["deeprec"] == values["reply"]
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "synchronous sqlite"])
-async def test_old_checkpoints_leave_a_thread_which_goes_on_and_back(tmp_path: Path, kind: str) -> None:
+UNUSED_BLOBS = """SELECT count(*) FROM checkpoint_blobs b WHERE NOT EXISTS (
+  SELECT 1 FROM checkpoints c WHERE c.thread_id = b.thread_id AND c.checkpoint_ns = b.checkpoint_ns
+  AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version)"""
+POSTGRES = [pytest.param(kind, marks=pytest.mark.postgres) for kind in ("postgres", "synchronous postgres")]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "synchronous sqlite", *POSTGRES])
+async def test_old_checkpoints_leave_a_thread_which_goes_on_and_back(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
     path = str(tmp_path / "threads.db")
+    is_synchronous = kind.startswith("synchronous")
     async with AsyncExitStack() as stack:
         saver: Any = InMemorySaver()
         if kind == "sqlite":
             saver = await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
+        elif "postgres" in kind:
+            needs = "it needs the package langgraph-checkpoint-postgres"
+            savers = pytest.importorskip("langgraph.checkpoint.postgres", reason=needs)
+            asynchronous = pytest.importorskip("langgraph.checkpoint.postgres.aio", reason=needs)
+            server = request.getfixturevalue("postgres")
+            path = server.database()
+            if is_synchronous:
+                saver = stack.enter_context(savers.PostgresSaver.from_conn_string(path))
+                saver.setup()
+            else:
+                saver = await stack.enter_async_context(asynchronous.AsyncPostgresSaver.from_conn_string(path))
+                await saver.setup()
         elif kind != "memory":
             saver = stack.enter_context(SqliteSaver.from_conn_string(path))
         shopping = ShoppingConfig(kept_turns=2)
@@ -81,11 +102,11 @@ async def test_old_checkpoints_leave_a_thread_which_goes_on_and_back(tmp_path: P
             for text in said[: 2 if thread == "other" else None]:
                 asked: Any = {"messages": [HumanMessage(text)]}
                 config: Any = {"configurable": {"thread_id": thread}}
-                if kind == "synchronous sqlite":
+                if is_synchronous:
                     await asyncio.to_thread(agent.invoke, asked, config)
                 else:
                     await agent.ainvoke(asked, config)
-        if kind == "synchronous sqlite":
+        if is_synchronous:
             found = list(agent.get_state_history(config))
         else:
             found = [each async for each in agent.aget_state_history(config)]
@@ -95,6 +116,9 @@ async def test_old_checkpoints_leave_a_thread_which_goes_on_and_back(tmp_path: P
         assert {each["attribute"] for each in found[0].values["conversation"]["required"]} == {"colour", "price"}
         if kind == "memory":
             assert len(saver.storage["other"][""]) == 10  # nothing leaves a thread that is short
+        if kind == "postgres":
+            unused = await (await saver.conn.execute(UNUSED_BLOBS)).fetchone()
+            assert list(unused.values()) == [0]
 
 
 async def test_all_checkpoints_stay_where_that_is_asked_for() -> None:
