@@ -77,6 +77,7 @@ def run(
     return run_ablation(plan, out, **known, **settings)
 
 
+@pytest.mark.slow
 def test_rows_without_a_model_need_no_server_and_a_failed_row_does_not_lose_the_others(
     tmp_path: Path, dataset: Dataset, artifact: Artifact, tiny_base: Path
 ) -> None:
