@@ -473,6 +473,21 @@ def test_a_reward_of_ones_own_is_learned_from(
     assert {each.component: each.value for each in trace.rewards}["turns"] == len(trace.turns)
 
 
+FAST = [{"stage": "interaction", "steps": 4, "users": 2, "group_size": 3, "learning_rate": 0.5}]
+
+
+def keep_first_version(server: TinyServer, monkeypatch: pytest.MonkeyPatch, *, shows: bool) -> None:
+    """Have a server go on with the first version's weights, whatever it is asked to load, and show them or not."""
+
+    async def stale(base_url: str, name: str, folder: Path) -> None:
+        if name not in server.adapters:
+            await load_adapter(base_url, name, folder.parent / "rec-v1")
+            if not shows:
+                server.roots[name] = "/nowhere"  # as on another machine
+
+    monkeypatch.setattr("deeprec.training.loop.loop.load_adapter", stale)
+
+
 def test_a_policy_that_left_its_runs_ends_the_loop_by_name(
     tmp_path: Path,
     server: TinyServer,
@@ -481,16 +496,8 @@ def test_a_policy_that_left_its_runs_ends_the_loop_by_name(
     artifact: Artifact,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A server that goes on with the first version's weights, whatever it is asked to load."""
-
-    async def stale(base_url: str, name: str, folder: Path) -> None:
-        if name not in server.adapters:
-            await load_adapter(base_url, name, folder.parent / "rec-v1")
-            server.roots[name] = "/nowhere"  # on another machine, which does not show its weights
-
-    monkeypatch.setattr("deeprec.training.loop.loop.load_adapter", stale)
-    stage = [{"stage": "interaction", "steps": 4, "users": 2, "group_size": 3, "learning_rate": 0.5}]
-    config = make_config(warm_start=None, stages=stage, grpo={"max_logprob_gap": 0.01})
+    keep_first_version(server, monkeypatch, shows=False)
+    config = make_config(warm_start=None, stages=FAST, grpo={"max_logprob_gap": 0.01})
     with pytest.raises(TrainingError, match=r"could not be trained.*nats per token from the policy's own") as ended:
         run(tmp_path / "loop", server, base, dataset, artifact, config=config)
     failed = str(ended.value).split()[0]
@@ -506,16 +513,9 @@ def test_other_weights_under_the_name_of_a_version_end_the_loop_by_name(
     artifact: Artifact,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The same server, which shows what it serves: nothing is learned from the first runs of the wrong weights."""
-
-    async def stale(base_url: str, name: str, folder: Path) -> None:
-        if name not in server.adapters:
-            await load_adapter(base_url, name, folder.parent / "rec-v1")
-
-    monkeypatch.setattr("deeprec.training.loop.loop.load_adapter", stale)
-    stage = [{"stage": "interaction", "steps": 4, "users": 2, "group_size": 3, "learning_rate": 0.5}]
+    keep_first_version(server, monkeypatch, shows=True)  # nothing is learned from the first runs of the wrong weights
     with pytest.raises(ConfigError, match=r"was sampled by the adapter rec-v[23]-\w+ with the weights"):
-        run(tmp_path / "loop", server, base, dataset, artifact, config=make_config(warm_start=None, stages=stage))
+        run(tmp_path / "loop", server, base, dataset, artifact, config=make_config(warm_start=None, stages=FAST))
 
 
 def test_a_loop_begins_with_an_adapter_that_is_given(
