@@ -4,6 +4,7 @@ A Python block is run, or has `<!-- not run: REASON -->` before it. The blocks o
 that holds what `make demo` leaves, with the tests' own artifact, data and model server in place of the embedded ones.
 """
 
+import asyncio
 import contextlib
 import gc
 import io
@@ -12,8 +13,11 @@ import re
 import runpy
 import shlex
 import shutil
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -64,13 +68,21 @@ def workplace(
     retriever: Retriever,
     server: TinyServer,
     monkeypatch: pytest.MonkeyPatch,
-) -> Path:
+) -> Iterator[Path]:
     """The current folder of a user after `make demo`: two artifacts, and a store with one run."""
     for name, holdout in (("ml-100k", 2), ("ml-100k-holdout3", 3)):
         artifact = tmp_path / ".deeprec/trm" / name
         shutil.copytree(artifact_folder, artifact)
         config = json.loads((artifact / "config.json").read_text(encoding="utf-8"))
         (artifact / "config.json").write_text(json.dumps(config | {"holdout": holdout}), encoding="utf-8")
+    opened: list[CompletionPolicy] = []
+    open_policy = CompletionPolicy.__init__
+
+    def noted(policy: CompletionPolicy, *arguments: Any, **named: Any) -> None:
+        open_policy(policy, *arguments, **named)
+        opened.append(policy)
+
+    monkeypatch.setattr(CompletionPolicy, "__init__", noted)
     with TraceStore(tmp_path / ".deeprec/traces.db") as store:
         agent = build_graph(CompletionPolicy(server.base_url, MODEL), retriever, recorder=SqlRecorder(store))
         agent.invoke({"history": list(retriever.catalogue.ids[:3])})
@@ -78,7 +90,13 @@ def workplace(
     monkeypatch.setitem(server.roots, "smollm2-135m-words-v2", str(tmp_path))
     monkeypatch.setattr("deeprec.trm_tool.embedded_ml100k", lambda: atomic_folder)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    for policy in opened:  # those of a loop that still runs, as of synchronous calls, would stay open
+        asyncio.run(policy.aclose())
+    opened.clear()
+    with warnings.catch_warnings():  # the others, of a page's programs, end with them
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def write_script(script: Path, example: Example, base_url: str, ids: tuple[str, ...]) -> None:
@@ -104,11 +122,9 @@ def run_page(page: Path, folder: Path, base_url: str, ids: tuple[str, ...]) -> d
 
 
 @pytest.mark.filterwarnings("ignore:create_react_agent has been moved")  # by langgraph-supervisor
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("page", RUN, ids=named)
 def test_the_programs_of_a_page_run(page: Path, workplace: Path, server: TinyServer, retriever: Retriever) -> None:
     assert run_page(page, workplace, server.base_url, retriever.catalogue.ids)
-    gc.collect()  # a program's connections end with it
 
 
 def test_every_block_that_is_not_run_says_why() -> None:
@@ -232,6 +248,8 @@ def test_the_commands_of_a_page_parse(page: Path, monkeypatch: pytest.MonkeyPatc
         depth = max(n for n in range(1, len(words) + 1) if " ".join(words[:n]) in KNOWN)
         command, context = KNOWN[" ".join(words[:depth])]
         assert not hasattr(command, "list_commands"), f"{line}: names a group, or a command that there is not"
+        for parameter in command.params:
+            monkeypatch.setattr(parameter, "callback", None)  # which looks for the reader's files
         command.make_context(words[depth - 1], words[depth:], parent=context.parent)
 
 
