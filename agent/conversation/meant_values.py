@@ -56,7 +56,8 @@ def weigh_refused(reading: MessageReading, what: str, words: str, wanted: set[st
         wanted: The values that the message asks for, which it does not refuse by another word.
     """
     for name, values in _genres(reading, what, MIN_REFUSED_COSINE):
-        if wanted.isdisjoint(values):
+        held = {value for each in reading.state.refused if each.attribute == name for value in each.values}
+        if wanted.isdisjoint(values) and held.isdisjoint(values):
             reading.excludes.append(Change(kind="exclude", attribute=name, values=values, hard=False, words=words))
 
 

@@ -73,6 +73,7 @@ def test_what_an_adjective_means_is_quoted_and_can_be_taken_back() -> None:
     assert (change.words, change.hard, delta.said) == ("funny", False, "something funny")
     assert delta_of_message("do you have anything scary?", ConversationState(), FILMS).missing == ()
     assert known("nothing scary", "horror is fine after all") == ()
+    assert known("no horror", "nothing scary") == ("not genre: Horror",)
 
 
 def test_without_an_encoder_an_adjective_means_nothing() -> None:

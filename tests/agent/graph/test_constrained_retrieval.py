@@ -12,7 +12,6 @@ from langchain_openai import ChatOpenAI
 
 from deeprec.agent import AgentConfig, CompletionPolicy, SqlRecorder, TraceStore, build_graph
 from deeprec.agent.graph.messages import answer_text
-from deeprec.agent.views.run_facts import constraint_lines
 from deeprec.trm_tool import Catalogue, Dataset, Retrieved, Retriever
 from tests.model_scripts import LIST, SEARCH, tool_call
 from tests.small_recommender import CoOccurrence
@@ -229,10 +228,8 @@ async def test_a_retrieval_and_its_run_give_one_reason_for_a_guess(dataset: Data
         output = await graph.ainvoke({"history": [], "message": "nothing scary"})
         [retrieval] = store.run(UUID(output["run_id"])).retrievals
     for stated in (output["constraints"], retrieval.constraints):
-        assert constraint_lines(stated) == [
-            "only weighed: not horror (nothing scary)",
-            "not in this catalogue: not scary",
-        ]
+        assert [(each["text"], each["words"]) for each in stated["guessed"]] == [("not horror", "nothing scary")]
+        assert stated["unenforceable"] == ["not scary"]
 
 
 @pytest.mark.parametrize(
