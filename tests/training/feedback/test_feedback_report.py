@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from deeprec.evals.metrics.ranking import Interval
+from deeprec.evals import Interval
 from deeprec.training import FeedbackConfig, report_lines
 from deeprec.training.feedback.feedback_report import BackboneReport, FeedbackReport, measure_feedback, shown
 from deeprec.training.feedback.knowledge_runs import KnowledgeRun
