@@ -377,7 +377,7 @@ async def test_another_recommender_and_another_prompt_are_refused(
     with pytest.raises(ConfigError, match=r"prompt version '1', and here it is 'custom-[0-9a-f]{12}'.*as `prompts`"):
         await fork_run(store, original.run.run_id, retriever=retriever, prompts=own, **fork)
     # The wording changed and the version was not raised: the token ids differ.
-    monkeypatch.setattr(Prompts, "tagged_system", lambda *_: "Find items.")
+    monkeypatch.setattr(Prompts, "tagged_system", lambda *_, **__: "Find items.")
     with pytest.raises(ConfigError, match="does not come out as it was logged"):
         await fork_run(store, original.run.run_id, retriever=retriever, **fork)
     assert [run.run_id for run in store.runs()] == [original.run.run_id]  # no half of a child stays behind

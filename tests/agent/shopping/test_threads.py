@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
@@ -82,16 +84,13 @@ async def test_old_checkpoints_leave_a_thread_which_goes_on_and_back(
         if kind == "sqlite":
             saver = await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
         elif "postgres" in kind:
-            needs = "it needs the package langgraph-checkpoint-postgres"
-            savers = pytest.importorskip("langgraph.checkpoint.postgres", reason=needs)
-            asynchronous = pytest.importorskip("langgraph.checkpoint.postgres.aio", reason=needs)
             server = request.getfixturevalue("postgres")
             path = server.database()
             if is_synchronous:
-                saver = stack.enter_context(savers.PostgresSaver.from_conn_string(path))
+                saver = stack.enter_context(PostgresSaver.from_conn_string(path))
                 saver.setup()
             else:
-                saver = await stack.enter_async_context(asynchronous.AsyncPostgresSaver.from_conn_string(path))
+                saver = await stack.enter_async_context(AsyncPostgresSaver.from_conn_string(path))
                 await saver.setup()
         elif kind != "memory":
             saver = stack.enter_context(SqliteSaver.from_conn_string(path))
