@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from deeprec.agent.conversation.clause_context import clause_before, is_negated, is_question
 from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
 from deeprec.agent.conversation.said_text import FUNCTION_WORDS, word_set
+from deeprec.trm_tool.catalogue.said_clauses import refusing_clauses
 
 MIN_COSINE = 0.67
 """How near the phrase of a wish has to be, chosen on 62 spoken words and the classes of ml-100k (`docs/log.md`)."""
@@ -30,12 +32,28 @@ _ADJECTIVE = re.compile(
     rf"|(?:^|{TAKEN})\W*{_DEGREES}(?P<alone>{_WORD})(?: please)?\W*$",
     re.IGNORECASE,
 )
+_DIRECT = re.compile(r"\b(?:not|no|never|avoid|without)(?: more)? (?:something )?$|\b(?:anything|any)\b", re.IGNORECASE)
+"""What joins a refusal to an adjective; of "no horror and something funny" the refusal does not reach so far."""
+_REFUSED_BEHIND = re.compile(
+    r"[^.,;!?]*\b(?:i|we|she|he|they|to|should|could|must|who) (?:(?:should|would|could|really|always) )*"
+    r"(?:avoid|skip|hates?|dislikes?|detests?|loathes?|do not|don't|can't|cannot|won't|doesn't|didn't|never)\b",
+    re.IGNORECASE,
+)
 
 
 def find_meant_values(reading: MessageReading) -> None:
-    """Find the values that adjectives of a message mean; the adjectives stay in the text for retrievals."""
+    """Find the values that adjectives of a message mean; the adjectives stay in the text for retrievals.
+
+    An adjective that is refused weighs against what it means, where the refusal is plain, and else means nothing.
+    """
     said = {value for change in reading.changes for value in change.values}
     for words, start, end in list(_adjectives(reading))[:MAX_ADJECTIVES]:
+        before = clause_before(reading.text, start)
+        is_refused = any(each.start <= start < each.start + len(each.about) for each in refusing_clauses(reading.text))
+        if is_refused or is_negated(before) or _REFUSED_BEHIND.match(reading.text, end):
+            if is_refused and _DIRECT.search(before) and not is_question(before):
+                weigh_refused(reading, words.lower(), reading.words(start, end), said)
+            continue
         for name, values in _genres(reading, f"something {words.lower()}", MIN_COSINE):
             if said.isdisjoint(values):
                 written = reading.words(start, end)

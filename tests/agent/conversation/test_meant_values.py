@@ -60,6 +60,19 @@ def known(*messages: str) -> tuple[str, ...]:
         ("something weird", ()),  # no genre is near enough
         ("something heavy", ()),  # "lightweight" is near, and the opposite
         ("nothing heavy", ()),
+        ("I don't want anything scary", ("rather not genre: Horror",)),
+        ("not something scary", ("rather not genre: Horror",)),
+        ("no more scary films", ("rather not genre: Horror",)),
+        ("avoid anything scary", ("rather not genre: Horror",)),
+        ("my wife hates anything scary", ("rather not genre: Horror",)),
+        ("I'd never watch anything scary", ("rather not genre: Horror",)),
+        ("any scary ones I should avoid?", ()),
+        ("please don't show me anything funny", ()),  # of the bare word no genre is near enough
+        ("isn't there anything scary?", ()),
+        ("why not something scary?", ()),
+        ("I haven't seen anything funny lately", ()),
+        ("nothing scary and something funny", ("maybe genre: Comedy", "rather not genre: Horror")),
+        ("I don't like horror, show me something funny", ("not genre: Horror", "maybe genre: Comedy")),
         ("films", ()),
     ],
 )
