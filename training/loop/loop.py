@@ -143,7 +143,7 @@ def run_loop(
             state.identity = secrets.token_hex(4)
         versions = replace(versions, identity=state.identity)
         if base_url is not None:
-            asyncio.run(check_server(base_url, versions))
+            asyncio.run(check_server(base_url, versions, newest=state.version))
             if config.dtype != "auto":
                 say(f"the server at {hide_passwords(base_url)} has to compute in {config.dtype} as well")
         label = f"{config.name}-{course_id(begun_course(out) or course)}"
@@ -316,7 +316,7 @@ class _Loop:
             )
             if report.steps_done % self.config.validation.every == 0 or report.steps_done == plan.steps:
                 self.validate(number)
-            self.delete_old_versions()
+            self.delete_old_versions(number, kept=trainer.checkpoint_every + 1 + self.config.collect_ahead)
 
         with CollectionAhead(begin, steps=plan.steps, ahead=int(self.config.collect_ahead)) as collection:
             train_grpo(
@@ -389,8 +389,8 @@ class _Loop:
         self.state.validation |= measures
         write_state(self.state, self.out)
 
-    def delete_old_versions(self) -> None:
-        """Delete the folders of old versions that are neither the best nor what a stage starts from."""
+    def delete_old_versions(self, newest: int, *, kept: int) -> None:
+        """Delete the folders of versions before the `kept` newest, but the best one and what a stage starts from."""
         steps = [self.config.begins_with_adapter, *(plan.steps for plan in self.config.stages)]
         starts = {version_name(number) for number in (1, *np.cumsum(steps).tolist())}
-        self.versions.delete_old(keep={*starts, str(self.state.best)})
+        self.versions.delete_old(newest, kept=kept, keep={*starts, str(self.state.best)})

@@ -80,8 +80,14 @@ async def check_base(base_url: str, base: Path | str, fingerprint: str) -> Serve
     return served
 
 
-async def check_server(base_url: str, versions: PolicyVersions) -> None:
+async def check_server(base_url: str, versions: PolicyVersions, *, newest: int) -> None:
     """Refuse a server of another base model, or with other weights under the name of a version of the loop.
+
+    Args:
+        base_url: the server.
+        versions: the versions of the loop.
+        newest: the newest version that the loop has served. A server still has those up to it whose folders the loop
+            has deleted since.
 
     Raises:
         ConfigError: it is one.
@@ -89,9 +95,11 @@ async def check_server(base_url: str, versions: PolicyVersions) -> None:
     served = await check_base(base_url, versions.base, versions.fingerprints["base_fingerprint"])
     for name in served.adapters:
         number = policy_version(name)
-        if number and name == versions.served_name(number) and versions.exists(number):
+        if not number or name != versions.served_name(number):
+            continue
+        if versions.exists(number):
             await has_adapter(base_url, name, versions.folder(number))
-        elif number and name == versions.served_name(number):
+        elif number > newest:
             raise ConfigError(
                 f"The server at {hide_passwords(base_url)} has {name} of another loop loaded, which this one's version "
                 "would be taken for. Restart the server, or let the loop start one."

@@ -15,7 +15,7 @@ from deeprec.training.trainers.model_folders import name_of_base
 
 ADAPTERS = "adapters"
 _NEWEST_KEPT = 3
-"""Newest versions whose folders always stay."""
+"""Newest versions whose folders stay at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +74,17 @@ class PolicyVersions:
             **self.fingerprints,
         )
 
-    def delete_old(self, *, keep: Collection[str]) -> None:
-        """Delete the folders of all versions but the newest ones and those whose names are in `keep`."""
-        folders = (self.out / ADAPTERS).iterdir()
-        versions = sorted((number, path) for path in folders if (number := policy_version(path.name)) is not None)
-        for _, folder in versions[:-_NEWEST_KEPT]:
-            if folder.name not in keep:
+    def delete_old(self, newest: int, *, kept: int, keep: Collection[str]) -> None:
+        """Delete the folders of old versions.
+
+        Args:
+            newest: the version that was trained last. Later ones, of a loop that goes on from a checkpoint before them,
+                stay.
+            kept: versions up to `newest` that stay, 3 at least: a loop that goes on from its last checkpoint needs
+                those from which its runs there were sampled.
+            keep: the names of further versions that stay.
+        """
+        for folder in (self.out / ADAPTERS).iterdir():
+            number = policy_version(folder.name)
+            if number is not None and number <= newest - max(kept, _NEWEST_KEPT) and folder.name not in keep:
                 shutil.rmtree(folder, ignore_errors=True)

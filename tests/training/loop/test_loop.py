@@ -306,6 +306,25 @@ def test_a_loop_that_collects_ahead_learns_from_runs_of_the_version_before_the_n
         run(tmp_path / "whole", server, base, dataset, artifact, config=make_config(warm_start=None, stages=[stage]))
 
 
+def test_a_loop_with_rare_checkpoints_keeps_the_versions_that_the_last_one_needs(
+    tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
+) -> None:
+    """It goes on after its third step, for which version 2 had collected."""
+    stage = {"stage": "interaction", "steps": 6, "users": 1, "group_size": 3}
+    validation = {"users": 2, "every": 99, "temperature": 0}
+    config = make_config(
+        warm_start=None, stages=[stage], collect_ahead=True, grpo={"checkpoint_every": 3}, validation=validation
+    )
+
+    def stop(line: str) -> None:
+        if line.startswith("rec-v6: "):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(tmp_path / "loop", server, base, dataset, artifact, config=config, say=stop)
+    run(tmp_path / "loop", server, base, dataset, artifact, config=config)
+
+
 SMALL = make_config(stages=[], warm_start={"users": 1, "group_size": 1, "best": 1})
 
 
