@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -10,7 +11,6 @@ from typing import ParamSpec, cast
 
 from deeprec.training.trainers.launcher import is_first_process
 from deeprec.trm_tool.errors import ConfigError
-from deeprec.trm_tool.folders import write_file
 
 Given = ParamSpec("Given")
 TRAINING_LOCK = "training.lock"
@@ -42,9 +42,13 @@ def lock_file(path: Path, *, busy: str) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it, which `busy` says in a sentence, or it cannot be written.
     """
-    if not path.is_file():
-        write_file(path, "")
-    with path.open() as handle:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The file is never replaced: those who begin at once lock the same one.
+        handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}. Name another folder.") from error
+    with handle:
         try:
             import fcntl
 
