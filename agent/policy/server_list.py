@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from deeprec.agent.policy.openai_endpoint import Answer, Endpoint, PolicyUnavailableError, Result
@@ -110,7 +110,8 @@ def same_model(found: Sequence[ServedModel], addresses: Sequence[str]) -> Served
             for served, address in zip(found, addresses, strict=True)
             if (value := getattr(served, what)) is not None
         ]
-        for (one, place), (other, address) in pairwise(shown):
+        # All pairs: an id with its commit can be of the model of each of two digests that differ.
+        for (one, place), (other, address) in combinations(shown, 2):
             is_same = one == other if what == "name" else same_weights(one, other)
             if not is_same:
                 raise ConfigError(

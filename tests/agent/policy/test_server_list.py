@@ -49,6 +49,9 @@ def test_weights_that_a_server_does_not_show_are_unknown_and_not_other_ones() ->
     other = replace(ONE, base_fingerprint="y")
     with pytest.raises(ConfigError, match=r"http://one/v1 and http://three/v1 differ: the base fingerprint"):
         same_model([ONE, hidden, other], [*PLACES, "http://three/v1"])
+    of_either = replace(ONE, base_fingerprint="org/m@c")
+    with pytest.raises(ConfigError, match=r"http://one/v1 and http://three/v1 differ: the base fingerprint"):
+        same_model([ONE, of_either, other], [*PLACES, "http://three/v1"])
 
 
 def test_a_list_is_split_between_addresses_alone() -> None:
