@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,19 @@ _LONGEST_HEADER = 100_000_000
 _SAMPLE = 16_384
 """Bytes that are read at the beginning, in the middle and at the end of a tensor; one of three times that is read
 whole."""
+_PICKLE_END = 1 << 20
+"""Bytes that are read at the end of a file of pickled weights, where torch keeps a checksum of each tensor."""
+_SETTLED_S = 2.0
+"""Seconds after which a file that is written again has another time, on any file system."""
 
 
 def fingerprint_base(base: Path | str, config: Any = None) -> str:
     """Compute an identity of a base model without reading all of its weights.
 
     Each tensor counts by its name, type and shape, and by 16 KiB at its beginning, in its middle and at its end; one of
-    up to 48 KiB counts whole. A change of a tensor between these samples alone is not seen. Nothing is downloaded.
+    up to 48 KiB counts whole. A change of a tensor between these samples alone is not seen. Where there are no
+    safetensors, `pytorch_model*.bin` counts by its size, samples and end. Nothing is downloaded. The process remembers
+    the result until the time or the size of a file changes.
 
     Args:
         base: A folder, or a Hugging Face id.
@@ -40,10 +48,15 @@ def fingerprint_base(base: Path | str, config: Any = None) -> str:
     folder = Path(base)
     if not folder.is_dir():
         snapshot = _cached_snapshot(str(base), config)
-        if snapshot is None or not all(file.is_file() for file in _weight_files(snapshot) or [snapshot / _ONE_FILE]):
+        if snapshot is None or not all(file.is_file() for file in _safetensors(snapshot) or [snapshot / _ONE_FILE]):
             return id_and_commit(base, config)
         folder = snapshot
-    return f"{_digest_of_files(folder)}-{_digest_of_tensors(folder)}"
+    read = [folder / "config.json", *sorted({*folder.glob("*.safetensors"), *_weight_files(folder)})]
+    states = [path.stat() for path in read]
+    seen = tuple((state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for state in states)
+    is_settled = time.time() - max(state.st_ctime for state in states) > _SETTLED_S
+    digests = _digests if is_settled else _digests.__wrapped__
+    return digests(tuple(read), seen)
 
 
 def id_and_commit(base: Path | str, config: Any = None) -> str:
@@ -65,7 +78,8 @@ def same_weights(one: str, other: str) -> bool:
         return True
     split_at = "@" if "@" in one else "-"
     (first, _, rest), (other_first, _, other_rest) = one.partition(split_at), other.partition(split_at)
-    is_known = not {"", "None"} & {rest, other_rest}
+    # Where no safetensors were found, earlier versions wrote the digest of the configuration twice.
+    is_known = not {"", "None"} & {rest, other_rest} and (first != rest and other_first != other_rest)
     return first == other_first and (rest == other_rest or not is_known)
 
 
@@ -87,8 +101,9 @@ def fingerprint_served(root: str | None, *, is_adapter: bool, started: float | N
             then, an adapter later.
 
     Returns:
-        its fingerprint; None where the folder is not one of this machine, or cannot be read, or a base model has
-        changed since the server was started, so that the server may have other weights. A warning says so.
+        its fingerprint; None where the folder is not one of this machine, or cannot be read, or holds no weights of a
+        known kind, or a base model has changed since the server was started, so that the server may have other weights.
+        A warning says so.
     """
     folder = Path(root or "")
     try:  # the name is the server's: also to look whether there is such a folder may fail
@@ -103,7 +118,7 @@ def fingerprint_served(root: str | None, *, is_adapter: bool, started: float | N
                 folder,
             )
             return None
-        return fingerprint_base(folder)
+        return fingerprint_base(folder) if _weight_files(folder) else None
     except (OSError, ValueError):
         return None
 
@@ -129,7 +144,12 @@ def _cached_snapshot(name: str, config: Any) -> Path | None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files of weights that a model is loaded from: its one file and those of its index, else all there are."""
+    """The files of weights that a model is loaded from: safetensors, or pickles where there are none."""
+    return _safetensors(folder) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _safetensors(folder: Path) -> list[Path]:
+    """The safetensors that a model is loaded from: its one file and those of its index, else all there are."""
     try:
         files = {folder / name for name in read_json(folder / _INDEX)["weight_map"].values()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -139,23 +159,40 @@ def _weight_files(folder: Path) -> list[Path]:
     return sorted(files or folder.glob("*.safetensors"))
 
 
+@lru_cache(maxsize=16)
+def _digests(read: tuple[Path, ...], seen: tuple[tuple[int, ...], ...]) -> str:
+    """Both digests of the folder of `read`, whose files are in the state `seen`."""
+    folder = read[0].parent
+    return f"{_digest_of_files(folder)}-{_digest_of_tensors(folder)}"
+
+
 def _digest_of_files(folder: Path) -> str:
     """16 hex digits over the configuration, and over the size and 16 samples of 64 KiB of each file of weights."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        with file.open("rb") as opened:
-            for part in range(16):
-                opened.seek(size * part // 16)
-                digest.update(opened.read(65_536))
+        _add_samples(digest, file)
     return digest.hexdigest()[:16]
+
+
+def _add_samples(digest: Any, path: Path, end: int = 0) -> None:
+    """Add the name and the size of a file, 16 samples of 64 KiB, and its last `end` bytes to a digest."""
+    size = path.stat().st_size
+    digest.update(f"{path.name} {size}".encode())
+    with path.open("rb") as opened:
+        for part in range(16):
+            opened.seek(size * part // 16)
+            digest.update(opened.read(65_536))
+        opened.seek(max(0, size - end))
+        digest.update(opened.read())
 
 
 def _digest_of_tensors(folder: Path) -> str:
     """16 hex digits over the configuration, and over the header and samples of each tensor of each file of weights."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in _weight_files(folder):
+        if path.suffix == ".bin":
+            _add_samples(digest, path, _PICKLE_END)
+            continue
         with path.open("rb") as file:
             header = file.read(min(int.from_bytes(file.read(8), "little"), _LONGEST_HEADER))
             data = file.tell()

@@ -285,6 +285,7 @@ async def test_weights_that_changed_after_the_server_was_started_are_not_known(
     server: Scripted, tmp_path: Path, caplog: pytest.LogCaptureFixture, metrics: Answer, is_known: bool
 ) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     status, body, headers = metrics
     text = body.format(later=time.time() + 60) if isinstance(body, str) else body
     server.answers = [(200, {"data": [{"id": "base", "root": str(tmp_path)}]}, {}), (status, text, headers)]

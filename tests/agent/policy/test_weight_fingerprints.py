@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from deeprec.agent.policy.weight_fingerprints import fingerprint_base, same_weights
+from deeprec.agent.policy.weight_fingerprints import fingerprint_base, fingerprint_served, same_weights
 
 TENSORS = {"large": (512, 1024), "other": (512, 1024), "small": (3,)}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -71,6 +73,56 @@ def test_a_damaged_file_has_a_fingerprint_too(tmp_path: Path, header: bytes) -> 
     assert fingerprint_base(model) != one
 
 
+def test_pickled_weights_differ_and_compare_with_what_earlier_versions_wrote(tmp_path: Path) -> None:
+    models = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+        assert fingerprint_served(str(folder), is_adapter=False) is None  # no weights of a known kind
+        weights = {"small": torch.full((3,), float(number)), "large": torch.zeros(1_000_000)}
+        torch.save(weights, folder / "pytorch_model.bin")
+        models.append(fingerprint_base(folder))
+        assert fingerprint_served(str(folder), is_adapter=False) == models[-1]
+    assert not same_weights(*models)
+    of_configuration = models[0].split("-")[0]
+    for model in models:
+        assert same_weights(f"{of_configuration}-{of_configuration}", model)
+
+
+def test_weights_are_read_once_while_their_files_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model")
+    opened, opening, now = list[Path](), Path.open, time.time()
+
+    def open_and_count(path: Path, *args: Any, **settings: Any) -> Any:
+        opened.append(path)
+        return opening(path, *args, **settings)
+
+    monkeypatch.setattr(Path, "open", open_and_count)
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    before = fingerprint_base(model)
+    assert opened
+    opened.clear()
+    assert fingerprint_base(model) == before
+    assert not [path for path in opened if path.suffix == ".safetensors"]
+    save_file({name: torch.ones(shape) for name, shape in TENSORS.items()}, model / "model.safetensors")
+    assert fingerprint_base(model) != before
+
+
+def test_files_that_were_just_written_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writes within one step of a file system's clock have one time."""
+    model = write_model(tmp_path / "model")
+    stat, before = (model / "model.safetensors").stat(), fingerprint_base(model)
+    with (model / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    stating = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **how: stat if path.suffix == ".safetensors" else stating(path))
+    assert fingerprint_base(model) != before
+
+
 def test_an_id_has_the_fingerprint_of_its_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     repository, config = tmp_path / "models--org--name", SimpleNamespace(_commit_hash=COMMIT)
@@ -93,6 +145,8 @@ def test_an_id_has_the_fingerprint_of_its_snapshot(tmp_path: Path, monkeypatch: 
         ("a-b", "a-c", False),
         ("a", "a-b", True),
         ("c", "a-b", False),
+        ("a-a", "a-b", True),
+        ("a-a", "b-b", False),
         ("a", "b", False),
         ("org/n@c", "org/n@c", True),
         ("org/n@c", "org/n@None", True),
