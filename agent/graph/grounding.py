@@ -16,6 +16,8 @@ def merge_candidates(candidates: Sequence[Candidate], record: RetrievalRecord) -
     for rank, item in enumerate(record.items, start=1):
         old = merged.get(item.id) or Candidate(item_id=item.id, retrieval=record.position, score=item.score, fused=0.0)
         merged[item.id] = {**old, "fused": old["fused"] + reciprocal_rank(rank)}
+        if not record.preference:
+            merged[item.id]["own"] = old.get("own", 0.0) + reciprocal_rank(rank)
     return list(merged.values())
 
 
@@ -49,8 +51,9 @@ def fill_list(
     """Make the list that a person gets.
 
     The items that the model wrote come first, without repeats; the other candidates follow by fused retrieval rank, but
-    for excluded ones. The first `own_k` items of the recommender's own ranking count in it as one more retrieval; the
-    whole of it takes over where the run found nothing that is allowed, and goes on where it fell back.
+    for excluded ones. The first `own_k` items of the recommender's own ranking count in it as one more retrieval, less
+    what a retrieval without a preference has counted of them; the whole of it takes over where the run found nothing
+    that is allowed, and goes on where it fell back.
 
     Returns:
         At most `k` different items, ranks from 1; all of them without `k`.
@@ -59,8 +62,10 @@ def fill_list(
     chosen = {listed.item_id: listed for listed in reversed(written)}  # the first of a repeat stays
     kept = sorted(chosen.values(), key=lambda listed: listed.rank)[:k]
     fused = {candidate["item_id"]: candidate["fused"] for candidate in candidates}
+    counted = {candidate["item_id"]: candidate.get("own", 0.0) for candidate in candidates}
     for rank, item in enumerate(own_ranking[:own_k], start=1):
-        fused[item["item_id"]] = fused.get(item["item_id"], 0.0) + reciprocal_rank(rank)
+        more = max(0.0, reciprocal_rank(rank) - counted.get(item["item_id"], 0.0))
+        fused[item["item_id"]] = fused.get(item["item_id"], 0.0) + more
     found = {candidate["item_id"]: _listed(0, candidate, "filled") for candidate in candidates}
     own = {
         item["item_id"]: RecommendationRecord(rank=0, item_id=item["item_id"], score=item["score"], source="fallback")

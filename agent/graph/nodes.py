@@ -301,8 +301,7 @@ class Nodes:
         if status != "empty" and (not found or (is_fallback and len(found) < k) or config.own_k is not None):
             where, passes = self._constraints.hard_where(state), await self._constraints.passes(state)
             own = await ranking_without_model(state, config, started, self._recommender_calls, where, passes)
-        own_k = 0 if "" in state["preferences"] else config.own_k or 0  # a list that the model asked for counts once
-        ranked = fill_list(written, found, own, k=None, fallback=is_fallback, own_k=own_k)
+        ranked = fill_list(written, found, own, k=None, fallback=is_fallback, own_k=config.own_k or 0)
         filled = await choose_shown(ranked, self._recommender, self._recommender_calls.filters_now(), config)
         if status == "finished" and not written:
             status, detail = "ungrounded", "the list that the model wrote names none of the candidates"

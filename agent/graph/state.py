@@ -49,6 +49,8 @@ class Candidate(TypedDict):
     """The score in that retrieval; comparable within it only."""
     fused: float
     """Sum of the reciprocal ranks over the run's retrievals, by which short lists are filled."""
+    own: NotRequired[float]
+    """What of `fused` comes from retrievals without a preference, which are the recommender's own list."""
     excluded: NotRequired[bool]
     """Whether the request no longer allows the item, since it was edited; its number stays, and no list has it."""
 
