@@ -87,9 +87,25 @@ def read_written_preference(arguments: Any) -> str | None:
 
 
 def asks_for_nothing(arguments: Any) -> bool:
-    """Whether a call leaves its preference out or empty, and names nothing else but a limit."""
-    arguments = _unquoted(arguments)
-    return isinstance(arguments, Mapping) and not any(value for name, value in arguments.items() if name != "limit")
+    """Whether a call leaves its preference out or empty, and names nothing else but a limit.
+
+    Empty are None, a text of blanks and semicolons, and a list of these; a `where` is empty without attributes.
+    """
+    for _ in range(_MAX_DEPTH):
+        arguments = _unquoted(arguments)
+        if not isinstance(arguments, Mapping):
+            return _is_empty(arguments)
+        named = {name: value for name, value in arguments.items() if name != "limit" and (name, value) != ("where", {})}
+        if len(named) != 1 or not named.keys().isdisjoint(("preference", "where")):
+            return all(map(_is_empty, named.values()))
+        [arguments] = named.values()  # of the preference under another name, or of a wrapper
+    return False
+
+
+def _is_empty(value: Any) -> bool:
+    value = _unquoted(value)
+    listed = value if isinstance(value, list) else [value]
+    return all(each is None or (isinstance(each, str) and not each.replace(";", " ").strip()) for each in listed)
 
 
 def read_written_limit(arguments: Any, most: int) -> int | None:
@@ -131,6 +147,8 @@ def _calls_in_text(text: str) -> list[WrittenCall]:
                 call, name = name, name.get("name")
             arguments = next((call[key] for key in _ARGUMENT_KEYS if key in call), call)
             if isinstance(name, str):
+                if arguments is call:
+                    arguments = {key: value for key, value in call.items() if key not in _NAME_KEYS}
                 tool = _tool(name, arguments)
             else:
                 tool = next((tool for tool, argument in ARGUMENTS.items() if argument in call or tool in call), "")

@@ -175,9 +175,9 @@ def _decision(
         return Decision(action="malformed", detail="a tool call with unreadable arguments")
     if call.name == "retrieve_items":
         value = read_written_preference(call.arguments)
-        if value is None and may_be_empty and asks_for_nothing(call.arguments):
+        if may_be_empty and asks_for_nothing(call.arguments):
             value = ""
-        if value is None:
+        elif value is None or (may_be_empty and read_preference(value, cut=True, may_be_empty=True)[0] == ""):
             return Decision(action="malformed", detail=f"{_called_with(call)}, without a preference in words")
         preference, why = read_preference(value, cut=True, may_be_empty=may_be_empty)
         if preference is None:
@@ -277,9 +277,12 @@ def with_readable_arguments(message: AIMessage) -> AIMessage:
 
 
 def with_kept_numbers(message: AIMessage) -> AIMessage:
-    """A message whose calls name no number beyond 64 bits, which no checkpoint can hold: such a number becomes text."""
+    """A message that holds no number beyond 64 bits, in calls or content, which no checkpoint can hold: it is text."""
     calls = [{**call, "args": _kept(call["args"])} for call in message.tool_calls]
-    return message if calls == message.tool_calls else message.model_copy(update={"tool_calls": calls})
+    content = _kept(message.content)  # some providers repeat the call among the blocks of the content
+    if (calls, content) == (message.tool_calls, message.content):
+        return message
+    return message.model_copy(update={"tool_calls": calls, "content": content})
 
 
 def _kept(value: Any) -> Any:

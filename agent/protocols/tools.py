@@ -157,11 +157,7 @@ class ToolsProtocol:
             return self._turn(conversation, as_tool_call(answer), ms)
         spent = 0.0
         while True:
-            answers = {
-                name: answers
-                for name, answers in _look_ups(allowance).items()
-                if _looked_up(conversation, name) < MAX_LOOK_UPS
-            }
+            answers = _look_ups_left(conversation, allowance)
             answer, ms = await self._free_answer(conversation, allowance, answers)
             spent += ms
             asked = asked_look_up(answer, answers, may_be_empty=_may_be_empty(conversation))
@@ -354,17 +350,20 @@ class ToolsProtocol:
 _LOOK_UPS = {DESCRIBE_CATALOGUE: make_describe_tool, PEOPLE_ALSO_CHOSE: make_choices_tool}
 
 
-def _look_ups(allowance: Allowance) -> dict[str, Describe]:
-    """Tool -> what answers it, of those that a turn may call before it decides."""
+def _look_ups_left(conversation: Conversation, allowance: Allowance) -> dict[str, Describe]:
+    """Tool -> what answers it, of those that a turn may call before it decides and that are not spent.
+
+    Of a message with several calls one was answered, the first of a tool that was left then.
+    """
     answers = {DESCRIBE_CATALOGUE: allowance.describe, PEOPLE_ALSO_CHOSE: allowance.also_chosen}
-    return {name: answer for name, answer in answers.items() if answer is not None}
-
-
-def _looked_up(conversation: Conversation, name: str) -> int:
-    """How often the model has called a tool of look-ups."""
-    said, may_be_empty = conversation["messages"], _may_be_empty(conversation)
-    calls = (asked_look_up(each, may_be_empty=may_be_empty) for each in said if isinstance(each, AIMessage))
-    return sum(call is not None and call[1] == name for call in calls)
+    left = {name: MAX_LOOK_UPS for name, answer in answers.items() if answer is not None}
+    for said in conversation["messages"]:
+        if isinstance(said, AIMessage):
+            names = [name for name, count in left.items() if count]
+            asked = asked_look_up(said, names, may_be_empty=_may_be_empty(conversation))
+            if asked is not None:
+                left[asked[1]] -= 1
+    return {name: answer for name, answer in answers.items() if answer is not None and left[name]}
 
 
 def _freedoms(conversation: Conversation) -> dict[str, Any]:

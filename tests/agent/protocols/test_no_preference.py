@@ -20,6 +20,7 @@ from deeprec.agent import (
     TraceStore,
     build_graph,
     fork_run,
+    fuse_rankings,
     render_run,
     replay_run,
 )
@@ -136,6 +137,8 @@ async def test_a_preference_that_was_cut_is_no_choice(
         tool_call("retrieve_items", preference=None),
         tool_call("retrieve_items", preference=[]),
         tool_call("retrieve_items", preference=" ; "),
+        tool_call("retrieve_items", preference="", where={}),
+        tool_call("retrieve_items", input={"preference": ""}),
         {
             "tool_calls": [
                 raw_tool_call("retrieve_items", "{}"),
@@ -161,13 +164,29 @@ async def test_a_call_without_a_preference_retrieves_the_recommenders_own_list(
     assert [retrieval.preference for retrieval in fork.retrievals] == ["horror"]
 
 
-@pytest.mark.parametrize("arguments", ['{"preference": 7}', '{"preference": true}', "{", '{"query": {}, "of": 1}'])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"preference": 7}',
+        '{"preference": 0}',
+        '{"preference": true}',
+        '{"preference": false}',
+        "{",
+        '{"query": {}, "of": 1}',
+        '{"preference": "", "where": "year >= 1990"}',
+        '{"preference": "", "where": ["not horror"]}',
+        '{"preference": null, "where": {"no": {}}}',
+        '{"preference": "", "query": "comedy"}',
+        '{"input": {"preference": "", "query": "comedy"}}',
+    ],
+)
 async def test_a_call_that_makes_no_sense_is_malformed_all_the_same(
     arguments: str, server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
 ) -> None:
     server.script = [{"tool_calls": [raw_tool_call("retrieve_items", arguments)]}]
     trace = await run(chat, retriever, store)
     assert (trace.turns[0].action, found(trace)) == ("malformed", [])
+    assert "retrieve_items was called with" in (detail := trace.turns[0].detail or "") or "unreadable" in detail
 
 
 async def test_how_deep_to_look_is_the_models_choice_within_bounds(
@@ -226,11 +245,25 @@ async def test_a_guided_model_has_the_own_list_on_offer_once(
 async def test_a_list_that_the_model_asked_for_itself_counts_once(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
 ) -> None:
-    server.script = [tool_call("retrieve_items"), tool_call("retrieve_items", preference="comedy"), HANDED_IN]
-    plain = await run(chat, retriever, store, k=6)
-    server.script = [tool_call("retrieve_items"), tool_call("retrieve_items", preference="comedy"), HANDED_IN]
-    own = await run(chat, retriever, store, k=6, own_k=30)
-    assert [each.item_id for each in own.recommended] == [each.item_id for each in plain.recommended]
+    script = [tool_call("retrieve_items"), tool_call("retrieve_items", preference="comedy"), HANDED_IN]
+    server.script = [*script]
+    trace = await run(chat, retriever, store, k=6, own_k=30)
+    first, second = found(trace)[0][:2]
+    fused = fuse_rankings([own_list(retriever, 30), found(trace)[1]])
+    others = [item_id for item_id in fused if item_id not in (first, second)]
+    assert [each.item_id for each in trace.recommended] == [second, first, *others][:6]
+
+
+async def test_a_short_look_at_the_own_list_leaves_the_rest_of_it_to_fill_positions(
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
+) -> None:
+    for arguments in ({"limit": 1}, {"preference": "comedy", "limit": 1}):
+        server.script = [tool_call("retrieve_items", **arguments), tool_call("recommend_items", numbers=[1])]
+        trace = await run(chat, retriever, store, k=6, own_k=30, max_retrieve_k=9)
+        assert (trace.status, len(trace.recommended)) == ("finished", 6)
+    server.script = [tool_call("retrieve_items", limit=1), tool_call("recommend_items", numbers=[1])]
+    trace = await run(chat, retriever, store, k=6, own_k=30, max_retrieve_k=9)
+    assert [each.item_id for each in trace.recommended] == own_list(retriever, 6)
 
 
 async def test_a_trace_shows_it_and_an_export_of_preferences_has_none_of_it(

@@ -80,6 +80,17 @@ async def test_three_of_each_look_up_are_answered_in_a_run(
     assert ["describe_catalogue" in names for names in offered(server)] == [True] * 8
 
 
+async def test_two_look_ups_in_one_message_spend_the_one_that_is_answered(
+    server: TinyServer, chat: ChatOpenAI, known: Retriever, store: TraceStore, dataset: Dataset
+) -> None:
+    both = {"tool_calls": [raw_tool_call("people_also_chose", "{}"), raw_tool_call("describe_catalogue", "{}", 1)]}
+    server.script = [both] * 7
+    trace = await run(chat, known, store, dataset, describes_catalogue=True)
+    assert trace.turns[0].action == "malformed"
+    assert ["people_also_chose" in names for names in offered(server)][:7] == [True] * 3 + [False] * 4
+    assert ["describe_catalogue" in names for names in offered(server)][:7] == [True] * 6 + [False]
+
+
 class Fails(CoOccurrence):
     """A recommender whose counts are broken."""
 
