@@ -16,7 +16,7 @@ from deeprec.agent.cli.trace_options import DEFAULT_STORE, RunOptions, store_is_
 from deeprec.training.rewards.stages import DEFAULT_PRESET, RewardPreset, StageReward, check_stage, stage_reward
 from deeprec.training.trainers.launcher import is_first_process
 from deeprec.trm_tool.cli.option_groups import option_groups
-from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption, artifact_is_there, is_there
+from deeprec.trm_tool.cli.options import DEFAULT_ARTIFACT, JsonOption, artifact_is_there, data_is_there, is_there
 from deeprec.trm_tool.errors import ConfigError
 
 app = typer.Typer(help="Train the policy on logged runs.", no_args_is_help=True, add_completion=False)
@@ -51,9 +51,10 @@ TargetDataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Folder of RecBole files: whether recommenders have learned the targets of runs is looked up there.",
+        help="ml-100k, or a folder of RecBole files: whether recommenders have learned the targets of runs is looked "
+        "up there.",
         show_default="ml-100k for runs of it",
-        callback=is_there,
+        callback=data_is_there,
     ),
 ]
 

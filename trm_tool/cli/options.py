@@ -21,6 +21,8 @@ DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 """Folder of the demo's recommender, and the default of every command that needs one."""
 DEFAULT_CACHE = Path(".deeprec/cache/embeddings")
 """Folder in which commands cache text embeddings; delete it to empty the cache."""
+EMBEDDED_DATA = "ml-100k"
+"""The name of the embedded data, in place of a folder."""
 MAX_SEED = 2**32 - 1
 """Every generator of random numbers that is used here takes seeds from 0 to this."""
 
@@ -34,6 +36,11 @@ def is_there(path: Path | None) -> Path | None:
     if path is not None and not path.exists():
         raise DataError(f"{path} does not exist. Name a file or a folder that is there.")
     return path
+
+
+def data_is_there(folder: Path | None) -> Path | None:
+    """Return the folder of data, or the name of the embedded data; otherwise as `is_there`."""
+    return folder if str(folder) == EMBEDDED_DATA else is_there(folder)
 
 
 def artifact_is_there(folder: Path | None) -> Path | None:
@@ -129,6 +136,8 @@ class ColumnOptions:
         """
         from deeprec.trm_tool.data.atomic_files import embedded_ml100k, read_atomic_files
 
+        if str(folder) == EMBEDDED_DATA and not Path(EMBEDDED_DATA).exists():
+            folder = None
         return read_atomic_files(
             folder or embedded_ml100k(),
             columns=self.names(),
@@ -146,7 +155,7 @@ SignalsOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="Folder of RecBole atomic files.", show_default="the embedded ml-100k", callback=is_there
+        "--data", help="Folder of RecBole atomic files.", show_default="the embedded ml-100k", callback=data_is_there
     ),
 ]
 ArtifactArgument = Annotated[
