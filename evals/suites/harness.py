@@ -271,7 +271,7 @@ class _Harness:
         max_concurrency: int,
     ) -> None:
         recommender = self.with_signals if entry.signals else self.for_agents
-        check_settings(self.store, self.label, entry, system.config, recommender.identity)
+        check_settings(self.store, self.label, entry, system.config, self.for_agents.identity)
         messages = make_test_messages(self.setting.dataset, self.setting.suite.split) if entry.asked else {}
         pairs, left = self._pairs(entry, entry)
         counter, given = self._counter(entry, total=len(pairs), left=len(left)), self._given(entry)

@@ -32,6 +32,16 @@ def check_settings(
 ) -> None:
     """Check that the stored runs of a row have the settings and the recommender that it goes on with.
 
+    Signals are compared by whether there were any: those of the same recommender and data, which are part of the label,
+    are fitted again, and differ in the last bits where the number of threads does.
+
+    Args:
+        store: With the runs.
+        label: The suite's (`suite_label`).
+        entry: The row.
+        config: The settings of its agent.
+        identity: The suite's recommender, without signals.
+
     Raises:
         ConfigError: they have others, as after `agent` or `signals` of the row were changed under the same name.
     """
@@ -40,7 +50,8 @@ def check_settings(
         return
     older = {field.name: stored.run.config.get(field.name, field.default) for field in fields(AgentConfig)}
     changed = [name for name, value in older.items() if value != getattr(config, name)]
-    changed += [] if stored.run.trm_fingerprint == identity.fingerprint else ["signals"]
+    had_signals = stored.run.trm_fingerprint != identity.fingerprint
+    changed += [] if had_signals == entry.signals else ["signals"]
     if changed:
         raise ConfigError(
             f"The stored runs of {entry.name} have another value of {', '.join(changed)}. Put it back, or give the "
