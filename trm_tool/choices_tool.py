@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from deeprec.trm_tool.catalogue.said_titles import NamedTitles
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.recommender import AnyRecommender, CatalogueView, CoChoices
 from deeprec.trm_tool.text import neutralise
@@ -31,7 +32,10 @@ _HEADS = {
 
 
 class PeopleAlsoChoseInput(BaseModel):
-    """Arguments of `people_also_chose`. A limit of another shape, or out of range, is read as the nearest one."""
+    """Arguments of `people_also_chose`. A limit of another shape, or out of range, is read as the nearest one.
+
+    The case of `how` does not matter, and an id may be written as a number.
+    """
 
     how: Literal["together", "next", "lately"] = Field(
         default="together",
@@ -42,6 +46,16 @@ class PeopleAlsoChoseInput(BaseModel):
         description="The title or the id of an item of the catalogue. Leave it out for the person's own items.",
     )
     limit: int = Field(default=10, description=f"Items to list, 1 to {MAX_ITEMS}.")
+
+    @field_validator("how", mode="before")
+    @classmethod
+    def _folded(cls, value: object) -> object:
+        return value.strip().casefold() if isinstance(value, str) else value
+
+    @field_validator("item", mode="before")
+    @classmethod
+    def _written(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("limit", mode="before")
     @classmethod
@@ -84,15 +98,29 @@ def _answer(
 
 
 def _named(catalogue: CatalogueView, item: str) -> list[str]:
-    """The items of that id or title; a year or attributes in brackets behind the title are not read."""
+    """The items of that id or title; a year or attributes in brackets behind the title are not read.
+
+    A title may be written without its article, or with it in front ("The Rock" for "Rock, The").
+    """
     item = item[:MAX_ITEM_CHARS].strip()
     if item in catalogue:
         return [item]
-    titles = {item.casefold(), item.rpartition(" (")[0].casefold() or item.casefold()}
-    found = [item_id for item_id in catalogue.ids if catalogue.item(item_id).title.casefold() in titles]
-    if not found:
+    titles = {item_id: catalogue.item(item_id).title for item_id in catalogue.ids}
+    written = {item.casefold(), item.rpartition(" (")[0].casefold() or item.casefold()}
+    found = [item_id for item_id, title in titles.items() if title.casefold() in written]
+    if found:
+        return found
+    capital = item.title()  # a title of one word is found by its capital
+    end, ids = NamedTitles(titles).at(capital, 0) or (0, ())
+    rest = capital[end:].strip(" \"'”’.!?")
+    if not ids or (rest and not rest.startswith("(")):
         raise ConfigError(f"No item of the catalogue is called {item!r}. Name one by its title, or leave it out.")
-    return found
+    several = sorted({titles[item_id] for item_id in ids})
+    if len(several) > 1:
+        raise ConfigError(
+            f"{item!r} may be {' or '.join(map(repr, several[:3]))}. Name one of them by its whole title."
+        )
+    return list(ids)
 
 
 def make_people_also_chose_tool(

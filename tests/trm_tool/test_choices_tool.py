@@ -1,5 +1,6 @@
 """The tool `people_also_chose`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,18 @@ from langchain_core.messages import ToolCall, ToolMessage
 from deeprec.trm_tool import (
     AnyRecommender,
     CoChoices,
+    ComplementarySignals,
     Dataset,
     Item,
     Retriever,
+    SignalReranking,
     fit_reranking,
     load_artifact,
     make_people_also_chose_tool,
+    read_atomic_files,
 )
 from deeprec.trm_tool.choices_tool import answer_choices
+from tests.conftest import WriteAtomic
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +56,42 @@ def test_it_lists_what_goes_with_the_persons_items_or_with_a_named_one(
         assert len(named.artifact) <= 3
 
 
-def test_what_is_chosen_lately_needs_no_history(known: Retriever) -> None:
-    answer = ask(known, [], how="lately")
-    assert str(answer.content).splitlines()[0] in (
-        "Much chosen lately:",
-        "Nothing is known here of what people chose.",
-    )
+def test_what_is_chosen_lately_needs_no_history(known: Retriever, write_atomic: WriteAtomic) -> None:
+    ids = known.catalogue.ids
+    lines = []
+    for user in range(10):  # everybody chose all items, the last three of the catalogue late and the others in turn
+        others = [*ids[4 * user : 47], *ids[: 4 * user]]
+        for time, item_id in enumerate([*others[:45], *ids[47:], *others[45:]]):
+            lines.append(f"u{user}\t{item_id}\t5\t{time}")
+    late = read_atomic_files(write_atomic(inter=lines))
+    signals = ComplementarySignals.count(late, holdout=2)
+    config = {**known.artifact.config, "dataset_fingerprint": late.fingerprint}
+    artifact = replace(known.artifact, config=config)
+    own = Retriever(artifact, known.encoder, reranking=SignalReranking(signals, [1.0] * 7))
+    answer = ask(own, [], how="lately")
+    assert str(answer.content).splitlines()[0] == "Much chosen lately:"
+    assert [each["item_id"] for each in answer.artifact] == list(ids[47:])
+    assert [each["item_id"] for each in ask(own, [ids[48]], how=" Lately ").artifact] == [ids[47], ids[49]]
+
+
+def test_a_title_is_found_with_its_article_in_front_and_one_of_several_is_asked_for(
+    known: Retriever, dataset: Dataset
+) -> None:
+    own = Retriever(known.artifact, known.encoder, reranking=known.reranking)
+    rock, first, second = dataset.history(dataset.users[0], 2)[:3]
+    for item_id, title in ((rock, "Rock, The"), (first, "Dune: Part One"), (second, "Dune: Part Two")):
+        old = own.catalogue.item(item_id)
+        own.update_items([Item(id=item_id, title=title, text=old.text, attributes=old.attributes)])
+    expected = ask(own, [], item=rock).artifact
+    assert expected
+    for name in ("The Rock", "the rock", "Rock, The", "rock", "The Rock (1996)", "The Rock (Action; 1996)", int(rock)):
+        answer = ask(own, [], item=name)
+        assert str(answer.content).startswith("Chosen together with “Rock, The”:\n")
+        assert answer.artifact == expected
+    assert ask(own, [], item="dune: part two").artifact == ask(own, [], item=second).artifact
+    assert "may be 'Dune: Part One' or 'Dune: Part Two'" in str(ask(own, [], item="Dune").content)
+    for odd in ("The Rock Garden", "Rock Hudson", True):
+        assert ask(own, [], item=odd).status == "error"
 
 
 @pytest.mark.parametrize("limit", [0, -5, 10_000, "many", None, 2.5])
