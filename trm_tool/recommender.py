@@ -95,6 +95,8 @@ class RecommenderIdentity:
     """`Dataset.fingerprint` of the interactions that it was trained on; None where that is unknown."""
     holdout: int | None = None
     """How many of each person's last items training did not see; None where that is unknown. RL needs 3."""
+    trained_as: str | None = None
+    """The fingerprint after training, before changes of the catalogue; None where that is unknown."""
 
 
 class CatalogueView(Protocol):

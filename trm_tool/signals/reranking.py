@@ -39,9 +39,17 @@ class SignalReranking:
     Each feature is standardised over the items that are ordered, and the weighted sum decides.
     """
 
-    def __init__(self, signals: ComplementarySignals, weights: Sequence[float]) -> None:
-        """`weights`: one for each of `FEATURES`, as `fit_reranking` finds them."""
-        self.signals, self.weights = signals, tuple(map(float, weights))
+    def __init__(
+        self, signals: ComplementarySignals, weights: Sequence[float], *, fitted_for: str | None = None
+    ) -> None:
+        """Take what `fit_reranking` found, or what was read from a file.
+
+        Args:
+            signals: Counted in the interactions of the recommender's training.
+            weights: One for each of `FEATURES`.
+            fitted_for: `RecommenderIdentity.trained_as` of the recommender whose scores are weighed, where it is known.
+        """
+        self.signals, self.weights, self.fitted_for = signals, tuple(map(float, weights)), fitted_for
 
     @property
     def fingerprint(self) -> str:
@@ -78,6 +86,7 @@ class SignalReranking:
             "weights": self.weights,
             "dataset_fingerprint": self.signals.dataset_fingerprint,
             "holdout": self.signals.holdout,
+            "fitted_for": self.fitted_for,
         }
         with staging_file(Path(path)) as staged:
             save_file(self._arrays(), staged, metadata={"format": FORMAT, "about": json.dumps(about)})
@@ -155,7 +164,8 @@ def fit_reranking(recommender: Recommender, dataset: Dataset) -> SignalReranking
             f"No list of {depth} items that the recommender gives holds the item that its person chose, so that there "
             "is nothing to fit signals on. Go on without signals."
         )
-    return SignalReranking(signals, _fit(np.stack(features), np.array(targets)))
+    weights = _fit(np.stack(features), np.array(targets))
+    return SignalReranking(signals, weights, fitted_for=recommender.identity.trained_as)
 
 
 def _format_of(path: Path | str) -> str | None:
@@ -206,6 +216,9 @@ def _read(about: object, arrays: dict[str, NDArray[np.generic]]) -> SignalRerank
     data, holdout = about.get("dataset_fingerprint"), about.get("holdout")
     if not isinstance(data, str) or type(holdout) is not int or holdout < 0:
         raise ValueError("'dataset_fingerprint' is not a text, or 'holdout' is not a count")
+    fitted_for = about.get("fitted_for")  # files of earlier versions have none
+    if not isinstance(fitted_for, str | None):
+        raise ValueError("'fitted_for' is not a text")
     counts = _checked(arrays, "counts", np.float64, (2, len(ids)))
     links = {}
     for name in LINKS:
@@ -214,7 +227,8 @@ def _read(about: object, arrays: dict[str, NDArray[np.generic]]) -> SignalRerank
         if not kept or ends.min() < 0 or ends.max() >= len(ids):
             raise ValueError(f"'{name}.ends' names rows that no item has")
         links[name] = ItemLinks(ends, _checked(arrays, f"{name}.strengths", np.float32, ends.shape))
-    return SignalReranking(ComplementarySignals(ids, links, counts, dataset_fingerprint=data, holdout=holdout), weights)
+    signals = ComplementarySignals(ids, links, counts, dataset_fingerprint=data, holdout=holdout)
+    return SignalReranking(signals, weights, fitted_for=fitted_for)
 
 
 def _checked(

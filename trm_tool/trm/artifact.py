@@ -76,7 +76,8 @@ class Artifact:
 
     Where the catalogue was changed after training also `trained_items` (they come first in the catalogue),
     `removed_items`, `changes` (how many items were added, updated and removed), `changed_from` (the fingerprint of the
-    artifact that was changed) and `changed_as` (what a retriever called the change before it was saved).
+    artifact that was changed), `changed_as` (what a retriever called the change before it was saved) and `trained_as`
+    (the fingerprint before all changes).
     """
     fingerprint: str
     """First 16 hex digits of the sha256 over configuration, weights, items and text embeddings."""
@@ -91,10 +92,12 @@ class Artifact:
     @property
     def identity(self) -> RecommenderIdentity:
         """Fingerprints and holdout, for the lineage of runs."""
+        trained_as = self.config.get("trained_as", None if "changes" in self.config else self.fingerprint)
         return RecommenderIdentity(
             fingerprint=self.fingerprint,
             dataset_fingerprint=str(self.config["dataset_fingerprint"]),
             holdout=int(self.config["holdout"]),
+            trained_as=None if trained_as is None else str(trained_as),
         )
 
 

@@ -140,6 +140,7 @@ def _changed(artifact: Artifact, catalogue: Catalogue, change: str, what: Sequen
         "items": len(catalogue),
         "trained_items": artifact.config.get("trained_items", len(artifact.catalogue)),
         "removed_items": len(catalogue.removed),
+        **({} if "changes" in artifact.config else {"trained_as": artifact.fingerprint}),
         "changes": counts | {change: counts[change] + len(what)},
     }
     lineage = json.dumps([artifact.fingerprint, change, what], sort_keys=True)

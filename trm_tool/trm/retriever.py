@@ -355,3 +355,9 @@ def _check_reranking(reranking: SignalReranking, artifact: Artifact) -> None:
             f"{str(trained.dataset_fingerprint)[:16]}), so that it may know what is held out. Make it for "
             "this artifact with `deeprec trm signals`."
         )
+    fitted_for = reranking.fitted_for
+    if fitted_for is not None and trained.trained_as is not None and fitted_for != trained.trained_as:
+        raise ConfigError(
+            f"The re-ranking was fitted for another artifact ({fitted_for[:16]}) than this one "
+            f"({trained.trained_as[:16]}), whose scores differ. Make it for this artifact with `deeprec trm signals`."
+        )

@@ -225,6 +225,24 @@ def test_signals_of_other_data_are_refused(retriever: Retriever, reranking: Sign
             Retriever(retriever.artifact, reranking=SignalReranking(signals, reranking.weights))
 
 
+def test_signals_of_another_artifact_of_the_same_data_are_refused(
+    retriever: Retriever, reranking: SignalReranking, dataset: Dataset, tmp_path: Path
+) -> None:
+    reranking.save(tmp_path / "shop.signals")
+    loaded = SignalReranking.load(tmp_path / "shop.signals")
+    other = replace(retriever.artifact, fingerprint="0" * 16)
+    with pytest.raises(ConfigError, match="was fitted for another artifact"):
+        Retriever(other, reranking=loaded)
+    own = Retriever(retriever.artifact, reranking=loaded)
+    for item_id in dataset.catalogue.ids[:2]:  # the weights stay those of the training, whatever happens to items
+        own.remove_items([item_id])
+        own.save(tmp_path / "shop")
+        own = Retriever.load(tmp_path / "shop", reranking=tmp_path / "shop.signals")
+    assert fit_reranking(Retriever(own.artifact), dataset).fitted_for == loaded.fitted_for == retriever.fingerprint
+    SignalReranking(reranking.signals, reranking.weights).save(tmp_path / "older.signals")
+    assert Retriever(other, reranking=SignalReranking.load(tmp_path / "older.signals")).reranking is not None
+
+
 def one_weight_more(about: str) -> str:
     return about.replace('"weights": [', '"weights": [1, ')
 
@@ -237,6 +255,11 @@ def one_weight_more(about: str) -> str:
         ({"together.strengths": lambda each: each * np.nan}, {}, "'together.strengths' is float32"),
         ({"counts": lambda counts: counts[:, 1:]}, {}, r"'counts' is float64 \(2, 49\)"),
         ({}, {"about": one_weight_more}, "'weights' is not a list of 7 finite numbers"),
+        (
+            {},
+            {"about": lambda about: about.replace('"fitted_for": ', '"fitted_for": 1, "of": ')},
+            "'fitted_for' is not",
+        ),
         ({}, {"about": lambda _: "[" * 10}, "Expecting value|nested"),
         ({}, {"format": lambda _: "x" * 500}, "'format' is 'xxx"),
     ],
