@@ -136,8 +136,8 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
 
 
 def _left(progress: "TrainingProgress", seconds: float) -> str:
-    """How long the epochs that are left take at most, by those that are done; empty before the first."""
+    """How long all the epochs that are left take at the pace of those that are done; empty before the first."""
     if not 0 < progress.epoch < progress.epochs:
         return ""
     left = seconds / progress.epoch * (progress.epochs - progress.epoch)
-    return f"at most {left:.0f} s left" if left < 120 else f"at most {left / 60:.0f} min left"
+    return f"{left:.0f} s left at this pace" if left < 120 else f"{left / 60:.0f} min left at this pace"

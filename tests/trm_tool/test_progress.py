@@ -68,8 +68,8 @@ def test_a_log_is_not_silent_while_a_stage_lasts() -> None:
     assert log.getvalue().splitlines() == lines  # it ends with the stage
 
 
-@pytest.mark.parametrize(("epoch_s", "left"), [(4.0, "at most 108 s left"), (20.0, "at most 9 min left")])
-def test_a_training_says_from_the_first_epoch_on_how_long_it_takes_at_most(epoch_s: float, left: str) -> None:
+@pytest.mark.parametrize(("epoch_s", "left"), [(4.0, " 108 s left"), (20.0, " 9 min left")])
+def test_a_training_says_from_the_first_epoch_on_how_long_it_takes_at_its_pace(epoch_s: float, left: str) -> None:
     log = StringIO()
     with training_bar(Console(file=log, width=200)) as show:
         show(TrainingProgress(stage="training", epoch=0, epochs=28, seconds=30.0))
