@@ -61,10 +61,12 @@ def main(out: Path, base: Path) -> int:
     child = os.fork()
     os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), "0" if child else "1")
     train_all(base, out)
-    try:
-        train_grpo(lambda step: (), base=base, out=out / "kl", config=WITH_KL, data=os.environ["RANK"])
-    except ConfigError as error:
-        print(f"process {os.environ['RANK']}: {error}", flush=True)
+    rank = os.environ["RANK"]
+    for folder, data in (("kl", rank), ("kl" if child else "without checkpoints", None)):
+        try:
+            train_grpo(lambda step: (), base=base, out=out / folder, config=WITH_KL, data=data)
+        except ConfigError as error:
+            print(f"process {rank}: {error}", flush=True)
     _shard_on_cpu()
     train_policy(base, out / "all weights", replace(ALL_WEIGHTS, steps=3))
     torch.distributed.destroy_process_group()

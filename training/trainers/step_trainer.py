@@ -118,7 +118,7 @@ class Stepwise:
         check_same("The settings or the runs", json.dumps(self._identity, sort_keys=True).encode())
         checkpoint = find_checkpoint(self._out / CHECKPOINTS, self._identity)
         step = 0 if checkpoint is None else read_state(checkpoint)["step"]
-        wait_for_all()
+        check_same("The checkpoints", str(step).encode())
         if is_first_process():
             resume_log(self._out, step)
         wait_for_all()

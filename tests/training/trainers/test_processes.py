@@ -35,8 +35,9 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     train_policy(tiny_base, one / "all weights", replace(ALL_WEIGHTS, steps=3))
     printed, errors = started.communicate(timeout=300)
     assert started.returncode == 0, errors
-    for number in range(2):  # which were given other data than each other
-        assert f"process {number}: The settings or the runs differ between the 2 processes" in printed
+    for number in range(2):  # which were given other data than each other, and then other folders
+        for what in ("The settings or the runs", "The checkpoints"):
+            assert f"process {number}: {what} differ between the 2 processes" in printed
     return one, two
 
 
