@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.agent import TraceStore
+from deeprec.agent import CompletionPolicy, TraceStore
+from deeprec.agent.serving.shipped_adapter import find_shipped_adapter
 from deeprec.evals import SuiteResults, load_results, run_suite
 from deeprec.evals.metrics.ranking import paired_interval
 from deeprec.evals.metrics.statistics import smallest_difference
@@ -73,7 +75,7 @@ def validate_policy(
         baseline=RECOMMENDER,
         systems=(
             Entry(system="trm" if config.requests is None else "words-history", name=RECOMMENDER),
-            Entry(system="deeprec-free", name=name, model=adapter),
+            Entry(system="deeprec-free", name=name, model=adapter or asyncio.run(_base_by_name(base_url, config))),
         ),
     )
     report = report_tenths(say, f"validation of {name}")
@@ -98,6 +100,14 @@ def validate_policy(
     better, why = is_better(results, name, best, measure=_kept_measures(k)[0], difference=plan.difference)
     say(why)
     return measures, name if better else best
+
+
+async def _base_by_name(base_url: str, config: LoopConfig) -> str | None:
+    """The name of the base model where an entry without one would get the adapter that ships; else None."""
+    if config.agent_config(guided=False).prompts != "words" or await find_shipped_adapter(base_url, None) is None:
+        return None
+    async with CompletionPolicy(base_url) as policy:
+        return (await policy.connect()).name
 
 
 def is_better(results: SuiteResults, name: str, best: str, *, measure: str, difference: float) -> tuple[bool, str]:

@@ -220,6 +220,7 @@ def test_a_loop_on_requests_with_the_prompts_of_words_rewards_the_rank_of_the_ta
     tmp_path: Path, server: TinyServer, base: Path, dataset: Dataset, artifact: Artifact
 ) -> None:
     server.writer = hear
+    server.adapters["smollm2-135m-words-v2"] = server.model  # which the policy without an adapter is validated without
     stage = {"stage": "recommendation", "steps": 1, "users": 2, "group_size": 3}
     agent = {"retrieve_k": 20, "max_history": 3, "max_retrievals": 1, "prompts": "words"}
     changes = {"requests": "made", "warm_start": None, "stages": [stage], "interaction_share": 0.0, "agent": agent}
@@ -229,6 +230,10 @@ def test_a_loop_on_requests_with_the_prompts_of_words_rewards_the_rank_of_the_ta
     with TraceStore(tmp_path / "loop.db") as store:
         trained = [trace for trace in store.traces() if str(trace.run.suite).endswith("/recommendation/0000")]
         rewards = store.rewards([trace.run.run_id for trace in trained], REWARD_SCHEME)
+        adapters = {
+            trace.run.system: trace.run.adapter_version for trace in store.traces() if "-valid@" in str(trace.run.suite)
+        }
+    assert adapters["untrained"] is None
     assert len(trained) == 6
     assert {rewards[trace.run.run_id]["hit"] for trace in trained} == {0.0, 1.0}
     for trace in trained:
