@@ -8,15 +8,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deeprec.agent import TraceStore, load_adapter, make_server
 from deeprec.evals.suites.harness import run_suite
 from deeprec.evals.suites.suite import Entry, Suite
-from deeprec.training.ablation.plan import AblationPlan
+from deeprec.training.ablation.plan import FULL, AblationPlan
 from deeprec.training.ablation.results import (
     LOCK_FILE,
+    PLAN_FILE,
     STORE_FILE,
+    TABLE_FILE,
     AblationResult,
+    begun_fingerprints,
+    check_plan,
     keep_plan,
     read_row,
     write_row,
@@ -62,12 +67,12 @@ def run_ablation(
     """
     settings = plan.settings()
     check_rows(plan, rows)
-    first = next(iter(settings.values())).config
-    fingerprints = {
+    fingerprints: dict[str, Any] = {
         "dataset": dataset.fingerprint,
         "recommender": artifact.fingerprint,
-        "base": read_base_fingerprint(base),
-        "start": start_id(first),
+        "base": read_base_fingerprint(base, begun=begun_fingerprints(out).get("base")),
+        "start": start_id(settings[FULL].config),
+        **plan.file_ids(),
     }
     with lock_file(out / LOCK_FILE, busy=f"Another process runs the ablation in {out}."):
         keep_plan(plan, out, fingerprints)
@@ -88,6 +93,30 @@ def run_ablation(
                 ablation.run(settings[name])
             table = read_table(plan, out, store)
         write_table(table, out)
+    return table
+
+
+def show_ablation(plan: AblationPlan, out: Path, *, say: Callable[[str], None] = print) -> AblationTable:
+    """Read the table of the rows that are done, and write it unless another process runs the ablation.
+
+    Args:
+        plan: in the size that was run.
+        out: the folder of the ablation.
+        say: called with a line where the table could not be written.
+
+    Raises:
+        ConfigError: `out` holds no ablation, or one of another plan, or the outcome of a row cannot be read.
+    """
+    if not ((out / PLAN_FILE).is_file() and (out / STORE_FILE).is_file()):
+        raise ConfigError(f"{out} holds no ablation yet. Run the command without --table first.")
+    check_plan(plan, out)
+    with TraceStore(str(out / STORE_FILE), create=False) as store:
+        table = read_table(plan, out, store)
+    try:
+        with lock_file(out / LOCK_FILE, busy=f"Another process runs the ablation in {out}."):
+            write_table(table, out)
+    except ConfigError as error:
+        say(f"{TABLE_FILE} was not written: {error}")
     return table
 
 
@@ -122,15 +151,16 @@ class _Ablation:
             self.say(f"{name}: done before")
             return
         self.say(f"{name}: begins")
-        began = time.monotonic()
+        began, before = time.monotonic(), 0.0 if done is None else done.seconds
         try:
             result = self._run(settings)
-        except DeepRecError as error:
-            self.say(f"{name}: failed: {error}")
-            write_row(self.out, name, AblationResult(failed=str(error), seconds=time.monotonic() - began))
+        except Exception as error:  # one of a library too, such as a full memory, is that of this row alone
+            why = str(error) if isinstance(error, DeepRecError) else f"{type(error).__name__}: {error}"
+            self.say(f"{name}: failed: {why}")
+            write_row(self.out, name, AblationResult(failed=why, seconds=before + time.monotonic() - began))
             self._stop_server()  # the next row begins with a new one
             return
-        seconds = time.monotonic() - began
+        seconds = before + time.monotonic() - began
         write_row(self.out, name, AblationResult(**{**result, "seconds": seconds}))  # type: ignore[arg-type]
         self.say(f"{name}: done in {seconds:,.0f} s")
 

@@ -31,7 +31,9 @@ from deeprec.training.ablation.row_settings import (
     AblationTest,
     RowSettings,
     changed_loop,
+    file_id,
     make_row,
+    named_files,
 )
 from deeprec.training.loop.config import LoopConfig
 from deeprec.trm_tool.errors import ConfigError
@@ -92,13 +94,27 @@ class AblationPlan(FileSettings):
 
     def settings(self) -> dict[str, RowSettings]:
         """The settings of every row, by name, in the plan's order."""
-        loop = self._resolved()
-        return {name: make_row(name, row, loop) for name, row in self.rows.items()}
+        return {name: self._row(name) for name in self.rows}
 
     @property
     def test_requests(self) -> str:
         """The requests that rows are measured on, where the loop has requests: a file, or `made`."""
         return MADE_TEST if self.test.requests is None else self.path_of(self.test.requests)
+
+    def file_ids(self) -> dict[str, str]:
+        """Compute the sha256 of the files of requests and rewards that the plan names, by settings (`loop.requests`).
+
+        Data, recommender and models have fingerprints of their own. A file that is not there yet has none.
+        """
+        settings = self.settings()
+        shared = named_files(settings[FULL].config)
+        named = {f"loop.{field}": file for field, file in shared.items()}
+        for name, own in settings.items():
+            changed = named_files(own.config).items() - shared.items()
+            named |= {f"rows.{name}.{field}": file for field, file in changed}
+        if self.test.requests is not None:
+            named["test.requests"] = self.test_requests
+        return {setting: file_id(file) for setting, file in named.items() if Path(file).is_file()}
 
     def named_paths(self) -> list[str]:
         """List the folders and files that the loops of all rows and sizes name."""
@@ -106,8 +122,8 @@ class AblationPlan(FileSettings):
         found: set[str] = set()
         for plan in plans:
             found.update(filter(None, (plan.test.requests,)))
-            for name, row in plan.rows.items():
-                found.update(make_row(name, row, plan._resolved()).config.named_paths())
+            for name in plan.rows:
+                found.update(plan._row(name).config.named_paths())
         return sorted(found - {str(SHIPPED_ADAPTER_FOLDER)})
 
     @model_validator(mode="after")
@@ -135,9 +151,9 @@ class AblationPlan(FileSettings):
             yield "test: loop.requests is a file; name another file as test.requests, to measure on"
             return
         seen: list[tuple[Any, str]] = []
-        for name, row in self.rows.items():
+        for name in self.rows:
             try:
-                effect = make_row(name, row, self._resolved()).effect()
+                effect = self._row(name).effect()
             except ValidationError as error:
                 yield f"rows.{name}: {first_fault(error, LoopConfig)}"
                 return
@@ -172,9 +188,13 @@ class AblationPlan(FileSettings):
         }
         return self.model_copy(update={"loop": loop, "test": test, "rows": rows, "sizes": {}, "size": name})
 
-    def _resolved(self) -> dict[str, Any]:
-        """The fields of the base loop, its paths seen from the current folder."""
-        loop = {"name": self.name, **self.loop}
+    def _row(self, name: str) -> RowSettings:
+        row = self.rows[name]
+        return make_row(name, row, self._resolved(changed_loop(self.loop, row.change)))
+
+    def _resolved(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a row's loop, its paths seen from the current folder."""
+        loop = {**changed, "name": self.name}
         if loop.get("start") == SHIPPED:
             loop["start"] = str(SHIPPED_ADAPTER_FOLDER)
         for field, kept in (("artifact", ()), ("data", (EMBEDDED,)), ("start", ()), ("base", ())):

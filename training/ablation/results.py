@@ -33,7 +33,8 @@ class AblationResult:
     preferred: str | None = None
     """The version that the validation of the last stage prefers, of a policy that was trained in stages."""
     seconds: float = 0.0
-    """Seconds that the row took, without the parts that other rows had trained before."""
+    """Seconds that the row took, with its attempts that failed; without parts that other rows had trained before, and
+    without attempts that were stopped."""
     failed: str | None = None
     """Why the row has no figures."""
 
@@ -63,8 +64,17 @@ def write_row(out: Path, name: str, result: AblationResult) -> None:
     write_file(out / ROWS / f"{name}.json", json.dumps(asdict(result), indent=2) + "\n")
 
 
-def keep_plan(plan: AblationPlan, out: Path, fingerprints: Mapping[str, str | None]) -> None:
-    """Write the plan of a new folder, or check that the folder can go on with it.
+def begun_fingerprints(out: Path) -> dict[str, Any]:
+    """Read the fingerprints that an ablation was begun with; it is empty where there is none.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    return dict(_begun(out)["fingerprints"]) if (out / PLAN_FILE).is_file() else {}
+
+
+def check_plan(plan: AblationPlan, out: Path, fingerprints: Mapping[str, Any] | None = None) -> None:
+    """Check that a begun folder can go on with a plan. Nothing is written.
 
     Rows may be added or left out, and what a row's sentence says, the machine's settings and paths of the same content
     may change. What would make rows incomparable may not.
@@ -72,31 +82,56 @@ def keep_plan(plan: AblationPlan, out: Path, fingerprints: Mapping[str, str | No
     Args:
         plan: in the size that is run.
         out: the folder.
-        fingerprints: those of data, recommender, base model and first adapter.
+        fingerprints: those of data, recommender, base model and first adapter, and of files (`AblationPlan.file_ids`);
+            None leaves them unchecked. Those that the folder does not know are not compared.
 
     Raises:
-        ConfigError: names what changed; or the folder holds other files, or cannot be read or written.
+        ConfigError: names what changed; or the folder's plan is missing or cannot be read.
     """
-    path = out / PLAN_FILE
-    now = {**plan.model_dump(mode="json", exclude={"sizes"}), "fingerprints": dict(fingerprints)}
-    if not path.is_file():
-        if out.is_dir() and any(each.name != LOCK_FILE for each in out.iterdir()):
-            raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of an ablation.")
-        write_file(path, json.dumps(now, indent=2) + "\n")
-        return
-    try:
-        begun = dict(read_json(path))
-        rows = dict(begun["rows"])
-        before, after = _flat(begun, rows.keys() & now["rows"].keys()), _flat(now, rows.keys() & now["rows"].keys())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
+    begun, now = _begun(out), _content(plan, fingerprints or {})
+    rows = begun["rows"].keys() & now["rows"].keys()
+    common = begun["fingerprints"].keys() & now["fingerprints"].keys()
+    before, after = (
+        _flat({**each, "fingerprints": {name: each["fingerprints"][name] for name in common}}, rows)
+        for each in (begun, now)
+    )
     if changed := sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key)):
         raise ConfigError(
             f"{out} holds an ablation that was begun with another plan ({', '.join(changed)} changed), so that "
             "its rows would not compare. Go on with that plan, or name another folder. Rows may be added."
         )
-    if now["rows"].keys() - rows.keys():
-        write_file(path, json.dumps({**now, "rows": {**rows, **now["rows"]}}, indent=2) + "\n")
+
+
+def keep_plan(plan: AblationPlan, out: Path, fingerprints: Mapping[str, Any]) -> None:
+    """Write the plan of a new folder, or check that the folder can go on with it (`check_plan`), and add new rows.
+
+    Raises:
+        ConfigError: as for `check_plan`; or the folder holds other files, or cannot be written.
+    """
+    path, now = out / PLAN_FILE, _content(plan, fingerprints)
+    if not path.is_file():
+        if out.is_dir() and any(each.name != LOCK_FILE for each in out.iterdir()):
+            raise ConfigError(f"{out} holds other files. Name a new or an empty folder, or that of an ablation.")
+        write_file(path, json.dumps(now, indent=2) + "\n")
+        return
+    check_plan(plan, out, fingerprints)
+    begun = _begun(out)
+    known = ("rows", "fingerprints")
+    if any(now[part].keys() - begun[part].keys() for part in known):
+        write_file(path, json.dumps({**now, **{part: {**begun[part], **now[part]} for part in known}}, indent=2) + "\n")
+
+
+def _content(plan: AblationPlan, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
+    return {**plan.model_dump(mode="json", exclude={"sizes"}), "fingerprints": dict(fingerprints)}
+
+
+def _begun(out: Path) -> dict[str, Any]:
+    path = out / PLAN_FILE
+    try:
+        begun = dict(read_json(path))
+        return {**begun, "rows": dict(begun["rows"]), "fingerprints": dict(begun["fingerprints"])}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}). Restore it, or name another folder.") from error
 
 
 def _flat(plan: Mapping[str, Any], rows: set[str]) -> dict[str, Any]:

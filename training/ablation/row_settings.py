@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.agent.serving.adapter_loading import check_adapter_folder
+from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.suites.suite import Seeds
 from deeprec.training.loop.config import LoopConfig
 from deeprec.training.trainers.trainer_config import DpoConfig
@@ -27,6 +28,8 @@ WARM_START, DPO = "warm-start", "dpo"
 _WITHOUT_MODEL = ("trm", "words-history", "words", "closest-phrases", "deep-list", "trm-signals", "popularity")
 """Systems of suites that a row may evaluate in place of a policy."""
 _WITH_WORDS = ("words-history", "words", "closest-phrases")
+_SHARED = ("name", "base", "artifact", "data", "dtype", "server_args", "agent.k")
+"""What all rows have in common: one server, one recommender, one data set, lists of one length."""
 
 
 class AblationRow(BaseModel):
@@ -108,8 +111,14 @@ class TrainingPart:
     @property
     def id(self) -> str:
         """The kind, and a fingerprint of all that decides the part's outcome, the parts before it included."""
-        decisive = [self.kind, _decisive(self.config), dict(self.dpo), None if self.after is None else self.after.id]
+        dpo = self.dpo_config().identity() if self.kind == DPO else {}
+        decisive = [self.kind, _decisive(self.config), dpo, None if self.after is None else self.after.id]
         return f"{self.kind}-{_digest(decisive)}"
+
+    def dpo_config(self) -> DpoConfig:
+        """Make the configuration of DPO, with what the loop sets for every trainer."""
+        shared = {name: getattr(self.config, name) for name in ("seed", "device", "dtype")}
+        return DpoConfig(**{**shared, **self.dpo})
 
 
 @dataclass(frozen=True)
@@ -145,29 +154,33 @@ class RowSettings:
     def effect(self) -> Any:
         """All that decides the row's figures, as JSON: rows with equal effects are one row."""
         row = self.row
-        if row.policy == "none":
-            return [row.system]
         policy = self.parts[-1].id if self.parts else [row.policy, row.policy == "start" and start_id(self.config)]
-        return [row.system, policy, self.config.course()["agent"]]
+        agent = None if row.policy == "none" else self.config.course()["agent"]  # which nothing without a model reads
+        return [row.system, policy, agent, self.config.requests is not None]
 
 
 def make_row(name: str, row: AblationRow, loop: Mapping[str, Any]) -> RowSettings:
-    """Make the settings of a row from those of the base loop.
+    """Make the settings of a row, and check that its loop fits what the row evaluates.
 
     Args:
         name: the row's name.
-        row: what it changes.
-        loop: the fields of the base loop.
+        row: what it changes and evaluates.
+        loop: the fields of its loop: those of the base loop with the row's change (`changed_loop`).
 
     Raises:
-        ValueError: the change names a stage that the base loop lacks, or the loop does not fit `LoopConfig`.
+        ValueError: the row changes what all rows share, or the loop does not fit `LoopConfig` or the row's policy.
     """
-    changed = changed_loop(loop, row.change)
-    config = LoopConfig.model_validate(changed)
+    agent = row.change.get("agent")
+    named = {*row.change, *(f"agent.{setting}" for setting in (agent if isinstance(agent, Mapping) else ()))}
+    if shared := next((field for field in _SHARED if field in named), None):
+        raise ValueError(f"it changes {shared}, which all rows share; set it in the plan's loop, or make another plan")
+    config = LoopConfig.model_validate(loop)
     if row.system in _WITH_WORDS and config.requests is None:
         raise ValueError(f"the system {row.system} hears what people say, and the loop has no `requests`")
     if row.policy in ("start", "dpo") and not config.begins_with_adapter:
         raise ValueError(f"policy {row.policy} needs a policy to begin with; give the loop a start or a warm_start")
+    if row.policy == "dpo" and not config.stages:
+        raise ValueError("policy dpo collects as many runs as the stages would, and the loop has no stage; keep one")
     if row.policy == "stages" and not config.stages:
         raise ValueError("the loop has no stage; give `policy: start` for the policy that stages would begin with")
     return RowSettings(name, row, config)
@@ -201,6 +214,33 @@ def start_id(config: LoopConfig) -> str | None:
     return _fingerprint(config.start)
 
 
+def named_files(config: LoopConfig) -> dict[str, str]:
+    """List the files of requests and of own rewards that a loop names: the setting, such as `rewards.FUNCTION` -> file.
+
+    A reward of a module has the module's name in place of a file.
+    """
+    requests = {name: getattr(config, name) for name in ("requests", "validation_requests")}
+    own = {f"rewards.{named.rpartition(':')[2]}": named.rpartition(":")[0] for named in config.rewards}
+    return {name: named for name, named in requests.items() if named not in (None, MADE_TEST)} | own
+
+
+def file_id(named: str) -> str:
+    """Compute the sha256 of a file; what is not a file, or not there (yet), stands as it is named."""
+    path = Path(named)
+    try:
+        known = path.stat()
+        return _file_digest(path, known.st_mtime_ns, known.st_size)
+    except (OSError, ValueError):
+        return named
+
+
+@cache
+def _file_digest(path: Path, changed_ns: int, size: int) -> str:
+    """The digest of a file as it was at a time: a plan asks for it once for each row and part."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @cache
 def _fingerprint(adapter: Path) -> str:
     try:
@@ -228,14 +268,21 @@ def _alone(config: LoopConfig, kind: str, **changed: Any) -> LoopConfig:
 
 
 def _decisive(config: LoopConfig) -> dict[str, Any]:
-    """What decides a part's outcome, in one form: defaults and presets are written out."""
+    """What decides a part's outcome, in one form: defaults and presets are written out, files stand by their content.
+
+    `grpo` is in the identity of each stage's trainer, without what changes no result.
+    """
     course = config.course()
-    paths = ("name", "artifact", "data", "base")
-    decisive = {name: value for name, value in course.items() if name not in paths} | {"start": start_id(config)}
+    del course["validation"]["every"]  # a loop goes on with another rhythm
+    left_out = ("name", "artifact", "data", "base", "grpo", "rewards")
+    decisive = {name: value for name, value in course.items() if name not in left_out}
+    decisive["start"] = start_id(config)
+    decisive |= {name: file_id(named) for name, named in named_files(config).items()}
+    own = [named.rpartition(":")[2] for named in config.rewards]
     decisive["stages"] = [
         {
             **plan.model_dump(mode="json", exclude={"preset", "weights"}),
-            "weights": {name: weight for name, weight in plan.reward(config.rewards).weights.items() if weight},
+            "weights": {name: weight for name, weight in plan.reward(own).weights.items() if weight},
             "trainer": config.trainer(plan).identity(),
         }
         for plan in config.stages

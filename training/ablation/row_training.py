@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
 from deeprec.agent.traces import RunFilter
+from deeprec.evals.metrics.heard_words import SUPPORT, make_support_reward
 from deeprec.evals.metrics.rewards import make_rewards
 from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.ablation.row_settings import DPO, WARM_START, TrainingPart
@@ -23,14 +24,14 @@ from deeprec.training.loop.state import read_state
 from deeprec.training.loop.versions import ADAPTERS
 from deeprec.training.pairs.pairing import make_pairs
 from deeprec.training.pairs.rollout_pairs import read_rollout_pairs
-from deeprec.training.rewards.stage_rewards import score_stored_runs
+from deeprec.training.rewards.custom import load_rewards
+from deeprec.training.rewards.stage_rewards import check_computed, score_stored_runs
 from deeprec.training.rewards.stages import stage_reward
 from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.instances import Instance, select_instances
 from deeprec.training.rollouts.request_instances import select_request_instances
 from deeprec.training.rollouts.rollout_filter import version_name
 from deeprec.training.trainers.dpo import train_dpo
-from deeprec.training.trainers.trainer_config import DpoConfig
 from deeprec.trm_tool import Dataset, Retriever
 
 PARTS = "parts"
@@ -103,42 +104,44 @@ class RowTrainer:
     def _dpo(self, part: TrainingPart, out: Path, start: Path) -> TrainedPolicy:
         """DPO on groups of the policy that the stages begin with: as many runs as the stages would have."""
         config, label = part.config, f"{part.config.name}-{part.id.rpartition('-')[2]}"
-        rewards_of = {plan.stage: plan.reward(config.rewards) for plan in config.stages}
-        reward = rewards_of.get("recommendation") or stage_reward("recommendation")
         given = self.given(start)
         trained = out / _ADAPTER
         if not trained.is_dir():
-            instances = self._instances(config)
-            largest = max(plan.group_size for plan in config.stages)
-            runs = sum(plan.steps * plan.users * plan.group_size for plan in config.stages)
-            chosen = instances[: max(1, math.ceil(runs / largest))]
-            plan = Collection(
-                label=label,
-                system="collect",
-                group_size=largest,
-                config=config.agent_config(guided=False),
-                seed=config.seed,
-            )
-            report = report_tenths(self.say, "runs for the pairs")
+            own = load_rewards(config.rewards, named_in=f"The row's loop {config.name}")
+            rewards = {**make_rewards(self.recommender.artifact, self.recommender.encoder), **own}
+            if config.requests is not None:
+                rewards = {SUPPORT: make_support_reward(self.recommender), **rewards}
+            rewards_of = {plan.stage: plan.reward(tuple(own)) for plan in config.stages}
+            reward = rewards_of.get("recommendation") or stage_reward("recommendation", dict.fromkeys(own, 1.0))
+            check_computed(reward, rewards)
+            rounds = _rounds(self._instances(config), config)
 
             async def collect() -> None:
                 base_url = self.base_url()
                 await load_adapter(base_url, given.name, given.folder)
                 async with CompletionPolicy(base_url, adapter=given.name, timeout_s=MAX_REQUEST_SECONDS) as policy:
-                    await collect_groups(
-                        policy,
-                        self.recommender,
-                        self.store,
-                        chosen,
-                        plan,
-                        max_concurrency=config.concurrency,
-                        on_ended=report,
-                    )
+                    for number, chosen in enumerate(rounds, start=1):
+                        plan = Collection(
+                            label=label if number == 1 else f"{label}@{number}",
+                            system="collect",
+                            group_size=max(plan.group_size for plan in config.stages),
+                            config=config.agent_config(guided=False),
+                            seed=config.seed,
+                        )
+                        await collect_groups(
+                            policy,
+                            self.recommender,
+                            self.store,
+                            chosen,
+                            plan,
+                            max_concurrency=config.concurrency,
+                            on_ended=report_tenths(self.say, f"runs for the pairs, {number} of {len(rounds)}"),
+                        )
 
             asyncio.run(collect())
-            rewards = make_rewards(self.recommender.artifact, self.recommender.encoder)
-            score_stored_runs(self.store, RunFilter(label=label), rewards=rewards, stage=reward)
-            made = make_pairs(self.store, RunFilter(label=label), reward=reward, name=label, dataset=self.dataset)
+            collected = RunFilter(suite=label)  # every round
+            score_stored_runs(self.store, collected, rewards=rewards, stage=reward)
+            made = make_pairs(self.store, collected, reward=reward, name=label, dataset=self.dataset)
             self.say(f"{made.pairs} pairs of {made.groups} groups, mean gap {made.gap:.3f}")
             steps = report_tenths(self.say, "steps of DPO")
             train_dpo(
@@ -146,7 +149,7 @@ class RowTrainer:
                 base=self.base,
                 start=start,
                 out=out,
-                config=DpoConfig(**{"seed": config.seed, "device": config.device, "dtype": config.dtype, **part.dpo}),
+                config=part.dpo_config(),
                 on_step=lambda done: steps(done.steps_done, done.steps),
             )
         return TrainedPolicy(name=f"dpo-{fingerprint_adapter(trained)[:8]}", folder=trained)
@@ -165,3 +168,10 @@ class RowTrainer:
                 requests.training, self.dataset, self.recommender, held_out=requests.validation, **dealt
             )
         return selection.of("recommendation")
+
+
+def _rounds(instances: Sequence[Instance], config: LoopConfig) -> list[Sequence[Instance]]:
+    """The people of each collection for DPO, for as many runs as the stages have; nobody comes again before all did."""
+    runs = sum(plan.steps * plan.users * plan.group_size for plan in config.stages)
+    groups = math.ceil(runs / max(plan.group_size for plan in config.stages))
+    return [instances[: groups - before] for before in range(0, groups, len(instances))]

@@ -52,33 +52,29 @@ def ablation(
 
     Rows that share a part of their training share it. A row that fails is run again by the same command.
     """
-    from deeprec.agent import TraceStore, pull_embedded_model
+    from deeprec.agent import pull_embedded_model
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
     from deeprec.evals.suites.suite import read_named_data
-    from deeprec.training.ablation.ablation import check_rows, run_ablation
+    from deeprec.training.ablation.ablation import check_rows, run_ablation, show_ablation
     from deeprec.training.ablation.plan import load_ablation_plan
-    from deeprec.training.ablation.results import STORE_FILE
-    from deeprec.training.ablation.table import read_table, write_table
     from deeprec.training.trainers.policy_model import require_trl
     from deeprec.trm_tool import encoder_of_artifact, load_artifact
+
+    console = Console(stderr=True, highlight=False)
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False)
 
     chosen = load_ablation_plan(plan).sized(size)
     check_rows(chosen, row or ())
     if table:
         if row:
             raise ConfigError("--table prints all rows that are done, and --row runs one. Give one of the two.")
-        store = out / STORE_FILE
-        if not store.is_file():
-            raise ConfigError(f"{out} holds no ablation yet. Run the command without --table first.")
-        with TraceStore(str(store), create=False) as traces:
-            made = read_table(chosen, out, traces)
-        write_table(made, out)
-        _show(made, as_json=as_json)
+        _show(show_ablation(chosen, out, say=say), as_json=as_json)
         return
     require_trl()
     config = next(iter(chosen.settings().values())).config
     loaded = load_artifact(artifact or Path(config.artifact))
-    console = Console(stderr=True, highlight=False)
     try:
         made = run_ablation(
             chosen,
@@ -89,7 +85,7 @@ def ablation(
             encoder=encoder_of_artifact(str(loaded.config["encoder_id"])),
             base=pull_embedded_model(EMBEDDED_MODEL) if config.base is None else config.base,
             base_url=base_url,
-            say=lambda line: console.print(line, soft_wrap=True, markup=False),
+            say=say,
         )
     except KeyboardInterrupt:
         console.print("Stopped. The same command goes on from here.")

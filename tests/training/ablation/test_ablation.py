@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import random
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ import pytest
 
 from deeprec.agent import TraceStore, fingerprint_adapter
 from deeprec.agent.traces import RunFilter
-from deeprec.training import AblationPlan, AblationTable, run_ablation
+from deeprec.evals import Suite, run_suite
+from deeprec.training import AblationPlan, AblationResult, AblationTable, run_ablation
+from deeprec.training.ablation.ablation import show_ablation
+from deeprec.training.ablation.results import write_row
 from deeprec.training.ablation.table import read_table
 from deeprec.trm_tool import Artifact, ConfigError, Dataset, HashingEncoder
 from tests.tiny_server import TinyServer, serve_tiny
@@ -26,7 +30,13 @@ ROWS: dict[str, Any] = {
 TRAINED: dict[str, Any] = {
     "warm-start": {"piece": "Training after the warm start", "policy": "start"},
     "untrained": {"piece": "Training", "policy": "untrained", "system": "deeprec-guided"},
-    "dpo": {"piece": "DPO", "adds": True, "policy": "dpo", "dpo": {"batch_size": 2, "validation": 0}},
+    "dpo": {
+        "piece": "DPO",
+        "adds": True,
+        "policy": "dpo",
+        "dpo": {"batch_size": 8, "validation": 0},
+        "change": {"stages": {"recommendation": {"steps": 4}}},
+    },
 }
 
 
@@ -118,7 +128,9 @@ def test_a_row_that_does_not_exist_and_a_changed_plan_are_refused_before_anythin
 def test_rows_are_trained_from_the_parts_that_they_share_and_measured_on_the_same_people(
     tmp_path: Path, server: TinyServer, dataset: Dataset, artifact: Artifact, tiny_base: Path
 ) -> None:
-    out, plan = tmp_path / "out", make_plan(ROWS | TRAINED)
+    out, own = tmp_path / "out", tmp_path / "own.py"
+    own.write_text("def answered(trace):\n    return float(len(trace.run.status) > 3)\n")
+    plan = make_plan(ROWS | TRAINED, rewards=[f"{own}:answered"])
     table = run(plan, out, dataset, artifact, tiny_base, server, say=lambda line: None)
     assert not table.failed
     assert [row.name for row in table.rows] == list(plan.rows)
@@ -141,8 +153,64 @@ def test_rows_are_trained_from_the_parts_that_they_share_and_measured_on_the_sam
     [dpo] = {trace.run.adapter_fingerprint for trace in tested["dpo"]}
     [folder] = (out / "parts").glob("dpo-*")
     assert dpo == fingerprint_adapter(folder / "adapter")
-    assert len(collected) == 9  # as many runs as the stage has
+    groups = {trace.run.group_id for trace in collected}
+    assert (len(collected), len(groups)) == (36, 12)  # as many runs as the stage would have
+    assert len({trace.run.user_id for trace in collected}) < 12  # who come again
+    assert {"answered", "reward"} <= {reward.component for reward in collected[0].rewards}
     before = len(server.requests)
     again = run(plan, out, dataset, artifact, tiny_base, server, say=lambda line: None)
     assert again.to_dict() == table.to_dict()
     assert len(server.requests) == before
+
+
+def test_any_error_fails_its_row_alone_and_seconds_of_failed_attempts_count(
+    tmp_path: Path, dataset: Dataset, artifact: Artifact, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, said, rows = tmp_path / "out", list[str](), ["deep-list", "recommender"]
+
+    def fail_once(suite: Suite, *given: Any, **settings: Any) -> str:
+        if suite.baseline == "deep-list":
+            raise RuntimeError("out of memory")
+        return run_suite(suite, *given, **settings)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("deeprec.training.ablation.ablation.run_suite", fail_once)
+        table = run(make_plan(), out, dataset, artifact, tiny_base, rows=rows, say=said.append)
+    assert table.failed == {"deep-list": "RuntimeError: out of memory"}
+    assert [row.name for row in table.rows] == ["recommender"]
+    write_row(out, "deep-list", AblationResult(failed="RuntimeError: out of memory", seconds=1000))
+    again = run(make_plan(), out, dataset, artifact, tiny_base, rows=rows, say=said.append)
+    found = again.row("deep-list")
+    assert found is not None
+    assert found.result.seconds > 1000
+    assert not again.failed
+
+
+def test_a_table_is_that_of_the_plan_and_is_written_by_one_process_at_a_time(
+    tmp_path: Path, dataset: Dataset, artifact: Artifact, tiny_base: Path
+) -> None:
+    out, said = tmp_path / "out", list[str]()
+    made = run(make_plan(), out, dataset, artifact, tiny_base, rows=["recommender"], say=said.append)
+    written = (out / "ablation.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"loop\.max_rank, test\.users changed"):
+        show_ablation(make_plan(max_rank=7, test={"users": 2}), out)
+    assert (out / "ablation.json").read_bytes() == written
+    (out / "ablation.json").unlink()
+    with (out / "ablation.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert show_ablation(make_plan(), out, say=said.append).to_dict() == made.to_dict()
+    assert said[-1].startswith("ablation.json was not written: Another process runs the ablation")
+    assert not (out / "ablation.json").exists()
+    show_ablation(make_plan(), out)
+    assert (out / "ablation.json").read_bytes() == written
+
+
+def test_an_ablation_goes_on_with_a_fingerprint_of_its_base_model_of_an_earlier_kind(
+    tmp_path: Path, dataset: Dataset, artifact: Artifact, tiny_base: Path
+) -> None:
+    out = tmp_path / "out"
+    run(make_plan(), out, dataset, artifact, tiny_base, rows=["recommender"], say=lambda line: None)
+    plan = json.loads((out / "plan.json").read_text())
+    plan["fingerprints"]["base"] = plan["fingerprints"]["base"].partition("-")[0]
+    (out / "plan.json").write_text(json.dumps(plan))
+    run(make_plan(), out, dataset, artifact, tiny_base, rows=["recommender"], say=lambda line: None)

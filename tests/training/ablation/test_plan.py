@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER_FOLDER
 from deeprec.training import AblationPlan, load_ablation_plan, packaged_ablations
 from deeprec.trm_tool import ConfigError
 
@@ -116,6 +117,17 @@ def test_rows_share_the_parts_that_are_alike() -> None:
         (row(change={"grpo": {"credit": "turn"}}), r"rows\.other: .*GrpoConfig\.credit is 'turn'"),
         (row(policy="dpo", dpo={"beta": 0}), r"DpoConfig\.beta is 0"),
         (row(dpo={"beta": 1}), "the policy is not dpo"),
+        (row(change={"validation": {"every": 3}}), "it changes nothing of full"),
+        (row(change={"grpo": {"micro_batch_tokens": 3000, "report_to": []}}), "it changes nothing of full"),
+        (row(policy="none", system="trm", change={"agent": {"retrieve_k": 50}}), "it changes nothing of recommender"),
+        (row(change={"agent": {"k": 5}}), r"rows\.other: it changes agent\.k, which all rows share"),
+        (row(change={"base": "Other/model", "seed": 3}), r"rows\.other: it changes base, which all rows share"),
+        (row(change={"artifact": "other"}), "it changes artifact, which all rows share"),
+        (row(change={"data": "other"}), "it changes data, which all rows share"),
+        (row(change={"dtype": "bfloat16"}), "it changes dtype, which all rows share"),
+        (row(change={"server_args": ["--seed=3"]}), "it changes server_args, which all rows share"),
+        (row(change={"name": "mine"}), "it changes name, which all rows share"),
+        (row(policy="dpo", change={"stages": dict.fromkeys(("interaction", "recommendation"))}), "has no stage"),
         ({"full": {"piece": "a", "change": {"seed": 1}}}, r"rows\.full: it is the base loop as it is"),
         ({"recommender": {"piece": "a"}}, "it is the recommender alone; write policy: none"),
     ],
@@ -166,3 +178,70 @@ def test_paths_of_a_plan_are_seen_from_its_file(tmp_path: Path) -> None:
     config = load_ablation_plan(folder / "plan.yaml").settings()["full"].config
     assert (config.artifact, config.start) == (str(folder / "trm"), folder / "adapter")
     assert config.base == "Some/model"
+
+
+def test_a_part_stands_for_what_decides_its_outcome() -> None:
+    def parts(rows: dict[str, Any] | None = None, **changes: Any) -> dict[str, list[str]]:
+        plan = make_plan(rows, loop=LOOP | changes)
+        return {name: [part.id for part in own.parts] for name, own in plan.settings().items()}
+
+    known = parts()
+    assert parts(validation={"users": 2, "every": 3}) == known
+    assert parts(grpo={"micro_batch_tokens": 3000}) == known
+    assert parts(grpo={"clip_high": 0.3})["full"][1:] != known["full"][1:]
+    dpo = {"dpo": {"piece": "a", "policy": "dpo"}}
+    spare = {"dpo": {"piece": "a", "policy": "dpo", "dpo": {"micro_batch_tokens": 3000, "beta": 0.1}}}
+    assert parts(spare)["dpo"] == parts(dpo)["dpo"]
+
+
+def test_a_row_without_a_model_differs_from_another_in_what_it_hears() -> None:
+    rows = {"deaf": {"piece": "Words", "policy": "none", "system": "trm", "change": {"requests": None}}}
+    plan = make_plan(rows, loop=LOOP | {"requests": "made"})
+    assert plan.settings()["deaf"].config.requests is None
+
+
+def test_paths_in_the_change_of_a_row_are_seen_from_the_file_too(tmp_path: Path) -> None:
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    rows = {
+        "shipped": {"piece": "a", "change": {"warm_start": None, "start": "shipped"}},
+        "given": {"piece": "b", "change": {"warm_start": None, "start": "adapter"}},
+        "asked": {"piece": "c", "change": {"requests": "asked.jsonl", "validation_requests": "later.jsonl"}},
+        "own": {"piece": "d", "change": {"rewards": ["mine.py:polite"]}},
+    }
+    content = {"name": "plan", "loop": LOOP | {"requests": "made"}, "rows": ROWS | rows}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    settings = load_ablation_plan(folder / "plan.yaml").settings()
+    assert settings["shipped"].config.start == SHIPPED_ADAPTER_FOLDER
+    assert settings["given"].config.start == folder / "adapter"
+    assert settings["asked"].config.requests == str(folder / "asked.jsonl")
+    assert settings["asked"].config.validation_requests == str(folder / "later.jsonl")
+    assert settings["own"].config.rewards == (f"{folder / 'mine.py'}:polite",)
+
+
+def test_files_stand_by_their_content_and_not_by_their_place(tmp_path: Path) -> None:
+    def plan_in(folder: Path, reward: str) -> AblationPlan:
+        folder.mkdir(exist_ok=True)
+        (folder / "mine.py").write_text(reward)
+        for name in ("asked", "later", "tested"):
+            (folder / f"{name}.jsonl").write_text(name)
+        files = {"requests": "asked.jsonl", "validation_requests": "later.jsonl", "rewards": ["mine.py:polite"]}
+        unrewarded = {"stages": {"recommendation": {"weights": {"polite": 0}}}}
+        content = {
+            "name": "plan",
+            "loop": LOOP | files,
+            "test": {"requests": "tested.jsonl"},
+            "rows": ROWS | {"other": {"piece": "My reward", "change": unrewarded}},
+        }
+        (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        return load_ablation_plan(folder / "plan.yaml")
+
+    first, moved = plan_in(tmp_path / "a", "one"), plan_in(tmp_path / "b", "one")
+    names = {"loop.requests", "loop.validation_requests", "loop.rewards.polite", "test.requests"}
+    assert first.file_ids() == moved.file_ids()
+    assert first.file_ids().keys() == names
+    kept = first.settings()["full"].parts[-1].id
+    assert moved.settings()["full"].parts[-1].id == kept
+    edited = plan_in(tmp_path / "a", "two more")
+    assert {name for name in names if edited.file_ids()[name] != moved.file_ids()[name]} == {"loop.rewards.polite"}
+    assert edited.settings()["full"].parts[-1].id != kept

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deeprec.training import AblationPlan, AblationResult
-from deeprec.training.ablation.results import keep_plan, read_row, write_row
+from deeprec.training.ablation.results import begun_fingerprints, check_plan, keep_plan, read_row, write_row
 from deeprec.trm_tool import ConfigError
 
 LOOP = {
@@ -52,6 +52,28 @@ def test_rows_may_be_added_and_the_machine_and_paths_may_change(tmp_path: Path) 
     other = SEARCH | {"change": {"agent": {"max_retrievals": 3}}}
     with pytest.raises(ConfigError, match=r"rows\.one-search\.change\.agent\.max_retrievals changed"):
         keep_plan(make_plan(ROWS | {"one-search": other}), out, FINGERPRINTS)
+
+
+def test_a_changed_file_is_refused_and_one_that_the_folder_does_not_know_yet_is_added(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    keep_plan(make_plan(), out, FINGERPRINTS)
+    known = FINGERPRINTS | {"test.requests": "one"}
+    keep_plan(make_plan(), out, known)
+    assert begun_fingerprints(out) == known
+    with pytest.raises(ConfigError, match=r"fingerprints\.test\.requests changed"):
+        keep_plan(make_plan(), out, FINGERPRINTS | {"test.requests": "two"})
+    keep_plan(make_plan(), out, FINGERPRINTS)
+    assert begun_fingerprints(out) == known
+
+
+def test_a_check_of_the_plan_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    keep_plan(make_plan(), out, FINGERPRINTS)
+    before = (out / "plan.json").read_bytes()
+    check_plan(make_plan(ROWS | {"one-search": SEARCH}), out)
+    assert (out / "plan.json").read_bytes() == before
+    with pytest.raises(ConfigError, match=r"loop\.max_rank changed"):
+        check_plan(make_plan(max_rank=7), out)
 
 
 def test_a_folder_with_other_files_and_damaged_files_are_refused(tmp_path: Path) -> None:
