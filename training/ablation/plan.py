@@ -16,6 +16,7 @@ A size is a change of loop and test that all rows have; it may choose among the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os.path import abspath
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -204,7 +205,9 @@ class AblationPlan(FileSettings):
             if isinstance(loop.get(field), str) and loop[field] != MADE_TEST:
                 loop[field] = self._path(loop[field])
         if isinstance(loop.get("rewards"), list):
-            loop["rewards"] = [self._path(str(each)) for each in loop["rewards"]]
+            # A part's loop goes on from another current folder too, and refuses rewards of other names.
+            files = [abspath(self._path(str(each))) if ".py:" in str(each) else each for each in loop["rewards"]]
+            loop["rewards"] = files
         return loop
 
     def _path(self, named: str, *, is_base: bool = False) -> str:

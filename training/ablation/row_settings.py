@@ -170,8 +170,9 @@ def make_row(name: str, row: AblationRow, loop: Mapping[str, Any]) -> RowSetting
     Raises:
         ValueError: the row changes what all rows share, or the loop does not fit `LoopConfig` or the row's policy.
     """
-    agent = row.change.get("agent")
-    named = {*row.change, *(f"agent.{setting}" for setting in (agent if isinstance(agent, Mapping) else ()))}
+    agent = row.change.get("agent", {})
+    taken = agent if isinstance(agent, Mapping) else ("k",)  # null takes all settings of the agent away
+    named = {*row.change, *(f"agent.{setting}" for setting in taken)}
     if shared := next((field for field in _SHARED if field in named), None):
         raise ValueError(f"it changes {shared}, which all rows share; set it in the plan's loop, or make another plan")
     config = LoopConfig.model_validate(loop)

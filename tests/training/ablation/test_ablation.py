@@ -129,8 +129,8 @@ def test_rows_are_trained_from_the_parts_that_they_share_and_measured_on_the_sam
     tmp_path: Path, server: TinyServer, dataset: Dataset, artifact: Artifact, tiny_base: Path
 ) -> None:
     out, own = tmp_path / "out", tmp_path / "own.py"
-    own.write_text("def answered(trace):\n    return float(len(trace.run.status) > 3)\n")
-    plan = make_plan(ROWS | TRAINED, rewards=[f"{own}:answered"])
+    own.write_text("def length(trace):\n    return float(len(trace.run.history))\n")
+    plan = make_plan(ROWS | TRAINED, rewards=[f"{own}:length"])
     table = run(plan, out, dataset, artifact, tiny_base, server, say=lambda line: None)
     assert not table.failed
     assert [row.name for row in table.rows] == list(plan.rows)
@@ -156,7 +156,7 @@ def test_rows_are_trained_from_the_parts_that_they_share_and_measured_on_the_sam
     groups = {trace.run.group_id for trace in collected}
     assert (len(collected), len(groups)) == (36, 12)  # as many runs as the stage would have
     assert len({trace.run.user_id for trace in collected}) < 12  # who come again
-    assert {"answered", "reward"} <= {reward.component for reward in collected[0].rewards}
+    assert {"length", "reward"} <= {reward.component for reward in collected[0].rewards}
     before = len(server.requests)
     again = run(plan, out, dataset, artifact, tiny_base, server, say=lambda line: None)
     assert again.to_dict() == table.to_dict()

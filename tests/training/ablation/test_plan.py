@@ -121,6 +121,7 @@ def test_rows_share_the_parts_that_are_alike() -> None:
         (row(change={"grpo": {"micro_batch_tokens": 3000, "report_to": []}}), "it changes nothing of full"),
         (row(policy="none", system="trm", change={"agent": {"retrieve_k": 50}}), "it changes nothing of recommender"),
         (row(change={"agent": {"k": 5}}), r"rows\.other: it changes agent\.k, which all rows share"),
+        (row(change={"agent": None}), r"rows\.other: it changes agent\.k, which all rows share"),
         (row(change={"base": "Other/model", "seed": 3}), r"rows\.other: it changes base, which all rows share"),
         (row(change={"artifact": "other"}), "it changes artifact, which all rows share"),
         (row(change={"data": "other"}), "it changes data, which all rows share"),
