@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from statistics import median
 
-from deeprec.agent.conversation.delta import Change
+from deeprec.agent.conversation.clause_context import clause_before, is_negated, is_question
+from deeprec.agent.conversation.delta import Change, SaidFeedback
 from deeprec.agent.conversation.message_reading import REFERENCE, TAKEN, MessageReading
 from deeprec.agent.conversation.said_text import word_set
 from deeprec.agent.conversation.state import ItemOrder
@@ -21,6 +22,30 @@ _LIKERS = word_set(
     "i we you they she he don't dont not do does didn't really also quite nothing would i'd we'd to less n't longer"
 )
 """Words in front of "like" that make it a verb, or refuse what follows."""
+_NOT_A_VERB = re.compile(r"(?:^|[^\w'])not$", re.IGNORECASE)
+_AUXILIARY = re.compile(
+    r"\b(?:do|does|did|would|could|can|will|should|may|might|i|we|you|they|he|she)(?: (?:really|quite|also))* not$",
+    re.IGNORECASE,
+)
+_REFUSES_LIKE = re.compile(
+    r"(?:^|[^\w'])not(?: (?:at all|too|very|so much|anything|something|things?|films?|movies?|ones?|another|one))*$"
+    r"|^\W*(?:(?:please|or|and|just|with|also|absolutely|definitely) )*"
+    r"(?:no|without|avoid|skip|exclude|except|not|i hate|i dislike|i can't stand)\b"
+    r"(?! (?:idea|doubt|problem|wonder|just|only|exactly|necessarily|quite|unlike|sure|bad)\b)"
+    r"|\b(?:do not|don't|dont|did not|didn't|never|not|no longer) (?:really )?"
+    r"(?:want|need|like|enjoy|love|show|give|recommend|suggest|bring|looking for|in the mood for|interested in|into)\b",
+    re.IGNORECASE,
+)
+"""Before "like" and items, what refuses them plainly: "no films like", "I don't want something like"."""
+_OPINION_BEHIND = re.compile(
+    r"\s*,?\s*but (?:(?:i|we|really|also|absolutely) )*(?:loved?|liked?|enjoyed|adored|hated?|disliked)\b",
+    re.IGNORECASE,
+)
+_DISLIKES = re.compile(
+    r"\b(?:hated?|hates|dislikes?|disliked|detest(?:ed)?|loathed?|less like|skip|avoid|unlike|except|bored of|tired of"
+    r"|sick of|no to|rather than|instead of)\b",
+    re.IGNORECASE,
+)
 _ONLY_BUT = re.compile(r"\s*,?\s*(?:but|only|just|except)\b", re.IGNORECASE)
 _BUT = re.compile(rf"(?P<items>{REFERENCE})\s*,?\s*(?:but|only|just|except)\b(?! (?:not|don))", re.IGNORECASE)
 _COMPARATIVES: tuple[tuple[str, bool, str], ...] = (  # the role of the number, whether more of it is asked for, words
@@ -55,12 +80,26 @@ _VAGUE: tuple[tuple[str, bool, str], ...] = (
 def find_similar(reading: MessageReading) -> None:
     """Find the items that new ones are to resemble: "more like the second", "the third, but in blue"."""
     for found in reading.find(_SIMILAR):
+        before = clause_before(reading.text, found.start("way")).rstrip()
         is_verb = found["way"].lower() == "like" and (found["before"] or "").lower() in _LIKERS
+        is_verb = is_verb and not (_NOT_A_VERB.search(before) and not _AUXILIARY.search(before))
         if is_verb and not (_ONLY_BUT.match(reading.text, found.end()) and found["before"].lower() in ("i", "we")):
             continue  # "I like the second" is feedback
+        refused = _REFUSES_LIKE.search(before)
+        if not is_verb and (refused is not None or is_negated(before)):
+            ids = reading.referred_ids(found["items"])
+            is_plain = refused is not None and not is_question(before)
+            behind = len(before) - refused.start() + 1 if refused is not None and is_plain else 0
+            words = reading.take(max(0, found.start("way") - behind), found.end("items"))
+            if is_plain and ids:
+                reading.feedback.append(SaidFeedback(kind="disliked", item_ids=ids, words=words))
+            continue
         reading.similar_to += reading.referred_ids(found["items"])
         reading.take(found.start(), found.start("items"))
     for found in reading.find(_BUT):
+        before = clause_before(reading.text, found.start("items"))
+        if is_negated(before) or _DISLIKES.search(before) or _OPINION_BEHIND.match(reading.text, found.end("items")):
+            continue  # "I hated Alien but loved Babe"
         reading.similar_to += reading.referred_ids(found["items"])
         reading.take(found.end("items"), found.end())
 

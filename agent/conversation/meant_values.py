@@ -73,6 +73,9 @@ def weigh_refused(reading: MessageReading, what: str, words: str, wanted: set[st
         words: The word as the person wrote it.
         wanted: The values that the message asks for, which it does not refuse by another word.
     """
+    at = reading.message.find(words)
+    if at >= 0 and reading.vocabulary.titled_at(reading.message, at) is not None:
+        return  # "Ich mag Alien nicht" names a film
     for name, values in _genres(reading, what, MIN_REFUSED_COSINE):
         held = {value for each in reading.state.refused if each.attribute == name for value in each.values}
         if wanted.isdisjoint(values) and held.isdisjoint(values):

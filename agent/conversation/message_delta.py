@@ -41,9 +41,18 @@ _ASKS_OF_IT = re.compile(
     re.IGNORECASE,
 )
 """A question whether something lacks a value ("is it without horror?"), which refuses none."""
+_FOR_ITEMS = (
+    r"(?:want(?:ed)?|looking|something|anything|films|movies|items|an? (?:film|movie)|show|find|possible|möglich"
+    r"|some|any|on your list)"
+)
+"""Words of a request for items, in whatever form it begins."""
+_OF_IT = r"(?:it|this|that|they|them|these|those|he|she|the \w+)"
+_FACT_WORD = r"(?:how (?:long|old|new|much|many|good|bad|scary)|who|who's|when|where|whose)\b"
 _FACT_QUESTION = re.compile(
-    r"^\W*(?:and |so |but |ok(?:ay)?,? )?(?:how (?:long|old|new|much|many|good|bad|scary)|who|who's|when|where|whose"
-    r"|(?:is|are|was|were|does|did|has)(?! any| some))\b(?! (?:i|you|we|there)\b)[^.;!?]*\?*\s*$",
+    rf"^\W*(?:and |so |but |ok(?:ay)?,? )?(?![^?]*\b{_FOR_ITEMS}\b)(?:"
+    rf"(?:is|are|was|were|does|did|has) {_OF_IT}\b[^.;!?]*\?+"
+    rf"|{_FACT_WORD}(?! (?:i|you|we|there)\b)(?:[^.;!?]* {_OF_IT}\b[^.;!?]*\?+|[^.;!?]* (?:it|this|that|them)\b\?*)"
+    r"|who (?:directed|made|wrote|stars|starred|plays|played|produced|composed)\b[^.;!?]*\?+)\s*$",
     re.IGNORECASE,
 )
 """A message that is a question for a fact of an item, and no request: "how long is the first?"."""
@@ -67,7 +76,9 @@ def delta_of_message(message: str, state: ConversationState, catalogue: Conversa
     """
     reading = MessageReading(message=message, state=state, vocabulary=catalogue)
     for found in reading.find(FAREWELL):
-        reading.take(*found.span())
+        titled = catalogue.titled_at(reading.text, found.start("words"))
+        if titled is None or titled[0] <= found.end():  # "Bye Bye, Love" is a film
+            reading.take(*found.span("words"))
     find_withdrawals(reading)
     reading.corrects = _CONTRASTING.search(reading.text) is not None
     for found in reading.find(_CORRECTING):

@@ -9,6 +9,7 @@ from deeprec.agent.conversation.delta import Unresolved
 from deeprec.agent.conversation.message_reading import CART, MessageReading, Reference
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
+from deeprec.trm_tool.catalogue.said_titles import is_lower_case
 
 _ORDINALS = {
     word: position
@@ -47,6 +48,12 @@ _EXAMPLE = re.compile(
     re.IGNORECASE,
 )
 """Words behind which a title of the catalogue is an example, or something that the person has an opinion of."""
+_TASTE = re.compile(
+    r"(?:\b(?:i|we|you|they|he|she|who|people|really|also|quite|do|don't|not|always|absolutely|still|would|just)"
+    r"|'d)\s*(?:like|loves?|enjoy|hate)\s*$",
+    re.IGNORECASE,
+)
+"""Before a title, a verb of taste of which any noun is the object: "I like beautiful girls" names no film."""
 _FURTHER = re.compile(r"(?:\s*,)?(?:\s*(?:and|or)\b)?\s+(?P<verb>)(?=[A-Z0-9])")
 """Between two titles in a row."""
 _ARTICLES = re.compile(r"(?:(?:the|film|movie)\s+)*", re.IGNORECASE)
@@ -282,11 +289,19 @@ def _examples(reading: MessageReading) -> None:
             first, begins = begins.end("verb"), None
             for start in dict.fromkeys((first, _ARTICLES.match(reading.text, first).end())):  # type: ignore[union-attr]
                 titled = vocabulary.titled_at(reading.text, start)
-                if titled is not None and not vocabulary.is_values(reading.text[start : titled[0]]):
+                if titled is not None and _names_item(reading, start, titled[0]):
                     end, item_ids = titled
                     reading.refer(first, end, Reference(words=reading.words(start, end), item_ids=item_ids))
                     begins = _FURTHER.match(reading.text, end)
                     break
+
+
+def _names_item(reading: MessageReading, start: int, end: int) -> bool:
+    """Whether a title of the catalogue is meant as one: it is not made of values, nor what a person likes at large."""
+    title = reading.text[start:end]
+    if reading.vocabulary.is_values(title):
+        return False
+    return not (is_lower_case(title.split()) and _TASTE.search(reading.text[:start]))
 
 
 def _refer_to_some(

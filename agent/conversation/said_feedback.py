@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
+from deeprec.agent.conversation.clause_context import clause_before, is_negated, is_of_the_person, is_question
 from deeprec.agent.conversation.delta import ActionKind, RequestedAction, SaidFeedback
 from deeprec.agent.conversation.message_reading import CART, REFERENCE, TAKEN, MessageReading
 from deeprec.agent.conversation.state import FeedbackKind
@@ -51,17 +53,31 @@ _TAKEN_BACK: tuple[tuple[FeedbackKind, str], ...] = (
     ("disliked", rf"{_NO_LONGER} (?:{_ADVERBS})*(?:dislike|hate) {_ITEMS}(?: after all| any ?more| any longer)?"),
 )
 """What withdraws an earlier feedback."""
-_FEEDBACK: tuple[tuple[FeedbackKind, str], ...] = (
-    ("bought", rf"(?:own|got|bought|seen|watched|read|ordered|have) (?:{_ADVERBS})*{_ITEMS}(?: already)?(?! in)"),
-    ("disliked", rf"(?:do|did|does|would|can)(?: not|n'?t) (?:{_ADVERBS})*(?:like|love|want|care for|stand) {_ITEMS}"),
-    ("disliked", rf"(?:hated?|disliked?|detest|loathe|not (?:a fan of|into|keen on)|anything but) {_ITEMS}"),
-    ("disliked", rf"(?:nothing like|less like|not|no to|skip) {_ITEMS}"),
-    ("disliked", rf"{_ITEMS} ?{_IS} (?:{_ADVERBS}|a bit |too )*(?:ugly|awful|terrible|bad|boring|dull|no good)"),
-    ("disliked", rf"{_ITEMS} ?(?:{_IS} not|isn't|aren't|wasn't) (?:{_ADVERBS})*(?:good|great|nice|for me|{_TASTE}|it)"),
-    ("liked", rf"(?:liked?|loved?|prefer|enjoy|enjoyed|adore|fancy|into|yes to) {_ITEMS}"),
-    ("liked", rf"{_ITEMS} ?{_IS} (?:{_ADVERBS})*(?:nice|good|great|perfect|lovely|beautiful|fine|better)\b"),
-    ("liked", rf"{_ITEMS} ?{_IS} (?:{_ADVERBS})*(?:brilliant|wonderful|my favou?rite|the best|exactly|ideal)\b"),
+_Guard = Literal["", "stated", "own", "verb"]
+_FEEDBACK: tuple[tuple[FeedbackKind, _Guard, str], ...] = (
+    ("bought", "own",
+     rf"(?:own|got|bought|seen|watched|read|ordered|have) (?:{_ADVERBS})*{_ITEMS}(?: already)?(?! in)"),
+    ("disliked", "verb",
+     rf"(?:do|did|does|would|can)(?: not|n'?t) (?:{_ADVERBS})*(?:like|love|want|care for|stand) {_ITEMS}"),
+    ("disliked", "own", rf"(?:hated?|disliked?|detest|loathe) {_ITEMS}"),
+    ("disliked", "verb", rf"not (?:a fan of|into|keen on) {_ITEMS}"),
+    ("disliked", "", rf"(?:anything but|nothing like|less like|(?<!why )not|no to|skip) {_ITEMS}"),
+    ("disliked", "stated",
+     rf"{_ITEMS} ?{_IS} (?:{_ADVERBS}|a bit |too )*(?:ugly|awful|terrible|bad|boring|dull|no good)"),
+    ("disliked", "stated",
+     rf"{_ITEMS} ?(?:{_IS} not|isn't|aren't|wasn't) (?:{_ADVERBS})*(?:good|great|nice|for me|{_TASTE}|it)"),
+    ("liked", "own", rf"(?:liked?|loved?|prefer|enjoy|enjoyed|adored?|fancy|into|yes to) {_ITEMS}"),
+    ("liked", "stated", rf"{_ITEMS} ?{_IS} (?:{_ADVERBS})*(?:nice|good|great|perfect|lovely|beautiful|fine|better)\b"),
+    ("liked", "stated",
+     rf"{_ITEMS} ?{_IS} (?:{_ADVERBS})*(?:brilliant|wonderful|my favou?rite|the best|exactly|ideal)\b"),
 )  # fmt: skip
+"""Kinds of feedback, what their clause must be, and their words.
+
+The clause is no question where anything is demanded of it; what is "stated" has no negation before it, a "verb" is said
+of the person, and what is the person's "own" is both.
+"""
+_WOULD_LIKE = re.compile(r"(?:\bwould|'d)(?: (?:also|really|still|rather|absolutely))* $", re.IGNORECASE)
+_ASKED_BEHIND = re.compile(r"\s*\?")
 
 
 def find_feedback(reading: MessageReading) -> None:
@@ -103,9 +119,23 @@ def find_feedback(reading: MessageReading) -> None:
                 reading.not_clear(words, f"Nothing there counts as {kind}.")
             if held:
                 reading.feedback.append(SaidFeedback(kind=kind, item_ids=held, words=words, taken_back=True))
-    for kind, pattern in _FEEDBACK:
+    for kind, guard, pattern in _FEEDBACK:
         for found in reading.find(re.compile(rf"(?<![\w']){pattern}", re.IGNORECASE)):
             ids = reading.referred_ids(found["items"])
-            words = reading.take(*found.span())
-            if ids:
+            before = clause_before(reading.text, found.start())
+            is_feedback = not guard or _is_feedback(reading, guard, before, found)
+            words = reading.take(found.start() - (0 if is_feedback else len(before)), found.end())
+            if ids and is_feedback:
                 reading.feedback.append(SaidFeedback(kind=kind, item_ids=ids, words=words))
+
+
+def _is_feedback(reading: MessageReading, guard: _Guard, before: str, found: re.Match[str]) -> bool:
+    """Whether the person says of themselves what a match reads, and neither asks it nor denies it."""
+    if is_question(before) or (not before.strip() and _ASKED_BEHIND.match(reading.text, found.end())):
+        return False
+    if guard in ("stated", "own") and is_negated(before):
+        return False
+    if guard == "stated":
+        return True
+    is_request = re.match(r"(?:like|love|enjoy) ", found[0], re.IGNORECASE) and _WOULD_LIKE.search(before)
+    return is_of_the_person(before) and not is_request  # "I'd like Fargo" asks for it

@@ -29,11 +29,14 @@ _REQUEST_WORDS = word_set(
 
 
 FAREWELL = re.compile(
-    r"\bthat(?:'s| is| was| will be|'ll be) (?:all|it|enough|everything)\b(?: (?:for (?:now|today)|from me))?"
-    r"|\b(?:good)?bye\b|\bsee you\b",
+    r"(?:^|[.,;:!?]\s*|\b(?:and|so|ok|okay|well|then|great|cool|no|thanks|thank you|perfect|nice) )"
+    r"(?P<words>that(?:'s| is| was| will be|'ll be) (?:all|it|enough|everything)(?: (?:for (?:now|today)|from me))?"
+    r"|(?:good)?bye(?:[ -]bye)?(?: (?:for now|now|then))?"
+    r"|see you(?: (?:later|soon|then|again|around|tomorrow|next time))?)"
+    r"(?=\s*(?:$|[.,;:!?]|(?:thanks|thank you|please|and)\b))",
     re.IGNORECASE,
 )
-"""What ends a conversation: its "that" refers to nothing."""
+"""A clause that ends a conversation: its "that" refers to nothing."""
 
 
 def without_refusals(text: str) -> str:

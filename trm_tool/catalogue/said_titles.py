@@ -36,6 +36,15 @@ _LIKENED = re.compile(
 _SMALL = _words("a an and at for from in of on or the to with")
 """Words without a capital in titles."""
 _MAX_TITLE_WORDS = 10
+_ENDS = re.compile(r"\s*(?:$|[^\w\s'’&-]|(?:19|20[012])\d\d\b)|\s+-")
+_BEHIND_LOWER = _words("and or but so because please too though although since if also more")
+_BEHIND_ONE = _BEHIND_LOWER | _words(
+    "a about after again ago all already am an are as at before by dearly ever every except for from had has have he i "
+    "in instead is it just last less lots many maybe most much my never nor not of often on once only quite really "
+    "recently set she starring than that the then they this three times to today together tonight twice under over "
+    "very was we well were when where which while who with without would yesterday yet you cheaper newer older"
+)
+"""Words that go on behind a title and make no longer phrase of it, as the films of "Kids films" do."""
 
 
 class NamedTitles:
@@ -60,7 +69,8 @@ class NamedTitles:
     def at(self, text: str, start: int) -> tuple[int, tuple[str, ...]] | None:
         """Find the longest title that begins at a place, with or without its article.
 
-        A title of one word counts where it is written with a capital; a longer one, however it is written.
+        A title of one word counts where it is written with a capital, and no noun follows ("Kids films"); a longer one
+        in lower case where the clause ends with it. None counts before a number or a capital ("Toy Story 2").
 
         Args:
             text: What somebody said.
@@ -75,7 +85,7 @@ class NamedTitles:
             begun = words[:count]
             folded = fold_words(text[start : begun[-1].end()])
             item_ids = self._items.get(folded) or self._items.get(("the", *folded), ())
-            if item_ids and (count > 1 or not begun[0][0][0].islower()):
+            if item_ids and _stands_alone(text, [each[0] for each in begun], begun[-1].end()):
                 written = text[start : begun[-1].end()].lower()
                 exact = [each for each in item_ids if self._bare[each] in (written, f"the {written}")]
                 return begun[-1].end(), tuple(exact) or item_ids
@@ -131,6 +141,27 @@ class SaidTitles:
         for pattern in (_QUOTED, _TITLE_WITH_YEAR, _CAPITALISED):
             text = pattern.sub(lambda found: f"{' ' * (len(found[0]) - 1)}|", text)
         return text
+
+
+def _stands_alone(text: str, title: Sequence[str], end: int) -> bool:
+    """Whether words are a title by how they are written, and by what follows them."""
+    is_lower, is_mixed = is_lower_case(title), any(word[0].islower() and word not in _SMALL for word in title)
+    if len(title) == 1 and is_lower:
+        return False
+    if _ENDS.match(text, end):
+        return True
+    behind = _WORD.search(text, end)
+    word = "" if behind is None else behind[0]
+    if is_lower:
+        return word in _BEHIND_LOWER
+    if len(title) == 1 or is_mixed:
+        return word.lower().partition("'")[0] in _BEHIND_ONE and (word == "I" or word[0].islower())
+    return word == "I" or word[:1].islower()
+
+
+def is_lower_case(title: Sequence[str]) -> bool:
+    """Whether the words of a title are written as those of any phrase, without capitals."""
+    return all(word[0].islower() or word.lower() in _SMALL for word in title)
 
 
 def _bare_title(title: str) -> str:

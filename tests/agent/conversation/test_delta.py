@@ -393,11 +393,72 @@ def test_items_are_put_into_the_cart_by_their_numbers(words: str, added: list[tu
         ("I like horror", [], []),  # a title of one word is written with a capital
         ("I'd like war", [], []),
         ("I like War Comedy", [], []),  # which names values and nothing else
+        ("I haven't seen Alien, nor liked Alien", [], []),
+        ("I never liked Alien", [], []),
+        ("nobody liked Alien", [], []),
+        ("who liked Alien?", [], []),
+        ("did you like Alien?", [], []),
+        ("my ex loved Alien, so please not that", [], []),
+        ("My wife and I loved Alien", [], ["1"]),
+        ("I would like Alien", [], []),  # asks for it
+        ("I'd love Alien", [], []),
+        ("I'd like something like Alien", ["1"], []),
+        ("I like star wars of all kinds", [], []),
+        ("i love star wars", [], []),  # any noun may follow
+        ("I love Alien films", [], []),
+        ("I loved Star Wars 2", [], []),
+        ("I hated Alien but loved Star Wars", [], ["0"]),
+        ("I hated Alien but want something with snow", [], []),
+        ("I liked Alien but want something with snow", ["1"], ["1"]),
+        ("I don't mind films like Alien", [], []),
     ],
 )
 def test_a_title_of_the_catalogue_is_an_example(words: str, similar: list[str], liked: list[str]) -> None:
     state = say(ConversationState(), words, shop=FILMS)
     assert (list(state.similar_to), list(state.items_with("liked"))) == (similar, liked)
+
+
+@pytest.mark.parametrize(
+    ("words", "disliked"),
+    [
+        ("something not like Star Wars", ["0"]),
+        ("I don't want something like Alien", ["1"]),
+        ("no films like Alien", ["1"]),
+        ("not similar to Alien", ["1"]),
+        ("I do not like Alien", ["1"]),
+        ("I haven't seen anything like Alien", []),
+        ("she hates Alien", []),
+    ],
+)
+def test_what_new_items_are_not_to_resemble_is_disliked(words: str, disliked: list[str]) -> None:
+    state = say(ConversationState(), words, shop=FILMS)
+    assert (list(state.items_with("disliked")), state.similar_to) == (disliked, ())
+
+
+@pytest.mark.parametrize(
+    ("words", "bought"),
+    [("I've already seen Alien", ["1"]), ("I haven't seen Alien", []), ("Have you seen Alien?", [])],
+)
+def test_what_a_person_has_not_seen_is_not_theirs(words: str, bought: list[str]) -> None:
+    assert list(say(ConversationState(), words, shop=FILMS).items_with("bought")) == bought
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "has to be set in Japan",
+        "was looking for something set in Japan",
+        "when it is raining I want something cosy",
+        "who has a film about chess for me?",
+        "Are space movies on your list?",
+        "Ist es möglich, eine Kneipe zu sehen?",
+        "something with bye bye in it",
+        "see you in hell type of story",
+    ],
+)
+def test_a_request_in_the_form_of_a_question_or_farewell_is_kept(words: str) -> None:
+    delta = delta_of_message(words, ConversationState(), FILMS)
+    assert (delta.unresolved, delta.said_words or delta.said) == ((), words.rstrip("?"))
 
 
 @pytest.mark.parametrize("words", ["how long is the first?", "who directed Alien?", "Is it dubbed?", "who is in it"])
