@@ -452,7 +452,6 @@ def test_what_a_person_has_not_seen_is_not_theirs(words: str, bought: list[str])
         "who has a film about chess for me?",
         "Are space movies on your list?",
         "Ist es möglich, eine Kneipe zu sehen?",
-        "something with bye bye in it",
         "see you in hell type of story",
     ],
 )
