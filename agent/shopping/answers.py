@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from deeprec.agent.conversation import (
     ConversationState,
     Missing,
     Question,
+    StatedCondition,
     question_for,
     state_difference,
 )
@@ -127,14 +129,20 @@ class Answers:
         """A list on lines: what all of it has, then the items with all that was asked for, and those with a part."""
         shared = [self._records.refusal_text(each) for each in state.refused] if len(cards) > 1 else []
         wishes = [each for each in state.preferred if each.source != "model"]
-        whole = [all(self._records.fulfils(card.item_id, each) for each in wishes) for card in cards]
-        is_parted = state.order is None and whole[0] and False in whole
+        joined_wishes = _alternatives(wishes, plan.message)
+        parts = [
+            [any(self._records.fulfils(card.item_id, each) for each in either) for either in joined_wishes]
+            for card in cards
+        ]
+        shares = [2 if all(each) else int(any(each)) for each in parts]  # all of it, a part, nothing
+        is_parted = state.order is None and shares[0] == 2 and shares == sorted(shares, reverse=True)
+        headings = {1: "These have only a part of what you asked for:", 0: "These have nothing of what you asked for:"}
         yield self._heading(plan, state)
         if shared:
             yield f"All of these: {joined(shared)}."
         for at, card in enumerate(cards):
-            if is_parted and at == whole.index(False):
-                yield "These have only a part of what you asked for:"
+            if is_parted and shares[at] in headings and shares.index(shares[at]) == at:
+                yield headings[shares[at]]
             yield card_line(card, self._catalogue, shared)
 
     def _heading(self, plan: TurnPlan, state: ConversationState) -> str:
@@ -229,3 +237,22 @@ class Answers:
 
     def _titles(self, item_ids: Sequence[str]) -> str:
         return joined([self._records.title(item_id) for item_id in item_ids])
+
+
+def _alternatives(wishes: Sequence[StatedCondition], message: str) -> list[list[StatedCondition]]:
+    """Wishes, those together that a message joins with "or": an item that has one of them has all that is asked."""
+    groups: list[list[StatedCondition]] = []
+    for wish in wishes:
+        joins = [
+            rf"\b{re.escape(one.words)} or {re.escape(other.words)}\b"
+            for group in groups
+            for held in group
+            for one, other in ((held, wish), (wish, held))
+        ]
+        at = next((n // 2 for n, join in enumerate(joins) if re.search(join, message, re.IGNORECASE)), None)
+        held_by = [group for group in groups for _ in group]
+        if at is None:
+            groups.append([wish])
+        else:
+            held_by[at].append(wish)
+    return groups

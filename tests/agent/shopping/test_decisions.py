@@ -358,6 +358,18 @@ async def test_a_refusal_stands_once_above_a_list_and_a_part_of_the_wishes_under
     assert lines[at + 1].startswith("2. Cole desk lamp")  # it is white
 
 
+@pytest.mark.parametrize(
+    ("said", "in_part"),
+    [("something black and foldable, not a rug", "Bram Cole"), ("white or foldable lamps", "Bram Elm")],
+)
+async def test_the_heading_of_a_part_is_true_of_each_line(talk: Talk, said: str, in_part: str) -> None:
+    lines = (await talk.says(said))["text"].splitlines()
+    part = "These have only a part of what you asked for:"
+    behind = lines[lines.index(part) + 1 :]
+    end = next((at for at, line in enumerate(behind) if line.startswith("These have nothing")), len(behind))
+    assert " ".join(line.split()[1] for line in behind[:end]) == in_part
+
+
 async def test_what_the_catalogue_does_not_say_is_not_answered_by_other_facts(talk: Talk) -> None:
     await talk.says("a black lamp, but no rugs")
     text = (await talk.says("how tall is the first?"))["text"]
