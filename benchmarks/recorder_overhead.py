@@ -31,7 +31,7 @@ from rich.table import Table
 
 from deeprec.agent import AgentConfig, AgentInput, Completion, CompletionPolicy, Lineage, build_graph
 from deeprec.agent.policy.completion import ServedModel
-from deeprec.agent.protocols.prompts import (
+from deeprec.agent.protocols.tags import (
     BEGIN_LIST,
     BEGIN_PREFERENCE,
     BEGIN_THOUGHT,

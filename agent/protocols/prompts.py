@@ -9,6 +9,22 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from deeprec.agent.protocols.prompt_placeholders import check_placeholders
+from deeprec.agent.protocols.prompt_presets import (
+    INSTRUCT_1_TEXTS,
+    INSTRUCT_TEXTS,
+    INSTRUCT_VERSION,
+    OLDER_INSTRUCT_VERSION,
+    WORDS_TEXTS,
+    WORDS_VERSION,
+)
+from deeprec.agent.protocols.tags import (
+    BEGIN_LIST,
+    BEGIN_PREFERENCE,
+    BEGIN_THOUGHT,
+    END_LIST,
+    END_PREFERENCE,
+    END_THOUGHT,
+)
 from deeprec.agent.protocols.turn import Remark
 from deeprec.trm_tool import ConfigError, neutralise
 
@@ -17,10 +33,6 @@ if TYPE_CHECKING:
 
 PROMPT_VERSION = "1"
 """The version of `Prompts()`. It is raised with every change of one of its texts."""
-INSTRUCT_VERSION = "instruct-2"
-"""The version of `Prompts.instruct()`, likewise."""
-WORDS_VERSION = "words-2"
-"""The version of `Prompts.words()`, likewise."""
 MAX_MESSAGE_CHARS = 2_000
 """Characters of a person's message that a prompt shows."""
 MAX_REMINDER_CHARS = 300
@@ -28,11 +40,7 @@ MAX_REMINDER_CHARS = 300
 MAX_REMARK_CHARS = 120
 """Characters of each part of a remark on a preference."""
 
-BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
-BEGIN_PREFERENCE, END_PREFERENCE = "<|begin_of_preference|>", "<|end_of_preference|>"
-BEGIN_ITEMS, END_ITEMS = "<|begin_of_item_list|>", "<|end_of_item_list|>"
-BEGIN_LIST, END_LIST = "<recommendation_list>", "</recommendation_list>"
-
+_SWITCHES = ("message_first", "leads", "thinks")
 _NEEDED_TAGS = (BEGIN_PREFERENCE, END_PREFERENCE, BEGIN_LIST, END_LIST)
 
 
@@ -176,7 +184,7 @@ class Prompts:
         Raises:
             ConfigError: as for `Prompts`.
         """
-        base = _INSTRUCT if texts.get("card", True) else _INSTRUCT_1
+        base = INSTRUCT_TEXTS if texts.get("card", True) else INSTRUCT_1_TEXTS
         return cls(**{**base, **texts})  # type: ignore[arg-type]
 
     @classmethod
@@ -189,16 +197,16 @@ class Prompts:
         Raises:
             ConfigError: as for `Prompts`.
         """
-        return cls(**{**_WORDS, **texts})  # type: ignore[arg-type]
+        return cls(**{**WORDS_TEXTS, **texts})  # type: ignore[arg-type]
 
     @property
     def version(self) -> str:
         """The version of the texts that have one; of other texts `custom-` and 12 digits of their fingerprint."""
-        base, known = (_INSTRUCT, INSTRUCT_VERSION) if self.leads else ({}, PROMPT_VERSION)
+        base, known = (INSTRUCT_TEXTS, INSTRUCT_VERSION) if self.leads else ({}, PROMPT_VERSION)
         if not self.thinks:
-            base, known = _WORDS, WORDS_VERSION
+            base, known = WORDS_TEXTS, WORDS_VERSION
         elif self.leads and not self.card:
-            base, known = _INSTRUCT_1, _OLDER_INSTRUCT_VERSION
+            base, known = INSTRUCT_1_TEXTS, OLDER_INSTRUCT_VERSION
         own = {field.name: field.default for field in fields(self)}
         defaults = own | base
         changed = {name: text for name, text in asdict(self).items() if text != defaults[name]}
@@ -212,7 +220,7 @@ class Prompts:
     @classmethod
     def of_version(cls, version: str) -> Prompts | None:
         """The package's texts of an earlier version, with which runs of that version are repeated; else None."""
-        return cls.instruct(card="") if version == _OLDER_INSTRUCT_VERSION else None
+        return cls.instruct(card="") if version == OLDER_INSTRUCT_VERSION else None
 
     def _texts(self) -> dict[str, object]:
         return {name: text for name, text in asdict(self).items() if name not in _SWITCHES}
@@ -332,80 +340,6 @@ class Prompts:
         if is_tagged and self.tagged_list_correction:
             return self.tagged_list_correction.format(why=why, k=k)
         return (self.tagged_correction if is_tagged else self.tools_correction).format(why=why)
-
-
-_SWITCHES = ("message_first", "leads", "thinks")
-_OLDER_INSTRUCT_VERSION = "instruct-1"
-_INSTRUCT_1: dict[str, str | bool] = {
-    "role": (
-        "You choose items for a person. You cannot see the catalogue, so you search it. A search takes a preference: "
-        "two to four short phrases, separated by ';', that say what kind of item to look for. It returns numbered "
-        "items that fit the preference and the person's history. What the person says counts most: turn their words "
-        "into kinds, themes and times that a catalogue knows, leave out what they do not want, and never use titles."
-    ),
-    "tagged_instructions": (
-        "You write one block at a time, and nothing around it.\n"
-        "A search is one sentence of thought, then the preference:\n"
-        f"{BEGIN_THOUGHT}They ask for something quiet, and they often chose short ones.{END_THOUGHT}\n"
-        f"{BEGIN_PREFERENCE}quiet; short{END_PREFERENCE}\n"
-        "The final list is {k} numbers of items that your searches found, one a line, the best first:\n"
-        f"{BEGIN_LIST}\n4\n1\n7\n(and so on)\n{END_LIST}\n"
-        "Search first: before that there are no numbers."
-    ),
-    "tools_instructions": (
-        "Call retrieve_items to search, each time with another preference. When the items that were found fit the "
-        "person, call recommend_items with {k} different numbers of found items, the best first."
-    ),
-    "budget": "You have at most {max_retrievals} searches.",
-    "task": "Find {k} items that the person will choose next. Begin with a search.",
-    "go_on": "If {k} of these items fit the person, hand in the list; else search again with other words.",
-    "stop_now": "No search is left: hand in the list of the {k} best numbers.",
-    "first_correction": (
-        "That could not be used: {why}. Nothing has been found yet, so search first: write a preference."
-    ),
-    "tagged_list_correction": (
-        "That could not be used: {why}. Write the list now: the {k} best numbers of the items above, one a line."
-    ),
-    "tools_rank": "Hand in the list now: call recommend_items with the {k} best numbers of the items above.",
-    "preference_argument": "What to look for: two to four short phrases separated by ';', no titles, no sentences.",
-    "recommend_tool": "Hand in the final list. Its numbers are those of items that retrieve_items found.",
-    "leads": True,
-}
-"""The texts of `Prompts.instruct(card="")` that differ from those of `Prompts()`."""
-_INSTRUCT: dict[str, str | bool] = _INSTRUCT_1 | {
-    "role": (
-        "You choose items for a person. You cannot see the catalogue, so you search it. A search takes a preference: "
-        "one to six short phrases, separated by ';', that say what kind of item to look for. It returns numbered "
-        "items that fit the preference and the person's history. What the person says counts most: turn their words "
-        "into phrases that the catalogue knows, and never use titles. Write 'not PHRASE' for what they refuse, and "
-        "'NAME <= NUMBER' or 'NAME >= NUMBER' for a limit that they set, but no limit of your own."
-    ),
-    "card": "What the catalogue can be asked for, with the number of items that have it:",
-    "phrases": "Phrases that may fit, the likeliest first: {phrases}",
-    "preference_argument": (
-        "What to look for: one to six short phrases separated by ';', such as 'PHRASE; not PHRASE; NAME <= NUMBER'; "
-        "no titles, no sentences."
-    ),
-}
-"""The texts of `Prompts.instruct()` that differ from those of `Prompts()`."""
-
-_WORDS: dict[str, str | bool] = {
-    "role": "You turn words into a preference for a recommender, in phrases that the catalogue knows.",
-    "tagged_instructions": (
-        f"{BEGIN_PREFERENCE}PHRASE; not PHRASE; NAME <= NUMBER{END_PREFERENCE}\n{BEGIN_LIST}{{k}} numbers{END_LIST}"
-    ),
-    "own_list": "",
-    "no_history": "They chose nothing yet.",
-    "history_line": "They chose: {items}",
-    "phrases": "The catalogue knows: {phrases}",
-    "numbers": "Numbers: {numbers}",
-    "no_message": "The person says nothing.",
-    "task": "",
-    "message_first": True,
-    "leads": True,
-    "thinks": False,
-}
-"""The texts of `Prompts.words()` that differ from those of `Prompts()`."""
 
 
 def _cut(text: str, max_chars: int) -> str:

@@ -16,7 +16,9 @@ from typing import Any
 
 from deeprec.agent.policy.completion import Completion, CompletionPolicy, PolicyRejectedError, SamplingConfig
 from deeprec.agent.policy.token_policy import TokenPolicy
-from deeprec.agent.protocols.prompts import (
+from deeprec.agent.protocols.prompts import Prompts
+from deeprec.agent.protocols.tagged_text import LIST_LINE, preference_regex, read_tagged, tagged_regex
+from deeprec.agent.protocols.tags import (
     BEGIN_ITEMS,
     BEGIN_LIST,
     BEGIN_PREFERENCE,
@@ -24,9 +26,7 @@ from deeprec.agent.protocols.prompts import (
     END_ITEMS,
     END_LIST,
     END_PREFERENCE,
-    Prompts,
 )
-from deeprec.agent.protocols.tagged_text import LIST_LINE, preference_regex, read_tagged, tagged_regex
 from deeprec.agent.protocols.turn import (
     Allowance,
     Briefing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from deeprec.agent.protocols.prompts import (
+from deeprec.agent.protocols.tags import (
     BEGIN_ITEMS,
     BEGIN_LIST,
     BEGIN_PREFERENCE,

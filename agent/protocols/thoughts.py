@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from deeprec.agent.protocols.prompts import BEGIN_PREFERENCE, BEGIN_THOUGHT, END_THOUGHT, Prompts
+from deeprec.agent.protocols.prompts import Prompts
+from deeprec.agent.protocols.tags import BEGIN_PREFERENCE, BEGIN_THOUGHT, END_THOUGHT
 
 _SHOWN = f"{BEGIN_THOUGHT}...{END_THOUGHT}\n"
 _ASKED = (

@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 
 from deeprec.agent import Prompts
 from deeprec.agent.graph.offered_phrases import phrases_of_message
-from deeprec.agent.protocols.prompts import (
-    BEGIN_ITEMS,
-    BEGIN_LIST,
-    BEGIN_PREFERENCE,
-    END_ITEMS,
-    END_LIST,
-    END_PREFERENCE,
-)
+from deeprec.agent.protocols.tags import BEGIN_ITEMS, BEGIN_LIST, BEGIN_PREFERENCE, END_ITEMS, END_LIST, END_PREFERENCE
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
 from deeprec.trm_tool.catalogue.where_text import preference_segments
 from deeprec.trm_tool.data import TRAINING_WORDS

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from deeprec.agent import Prompts
 from deeprec.agent.graph.offered_phrases import MAX_OFFERED, common_phrases, offered_phrases, phrases_of_message
-from deeprec.agent.protocols.prompts import BEGIN_PREFERENCE, END_PREFERENCE
+from deeprec.agent.protocols.tags import BEGIN_PREFERENCE, END_PREFERENCE
 from deeprec.agent.serving.local_adapters import LoraSwitch, read_adapter
 from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
 from deeprec.trm_tool import (

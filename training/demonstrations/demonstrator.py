@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from deeprec.agent import Completion, PolicyRejectedError, SamplingConfig, ServedModel
-from deeprec.agent.protocols.prompts import END_LIST, END_PREFERENCE
+from deeprec.agent.protocols.tags import END_LIST, END_PREFERENCE
 from deeprec.trm_tool.errors import ConfigError
 
 DEMONSTRATOR = "demonstrator"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deeprec.agent import fuse_rankings
-from deeprec.agent.protocols.prompts import BEGIN_LIST, END_LIST
+from deeprec.agent.protocols.tags import BEGIN_LIST, END_LIST
 from deeprec.agent.traces import RunTrace, TraceStore, TurnRecord
 from deeprec.evals.metrics.rewards import POSITIONS
 from deeprec.training.rewards.stages import FORMAT, GOALS, StageReward

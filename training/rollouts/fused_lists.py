@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deeprec.agent import fuse_rankings
-from deeprec.agent.protocols.prompts import END_LIST
+from deeprec.agent.protocols.tags import END_LIST
 from deeprec.agent.traces import RunTrace
 from deeprec.training.rollouts.rollouts import Rollout
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from deeprec.agent.protocols import read_tagged
-from deeprec.agent.protocols.prompts import BEGIN_PREFERENCE, BEGIN_THOUGHT, END_LIST, END_PREFERENCE
+from deeprec.agent.protocols.tags import BEGIN_PREFERENCE, BEGIN_THOUGHT, END_LIST, END_PREFERENCE
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.trm_tool.errors import ConfigError
 
