@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from deeprec.agent.conversation.state import FeedbackKind, ItemOrder, Missing, Source
-from deeprec.trm_tool.catalogue.said_numbers import MAX_DIGITS
+from deeprec.trm_tool.catalogue.written_numbers import MAX_DIGITS
 from deeprec.trm_tool.text import plain
 
 ChangeKind = Literal["set", "exclude", "relax", "clear"]

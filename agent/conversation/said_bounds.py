@@ -8,8 +8,9 @@ from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
 from deeprec.trm_tool.catalogue.catalogue import is_year
 from deeprec.trm_tool.catalogue.number_names import UNIT
-from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
 from deeprec.trm_tool.catalogue.where_text import preference_segments
+from deeprec.trm_tool.catalogue.written_numbers import word_places
 
 _ABOUT = re.compile(r"\b(?:around|about|roughly|approximately|approx\.?|circa|ish|near|some)\s*$", re.IGNORECASE)
 _PART = re.compile(r"\b(early|mid|late)(?:er)?[\s-](?:the\s)?$", re.IGNORECASE)

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from deeprec.trm_tool.catalogue.number_names import is_in_keeping, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
-from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS, Constraint
+from deeprec.trm_tool.catalogue.written_numbers import word_places
 from deeprec.trm_tool.text import plain
 
 ClosestPhrases = Callable[[str, int], Sequence[str]]

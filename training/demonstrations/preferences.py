@@ -22,9 +22,10 @@ from deeprec.trm_tool import PhraseSimilarity, Query, Recommender, Where, ranks_
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
 from deeprec.trm_tool.catalogue.merged_where import merge_where
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
-from deeprec.trm_tool.catalogue.said_numbers import said_numbers, split_words
+from deeprec.trm_tool.catalogue.said_numbers import said_numbers
 from deeprec.trm_tool.catalogue.stated_preference import Constraint, PreferenceReader
 from deeprec.trm_tool.catalogue.where_text import preference_segments
+from deeprec.trm_tool.catalogue.written_numbers import split_words
 from deeprec.trm_tool.text import plain
 
 MAX_PHRASES = 4

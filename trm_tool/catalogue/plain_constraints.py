@@ -18,10 +18,25 @@ from typing import TYPE_CHECKING
 from deeprec.trm_tool.catalogue.german import read_in_english
 from deeprec.trm_tool.catalogue.number_names import is_in_keeping, split_unit, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool.catalogue.plain_clauses import (
+    TAIL,
+    TAIL_OF_NUMBER,
+    TASTES,
+    THIN,
+    WORD,
+    ends_plainly,
+    is_doubtful,
+    is_doubtful_bound,
+    is_thin,
+    listed_values,
+    refuses_plainly,
+    words_before,
+)
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
-from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers, word_places
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
 from deeprec.trm_tool.catalogue.said_titles import SaidTitles
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS, Constraint, PreferenceReader
+from deeprec.trm_tool.catalogue.written_numbers import word_places
 from deeprec.trm_tool.text import plain
 
 if TYPE_CHECKING:
@@ -34,76 +49,10 @@ MAX_STATED = 20
 _NEAR_CHARS = 16
 _MAX_LACKING = 8
 """Words of a refusal that the catalogue has no value for, at most."""
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_FEELING = re.compile(r"(?:hated?|dislike|detest|loathe|never|\w+ of|fed up with|can.*)$|don['’]?t$", re.IGNORECASE)
-"""Marks of somebody's taste, which count for the speaker alone."""
-_THIRD = re.compile(
-    r"(?:hates|dislikes|detests|loathes|hated|doesn['’]?t|rather than|instead of|weren['’]?t|wasn['’]?t)$", re.I
-)
-"""Marks that refuse for somebody else, of the past, or only compare."""
-_COPULA = re.compile(r"(?:isn|aren|shouldn)['’]?t$", re.IGNORECASE)
-_BREAKS = re.compile(r"[,.;:!?()\n]|\b(?:and|or|nor|but|so|yet)\b", re.IGNORECASE)
-_OTHERS = _words(
-    "he she they kid kids child children son sons daughter daughters husband wife partner boyfriend girlfriend mum mom "
-    "mother dad father parents sister brother friend friends colleague colleagues boss neighbour people everybody "
-    "everyone usually normally mostly typically generally"
-)
-"""Words before a mark that make it somebody else's taste, or a habit."""
-_SPEAKER = _words(
-    "i we i'd we'd i've we've i'm im we're am are have had really absolutely honestly personally just please also "
-    "still simply definitely do would kindly that's"
-)
-_ODD_BEFORE = _words(
-    "if unless whether when imagine suppose supposing said says say saying told asked thinks think claims wonder "
-    "wondering why who how he she they people everyone everybody someone somebody nobody friend friends not never no "
-    "nothing without cannot used refuse refuses refused"
-)
-"""Words before a mark that make it a condition, somebody else's words, or a second negation."""
-_STATES = _words("is are was were there there's theres it's its have has had got know see saw found find i've we've")
-"""A last word before "no" or "nothing" that makes it a statement: "there is no horror here"."""
-_DEMANDS = _words("must should that which to may shall can")
-_THIN = FILLERS | _words("an any anyone that's who want whatever whichever another really all us me being something's")
-"""Words that may stand between a mark and what it names."""
-_TASTES = _words(
-    "want like need watch read play enjoy care show give recommend suggest bring buy wear eat drink listen after into "
-    "mood fancy do even ever feel"
-)
-_ONES = _words(
-    "film films movie movies one ones item items thing things stuff book books song songs album albums game games "
-    "product products series shows show story stories novel novels title titles model models"
-)
-_TAIL = _ONES | _words(
-    "please pls thanks thank thx cheers either though tho tonight today tomorrow now again anymore at all whatsoever "
-    "ever for and or nor but because so it lol kind type colour color genre not no nothing without only ok okay"
-)
-"""Words that may follow what is refused."""
-_PERSON = _words(
-    "am i'm im we're he's she's they're is are was were aged age ages read have has had own people kids children "
-    "anyone everyone someone those waited took spent"
-)
-"""A last word before a bound that makes it one on the speaker, or on what they know."""
-_PRICED = (["that"], ["which"], ["it"], ["price"], ["cost"], ["budget"], ["limit"])
-_KNEW = _words("seen watched saw owned bought born lived played")
-_TAIL_OF_NUMBER = _words(
-    "please pls thanks thank thx cheers for and or nor but because so not no nothing without only ok okay in with each "
-    "total altogether overall tonight today this either though tho at all"
-)
 _ONLY = re.compile(
     r"\b(?:only|exclusively|strictly|solely|nothing but|none but|insist on|(?:must|has to|have to|needs? to) be)\b",
     re.IGNORECASE,
 )
-_ASKING = re.compile(
-    r"^\W*(?:why|how|who|where|when|isn['’]?t|aren['’]?t|wasn['’]?t|don['’]?t|doesn['’]?t|what(?:['’]?s| is| are| was)|"
-    r"(?:is|are|was|were|did|does|has|have)(?! there| you))\b",
-    re.IGNORECASE,
-)
-"""How a sentence begins that asks about the world, and for nothing."""
 
 
 def could_state(text: str) -> bool:
@@ -215,15 +164,15 @@ class PlainConstraints:
             inside = [place for place in values if clause.start <= place[0] < stop]
             if not inside or any(start < clause.start and end > clause.mark for start, end in values):
                 continue
-            if not _refuses_plainly(text, clause, inside[0][0]):
+            if not refuses_plainly(text, clause, inside[0][0]):
                 continue
-            listed, end = _listed(text, inside)
+            listed, end = listed_values(text, inside)
             if len(listed) < len(inside) and text[end : inside[len(listed)][0]].isspace():
                 if not self._is_wanted_elsewhere(text, inside[len(listed)], values, clauses):
                     continue  # "no red tents" refuses neither by itself
                 end = inside[len(listed)][1]
                 listed = listed[-1:] if len(listed) == 1 else []
-            if end in budgets or _ends_plainly(text, end, [place for place in inside if place[0] >= end]):
+            if end in budgets or ends_plainly(text, end, [place for place in inside if place[0] >= end]):
                 for start, behind in listed:
                     yield f"not {text[start:behind]}", clause.text, clause.mark, end
 
@@ -233,14 +182,14 @@ class PlainConstraints:
         """Refusals in whose clause no value of the catalogue stands."""
         for clause in clauses:
             stop = clause.start + len(clause.about)
-            words = list(_WORD.finditer(text, clause.start, stop))
-            while words and words[0][0].lower() in _THIN | _TASTES:
+            words = list(WORD.finditer(text, clause.start, stop))
+            while words and words[0][0].lower() in THIN | TASTES:
                 words.pop(0)
-            while words and words[-1][0].lower() in _TAIL:
+            while words and words[-1][0].lower() in TAIL:
                 words.pop()
             if any(start < stop and end > clause.mark for start, end in values) or not 0 < len(words) <= _MAX_LACKING:
                 continue
-            if _refuses_plainly(text, clause, words[0].start()):
+            if refuses_plainly(text, clause, words[0].start()):
                 yield f"not {text[words[0].start() : words[-1].end()]}", clause.text
 
     def _is_wanted_elsewhere(
@@ -257,13 +206,13 @@ class PlainConstraints:
             stop = clause.start + len(clause.about)
             inside = [place for place in values if clause.start <= place[0] < stop]
             for mark in _ONLY.finditer(text, clause.start, stop):
-                before = _before(text, mark.start())
-                if _is_doubtful(text, mark.start(), before):
+                before = words_before(text, mark.start())
+                if is_doubtful(text, mark.start(), before):
                     continue
                 behind = [place for place in inside if place[0] >= mark.end()]
-                if behind and _is_thin(text[mark.end() : behind[0][0]], _TASTES):
-                    listed, end = _listed(text, behind, r"\s*(?:,|/|&|\band\b|\bor\b|,\s*or\b)?\s*(?:an? )?")
-                    if _ends_plainly(text, end, [place for place in behind if place[0] >= end]):
+                if behind and is_thin(text[mark.end() : behind[0][0]], TASTES):
+                    listed, end = listed_values(text, behind, r"\s*(?:,|/|&|\band\b|\bor\b|,\s*or\b)?\s*(?:an? )?")
+                    if ends_plainly(text, end, [place for place in behind if place[0] >= end]):
                         yield from self._limits(text, listed, clause.text)
                 elif (ends := [place for place in inside if text[place[1] : mark.start()].isspace()]) and re.match(
                     r"\s*(?:$|[,.;:!?)]|please\b|thanks\b|for\b)", text[mark.end() :]
@@ -286,8 +235,8 @@ class PlainConstraints:
     ) -> Iterator[tuple[str, str, SaidNumber, str | None]]:
         for said in numbers:
             start, end = places[min(said.used)][0], places[max(said.used)][1]
-            before = [] if text[start] == ":" else _before(text, start)
-            if said.bound is None or _ODD_BEFORE.intersection(before) or _is_of_a_person(before):
+            before = [] if text[start] == ":" else words_before(text, start)
+            if said.bound is None or is_doubtful_bound(before):
                 continue
             unit = unit_of(said, text, places)
             behind = end if unit is None else text.replace("İ", "I").lower().index(unit, end) + len(unit)
@@ -295,8 +244,8 @@ class PlainConstraints:
             rest = text[behind:].lstrip()
             if name is not None and rest.lower().startswith(split_unit(name)[0].lower()):
                 rest = rest[len(split_unit(name)[0]) :].lstrip()
-            word = _WORD.match(rest)
-            if word is not None and word[0].lower() not in _TAIL_OF_NUMBER:
+            word = WORD.match(rest)
+            if word is not None and word[0].lower() not in TAIL_OF_NUMBER:
                 continue
             segment = f"{name or ''} {text[start:behind]}".replace("_", " ").strip()
             yield segment, text[start:behind].strip(), said, unit
@@ -311,91 +260,3 @@ class PlainConstraints:
             name for name in self._reader.numbers if re.search(rf"\b{re.escape(split_unit(name)[0].lower())}\b", near)
         ]
         return found[0] if len(found) == 1 else None
-
-
-def _refuses_plainly(text: str, clause: SaidClause, first: int) -> bool:
-    """Whether the mark of a clause refuses the value that begins at `first`, and nothing makes that doubtful."""
-    mark = " ".join(text[clause.mark : clause.start].lower().split())
-    before = _before(text, clause.mark)
-    last = before[-1] if before else ""
-    lead = text[clause.start : first]
-    if _THIRD.search(mark) or _is_doubtful(text, clause.mark, before):
-        return False
-    if mark == "not":
-        if re.search(r"\bor\s*$", text[: clause.mark], re.IGNORECASE) or last in {"need", "needs", "was", "were"}:
-            return False
-        is_taste = last == "do"
-        return _is_thin(lead, _TASTES) and (not is_taste or _SPEAKER.issuperset(before))
-    if _FEELING.search(mark):
-        return _is_thin(lead, _TASTES) and _SPEAKER.issuperset(before)
-    if _COPULA.search(mark):
-        return last in {"it", "that", "which", "this"} and _is_thin(lead)
-    if mark == "other than":
-        return last in {"anything", "something", "everything", *_ONES} and _is_thin(lead)
-    if mark in ("no", "nothing", "none") and last in _STATES:
-        is_demand = last in ("have", "has") and bool(_DEMANDS.intersection(before[-2:-1]))
-        return is_demand and _is_thin(lead)
-    if mark == "without" and last in ("do", "live", "go", "be", "survive", "manage"):
-        return False
-    return _is_thin(lead, frozenset(("more",)) if mark == "no" else frozenset())
-
-
-def _is_doubtful(text: str, at: int, before: Sequence[str]) -> bool:
-    """Whether the words before a mark make it a condition, a second negation, a name, or somebody else's words."""
-    is_name = bool(before) and before[-1] in ("a", "an", "the", "my", "your")
-    is_negated = any(word.endswith("n't") for word in before)
-    subject = re.sub(r"\b(?:for|with|to) (?:(?:my|our|the|some|two|three) )?\w+", "", " ".join(before)).split()
-    is_of_others = not _OTHERS.isdisjoint(subject)
-    return is_name or is_negated or is_of_others or not _ODD_BEFORE.isdisjoint(before) or _asks(text, at)
-
-
-def _is_of_a_person(before: Sequence[str]) -> bool:
-    """Whether a bound behind some words is one on a person, or on what they have seen: "I am over 50"."""
-    if before[-1:] in (["is"], ["are"]) and before[-2:-1] in _PRICED:
-        return False
-    return bool(before) and (before[-1] in _PERSON or not _KNEW.isdisjoint(before))
-
-
-def _before(text: str, at: int) -> list[str]:
-    """The words before a place, back to the last break of the sentence."""
-    start = max((found.end() for found in _BREAKS.finditer(text, 0, at)), default=0)
-    return [word.lower() for word in _WORD.findall(text[start:at])]
-
-
-def _is_thin(lead: str, more: frozenset[str] = frozenset()) -> bool:
-    """Whether nothing stands between a mark and what it names but fillers."""
-    words = [word.lower() for word in _WORD.findall(lead)]
-    return not re.search(r"[,|/]", lead) and all(word in _THIN or word in more for word in words)
-
-
-def _listed(
-    text: str, places: Sequence[tuple[int, int]], joint: str = r"\s*(?:,|/|&|,?\s*\b(?:or|nor|and)\b)\s*(?:an? )?"
-) -> tuple[list[tuple[int, int]], int]:
-    """The values that are listed from the first one on, and where the list ends."""
-    listed = [places[0]]
-    for place in places[1:]:
-        if not re.fullmatch(joint, text[listed[-1][1] : place[0]], re.IGNORECASE):
-            break
-        listed.append(place)
-    return listed, listed[-1][1]
-
-
-def _ends_plainly(text: str, end: int, further: Sequence[tuple[int, int]]) -> bool:
-    """Whether nothing behind a place narrows what stands before it."""
-    rest = text[end:]
-    if re.match(r"\s*(?:$|[,.;:!?)(—–\n\"'])", rest):
-        return True
-    found = _WORD.match(rest.lstrip()) if rest[:1].isspace() else None
-    if found is None or found[0].lower() not in _TAIL:
-        return False
-    behind = rest.lstrip()[found.end() :]
-    if found[0].lower() in _ONES:  # "no horror films with zombies"
-        return _ends_plainly(text, len(text) - len(behind), further)
-    joins = found[0].lower() in ("and", "or", "but", "so", "because", "nor")
-    return joins or not further
-
-
-def _asks(text: str, at: int) -> bool:
-    """Whether a place stands in a question about the world, such as "why is there no horror?"."""
-    start = max((found.end() for found in re.finditer(r"[.;!?\n]", text[:at])), default=0)
-    return _ASKING.match(text[start : at + 20]) is not None

@@ -1,37 +1,19 @@
-"""Numbers of a text in figures and in English words, with the bound that the words around each of them state.
+"""The numbers of a text, each with the bound that the words around it state.
 
 "Nothing over 20 bucks" bounds a price from above, "since the nineties" a year from below.
 """
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from deeprec.trm_tool.catalogue.catalogue import is_year
 from deeprec.trm_tool.catalogue.negated_bounds import NEGATIONS, may_be_refused, negation_before, refusal_behind
 from deeprec.trm_tool.catalogue.said_clauses import refused_places
+from deeprec.trm_tool.catalogue.written_numbers import TOKEN, WrittenNumber, words_of, written_numbers
 
 NumberBound = Literal["min", "max", "range"]
 About = Literal["price", "year", "weight"]
 """What a number is about, where the words around it say so."""
-
-MAX_DIGITS = 15
-"""Longer figures are no bounds."""
-_TOKEN = re.compile(
-    r"(?P<decade>\d{1,3}0)['’]?s(?!\w)|(?P<figure>\d+(?:[.,]\d+)*)(?P<thousands>k(?!\w))?(?![^\W_])"
-    r"|[<>]=?|[=≤≥+:]|[$€£]|[-–—]|\.\.|(?P<stop>[.,;!?\n()])|(?P<word>\w+(?:['’]\w+)*)"
-)
-_SMALL_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_DECADES = "twenties thirties forties fifties sixties seventies eighties nineties"
-_SMALL = {word: number for number, word in enumerate(_SMALL_WORDS.split())}
-_SMALL |= {word: 10 * number for number, word in enumerate(_TENS.split(), 2)}
-_LARGE = {"hundred": 100, "thousand": 1_000, "grand": 1_000, "million": 1_000_000}
-_SPELT_DECADES = {word: 10 * number for number, word in enumerate(_DECADES.split(), 2)}
 
 _Way = tuple[NumberBound, bool, About | None]  # the bound, whether the number itself fails, what the number is about
 _BEFORE: dict[str, _Way] = {
@@ -108,16 +90,6 @@ class SaidNumber:
     """Positions of the words that make up the number and its bound."""
 
 
-def split_words(text: str) -> list[str]:
-    """Words, figures and signs of a text in lower case, without apostrophes; marks that end a clause are "." tokens."""
-    return ["." if found["stop"] else _plain(found[0]) for found in _TOKEN.finditer(text)]
-
-
-def word_places(text: str) -> list[tuple[int, int]]:
-    """Where each word of `split_words` stands: the positions of its first character and behind its last."""
-    return [found.span() for found in _TOKEN.finditer(text)]
-
-
 def may_bound(words: Iterable[str]) -> bool:
     """Whether words of `split_words` can hold a bound or a refusal at all: a figure, a sign, or a word for one."""
     marks = _BEFORE.keys() | _AFTER.keys() | NEGATIONS | _EXACT | _MONEY
@@ -132,9 +104,9 @@ def said_numbers(text: str, values: Sequence[tuple[int, int]] = ()) -> tuple[Sai
         values: Where values of the catalogue stand in it, in characters. A negation right before one is that value's
             and leaves a budget behind it as it is: "nothing red under 50".
     """
-    tokens = list(_TOKEN.finditer(text))
-    words = ["." if found["stop"] else _plain(found[0]) for found in tokens]
-    numbers = list(_numbers(tokens, words))
+    tokens = list(TOKEN.finditer(text))
+    words = words_of(tokens)
+    numbers = list(written_numbers(tokens, words, before_a_sign=_BEFORE.keys() | _EXACT))
     is_dated = any(number.is_dated for number in numbers)
     refused = refused_places(text, [token.start() for token in tokens]) if is_dated else set[int]()
     named = {at for at, token in enumerate(tokens) if any(start <= token.start() < end for start, end in values)}
@@ -179,89 +151,9 @@ def _both_negated(first: SaidNumber, second: SaidNumber, words: Sequence[str]) -
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
-    low: float
-    high: float
-    start: int
-    stop: int
-    is_decade: bool = False
-    is_short: bool = False
-
-    @property
-    def is_dated(self) -> bool:
-        """Whether it is a decade, or may be a year."""
-        return self.is_decade or is_year(self.low)
-
-
-def _numbers(tokens: Sequence[re.Match[str]], words: Sequence[str]) -> Iterable[_Number]:
-    at = 0
-    while at < len(words):
-        found, word = tokens[at], words[at]
-        if found["decade"] and len(found["decade"]) in (2, 4):
-            tens = float(found["decade"])
-            yield _Number(tens, tens + 9, at, at + 1, is_decade=True, is_short=tens < 100)
-        elif word in _SPELT_DECADES:
-            tens = float(_SPELT_DECADES[word])
-            yield _Number(tens, tens + 9, at, at + 1, is_decade=True, is_short=True)
-        elif found["figure"]:
-            if len(word) <= MAX_DIGITS and (value := _figure(found["figure"])) is not None:
-                value *= 1_000 if found["thousands"] else 1
-                is_negative = words[max(0, at - 1)] == "-" and (at == 1 or words[at - 2] in _BEFORE.keys() | _EXACT)
-                value = -value if is_negative else value
-                yield _Number(value, value, at - is_negative, at + 1)
-        elif (spelt := _spelt(words, at)) is not None:
-            value, stop = spelt
-            yield _Number(value, value, at, stop)
-            at = stop
-            continue
-        at += 1
-
-
-def _figure(text: str) -> float | None:
-    groups = re.split(r"[.,]", text)
-    is_grouped = len(groups) > 1 and all(len(group) == 3 for group in groups[1:]) and ("," in text or len(groups) > 2)
-    if is_grouped:
-        return float("".join(groups))
-    return float(".".join(groups)) if len(groups) <= 2 else None
-
-
-def _spelt(words: Sequence[str], start: int) -> tuple[float, int] | None:
-    """A number in words that begins at a position, and the position behind it: "two thousand", "nineteen ninety"."""
-    total = current = 0
-    last, at = 0, start
-    parts: list[str] = []
-    while at < len(words):
-        word = words[at]
-        if word in ("-", "and") and parts and at + 1 < len(words) and words[at + 1] in _SMALL:
-            if word == "and" and parts[-1] not in _LARGE:
-                break
-            at += 1
-            continue
-        if word in _SMALL:
-            value = _SMALL[word]
-            if parts and parts[-1] in _SMALL:
-                if 10 <= last < 100 and value >= 10 and len(parts) == 1:  # nineteen ninety
-                    current = 100 * current
-                elif last < 20 or value >= 10:
-                    break
-            current += value
-            last = value
-        elif word in _LARGE and parts:
-            scaled = max(current, 1) * _LARGE[word]
-            current, total, last = (scaled, total, 100) if word == "hundred" else (0, total + scaled, 1000)
-        elif word in ("hundred", "thousand") and start and words[start - 1] == "a":
-            current, last = (100, 100) if word == "hundred" else (1_000, 1_000)
-        else:
-            break
-        parts.append(word)
-        at += 1
-    if not parts or parts in (["one"], ["zero"]):  # "not one that is blue" names no number
-        return None
-    return float(total + current), at
-
-
-def _range(first: _Number, second: _Number, words: Sequence[str], named: Collection[int]) -> SaidNumber | None:
+def _range(
+    first: WrittenNumber, second: WrittenNumber, words: Sequence[str], named: Collection[int]
+) -> SaidNumber | None:
     """Two numbers as the ends of a range: "1990-1999", "from 10 to 20", "20 to 45 euros", "the 80s to the 90s"."""
     gap = [word for word in words[first.stop : second.start] if word not in _MONEY and word != "the"]
     before = [at for at in range(max(0, first.start - 3), first.start) if words[at] in ("from", "between")]
@@ -300,7 +192,7 @@ def _is_alone(start: int, stop: int, words: Sequence[str]) -> bool:
     return behind in _MONEY or words[max(0, start - 1)] in _MONEY or (behind in _ALONE and (is_paid or is_first))
 
 
-def _bounded(number: _Number, words: Sequence[str], behind: int, named: Collection[int]) -> SaidNumber:
+def _bounded(number: WrittenNumber, words: Sequence[str], behind: int, named: Collection[int]) -> SaidNumber:
     """A number with the bound around it; `behind` is where the next number begins."""
     used = set(range(number.start, number.stop))
     way: _Way | None = None
@@ -394,7 +286,3 @@ def _exact(start: int, words: Sequence[str]) -> int | None:
 def _flipped(way: _Way) -> _Way:
     bound, is_strict, about = way
     return "max" if bound == "min" else "min", not is_strict, about
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("'", "").replace("’", "")

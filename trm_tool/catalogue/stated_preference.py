@@ -17,7 +17,8 @@ from deeprec.trm_tool.catalogue.filters import Where
 from deeprec.trm_tool.catalogue.merged_where import merge_where
 from deeprec.trm_tool.catalogue.number_names import is_in_keeping, is_price, scale_between, split_unit, unit_of
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
-from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, may_bound, said_numbers, split_words, word_places
+from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, may_bound, said_numbers
+from deeprec.trm_tool.catalogue.written_numbers import split_words, word_places
 from deeprec.trm_tool.text import neutralise
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deeprec.trm_tool.catalogue.said_numbers import MAX_DIGITS
+from deeprec.trm_tool.catalogue.written_numbers import MAX_DIGITS
 from deeprec.trm_tool.text import plain
 
 MAX_VALUE_CHARS = 80
