@@ -1,10 +1,9 @@
 """RecBole's SASRec, trained until it has converged, one epoch at a time: it can be killed at any moment and goes on.
 
 The model, the data, their augmentation, the optimiser and the loop are RecBole's, with its default settings. What is
-otherwise changes the time, not the result (a test holds both gradients against each other): a batch of 2,048 goes
-through the model in parts, sorted by length and cut to the longest history in each, which fits the processor's cache;
-the last layer is computed for the one position that is read; and autograd's anomaly detection is off, which importing
-RecBole's models switches on for the whole process. What is kept of a training is safetensors and JSON, never a pickle.
+otherwise changes the time, not the result: a batch of 2,048 goes through the model in parts (`recbole_in_parts`), and
+autograd's anomaly detection is off, which importing RecBole's models switches on for the whole process. What is kept
+of a training is safetensors and JSON, never a pickle.
 """
 
 import json
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
@@ -40,71 +38,14 @@ from benchmarks.peer_protocol import (
     versions,
     write_text,
 )
+from benchmarks.recbole_in_parts import calculate_in_parts
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.systems.system import ScoreCases
 from deeprec.trm_tool.data.dataset import Dataset
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.trm.training.recbole_support import QuietTrainer, make_config, seeded, write_for_recbole
 
-PART = 128
-"""Samples that go through the model at once."""
 STATE = "state.safetensors"
-
-
-def calculate_in_parts(model: SASRec, interaction: Interaction, part: int = PART) -> Tensor:
-    """`model.calculate_loss(interaction)`, with the same gradient, but most of it computed on the way.
-
-    The backward pass of every part but the last happens here, into `.grad`; that of the last is the caller's. Only the
-    order in which dropout draws differs.
-
-    Returns:
-        The mean loss of the batch (); its graph is that of the last part.
-    """
-    lengths, order = torch.sort(interaction[model.ITEM_SEQ_LEN])
-    batch, size = interaction[order], len(interaction)
-    done = torch.zeros((), device=lengths.device)
-    for start in range(0, size, part):
-        piece = batch[start : start + part]
-        piece[model.ITEM_SEQ] = piece[model.ITEM_SEQ][:, : int(lengths[start : start + part].max())]
-        read = encode_latest(model, piece[model.ITEM_SEQ], piece[model.ITEM_SEQ_LEN])
-        logits = read @ model.item_embedding.weight.T  # (part, items)
-        loss = F.cross_entropy(logits, piece[model.POS_ITEM_ID]) * (len(piece) / size)
-        if start + part < size:
-            torch.autograd.backward(loss)
-            done = done + loss.detach()
-        else:
-            done = done + loss
-    return done
-
-
-def encode_latest(model: SASRec, items: Tensor, lengths: Tensor) -> Tensor:
-    """`model.forward(items, lengths)`, but the last layer asks from the latest item of each history only.
-
-    Args:
-        model: Its modules do all the work, dropout included.
-        items: RecBole's item numbers (batch, length), 0 after the end of a history.
-        lengths: Of the histories (batch,), 1 or more.
-
-    Returns:
-        float (batch, width).
-    """
-    batch, length = items.shape
-    hidden = model.item_embedding(items) + model.position_embedding.weight[:length]
-    hidden = model.dropout(model.LayerNorm(hidden))
-    mask = model.get_attention_mask(items)  # (batch, 1, length, length), 0 or very low
-    *below, last = model.trm_encoder.layer
-    for layer in below:
-        hidden = layer(hidden, mask)
-    attention, rows, latest = last.multi_head_attention, torch.arange(batch, device=items.device), lengths - 1
-    asking, heads = hidden[rows, latest], attention.num_attention_heads
-    query = attention.query(asking).view(batch, heads, 1, -1)
-    key = attention.key(hidden).view(batch, length, heads, -1).permute(0, 2, 3, 1)
-    value = attention.value(hidden).view(batch, length, heads, -1).transpose(1, 2)
-    scores = query @ key / attention.sqrt_attention_head_size + mask[rows, :, latest].unsqueeze(2)
-    read = attention.attn_dropout(scores.softmax(-1)) @ value  # (batch, heads, 1, width of a head)
-    read = attention.out_dropout(attention.dense(read.reshape(batch, -1)))
-    encoded: Tensor = last.feed_forward(attention.LayerNorm(read + asking))
-    return encoded
 
 
 def make_recbole_scorer(model: SASRec, training: SequentialDataset, dataset: Dataset, max_length: int) -> ScoreCases:

@@ -5,7 +5,7 @@
 
 Each trains in a process of its own, one after the other, on the same data and as many threads, and is validated after
 every epoch on the same targets, seen items masked, by the same code. The peers keep their libraries' defaults.
-RecBole's stands there twice: as it comes, and in parts as `peer_recbole` does it (the same computation in less time).
+RecBole's stands there twice: as it comes, and as `recbole_in_parts` computes it (the same result in less time).
 The clocks count everything from the data set in memory: files, augmentation, text encoding, validation; not imports.
 """
 
@@ -131,7 +131,8 @@ def train_recbole(dataset: Dataset, options: Options, name: str) -> Curve:
     from recbole.data.dataset import SequentialDataset
     from recbole.model.sequential_recommender import SASRec
 
-    from benchmarks.peer_recbole import calculate_in_parts, make_recbole_scorer
+    from benchmarks.peer_recbole import make_recbole_scorer
+    from benchmarks.recbole_in_parts import calculate_in_parts
     from deeprec.trm_tool.trm.training.recbole_support import QuietTrainer, make_config, seeded, write_for_recbole
 
     class TimedTrainer(QuietTrainer):

@@ -18,7 +18,8 @@ from deeprec.trm_tool import ConfigError, Dataset
 
 pytest.importorskip("recbole", reason="needs the extra [trm]")
 
-from benchmarks.peer_recbole import STATE, calculate_in_parts, make_recbole_scorer, train_recbole
+from benchmarks.peer_recbole import STATE, make_recbole_scorer, train_recbole
+from benchmarks.recbole_in_parts import calculate_in_parts
 
 SMALL: dict[str, Any] = {"train_batch_size": 16, "hidden_size": 16, "inner_size": 32, "max_length": 6}
 
