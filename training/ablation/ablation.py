@@ -66,7 +66,7 @@ def run_ablation(
         ConfigError: the plan has no such row, or `out` was begun with another plan, or is used by another process.
     """
     settings = plan.settings()
-    check_rows(plan, rows)
+    plan.check_rows(rows)
     fingerprints: dict[str, Any] = {
         "dataset": dataset.fingerprint,
         "recommender": artifact.fingerprint,
@@ -118,14 +118,6 @@ def show_ablation(plan: AblationPlan, out: Path, *, say: Callable[[str], None] =
     except ConfigError as error:
         say(f"{TABLE_FILE} was not written: {error}")
     return table
-
-
-def check_rows(plan: AblationPlan, rows: Sequence[str]) -> None:
-    """Raise ConfigError for the first name that is not a row of a plan in its size; the message names the rows."""
-    for name in rows:
-        if name not in plan.rows:
-            known = ", ".join(plan.rows)
-            raise ConfigError(f"The plan {plan.name} has no row {name[:60]!r} in size {plan.size}. It has {known}.")
 
 
 @dataclass(kw_only=True)

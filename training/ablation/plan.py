@@ -15,7 +15,7 @@ A size is a change of loop and test that all rows have; it may choose among the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os.path import abspath
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -96,6 +96,13 @@ class AblationPlan(FileSettings):
     def settings(self) -> dict[str, RowSettings]:
         """The settings of every row, by name, in the plan's order."""
         return {name: self._row(name) for name in self.rows}
+
+    def check_rows(self, names: Iterable[str]) -> None:
+        """Raise ConfigError for the first name that is not a row in this size; the message names the rows."""
+        for name in names:
+            if name not in self.rows:
+                known = ", ".join(self.rows)
+                raise ConfigError(f"The plan {self.name} has no row {name[:60]!r} in size {self.size}. It has {known}.")
 
     @property
     def test_requests(self) -> str:
@@ -206,8 +213,9 @@ class AblationPlan(FileSettings):
                 loop[field] = self._path(loop[field])
         if isinstance(loop.get("rewards"), list):
             # A part's loop goes on from another current folder too, and refuses rewards of other names.
-            files = [abspath(self._path(str(each))) if ".py:" in str(each) else each for each in loop["rewards"]]
-            loop["rewards"] = files
+            # Before the plan's folder is known, names stay as the file has them.
+            known = self._paths
+            loop["rewards"] = [abspath(known[each]) if each in known else each for each in map(str, loop["rewards"])]
         return loop
 
     def _path(self, named: str, *, is_base: bool = False) -> str:

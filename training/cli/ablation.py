@@ -12,6 +12,7 @@ from rich.console import Console
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import plain
+from deeprec.trm_tool.trm.artifact_folder import check_artifact
 
 if TYPE_CHECKING:
     from deeprec.training.ablation.table import AblationTable
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 def ablation(
     plan: Annotated[
-        str, typer.Argument(metavar="PLAN", help="A YAML file, or the name of a plan that comes with deeprec.")
+        str,
+        typer.Argument(
+            metavar="PLAN", help="A YAML file, or a plan that comes with deeprec: made-requests or histories."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="The folder of the ablation, its trace store included. The same command continues it.")
@@ -30,7 +34,7 @@ def ablation(
             help="Run only this row; may be given several times.", show_default="all that are missing, in order"
         ),
     ] = None,
-    size: Annotated[str, typer.Option(help="A size of the plan, such as gpu.")] = "cpu",
+    size: Annotated[str, typer.Option(help="A size of the plan: cpu, pilot, gpu, or what else its file has.")] = "cpu",
     table: Annotated[
         bool, typer.Option("--table", help="Run nothing: print the table of the rows that are done.")
     ] = False,
@@ -52,11 +56,21 @@ def ablation(
 
     Rows that share a part of their training share it. A row that fails is run again by the same command.
     """
+    from deeprec.training.ablation.plan import load_ablation_plan
+
+    chosen = load_ablation_plan(plan).sized(size)
+    chosen.check_rows(row or ())
+    if table and row:
+        raise ConfigError("--table prints all rows that are done, and --row runs one. Give one of the two.")
+    config = next(iter(chosen.settings().values())).config
+    recommender = artifact or Path(config.artifact)
+    if not table:
+        check_artifact(recommender, holdout=3)
+
     from deeprec.agent import pull_embedded_model
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL
     from deeprec.evals.suites.suite import read_named_data
-    from deeprec.training.ablation.ablation import check_rows, run_ablation, show_ablation
-    from deeprec.training.ablation.plan import load_ablation_plan
+    from deeprec.training.ablation.ablation import run_ablation, show_ablation
     from deeprec.training.trainers.policy_model import require_trl
     from deeprec.trm_tool import encoder_of_artifact, load_artifact
 
@@ -65,16 +79,11 @@ def ablation(
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
-    chosen = load_ablation_plan(plan).sized(size)
-    check_rows(chosen, row or ())
     if table:
-        if row:
-            raise ConfigError("--table prints all rows that are done, and --row runs one. Give one of the two.")
         _show(show_ablation(chosen, out, say=say), as_json=as_json)
         return
     require_trl()
-    config = next(iter(chosen.settings().values())).config
-    loaded = load_artifact(artifact or Path(config.artifact))
+    loaded = load_artifact(recommender)
     try:
         made = run_ablation(
             chosen,

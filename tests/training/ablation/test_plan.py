@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER_FOLDER
 from deeprec.training import AblationPlan, load_ablation_plan, packaged_ablations
 from deeprec.trm_tool import ConfigError
 
@@ -213,7 +212,9 @@ def test_paths_in_the_change_of_a_row_are_seen_from_the_file_too(tmp_path: Path)
     content = {"name": "plan", "loop": LOOP | {"requests": "made"}, "rows": ROWS | rows}
     (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     settings = load_ablation_plan(folder / "plan.yaml").settings()
-    assert settings["shipped"].config.start == SHIPPED_ADAPTER_FOLDER
+    shipped = settings["shipped"].config.start
+    assert shipped is not None
+    assert (shipped / "adapter_model.safetensors").is_file()
     assert settings["given"].config.start == folder / "adapter"
     assert settings["asked"].config.requests == str(folder / "asked.jsonl")
     assert settings["asked"].config.validation_requests == str(folder / "later.jsonl")

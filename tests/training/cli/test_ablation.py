@@ -57,6 +57,9 @@ def test_what_does_not_exist_is_refused_by_what_does(
     )
     assert "no size 'gpu'. Choose one of cpu." in refusal_of(capsys, *command, "--size", "gpu")
     assert "holds no ablation yet" in refusal_of(capsys, *command, "--table")
+    missing = refusal_of(capsys, *command, "--artifact", tmp_path / "none")
+    assert "make one with `deeprec trm train --out" in missing
+    assert "--holdout 3`" in missing
     assert "Give one of the two" in refusal_of(capsys, *command, "--table", "--row", "full")
     nowhere = ("train", "ablation", "nowhere", "--out", tmp_path / "out")
     assert "Name a YAML file, or one of histories, made-requests" in refusal_of(capsys, *nowhere)
