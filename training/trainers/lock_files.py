@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, cast
+from typing import IO, ParamSpec, cast
 
 from deeprec.training.trainers.launcher import is_first_process
 from deeprec.trm_tool.errors import ConfigError
@@ -35,26 +35,47 @@ def alone_in_folder(train: Callable[Given, Path]) -> Callable[Given, Path]:
 
 @contextmanager
 def lock_file(path: Path, *, busy: str) -> Iterator[None]:
-    """Enter the block as the only one that holds a lock file, which is made where there is none.
+    """Enter the block as the only one that holds a lock file, which is there as long as the block is in use.
 
     The lock ends with the process. Windows and some network file systems have none; there the block is entered at once.
+    A folder that was made for the file and holds nothing else at the end is removed with it.
 
     Raises:
         ConfigError: another process holds it, which `busy` says in a sentence, or it cannot be written.
     """
     try:
+        is_new = not path.parent.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The file is never replaced: those who begin at once lock the same one.
-        handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+        handle = _hold(path)
+    except BlockingIOError as error:
+        raise ConfigError(f"{busy} Wait for its end, or name another folder.") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}. Name another folder.") from error
     with handle:
         try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
+                if is_new:
+                    path.parent.rmdir()
+
+
+def _hold(path: Path) -> IO[str]:
+    """Open and lock a file that is made where there is none; it is never replaced, so those who begin at once meet."""
+    while True:
+        handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+        try:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"{busy} Wait for its end, or name another folder.") from error
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        except FileNotFoundError:
+            pass  # its last holder removed it between the two calls
+        except BlockingIOError:
+            handle.close()
+            raise
         except (ImportError, OSError):
-            pass
-        yield
+            return handle
+        handle.close()

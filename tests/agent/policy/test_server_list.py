@@ -129,9 +129,13 @@ async def test_runs_leave_a_server_that_is_unavailable_and_do_not_try_it_again_a
 
 
 async def test_a_limit_of_time_is_that_of_all_servers_together(second: TinyServer) -> None:
+    left = asyncio.Event()
+
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(-1)
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     silent = await asyncio.start_server(wait, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
@@ -141,3 +145,4 @@ async def test_a_limit_of_time_is_that_of_all_servers_together(second: TinyServe
             await ask(policy, 0, timeout_s=0.2)
     assert not prompts(second)
     silent.close()
+    await asyncio.wait_for(left.wait(), 20)

@@ -196,7 +196,7 @@ def test_a_table_is_that_of_the_plan_and_is_written_by_one_process_at_a_time(
         show_ablation(make_plan(max_rank=7, test={"users": 2}), out)
     assert (out / "ablation.json").read_bytes() == written
     (out / "ablation.json").unlink()
-    with (out / "ablation.lock").open() as held:
+    with (out / "ablation.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert show_ablation(make_plan(), out, say=said.append).to_dict() == made.to_dict()
     assert said[-1].startswith("ablation.json was not written: Another process runs the ablation")

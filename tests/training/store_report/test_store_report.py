@@ -331,19 +331,19 @@ def test_score_writes_what_check_then_reads(
 
 
 def test_mistakes_are_one_line(
-    store: TraceStore, file: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+    store: TraceStore, file: Path, tiny_base: Path, artifact_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments, words in (
         (("check", "absent.db"), "absent.db"),
         (("check", file, "--stage", "outcome"), "no stage 'outcome'"),
         (("check", file, "--weight", "hit=2"), "Name the stage with --stage"),
         (("check", file, "--stage", "interaction", "--weight", "hit"), "not of the form NAME=WEIGHT"),
-        (("check", file, "--adapter", "a"), "Name it with --base"),
+        (("check", file, "--adapter", tiny_base), "Name it with --base"),
         (("check", file, "--base", "absent"), "There is no model at absent"),
-        (("check", file, "--base", tiny_base, "--adapter", "absent"), "is not a LoRA adapter"),
+        (("check", file, "--base", tiny_base, "--adapter", tiny_base), "is not a LoRA adapter"),
         (("check", file, "--status", "done"), "is not a status of a run"),
         (("score", file, "--artifact", "absent"), "absent"),
-        (("score", file, "--reward", "absent.py:f"), "There is no file absent.py"),
+        (("score", file, "--artifact", artifact_folder, "--reward", "absent.py:f"), "There is no file absent.py"),
     ):
         output = refusal_of(capsys, "train", *arguments)
         assert words in output
