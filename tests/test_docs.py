@@ -122,6 +122,7 @@ def run_page(page: Path, folder: Path, base_url: str, ids: tuple[str, ...]) -> d
 
 
 @pytest.mark.filterwarnings("ignore:create_react_agent has been moved")  # by langgraph-supervisor
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # a program's own connections end with it
 @pytest.mark.parametrize("page", RUN, ids=named)
 def test_the_programs_of_a_page_run(page: Path, workplace: Path, server: TinyServer, retriever: Retriever) -> None:
     assert run_page(page, workplace, server.base_url, retriever.catalogue.ids)
