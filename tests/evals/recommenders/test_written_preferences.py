@@ -152,7 +152,7 @@ class TestCommand:
         assert "written_preferences" not in plain
 
     def test_a_bad_file_is_named_before_anything_is_measured(self, artifact_folder: Path, tmp_path: Path) -> None:
-        arguments = ["trm", "eval", str(artifact_folder), "--data", str(tmp_path / "absent"), "--preferences"]
+        arguments = ["trm", "eval", str(artifact_folder), "--data", str(tmp_path), "--preferences"]
         for name in ("absent.parquet", "."):
             outcome = CliRunner().invoke(app, [*arguments, str(tmp_path / name)])
             assert isinstance(outcome.exception, DataError)
