@@ -151,9 +151,11 @@ class TestCommand:
         plain = json.loads(CliRunner().invoke(app, [*start[:-2], "--json"], catch_exceptions=False).stdout)
         assert "written_preferences" not in plain
 
-    def test_a_bad_file_is_named_before_anything_is_measured(self, artifact_folder: Path, tmp_path: Path) -> None:
-        arguments = ["trm", "eval", str(artifact_folder), "--data", str(tmp_path), "--preferences"]
-        for name in ("absent.parquet", "."):
+    def test_a_bad_file_is_named_before_anything_is_measured(
+        self, artifact_folder: Path, atomic_folder: Path, tmp_path: Path
+    ) -> None:
+        arguments = ["trm", "eval", str(artifact_folder), "--data", str(atomic_folder), "--preferences"]
+        for name, words in (("absent.parquet", "absent.parquet does not exist"), (".", "traces export --preferences")):
             outcome = CliRunner().invoke(app, [*arguments, str(tmp_path / name)])
             assert isinstance(outcome.exception, DataError)
-            assert "traces export --preferences" in str(outcome.exception)
+            assert words in str(outcome.exception)
