@@ -37,6 +37,11 @@ _SECRET_NAME = re.compile(
 )
 
 
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
 def hide_passwords(text: str) -> str:
     """Replace passwords and keys in the addresses that stand in a text by `***`; all else stays as it is."""
     if "://" in text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from deeprec.agent.conversation.message_reading import REFERENCE, TAKEN
-from deeprec.agent.conversation.said_text import word_set
+from deeprec.trm_tool.text import word_set
 
 _BEGINS = re.compile(
     r"[.,;:!?\n()]+|\b(?:but|so|then|because|since|if|though|although)\b"

@@ -9,9 +9,9 @@ from statistics import median
 from deeprec.agent.conversation.clause_context import clause_before, is_negated, is_question
 from deeprec.agent.conversation.delta import Change, SaidFeedback
 from deeprec.agent.conversation.message_reading import REFERENCE, TAKEN, MessageReading
-from deeprec.agent.conversation.said_text import word_set
 from deeprec.agent.conversation.state import ItemOrder
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
+from deeprec.trm_tool.text import word_set
 
 _SIMILAR = re.compile(
     r"(?:(?<![\w'])(?P<before>[\w']+) )?(?:(?:just|exactly|much|a lot|very) )?"

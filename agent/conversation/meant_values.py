@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from deeprec.agent.conversation.clause_context import clause_before, is_negated, is_question
 from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
-from deeprec.agent.conversation.said_text import FUNCTION_WORDS, word_set
+from deeprec.agent.conversation.said_text import FUNCTION_WORDS
 from deeprec.trm_tool.catalogue.said_clauses import refusing_clauses
+from deeprec.trm_tool.text import word_set
 
 MIN_COSINE = 0.67
 """How near the phrase of a wish has to be, chosen on 62 spoken words and the classes of ml-100k (`docs/log.md`)."""

@@ -3,12 +3,7 @@
 import re
 
 from deeprec.trm_tool.catalogue.said_clauses import refusing_clauses
-
-
-def word_set(text: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(text.split())
-
+from deeprec.trm_tool.text import word_set
 
 FUNCTION_WORDS = word_set(
     "a about again ah all already also always am an and another any anyone anything are as at back be because "

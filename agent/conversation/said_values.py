@@ -10,9 +10,10 @@ from itertools import pairwise
 from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.meant_values import weigh_refused
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
-from deeprec.agent.conversation.said_text import FUNCTION_WORDS, word_set
+from deeprec.agent.conversation.said_text import FUNCTION_WORDS
 from deeprec.agent.conversation.vocabulary import NamedValue
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
+from deeprec.trm_tool.text import word_set
 
 _ADDS = re.compile(r"(?:\b(?:also|or|and|plus|maybe|alternatively)\b|&)[\w ']{0,12}$", re.IGNORECASE)
 _ADDS_ANYWHERE = re.compile(r"\b(?:also|too|as well|either|in addition|on top)\b", re.IGNORECASE)

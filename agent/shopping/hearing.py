@@ -16,12 +16,12 @@ from deeprec.agent.conversation import (
     delta_of_message,
     read_delta,
 )
-from deeprec.agent.conversation.said_text import FUNCTION_WORDS, left_over, word_set
+from deeprec.agent.conversation.said_text import FUNCTION_WORDS, left_over
 from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, wants_more
 from deeprec.agent.shopping.shopping_input import storable_edit
 from deeprec.agent.shopping.turn_plan import TurnPlan
 from deeprec.trm_tool.catalogue.german import is_german, read_in_english
-from deeprec.trm_tool.text import plain, whole_characters
+from deeprec.trm_tool.text import plain, whole_characters, word_set
 
 MAX_CHARS = 2_000
 """Characters of a message that are read."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState
-from deeprec.agent.conversation.said_text import word_set
 from deeprec.agent.shopping.intents import asks_for_number, attributes_asked
 from deeprec.agent.shopping.item_records import ItemRecords
 from deeprec.agent.shopping.reply import Reply, ShownCard
 from deeprec.agent.shopping.turn_plan import TurnPlan
 from deeprec.agent.shopping.wording import facts_lines, joined
-from deeprec.trm_tool.text import plain
+from deeprec.trm_tool.text import plain, word_set
 
 MAX_COMPARED = 5
 MAX_VALUES = 12

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from deeprec.evals.simulation.need_card import NeedCard
 from deeprec.trm_tool.catalogue.catalogue import Item
+from deeprec.trm_tool.catalogue.phrase_spotting import WORD
 
 NGRAM_WORDS = 4
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _NUMBER = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*(?!\w)")
 _PART = re.compile(r"[:()\[\]/–—]|\s-\s")
 _LAST_ARTICLE = re.compile(r"(.+), (the|an?|les?|la|il|das|der|die|el)", re.IGNORECASE)
@@ -66,7 +66,7 @@ def numbers_of(item: Item) -> set[str]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.replace("’", "'") for word in _WORD.findall(text.casefold()))
+    return tuple(word.replace("’", "'") for word in WORD.findall(text.casefold()))
 
 
 def _spaced(text: str) -> str:

@@ -17,6 +17,7 @@ from deeprec.trm_tool.catalogue.german_negations import (
     negated_bounds,
     refused_behind,
 )
+from deeprec.trm_tool.text import word_set
 
 _NUMBER = (
     r"(?= (?:etwa |rund |ca\.? )?"
@@ -198,11 +199,7 @@ _ANY = re.compile(
 )
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_GERMAN_MARKS = _words(
+_GERMAN_MARKS = word_set(
     "ich wir mir mich uns und nicht nichts kein keine keinen keinem keiner keines ohne oder für mit ein eine einen "
     "einem einer der das den dem aber bitte danke suche brauche möchte mag hätte gern gerne über unter höchstens "
     "mindestens etwas auch aus sein nur zu im ist sind nie wie zwischen heute lieber besser etwa wäre soll "
@@ -210,7 +207,7 @@ _GERMAN_MARKS = _words(
     "irgendeine mehr warum hallo nehme nimm gefällt warenkorb einkaufswagen zeig zeige kostet meinen meinem "
     "statt anstatt"
 )
-_ENGLISH_MARKS = _words(
+_ENGLISH_MARKS = word_set(
     "i we my me and not nothing no without or for with a an the but please thanks want need like some something over "
     "under most least also from of to is are be never how only today that it you do don't isn't which than"
 )
@@ -220,7 +217,7 @@ _NOR = re.compile(r"(?<!\w)noch(?!\w)", re.IGNORECASE)
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
-_ARTICLES = _words("der das den dem einer")
+_ARTICLES = word_set("der das den dem einer")
 _ARTICLE_IN_USE = re.compile(r"(?<!\w)(?:[Dd](?:er|as|en|em)|[Ee]iner) (?=[a-zäöüß])")
 
 

@@ -6,40 +6,37 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Literal
 
+from deeprec.trm_tool.text import word_set
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-NEGATIONS = _words(
+NEGATIONS = word_set(
     "no not nothing never none nor without isnt arent aint dont doesnt didnt shouldnt cant cannot couldnt wont wouldnt "
     "mustnt havent avoid avoids avoiding refuse refuses refusing hate skip exclude excluding except"
 )
 _NOT_IN_TWO = {("away", "from"), ("clear", "of"), ("leave", "out"), ("anything", "but"), ("everything", "but")}
-_NOT_OF_ITEMS = _words("nothing not isnt arent without")
+_NOT_OF_ITEMS = word_set("nothing not isnt arent without")
 """Negations that end with the value behind them: "nothing red under 50" is red's, "no tents under 50" may be both's."""
-_BETWEEN = _words(
+_BETWEEN = word_set(
     "a any be being cost costs costing from the to i we it its is are am than more anything something that thats which "
     "these those ones one want wanna like really ever even at all me us you can do go goes going gonna come show give "
     "see get have buy buying pay paying spend spending afford everything of out "
     "thing things item items stuff but"
 )
 """Words that may stand between a negation and the word that bounds a number."""
-_OF_VALUES = _words("in from by of the any anything made too very for at with or nor")
+_OF_VALUES = word_set("in from by of the any anything made too very for at with or nor")
 """Words that may stand between a negation, the values that it refuses, and a bound behind them."""
-_NEED = _words("need needs needed neednt required requirement")
-_DEGREES = _words(
+_NEED = word_set("need needs needed neednt required requirement")
+_DEGREES = word_set(
     "a bit little just really way far much simply clearly already definitely all be to for me us him her it"
 )
-_IS = _words("is are was were would will be seems sounds isnt arent wasnt wouldnt wont doesnt cannot cant")
+_IS = word_set("is are was were would will be seems sounds isnt arent wasnt wouldnt wont doesnt cannot cant")
 _TOO = {
-    "min": _words("much many expensive dear pricey costly high steep long heavy big large late new recent"),
-    "max": _words("little few cheap low short light small early old"),
+    "min": word_set("much many expensive dear pricey costly high steep long heavy big large late new recent"),
+    "max": word_set("little few cheap low short light small early old"),
 }
 """What something is too much of that lies beyond a bound."""
-_NOT_ALLOWED = _words("ok okay fine possible acceptable affordable allowed")
-_SPEND = _words("pay spend afford accept go want")
-_OF_IT = _words("for me us my our a an the one ones taste")
+_NOT_ALLOWED = word_set("ok okay fine possible acceptable affordable allowed")
+_SPEND = word_set("pay spend afford accept go want")
+_OF_IT = word_set("for me us my our a an the one ones taste")
 """Words that may stand between a bound and what is stated of it."""
 _NEW_CLAUSE = frozenset((".", ":", "but", "and", "so", "because", "then"))
 """Words that a negation does not reach across."""

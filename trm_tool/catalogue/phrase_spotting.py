@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+"""A word, with its apostrophes."""
 _YEAR = re.compile(r"(1[89]\d|20\d)\d")
 _SHORT_DECADE = re.compile(r"\d0s")
 _SPELT = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
@@ -34,7 +35,7 @@ class PhraseSpotter:
 
     def places(self, text: str) -> Iterator[tuple[str, int, int]]:
         """Phrases that a text names, in its order, each with the positions of its start and its end."""
-        found = list(_WORD.finditer(text))
+        found = list(WORD.finditer(text))
         words, start = tuple(_fold(word.group().lower()) for word in found), 0
         while start < len(words):
             for length in range(min(self._longest, len(words) - start), 0, -1):
@@ -56,7 +57,7 @@ class PhraseSpotter:
 
 def fold_words(text: str) -> tuple[str, ...]:
     """Words of a text, folded so that "Comedies", "comedy" and "comedy's" are one."""
-    return tuple(_fold(word.group().lower()) for word in _WORD.finditer(text))
+    return tuple(_fold(word.group().lower()) for word in WORD.finditer(text))
 
 
 def _fold(word: str) -> str:

@@ -9,16 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from deeprec.trm_tool.catalogue.phrase_spotting import WORD
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS
+from deeprec.trm_tool.text import word_set
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-"""A word, with its apostrophes."""
 _FEELING = re.compile(r"(?:hated?|dislike|detest|loathe|never|\w+ of|fed up with|can.*)$|don['’]?t$", re.IGNORECASE)
 """Marks of somebody's taste, which count for the speaker alone."""
 _THIRD = re.compile(
@@ -27,53 +22,53 @@ _THIRD = re.compile(
 """Marks that refuse for somebody else, of the past, or only compare."""
 _COPULA = re.compile(r"(?:isn|aren|shouldn)['’]?t$", re.IGNORECASE)
 _BREAKS = re.compile(r"[,.;:!?()\n]|\b(?:and|or|nor|but|so|yet)\b", re.IGNORECASE)
-_OTHERS = _words(
+_OTHERS = word_set(
     "he she they kid kids child children son sons daughter daughters husband wife partner boyfriend girlfriend mum mom "
     "mother dad father parents sister brother friend friends colleague colleagues boss neighbour people everybody "
     "everyone usually normally mostly typically generally"
 )
 """Words before a mark that make it somebody else's taste, or a habit."""
-_SPEAKER = _words(
+_SPEAKER = word_set(
     "i we i'd we'd i've we've i'm im we're am are have had really absolutely honestly personally just please also "
     "still simply definitely do would kindly that's"
 )
-_ODD_BEFORE = _words(
+_ODD_BEFORE = word_set(
     "if unless whether when imagine suppose supposing said says say saying told asked thinks think claims wonder "
     "wondering why who how he she they people everyone everybody someone somebody nobody friend friends not never no "
     "nothing without cannot used refuse refuses refused"
 )
 """Words before a mark that make it a condition, somebody else's words, or a second negation."""
-_STATES = _words("is are was were there there's theres it's its have has had got know see saw found find i've we've")
+_STATES = word_set("is are was were there there's theres it's its have has had got know see saw found find i've we've")
 """A last word before "no" or "nothing" that makes it a statement: "there is no horror here"."""
-_DEMANDS = _words("must should that which to may shall can")
-THIN = FILLERS | _words("an any anyone that's who want whatever whichever another really all us me being something's")
+_DEMANDS = word_set("must should that which to may shall can")
+THIN = FILLERS | word_set("an any anyone that's who want whatever whichever another really all us me being something's")
 """Words that may stand between a mark and what it names."""
-TASTES = _words(
+TASTES = word_set(
     "want like need watch read play enjoy care show give recommend suggest bring buy wear eat drink listen after into "
     "mood fancy do even ever feel"
 )
 """Words of wanting that may stand there too, where a mark refuses or limits them: "I don't want to watch horror"."""
-_ONES = _words(
+_ONES = word_set(
     "film films movie movies one ones item items thing things stuff book books song songs album albums game games "
     "product products series shows show story stories novel novels title titles model models"
 )
-TAIL = _ONES | _words(
+TAIL = _ONES | word_set(
     "please pls thanks thank thx cheers either though tho tonight today tomorrow now again anymore at all whatsoever "
     "ever for and or nor but because so it lol kind type colour color genre not no nothing without only ok okay"
 )
 """Words that may follow what is refused."""
-TAIL_OF_NUMBER = _words(
+TAIL_OF_NUMBER = word_set(
     "please pls thanks thank thx cheers for and or nor but because so not no nothing without only ok okay in with each "
     "total altogether overall tonight today this either though tho at all"
 )
 """Words that may follow a bound."""
-_PERSON = _words(
+_PERSON = word_set(
     "am i'm im we're he's she's they're is are was were aged age ages read have has had own people kids children "
     "anyone everyone someone those waited took spent"
 )
 """A last word before a bound that makes it one on the speaker, or on what they know."""
 _PRICED = (["that"], ["which"], ["it"], ["price"], ["cost"], ["budget"], ["limit"])
-_KNEW = _words("seen watched saw owned bought born lived played")
+_KNEW = word_set("seen watched saw owned bought born lived played")
 _ASKING = re.compile(
     r"^\W*(?:why|how|who|where|when|isn['’]?t|aren['’]?t|wasn['’]?t|don['’]?t|doesn['’]?t|what(?:['’]?s| is| are| was)|"
     r"(?:is|are|was|were|did|does|has|have)(?! there| you))\b",

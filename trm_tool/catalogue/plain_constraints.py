@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 from deeprec.trm_tool.catalogue.german import read_in_english
 from deeprec.trm_tool.catalogue.number_names import is_in_keeping, split_unit, unit_of
-from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter
+from deeprec.trm_tool.catalogue.phrase_spotting import WORD, PhraseSpotter
 from deeprec.trm_tool.catalogue.plain_clauses import (
     TAIL,
     TAIL_OF_NUMBER,
     TASTES,
     THIN,
-    WORD,
     ends_plainly,
     is_doubtful,
     is_doubtful_bound,

@@ -10,6 +10,7 @@ from typing import Literal
 from deeprec.trm_tool.catalogue.negated_bounds import NEGATIONS, may_be_refused, negation_before, refusal_behind
 from deeprec.trm_tool.catalogue.said_clauses import refused_places
 from deeprec.trm_tool.catalogue.written_numbers import TOKEN, WrittenNumber, words_of, written_numbers
+from deeprec.trm_tool.text import word_set
 
 NumberBound = Literal["min", "max", "range"]
 About = Literal["price", "year", "weight"]
@@ -49,15 +50,11 @@ _AFTER_OR: dict[str, _Way] = {  # behind "or" or "and": "20 or less", "1990 and 
 }
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_SPENDS = _words("budget spend spending pay paying cost costs costing price priced")
-_ALONE = _words("please thanks . or but and")
+_SPENDS = word_set("budget spend spending pay paying cost costs costing price priced")
+_ALONE = word_set("please thanks . or but and")
 """Words that may stand behind "20 to 45" where nothing else says what it counts."""
-_MONEY = _words("$ € £ dollar dollars buck bucks usd euro euros eur pound pounds gbp quid")
-_BETWEEN = _words("than to the a an of is be it at in or equal about around ends year years price priced cost")
+_MONEY = word_set("$ € £ dollar dollars buck bucks usd euro euros eur pound pounds gbp quid")
+_BETWEEN = word_set("than to the a an of is be it at in or equal about around ends year years price priced cost")
 """Words that may stand between a number and the word that bounds it."""
 _NEXT = _MONEY | {"than", "to"}
 """Words that may stand between a word that bounds and the number that it belongs to."""

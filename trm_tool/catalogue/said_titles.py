@@ -7,13 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
+from deeprec.trm_tool.catalogue.phrase_spotting import WORD, fold_words
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from deeprec.trm_tool.text import word_set
 
 _QUOTED = re.compile(r"[\"“”«„][^\"“”«»„\n]{1,120}[\"“”»]|(?<![\w'])['‘][^'‘’\n]{2,120}['’](?!\w)")
 _TITLE_WITH_YEAR = re.compile(
@@ -24,21 +20,20 @@ _CAPITALISED = re.compile(
     r"(?:\s+(?:(?:of|for|the|and|in|a|to|on|but)\s+){0,2}[A-Z][\w'’-]*){2,}"
 )
 """A title that begins like a refusal: the words that carry it begin with capitals."""
-_IN_TITLES = _words(
+_IN_TITLES = word_set(
     "no not nothing never none neither without only except avoid skip minus hate hated anything don't can't isn't must "
     "under over below above before after less more since until between up at max stay keep leave away"
 )
 """Words of titles that can state something."""
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _LIKENED = re.compile(
     r"(?:(?<!would )(?<!['’]d )\blike|\b(?:similar to|along the lines of|in the style of))\s+$", re.IGNORECASE
 )
-_SMALL = _words("a an and at for from in of on or the to with")
+_SMALL = word_set("a an and at for from in of on or the to with")
 """Words without a capital in titles."""
 _MAX_TITLE_WORDS = 10
 _ENDS = re.compile(r"\s*(?:$|[^\w\s'’&-]|(?:19|20[012])\d\d\b)|\s+-")
-_BEHIND_LOWER = _words("and or but so because please too though although since if also more")
-_BEHIND_ONE = _BEHIND_LOWER | _words(
+_BEHIND_LOWER = word_set("and or but so because please too though although since if also more")
+_BEHIND_ONE = _BEHIND_LOWER | word_set(
     "a about after again ago all already am an are as at before by dearly ever every except for from had has have he i "
     "in instead is it just last less lots many maybe most much my never nor not of often on once only quite really "
     "recently set she starring than that the then they this three times to today together tonight twice under over "
@@ -80,7 +75,7 @@ class NamedTitles:
             Where the title ends, and the ids of the items that have it, those that have exactly this one where there
             are such; None where no title begins there.
         """
-        words = list(islice(_WORD.finditer(text, start), _MAX_TITLE_WORDS))
+        words = list(islice(WORD.finditer(text, start), _MAX_TITLE_WORDS))
         for count in range(len(words), 0, -1):
             begun = words[:count]
             folded = fold_words(text[start : begun[-1].end()])
@@ -93,7 +88,7 @@ class NamedTitles:
 
     def around(self, text: str, values: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Find where the titles stand around values, each given by where it starts and ends."""
-        words = list(_WORD.finditer(text))
+        words = list(WORD.finditer(text))
         folded = tuple(each for word in words for each in fold_words(word[0]))
         is_value = [any(start <= word.start() < end for start, end in values) for word in words]
         named = [
@@ -150,7 +145,7 @@ def _stands_alone(text: str, title: Sequence[str], end: int) -> bool:
         return False
     if _ENDS.match(text, end):
         return True
-    behind = _WORD.search(text, end)
+    behind = WORD.search(text, end)
     word = "" if behind is None else behind[0]
     if is_lower:
         return word in _BEHIND_LOWER
