@@ -48,9 +48,10 @@ def find_meant_values(reading: MessageReading) -> None:
     An adjective that is refused weighs against what it means, where the refusal is plain, and else means nothing.
     """
     said = {value for change in reading.changes for value in change.values}
+    refusing = list(refusing_clauses(reading.text))
     for words, start, end in list(_adjectives(reading))[:MAX_ADJECTIVES]:
         before = clause_before(reading.text, start)
-        is_refused = any(each.start <= start < each.start + len(each.about) for each in refusing_clauses(reading.text))
+        is_refused = any(each.start <= start < each.start + len(each.about) for each in refusing)
         if is_refused or is_negated(before) or _REFUSED_BEHIND.match(reading.text, end):
             if is_refused and _DIRECT.search(before) and not is_question(before):
                 weigh_refused(reading, words.lower(), reading.words(start, end), said)

@@ -56,8 +56,6 @@ _FACT_QUESTION = re.compile(
     re.IGNORECASE,
 )
 """A message that is a question for a fact of an item, and no request: "how long is the first?"."""
-
-
 _PRONOUN = re.compile(r"(?:it|that|this|them|they|those|these|both|all|any|none|the other)\b", re.IGNORECASE)
 
 

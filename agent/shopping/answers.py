@@ -243,16 +243,15 @@ def _alternatives(wishes: Sequence[StatedCondition], message: str) -> list[list[
     """Wishes, those together that a message joins with "or": an item that has one of them has all that is asked."""
     groups: list[list[StatedCondition]] = []
     for wish in wishes:
-        joins = [
-            rf"\b{re.escape(one.words)} or {re.escape(other.words)}\b"
-            for group in groups
-            for held in group
-            for one, other in ((held, wish), (wish, held))
-        ]
-        at = next((n // 2 for n, join in enumerate(joins) if re.search(join, message, re.IGNORECASE)), None)
-        held_by = [group for group in groups for _ in group]
-        if at is None:
+        joined_with = (group for group in groups if any(_are_joined(held, wish, message) for held in group))
+        if (group := next(joined_with, None)) is None:
             groups.append([wish])
         else:
-            held_by[at].append(wish)
+            group.append(wish)
     return groups
+
+
+def _are_joined(one: StatedCondition, other: StatedCondition, message: str) -> bool:
+    words = (re.escape(one.words), re.escape(other.words))
+    joins = rf"\b(?:{words[0]} or {words[1]}|{words[1]} or {words[0]})\b"
+    return re.search(joins, message, re.IGNORECASE) is not None

@@ -79,9 +79,9 @@ class ItemAnswers:
         lines = []
         for card in cards:
             lines.append(f"{card.position}. {card.title}")
-            wished = [each.replace(": ", " ", 1) for each in self._records.wished(card.item_id, state)]
+            fulfilled = [each.replace(": ", " ", 1) for each in self._records.fulfilled(card.item_id, state)]
             spared = self._records.spared(card.item_id, state)
-            lines += [f"   It has what you asked for: {joined(wished)}."] if wished else []
+            lines += [f"   It has what you asked for: {joined(fulfilled)}."] if fulfilled else []
             lines += [f"   It has nothing of what you refused: {joined(spared, 'or')}."] if spared else []
             wanted = [each for each in state.preferred if not self._records.fulfils(card.item_id, each)]
             without = [f"{self._records.label(e.attribute)} {', '.join(e.values)}" for e in wanted if e.values]

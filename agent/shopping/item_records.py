@@ -67,9 +67,9 @@ class ItemRecords:
     def reasons(self, item_id: str, state: ConversationState) -> tuple[str, ...]:
         """What the person asked for and the record confirms, each once, what must be first."""
         refused = [each for each in state.refused if not self.fulfils(item_id, each)]
-        return tuple(dict.fromkeys((*self.wished(item_id, state), *map(self.refusal_text, refused))))
+        return tuple(dict.fromkeys((*self.fulfilled(item_id, state), *map(self.refusal_text, refused))))
 
-    def wished(self, item_id: str, state: ConversationState) -> tuple[str, ...]:
+    def fulfilled(self, item_id: str, state: ConversationState) -> tuple[str, ...]:
         """What the person asked for and the record confirms, each once, what must be first."""
         found = [self._reason(item_id, e) for e in (*state.required, *state.preferred) if self.fulfils(item_id, e)]
         return tuple(dict.fromkeys(found))

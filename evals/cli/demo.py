@@ -188,7 +188,7 @@ def _recommender(read: Callable[[], Dataset], folder: Path, seed: int) -> Retrie
             console.print(f"Trained already: {folder}")
             return retriever
     data = read()
-    console.print(f"Training on {data.name}, once. How long it takes at most is shown from the first epoch on.")
+    console.print(f"Training on {data.name}, once. How long it takes at its pace is shown from the first epoch on.")
     with training_bar(console) as show:
         train_trm(data, folder, encoder=make_encoder(None), cache=DEFAULT_CACHE, seed=seed, on_progress=show)
     console.print(f"Written: {folder}")

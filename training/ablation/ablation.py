@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +153,13 @@ class _Ablation:
             self._stop_server()  # the next row begins with a new one
             return
         seconds = before + time.monotonic() - began
-        write_row(self.out, name, AblationResult(**{**result, "seconds": seconds}))  # type: ignore[arg-type]
+        write_row(self.out, name, replace(result, seconds=seconds))
         self.say(f"{name}: done in {seconds:,.0f} s")
 
-    def _run(self, settings: RowSettings) -> dict[str, str | None]:
+    def _run(self, settings: RowSettings) -> AblationResult:
         row, version = settings.row, self.plan.test.version
         if row.policy == "none":
-            return {"suite": self._evaluate(settings, None)}
+            return AblationResult(suite=self._evaluate(settings, None))
         trainer = RowTrainer(
             out=self.out,
             store=self.store,
@@ -176,7 +176,7 @@ class _Ablation:
             trained = trainer.given(settings.config.start)
         model = asyncio.run(self._serve(trained))
         label = self._evaluate(settings, model)
-        return {"suite": label, "policy": model, "preferred": None if trained is None else trained.preferred}
+        return AblationResult(suite=label, policy=model, preferred=None if trained is None else trained.preferred)
 
     async def _serve(self, trained: TrainedPolicy | None) -> str:
         """Have the server load a policy; returns the name to ask for it, that of the base model without one."""
@@ -218,7 +218,7 @@ class _Ablation:
         if self.given_url is not None:
             return self.given_url
         if self.own_url is None:
-            config = next(iter(self.plan.settings().values())).config
+            config = self.plan.settings()[FULL].config
             server = make_server(
                 self.base,
                 log=self.out / "server.log",

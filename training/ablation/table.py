@@ -47,7 +47,7 @@ class AblationTable:
     """The measures of the list that a person sees: NDCG and Recall, of the first 10 items or fewer."""
     rows: tuple[AblatedRow, ...]
     failed: Mapping[str, str]
-    """AblationRow -> why it has no figures."""
+    """Row -> why it has no figures."""
     missing: tuple[str, ...]
     """Rows that have not been run to their end."""
 

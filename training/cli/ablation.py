@@ -56,13 +56,13 @@ def ablation(
 
     Rows that share a part of their training share it. A row that fails is run again by the same command.
     """
-    from deeprec.training.ablation.plan import load_ablation_plan
+    from deeprec.training.ablation.plan import FULL, load_ablation_plan
 
     chosen = load_ablation_plan(plan).sized(size)
     chosen.check_rows(row or ())
     if table and row:
         raise ConfigError("--table prints all rows that are done, and --row runs one. Give one of the two.")
-    config = next(iter(chosen.settings().values())).config
+    config = chosen.settings()[FULL].config
     recommender = artifact or Path(config.artifact)
     if not table:
         check_artifact(recommender, holdout=3)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption
-from deeprec.trm_tool.cli.options import JsonOption, is_there
+from deeprec.trm_tool.cli.options import JsonOption, data_is_there
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.trm.artifact_folder import check_artifact
 
@@ -33,13 +33,12 @@ def loop(
     as_json: JsonOption = False,
 ) -> None:
     """Repeat: collect, reward, train, load the adapter, validate. After an interruption the same command continues."""
-    from deeprec.evals.suites.suite import EMBEDDED, read_named_data
+    from deeprec.evals.suites.suite import read_named_data
     from deeprec.training.loop.config import load_loop_config
 
     config = load_loop_config(settings)
     check_artifact(Path(config.path_of(config.artifact)), holdout=3)
-    if config.data != EMBEDDED:
-        is_there(Path(config.path_of(config.data)))
+    data_is_there(Path(config.path_of(config.data)))
 
     from deeprec.agent import TraceStore, pull_embedded_model
     from deeprec.agent.serving.smollm2 import EMBEDDED_MODEL

@@ -39,9 +39,9 @@ class AdapterLineage:
     suite: str | None
     """The suite of the stored runs that its last step learned from; None where they are of several or none."""
     dataset_fingerprint: str | None
-    """Of the data of its runs; None where it is not known, or there are several."""
+    """The fingerprint of the data of its runs; None where it is not known, or there are several."""
     trm_fingerprint: str | None
-    """Of the recommender that its runs asked, as above."""
+    """The fingerprint of the recommender that its runs asked, as above."""
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
