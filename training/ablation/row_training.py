@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deeprec.agent import CompletionPolicy, TraceStore, load_adapter
 from deeprec.agent.policy.weight_fingerprints import fingerprint_adapter
@@ -18,7 +17,7 @@ from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.ablation.row_settings import DPO, WARM_START, TrainingPart
 from deeprec.training.loop.config import LoopConfig
 from deeprec.training.loop.loop import run_loop
-from deeprec.training.loop.loop_requests import read_loop_requests
+from deeprec.training.loop.loop_requests import deal_instances, read_loop_requests
 from deeprec.training.loop.messages import report_tenths
 from deeprec.training.loop.state import read_state
 from deeprec.training.loop.versions import ADAPTERS
@@ -28,8 +27,7 @@ from deeprec.training.rewards.custom import load_rewards
 from deeprec.training.rewards.stage_rewards import check_computed, score_stored_runs
 from deeprec.training.rewards.stages import stage_reward
 from deeprec.training.rollouts.collection import Collection, collect_groups
-from deeprec.training.rollouts.instances import Instance, select_instances
-from deeprec.training.rollouts.request_instances import select_request_instances
+from deeprec.training.rollouts.instances import Instance
 from deeprec.training.rollouts.rollout_filter import version_name
 from deeprec.training.trainers.dpo import train_dpo
 from deeprec.trm_tool import Dataset, Retriever
@@ -155,19 +153,8 @@ class RowTrainer:
         return TrainedPolicy(name=f"dpo-{fingerprint_adapter(trained)[:8]}", folder=trained)
 
     def _instances(self, config: LoopConfig) -> tuple[Instance, ...]:
-        dealt: dict[str, Any] = {
-            "max_rank": config.max_rank,
-            "seed": config.seed,
-            "interaction_share": config.interaction_share,
-        }
         requests = read_loop_requests(config, self.dataset, self.recommender)
-        if requests is None:
-            selection = select_instances(self.dataset, self.recommender, **dealt)
-        else:
-            selection = select_request_instances(
-                requests.training, self.dataset, self.recommender, held_out=requests.validation, **dealt
-            )
-        return selection.of("recommendation")
+        return deal_instances(config, self.dataset, self.recommender, requests).of("recommendation")
 
 
 def _rounds(instances: Sequence[Instance], config: LoopConfig) -> list[Sequence[Instance]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from deeprec.training.cli.trainers import AdapterServerOption
 from deeprec.trm_tool.cli.options import JsonOption
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.text import plain
@@ -42,14 +43,7 @@ def ablation(
         Path | None,
         typer.Option(help="The recommender, trained with --holdout 3.", show_default="the plan's"),
     ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DEEPREC_BASE_URL",
-            help="A server of the base model that sees OUT and loads adapters.",
-            show_default="one is started",
-        ),
-    ] = None,
+    base_url: AdapterServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a method with one piece changed, a row each, and measure all rows on the same people.

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption
-from deeprec.training.cli.trainers import BaseOption, base_model
+from deeprec.training.cli.trainers import AdapterServerOption, BaseOption, base_model
 from deeprec.training.feedback.feedback_config import BACKBONES, FeedbackConfig
 from deeprec.trm_tool.cli.option_groups import option_groups
 from deeprec.trm_tool.cli.options import DEFAULT_CACHE, ColumnOptions, DataOption, JsonOption
@@ -31,14 +31,6 @@ FreeOption = Annotated[
     bool, typer.Option("--free", help="Let the model write freely; else the server holds it to the catalogue's values.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of people, samples and trainings.")]
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="DEEPREC_BASE_URL",
-        help="A server of the base model that sees OUT and loads adapters.",
-        show_default="one is started",
-    ),
-]
 
 
 @option_groups
@@ -56,7 +48,7 @@ def knowledge(
     model: Annotated[
         str | None, typer.Option(help="The model or a loaded adapter of the server.", show_default="its only model")
     ] = None,
-    base_url: UrlOption = None,
+    base_url: AdapterServerOption = None,
     data: DataOption = None,
     columns: ColumnOptions = ColumnOptions(),
     concurrency: Annotated[int, typer.Option(min=1, help="Pieces in flight at once.")] = _DEFAULTS.concurrency,
@@ -142,7 +134,7 @@ def feedback(
     dpo_epochs: Annotated[int, typer.Option(min=1, help="Passes over the pairs.")] = _DEFAULTS.dpo_epochs,
     name: Annotated[str, typer.Option(help="The start of the suites of the runs.")] = _DEFAULTS.name,
     base: BaseOption = None,
-    base_url: UrlOption = None,
+    base_url: AdapterServerOption = None,
     encoder: Annotated[
         str | None, typer.Option(help="The text encoder of items and knowledge.", show_default="the embedded one")
     ] = None,

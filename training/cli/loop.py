@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from deeprec.agent.cli.trace_options import DEFAULT_STORE, StoreOption
+from deeprec.training.cli.trainers import AdapterServerOption
 from deeprec.trm_tool.cli.options import JsonOption, data_is_there
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.trm.artifact_folder import check_artifact
@@ -22,14 +23,7 @@ def loop(
         typer.Option(help="The loop's folder: adapters, checkpoints, logs. The same command continues what it holds."),
     ],
     store: StoreOption = DEFAULT_STORE,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DEEPREC_BASE_URL",
-            help="A server of the base model that sees OUT and loads adapters.",
-            show_default="the loop starts one",
-        ),
-    ] = None,
+    base_url: AdapterServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Repeat: collect, reward, train, load the adapter, validate. After an interruption the same command continues."""

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 _SFT, _GRPO, _LORA = SftConfig(), GrpoConfig(), AdapterConfig()
 
+AdapterServerOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="DEEPREC_BASE_URL",
+        help="A server of the base model that sees OUT and loads adapters.",
+        show_default="one is started",
+    ),
+]
 OutOption = Annotated[
     Path,
     typer.Option(help="The training's folder: adapter, log, checkpoints. The same command continues what it holds."),

@@ -26,7 +26,7 @@ from deeprec.evals.suites.suite import MAX_REQUEST_SECONDS
 from deeprec.training.loop.collection_ahead import CollectionAhead
 from deeprec.training.loop.config import LoopConfig, StagePlan, WarmStart
 from deeprec.training.loop.course import begun_course, course_id, keep_course, locked
-from deeprec.training.loop.loop_requests import read_loop_requests
+from deeprec.training.loop.loop_requests import deal_instances, read_loop_requests
 from deeprec.training.loop.messages import STEP_METRICS, measures_line, report_tenths
 from deeprec.training.loop.start_adapter import take_over
 from deeprec.training.loop.start_checks import check_server, check_stages, loop_course
@@ -40,8 +40,7 @@ from deeprec.training.rewards.turn_credit import credit_turns
 from deeprec.training.rollouts.advantages import ScoredRollout
 from deeprec.training.rollouts.collection import Collection, collect_groups
 from deeprec.training.rollouts.fused_lists import with_fused_list
-from deeprec.training.rollouts.instances import Instance, Selection, select_instances
-from deeprec.training.rollouts.request_instances import select_request_instances
+from deeprec.training.rollouts.instances import Instance, Selection
 from deeprec.training.rollouts.rollout_filter import check_policy, policy_version, version_name
 from deeprec.training.rollouts.rollouts import Rollout
 from deeprec.training.rollouts.selection import best_rollouts
@@ -109,18 +108,9 @@ def run_loop(
     trm = recommender if isinstance(recommender, Retriever) else None  # no other has vectors of items
     rewards = {**(make_rewards(None, encoder) if trm is None else make_rewards(trm.artifact, trm.encoder)), **own}
     requests = read_loop_requests(config, dataset, recommender)
-    dealt: dict[str, Any] = {
-        "max_rank": config.max_rank,
-        "interaction_share": config.interaction_share,
-        "seed": config.seed,
-    }
-    if requests is None:
-        selection = select_instances(dataset, recommender, **dealt)
-    else:
+    selection = deal_instances(config, dataset, recommender, requests)
+    if requests is not None:
         rewards = {SUPPORT: make_support_reward(recommender), **rewards}
-        selection = select_request_instances(
-            requests.training, dataset, recommender, held_out=requests.validation, **dealt
-        )
         for note in requests.notes:
             say(note)
     check_stages(config, selection, rewards, own=tuple(own))

@@ -1,4 +1,4 @@
-"""The requests of a loop: those that it trains on, and those that it validates on, which no training reads."""
+"""The requests of a loop: those that it trains and those that it validates on; and the instances that it deals out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deeprec.evals.requests.cases import Case
 from deeprec.evals.requests.request_cases import MADE_TEST, made_request_cases, read_request_cases
 from deeprec.training.loop.config import LoopConfig
-from deeprec.training.rollouts.instances import SPLIT
+from deeprec.training.rollouts.instances import SPLIT, Selection, select_instances
+from deeprec.training.rollouts.request_instances import select_request_instances
 from deeprec.trm_tool import Dataset, Recommender
 
 
@@ -52,3 +54,24 @@ def read_loop_requests(config: LoopConfig, dataset: Dataset, recommender: Recomm
     return LoopRequests(
         training=training.cases, validation=held_out.cases, notes=tuple(dict.fromkeys(training.notes + held_out.notes))
     )
+
+
+def deal_instances(
+    config: LoopConfig, dataset: Dataset, recommender: Recommender, requests: LoopRequests | None
+) -> Selection:
+    """Select the instances of a loop's stages: of its requests, or of the people's histories where there are none.
+
+    Args:
+        config: The settings of the loop.
+        dataset: Its data.
+        recommender: Its recommender.
+        requests: As of `read_loop_requests`.
+    """
+    dealt: dict[str, Any] = {
+        "max_rank": config.max_rank,
+        "interaction_share": config.interaction_share,
+        "seed": config.seed,
+    }
+    if requests is None:
+        return select_instances(dataset, recommender, **dealt)
+    return select_request_instances(requests.training, dataset, recommender, held_out=requests.validation, **dealt)

@@ -41,7 +41,7 @@ def test_the_runs_of_the_next_step_are_collected_while_one_trains() -> None:
     with CollectionAhead(collected.begin, steps=3, ahead=1) as ahead:
         ahead.wait_for(0)
         assert collected.waits.wait(10)  # step 1 is being collected, and step 0 trains
-        assert collected.seen == ["begin 0", "begin 1", "collected 0"]
+        assert collected.seen in (["begin 0", "begin 1", "collected 0"], ["begin 0", "collected 0", "begin 1"])
         collected.may_end.set()
         ahead.wait_for(1)
         ahead.wait_for(2)
