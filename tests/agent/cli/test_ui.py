@@ -63,19 +63,19 @@ def test_a_server_is_named_or_started_and_not_both() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "shop.example"])
 def test_beyond_this_machine_it_needs_a_key(
-    host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    host: str, artifact_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DEEPREC_API_KEY", "")
     with pytest.raises(SystemExit, match="2"):
-        main(["ui", "--host", host])
+        main(["ui", "--artifact", str(artifact_folder), "--host", host])
     assert "Set DEEPREC_API_KEY" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_is_named(artifact_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit, match="2"):
-            main(["ui", "--port", str(port)])
+            main(["ui", "--artifact", str(artifact_folder), "--port", str(port)])
     assert f"127.0.0.1:{port} (Address already in use). Choose another --port" in capsys.readouterr().err
 
 

@@ -102,7 +102,7 @@ def test_a_whole_conversation_that_goes_on_after_a_reload(person: Browser) -> No
     click(person, "button[data-kind=liked]")
     person.wait_until("document.querySelector('button[data-kind=liked]').ariaPressed === 'true'")
     click(person, "button[data-kind=in_cart]")
-    person.wait_until("document.querySelector('.cart li') !== null")
+    person.wait_until(f"document.querySelector('.cart li') !== null && {READY}")  # a turn that goes on takes no click
     before = person.value("document.getElementById('log').innerText")
     known = person.value("document.getElementById('known').innerText")
     person.open(person.value("location.href"))
