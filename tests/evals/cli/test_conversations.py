@@ -40,9 +40,7 @@ def test_a_difference_without_an_interval_has_a_dash_in_its_place() -> None:
     assert re.fullmatch(r"\+0\.500 \(\+0\.\d{3} to \+1\.000\)", interval_text(paired_interval([1, 1], [0, 1])))
 
 
-def test_a_file_that_cannot_be_written_is_named_before_anybody_talks(
-    artifact_folder: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_written_is_named_before_anybody_talks(artifact_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
         converse("--artifact", str(artifact_folder), "--out", str(tmp_path / "missing" / "said.jsonl"))
 
