@@ -10,6 +10,7 @@ from itertools import pairwise
 from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.meant_values import weigh_refused
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
+from deeprec.agent.conversation.replaced_kinds import replaced_kinds
 from deeprec.agent.conversation.said_text import FUNCTION_WORDS
 from deeprec.agent.conversation.vocabulary import NamedValue
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
@@ -63,9 +64,9 @@ def find_values(reading: MessageReading) -> None:
 
     A value in a clause that refuses is excluded; one in a clause that limits, behind the name of its attribute, or in
     answer to a question must be; every other one weighs. Of an attribute of which an item has one value, a later
-    message replaces the value of an earlier one, unless its words add to it ("or blue", "also blue"). A value that one
-    message both asks for and refuses is refused, and named; in a correction, what stands later holds. What stands in
-    the title of an item is no value.
+    message replaces the value of an earlier one, unless its words add to it ("or blue", "also blue"); another kind of
+    item also replaces the kinds that no item has beside it. A value that one message both asks for and refuses is
+    refused, and named; in a correction, what stands later holds. What stands in the title of an item is no value.
     """
     refusing, limiting = list(refusing_clauses(reading.text)), list(limiting_clauses(reading.text))
     wanted: dict[str, list[_Found]] = {}
@@ -185,6 +186,9 @@ def _want(reading: MessageReading, name: str, found: Sequence[_Found], replaces:
             values = tuple(dict.fromkeys((*(value for each in earlier for value in each.values), *values)))
         is_hard = any(each.is_hard for each in group) or (was_hard and (replaces or is_single))
         words = reading.words(group[0].value.start, group[-1].value.end)
+        for each in () if adds else replaced_kinds(reading, name, values):
+            is_hard = is_hard or each in reading.state.required
+            reading.relaxes.append(Change(kind="relax", attribute=each.attribute, values=each.values, words=words))
         reading.sets.append(
             Change(kind="set", attribute=name, values=values, hard=is_hard, replaces=replaces or is_single, words=words)
         )

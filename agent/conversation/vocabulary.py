@@ -32,6 +32,7 @@ NearPhrases = Callable[[str, float], Sequence[str]]
 MAX_NEAREST = 3
 """Similar values that are offered for one that the catalogue lacks."""
 _PRICES = ("price", "cost", "msrp")
+_KINDS = frozenset(("type", "kind", "category", "genre", "genres", "class", "department"))
 _SAME_ATTRIBUTE = (
     ("price", "budget", "cost", "price range", "price limit", "spending limit", "expense"),
     ("year", "decade", "era", "period", "age", "date", "release year"),
@@ -106,6 +107,10 @@ class ConversationCatalogue:
     def year(self) -> str | None:
         """The attribute that is the year; None without one."""
         return next((name for name in self.numbers if "year" in name.lower()), None)
+
+    def is_kind(self, attribute: str) -> bool:
+        """Whether an attribute says by its name what kind of thing an item is."""
+        return not _KINDS.isdisjoint(attribute.lower().replace("_", " ").split())
 
     def range_of(self, attribute: str) -> tuple[float, float]:
         """The least and the greatest number of an attribute that is a number."""

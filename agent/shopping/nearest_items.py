@@ -27,7 +27,8 @@ def nearest_items(
 ) -> NearestItems:
     """Leave out hard constraints of the person until an item passes: the one without which most items pass, and so on.
 
-    What the program demands stays. It takes time in proportion to the catalogue.
+    The kind of item that the person asks for stays as long as an item has it. What the program demands stays. It takes
+    time in proportion to the catalogue.
 
     Args:
         request: The search that leaves no item.
@@ -46,10 +47,16 @@ def nearest_items(
     for where in [each for each in own if not catalogue.passing([*fixed, each], gone)]:
         own.remove(where)
         dropped.append(where)
-    while own and not catalogue.passing([*fixed, *own], gone):
-        counts = [len(catalogue.passing([*fixed, *own[:at], *own[at + 1 :]], gone)) for at in range(len(own))]
-        dropped.append(own.pop(counts.index(max(counts))))
-    found = catalogue.passing([*fixed, *own], gone)
+    kinds = [where for where in own if any(catalogue.is_kind(name) and "in" in where[name] for name in where)]
+    others = [where for where in own if where not in kinds]
+    while not catalogue.passing([*fixed, *kinds], gone):  # of kinds that no item has together the last one stays
+        fits = [at for at in range(len(kinds)) if catalogue.passing([*fixed, *kinds[:at], *kinds[at + 1 :]], gone)]
+        dropped.append(kinds.pop(fits[0] if fits else 0))
+    fixed += kinds
+    while not catalogue.passing([*fixed, *others], gone):
+        counts = [len(catalogue.passing([*fixed, *others[:at], *others[at + 1 :]], gone)) for at in range(len(others))]
+        dropped.append(others.pop(counts.index(max(counts))))
+    found = catalogue.passing([*fixed, *others], gone)
     without = joined([records.condition_text(where) for where in dropped])
     count = f"there is {len(found)}" if len(found) == 1 else f"there are {len(found)}"
     reason = f"Nothing has all of this: {asked_for}. Without {without} {count}."

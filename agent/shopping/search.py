@@ -40,7 +40,6 @@ HEARD_TEXTS, CLOSEST_PHRASES = 4, 2
 """The latest texts without a constraint whose closest phrases are retrieved for, and how many of each."""
 KIND_WEIGHT = 2.0
 """How much more the kind of an item weighs: of a black kettle, a white kettle comes before a black lamp."""
-_KINDS = frozenset(("type", "kind", "category", "genre", "genres", "class", "department"))
 MODEL_UNAVAILABLE = "The language model is unavailable at the moment; this is the recommender's own list."
 RECOMMENDER_UNAVAILABLE = "The recommender is unavailable at the moment. What you asked for is kept; please try again."
 
@@ -235,13 +234,13 @@ class Search:
 
     def _is_kind(self, attribute: str) -> bool:
         """Whether an attribute says what kind of thing an item is, by its name and by one value an item."""
-        return self._catalogue.kinds.get(attribute) == "category" and is_kind(attribute)
+        return self._catalogue.kinds.get(attribute) == "category" and self._catalogue.is_kind(attribute)
 
     def _weights(self, request: SearchRequest, passing: Sequence[str]) -> list[tuple[float, frozenset[str]]]:
         """How much each condition weighs, by the logarithm of its rarity, and the items that fulfil it."""
         weights = []
         for where, having in self._having(request.weighed, passing):
-            more = KIND_WEIGHT if any(map(is_kind, where)) else 1.0
+            more = KIND_WEIGHT if any(map(self._catalogue.is_kind, where)) else 1.0
             if having:
                 weights.append((more * math.log(len(passing) / len(having)), having))
         return weights
@@ -253,8 +252,3 @@ class Search:
                 self._fulfilling[str(where)] = frozenset(self._catalogue.passing([where]))
         allowed = frozenset(passing) if wheres else frozenset[str]()
         return [(where, allowed & self._fulfilling[str(where)]) for where in wheres]
-
-
-def is_kind(attribute: str) -> bool:
-    """Whether an attribute says by its name what kind of thing an item is."""
-    return not _KINDS.isdisjoint(attribute.lower().replace("_", " ").split())
