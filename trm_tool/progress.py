@@ -27,37 +27,60 @@ LONGEST_SILENCE_S = 20.0
 
 
 class StepProgress(Progress):
-    """A bar for each task; where the console is a file or a pipe, a line at the first step and each tenth instead."""
+    """A bar for each task; where the console is a file or a pipe, a line at the first step and each tenth instead.
 
-    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+    Where no line has come for `every_s` seconds, the latest state is printed again with the time that has passed.
+    """
+
+    def __init__(self, *columns: ProgressColumn, console: Console, every_s: float = LONGEST_SILENCE_S) -> None:
         super().__init__(*columns, console=console, disable=console.quiet or not console.is_terminal)
         self._in_words = [column for column in columns if not isinstance(column, BarColumn)]
         self._printed = set[tuple[TaskID, str, int, bool]]()
-        self._pending = ""
+        self._shown: TaskID | None = None
+        self._is_pending = False
+        self._every_s, self._printed_s = every_s, time.monotonic()
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Start the bars, or the lines in their place."""
+        super().start()
+        if self.disable and not self.console.quiet:
+            threading.Thread(target=self._break_silence, daemon=True).start()
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Move a task's bar; see `rich.progress.Progress.update`."""
         super().update(task_id, **changes)
         if not self.disable:
             return
-        [task] = (task for task in self.tasks if task.id == task_id)
-        tenth = int(10 * task.completed / task.total) if task.total else 0
-        at = (task_id, task.description, tenth, task.completed > 0)
-        parts = (str(column(task)) for column in self._in_words)
-        self._pending = "  ".join(filter(None, parts))
-        if at not in self._printed:
-            self._printed.add(at)
-            self._print_pending()
+        with self._lock:
+            task = self._tasks[task_id]
+            tenth = int(10 * task.completed / task.total) if task.total else 0
+            at = (task_id, task.description, tenth, task.completed > 0)
+            self._shown, self._is_pending = task_id, True
+            if at not in self._printed:
+                self._printed.add(at)
+                self._print()
 
     def stop(self) -> None:
         """Stop, and print the last state of tasks that ended early."""
         super().stop()
-        self._print_pending()
+        self._ended.set()
+        with self._lock:
+            if self._is_pending:
+                self._print()
 
-    def _print_pending(self) -> None:
-        if self._pending:
-            self.console.print(self._pending, soft_wrap=True, markup=False, highlight=False)
-            self._pending = ""
+    def _print(self) -> None:
+        if self._shown is not None:
+            parts = (str(column(self._tasks[self._shown])) for column in self._in_words)
+            self.console.print("  ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
+            self._is_pending, self._printed_s = False, time.monotonic()
+
+    def _break_silence(self) -> None:
+        while not self._ended.wait(max(0.0, self._printed_s + self._every_s - time.monotonic())):
+            with self._lock:
+                if time.monotonic() - self._printed_s >= self._every_s and not self._ended.is_set():
+                    self._printed_s = time.monotonic()  # also where no task has begun
+                    self._print()
 
 
 @contextmanager
@@ -66,23 +89,13 @@ def stage(console: Console, doing: str, *, every_s: float = LONGEST_SILENCE_S) -
 
     Where the console is no terminal, it is a line at the start and one whenever `every_s` seconds more have passed.
     """
-    if not console.is_terminal:
-        console.print(f"{doing} …", soft_wrap=True, markup=False, highlight=False)
-        with lines_of_time(console, doing, every_s=every_s):
+    if console.is_terminal or console.quiet:
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True, disable=console.quiet) as bar:
+            bar.add_task(f"{doing} …")
             yield
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        bar.add_task(f"{doing} …")
-        yield
-
-
-@contextmanager
-def lines_of_time(console: Console, doing: str, *, every_s: float = LONGEST_SILENCE_S) -> Iterator[None]:
-    """Print how long something has lasted, every so many seconds; nothing on a terminal, whose bars show it."""
-    if console.is_terminal or console.quiet:
-        yield
-        return
+    console.print(f"{doing} …", soft_wrap=True, markup=False, highlight=False)
     ended, began = threading.Event(), time.monotonic()
 
     def print_lines() -> None:
@@ -111,7 +124,7 @@ def training_bar(console: Console) -> Iterator[Callable[["TrainingProgress"], No
         TextColumn("{task.fields[score]}"),
         console=console,
     )
-    with bar, lines_of_time(console, "Training the recommender"):
+    with bar:
         task = bar.add_task("Reading texts", total=None, score="", unit="", left="")
         encoded_s = 0.0
 

@@ -68,6 +68,19 @@ def test_a_log_is_not_silent_while_a_stage_lasts() -> None:
     assert log.getvalue().splitlines() == lines  # it ends with the stage
 
 
+def test_a_log_is_not_silent_during_a_long_step() -> None:
+    log = StringIO()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with StepProgress(*columns, console=Console(file=log, width=20), every_s=0.01) as bar:
+        bar.update(bar.add_task("steps", total=200), completed=67)
+        while log.getvalue().count(" 67/200") < 3:
+            time.sleep(0.01)
+    lines = log.getvalue().splitlines()
+    assert set(lines) == {"steps   67/200"}
+    time.sleep(0.05)
+    assert log.getvalue().splitlines() == lines  # it ends with the task
+
+
 @pytest.mark.parametrize(("epoch_s", "left"), [(4.0, " 108 s left"), (20.0, " 9 min left")])
 def test_a_training_says_from_the_first_epoch_on_how_long_it_takes_at_its_pace(epoch_s: float, left: str) -> None:
     log = StringIO()
