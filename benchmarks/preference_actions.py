@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from deeprec.evals import Case, make_cases, mean_interval, ndcg_from_ranks, paired_interval
 from deeprec.evals.recommenders.evaluation import check_artifact
-from deeprec.evals.suites.report_page import shown
 from deeprec.trm_tool import (
     ConfigError,
     Query,
@@ -233,7 +232,7 @@ def main() -> None:
         rows = {}
         for name, values in scores.items():
             own, gain = mean_interval(values, seed=options.seed), paired_interval(values, alone, seed=options.seed)
-            table.add_row(name, shown(own, 4), shown(gain, 4))
+            table.add_row(name, own.text(4), gain.text(4))
             rows[name] = {"ndcg@10": own.to_dict(), "gain": gain.to_dict()}
         asked = [actions[choice] or "nothing" for choice in learned.choices]
         often = dict(Counter(asked).most_common())

@@ -31,7 +31,6 @@ from scipy.special import logsumexp, softmax
 from deeprec.agent.traces import RecommendationRecord, RetrievalRecord, RunRecord, RunTrace, TurnRecord
 from deeprec.evals import Case, make_cases, make_rewards, mean_interval, paired_interval, score_run
 from deeprec.evals.recommenders.evaluation import check_artifact
-from deeprec.evals.suites.report_page import shown
 from deeprec.training import REWARD_PRESETS, stage_reward
 from deeprec.trm_tool import (
     Artifact,
@@ -157,7 +156,7 @@ def judge(cases: Sequence[Case], artifact: Artifact, beliefs: Array, weights: Ma
     return {
         "ndcg@10 of the recommender": mean_interval(own).to_dict(),
         "ndcg@10 of the maximum less the recommender's": gain.to_dict(),
-        "gain": shown(gain, 4),
+        "gain": gain.text(4),
         "reward": {name: float(values.mean()) for name, values in earned.items()},
         "share of the maximum": {name: float(values.mean()) / top for name, values in earned.items()},
         "lists equal to the recommender's": float((lists["maximum"] == lists["recommender"]).all(axis=1).mean()),
@@ -259,7 +258,7 @@ def judge_searches(cases: Sequence[Case], retriever: Retriever, rng: random.Rand
         result[kind] = {name: float(np.mean(values)) for name, values in own.items()}
         if kind != SENSIBLE:
             result[f"{kind} less {SENSIBLE}"] = {
-                name: shown(paired_interval(np.array(values), np.array(earned[SENSIBLE][name])), 4)
+                name: paired_interval(np.array(values), np.array(earned[SENSIBLE][name])).text(4)
                 for name, values in own.items()
             }
     return result

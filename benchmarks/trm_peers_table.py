@@ -1,7 +1,6 @@
 """Our recommender beside its peers and the plain baselines, on the same targets, paired by user."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,20 +200,13 @@ def make_tables(comparison: Comparison) -> list[Table]:
             differences = comparison.ours_minus.get(name)
             table.add_row(
                 f"{name} (not converged)" if name in comparison.unfinished else name,
-                *(_shown(found[way][measure]) for measure in MEASURES),
-                *(_shown(differences[way][measure], signed=True) if differences else "" for measure in MEASURES),
+                *(found[way][measure].text(4) for measure in MEASURES),
+                *(differences[way][measure].text(4, signed=True) if differences else "" for measure in MEASURES),
             )
         for name in comparison.missing:
             table.add_row(name, "not trained yet")
         tables.append(table)
     return tables
-
-
-def _shown(interval: Interval, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    if math.isnan(interval.low):
-        return f"{interval.mean:{sign}.4f}"
-    return f"{interval.mean:{sign}.4f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
 def _plain(figures: Figures) -> dict[str, Any]:

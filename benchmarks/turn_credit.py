@@ -28,7 +28,6 @@ from benchmarks.reward_maximum import run_of
 from deeprec.agent import fuse_rankings
 from deeprec.evals import Case, make_rewards, ndcg_at_k, paired_interval, score_run
 from deeprec.evals.requests.request_cases import made_request_cases
-from deeprec.evals.suites.report_page import shown
 from deeprec.training import advantages, credit_parts, stage_reward
 from deeprec.trm_tool import (
     Query,
@@ -257,8 +256,8 @@ def main() -> None:
             f"{rate:g}",
             f"{ends['run']:.4f}",
             f"{ends['token']:.4f}",
-            shown(last, 4),
-            f"{rewards['run'].mean():.4f}: {shown(earned, 4)}",
+            last.text(4),
+            f"{rewards['run'].mean():.4f}: {earned.text(4)}",
             ", ".join(f"{each['token']:g} ({each['run']:g})" for each in steps_to),
         )
         result.append(

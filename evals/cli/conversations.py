@@ -174,7 +174,7 @@ def _show(outcomes: Mapping[str, Any], *, as_json: bool) -> None:
     console.print(table)
     table = terminal_table(f"{first} less the others, paired, 95%", "system", "success", "turns to success")
     for name, values in compared.items():
-        table.add_row(name, interval_text(values["success"]), interval_text(values["turns_to_success"]))
+        table.add_row(name, values["success"].text(signed=True), values["turns_to_success"].text(signed=True))
     console.print()
     console.print(table)
     own = {name: values[name] for values in [measured[first]] for name in ("agent_errors", "voice_errors", "leaks")}
@@ -187,16 +187,3 @@ def _dicts(values: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, 
 
 def _short(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}".lstrip("0") if 0 < value < 1 else f"{value:.2f}"
-
-
-def interval_text(value: Interval) -> str:
-    """An interval for the table of differences; a dash stands for what so few people cannot show.
-
-    Args:
-        value: A mean difference. Its bounds are NaN where all differences are alike, its mean where there is none.
-    """
-    if math.isnan(value.mean):
-        return "-"
-    if math.isnan(value.low):
-        return f"{value.mean:+.3f} (-)"
-    return f"{value.mean:+.3f} ({value.low:+.3f} to {value.high:+.3f})"

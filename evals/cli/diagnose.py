@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from deeprec.evals.diagnosis.records import Diagnosis, WordFigures
-    from deeprec.evals.metrics.ranking import Interval
     from deeprec.evals.metrics.streaming import Spread
 
 
@@ -88,15 +87,15 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
         if not ending.runs and ending.status == "running":
             continue
         details = "; ".join(f"{visible(text, 100)} ({count:,})" for text, count in ending.details[:3])
-        ended.add_row(visible(ending.status, 20), _shown(ending.share), f"{ending.runs:,}", _text(details))
-    ended.add_row("incomplete", _shown(diagnosis.incomplete), "", "(the trace store failed; steps may be missing)")
+        ended.add_row(visible(ending.status, 20), ending.share.text(), f"{ending.runs:,}", _text(details))
+    ended.add_row("incomplete", diagnosis.incomplete.text(), "", "(the trace store failed; steps may be missing)")
     yield ended
 
     target, lists = diagnosis.target, diagnosis.lists
     if target.found.n:
         found = terminal_table("The target", *_SHARES)
         for point in target.ceiling:
-            found.add_row(f"found by turn {point.turn}", _shown(point.found), f"{point.found.n:,}", "")
+            found.add_row(f"found by turn {point.turn}", point.found.text(), f"{point.found.n:,}", "")
         _rows(found, target, {"written": "in the list as written", "shown": "in the list as shown"})
         _rows(found, target, {"written_of_found": "as written, where found"})
         yield found
@@ -128,7 +127,7 @@ def tables(diagnosis: Diagnosis) -> Iterable[Table]:
     _rows(wrote, places, {"mean": "place among candidates, 0 to 1", "first_choice": "place of the first choice"})
     wrote.add_row(
         "from the first 5 candidates",
-        _shown(places.first_five),
+        places.first_five.text(),
         f"{places.first_five.n:,}",
         _text("" if math.isnan(places.first_five_by_chance) else f"{places.first_five_by_chance:.3f} by chance"),
     )
@@ -184,15 +183,7 @@ def _rows(table: Table, figures: object, names: dict[str, str]) -> None:
     """Add a row for each interval of a record."""
     for name, words in names.items():
         interval = getattr(figures, name)
-        table.add_row(words, _shown(interval), f"{interval.n:,}", "")
-
-
-def _shown(interval: Interval) -> str:
-    if math.isnan(interval.mean):
-        return "-"
-    if math.isnan(interval.low):
-        return f"{interval.mean:.3f}"
-    return f"{interval.mean:.3f}  ({interval.low:.3f} to {interval.high:.3f})"
+        table.add_row(words, interval.text(), f"{interval.n:,}", "")
 
 
 def _quantiles(spread: Spread, unit: float) -> list[str]:

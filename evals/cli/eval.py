@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +19,6 @@ from deeprec.trm_tool.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from deeprec.evals.metrics.ranking import Interval
     from deeprec.evals.recommenders.evaluation import TRMEvaluation
 
 app = typer.Typer(help="Evaluate agents from their runs.", no_args_is_help=True, add_completion=False)
@@ -146,9 +144,9 @@ def _eval_requests(artifacts: list[Path], path: Path, seed: int, as_json: bool) 
     names = list(evaluation.scores[0].metrics)
     table = Table("asked with", *names, title="Seen items masked, with 95% intervals by conversation")
     for row in evaluation.scores:
-        table.add_row(row.row, *(_shown(row.metrics[name]) for name in names))
+        table.add_row(row.row, *(row.metrics[name].text(4, two_lines=True) for name in names))
     for row in evaluation.scores[1:]:
-        table.add_row(f"{row.row} less history", *(_shown(row.above_history[name]) for name in names))
+        table.add_row(f"{row.row} less history", *(row.above_history[name].text(4, two_lines=True) for name in names))
     console = Console(highlight=False)
     console.print(table)
     for line in (evaluation.protocol, *(f"Note: {note}" for note in evaluation.notes)):
@@ -170,16 +168,7 @@ def make_table(evaluation: TRMEvaluation) -> Table:
         table.add_row(
             f"{row.system} (oracle)" if row.oracle else row.system,
             "masked" if row.masked else "unmasked",
-            *(_shown(row.metrics[name]) for name in names),
+            *(row.metrics[name].text(4, two_lines=True) for name in names),
             end_section=index + 1 < len(evaluation.scores) and row.masked != evaluation.scores[index + 1].masked,
         )
     return table
-
-
-def _shown(interval: Interval) -> str:
-    if math.isnan(interval.mean):
-        return "-"
-    if math.isnan(interval.low):
-        return f"{interval.mean:.4f}"
-    low, high = (f"{bound:.3f}".removeprefix("0") for bound in (interval.low, interval.high))
-    return f"{interval.mean:.4f}\n{low}-{high}"

@@ -25,7 +25,6 @@ from deeprec.trm_tool.progress import StepProgress
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from deeprec.evals.metrics.ranking import Interval
     from deeprec.evals.suites.comparison import Difference
     from deeprec.evals.suites.progress import SuiteProgress
     from deeprec.evals.suites.report import SuiteReport
@@ -194,7 +193,7 @@ def _baseline_of(suite: str) -> str:
 def _show(made: SuiteReport, *, as_json: bool) -> None:
     from deeprec.evals.suites.comparison import WORD_SLICES
     from deeprec.evals.suites.report import protocol
-    from deeprec.evals.suites.report_page import shown, system_title
+    from deeprec.evals.suites.report_page import system_title
 
     if as_json:
         typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
@@ -203,7 +202,7 @@ def _show(made: SuiteReport, *, as_json: bool) -> None:
     names = [f"{metric}@{results.k} {listing}" for listing in ("filled", "written") for metric in ("recall", "ndcg")]
     table = terminal_table(results.label, "system", results.unit, *names, "ceiling")
     for system in results.systems:
-        cells = [_two_lines(system.interval(key)) for key in (*names, "found")]
+        cells = [system.interval(key).text(two_lines=True) for key in (*names, "found")]
         table.add_row(escape(system_title(system)), str(len(system.users)), *cells)
     console = Console(highlight=False)
     console.print(table)
@@ -214,7 +213,7 @@ def _show(made: SuiteReport, *, as_json: bool) -> None:
         console.print()
         shares = terminal_table(f"From {made.baseline} (0) to the oracle (1), {made.measure}", "system", "share", "n")
         for name, share in made.oracle_shares.items():
-            shares.add_row(escape(name), shown(share), str(share.n))
+            shares.add_row(escape(name), share.text(), str(share.n))
         console.print(shares)
     by_words = [difference for difference in made.sliced if difference.slice in WORD_SLICES]
     if by_words:
@@ -243,19 +242,12 @@ def _table(title: str, label: str, differences: Sequence[Difference]) -> Table:
             f"{found.interval.n}, too few" if found.interval.n < FEW_USERS else str(found.interval.n),
             f"{found.first_mean:.3f}",
             f"{found.second_mean:.3f}",
-            _two_lines(found.interval),
+            found.interval.text(two_lines=True),
             p_text(found.p_value),
             p_text(found.corrected_p),
             could,
         )
     return table
-
-
-def _two_lines(interval: Interval) -> str:
-    """Write an interval under its mean, so that tables fit the width of a terminal."""
-    from deeprec.evals.suites.report_page import shown
-
-    return shown(interval).replace(" (", "\n(")
 
 
 class _Bars:

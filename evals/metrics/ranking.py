@@ -1,6 +1,7 @@
 """Rank metrics on item ids, once for evaluation and training. Pure; a score that cannot be computed is NaN."""
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
@@ -164,9 +165,33 @@ class Interval:
     n: int
     """Values that the mean is taken over. Missing ones (NaN) are not among them."""
 
+    def text(self, digits: int = 3, *, signed: bool = False, two_lines: bool = False) -> str:
+        """Return the interval in words: `.216 (.191 to .242)`.
+
+        Args:
+            digits: Decimal places.
+            signed: The mean is a difference, and has its sign: `+.012 (-.003 to .027)`.
+            two_lines: The bounds stand under the mean, so that tables fit the width of a terminal.
+
+        Returns:
+            The mean alone where the sample shows no spread, and a dash where there is nothing to take a mean of.
+        """
+        if math.isnan(self.mean):
+            return "–"
+        mean = without_leading_zero(f"{self.mean:{'+' if signed else ''}.{digits}f}")
+        if math.isnan(self.low):
+            return mean
+        low, high = (without_leading_zero(f"{bound:.{digits}f}") for bound in (self.low, self.high))
+        return f"{mean}{chr(10) if two_lines else ' '}({low} to {high})"
+
     def to_dict(self) -> dict[str, float | None]:
         """Return the fields for JSON: a missing number is None."""
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+
+def without_leading_zero(number: str) -> str:
+    """Return a number in words without the zero before its point: `.5` of `0.5`, `-.5` of `-0.5`."""
+    return re.sub(r"^([+-]?)0\.", r"\1.", number)
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0) -> Interval:

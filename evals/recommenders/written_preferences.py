@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -174,7 +173,7 @@ def written_table(evaluation: WrittenEvaluation) -> Table:
         table.add_row(
             row.system,
             "masked" if row.masked else "unmasked",
-            *(_shown(row.metrics[name], signed=row.system == DIFFERENCE) for name in names),
+            *(row.metrics[name].text(4, signed=row.system == DIFFERENCE, two_lines=True) for name in names),
             end_section=row.system == DIFFERENCE,
         )
     return table
@@ -255,11 +254,3 @@ def _notes(cases: int, dataset: Dataset, policies: Mapping[str, int], refused: M
     if cases < 100:
         notes.append(f"{cases} users are too few to tell systems apart, unless the paired interval excludes 0.")
     return tuple(notes)
-
-
-def _shown(interval: Interval, *, signed: bool) -> str:
-    if math.isnan(interval.mean):
-        return "-"
-    sign = "+" if signed else ""
-    mean = f"{interval.mean:{sign}.4f}"
-    return mean if math.isnan(interval.low) else f"{mean}\n{interval.low:{sign}.3f} to {interval.high:{sign}.3f}"

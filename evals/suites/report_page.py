@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from deeprec.agent.views import render_page
-from deeprec.evals.metrics.ranking import Interval
+from deeprec.evals.metrics.ranking import without_leading_zero
 from deeprec.evals.metrics.statistics import FEW_USERS
 from deeprec.evals.plotting import new_figure, plain_label, png
 from deeprec.evals.suites.comparison import Difference
@@ -105,19 +105,8 @@ def key_plot(report: SuiteReport) -> bytes:
     return png(figure, dpi=110)
 
 
-def shown(interval: Interval, digits: int = 3) -> str:
-    """Return an interval in words: `.216 (.191 to .242)`."""
-    if math.isnan(interval.mean):
-        return "–"
-    mean = _short(interval.mean, digits)
-    if math.isnan(interval.low):
-        return mean
-    return f"{mean} ({_short(interval.low, digits)} to {_short(interval.high, digits)})"
-
-
 def _short(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+    return without_leading_zero(f"{value:.{digits}f}")
 
 
 def _results_table(report: SuiteReport) -> _Table:
@@ -128,7 +117,7 @@ def _results_table(report: SuiteReport) -> _Table:
         report.results.systems, key=lambda s: -float(np.nan_to_num(np.nanmean(s.measures[report.measure])))
     )
     rows = [
-        [system_title(system), str(len(system.users)), *(shown(system.interval(name)) for name in names)]
+        [system_title(system), str(len(system.users)), *(system.interval(name).text() for name in names)]
         for system in ordered
     ]
     return ["system", report.results.unit, *(TRAITS.get(name, name) for name in names)], rows
@@ -144,7 +133,7 @@ def _differences_table(differences: Sequence[Difference]) -> _Table:
                 f"{found.interval.n}{few}",
                 _short(found.first_mean, 3),
                 _short(found.second_mean, 3),
-                shown(found.interval),
+                found.interval.text(),
                 p_text(found.p_value),
                 p_text(found.corrected_p),
                 _short(found.smallest, 3) if not math.isnan(found.smallest) else "–",
@@ -156,7 +145,7 @@ def _differences_table(differences: Sequence[Difference]) -> _Table:
 
 def _shares_table(report: SuiteReport) -> _Table:
     heads = ["system", report.results.unit, f"from {report.baseline} (0) to the oracle (1), {report.measure}"]
-    return heads, [[name, str(share.n), shown(share)] for name, share in report.oracle_shares.items()]
+    return heads, [[name, str(share.n), share.text()] for name, share in report.oracle_shares.items()]
 
 
 def _traits_table(results: SuiteResults) -> _Table:
@@ -182,7 +171,7 @@ def _orders_table(report: SuiteReport) -> _Table:
     heads, rows = [], []
     for name, found in report.results.orders.items():
         worth = report.order_worth.get(name)
-        overlaps = [f"{shown(each.share)}; by chance {_short(each.chance, 3)}" for each in found.overlaps]
+        overlaps = [f"{each.share.text()}; by chance {_short(each.chance, 3)}" for each in found.overlaps]
         heads = [
             "system",
             "pairs of runs",
@@ -198,13 +187,13 @@ def _orders_table(report: SuiteReport) -> _Table:
             [
                 name,
                 f"{found.pairs}; {found.left_out} without a partner",
-                shown(found.drawn),
+                found.drawn.text(),
                 p_text(found.p_value),
-                shown(found.own),
-                shown(found.agreement),
+                found.own.text(),
+                found.agreement.text(),
                 *overlaps,
-                f"{shown(found.copied)}; by chance {found.copied_chance:.2g}",
-                "–" if worth is None else f"{shown(worth.interval)}, p {p_text(worth.p_value)}",
+                f"{found.copied.text()}; by chance {found.copied_chance:.2g}",
+                "–" if worth is None else f"{worth.interval.text()}, p {p_text(worth.p_value)}",
             ]
         )
     return heads, rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,17 +120,6 @@ def write_table(table: AblationTable, out: Path) -> Path:
     return path
 
 
-def interval_text(found: Interval) -> str:
-    """A difference with its interval, such as "+.012 (-.003 to .027)"; "0" where all people have equal values."""
-    if math.isnan(found.low):
-        return "0" if found.n else ""
-    mean, low, high = (
-        re.sub(r"^([+-]?)0\.", r"\1.", shown)
-        for shown in (f"{found.mean:+.3f}", f"{found.low:.3f}", f"{found.high:.3f}")
-    )
-    return f"{mean} ({low} to {high})"
-
-
 def _row(
     name: str, row: AblationRow, result: AblationResult, systems: Mapping[str, SystemResults], measures: tuple[str, str]
 ) -> AblatedRow:
@@ -159,7 +147,7 @@ def _sentences(table: AblationTable) -> Iterator[str]:
         piece, found = row.row.piece, row.differences.get(FULL)
         if found is None:
             continue
-        difference, shown = found.interval, interval_text(found.interval)
+        difference, shown = found.interval, found.interval.text(signed=True)
         power = f"{difference.n} people show a difference of {found.smallest:.3f} four times out of five"
         if math.isnan(difference.low):
             yield (

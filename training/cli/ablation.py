@@ -101,7 +101,6 @@ def ablation(
 def _show(made: AblationTable, *, as_json: bool) -> None:
     from deeprec.evals.cli.terminal_table import terminal_table
     from deeprec.training.ablation.plan import ALONE, FULL
-    from deeprec.training.ablation.table import interval_text
 
     if as_json:
         typer.echo(json.dumps(made.to_dict(), indent=2, allow_nan=False))
@@ -118,7 +117,7 @@ def _show(made: AblationTable, *, as_json: bool) -> None:
     for row in made.rows:
         means = (f"{row.means[measure].mean:.3f}" for measure in (ndcg, recall))
         less = (
-            interval_text(row.differences[other].interval) if other in row.differences else ""
+            row.differences[other].interval.text(signed=True) if other in row.differences else ""
             for other in (FULL, ALONE)
         )
         shown.add_row(row.name, *means, *less)

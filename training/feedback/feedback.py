@@ -275,7 +275,7 @@ class _Feedback:
         )
         self.say(
             f"{backbone} scored {done.runs} pieces of knowledge, {done.malformed} of them malformed; mean gain: "
-            f"{shown(done.gain, '+.4f')}"
+            f"{shown(done.gain, 4, signed=True)}"
         )
 
     def tune(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deeprec.evals.metrics.ranking import Interval, clustered_interval, reciprocal_from_ranks
+from deeprec.evals.metrics.ranking import Interval, clustered_interval, reciprocal_from_ranks, without_leading_zero
 from deeprec.training.feedback.feedback_config import FeedbackConfig
 from deeprec.training.feedback.knowledge_runs import KnowledgeRun, knowledge_ranks
 from deeprec.training.feedback.reranking import (
@@ -109,19 +109,18 @@ def report_lines(report: FeedbackReport) -> list[str]:
                 if row.depth == depth:
                     lines.append(f"  {row.row:36} " + "  ".join(_cell(row, name) for name in METRICS))
                 if row.depth == depth and row.row in (TUNED, REALIGNED):
-                    added = "  ".join(f"{name} {shown(each, '+.4f')}" for name, each in row.above_untuned.items())
-                    lines.append(f"  {'  less untuned knowledge':36} {added}")
+                    added = (f"{name} {shown(each, 4, signed=True)}" for name, each in row.above_untuned.items())
+                    lines.append(f"  {'  less untuned knowledge':36} {'  '.join(added)}")
         lines += [f"  The score agrees with {name}: {_agreeing(share)}" for name, share in each.agreement.items()]
     return lines
 
 
-def shown(found: Interval, number: str) -> str:
-    """A mean with its interval, or what is missing of them; `number` is the format of the numbers."""
+def shown(found: Interval, digits: int, *, signed: bool) -> str:
+    """A mean with its interval, or what is missing of them."""
     if math.isnan(found.mean):
         return "nothing to measure"
-    if math.isnan(found.low):
-        return f"{found.mean:{number}} (no interval: one person, or all alike)"
-    return f"{found.mean:{number}} ({found.low:{number}} to {found.high:{number}})"
+    reason = " (no interval: one person, or all alike)" if math.isnan(found.low) else ""
+    return found.text(digits, signed=signed) + reason
 
 
 def _backbone(
@@ -230,11 +229,10 @@ def _cell(row: RerankedRow, name: str) -> str:
     own, above = row.metrics[name], row.above_alone[name]
     if math.isnan(own.mean):
         return f"{name} –"
-    bounds = "" if math.isnan(above.low) else f" ({above.low:+.4f} to {above.high:+.4f})"
-    return f"{name} {own.mean:.4f} {above.mean:+.4f}{bounds}"
+    return f"{name} {without_leading_zero(f'{own.mean:.4f}')} {above.text(4, signed=True)}"
 
 
 def _agreeing(share: Interval) -> str:
     if not share.n:
         return "nothing to measure: no two pieces of a person differ in both"
-    return f"{shown(share, '.3f')} of {share.n} pairs; chance is 0.5"
+    return f"{shown(share, 3, signed=False)} of {share.n} pairs; chance is 0.5"

@@ -1,16 +1,12 @@
 """`deeprec eval converse` over the tiny catalogue."""
 
 import json
-import math
-import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from deeprec.agent.cli.main import app
-from deeprec.evals import paired_interval
-from deeprec.evals.cli.conversations import interval_text
 from deeprec.trm_tool import ConfigError
 
 
@@ -32,12 +28,6 @@ def test_systems_are_compared_with_the_same_people(atomic_folder: Path, artifact
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     people = {system: [line["person"] for line in lines if line["system"] == system] for system in result["measures"]}
     assert len({tuple(names) for names in people.values()}) == 1
-
-
-def test_a_difference_without_an_interval_has_a_dash_in_its_place() -> None:
-    assert interval_text(paired_interval([1, 0, 1], [1, 0, 1])) == "+0.000 (-)"
-    assert interval_text(paired_interval([math.nan], [2])) == "-"
-    assert re.fullmatch(r"\+0\.500 \(\+0\.\d{3} to \+1\.000\)", interval_text(paired_interval([1, 1], [0, 1])))
 
 
 def test_a_file_that_cannot_be_written_is_named_before_anybody_talks(artifact_folder: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from deeprec.evals import (
+    Interval,
     average_precision,
     clustered_interval,
     mean_interval,
@@ -269,3 +271,18 @@ def test_scores_that_do_not_pair_are_refused() -> None:
         clustered_interval([0.0, 1.0, 1.0], ["a", "b"])
     with pytest.raises(ConfigError, match="confidence"):
         paired_interval([0.0, 1.0], [1.0, 1.0], [0, 1], confidence=95)
+
+
+@pytest.mark.parametrize(
+    ("interval", "settings", "text"),
+    [
+        (Interval(mean=0.216, low=0.191, high=0.242, n=9), {}, ".216 (.191 to .242)"),
+        (Interval(mean=0.0123, low=-0.003, high=0.027, n=9), {"signed": True}, "+.012 (-.003 to .027)"),
+        (Interval(mean=-0.5, low=-1.0, high=0.0, n=9), {"signed": True}, "-.500 (-1.000 to .000)"),
+        (Interval(mean=10.05, low=9.5, high=12.0, n=9), {"digits": 1, "two_lines": True}, "10.1\n(9.5 to 12.0)"),
+        (Interval(mean=0.0, low=math.nan, high=math.nan, n=9), {"signed": True}, "+.000"),
+        (Interval(mean=math.nan, low=math.nan, high=math.nan, n=0), {}, "–"),
+    ],
+)
+def test_an_interval_in_words(interval: Interval, settings: dict[str, Any], text: str) -> None:
+    assert interval.text(**settings) == text

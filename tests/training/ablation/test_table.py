@@ -6,7 +6,6 @@ import pytest
 
 from deeprec.evals import Difference, Interval
 from deeprec.training import AblatedRow, AblationResult, AblationRow, AblationTable
-from deeprec.training.ablation.table import interval_text
 
 NDCG, RECALL = "ndcg@10 filled", "recall@10 filled"
 
@@ -85,16 +84,3 @@ def test_what_has_no_figures_is_said() -> None:
     assert sentences(make_row("a", -0.01, -0.03, 0.01), rows=(make_row("a", -0.01, -0.03, 0.01),))[0] == (
         "The row full has not been measured, so that no piece has a worth yet."
     )
-
-
-@pytest.mark.parametrize(
-    ("interval", "shown"),
-    [
-        (Interval(mean=0.0123, low=-0.003, high=0.027, n=9), "+.012 (-.003 to .027)"),
-        (Interval(mean=-0.5, low=-1.0, high=0.0, n=9), "-.500 (-1.000 to .000)"),
-        (Interval(mean=0.0, low=math.nan, high=math.nan, n=9), "0"),
-        (Interval(mean=math.nan, low=math.nan, high=math.nan, n=0), ""),
-    ],
-)
-def test_an_interval_in_words(interval: Interval, shown: str) -> None:
-    assert interval_text(interval) == shown

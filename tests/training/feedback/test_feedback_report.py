@@ -21,13 +21,13 @@ ALIKE = Interval(0.25, math.nan, math.nan, 3)
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (Interval(0.25, -0.1, 0.5, 9), "+0.250 (-0.100 to +0.500)"),
-        (ALIKE, "+0.250 (no interval: one person, or all alike)"),
+        (Interval(0.25, -0.1, 0.5, 9), "+.250 (-.100 to .500)"),
+        (ALIKE, "+.250 (no interval: one person, or all alike)"),
         (NOTHING, "nothing to measure"),
     ],
 )
 def test_what_is_missing_of_an_interval_is_named(found: Interval, text: str) -> None:
-    assert shown(found, "+.3f") == text
+    assert shown(found, 3, signed=True) == text
 
 
 @pytest.mark.parametrize("found", [ALIKE, NOTHING])
