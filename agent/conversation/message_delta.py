@@ -20,6 +20,7 @@ from deeprec.agent.conversation.said_feedback import find_feedback
 from deeprec.agent.conversation.said_text import FAREWELL, left_over
 from deeprec.agent.conversation.said_values import find_values
 from deeprec.agent.conversation.state import ConversationState
+from deeprec.agent.conversation.unknown_things import find_unknown_things
 from deeprec.agent.conversation.vocabulary import ConversationCatalogue
 from deeprec.agent.conversation.withdrawals import find_withdrawals
 
@@ -95,6 +96,7 @@ def delta_of_message(message: str, state: ConversationState, catalogue: Conversa
     find_vague_numbers(reading)
     find_values(reading)
     find_meant_values(reading)
+    find_unknown_things(reading)
     _find_fact_question(reading)
     turn, references = reading.turn, sorted(reading.references, key=lambda each: each.start)
     said, said_words = _left(reading)

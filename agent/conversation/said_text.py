@@ -17,6 +17,17 @@ FUNCTION_WORDS = word_set(
     "while who whose why will with within without would yes yet you your"
 )
 """Words that carry no wish by themselves."""
+PLAIN_WORDS = FUNCTION_WORDS | word_set(
+    "advice alternative alternatives anymore ask asking bad best better big bit buy care case cheap choice "
+    "choices cost day exactly expensive favour feel film films find fine first fun fussed fussy get getting gift "
+    "give go going good got great help hope idea ideas important interested item items keen kids kind large later "
+    "limit long look looking lot love matter mean mind minute moment movie movies new nice old option options "
+    "people person picky point possible preference present pretty price prices problem product products question "
+    "ready recommendation recommendations second simple small sort strict stuff suggestion suggestions sure "
+    "surprise take thank thanks thing things think time today together tomorrow tonight try want wants watch way "
+    "weekend wish work worry wrong year"
+)
+"""Words that never name something that the catalogue lacks."""
 _REQUEST_WORDS = word_set(
     "actually after find fine get give got hello hey hi look looking love ok okay please prefer recommend right "
     "search searching show sorry suggest sure tell thank thanks thing things try want wanted wants"
@@ -32,6 +43,12 @@ FAREWELL = re.compile(
     re.IGNORECASE,
 )
 """A clause that ends a conversation: its "that" refers to nothing."""
+
+
+def content_words(text: str) -> tuple[str, ...]:
+    """The words of a text that may name something: "you idiot" has "idiot"."""
+    words = re.findall(r"[^\W\d_][\w'-]+", text.lower().replace("’", "'"))
+    return tuple(word for word in words if word not in PLAIN_WORDS | _REQUEST_WORDS)
 
 
 def without_refusals(text: str) -> str:

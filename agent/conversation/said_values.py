@@ -11,10 +11,9 @@ from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.meant_values import weigh_refused
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
 from deeprec.agent.conversation.replaced_kinds import replaced_kinds
-from deeprec.agent.conversation.said_text import FUNCTION_WORDS
+from deeprec.agent.conversation.said_text import PLAIN_WORDS
 from deeprec.agent.conversation.vocabulary import NamedValue
 from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses, refusing_clauses
-from deeprec.trm_tool.text import word_set
 
 _ADDS = re.compile(r"(?:\b(?:also|or|and|plus|maybe|alternatively)\b|&)[\w ']{0,12}$", re.IGNORECASE)
 _ADDS_ANYWHERE = re.compile(r"\b(?:also|too|as well|either|in addition|on top)\b", re.IGNORECASE)
@@ -42,15 +41,6 @@ _DESCRIBES = re.compile(
 )
 """Behind a word, what makes it the beginning of a description ("full of soldiers", "set in space") and no value."""
 _GOES_ON = re.compile(r"\s*(?:and|but)\b", re.IGNORECASE)
-_PLAIN_WORDS = FUNCTION_WORDS | word_set(
-    "anymore ask asking bad best better big bit buy care case cheap cost day exactly expensive feel film films "
-    "find fine first fun fussed fussy get getting gift give go going good got great hope idea important "
-    "interested item items keen kids kind large later limit long look looking lot love matter mean mind movie "
-    "movies new nice old people person picky point possible preference present pretty price prices problem "
-    "product products question ready simple small sort strict stuff sure take thank thanks thing things think "
-    "time today together tomorrow tonight try want wants watch way weekend wish work worry wrong year"
-)
-"""Words that never name a value that the catalogue lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +242,7 @@ def _find_missing(
                 group = next(name for name, word in found.groupdict().items() if word)
                 what, (start, end) = found[group], found.span(group)
                 is_known = any(value.start <= start < value.end for value in values)
-                if is_known or what.lower() in _PLAIN_WORDS or what.lower().endswith("n't"):
+                if is_known or what.lower() in PLAIN_WORDS or what.lower().endswith("n't"):
                     continue
                 if _DESCRIBES.match(reading.text, end) or (kind == "required" and _GOES_ON.match(reading.text, end)):
                     continue
@@ -279,7 +269,7 @@ def _find_missing(
             " " if any(each.start <= at + place < each.end for each in known) else letter
             for place, letter in enumerate(what)
         )
-        words = [word for word in re.findall(r"[\w'-]+", rest) if word.lower() not in _PLAIN_WORDS]
+        words = [word for word in re.findall(r"[\w'-]+", rest) if word.lower() not in PLAIN_WORDS]
         if words:
             reading.lacks(" ".join(words), kind="asked")
     return beside

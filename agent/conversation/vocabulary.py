@@ -17,7 +17,7 @@ from deeprec.agent.conversation.said_text import FUNCTION_WORDS
 from deeprec.trm_tool import CatalogueCard, PreferenceReader, Where, describe_catalogue
 from deeprec.trm_tool.catalogue.catalogue import phrase_of
 from deeprec.trm_tool.catalogue.filters import AttributeIndex
-from deeprec.trm_tool.catalogue.phrase_spotting import PhraseSpotter, fold_words
+from deeprec.trm_tool.catalogue.phrase_spotting import WORD, PhraseSpotter, fold_words
 from deeprec.trm_tool.catalogue.said_titles import NamedTitles
 
 if TYPE_CHECKING:
@@ -182,6 +182,23 @@ class ConversationCatalogue:
         """The value whose phrase a text means without naming it, by its attribute; None where none is near enough."""
         near = () if self._near is None else self._near(text, min_cosine)
         return next((self._values[phrase] for phrase in near if phrase in self._values), None)
+
+    def knows_word(self, word: str) -> bool:
+        """Whether the record of an item has a word, or an attribute is called so; case and plurals do not matter."""
+        return all(each in self._record_words for each in fold_words(word))
+
+    @cached_property
+    def _record_words(self) -> frozenset[str]:
+        """The folded words of all titles, texts and values, and those for attributes."""
+        words = set[str]()
+        for item_id in self.catalogue.ids:
+            item = self.catalogue.item(item_id)
+            words.update(WORD.findall(f"{item.title} {item.text}".lower()))
+        named = [
+            *self._names,
+            *(value for name in self.kinds if name not in self.numbers for value in self.values_of(name)),
+        ]
+        return frozenset(fold_words(" ".join([*words, *named])))
 
     def is_values(self, text: str) -> bool:
         """Whether a text names values of the catalogue and nothing else."""

@@ -15,6 +15,8 @@ from deeprec.agent.conversation import (
     question_for,
     state_difference,
 )
+from deeprec.agent.conversation.said_text import content_words
+from deeprec.agent.conversation.unknown_things import is_understood
 from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.intents import says_farewell
 from deeprec.agent.shopping.item_answers import ItemAnswers
@@ -31,6 +33,9 @@ from deeprec.agent.shopping.wording import (
     with_text,
 )
 from deeprec.trm_tool.text import plain
+
+MAX_UNKNOWN_WORDS = 5
+"""Words of a message without a wish that are named."""
 
 
 class Answers:
@@ -80,14 +85,11 @@ class Answers:
         return reply, state
 
     def _list(self, plan: TurnPlan, state: ConversationState, k: int) -> Reply:
-        found = plan.found
+        found, unknown = plan.found, list(self._not_understood(plan, state))
         missing = [each for each in state.missing if each.turn == state.turn or each.kind == "required"]
         unclear = [f"{each.words}: {each.reason}" for each in plan.unresolved if not each.item_ids]
-        problems = [
-            *found.problems,
-            *(missing_sentence(each, self._records, state.disliked) for each in missing),
-            *unclear,
-        ]
+        unknown += [missing_sentence(each, self._records, state.disliked) for each in missing]
+        problems = [*found.problems, *unknown, *unclear]
         demanded = [each for each in missing if each.kind == "required" and each.turn == state.turn]
         if not found.item_ids or demanded:
             nearest = self._records.cards(found.nearest, state)
@@ -106,7 +108,7 @@ class Answers:
         for each in wanted if state.order is None or not state.order.everywhere else ():
             if not any(self._records.fulfils(item_id, each) for item_id in found.item_ids):
                 problems.append(f"None of these has {self._records.condition_text({each.attribute: each.condition})}.")
-        lines = list(self._list_lines(plan, state, cards))
+        lines = [*unknown, *self._list_lines(plan, state, cards)]
         return Reply(
             kind="list",
             text="\n".join(lines),
@@ -145,14 +147,26 @@ class Answers:
                 yield headings[shares[at]]
             yield card_line(card, self._catalogue, shared)
 
+    def _not_understood(self, plan: TurnPlan, state: ConversationState) -> Iterator[str]:
+        """The sentence about a message that states nothing, and that no model heard as a wish either."""
+        if plan.not_understood and not state_difference(plan.before, state):
+            said, words = plain(plan.not_understood, 80), content_words(plan.not_understood)[:MAX_UNKNOWN_WORDS]
+            named = joined([repr(plain(word, 80)) for word in dict.fromkeys(words)], "or")
+            yield f"No wish was understood for certain in {said!r}: nothing in this catalogue has {named}."
+
     def _heading(self, plan: TurnPlan, state: ConversationState) -> str:
+        """What is true of a list: that it fits, that it is near the words, or nothing."""
+        is_asked = bool(state_lines(state) or state.similar_to)
+        is_near = not is_asked and any(is_understood(each.text, self._catalogue) for each in state.said)
         if plan.wants_more:
-            return "Others that fit:"
+            return "Others that fit:" if is_asked or is_near else "Others:"
         if state.order is not None:
             end = "highest" if state.order.descending else "lowest"
             return f"By {self._records.label(state.order.attribute)}, the {end} first:"
-        is_asked = state_lines(state) or state.said or state.similar_to
-        return "These fit best:" if is_asked else "You may like these:"
+        if is_asked:
+            lacks = any(each.turn == state.turn and each.kind == "asked" for each in state.missing)
+            return "Apart from that, these fit best:" if lacks else "These fit best:"
+        return "The nearest to your words:" if is_near else "You may like these:"
 
     def _which_one(self, plan: TurnPlan, state: ConversationState) -> ReplyQuestion | None:
         """The question which item was meant; None where that is clear."""

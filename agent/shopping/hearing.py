@@ -16,7 +16,8 @@ from deeprec.agent.conversation import (
     delta_of_message,
     read_delta,
 )
-from deeprec.agent.conversation.said_text import FUNCTION_WORDS, left_over
+from deeprec.agent.conversation.said_text import FUNCTION_WORDS, content_words, left_over
+from deeprec.agent.conversation.unknown_things import is_understood
 from deeprec.agent.shopping.intents import asks, intent_of, intent_of_edit, wants_more
 from deeprec.agent.shopping.shopping_input import storable_edit
 from deeprec.agent.shopping.turn_plan import TurnPlan
@@ -89,9 +90,18 @@ def plan_turn(
         unresolved=delta.unresolved,
         actions=actions,
         problems=tuple(problems),
+        not_understood="" if intent != "search" or edit is not None else _not_understood(delta, text, catalogue),
         wants_more=wants_more(english),
     )
     return plan, after
+
+
+def _not_understood(delta: StateDelta, text: str, catalogue: ConversationCatalogue) -> str:
+    """What was said, where it is no wish by the words of the catalogue; German words are for the encoder to map."""
+    stated = (delta.changes, delta.order, delta.feedback, delta.actions, delta.similar_to, delta.references)
+    if any(stated) or delta.set_aside or delta.missing or delta.unresolved or is_german(text):
+        return ""
+    return delta.said if content_words(delta.said) and not is_understood(delta.said, catalogue) else ""
 
 
 def _wishes_beyond_values(said: str, catalogue: ConversationCatalogue) -> bool:

@@ -50,6 +50,8 @@ class TurnPlan:
     actions: tuple[RequestedAction, ...] = ()
     confirmed: tuple[ConfirmedAction, ...] = ()
     problems: tuple[str, ...] = ()
+    not_understood: str = ""
+    """The message, where it states nothing and no word of it that may name something stands in the catalogue."""
     wants_more: bool = False
     """Whether items are asked for that were not in the lists before."""
     found: Found = field(default_factory=Found)

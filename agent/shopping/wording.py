@@ -71,9 +71,9 @@ def askable(catalogue: ConversationCatalogue, records: ItemRecords) -> str:
 
 
 def with_text(reply: Reply, lines: Sequence[str]) -> str:
-    """The text of a reply: its lines, then its problems and its question."""
+    """The text of a reply: its lines, then the problems that are not among them, and its question."""
     parts = [line for line in lines if line]
-    parts += [*reply.problems] if reply.kind != "cannot" else []
+    parts += [each for each in reply.problems if each not in parts] if reply.kind != "cannot" else []
     if reply.question is not None:
         parts.append(reply.question.text)
     return "\n".join(parts)
