@@ -37,9 +37,9 @@ from deeprec.evals.requests.cases import Case, make_cases
 from deeprec.evals.requests.request_cases import MADE_TEST, RequestCases, made_request_cases, read_request_cases
 from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
 from deeprec.trm_tool.data.dataset import Dataset
+from deeprec.trm_tool.data.folder import EMBEDDED
 from deeprec.trm_tool.recommender import CatalogueView
 
-EMBEDDED = "ml-100k"
 MAX_RUN_SECONDS = 7_200.0
 """`max_seconds` of suites and loops: many agents wait for one slow server, and their time is not what is compared."""
 MAX_REQUEST_SECONDS = 900.0

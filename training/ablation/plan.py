@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deeprec.agent.serving.shipped_adapter import SHIPPED_ADAPTER_FOLDER
 from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.settings_file import FileSettings, first_fault, packaged_settings, read_settings
-from deeprec.evals.suites.suite import EMBEDDED, Name
+from deeprec.evals.suites.suite import Name
 from deeprec.training.ablation.row_settings import (
     RECOMMENDER,
     AblationRow,
@@ -37,6 +37,7 @@ from deeprec.training.ablation.row_settings import (
     named_files,
 )
 from deeprec.training.loop.config import LoopConfig
+from deeprec.trm_tool.data.folder import EMBEDDED
 from deeprec.trm_tool.errors import ConfigError
 
 FULL, ALONE = "full", "recommender"

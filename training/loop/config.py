@@ -13,11 +13,12 @@ from deeprec.agent.graph.config import AgentConfig, make_agent_config
 from deeprec.agent.serving.server_process import Dtype
 from deeprec.evals.requests.request_cases import MADE_TEST
 from deeprec.evals.settings_file import FileSettings, check_agent_block, packaged_settings, read_settings
-from deeprec.evals.suites.suite import EMBEDDED, MAX_RUN_SECONDS, Name
+from deeprec.evals.suites.suite import MAX_RUN_SECONDS, Name
 from deeprec.training.loop.validation_power import DEVIATION, people_needed
 from deeprec.training.rewards.stages import DEFAULT_PRESET, RewardPreset, Stage, StageReward, stage_reward
 from deeprec.training.trainers.trainer_config import Device, GrpoConfig
 from deeprec.trm_tool import ConfigError
+from deeprec.trm_tool.data.folder import EMBEDDED
 
 _Count = Annotated[int, Field(ge=1)]
 _PACKAGE = "deeprec.training.loop"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deeprec.trm_tool.bounded_json import parse_json
+from deeprec.trm_tool.data.folder import EMBEDDED
 from deeprec.trm_tool.errors import ConfigError, DataError
 from deeprec.trm_tool.trm.artifact_folder import check_artifact
 
@@ -21,8 +22,6 @@ DEFAULT_ARTIFACT = Path(".deeprec/trm/ml-100k")
 """Folder of the demo's recommender, and the default of every command that needs one."""
 DEFAULT_CACHE = Path(".deeprec/cache/embeddings")
 """Folder in which commands cache text embeddings; delete it to empty the cache."""
-EMBEDDED_DATA = "ml-100k"
-"""The name of the embedded data, in place of a folder."""
 MAX_SEED = 2**32 - 1
 """Every generator of random numbers that is used here takes seeds from 0 to this."""
 
@@ -40,7 +39,7 @@ def is_there(path: Path | None) -> Path | None:
 
 def data_is_there(folder: Path | None) -> Path | None:
     """Return the folder of data, or the name of the embedded data; otherwise as `is_there`."""
-    return folder if str(folder) == EMBEDDED_DATA else is_there(folder)
+    return folder if str(folder) == EMBEDDED else is_there(folder)
 
 
 def artifact_is_there(folder: Path | None) -> Path | None:
@@ -136,7 +135,7 @@ class ColumnOptions:
         """
         from deeprec.trm_tool.data.atomic_files import embedded_ml100k, read_atomic_files
 
-        if str(folder) == EMBEDDED_DATA and not Path(EMBEDDED_DATA).exists():
+        if str(folder) == EMBEDDED and not Path(EMBEDDED).exists():
             folder = None
         return read_atomic_files(
             folder or embedded_ml100k(),

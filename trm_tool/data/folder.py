@@ -1,4 +1,4 @@
-"""Folders of data that this package writes: as a whole or not at all, and never over files of others."""
+"""Folders of data: the name of the embedded one, and those written here, as a whole and never over files of others."""
 
 import json
 from collections.abc import Iterator
@@ -8,6 +8,8 @@ from pathlib import Path
 from deeprec.trm_tool.errors import ConfigError
 from deeprec.trm_tool.folders import check_not_current, one_writer, replace_folder, staging_folder
 
+EMBEDDED = "ml-100k"
+"""Name of the embedded data, in place of a folder."""
 MARK = "deeprec-data.json"
 """Name of the file that marks a folder as written here, and lists its files."""
 TIMELESS = "timeless"
