@@ -49,6 +49,8 @@ class Change:
     words: str = ""
     """The words that state it, as they stand in the message."""
     source: Source = "message"
+    alternative: int = 0
+    """`StatedCondition.alternative` of its values."""
 
     def with_end(self, number: float, *, is_minimum: bool) -> Change:
         """The change with one end of a range."""

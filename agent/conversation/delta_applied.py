@@ -9,7 +9,7 @@ from typing import Any
 
 from deeprec.agent.conversation.delta import Change, StateDelta
 from deeprec.agent.conversation.said_text import left_over
-from deeprec.agent.conversation.state import MAX_SAID, ConversationState, SaidText, StatedCondition
+from deeprec.agent.conversation.state import MAX_SAID, ConversationState, SaidText, StatedCondition, alternatives
 from deeprec.trm_tool.catalogue.phrase_spotting import fold_words
 from deeprec.trm_tool.catalogue.where_text import preference_segments
 from deeprec.trm_tool.text import has_words
@@ -68,12 +68,16 @@ class StateDifference:
 
 
 def describe_state(state: ConversationState) -> tuple[str, ...]:
-    """What is asked for, a line for each condition: `only colour: black`, `price <= 50`, `maybe brand: Foxtarn`."""
+    """What is asked for, a line for each condition: `only colour: black`, `price <= 50`, `maybe brand: Foxtarn`.
+
+    Alternatives share a line: `maybe colour: white, or features: foldable`.
+    """
     lines = [line for each in state.required for line in preference_segments({each.attribute: each.condition})]
     lines += [line for each in state.refused for line in preference_segments({each.attribute: {"not_in": each.values}})]
     for mark, conditions in (("maybe", state.preferred), ("rather not", state.disliked)):
-        segments = [line for each in conditions for line in preference_segments({each.attribute: each.condition})]
-        lines += [f"{mark} {segment.removeprefix('only ')}" for segment in segments]
+        for either in alternatives(conditions):
+            segments = [line for each in either for line in preference_segments({each.attribute: each.condition})]
+            lines.append(f"{mark} {', or '.join(segment.removeprefix('only ') for segment in segments)}")
     if state.order is not None:
         lines.append(f"{state.order.attribute}: the {'highest' if state.order.descending else 'lowest'} first")
     return tuple(dict.fromkeys(lines))
@@ -138,7 +142,9 @@ _APPLY = {"set": _set, "exclude": _exclude, "relax": _relax, "clear": _clear}
 def _conditions(change: Change, turn: int) -> Iterable[StatedCondition]:
     """The conditions of a change, one for its values and one for each end."""
     about: dict[str, object] = {"attribute": change.attribute, "words": change.words, "source": change.source}
-    parts: list[dict[str, object]] = [{"values": change.values}] if change.values else []
+    parts: list[dict[str, object]] = []
+    if change.values:
+        parts.append({"values": change.values, "alternative": change.alternative})
     parts += [{name: end} for name in ("minimum", "maximum") if (end := getattr(change, name)) is not None]
     for part in parts:
         yield StatedCondition(turn=turn, **about, **part)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -18,6 +18,8 @@ from deeprec.trm_tool.catalogue.said_clauses import SaidClause, limiting_clauses
 _ADDS = re.compile(r"(?:\b(?:also|or|and|plus|maybe|alternatively)\b|&)[\w ']{0,12}$", re.IGNORECASE)
 _ADDS_ANYWHERE = re.compile(r"\b(?:also|too|as well|either|in addition|on top)\b", re.IGNORECASE)
 _OR = re.compile(r"[\s,]*(?:or|nor)\b[\s\w']{0,12}$|\s*/\s*$", re.IGNORECASE)
+_OR_ALONE = re.compile(r"\s+or\s+", re.IGNORECASE)
+_OR_FIRST = re.compile(r"\W*(?:(?:and|ok(?:ay)?|maybe|hm+)\W+)?(?:or|alternatively)\b[\w ']{0,12}$", re.IGNORECASE)
 _JOINT = re.compile(r"\s*(?:,|/|&|\b(?:or|nor)\b)\s*", re.IGNORECASE)
 _CARRIES = re.compile(
     r"\b(?:do|does) (?:you|the shop|this shop)(?: also)? (?:have|carry|sell|stock|offer|do)(?: any| some| a| an)? "
@@ -96,8 +98,9 @@ def find_values(reading: MessageReading) -> None:
         is_hard = limits or name == answered or (name, value.start) in named
         wanted.setdefault(name, []).append(_Found(value=value, is_hard=is_hard))
         reading.quiet.append((value.start, value.end))
+    numbers = _numbers_of_alternatives(reading.text, wanted)
     for name, found in wanted.items():
-        _want(reading, name, found, replaces=name not in relaxed)
+        _want(reading, name, found, numbers, replaces=name not in relaxed)
     for mark, clause in unapplied.items():
         end = clause.start + len(clause.about)
         has_refused = any(mark < value.start < end and value.start not in narrowed for value in values)
@@ -161,12 +164,16 @@ def _refuse(reading: MessageReading, value: NamedValue) -> set[str]:
     return withdrawn
 
 
-def _want(reading: MessageReading, name: str, found: Sequence[_Found], replaces: bool) -> None:
-    """Ask for the values of one attribute."""
+def _want(
+    reading: MessageReading, name: str, found: Sequence[_Found], numbers: Mapping[int, int], replaces: bool
+) -> None:
+    """Ask for the values of one attribute; `numbers` has those of alternatives by the places of their values."""
     is_single = reading.vocabulary.kinds[name] == "category"
     earlier = [each for each in (*reading.state.required, *reading.state.preferred) if each.attribute == name]
     first = found[0].value
-    adds = bool(_ADDS.search(reading.text[: first.start]) and reading.text[: first.start].strip().count(" ") < 3)
+    before = reading.text[: first.start]
+    is_behind = any(start < first.start for start, _ in reading.quiet)  # the "or" of "washable or white" joins the two
+    adds = not is_behind and before.strip().count(" ") < 3 and _ADDS.search(before) is not None
     adds = adds or bool(_ADDS_ANYWHERE.search(reading.text))
     replaces = replaces and not adds and (is_single or reading.corrects)
     was_hard = any(each in reading.state.required and each.values for each in earlier)
@@ -175,14 +182,39 @@ def _want(reading: MessageReading, name: str, found: Sequence[_Found], replaces:
         if adds and is_single and earlier:
             values = tuple(dict.fromkeys((*(value for each in earlier for value in each.values), *values)))
         is_hard = any(each.is_hard for each in group) or (was_hard and (replaces or is_single))
+        if not is_single and earlier and group[0].value is first and _OR_FIRST.match(before):
+            values = tuple(dict.fromkeys((*earlier[-1].values, *values)))  # "or a western" joins the latest wish
+            is_hard = is_hard or earlier[-1] in reading.state.required
         words = reading.words(group[0].value.start, group[-1].value.end)
         for each in () if adds else replaced_kinds(reading, name, values):
             is_hard = is_hard or each in reading.state.required
             reading.relaxes.append(Change(kind="relax", attribute=each.attribute, values=each.values, words=words))
         reading.sets.append(
-            Change(kind="set", attribute=name, values=values, hard=is_hard, replaces=replaces or is_single, words=words)
+            Change(
+                kind="set",
+                attribute=name,
+                values=values,
+                hard=is_hard,
+                replaces=replaces or is_single,
+                words=words,
+                alternative=0 if is_hard else next((n for e in group if (n := numbers.get(e.value.start))), 0),
+            )
         )
         replaces = False
+
+
+def _numbers_of_alternatives(text: str, wanted: Mapping[str, Sequence[_Found]]) -> dict[int, int]:
+    """Where values of different attributes stand that "or" joins -> a number for each group: "white or foldable"."""
+    found = sorted(((each.value, name) for name, each_found in wanted.items() for each in each_found), key=_place)
+    numbers: dict[int, int] = {}
+    for (one, name), (other, other_name) in pairwise(found):
+        if name != other_name and _OR_ALONE.fullmatch(text[one.end : other.start]):
+            numbers[other.start] = numbers.setdefault(one.start, len(numbers) + 1)
+    return numbers
+
+
+def _place(found: tuple[NamedValue, str]) -> int:
+    return found[0].start
 
 
 def _alternatives(text: str, found: Sequence[_Found]) -> list[list[_Found]]:

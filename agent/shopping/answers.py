@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -11,11 +10,11 @@ from deeprec.agent.conversation import (
     ConversationState,
     Missing,
     Question,
-    StatedCondition,
     question_for,
     state_difference,
 )
 from deeprec.agent.conversation.said_text import content_words
+from deeprec.agent.conversation.state import alternatives
 from deeprec.agent.conversation.unknown_things import is_understood
 from deeprec.agent.shopping.config import ShoppingConfig
 from deeprec.agent.shopping.intents import says_farewell
@@ -131,7 +130,7 @@ class Answers:
         """A list on lines: what all of it has, then the items with all that was asked for, and those with a part."""
         shared = [self._records.refusal_text(each) for each in state.refused] if len(cards) > 1 else []
         wishes = [each for each in state.preferred if each.source != "model"]
-        joined_wishes = _alternatives(wishes, plan.message)
+        joined_wishes = alternatives(wishes)
         parts = [
             [any(self._records.fulfils(card.item_id, each) for each in either) for either in joined_wishes]
             for card in cards
@@ -251,21 +250,3 @@ class Answers:
 
     def _titles(self, item_ids: Sequence[str]) -> str:
         return joined([self._records.title(item_id) for item_id in item_ids])
-
-
-def _alternatives(wishes: Sequence[StatedCondition], message: str) -> list[list[StatedCondition]]:
-    """Wishes, those together that a message joins with "or": an item that has one of them has all that is asked."""
-    groups: list[list[StatedCondition]] = []
-    for wish in wishes:
-        joined_with = (group for group in groups if any(_are_joined(held, wish, message) for held in group))
-        if (group := next(joined_with, None)) is None:
-            groups.append([wish])
-        else:
-            group.append(wish)
-    return groups
-
-
-def _are_joined(one: StatedCondition, other: StatedCondition, message: str) -> bool:
-    words = (re.escape(one.words), re.escape(other.words))
-    joins = rf"\b(?:{words[0]} or {words[1]}|{words[1]} or {words[0]})\b"
-    return re.search(joins, message, re.IGNORECASE) is not None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from deeprec.agent.conversation import ConversationCatalogue, ConversationState
+from deeprec.agent.conversation import ConversationCatalogue, ConversationState, StatedCondition
+from deeprec.agent.conversation.state import alternatives
 from deeprec.agent.shopping.intents import asks_for_number, attributes_asked
 from deeprec.agent.shopping.item_records import ItemRecords
 from deeprec.agent.shopping.reply import Reply, ShownCard
@@ -83,7 +85,8 @@ class ItemAnswers:
             spared = self._records.spared(card.item_id, state)
             lines += [f"   It has what you asked for: {joined(fulfilled)}."] if fulfilled else []
             lines += [f"   It has nothing of what you refused: {joined(spared, 'or')}."] if spared else []
-            wanted = [each for each in state.preferred if not self._records.fulfils(card.item_id, each)]
+            unmet = [each for each in alternatives(state.preferred) if not self._has_one(card, each)]
+            wanted = [each for either in unmet for each in either]
             without = [f"{self._records.label(e.attribute)} {', '.join(e.values)}" for e in wanted if e.values]
             lines += [f"   It does not have: {joined(without)}, which only weighed."] if without else []
             similar = [self._records.title(item_id) for item_id in state.similar_to if item_id != card.item_id]
@@ -114,6 +117,9 @@ class ItemAnswers:
             missing = ["   The catalogue does not say that. It says:"]
         head, *facts = facts_lines(card, self._records)
         return [head, *missing, *facts]
+
+    def _has_one(self, card: ShownCard, either: Sequence[StatedCondition]) -> bool:
+        return any(self._records.fulfils(card.item_id, each) for each in either)
 
     def _confirmed(self, card: ShownCard, message: str) -> list[str]:
         """A line for each value that a question names: whether the record has it, and what it has in its place."""
