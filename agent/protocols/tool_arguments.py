@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage
 
 from deeprec.trm_tool.bounded_json import json_objects, parse_json
 from deeprec.trm_tool.catalogue.where_text import preference_segments
+from deeprec.trm_tool.text import neutralise
 
 ARGUMENTS = {"retrieve_items": "preference", "recommend_items": "numbers"}
 """Tool -> its argument."""
@@ -32,6 +33,8 @@ _END_OF_THOUGHT = "</think>"
 _BEGIN_OF_THOUGHT = "<think>"
 _BEFORE_A_CALL = re.compile(r"(```\w*|<tool_call>|\[TOOL_CALLS\]|[\s\[])*$")
 _MAX_DEPTH = 4
+_WHERE_KEYS = ("in", "not_in", "min", "max")
+_WHERE_EXAMPLE = '{"NAME": {"in": [VALUE]}} or {"NAME": {"min": NUMBER}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +75,53 @@ def thought_and_text(answer: AIMessage) -> tuple[str | None, str]:
 def read_written_preference(arguments: Any) -> str | None:
     """The preference that a call names; None where it names none. Several phrases are joined by `; `.
 
-    Constraints in an argument `where`, as `Where` has them, become segments before the phrases.
+    Constraints in an argument `where`, as `Where` has them or a list of such, become segments before the phrases.
     """
-    arguments = _unquoted(arguments)
+    arguments = _call_arguments(arguments)
     if isinstance(arguments, Mapping) and "limit" in arguments:
         arguments = {name: value for name, value in arguments.items() if name != "limit"}
-    where = _unquoted(arguments.get("where")) if isinstance(arguments, Mapping) else None
-    if not isinstance(where, Mapping):
+    wheres = _wheres(arguments)
+    if not wheres or not all(isinstance(where, Mapping) for where in wheres):
         return _phrases(_argument(arguments, "preference"))
-    segments = preference_segments(where)
+    segments = [segment for where in wheres for segment in preference_segments(where)]
     others = {name: value for name, value in arguments.items() if name != "where"}
     phrases = _phrases(_argument(others, "preference")) if others else None
     return "; ".join([*segments, *([phrases] if phrases else [])]) or None
+
+
+def unread_where(arguments: Any) -> str | None:
+    """What of a call's argument `where` is no constraint, as a clause for the model; None where all of it is read."""
+    for where in _wheres(_call_arguments(arguments)):
+        if not isinstance(where, Mapping):
+            return f"{_shown(where)} in `where` is no object; write {_WHERE_EXAMPLE}"
+        for name, condition in where.items():
+            unknown = [key for key in condition if key not in _WHERE_KEYS] if isinstance(condition, Mapping) else []
+            if unknown:
+                return f"{_shown(unknown[0])} of {_shown(name)} in `where` is unknown; use {', '.join(_WHERE_KEYS)}"
+            if not _is_empty(condition) and condition != {} and not preference_segments({name: condition}):
+                return f"{_shown(condition)} of {_shown(name)} in `where` is no condition; write {_WHERE_EXAMPLE}"
+    return None
+
+
+def _wheres(arguments: Any) -> list[Any]:
+    """The parts of a call's argument `where`; empty without one, or where it is empty."""
+    where = _unquoted(arguments.get("where")) if isinstance(arguments, Mapping) else None
+    listed = where if isinstance(where, list) else [where]
+    return [part for each in listed if not _is_empty(part := _unquoted(each))]
+
+
+def _call_arguments(arguments: Any) -> Any:
+    """The arguments of a call, also inside a wrapper such as `{"args": {…}}`."""
+    arguments = inner = _unquoted(arguments)
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(inner, Mapping) or not {"preference", "where"}.isdisjoint(inner) or len(inner) != 1:
+            break
+        [inner] = map(_unquoted, inner.values())
+    return inner if isinstance(inner, Mapping) and "where" in inner else arguments
+
+
+def _shown(value: Any) -> str:
+    return neutralise(repr(value), 60)
 
 
 def asks_for_nothing(arguments: Any) -> bool:

@@ -25,6 +25,7 @@ from deeprec.agent.protocols.tool_arguments import (
     read_written_numbers,
     read_written_preference,
     thought_and_text,
+    unread_where,
 )
 from deeprec.agent.protocols.turn import Allowance, Decision, read_preference, segments_regex, thought_regex
 from deeprec.trm_tool.bounded_json import parse_json
@@ -174,6 +175,8 @@ def _decision(
     if call.arguments is None:
         return Decision(action="malformed", detail="a tool call with unreadable arguments")
     if call.name == "retrieve_items":
+        if (unread := unread_where(call.arguments)) is not None:
+            return Decision(action="malformed", detail=f"{_called_with(call)}: {unread}")
         value = read_written_preference(call.arguments)
         if may_be_empty and asks_for_nothing(call.arguments):
             value = ""

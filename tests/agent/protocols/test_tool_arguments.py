@@ -66,6 +66,49 @@ def test_what_is_no_preference_stays_unread(arguments: Any) -> None:
     assert read_written_preference(arguments) is None
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"year": {"min": 1990}, "class": {"not_in": ["Horror"]}},
+        [{"year": {"min": 1990}}, {"class": {"not_in": ["Horror"]}}],
+        '[{"year": {"min": 1990}}, {"class": {"not_in": ["Horror"]}}]',
+        ['{"year": {"min": 1990}}', {"class": {"not_in": "Horror"}}],
+    ],
+    ids=repr,
+)
+def test_constraints_are_read_as_an_object_and_as_a_list_of_objects(where: Any) -> None:
+    whole = {"preference": "comedy", "where": where}
+    for arguments in (whole, json.dumps(whole), {"args": whole}):
+        decision = read_tool_calls(called("retrieve_items", arguments if isinstance(arguments, dict) else whole))
+        assert read_written_preference(arguments) == "year >= 1990; not class: Horror; comedy"
+        assert (decision.action, decision.preference) == ("retrieve", "year >= 1990; not class: Horror; comedy")
+
+
+@pytest.mark.parametrize("where", [None, {}, [], "", [{}], {"year": {}}, {"class": []}], ids=repr)
+def test_constraints_that_are_empty_change_nothing(where: Any) -> None:
+    assert read_tool_calls(called("retrieve_items", {"preference": "comedy", "where": where})).preference == "comedy"
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        (["from 1990"], "'from 1990' in `where` is no object"),
+        ("from 1990", "'from 1990' in `where` is no object"),
+        ([{"year": {"min": 1990}}, 7], "7 in `where` is no object"),
+        ({"year": {"gte": 1990}}, "'gte' of 'year' in `where` is unknown; use in, not_in, min, max"),
+        ({"year": {"min": 1990, "until": 1999}}, "'until' of 'year' in `where` is unknown"),
+        ({"year": {"min": [1990]}}, "{'min': (1990)} of 'year' in `where` is no condition"),
+        ({"class": [["Horror"]]}, "(('Horror')) of 'class' in `where` is no condition"),
+    ],
+    ids=repr,
+)
+def test_constraints_that_cannot_be_read_are_named_and_never_left_out(where: Any, why: str) -> None:
+    for arguments in ({"preference": "comedy", "where": where}, {"args": {"preference": "comedy", "where": where}}):
+        decision = read_tool_calls(called("retrieve_items", arguments))
+        assert (decision.action, decision.preference) == ("malformed", None)
+        assert why in str(decision.detail)
+
+
 CALL = '{"name": "retrieve_items", "arguments": {"preference": "comedy"}}'
 
 

@@ -63,6 +63,21 @@ async def test_where_nothing_can_be_read_the_model_is_asked_once_more_with_what_
     assert str(trace.turns[1].detail) in answer["content"]
 
 
+async def test_constraints_that_cannot_be_read_are_refused_and_the_model_reads_how_to_write_them(
+    server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
+) -> None:
+    server.script = [
+        tool_call("retrieve_items", preference="comedy", where=["no horror"]),
+        tool_call("retrieve_items", preference="comedy", where=[{"class": {"not_in": ["Horror"]}}]),
+        tool_call("recommend_items", numbers=[2]),
+    ]
+    _, trace = await run(chat, retriever, store)
+    assert [turn.action for turn in trace.turns] == ["malformed", "retrieve", "recommend"]
+    [corrected] = [each["content"] for each in server.requests[1]["messages"] if each["role"] == "tool"]
+    assert '\'no horror\' in `where` is no object; write {"NAME": {"in": [VALUE]}}' in corrected
+    assert trace.turns[1].preference == "not class: Horror; comedy"
+
+
 async def test_a_call_in_the_text_is_carried_out_and_traced_as_it_was_written(
     server: TinyServer, chat: ChatOpenAI, retriever: Retriever, store: TraceStore
 ) -> None:
