@@ -64,6 +64,7 @@ class Answers:
             "greeting": self._greeting,
             "facts": lambda plan, state, k: self._items.facts(plan, state),
             "catalogue": lambda plan, state, k: self._items.catalogue(plan, state),
+            "count": lambda plan, state, k: self._items.count(plan, state),
             "comparison": lambda plan, state, k: self._items.comparison(plan, state),
             "explanation": lambda plan, state, k: self._items.explanation(plan, state),
         }

@@ -66,6 +66,9 @@ def plan_turn(
     after, actions = apply_delta(before, delta), delta.actions
     english = read_in_english(text).text
     intent, item_ids = intent_of(english, delta, after, catalogue)
+    if intent == "count":  # a question asks for nothing
+        delta = StateDelta(turn=delta.turn)
+        after = apply_delta(before, delta)
     if edit is not None:
         edited, unread = read_delta(storable_edit(edit), turn=after.turn, source="person")
         checked = check_delta(edited, after, catalogue, "")

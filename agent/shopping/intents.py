@@ -9,6 +9,7 @@ import re
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, StateDelta
 from deeprec.agent.conversation.said_text import FAREWELL
+from deeprec.agent.shopping.counted_items import counted_subject, counts_list
 from deeprec.agent.shopping.turn_plan import Intent
 from deeprec.trm_tool.text import has_words
 
@@ -98,6 +99,11 @@ def intent_of(
     shown = state.last_list
     if shown and delta.order is not None and not delta.changes and _WHICH_SHOWN.search(message):
         return "comparison", shown  # "which of these is the newest?" asks for no other list
+    is_about = delta.references or delta.feedback or delta.actions or delta.similar_to or delta.set_aside
+    if shown and changes and not delta.actions and counts_list(message):
+        return "count", shown
+    if not is_about and counted_subject(message, catalogue) is not None:
+        return "count", ()
     if delta.unresolved and not changes and not delta.actions:
         return "unclear", ()
     if _CART.search(message):

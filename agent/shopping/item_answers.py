@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, StatedCondition
 from deeprec.agent.conversation.state import alternatives
+from deeprec.agent.shopping.counted_items import count_lines, list_count_line
 from deeprec.agent.shopping.intents import asks_for_number, attributes_asked
 from deeprec.agent.shopping.item_records import ItemRecords
 from deeprec.agent.shopping.reply import Reply, ShownCard
@@ -60,6 +61,12 @@ class ItemAnswers:
             listed = ", ".join(plain(value, 80) for value in values[:MAX_VALUES])
             lines.append(f"{self._records.label(name)}: {listed}{more}")
         return Reply(kind="facts", text="\n".join(lines))
+
+    def count(self, plan: TurnPlan, state: ConversationState) -> Reply:
+        """How many items of the catalogue, or of the list that was shown, meet what the question names."""
+        if plan.item_ids:
+            return Reply(kind="facts", text=list_count_line(plan.message, plan.item_ids, self._catalogue))
+        return Reply(kind="facts", text="\n".join(count_lines(plan.message, plan.before, self._catalogue)))
 
     def comparison(self, plan: TurnPlan, state: ConversationState) -> Reply:
         """The records of items side by side: what they share, and where they differ."""

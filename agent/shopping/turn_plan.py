@@ -13,11 +13,21 @@ from deeprec.agent.conversation import ConversationState, RequestedAction, Unres
 from deeprec.agent.shopping.reply import ConfirmedAction
 
 Intent = Literal[
-    "search", "facts", "catalogue", "comparison", "explanation", "cart", "state", "feedback", "unclear", "greeting"
+    "search",
+    "facts",
+    "catalogue",
+    "count",
+    "comparison",
+    "explanation",
+    "cart",
+    "state",
+    "feedback",
+    "unclear",
+    "greeting",
 ]
-"""What a turn answers: with a search; about items; about what the catalogue can be asked for; by comparing items; why
-items are shown; what is in the cart; what is known; what somebody thinks of items; by asking which item is meant, or
-what is looked for."""
+"""What a turn answers: with a search; about items; about what the catalogue can be asked for; how many items it has of
+something; by comparing items; why items are shown; what is in the cart; what is known; what somebody thinks of items;
+by asking which item is meant, or what is looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
