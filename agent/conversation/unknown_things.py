@@ -27,6 +27,7 @@ _REQUEST = re.compile(
     rf"(?:^|(?<=[.,;:!?]))\W*{_POLITE}(?:(?P<asks>{_ASKS})\s+)?(?:(?P<article>an?|some|any|another)\s+)?", re.IGNORECASE
 )
 _BESIDE = re.compile(r"\s+(?:and|or|plus|&)\s+(?:(?:an?|some|any|another)\s+)?", re.IGNORECASE)
+_LAST_WORD = re.compile(r" [^\W_][\w'-]*\s*(?:$|[^\w\s'-]|\x00)")
 _THING = re.compile(
     r"(?P<thing>[^\W_][\w'-]*(?: [^\W_][\w'-]*){0,4}?)(?=\s*(?:$|[^\w\s'-]|\x00"
     r"|\b(?:for|with|without|in|under|below|over|above|from|at|that|which|who|please|to|about|on|by|and|or|but|like)\b))",
@@ -37,8 +38,9 @@ _THING = re.compile(
 def find_unknown_things(reading: MessageReading) -> None:
     """Note the things that a message asks for and that no record of the catalogue has a word for.
 
-    A thing is asked for behind a verb of request or an article at the beginning of a clause, or beside a value that is
-    wanted ("a kettle and a submarine"), and its last word names it. The words stay in the text for retrievals. German
+    A thing is asked for behind a verb of request or an article at the beginning of a clause, beside a value that is
+    wanted ("a kettle and a submarine"), or as the one word behind a value that is no kind of item ("wireless earbuds"),
+    and its last word names it. The words stay in the text for retrievals. German
     words are not looked for: the text encoder maps them.
     """
     if reading.is_translated or is_german(reading.message):
@@ -71,9 +73,13 @@ def _places(reading: MessageReading) -> Iterator[int]:
     for found in _REQUEST.finditer(reading.text):
         if found["asks"] or found["article"]:
             yield found.end()
-    for _, end in reading.quiet:
+    for start, end in reading.quiet:
         if (beside := _BESIDE.match(reading.text, end)) is not None:
             yield beside.end()
+        elif _LAST_WORD.match(reading.text, end):
+            described = [v.attributes for v in reading.vocabulary.values_in(reading.text) if v.start == start]
+            if described and not any(map(reading.vocabulary.is_kind, described[0])):
+                yield end + 1
 
 
 def _is_unknown(reading: MessageReading, word: str, at: int) -> bool:

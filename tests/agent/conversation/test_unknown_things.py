@@ -20,6 +20,10 @@ SHOP = small_shop()
         ("under 50, show me some submarines", ["submarines"]),
         ("is there a submarine?", ["submarine"]),
         ("a lampp", ["lampp"]),
+        ("washable earbuds, under 50", ["earbuds"]),
+        ("something black", []),
+        ("rug fairytales", []),  # behind a kind it may be anything
+        ("washable stuff", []),
         ("a rug", []),
         ("a nice rug for a submarine", []),  # a description
         ("I need something for a long flight", []),
