@@ -30,7 +30,7 @@ PLAN = Path(__file__).with_suffix(".yaml")
 RESULTS = Path(__file__).parent / "results" / f"{PLAN.stem}.json"
 MEASURE = "ndcg@10 filled"
 ONE, BOTH = "full", "turn-credit"
-SEEDS = ("", "-1", "-2")
+SEEDS = ("", "-1")
 """What follows the names of the two rows for each seed."""
 LAST = 8
 """Steps at the end of a training whose rewards are averaged."""
