@@ -32,10 +32,18 @@ _HOW_MANY = re.compile(
 )
 _OF_LIST = re.compile(r"^\W*(?:(?:and|so|but|ok|okay|tell me)\b\W*)*how many of (?:these|those|them)\b", re.IGNORECASE)
 _OF_ITEMS = re.compile(
-    r"\b(?:of|does|do|did|is|are|was|were|has|have|in|on|for|with) (?:it|this|that|them|these|those|he|she|they)\b",
+    r"\b(?:of|does|do|is|are|was|were|has|have|in|on|for|with) (?:this|that|them|these|those|he|she|they)\b|\bit\b",
     re.IGNORECASE,
 )
 """A question about items of a list, or about one of them: "how many of these", "how many seasons does it have"."""
+_OF_THE_PAST = re.compile(r"\bdid\b|\b(?:do|have|had|should) (?:i|we)\b", re.IGNORECASE)
+"""A question about what people did, have or need: "how many did I like"."""
+_MORE_SAID = re.compile(
+    r"[?.!;]+\s+(?!(?:and |so |but )?how many\b)(?P<rest>\S.*)"
+    r"|(?:,|\band\b|\bbut\b|\bthen\b)\s*(?:please )?(?P<asks>i|i'[dm]|we|show|give|find|recommend|suggest|add|put)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What a message says beside its question, and what a question alone does not ask for."""
 _BARE = word_set("do are have under over below above from with without in between after before since more less") | {
     None
 }
@@ -60,7 +68,7 @@ def counted_subject(message: str, catalogue: ConversationCatalogue) -> str | Non
     it?" asks for no count of items.
     """
     found = _HOW_MANY.match(message)
-    if found is None or _OF_ITEMS.search(message):
+    if found is None or _OF_ITEMS.search(message) or _OF_THE_PAST.search(message) or _says_more(message):
         return None
     subject = found["subject"] or ""
     if not subject:
@@ -72,7 +80,15 @@ def counted_subject(message: str, catalogue: ConversationCatalogue) -> str | Non
 
 def counts_list(message: str) -> bool:
     """Whether a question counts items of the list that was shown: "how many of these are washable?"."""
-    return _OF_LIST.match(message) is not None
+    return _OF_LIST.match(message) is not None and not _says_more(message)
+
+
+def _says_more(message: str) -> bool:
+    """Whether a message asks for something beside its question: "how many kettles are there? I want a black one"."""
+    return any(
+        found["asks"] or content_words(found["rest"]) or any(map(str.isdigit, found["rest"]))
+        for found in _MORE_SAID.finditer(message.replace("’", "'"))
+    )
 
 
 def list_count_line(message: str, item_ids: Sequence[str], catalogue: ConversationCatalogue) -> str:
@@ -80,6 +96,8 @@ def list_count_line(message: str, item_ids: Sequence[str], catalogue: Conversati
     own = apply_delta(ConversationState(), delta_of_message(message, ConversationState(), catalogue))
     number = len(_passing(own, catalogue).intersection(item_ids))
     conditions = joined(_conditions(own, ItemRecords(catalogue)))
+    if not conditions:
+        return f"The last list has {len(item_ids)} {'items' if len(item_ids) > 1 else 'item'}."
     return f"{number} of the {len(item_ids)} items of the last list {'has' if number == 1 else 'have'} {conditions}."
 
 
@@ -100,9 +118,9 @@ def count_lines(message: str, before: ConversationState, catalogue: Conversation
     both = apply_delta(before, delta_of_message(message, before, catalogue))
     attribute = next((each.attribute for each in catalogue.attributes_in(subject)), None)
     if attribute is not None and attribute not in catalogue.numbers:
-        values = {v for each in _passing(own, catalogue) for v in catalogue.item_values(each, attribute)}
-        known = values.intersection(catalogue.values_of(attribute))
-        yield f"{records.label(attribute)}: {len(known):,} different {'one' if len(known) == 1 else 'ones'}."
+        yield f"{records.label(attribute)}: {_different(attribute, own, catalogue)}."
+        if _conditions(both, records) != _conditions(own, records):
+            yield f"With all that you asked for so far: {_different(attribute, both, catalogue)}."
         return
     lacks = _not_counted(subject, catalogue)
     if lacks and lacks[-1] == subject.lower().split()[-1]:  # the thing itself
@@ -122,6 +140,12 @@ def count_lines(message: str, before: ConversationState, catalogue: Conversation
         yield so_far + _sentence(len(_passing(both, catalogue)), all_conditions)
     if others := _not_counted(delta.said, catalogue):
         yield f"The count does not go by {joined([repr(plain(word, 80)) for word in others[:MAX_NAMED]], 'or')}."
+
+
+def _different(attribute: str, state: ConversationState, catalogue: ConversationCatalogue) -> str:
+    values = {value for each in _passing(state, catalogue) for value in catalogue.item_values(each, attribute)}
+    number = len(values.intersection(catalogue.values_of(attribute)))
+    return f"{number:,} different {'one' if number == 1 else 'ones'}"
 
 
 def _passing(state: ConversationState, catalogue: ConversationCatalogue) -> frozenset[str]:

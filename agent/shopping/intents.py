@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, StateDelta
+from deeprec.agent.conversation.message_reading import CART
 from deeprec.agent.conversation.said_text import FAREWELL
 from deeprec.agent.shopping.counted_items import counted_subject, counts_list
 from deeprec.agent.shopping.turn_plan import Intent
@@ -15,7 +16,7 @@ from deeprec.trm_tool.text import has_words
 
 _CART = re.compile(
     r"\b(?:what(?:'s| is| do i have| have i(?: got)?)|which|show|see|view|list|open|anything)\b[^.!?]{0,30}"
-    r"\b(?:cart|basket|bag|trolley)\b",
+    rf"\b(?:cart|basket|bag|trolley)\b|\bhow many\b[^.!?]{{0,30}}\bin {CART}\b",
     re.IGNORECASE,
 )
 _STATE = re.compile(
@@ -100,9 +101,9 @@ def intent_of(
     if shown and delta.order is not None and not delta.changes and _WHICH_SHOWN.search(message):
         return "comparison", shown  # "which of these is the newest?" asks for no other list
     is_about = delta.references or delta.feedback or delta.actions or delta.similar_to or delta.set_aside
-    if shown and changes and not delta.actions and counts_list(message):
+    if shown and delta.changes and not delta.actions and counts_list(message):
         return "count", shown
-    if not is_about and counted_subject(message, catalogue) is not None:
+    if not is_about and not _CART.search(message) and counted_subject(message, catalogue) is not None:
         return "count", ()
     if delta.unresolved and not changes and not delta.actions:
         return "unclear", ()

@@ -74,7 +74,50 @@ async def test_items_of_the_list_are_counted(talk: Talk) -> None:
         "a rug for how many people?",
         "how many can I take?",
         "how much is a rug?",
+        "how many items did I like?",
+        "how many rugs do I need?",
+        "how many people bought it?",
     ],
 )
 def test_other_questions_with_how_many_are_no_count(said: str) -> None:
     assert counted_subject(said, SHOP) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "added"),
+    [
+        ("how many rugs do you have? I need one under 50", ["price <= 49", "maybe type: rug"]),
+        ("how many rugs are there, I want a black one", ["maybe type: rug", "maybe colour: black"]),
+        ("how many of these are washable? I want a rug", ["maybe features: washable", "maybe type: rug"]),
+    ],
+)
+async def test_what_is_said_beside_the_question_is_no_part_of_a_count_and_stays(
+    talk: Talk, said: str, added: list[str]
+) -> None:
+    await talk.says("show me something")
+    reply = await talk.says(said)
+    assert (reply["kind"], reply["difference"]["added"]) == ("list", added)
+
+
+@pytest.mark.parametrize("said", ["how many rugs do you have? Thanks!", "how many rugs? And how many lamps?"])
+def test_a_second_question_and_politeness_leave_it_a_count(said: str) -> None:
+    assert counted_subject(said, SHOP) == "rugs"
+
+
+async def test_a_question_about_the_cart_counts_nothing_of_the_catalogue(talk: Talk) -> None:
+    await talk.says("a rug")
+    assert (await talk.says("how many items are in my cart?"))["kind"] == "cart"
+
+
+async def test_a_superlative_of_the_list_states_no_condition_to_count_by(talk: Talk) -> None:
+    await talk.says("a rug")
+    assert "items of the last list have" not in (await talk.says("how many of these are the cheapest?"))["text"]
+    assert (await talk.says("how many of these are any colour?"))["text"] == "The last list has 4 items."
+
+
+async def test_values_of_an_attribute_are_counted_of_what_was_asked_for_too(talk: Talk) -> None:
+    await talk.says("a desk lamp")
+    assert (await talk.says("how many colours are there?"))["text"].splitlines() == [
+        "colour: 3 different ones.",
+        "With all that you asked for so far: 2 different ones.",
+    ]
