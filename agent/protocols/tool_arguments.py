@@ -98,8 +98,18 @@ def unread_where(arguments: Any) -> str | None:
             unknown = [key for key in condition if key not in _WHERE_KEYS] if isinstance(condition, Mapping) else []
             if unknown:
                 return f"{_shown(unknown[0])} of {_shown(name)} in `where` is unknown; use {', '.join(_WHERE_KEYS)}"
-            if not _is_empty(condition) and condition != {} and not preference_segments({name: condition}):
-                return f"{_shown(condition)} of {_shown(name)} in `where` is no condition; write {_WHERE_EXAMPLE}"
+            if (unread := _unread_part(name, condition)) is not None:
+                return f"{_shown(unread)} of {_shown(name)} in `where` is no condition; write {_WHERE_EXAMPLE}"
+    return None
+
+
+def _unread_part(name: Any, condition: Any) -> Any:
+    """What of a condition on an attribute says nothing that can be read; None where all of it does, or is empty."""
+    parts = condition if isinstance(condition, Mapping) else {"in": condition}
+    for key, part in parts.items():
+        values = [[each] for each in part] if isinstance(part, list) and key in ("in", "not_in") else [part]
+        if not all(_is_empty(value) or preference_segments({name: {key: value}}) for value in values):
+            return {key: part} if isinstance(condition, Mapping) else condition
     return None
 
 

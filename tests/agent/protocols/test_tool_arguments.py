@@ -98,7 +98,10 @@ def test_constraints_that_are_empty_change_nothing(where: Any) -> None:
         ({"year": {"gte": 1990}}, "'gte' of 'year' in `where` is unknown; use in, not_in, min, max"),
         ({"year": {"min": 1990, "until": 1999}}, "'until' of 'year' in `where` is unknown"),
         ({"year": {"min": [1990]}}, "{'min': (1990)} of 'year' in `where` is no condition"),
+        ({"year": {"min": [1990], "max": 1999}}, "{'min': (1990)} of 'year' in `where` is no condition"),
         ({"class": [["Horror"]]}, "(('Horror')) of 'class' in `where` is no condition"),
+        ({"class": {"in": ["War", ["Horror"]]}}, "{'in': ('War', ('Horror'))} of 'class' in `where` is no condition"),
+        ({"class": {"in": [["Horror"]], "not_in": ["War"]}}, "{'in': (('Horror'))} of 'class' in `where` is no"),
     ],
     ids=repr,
 )
