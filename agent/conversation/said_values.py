@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from deeprec.agent.conversation.delta import Change
-from deeprec.agent.conversation.meant_values import weigh_refused
+from deeprec.agent.conversation.meant_values import MIN_REFUSED_COSINE, weigh_refused
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
 from deeprec.agent.conversation.replaced_kinds import replaced_kinds
 from deeprec.agent.conversation.said_text import PLAIN_WORDS
@@ -98,7 +98,7 @@ def find_values(reading: MessageReading) -> None:
         is_hard = limits or name == answered or (name, value.start) in named
         wanted.setdefault(name, []).append(_Found(value=value, is_hard=is_hard))
         reading.quiet.append((value.start, value.end))
-    numbers = _numbers_of_alternatives(reading.text, wanted)
+    numbers = _numbers_of_alternatives(reading, wanted)
     for name, found in wanted.items():
         _want(reading, name, found, numbers, replaces=name not in relaxed)
     for mark, clause in unapplied.items():
@@ -182,13 +182,16 @@ def _want(
         if adds and is_single and earlier:
             values = tuple(dict.fromkeys((*(value for each in earlier for value in each.values), *values)))
         is_hard = any(each.is_hard for each in group) or (was_hard and (replaces or is_single))
+        joins = [each for each in earlier if each.values] if adds and is_single else []
         if not is_single and earlier and group[0].value is first and _OR_FIRST.match(before):
-            values = tuple(dict.fromkeys((*earlier[-1].values, *values)))  # "or a western" joins the latest wish
-            is_hard = is_hard or earlier[-1] in reading.state.required
+            joins = [max(reversed(earlier), key=lambda each: each.turn)]  # "or a western" joins the latest wish
+            values = tuple(dict.fromkeys((*joins[0].values, *values)))
+            is_hard = is_hard or joins[0] in reading.state.required
         words = reading.words(group[0].value.start, group[-1].value.end)
         for each in () if adds else replaced_kinds(reading, name, values):
             is_hard = is_hard or each in reading.state.required
             reading.relaxes.append(Change(kind="relax", attribute=each.attribute, values=each.values, words=words))
+        alternative = (*(numbers.get(each.value.start) for each in group), *(each.alternative for each in joins))
         reading.sets.append(
             Change(
                 kind="set",
@@ -197,19 +200,26 @@ def _want(
                 hard=is_hard,
                 replaces=replaces or is_single,
                 words=words,
-                alternative=0 if is_hard else next((n for e in group if (n := numbers.get(e.value.start))), 0),
+                alternative=0 if is_hard else next(filter(None, alternative), 0),
             )
         )
         replaces = False
 
 
-def _numbers_of_alternatives(text: str, wanted: Mapping[str, Sequence[_Found]]) -> dict[int, int]:
-    """Where values of different attributes stand that "or" joins -> a number for each group: "white or foldable"."""
+def _numbers_of_alternatives(reading: MessageReading, wanted: Mapping[str, Sequence[_Found]]) -> dict[int, int]:
+    """Where values of different attributes stand that "or" joins -> a number for each group: "white or foldable".
+
+    "Black lamps or white rugs" joins two things, each with a value that describes it, and none of their values.
+    """
+    text, numbers = reading.text, dict[int, int]()
     found = sorted(((each.value, name) for name, each_found in wanted.items() for each in each_found), key=_place)
-    numbers: dict[int, int] = {}
+    described = {other.start for (one, _), (other, _) in pairwise(found) if text[one.end : other.start].isspace()}
+    last = max((each.alternative for each in reading.state.preferred), default=0)
     for (one, name), (other, other_name) in pairwise(found):
-        if name != other_name and _OR_ALONE.fullmatch(text[one.end : other.start]):
-            numbers[other.start] = numbers.setdefault(one.start, len(numbers) + 1)
+        is_thing = one.start in described and reading.vocabulary.is_kind(name)
+        if name != other_name and not is_thing and _OR_ALONE.fullmatch(text[one.end : other.start]):
+            last = last if one.start in numbers else last + 1
+            numbers[other.start] = numbers.setdefault(one.start, last)
     return numbers
 
 
@@ -303,5 +313,5 @@ def _find_missing(
         )
         words = [word for word in re.findall(r"[\w'-]+", rest) if word.lower() not in PLAIN_WORDS]
         if words:
-            reading.lacks(" ".join(words), kind="asked")
+            reading.lacks(" ".join(words), kind="asked", min_cosine=MIN_REFUSED_COSINE)
     return beside

@@ -45,8 +45,8 @@ class StatedCondition:
     """The words that stated it, as they stand in the message."""
     source: Source = "message"
     alternative: int = 0
-    """Wishes of one turn with the same number, from 1, are alternatives: an item that has one of them has what was
-    asked for. 0 stands alone."""
+    """Wishes with the same number, from 1, are alternatives: an item that has one of them has what was asked for. 0
+    stands alone."""
 
     def __post_init__(self) -> None:
         ends = [end for end in (self.minimum, self.maximum) if end is not None]
@@ -222,7 +222,7 @@ def alternatives(conditions: Sequence[StatedCondition]) -> tuple[tuple[StatedCon
     """Group conditions by what joins them: those of one group are alternatives, and each other one is by itself."""
     groups: dict[object, list[StatedCondition]] = {}
     for at, each in enumerate(conditions):
-        groups.setdefault((each.turn, each.alternative) if each.alternative else at, []).append(each)
+        groups.setdefault(("or", each.alternative) if each.alternative else at, []).append(each)
     return tuple(map(tuple, groups.values()))
 
 

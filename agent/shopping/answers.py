@@ -105,9 +105,10 @@ class Answers:
             )
         cards = self._records.cards(found.item_ids, state)
         wanted = [each for each in state.preferred if each.values and each.source != "model"]
-        for each in wanted if state.order is None or not state.order.everywhere else ():
-            if not any(self._records.fulfils(item_id, each) for item_id in found.item_ids):
-                problems.append(f"None of these has {self._records.condition_text({each.attribute: each.condition})}.")
+        for either in alternatives(wanted) if state.order is None or not state.order.everywhere else ():
+            if not any(self._records.fulfils(item_id, each) for item_id in found.item_ids for each in either):
+                lacking = [self._records.condition_text({each.attribute: each.condition}) for each in either]
+                problems.append(f"None of these has {joined(lacking, 'or')}.")
         lines = [*unknown, *self._list_lines(plan, state, cards)]
         return Reply(
             kind="list",

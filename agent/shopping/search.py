@@ -19,6 +19,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from deeprec.agent.conversation import ConversationCatalogue, ConversationState, items_in_order
 from deeprec.agent.conversation.said_text import without_refusals
+from deeprec.agent.conversation.state import alternatives
 from deeprec.agent.graph.messages import DATA_KEY
 from deeprec.agent.graph.partial_results import MAX_TITLE_CHARS
 from deeprec.agent.graph.rank_fusion import fuse_rankings
@@ -225,11 +226,15 @@ class Search:
         return kept
 
     def _kinds_of_item(self, conversation: ConversationState) -> list[Where]:
-        """The kinds of item that the person asks for, such as a kettle; one of another kind does not answer that."""
+        """The kinds of item that the person asks for, such as a kettle; one of another kind does not answer that.
+
+        A kind beside which another wish will do ("a lamp or something washable") is none that an item must have.
+        """
         return [
             {each.attribute: each.condition}
-            for each in conversation.preferred
-            if each.values and each.source != "model" and self._is_kind(each.attribute)
+            for either in alternatives(conversation.preferred)
+            for each in either
+            if all(one.values and one.source != "model" and self._is_kind(one.attribute) for one in either)
         ]
 
     def _is_kind(self, attribute: str) -> bool:

@@ -21,6 +21,12 @@ SHOP = small_shop()
         (("black and dimmable",), ["maybe colour: black", "maybe features: dimmable"]),
         (("something foldable", "or washable"), ["maybe features: foldable or washable"]),
         (("it must be foldable", "or washable"), ["only features: foldable or washable"]),
+        (
+            ("something dimmable", "it must be foldable", "or washable"),
+            ["maybe features: dimmable", "only features: foldable or washable"],
+        ),
+        (("black or foldable", "or white"), ["maybe features: foldable, or colour: black or white"]),
+        (("black lamps or white rugs",), ["maybe colour: black or white", "maybe type: *"]),
         (("something foldable", "and washable"), ["maybe features: foldable", "maybe features: washable"]),
     ],
 )
