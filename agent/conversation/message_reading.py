@@ -149,10 +149,15 @@ class MessageReading:
         lists = (state.required, state.refused, state.preferred, state.disliked)
         return [each for each in chain.from_iterable(lists) if each.attribute == attribute]
 
-    def lacks(self, words: str, attribute: str | None = None, **kind: object) -> None:
-        """Note something that the catalogue lacks; `words` names the attribute itself where that is missing."""
+    def lacks(
+        self, words: str, attribute: str | None = None, *, min_cosine: float | None = None, **kind: object
+    ) -> None:
+        """Note something that the catalogue lacks; `words` names the attribute itself where that is missing.
+
+        `min_cosine` is that of `ConversationCatalogue.nearest`.
+        """
         is_value = attribute is not None or bool(kind)
-        nearest = self.vocabulary.nearest(words, attribute) if is_value else ()
+        nearest = self.vocabulary.nearest(words, attribute, min_cosine) if is_value else ()
         if attribute is None and nearest:
             attribute = self.vocabulary.attribute_of(nearest[0])
         found = Missing(words=words, attribute=attribute, nearest=nearest, turn=self.turn, **kind)  # type: ignore[arg-type]

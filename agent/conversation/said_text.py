@@ -18,14 +18,16 @@ FUNCTION_WORDS = word_set(
 )
 """Words that carry no wish by themselves."""
 PLAIN_WORDS = FUNCTION_WORDS | word_set(
-    "advice alternative alternatives anymore ask asking bad best better big bit buy care case cheap choice "
-    "choices cost day exactly expensive favour feel film films find fine first fun fussed fussy get getting gift "
-    "give go going good got great help hope idea ideas important interested item items keen kids kind large later "
-    "limit long look looking lot love matter mean mind minute moment movie movies new nice old option options "
-    "people person picky point possible preference present pretty price prices problem product products question "
-    "ready recommendation recommendations second simple small sort strict stuff suggestion suggestions sure "
-    "surprise take thank thanks thing things think time today together tomorrow tonight try want wants watch way "
-    "weekend wish work worry wrong year"
+    "advice alternative alternatives anymore asap ask asking awesome bad bargain bargains best better big bit buy "
+    "care case cheap cheers choice choices cost day everybody everyone everything exactly expensive favour feel film "
+    "films find fine first fun fussed fussy gear get getting gift give go going good got great haha help hm hmm hope "
+    "hopefully idea ideally ideas important inspiration interested item items keen kids kind large later limit "
+    "little lol long look looking lot love mainly mate matter mean mind minute model models moment mostly movie "
+    "movies new nice nope ok okay old option options people perfect person picky please pls plz point possible "
+    "possibly preferably preference present presents pretty price prices problem product products question ready "
+    "recommendation recommendations second simple small sometime sort sounds strict stuff suggestion suggestions "
+    "sure surprise ta tad take thank thanks thing things think thx time today together tomorrow tonight try urgently "
+    "variant variants version versions want wants watch way weekend wish work worry wow wrong yeah year yep"
 )
 """Words that never name something that the catalogue lacks."""
 _REQUEST_WORDS = word_set(

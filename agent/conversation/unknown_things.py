@@ -27,6 +27,10 @@ _REQUEST = re.compile(
     rf"(?:^|(?<=[.,;:!?]))\W*{_POLITE}(?:(?P<asks>{_ASKS})\s+)?(?:(?P<article>an?|some|any|another)\s+)?", re.IGNORECASE
 )
 _BESIDE = re.compile(r"\s+(?:and|or|plus|&)\s+(?:(?:an?|some|any|another)\s+)?", re.IGNORECASE)
+_HAS_A_HEAD = re.compile(
+    r"\b(?:something|anything|nothing|ones?|it|them|(?<!interested )in|is|are|be|(?:it|that)'s)\s+$", re.IGNORECASE
+)
+"""Before a value, what it describes, so that no word behind it is described: "something washable", "one in black"."""
 _LAST_WORD = re.compile(r" [^\W_][\w'-]*\s*(?:$|[^\w\s'-]|\x00)")
 _THING = re.compile(
     r"(?P<thing>[^\W_][\w'-]*(?: [^\W_][\w'-]*){0,4}?)(?=\s*(?:$|[^\w\s'-]|\x00"
@@ -39,9 +43,9 @@ def find_unknown_things(reading: MessageReading) -> None:
     """Note the things that a message asks for and that no record of the catalogue has a word for.
 
     A thing is asked for behind a verb of request or an article at the beginning of a clause, beside a value that is
-    wanted ("a kettle and a submarine"), or as the one word behind a value that is no kind of item ("wireless earbuds"),
-    and its last word names it. The words stay in the text for retrievals. German
-    words are not looked for: the text encoder maps them.
+    wanted ("a kettle and a submarine"), or as the one word behind a value that is no kind of item and describes nothing
+    before it ("wireless earbuds"), and its last word names it. The words stay in the text for retrievals. German words
+    are not looked for: the text encoder maps them.
     """
     if reading.is_translated or is_german(reading.message):
         return
@@ -57,7 +61,7 @@ def find_unknown_things(reading: MessageReading) -> None:
                 break
             unknown = at
         if unknown is not None:
-            reading.lacks(reading.words(unknown, found.end()), kind="asked")
+            reading.lacks(reading.words(unknown, found.end()), kind="asked", min_cosine=MIN_REFUSED_COSINE)
 
 
 def is_understood(text: str, catalogue: ConversationCatalogue) -> bool:
@@ -73,13 +77,17 @@ def _places(reading: MessageReading) -> Iterator[int]:
     for found in _REQUEST.finditer(reading.text):
         if found["asks"] or found["article"]:
             yield found.end()
+    described = {value.start: value.attributes for value in reading.vocabulary.values_in(reading.text)}
     for start, end in reading.quiet:
         if (beside := _BESIDE.match(reading.text, end)) is not None:
             yield beside.end()
-        elif _LAST_WORD.match(reading.text, end):
-            described = [v.attributes for v in reading.vocabulary.values_in(reading.text) if v.start == start]
-            if described and not any(map(reading.vocabulary.is_kind, described[0])):
-                yield end + 1
+        elif (
+            _LAST_WORD.match(reading.text, end)
+            and not _HAS_A_HEAD.search(reading.text, max(0, start - 20), start)
+            and start in described
+            and not any(map(reading.vocabulary.is_kind, described[start]))
+        ):
+            yield end + 1
 
 
 def _is_unknown(reading: MessageReading, word: str, at: int) -> bool:

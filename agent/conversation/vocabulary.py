@@ -163,16 +163,18 @@ class ConversationCatalogue:
             return value
         return next((known for known in listed if fold_words(known) == fold_words(value)), None)
 
-    def nearest(self, value: str, attribute: str | None = None) -> tuple[str, ...]:
+    def nearest(self, value: str, attribute: str | None = None, min_cosine: float | None = None) -> tuple[str, ...]:
         """Values near one that the catalogue lacks, at most three: by meaning, then by spelling, then the commonest.
 
         Args:
             value: As it was said.
             attribute: The attribute that it is meant for; None takes all, and then no commonest ones.
+            min_cosine: How near a value has to be by meaning; None takes the closest ones, however near they are.
         """
         names = [attribute] if attribute is not None else [name for name in self.kinds if name not in self.numbers]
         known = {phrase_of(each): each for name in names for each in self.values_of(name)}
-        found = [known[phrase] for phrase in self._closest(value) if phrase in known]
+        phrases = self._closest(value) if min_cosine is None or self._near is None else self._near(value, min_cosine)
+        found = [known[phrase] for phrase in phrases if phrase in known]
         found += [known[phrase] for phrase in get_close_matches(phrase_of(value), known, n=MAX_NEAREST, cutoff=0.7)]
         if not found and attribute is not None:
             found = list(self.values_of(attribute))

@@ -30,7 +30,7 @@ def missing_sentence(missing: Missing, records: ItemRecords, disliked: Sequence[
     words = plain(missing.words, 80)
     if words in ("price", "year"):
         return f"There is no {words} in this catalogue, so that a limit on it cannot be held."
-    at = f" as {records.label(missing.attribute)}" if missing.attribute else ""
+    at = f" as {records.label(missing.attribute)}" if missing.attribute and missing.kind != "asked" else ""
     nearest = f" The nearest: {joined([plain(each, 80) for each in missing.nearest], 'or')}." if missing.nearest else ""
     weighs = [each for each in disliked if missing.kind == "refused" and each.words == missing.words]
     if weighs:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deeprec.agent.conversation import ConversationState, delta_of_message
+from deeprec.agent.conversation import ConversationCatalogue, ConversationState, delta_of_message
 from deeprec.agent.conversation.unknown_things import is_understood
 from tests.agent.conversation.small_shop import small_shop
 
@@ -23,7 +23,10 @@ SHOP = small_shop()
         ("washable earbuds, under 50", ["earbuds"]),
         ("something black", []),
         ("rug fairytales", []),  # behind a kind it may be anything
+        ("I'm interested in washable earbuds", ["earbuds"]),
         ("washable stuff", []),
+        ("something washable please", []),
+        ("is one washable Tom?", []),  # "one" is what it describes
         ("a rug", []),
         ("a nice rug for a submarine", []),  # a description
         ("I need something for a long flight", []),
@@ -44,6 +47,16 @@ def test_things_that_no_record_names(said: str, things: list[str]) -> None:
 def test_what_is_written_nearly_as_a_value_is_offered_it() -> None:
     [missing] = delta_of_message("I need a ruug", ConversationState(), SHOP).missing
     assert (missing.words, missing.nearest[0], missing.attribute) == ("ruug", "rug", "type")
+
+
+@pytest.mark.parametrize(("said", "nearest"), [("a mat", ("rug",)), ("do you have mats?", ("rug",)), ("an idiot", ())])
+def test_only_what_is_near_by_meaning_is_offered(said: str, nearest: tuple[str, ...]) -> None:
+    def near(text: str, min_cosine: float) -> list[str]:
+        return ["rug"] if "mat" in text and min_cosine < 0.5 else []
+
+    shop = ConversationCatalogue(SHOP.catalogue, lambda text, n: ["rug", "black", "washable"][:n], near)
+    [missing] = delta_of_message(said, ConversationState(), shop).missing
+    assert missing.nearest == nearest
 
 
 @pytest.mark.parametrize(

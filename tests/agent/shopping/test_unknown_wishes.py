@@ -59,3 +59,23 @@ async def test_further_items_are_said_to_fit_only_where_something_was_understood
 @pytest.mark.parametrize("said", ["thanks", "show me something", "surprise me", "what can I ask for?", "hello there"])
 async def test_what_carries_no_wish_is_not_called_misunderstood(talk: Talk, said: str) -> None:
     assert "No wish was understood" not in (await talk.says(said))["text"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "something washable please",
+        "washable ideally",
+        "I want something in black asap",
+        "show me everything",
+        "a little cheaper",
+        "foldable models",
+        "sounds good",
+        "is it washable Tom",
+    ],
+)
+async def test_words_that_ask_for_no_thing_are_not_called_unknown(talk: Talk, said: str) -> None:
+    await talk.says("a rug under 50")
+    reply = await talk.says(said)
+    assert "Nothing in this catalogue" not in reply["text"]
+    assert "No wish was understood" not in reply["text"]
