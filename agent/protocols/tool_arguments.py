@@ -33,6 +33,7 @@ _END_OF_THOUGHT = "</think>"
 _BEGIN_OF_THOUGHT = "<think>"
 _BEFORE_A_CALL = re.compile(r"(```\w*|<tool_call>|\[TOOL_CALLS\]|[\s\[])*$")
 _MAX_DEPTH = 4
+_NONE = ("none", "null")
 _WHERE_KEYS = ("in", "not_in", "min", "max")
 _WHERE_EXAMPLE = '{"NAME": {"in": [VALUE]}} or {"NAME": {"min": NUMBER}}'
 
@@ -114,10 +115,10 @@ def _unread_part(name: Any, condition: Any) -> Any:
 
 
 def _wheres(arguments: Any) -> list[Any]:
-    """The parts of a call's argument `where`; empty without one, or where it is empty."""
+    """The parts of a call's argument `where`; empty without one, or where it is empty or a word for that."""
     where = _unquoted(arguments.get("where")) if isinstance(arguments, Mapping) else None
     listed = where if isinstance(where, list) else [where]
-    return [part for each in listed if not _is_empty(part := _unquoted(each))]
+    return [part for each in listed if not (_is_empty(part := _unquoted(each)) or str(part).strip().lower() in _NONE)]
 
 
 def _call_arguments(arguments: Any) -> Any:

@@ -84,7 +84,9 @@ def test_constraints_are_read_as_an_object_and_as_a_list_of_objects(where: Any) 
         assert (decision.action, decision.preference) == ("retrieve", "year >= 1990; not class: Horror; comedy")
 
 
-@pytest.mark.parametrize("where", [None, {}, [], "", [{}], {"year": {}}, {"class": []}], ids=repr)
+@pytest.mark.parametrize(
+    "where", [None, {}, [], "", "null", "None", ["none"], [{}], {"year": {}}, {"class": []}], ids=repr
+)
 def test_constraints_that_are_empty_change_nothing(where: Any) -> None:
     assert read_tool_calls(called("retrieve_items", {"preference": "comedy", "where": where})).preference == "comedy"
 
