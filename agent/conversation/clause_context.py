@@ -18,7 +18,7 @@ _NEGATION = re.compile(
 )
 _UNREAL = re.compile(r"(?:\b(?:would|could|should|might|must)|'d) have\b|\bwish\b", re.IGNORECASE)
 _QUESTION = re.compile(
-    r"^\W*(?:(?:and|so|or|ok|okay|well|then|hey|hi) )*(?:(?:have|has|had|did|do|does|is|are|was|were|can|could|will"
+    r"^\W*+(?:(?:and|so|or|ok|okay|well|then|hey|hi) )*+(?:(?:have|has|had|did|do|does|is|are|was|were|can|could|will"
     r"|would|should|shall|may|might)(?:n't)?(?: not)?"
     r" (?:i|you|he|she|it|we|they|there|any|the|my|your|this|that|people|everyone)\b"
     r"|(?:who|whose|what|what's|which|why|how|when|where)\b)",
@@ -53,7 +53,7 @@ def is_negated(before: str) -> bool:
 
 def is_question(before: str) -> bool:
     """Whether a clause begins as a question does: "have you", "who"."""
-    return _QUESTION.search(before) is not None
+    return _QUESTION.match(before) is not None
 
 
 def is_of_the_person(before: str) -> bool:

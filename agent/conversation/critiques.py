@@ -29,7 +29,7 @@ _AUXILIARY = re.compile(
 )
 _REFUSES_LIKE = re.compile(
     r"(?:^|[^\w'])not(?: (?:at all|too|very|so much|anything|something|things?|films?|movies?|ones?|another|one))*$"
-    r"|^\W*(?:(?:please|or|and|just|with|also|absolutely|definitely) )*"
+    r"|^\W*+(?:(?:please|or|and|just|with|also|absolutely|definitely) )*"
     r"(?:no|without|avoid|skip|exclude|except|not|i hate|i dislike|i can't stand)\b"
     r"(?! (?:idea|doubt|problem|wonder|just|only|exactly|necessarily|quite|unlike|sure|bad)\b)"
     r"|\b(?:do not|don't|dont|did not|didn't|never|not|no longer) (?:really )?"

@@ -30,7 +30,7 @@ _ADJECTIVE = re.compile(
     rf"\b(?:something|anything|films?|movies?|but) (?:that(?:'s| is) )?{_DEGREES}(?P<behind>{_WORD})"
     r"(?=\W*(?:$|[.,;!?]|(?:and|but|or|for)\b))"
     rf"|\b(?:an?|some|any|more) {_DEGREES}(?P<before>{_WORD}) (?:films?|movies?|ones?|things?|items?)\b"
-    rf"|(?:^|{TAKEN})\W*{_DEGREES}(?P<alone>{_WORD})(?: please)?\W*$",
+    rf"|(?:^|{TAKEN})[^\w{TAKEN}]*+{_DEGREES}(?P<alone>{_WORD}+)(?: please)?\W*$",
     re.IGNORECASE,
 )
 _DIRECT = re.compile(r"\b(?:not|no|never|avoid|without)(?: more)? (?:something )?$|\b(?:anything|any)\b", re.IGNORECASE)

@@ -50,7 +50,7 @@ _FOR_ITEMS = (
 _OF_IT = r"(?:it|this|that|they|them|these|those|he|she|the \w+)"
 _FACT_WORD = r"(?:how (?:long|old|new|much|many|good|bad|scary)|who|who's|when|where|whose)\b"
 _FACT_QUESTION = re.compile(
-    rf"^\W*(?:and |so |but |ok(?:ay)?,? )?(?![^?]*\b{_FOR_ITEMS}\b)(?:"
+    rf"^\W*+(?:and |so |but |ok(?:ay)?,? )?(?![^?]*\b{_FOR_ITEMS}\b)(?:"
     rf"(?:is|are|was|were|does|did|has) {_OF_IT}\b[^.;!?]*\?+"
     rf"|{_FACT_WORD}(?! (?:i|you|we|there)\b)(?:[^.;!?]* {_OF_IT}\b[^.;!?]*\?+|[^.;!?]* (?:it|this|that|them)\b\?*)"
     r"|who (?:directed|made|wrote|stars|starred|plays|played|produced|composed)\b[^.;!?]*\?+)\s*$",

@@ -22,8 +22,8 @@ MAX_CHARS = 2_000
 TAKEN = "\x00"
 _FIRST_MARK = 0xE000  # private use: `plain` leaves none of these in a message
 _MAX_MARKS = 200
-REFERENCE = r"(?:[\ue000-\ue0ff]+(?:(?:,| and| or|, and|,? but)? [\ue000-\ue0ff]+)*)"
-"""One reference or several in a row, in a pattern."""
+REFERENCE = r"(?:(?<![\ue000-\ue0ff])[\ue000-\ue0ff]++(?:(?:,| and| or|, and|,? but)? [\ue000-\ue0ff]++)*)"
+"""One reference or several in a row, in a pattern; it begins and ends with a whole mark, so that a search is short."""
 CART = r"(?:(?:the|my) )?(?:shopping )?(?:cart|basket|bag|trolley)"
 """A cart, in a pattern."""
 _MARK = re.compile("[\ue000-\ue0ff]")

@@ -41,7 +41,7 @@ _GOES_ON = re.compile(r"\s*(?:or|nor|and not?)\b|\s*[\w'’-]+(?:\s+[\w'’-]+){
 _DEGREE = re.compile(
     r"\s*(?:(?:all|be) )?(?:too|very|so|that|overly|really|particularly|especially|extremely)\s", re.IGNORECASE
 )
-_AND = re.compile(r"\s*\b(?:and|&)(?!\s+(?:not?|too|so|very)\b)", re.IGNORECASE)
+_AND = re.compile(r"(?<!\s)\s*+\b(?:and|&)(?!\s+(?:not?|too|so|very)\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
