@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import islice
 
 from deeprec.agent.conversation.delta import Change
 from deeprec.agent.conversation.message_reading import TAKEN, MessageReading
+from deeprec.agent.conversation.vocabulary import NamedAttribute
 from deeprec.trm_tool.catalogue.catalogue import is_year
 from deeprec.trm_tool.catalogue.number_names import UNIT
 from deeprec.trm_tool.catalogue.said_numbers import SaidNumber, said_numbers
@@ -22,8 +26,11 @@ _LEAVES_OPEN = re.compile(r"\b(?:have to|must|need(?:n't)?|mind|matter|necessari
 _NEEDLESS = re.compile(r"\b(?:m[uü]ss\w*|muß|brauch\w*|unbedingt|n[oö]tig\w*|notwendig|egal)\b", re.IGNORECASE)
 """German that says it."""
 _NEAR_CHARS = 16
+_BEFORE_CHARS = 60
+"""Before a number, where the words stand that say how it is meant."""
 _MAX_BESIDE = 3
 """Words beside a number that answers a question, at most."""
+_MORE_BESIDE = re.compile(rf"(?:\W*+\w++){{{_MAX_BESIDE + 1}}}")
 _NEAR_SHARE = 0.2
 """How far beyond the numbers of an attribute an answer may lie, as a share of their range."""
 _ABOUT_SHARE = 0.2
@@ -39,6 +46,8 @@ def find_bounds(reading: MessageReading) -> None:
     places = word_places(reading.text)
     text = reading.text
     values = [(value.start, value.end) for value in reading.vocabulary.values_in(text)]
+    attributes = list(reading.vocabulary.attributes_in(text))
+    written = reading.written(0, len(text)) if reading.is_translated else ""
     for said in said_numbers(text, values):
         start, end = places[min(said.used)][0], places[max(said.used)][1]
         if TAKEN in text[start:end] or not (text[start:end].strip()):
@@ -47,12 +56,12 @@ def find_bounds(reading: MessageReading) -> None:
             reading.undecided.append((start, end))
             words = reading.take(start, end)
             is_dated = said.is_decade or is_year(said.low)
-            written = reading.written(0, len(text)) if reading.is_translated else ""
-            is_open = _LEAVES_OPEN.search(text[:start]) and (not written or _NEEDLESS.search(written))
+            clause = max(text.rfind(mark, 0, start) for mark in ".,;!?") + 1
+            is_open = _LEAVES_OPEN.search(text, clause, start) and (not written or _NEEDLESS.search(written))
             if (said.low != said.high or is_dated or not is_open) and not reading.corrects:
                 reading.not_clear(words, "This is not read as a limit. Name the least or the most that you want.")
             continue
-        name = _attribute_beside(reading, text, start, end)
+        name = _attribute_beside(reading, attributes, text, start, end)
         if name is None and said.about is None and said.bound is not None and not values:
             name = _asked_number(reading, said, text[:start] + text[end:])
         unit = UNIT.match(text, end)
@@ -63,18 +72,20 @@ def find_bounds(reading: MessageReading) -> None:
             continue
         if unit is not None and name is None and said.about is None:
             continue
-        changes = _changes(reading, said, text, start, end, name)
+        names_price = any(each.attribute == reading.vocabulary.price for each in attributes)
+        changes = _changes(reading, said, text, start, end, name, names_price)
         if changes is not None:
             reading.take(start, end)
             reading.sets += changes
 
 
 def _changes(
-    reading: MessageReading, said: SaidNumber, text: str, start: int, end: int, name: str | None
+    reading: MessageReading, said: SaidNumber, text: str, start: int, end: int, name: str | None, names_price: bool
 ) -> list[Change] | None:
-    """The bounds of one number; None where it bounds nothing."""
+    """The bounds of one number; None where it bounds nothing. `names_price`: whether the message names the price."""
     vocabulary, words, used = reading.vocabulary, reading.words(start, end), text[start:end]
-    nearly = _ABOUT.search(text[:start]) or _ABOUT.search(used.rsplit(" ", 1)[0])
+    before = text[max(0, start - _BEFORE_CHARS) : start]
+    nearly = _ABOUT.search(before) or _ABOUT.search(used.rsplit(" ", 1)[0])
     whole_years = is_year(said.low) and is_year(said.high)
     if name is None and said.about == "price":
         name = vocabulary.price
@@ -82,19 +93,17 @@ def _changes(
             reading.lacks("price")
             return []
     if said.is_decade or (name is None and said.bound is None and whole_years and vocabulary.year):
-        return _years(reading, said, text[:start], used, words, bool(nearly))
+        return _years(reading, said, before, used, words, bool(nearly))
     if said.bound is not None and (name is None or said.bound != "range"):
         return _read(reading, f"{_spelt(name)} {used}", words)
     if nearly and name is not None:
         return _around(name, said.low, words)
     if name is not None and name == vocabulary.price and said.bound is None:
-        is_hard = bool(_SPENDS.search(text[:start])) or vocabulary.price in (
-            each.attribute for each in vocabulary.attributes_in(text)
-        )
+        is_hard = names_price or bool(_SPENDS.search(before))
         return [Change(kind="set", attribute=name, maximum=said.low, hard=is_hard, words=words)]
     if name is not None:
         return [Change(kind="set", attribute=name, minimum=said.low, maximum=said.high, words=words)]
-    return _answered(reading, said, words, text[:start] + text[end:]) or _corrected(reading, said, text[:start], words)
+    return _answered(reading, said, words, text[:start] + text[end:]) or _corrected(reading, said, before, words)
 
 
 def _years(
@@ -153,7 +162,7 @@ def _asked_number(reading: MessageReading, said: SaidNumber, rest: str) -> str |
     higher number can be a budget.
     """
     name, vocabulary = reading.state.open_question, reading.vocabulary
-    if name is None or vocabulary.kinds.get(name) != "number" or len(re.findall(r"\w+", rest)) > _MAX_BESIDE:
+    if name is None or vocabulary.kinds.get(name) != "number" or _MORE_BESIDE.match(rest):
         return None
     low, high = vocabulary.range_of(name)
     reach = _NEAR_SHARE * (high - low)
@@ -186,9 +195,14 @@ def _corrected(reading: MessageReading, said: SaidNumber, before: str, words: st
     return [change.with_end(said.low, is_minimum=last.minimum is not None)]
 
 
-def _attribute_beside(reading: MessageReading, text: str, start: int, end: int) -> str | None:
-    """The number attribute that is named in or beside some words, in the same clause."""
-    for named in reading.vocabulary.attributes_in(text):
+def _attribute_beside(
+    reading: MessageReading, attributes: Sequence[NamedAttribute], text: str, start: int, end: int
+) -> str | None:
+    """The number attribute that is named in or beside some words, in the same clause; `attributes`: of all the text."""
+    near = bisect_left(attributes, start - _NEAR_CHARS, key=_end)
+    for named in islice(attributes, near, None):
+        if named.start > end + _NEAR_CHARS:
+            break
         if reading.vocabulary.kinds[named.attribute] != "number":
             continue
         gap = text[named.end : start] if named.end <= start else text[end : named.start]
@@ -196,6 +210,10 @@ def _attribute_beside(reading: MessageReading, text: str, start: int, end: int) 
         if is_inside or (len(gap) <= _NEAR_CHARS and not re.search(r"[.,;!?\x00]", gap)):
             return named.attribute
     return None
+
+
+def _end(named: NamedAttribute) -> int:
+    return named.end
 
 
 def _spelt(name: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -106,9 +107,11 @@ def find_values(reading: MessageReading) -> None:
         has_refused = any(mark < value.start < end and value.start not in narrowed for value in values)
         if not has_refused:
             reading.not_clear(reading.words(mark, end), "Nothing is left out for that. Name one thing to leave out.")
+    left = [value.start for value in reading.vocabulary.values_in(reading.text)] if refusing else []
     for clause in refusing:  # what is refused would weigh for it
-        if any(_inside(value.start, [clause]) for value in reading.vocabulary.values_in(reading.text)):
-            reading.take(clause.mark, clause.start + len(clause.about))
+        end = clause.start + len(clause.about)
+        if bisect_left(left, clause.start) < bisect_left(left, end):
+            reading.take(clause.mark, end)
 
 
 def _inside(position: int, clauses: Sequence[SaidClause]) -> SaidClause | None:
@@ -243,13 +246,14 @@ def _alternatives(text: str, found: Sequence[_Found]) -> list[list[_Found]]:
 def _behind_names(reading: MessageReading) -> set[tuple[str, int]]:
     """The attributes that a message names with a value behind, and where the value stands; unknown values are noted."""
     found = set[tuple[str, int]]()
+    values = {value.start: value for value in reading.vocabulary.values_in(reading.text)}
     for named in reading.vocabulary.attributes_in(reading.text):
         name = named.attribute
         behind = _NAMED.match(reading.text, named.end)
         if behind is None or reading.vocabulary.kinds[name] == "number":
             continue
         start, word = behind.start("value"), behind["value"]
-        known = next((v for v in reading.vocabulary.values_in(reading.text) if v.start == start), None)
+        known = values.get(start)
         if known is not None and name in known.attributes:
             found.add((name, start))
         elif known is None and (word[0].isupper() or word[0].isdigit() or behind[0].strip()[:1] in ":="):

@@ -3,6 +3,7 @@
 "Nothing over 20 bucks" bounds a price from above, "since the nineties" a year from below.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -102,11 +103,11 @@ def said_numbers(text: str, values: Sequence[tuple[int, int]] = ()) -> tuple[Sai
             and leaves a budget behind it as it is: "nothing red under 50".
     """
     tokens = list(TOKEN.finditer(text))
-    words = words_of(tokens)
+    words, starts = words_of(tokens), [token.start() for token in tokens]
     numbers = list(written_numbers(tokens, words, before_a_sign=_BEFORE.keys() | _EXACT))
     is_dated = any(number.is_dated for number in numbers)
-    refused = refused_places(text, [token.start() for token in tokens]) if is_dated else set[int]()
-    named = {at for at, token in enumerate(tokens) if any(start <= token.start() < end for start, end in values)}
+    refused = refused_places(text, starts) if is_dated else set[int]()
+    named = {at for low, high in values for at in range(bisect_left(starts, low), bisect_left(starts, high))}
     said: list[SaidNumber] = []
     at = 0
     while at < len(numbers):

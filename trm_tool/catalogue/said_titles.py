@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -13,7 +14,7 @@ from deeprec.trm_tool.text import word_set
 
 _QUOTED = re.compile(r"[\"“”«„][^\"“”«»„\n]{1,120}[\"“”»]|(?<![\w'])['‘][^'‘’\n]{2,120}['’](?!\w)")
 _TITLE_WITH_YEAR = re.compile(
-    r"(?:\b[A-Z0-9][\w'’-]*[:,]?\s+(?:(?:of|for|the|and|in|a|to|on)\s+){0,2})+\(\d{4}\)|\(\d{4}\)"
+    r"(?:\b[A-Z0-9][\w'’-]*+[:,]?\s++(?:(?:of|for|the|and|in|a|to|on)\s++){0,2}+){1,20}+\(\d{4}\)|\(\d{4}\)"
 )
 _CAPITALISED = re.compile(
     r"\b(?:No|Not|Nothing|Never|Only|Without|None|Neither|Skip|Avoid|Hate|Anything But|Under|Over|Before|After)"
@@ -76,10 +77,10 @@ class NamedTitles:
             are such; None where no title begins there.
         """
         words = list(islice(WORD.finditer(text, start), _MAX_TITLE_WORDS))
+        folded = fold_words(text[start : words[-1].end()]) if words else ()
         for count in range(len(words), 0, -1):
             begun = words[:count]
-            folded = fold_words(text[start : begun[-1].end()])
-            item_ids = self._items.get(folded) or self._items.get(("the", *folded), ())
+            item_ids = self._items.get(folded[:count]) or self._items.get(("the", *folded[:count]), ())
             if item_ids and _stands_alone(text, [each[0] for each in begun], begun[-1].end()):
                 written = text[start : begun[-1].end()].lower()
                 exact = [each for each in item_ids if self._bare[each] in (written, f"the {written}")]
@@ -90,7 +91,9 @@ class NamedTitles:
         """Find where the titles stand around values, each given by where it starts and ends."""
         words = list(WORD.finditer(text))
         folded = tuple(each for word in words for each in fold_words(word[0]))
-        is_value = [any(start <= word.start() < end for start, end in values) for word in words]
+        starts = [word.start() for word in words]
+        valued = {at for low, high in values for at in range(bisect_left(starts, low), bisect_left(starts, high))}
+        is_value = [at in valued for at in range(len(words))]
         named = [
             each or not FILLERS.isdisjoint(fold_words(word[0])) for each, word in zip(is_value, words, strict=True)
         ]
