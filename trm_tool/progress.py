@@ -13,6 +13,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -36,8 +37,9 @@ class StepProgress(Progress):
         super().__init__(*columns, console=console, disable=console.quiet or not console.is_terminal)
         self._in_words = [column for column in columns if not isinstance(column, BarColumn)]
         self._printed = set[tuple[TaskID, str, int, bool]]()
-        self._shown: TaskID | None = None
+        self._shown: Task | None = None
         self._is_pending = False
+        self._one_writer = threading.Lock()
         self._every_s, self._printed_s = every_s, time.monotonic()
         self._ended = threading.Event()
 
@@ -45,6 +47,7 @@ class StepProgress(Progress):
         """Start the bars, or the lines in their place."""
         super().start()
         if self.disable and not self.console.quiet:
+            self._ended.clear()
             threading.Thread(target=self._break_silence, daemon=True).start()
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
@@ -52,11 +55,11 @@ class StepProgress(Progress):
         super().update(task_id, **changes)
         if not self.disable:
             return
-        with self._lock:
-            task = self._tasks[task_id]
+        with self._one_writer:
+            [task] = (task for task in self.tasks if task.id == task_id)
             tenth = int(10 * task.completed / task.total) if task.total else 0
             at = (task_id, task.description, tenth, task.completed > 0)
-            self._shown, self._is_pending = task_id, True
+            self._shown, self._is_pending = task, True
             if at not in self._printed:
                 self._printed.add(at)
                 self._print()
@@ -65,19 +68,19 @@ class StepProgress(Progress):
         """Stop, and print the last state of tasks that ended early."""
         super().stop()
         self._ended.set()
-        with self._lock:
+        with self._one_writer:
             if self._is_pending:
                 self._print()
 
     def _print(self) -> None:
         if self._shown is not None:
-            parts = (str(column(self._tasks[self._shown])) for column in self._in_words)
+            parts = (str(column(self._shown)) for column in self._in_words)
             self.console.print("  ".join(filter(None, parts)), soft_wrap=True, markup=False, highlight=False)
             self._is_pending, self._printed_s = False, time.monotonic()
 
     def _break_silence(self) -> None:
         while not self._ended.wait(max(0.0, self._printed_s + self._every_s - time.monotonic())):
-            with self._lock:
+            with self._one_writer:
                 if time.monotonic() - self._printed_s >= self._every_s and not self._ended.is_set():
                     self._printed_s = time.monotonic()  # also where no task has begun
                     self._print()

@@ -178,10 +178,10 @@ class Interval:
         """
         if math.isnan(self.mean):
             return "–"
-        mean = without_leading_zero(f"{self.mean:{'+' if signed else ''}.{digits}f}")
+        mean = without_leading_zero(f"{self.mean:{'+' if signed else ''}z.{digits}f}")
         if math.isnan(self.low):
             return mean
-        low, high = (without_leading_zero(f"{bound:.{digits}f}") for bound in (self.low, self.high))
+        low, high = (without_leading_zero(f"{bound:z.{digits}f}") for bound in (self.low, self.high))
         return f"{mean}{chr(10) if two_lines else ' '}({low} to {high})"
 
     def to_dict(self) -> dict[str, float | None]:

@@ -280,6 +280,7 @@ def test_scores_that_do_not_pair_are_refused() -> None:
         (Interval(mean=0.0123, low=-0.003, high=0.027, n=9), {"signed": True}, "+.012 (-.003 to .027)"),
         (Interval(mean=-0.5, low=-1.0, high=0.0, n=9), {"signed": True}, "-.500 (-1.000 to .000)"),
         (Interval(mean=10.05, low=9.5, high=12.0, n=9), {"digits": 1, "two_lines": True}, "10.1\n(9.5 to 12.0)"),
+        (Interval(mean=-0.0001, low=-0.0003, high=0.0002, n=9), {}, ".000 (.000 to .000)"),
         (Interval(mean=0.0, low=math.nan, high=math.nan, n=9), {"signed": True}, "+.000"),
         (Interval(mean=math.nan, low=math.nan, high=math.nan, n=0), {}, "–"),
     ],
