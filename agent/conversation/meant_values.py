@@ -51,7 +51,7 @@ def find_meant_values(reading: MessageReading) -> None:
     refusing = list(refusing_clauses(reading.text))
     for words, start, end in list(_adjectives(reading))[:MAX_ADJECTIVES]:
         before = clause_before(reading.text, start)
-        is_refused = any(each.start <= start < each.start + len(each.about) for each in refusing)
+        is_refused = any(each.start <= start < each.end for each in refusing)
         if is_refused or is_negated(before) or _REFUSED_BEHIND.match(reading.text, end):
             if is_refused and _DIRECT.search(before) and not is_question(before):
                 weigh_refused(reading, words.lower(), reading.words(start, end), said)

@@ -103,19 +103,18 @@ def find_values(reading: MessageReading) -> None:
     for name, found in wanted.items():
         _want(reading, name, found, numbers, replaces=name not in relaxed)
     for mark, clause in unapplied.items():
-        end = clause.start + len(clause.about)
-        has_refused = any(mark < value.start < end and value.start not in narrowed for value in values)
+        has_refused = any(mark < value.start < clause.end and value.start not in narrowed for value in values)
         if not has_refused:
-            reading.not_clear(reading.words(mark, end), "Nothing is left out for that. Name one thing to leave out.")
+            words = reading.words(mark, clause.end)
+            reading.not_clear(words, "Nothing is left out for that. Name one thing to leave out.")
     left = [value.start for value in reading.vocabulary.values_in(reading.text)] if refusing else []
     for clause in refusing:  # what is refused would weigh for it
-        end = clause.start + len(clause.about)
-        if bisect_left(left, clause.start) < bisect_left(left, end):
-            reading.take(clause.mark, end)
+        if bisect_left(left, clause.start) < bisect_left(left, clause.end):
+            reading.take(clause.mark, clause.end)
 
 
 def _inside(position: int, clauses: Sequence[SaidClause]) -> SaidClause | None:
-    return next((each for each in clauses if each.start <= position < each.start + len(each.about)), None)
+    return next((each for each in clauses if each.start <= position < each.end), None)
 
 
 def _narrowed(reading: MessageReading, values: Sequence[NamedValue], refusing: Sequence[SaidClause]) -> set[int]:
@@ -284,7 +283,7 @@ def _find_missing(
     wanted = {each for value in asked for _, each in _pairs(value)}
     for clauses, pattern, kind in ((limiting, _ONLY, "required"), (refusing, _REFUSED, "refused")):
         for clause in clauses:
-            for found in pattern.finditer(reading.text, clause.mark, clause.start + len(clause.about)):
+            for found in pattern.finditer(reading.text, clause.mark, clause.end):
                 group = next(name for name, word in found.groupdict().items() if word)
                 what, (start, end) = found[group], found.span(group)
                 is_known = any(value.start <= start < value.end for value in values)

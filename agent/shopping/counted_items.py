@@ -73,8 +73,11 @@ def counted_subject(message: str, catalogue: ConversationCatalogue) -> str | Non
     subject = found["subject"] or ""
     if not subject:
         return "" if (found["behind"] or "").lower() in _BARE or found["behind"] is None else None
-    is_known = bool(_THINGS & set(subject.lower().split())) or any(True for _ in catalogue.values_in(subject))
-    is_known = is_known or any(True for _ in catalogue.attributes_in(subject))
+    is_known = (
+        not _THINGS.isdisjoint(subject.lower().split())
+        or next(iter(catalogue.values_in(subject)), None) is not None
+        or next(iter(catalogue.attributes_in(subject)), None) is not None
+    )
     return subject if is_known or _OWNED.match(message, found.end()) else None
 
 

@@ -80,7 +80,7 @@ class ModelVoice:
         if refused and not clauses:
             return False
         for phrase, start, _ in self._spotter.places(said):
-            is_refused = any(clause.start <= start < clause.start + len(clause.about) for clause in clauses)
+            is_refused = any(clause.start <= start < clause.end for clause in clauses)
             if phrase in refused and not is_refused:
                 return False
         words = set(fold_words(sentence))

@@ -139,7 +139,7 @@ class PlainConstraints:
                     stated.setdefault(each.text, (each, words))
         rest = text
         for clause in refusing:
-            end = clause.start + len(clause.about)
+            end = clause.end
             rest = f"{rest[: clause.mark]}{' ' * (end - clause.mark)}{rest[end:]}"
         rest = " ".join(rest.replace("|", " ").split()).strip(" ,.;:!?")
         return PlainStatements(
@@ -159,7 +159,7 @@ class PlainConstraints:
     ) -> Iterator[tuple[str, str, int, int]]:
         """Segments that refuse, each with its words and the place of both; `budgets`: where text before one ends."""
         for clause in clauses:
-            stop = clause.start + len(clause.about)
+            stop = clause.end
             inside = [place for place in values if clause.start <= place[0] < stop]
             if not inside or any(start < clause.start and end > clause.mark for start, end in values):
                 continue
@@ -180,7 +180,7 @@ class PlainConstraints:
     ) -> Iterator[tuple[str, str]]:
         """Refusals in whose clause no value of the catalogue stands."""
         for clause in clauses:
-            stop = clause.start + len(clause.about)
+            stop = clause.end
             words = list(WORD.finditer(text, clause.start, stop))
             while words and words[0][0].lower() in THIN | TASTES:
                 words.pop(0)
@@ -196,13 +196,11 @@ class PlainConstraints:
     ) -> bool:
         same = set(self._spotter.spot(text[slice(*place)]))
         others = (other for other in values if other != place and same & set(self._spotter.spot(text[slice(*other)])))
-        return any(
-            not any(each.start <= other[0] < each.start + len(each.about) for each in clauses) for other in others
-        )
+        return any(not any(each.start <= other[0] < each.end for each in clauses) for other in others)
 
     def _limited(self, text: str, values: Sequence[tuple[int, int]]) -> Iterator[tuple[str, str]]:
         for clause in limiting_clauses(text):
-            stop = clause.start + len(clause.about)
+            stop = clause.end
             inside = [place for place in values if clause.start <= place[0] < stop]
             for mark in _ONLY.finditer(text, clause.start, stop):
                 before = words_before(text, mark.start())

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 _HAD = r"(?:seen|watched|heard|played|tried|owned|bought|been)\b"  # "I have never seen one" does not refuse it
@@ -57,6 +57,11 @@ class SaidClause:
     start: int
     """Position of `about` in the whole text, in characters."""
 
+    @property
+    def end(self) -> int:
+        """Where `about` ends in the whole text."""
+        return self.start + len(self.about)
+
 
 def refusing_clauses(text: str) -> Iterator[SaidClause]:
     """Find the refusals of a text, each from its mark to the next comma, and over commas in lists with "or"."""
@@ -85,11 +90,12 @@ def limiting_clauses(text: str) -> Iterator[SaidClause]:
 
 def refused_places(text: str, starts: Sequence[int]) -> set[int]:
     """Which of the words that start at some places of a text, in its order, stand in a refusal: their indexes."""
-    found = set[int]()
-    for clause in refusing_clauses(text):
-        low, high = (bisect_left(starts, place) for place in (clause.start, clause.start + len(clause.about)))
-        found.update(range(low, high))
-    return found
+    return places_within(starts, ((clause.start, clause.end) for clause in refusing_clauses(text)))
+
+
+def places_within(starts: Sequence[int], spans: Iterable[tuple[int, int]]) -> set[int]:
+    """Which of some places, in their order, lie in one of some spans (start, end) of a text: their indexes."""
+    return {at for low, high in spans for at in range(bisect_left(starts, low), bisect_left(starts, high))}
 
 
 def _clauses(text: str) -> Iterator[tuple[int, str]]:

@@ -3,13 +3,12 @@
 "Nothing over 20 bucks" bounds a price from above, "since the nineties" a year from below.
 """
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from deeprec.trm_tool.catalogue.negated_bounds import NEGATIONS, may_be_refused, negation_before, refusal_behind
-from deeprec.trm_tool.catalogue.said_clauses import refused_places
+from deeprec.trm_tool.catalogue.said_clauses import places_within, refused_places
 from deeprec.trm_tool.catalogue.written_numbers import TOKEN, WrittenNumber, words_of, written_numbers
 from deeprec.trm_tool.text import word_set
 
@@ -107,7 +106,7 @@ def said_numbers(text: str, values: Sequence[tuple[int, int]] = ()) -> tuple[Sai
     numbers = list(written_numbers(tokens, words, before_a_sign=_BEFORE.keys() | _EXACT))
     is_dated = any(number.is_dated for number in numbers)
     refused = refused_places(text, starts) if is_dated else set[int]()
-    named = {at for low, high in values for at in range(bisect_left(starts, low), bisect_left(starts, high))}
+    named = places_within(starts, values)
     said: list[SaidNumber] = []
     at = 0
     while at < len(numbers):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from deeprec.trm_tool.catalogue.phrase_spotting import WORD, fold_words
+from deeprec.trm_tool.catalogue.said_clauses import places_within
 from deeprec.trm_tool.catalogue.stated_preference import FILLERS
 from deeprec.trm_tool.text import word_set
 
@@ -92,7 +92,7 @@ class NamedTitles:
         words = list(WORD.finditer(text))
         folded = tuple(each for word in words for each in fold_words(word[0]))
         starts = [word.start() for word in words]
-        valued = {at for low, high in values for at in range(bisect_left(starts, low), bisect_left(starts, high))}
+        valued = places_within(starts, values)
         is_value = [at in valued for at in range(len(words))]
         named = [
             each or not FILLERS.isdisjoint(fold_words(word[0])) for each, word in zip(is_value, words, strict=True)
